@@ -1,0 +1,235 @@
+/* sard.h - the public C API of Sard, an ONNX graph compiler and runtime.
+ *
+ *   sard_model *m;
+ *   sard_error *err = NULL;
+ *   if (sard_load_file(NULL, "model.onnx", NULL, &m, &err)) { puts(sard_error_text(err)); … }
+ *   sard_run(m, inputs, n_inputs, outputs, n_outputs, NULL, &err);
+ *
+ * Conventions. Functions that can fail return a sard_status (0: success) and take a `sard_error **err` (may be NULL); on
+ * failure *err is a new error to be freed with sard_error_free, and nothing else was changed. Pointers that a function
+ * returns are borrowed from the object they came from unless its comment says "free with". Options structs begin with
+ * their size: fill them with SARD_…_INIT so that an older program works with a newer library. Strings are UTF-8.
+ * A sard_model is immutable: any number of threads may call sard_run and the queries at once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_H
+#define SARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SARD_VERSION_MAJOR 0
+#define SARD_VERSION_MINOR 1
+#define SARD_VERSION_PATCH 0
+#define SARD_VERSION_STRING "0.1.0"
+
+#if defined(SARD_STATIC) || !defined(__GNUC__)
+#define SARD_API
+#else
+#define SARD_API __attribute__((visibility("default")))
+#endif
+
+/* The version of the library at run time: major * 10000 + minor * 100 + patch, and as text. */
+SARD_API int sard_version(void);
+SARD_API const char *sard_version_string(void);
+
+/* --- errors --- */
+
+typedef enum sard_status {
+  SARD_OK = 0,
+  SARD_ERROR_USAGE = 2,       /* a wrong argument: unknown name, NULL, impossible option */
+  SARD_ERROR_INVALID = 3,     /* the model or an input is not valid */
+  SARD_ERROR_UNSUPPORTED = 4, /* valid, but not handled by this build or device */
+  SARD_ERROR_MEMORY = 5,      /* over the byte budget, or out of memory */
+  SARD_ERROR_DEVICE = 6,
+  SARD_ERROR_IO = 7,          /* a file could not be read or written */
+  SARD_ERROR_CANCELLED = 8,
+  SARD_ERROR_TIMEOUT = 9,
+  SARD_ERROR_INTERNAL = 10    /* a bug in Sard */
+} sard_status;
+
+typedef struct sard_error sard_error;
+
+SARD_API sard_status sard_error_status(const sard_error *e);
+/* One line that says it all: "model.onnx: node 'encoder.0/MatMul' (MatMul): inner dimensions 384 and 312 differ …". */
+SARD_API const char *sard_error_text(const sard_error *e);
+/* The parts of it; "" where not known. */
+SARD_API const char *sard_error_message(const sard_error *e); /* the reason alone */
+SARD_API const char *sard_error_file(const sard_error *e);
+SARD_API const char *sard_error_node(const sard_error *e);    /* ONNX node name, or "#17" by position */
+SARD_API const char *sard_error_op(const sard_error *e);
+SARD_API const char *sard_error_module(const sard_error *e);  /* exporter's module path, "encoder.layer.3" */
+SARD_API const char *sard_error_source(const sard_error *e);  /* "model.py:88, in forward" */
+SARD_API const char *sard_error_hint(const sard_error *e);    /* what to do */
+SARD_API void sard_error_free(sard_error *e);                 /* e may be NULL */
+SARD_API const char *sard_status_name(sard_status s);         /* "invalid" */
+
+/* --- tensors --- */
+
+/* Element types; the values are ONNX's TensorProto.DataType. */
+typedef enum sard_dtype {
+  SARD_NONE = 0, SARD_F32 = 1, SARD_U8 = 2, SARD_I8 = 3, SARD_U16 = 4, SARD_I16 = 5, SARD_I32 = 6, SARD_I64 = 7,
+  SARD_STRING = 8, SARD_BOOL = 9, SARD_F16 = 10, SARD_F64 = 11, SARD_U32 = 12, SARD_U64 = 13, SARD_C64 = 14,
+  SARD_C128 = 15, SARD_BF16 = 16, SARD_F8E4M3FN = 17, SARD_F8E4M3FNUZ = 18, SARD_F8E5M2 = 19, SARD_F8E5M2FNUZ = 20,
+  SARD_U4 = 21, SARD_I4 = 22, SARD_F4E2M1 = 23, SARD_F8E8M0 = 24, SARD_U2 = 25, SARD_I2 = 26, SARD_F6E2M3 = 27, SARD_F6E3M2 = 28
+} sard_dtype;
+
+#define SARD_MAX_RANK 16
+
+/* A string element. Borrowed bytes, need not end in 0. */
+typedef struct sard_str {
+  const char *ptr;
+  size_t len;
+} sard_str;
+
+/* A view of the caller's memory, or of an output's. Never owns data. */
+typedef struct sard_tensor {
+  void *data;           /* dtype's elements; SARD_STRING: an array of sard_str; types below 8 bits are packed */
+  sard_dtype dtype;
+  int32_t rank;         /* 0 .. SARD_MAX_RANK */
+  int64_t dim[SARD_MAX_RANK];
+  int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
+  bool strided;         /* false: row-major without gaps, stride is not read */
+} sard_tensor;
+
+SARD_API const char *sard_dtype_name(sard_dtype t); /* "f32" */
+SARD_API int sard_dtype_bits(sard_dtype t);         /* per element; strings: of a sard_str */
+SARD_API int64_t sard_tensor_count(const sard_tensor *t); /* elements; -1 when the dims are not valid */
+SARD_API int64_t sard_tensor_bytes(const sard_tensor *t); /* of a dense tensor; -1 when not valid */
+
+/* --- environment: what a process has one of --- */
+
+typedef struct sard_env sard_env;
+
+typedef struct sard_env_options {
+  size_t size;                 /* SARD_ENV_OPTIONS_INIT */
+  size_t max_memory;           /* bytes for all models of this environment; 0: no limit */
+  void *(*alloc)(void *arg, size_t size, size_t align); /* NULL: the system's allocator. Called from any thread. */
+  void (*free)(void *arg, void *p, size_t size);
+  void *alloc_arg;
+  void (*log)(void *arg, int level, const char *text); /* level 0 warning, 1 info, 2 debug; NULL: warnings are dropped */
+  void *log_arg;
+} sard_env_options;
+#define SARD_ENV_OPTIONS_INIT {sizeof(sard_env_options), 0, NULL, NULL, NULL, NULL, NULL}
+
+SARD_API sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_error **err);
+/* Every model of it must be freed first. env may be NULL. */
+SARD_API void sard_env_free(sard_env *env);
+/* Bytes in use now and the most at once, weights mapped from files not counted. env NULL: the default environment. */
+SARD_API void sard_env_memory(sard_env *env, size_t *used, size_t *peak);
+
+/* --- models --- */
+
+typedef struct sard_model sard_model;
+
+typedef struct sard_options {
+  size_t size;             /* SARD_OPTIONS_INIT */
+  const char *device;      /* "cpu" or "reference"; NULL: the best this build has */
+  int threads;             /* 0: what the process may really use */
+  double timeout;          /* seconds that loading may take; 0: no limit */
+  const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */
+  bool strict;             /* refuse what is legal but suspicious: hard links as external data, unknown fields */
+  const char *dump_after;  /* a pass name or "all": IR text of the graph after it goes to dump; NULL: none */
+  const char *stop_after;  /* no further passes after this one */
+  bool time_passes;        /* one line per pass to dump */
+  void (*dump)(void *arg, const char *text, size_t n);
+  void *dump_arg;
+} sard_options;
+#define SARD_OPTIONS_INIT {sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL}
+
+/* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
+ * external data beside it are mapped, not copied: the files must not change while the model lives. */
+SARD_API sard_status sard_load_file(sard_env *env, const char *path, const sard_options *o, sard_model **out, sard_error **err);
+/* From memory, which must live as long as the model. dir: where external data is looked for, NULL: nowhere. */
+SARD_API sard_status sard_load_bytes(sard_env *env, const void *data, size_t n, const char *dir, const sard_options *o,
+                                     sard_model **out, sard_error **err);
+SARD_API void sard_model_free(sard_model *m); /* m may be NULL; no run may be going on */
+
+typedef struct sard_times {
+  double import_ms;  /* file to graph */
+  double passes_ms;  /* graph to optimised graph */
+  double compile_ms; /* graph to program, loaded */
+} sard_times;
+SARD_API sard_times sard_model_times(const sard_model *m);
+
+/* --- description --- */
+
+/* An input or output. dim[i] >= 0: fixed; -1: symbolic, and its name or expression is sard_io_dim_text. */
+typedef enum sard_kind { SARD_KIND_TENSOR, SARD_KIND_SEQUENCE, SARD_KIND_OPTIONAL, SARD_KIND_MAP } sard_kind;
+typedef struct sard_io {
+  const char *name;
+  sard_kind kind;
+  sard_dtype dtype;    /* SARD_NONE: not known before the run */
+  int32_t rank;        /* -1: not known before the run */
+  int64_t dim[SARD_MAX_RANK];
+  bool optional;       /* input with a default value in the model: need not be given */
+} sard_io;
+
+SARD_API size_t sard_input_count(const sard_model *m);
+SARD_API size_t sard_output_count(const sard_model *m);
+SARD_API sard_status sard_input(const sard_model *m, size_t i, sard_io *io);  /* SARD_ERROR_USAGE: no such i */
+SARD_API sard_status sard_output(const sard_model *m, size_t i, sard_io *io);
+/* "batch", "past+seq", "128"; NULL when there is no such dimension. */
+SARD_API const char *sard_input_dim_text(const sard_model *m, size_t i, int axis);
+SARD_API const char *sard_output_dim_text(const sard_model *m, size_t i, int axis);
+SARD_API int64_t sard_input_index(const sard_model *m, const char *name);  /* -1: no such input */
+SARD_API int64_t sard_output_index(const sard_model *m, const char *name);
+/* The symbols of the input shapes: count, and names by number (NULL: no such number). */
+SARD_API size_t sard_symbol_count(const sard_model *m);
+SARD_API const char *sard_symbol_name(const sard_model *m, size_t i);
+/* The model's metadata_props by key; NULL: not there. With i: the i-th key, NULL at the end. */
+SARD_API const char *sard_metadata(const sard_model *m, const char *key);
+SARD_API const char *sard_metadata_key(const sard_model *m, size_t i);
+/* The shape of output o for given input shapes (all inputs' dims). SARD_ERROR_UNSUPPORTED: it depends on the data. */
+SARD_API sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *inputs, size_t n, int64_t *dim,
+                                       int32_t *rank, sard_error **err);
+
+/* The steps of the compiled program, in order of execution. */
+typedef enum sard_step_kind { SARD_STEP_COMPILED, SARD_STEP_LIBRARY, SARD_STEP_HOST, SARD_STEP_REFERENCE } sard_step_kind;
+typedef struct sard_step {
+  sard_step_kind kind;
+  const char *op;      /* operator, or kernel name */
+  const char *node;    /* ONNX node it came from, the root of a fusion */
+  const char *module;  /* "" when not known */
+  const char *source;
+} sard_step;
+SARD_API size_t sard_step_count(const sard_model *m);
+SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s);
+
+/* --- running --- */
+
+typedef struct sard_run_options {
+  size_t size;             /* SARD_RUN_OPTIONS_INIT */
+  double timeout;          /* seconds; 0: no limit */
+  const volatile int *cancel; /* the run stops within milliseconds after *cancel becomes non-zero; may be NULL */
+} sard_run_options;
+#define SARD_RUN_OPTIONS_INIT {sizeof(sard_run_options), 0, NULL}
+
+/* What a run made. */
+typedef struct sard_result sard_result;
+
+/* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default. The
+ * outputs are in *out, to be freed with sard_result_free. */
+SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_run_options *o,
+                              sard_result **out, sard_error **err);
+/* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
+ * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. */
+SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_tensor *outputs,
+                                   size_t n_outputs, const sard_run_options *o, sard_error **err);
+SARD_API size_t sard_result_count(const sard_result *r);
+/* Output i as a dense tensor that lives as long as r. SARD_ERROR_UNSUPPORTED: a sequence, see sard_result_items. */
+SARD_API sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t);
+/* A sequence or optional output: number of items (-1: output i is a tensor, or there is no output i), and item k. */
+SARD_API int64_t sard_result_items(const sard_result *r, size_t i);
+SARD_API sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);
+SARD_API void sard_result_free(sard_result *r); /* r may be NULL */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,12 @@
+/* ops.h - operator ids and attribute structs for those who work on graphs. The table itself is ops.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_OPS_OPS_H
+#define SARD_OPS_OPS_H
+
+#include "ir/graph.h"
+#include "ops/eval/attrs.h"
+#include "ops/eval/opid.h"
+
+#define ATTR(n, Name) ((const Name##Attr *)(n)->attr) /* ATTR(node, Softmax)->axis */
+
+#endif

@@ -1,0 +1,55 @@
+/* dtype.h - element types (rows in dtype.def) and conversion of single elements.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_SUPPORT_DTYPE_H
+#define SARD_SUPPORT_DTYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t DType; /* one of DT_*; the value is ONNX's TensorProto.DataType */
+enum {
+  DT_none = 0, /* not known */
+#define DTYPE(name, onnx, bits, kind, numpy) DT_##name = onnx,
+#include "support/dtype.def"
+#undef DTYPE
+  DT_count = 29
+};
+
+typedef enum { DK_NONE, DK_FLOAT, DK_SINT, DK_UINT, DK_BOOL, DK_STRING, DK_COMPLEX } DKind;
+
+bool dtype_valid(int onnx);           /* a known type other than DT_none */
+const char *dtype_name(DType t);      /* "f32"; "?" when not known */
+const char *dtype_numpy(DType t);     /* "float32", or "" */
+const char *dtype_onnx(DType t);      /* "FLOAT", as TensorProto.DataType spells it */
+DType dtype_parse(const char *name, size_t n); /* DT_none: no such name */
+int dtype_bits(DType t);              /* per element; strings: a Str */
+DKind dtype_kind(DType t);
+static inline bool dtype_is_float(DType t) { return dtype_kind(t) == DK_FLOAT; }
+static inline bool dtype_is_int(DType t) { return dtype_kind(t) == DK_SINT || dtype_kind(t) == DK_UINT; }
+
+/* Bytes of count elements; sub-byte types are packed, the first element in the low bits. False on overflow or count < 0. */
+bool dtype_bytes(DType t, int64_t count, size_t *bytes);
+
+/* Element i of packed data of type t as a number, and back. Floats: rounded to nearest even into the narrow types,
+ * saturating for the float8/6/4 families as ONNX Cast with saturate=1. Integers wrap modulo 2^bits. bool: non-zero is 1.
+ * Not for strings and complex numbers. */
+double elem_f64(DType t, const void *data, int64_t i);
+void elem_set_f64(DType t, void *data, int64_t i, double v);
+int64_t elem_i64(DType t, const void *data, int64_t i); /* u64 above INT64_MAX keeps its bits */
+void elem_set_i64(DType t, void *data, int64_t i, int64_t v);
+
+/* The narrow float formats as bits. to: nearest even; from: exact. */
+float f16_to_f32(uint16_t h);
+uint16_t f16_from_f32(float f);
+uint16_t f16_from_f64(double d); /* one rounding */
+float bf16_to_f32(uint16_t h);
+uint16_t bf16_from_f32(float f);
+uint16_t bf16_from_f64(double d);
+
+/* The small formats: f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f4e2m1, f6e2m3, f6e3m2, f8e8m0. bits: the low bits hold
+ * the code. saturate: out of range gives the largest finite value, else infinity or NaN as the ONNX Cast tables say. */
+double small_float_value(DType t, unsigned bits);
+unsigned small_float_code(DType t, double v, bool saturate);
+
+#endif
