@@ -1,5 +1,5 @@
 /* movement.c - inference of operators that move elements: Transpose, Concat, Split, Expand, Tile, Pad, Slice, Compress,
- * DepthToSpace, SpaceToDepth.
+ * ReverseSequence, DepthToSpace, SpaceToDepth.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -344,6 +344,19 @@ Status compress_infer(Infer *x) {
   }
   dim[axis] = size ? size : run_dim(x, 0, rank, axis, "compress");
   set_out(x, 0, in_dtype(x, 0), rank, dim);
+  return content_moved(x, 1);
+}
+
+Status reverse_sequence_infer(Infer *x) {
+  const ReverseSequenceAttr *a = ATTR(x->n, ReverseSequence);
+  int rank;
+  if (a->time_axis < 0 || a->time_axis > 1 || a->batch_axis != 1 - a->time_axis)
+    return infer_fail(x, "time_axis and batch_axis must be 0 and 1, or 1 and 0");
+  if (in_rank(x, 0, &rank) && rank < 2)
+    return infer_fail(x, "the rank must be 2 or more");
+  if (in_type(x, 0)->rank >= 2 && in_type(x, 1)->rank == 1)
+    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "the batch and the number of sequence lengths", NULL));
+  set_out_like(x, 0, 0);
   return content_moved(x, 1);
 }
 
