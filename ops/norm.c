@@ -61,6 +61,20 @@ Status layer_norm_infer(Infer *x) {
   return ST_OK;
 }
 
+Status rms_norm_infer(Infer *x) { /* the output has the type of scale */
+  const Type *t = in_type(x, 0);
+  int rank, axis, r;
+  Dim dim[MAX_RANK];
+  set_out(x, 0, in_type(x, 1)->dtype, t->rank, t->dim);
+  if (!in_rank(x, 0, &rank))
+    return ST_OK;
+  TRY(norm_axis(x, ATTR(x->n, RMSNormalization)->axis, rank, false, &axis));
+  if (!in_rank(x, 1, &r))
+    return ST_OK;
+  TRY(broadcast_dims(x, rank, t->dim, r, in_type(x, 1)->dim, &r, dim));
+  return r > rank ? infer_fail(x, "scale has a higher rank than X") : ST_OK;
+}
+
 Status dropout_infer(Infer *x) {
   set_out_like(x, 0, 0);
   if (has_out(x, 1)) {

@@ -40,7 +40,8 @@ static Status find_grain(Eval *e, int64_t axis_attr, int64_t block, Grain *g) {
   int axis;
   if (!dtype_is_float(s->dtype) && s->dtype != DT_i32)
     return eval_fail(e, "the scale must be a float");
-  if (eval_has(e, 2) && !tensor_same_shape(e->in[2], s))
+  bool both_one = eval_has(e, 2) && tensor_count(s) == 1 && tensor_count(e->in[2]) == 1; /* [] and [1] are one thing here */
+  if (eval_has(e, 2) && !both_one && !tensor_same_shape(e->in[2], s))
     return eval_fail(e, "scale and zero point must have the same shape");
   if (block < 0)
     return eval_fail(e, "block_size %lld is negative", (long long)block);
