@@ -2,7 +2,8 @@
  *
  *   q [B][Hq][S][D]   k [B][Hk][L][D]   v [B][Hk][L][Dv]   y [B][Hq][S][Dv];  3-D inputs hold [B][S][H*D]
  *
- * Query head h reads key/value head h / (Hq / Hk). Scores are double: one row of L at a time.
+ * Query head h reads key/value head h / (Hq / Hk). Scores are double: one row of L at a time, rounded once at the end, where
+ * ONNX's own reference rounds after every operator of the definition (in bf16 the results differ by a unit of the last place).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -44,7 +45,6 @@ typedef struct Att {
   int64_t mask_len, mask_stride[4]; /* of its last axis; strides over (B, H, S, L) */
   const int64_t *valid;  /* nonpad_kv_seqlen, or NULL */
   DType soft;            /* precision of the softmax */
-  DType work;            /* what the operators of ONNX's definition hand on: f16 or bf16; f64 stands for no rounding */
   const double **krow, **vrow; /* rows of the concatenated keys and values of the head at hand */
   double *score, *bias, *acc, *raw;
   Tensor *y, *qk;
@@ -73,9 +73,7 @@ static Status check_attrs(Att *t) {
   if (a->softmax_precision != ABSENT && a->softmax_precision != DT_f32 && a->softmax_precision != DT_f16 && a->softmax_precision != DT_f64 &&
       a->softmax_precision != DT_bf16)
     return eval_fail(e, "softmax_precision %lld is not f32, f16, f64 or bf16", (long long)a->softmax_precision);
-  DType q = e->in[0]->dtype;
-  t->work = q == DT_f16 || q == DT_bf16 ? q : DT_f64;
-  t->soft = a->softmax_precision == ABSENT ? t->work : (DType)a->softmax_precision;
+  t->soft = a->softmax_precision == ABSENT ? DT_f64 : (DType)a->softmax_precision;
   return ST_OK;
 }
 
@@ -221,7 +219,7 @@ static void softmax_row(Att *t, bool any) {
     sum += x[j];
   }
   for (int64_t j = 0; j < t->L; j++)
-    x[j] = sum == 0 ? 0 : nn_round(t->work, nn_round(t->soft, x[j] / sum));
+    x[j] = sum == 0 ? 0 : nn_round(t->soft, x[j] / sum);
 }
 
 static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
@@ -232,18 +230,11 @@ static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
   bool any = row_bias(t, b, h, s);
   for (int64_t j = 0; j < t->L; j++) {
     double dot = 0;
-    if (t->work == DT_f64) {
-      for (int64_t d = 0; d < t->q.D; d++)
-        dot += q[d] * t->krow[j][d];
-      dot *= t->scale;
-    } else { /* both operands are scaled by the root, in their own type */
-      double root = nn_round(t->work, sqrt(t->scale));
-      for (int64_t d = 0; d < t->q.D; d++)
-        dot += nn_round(t->work, q[d] * root) * nn_round(t->work, t->krow[j][d] * root);
-      dot = nn_round(t->work, dot);
-    }
-    double capped = cap > 0 ? nn_round(t->work, cap * tanh(dot / cap)) : dot;
-    t->score[j] = t->bias[j] == -INFINITY ? -INFINITY : nn_round(t->work, capped + t->bias[j]); /* what is masked does not count, even NaN */
+    for (int64_t d = 0; d < t->q.D; d++)
+      dot += q[d] * t->krow[j][d];
+    dot *= t->scale;
+    double capped = cap > 0 ? cap * tanh(dot / cap) : dot;
+    t->score[j] = t->bias[j] == -INFINITY ? -INFINITY : capped + t->bias[j]; /* what is masked does not count, even NaN */
     t->raw[j] = mode == 0 ? dot : mode == 1 ? capped : t->score[j];
   }
   softmax_row(t, any);
