@@ -1,0 +1,174 @@
+/* kernel.h - the kernel IR: one loop nest over dense buffers, an algorithm apart from its schedule.
+ *
+ * A kernel reads input buffers and writes output buffers, row-major, whose extents are dim expressions (support/dim.h): the
+ * same kernel serves every binding of the symbols. Its body is a tree of statements: loops, scalar definitions,
+ * accumulators, stores. Expressions are scalar; an index is an integer expression per axis of the buffer.
+ *
+ * What is computed is fixed by the statements; how, by the schedule of each loop (serial, unrolled, vector, parallel, and
+ * for GPUs grid, block), which changes no result except the order in which an accumulator's terms are combined: a vector
+ * loop keeps `lanes` partial results and combines them pairwise at its end, the same way on every device and for any number
+ * of threads. A parallel loop never carries an accumulator.
+ *
+ * Text form (print, parse, verify, and a slow evaluator in kernel_eval.c):
+ *
+ *   kernel "softmax" (x: f32[batch, n]) -> (y: f32[batch, n]) {
+ *     for i in batch parallel {
+ *       acc m: f32 = -inf
+ *       for k in n vector(16) { m max= x[i, k] }
+ *       acc s: f32 = 0
+ *       for k in n vector(16) {
+ *         let e: f32 = exp(x[i, k] - m)
+ *         s += e
+ *         y[i, k] = e
+ *       }
+ *       let r: f32 = 1 / s
+ *       for k in n vector(16) { y[i, k] = y[i, k] * r }
+ *     }
+ *   }
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_IR_KERNEL_H
+#define SARD_IR_KERNEL_H
+
+#include "support/dim.h"
+#include "support/tensor.h"
+
+/* --- expressions --- */
+
+typedef enum {
+  KE_FLOAT,  /* f, of dtype */
+  KE_INT,    /* i, of dtype (also bool) */
+  KE_DIM,    /* the value of dim, an i64 */
+  KE_VAR,    /* a loop variable (i64), a let or an accumulator's present value */
+  KE_LOAD,   /* buf[index…]; index in range is the lowering's duty, gathered indices are checked by KS_CHECK */
+  KE_UNARY,  /* op, arg[0] */
+  KE_BINARY, /* op, arg[0], arg[1] of one dtype */
+  KE_SELECT, /* arg[0] (bool) ? arg[1] : arg[2]; both sides may be evaluated */
+  KE_CAST,   /* arg[0] to dtype; ONNX Cast's rules for numbers */
+} KExprKind;
+
+/* Element operators: KOP(name, arity, result: S same dtype, B bool; text; what it is) in kernel.def. Floats follow IEEE 754;
+ * comparisons with NaN are false; min and max give NaN if either is NaN. Integer division truncates; `mod` has the sign of
+ * the divisor. Transcendental functions are within the ulp stated in docs. */
+typedef enum {
+  KOP_none,
+#define KOP(name, arity, result, text) KOP_##name,
+#include "ir/kernel.def"
+#undef KOP
+  KOP_count
+} KOp;
+
+typedef struct KVar KVar;
+typedef struct KBuf KBuf;
+typedef struct KStmt KStmt;
+
+typedef struct KExpr {
+  uint8_t kind; /* KExprKind */
+  DType dtype;
+  uint8_t op;   /* KOp */
+  double f;
+  int64_t i;
+  Dim dim;
+  KVar *var;
+  KBuf *buf;
+  struct KExpr *arg[3];
+  struct KExpr **index; /* KE_LOAD: buf->rank of them */
+} KExpr;
+
+struct KVar {
+  const char *name;
+  DType dtype;
+  uint32_t id;
+  KStmt *def;  /* the loop, let or accumulator that defines it */
+};
+
+/* --- buffers --- */
+struct KBuf {
+  const char *name;
+  DType dtype;
+  int8_t rank;
+  Dim dim[MAX_RANK];
+  bool output;
+  uint32_t index; /* position among the kernel's buffers: inputs first */
+};
+
+/* --- statements --- */
+
+typedef enum {
+  KS_FOR,    /* var from 0 to extent - 1: body */
+  KS_LET,    /* var = value, once */
+  KS_ACC,    /* var = value, to be updated further down in the same or an inner loop */
+  KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative) */
+  KS_STORE,  /* buf[index…] = value; outputs only, every element exactly once per pass */
+  KS_IF,     /* when value (bool): body */
+  KS_CHECK,  /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
+} KStmtKind;
+
+typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK } KLoopKind;
+
+struct KStmt {
+  uint8_t kind;  /* KStmtKind */
+  uint8_t op;    /* KS_UPDATE: KOp */
+  uint8_t loop;  /* KS_FOR: KLoopKind */
+  uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes */
+  KVar *var;
+  Dim extent;
+  KExpr *value;
+  KExpr *number; /* KS_CHECK: an i64 to report */
+  KBuf *buf;
+  KExpr **index;
+  KStmt *body;   /* first statement inside */
+  KStmt *next;
+};
+
+typedef struct Kernel {
+  Arena *arena;
+  Ctx *c;
+  const char *name;
+  KBuf **buf;      /* inputs, then outputs */
+  uint32_t nin, nbuf;
+  KStmt *body;
+  uint32_t next_id;
+} Kernel;
+
+/* --- building (kernel.c): everything in the kernel's arena --- */
+Kernel *kernel_create(Ctx *c, Arena *a, const char *name);
+KBuf *kernel_add_buf(Kernel *k, const char *name, DType t, int rank, Dim const *dim, bool output); /* inputs first */
+
+KExpr *ke_float(Kernel *k, DType t, double v);
+KExpr *ke_int(Kernel *k, DType t, int64_t v);
+KExpr *ke_dim(Kernel *k, Dim d); /* constants become KE_INT */
+KExpr *ke_var(Kernel *k, KVar *v);
+KExpr *ke_load(Kernel *k, KBuf *b, KExpr *const *index);
+/* These fold constants and the plain identities x+0, x*1, 0*i of integers. */
+KExpr *ke_unary(Kernel *k, KOp op, KExpr *a);
+KExpr *ke_binary(Kernel *k, KOp op, KExpr *a, KExpr *b);
+KExpr *ke_select(Kernel *k, KExpr *cond, KExpr *a, KExpr *b);
+KExpr *ke_cast(Kernel *k, DType t, KExpr *a); /* a itself when it has that dtype */
+
+/* A place where statements go: the end of a statement list. */
+typedef struct KCursor {
+  Kernel *k;
+  KStmt **at;
+} KCursor;
+KCursor kernel_cursor(Kernel *k);              /* the kernel's body */
+KStmt *ks_for(KCursor *at, const char *name, Dim extent, KCursor *inside); /* serial; *inside: its body */
+KVar *ks_let(KCursor *at, const char *name, KExpr *value);
+KVar *ks_acc(KCursor *at, const char *name, KExpr *init);
+void ks_update(KCursor *at, KVar *acc, KOp op, KExpr *value);
+void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
+void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
+void ks_check(KCursor *at, KExpr *cond, KExpr *number);
+
+/* --- whole kernels --- */
+/* Definitions before uses and in scope, dtypes, ranks, no accumulator across a parallel loop, stores to outputs only. */
+Status kernel_verify(Ctx *c, const Kernel *k);
+void kernel_print(StrBuf *b, const Kernel *k);
+Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *file, Kernel **out);
+/* Equal up to names of buffers, variables and symbols: the key under which compiled code is shared. */
+uint64_t kernel_signature(const Kernel *k);
+bool kernel_same(const Kernel *a, const Kernel *b);
+/* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement: the oracle of emission.
+ * get gives the symbols' values. ST_INVALID: a KS_CHECK failed. */
+Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg);
+
+#endif
