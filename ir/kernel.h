@@ -57,6 +57,10 @@ typedef enum {
   KOP_count
 } KOp;
 
+const char *kop_text(KOp op);
+int kop_arity(KOp op);
+KOp kop_find(const char *text, size_t n); /* KOP_none: no such text */
+
 typedef struct KVar KVar;
 typedef struct KBuf KBuf;
 typedef struct KStmt KStmt;
@@ -164,9 +168,9 @@ void ks_check(KCursor *at, KExpr *cond, KExpr *number);
 Status kernel_verify(Ctx *c, const Kernel *k);
 void kernel_print(StrBuf *b, const Kernel *k);
 Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *file, Kernel **out);
-/* Equal up to names of buffers, variables and symbols: the key under which compiled code is shared. */
-uint64_t kernel_signature(const Kernel *k);
-bool kernel_same(const Kernel *a, const Kernel *b);
+/* The text with buffers, variables and symbols renamed in order of appearance: equal texts, equal code. The symbols and dim
+ * expressions in that order (the KernelArgs.dim of the compiled code) go to *dim. In the kernel's arena. */
+const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim);
 /* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement: the oracle of emission.
  * get gives the symbols' values. ST_INVALID: a KS_CHECK failed. */
 Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg);
