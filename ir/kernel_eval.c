@@ -1,0 +1,278 @@
+/* kernel_eval.c - runs a kernel statement by statement on tensors: the oracle of everything that emits code for kernels.
+ * Loops run in order whatever their schedule: what emission computes may differ by the order of its sums.
+ * Floats are computed in double and rounded to the expression's type after each operator.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ir/kernel.h"
+
+#include "support/checked.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A scalar: i for integers and bools, f for floats. */
+typedef struct Num {
+  int64_t i;
+  double f;
+} Num;
+
+typedef struct Machine {
+  Ctx *c;
+  const Kernel *k;
+  Tensor *const *buf;
+  bool (*get)(void *arg, Dim sym, int64_t *v);
+  void *arg;
+  Num *var; /* by id */
+} Machine;
+
+static double rounded(DType t, double v) {
+  union { double d; float f; uint16_t h; uint8_t b; } u;
+  if (t == DT_f64)
+    return v;
+  elem_set_f64(t, &u, 0, v);
+  return elem_f64(t, &u, 0);
+}
+
+static int64_t wrapped(DType t, int64_t v) {
+  int64_t x = 0;
+  elem_set_i64(t, &x, 0, v);
+  return elem_i64(t, &x, 0);
+}
+
+static double float_op(KOp op, double a, double b) {
+  switch (op) {
+  case KOP_add: return a + b;
+  case KOP_sub: return a - b;
+  case KOP_mul: return a * b;
+  case KOP_div: return a / b;
+  case KOP_mod: { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+  case KOP_fmod: return fmod(a, b);
+  case KOP_pow: return pow(a, b);
+  case KOP_min: return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
+  case KOP_max: return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
+  case KOP_neg: return -a;
+  case KOP_abs: return fabs(a);
+  case KOP_sign: return isnan(a) ? a : (a > 0) - (a < 0);
+  case KOP_floor: return floor(a);
+  case KOP_ceil: return ceil(a);
+  case KOP_round: return nearbyint(a);
+  case KOP_trunc: return trunc(a);
+  case KOP_sqrt: return sqrt(a);
+  case KOP_exp: return exp(a);
+  case KOP_log: return log(a);
+  case KOP_log1p: return log1p(a);
+  case KOP_erf: return erf(a);
+  case KOP_tanh: return tanh(a);
+  case KOP_sigmoid: return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a));
+  case KOP_sin: return sin(a);
+  case KOP_cos: return cos(a);
+  case KOP_tan: return tan(a);
+  default: return NAN;
+  }
+}
+
+static bool float_test(KOp op, double a, double b) {
+  switch (op) {
+  case KOP_eq: return a == b;
+  case KOP_ne: return !(a == b);
+  case KOP_lt: return a < b;
+  case KOP_le: return a <= b;
+  case KOP_isnan: return isnan(a);
+  default: return isinf(a);
+  }
+}
+
+static Status int_op(Machine *m, DType t, KOp op, int64_t a, int64_t b, int64_t *r) {
+  bool u = dtype_kind(t) == DK_UINT;
+  uint64_t x = (uint64_t)a, y = (uint64_t)b;
+  switch (op) {
+  case KOP_add: *r = (int64_t)(x + y); break;
+  case KOP_sub: *r = (int64_t)(x - y); break;
+  case KOP_mul: *r = (int64_t)(x * y); break;
+  case KOP_div:
+  case KOP_mod:
+  case KOP_fmod:
+    if (!b || (!u && b == -1 && a == INT64_MIN))
+      return fail(m->c, ST_INVALID, "kernel '%s': %lld divided by %lld", m->k->name, (long long)a, (long long)b);
+    if (op == KOP_div)
+      *r = u ? (int64_t)(x / y) : a / b;
+    else {
+      *r = u ? (int64_t)(x % y) : a % b;
+      if (op == KOP_mod && !u && *r && (*r < 0) != (b < 0))
+        *r += b;
+    }
+    break;
+  case KOP_pow: *r = (int64_t)pow((double)a, (double)b); break;
+  case KOP_min: *r = u ? (x < y ? a : b) : a < b ? a : b; break;
+  case KOP_max: *r = u ? (x > y ? a : b) : a > b ? a : b; break;
+  case KOP_and: *r = a & b; break;
+  case KOP_or: *r = a | b; break;
+  case KOP_xor: *r = a ^ b; break;
+  case KOP_shl: *r = y < (uint64_t)dtype_bits(t) ? (int64_t)(x << y) : 0; break;
+  case KOP_shr: *r = y < (uint64_t)dtype_bits(t) ? (int64_t)(x >> y) : 0; break;
+  case KOP_neg: *r = (int64_t)(0 - x); break;
+  case KOP_not: *r = t == DT_bool ? !a : ~a; break;
+  case KOP_abs: *r = !u && a < 0 ? (int64_t)(0 - x) : a; break;
+  case KOP_sign: *r = u ? a != 0 : (a > 0) - (a < 0); break;
+  default: *r = a; break; /* rounding an integer */
+  }
+  *r = wrapped(t, *r);
+  return ST_OK;
+}
+
+static bool int_test(DType t, KOp op, int64_t a, int64_t b) {
+  bool u = dtype_kind(t) == DK_UINT;
+  switch (op) {
+  case KOP_eq: return a == b;
+  case KOP_ne: return a != b;
+  case KOP_lt: return u ? (uint64_t)a < (uint64_t)b : a < b;
+  case KOP_le: return u ? (uint64_t)a <= (uint64_t)b : a <= b;
+  default: return false;
+  }
+}
+
+static Status value(Machine *m, const KExpr *e, Num *r);
+
+static Status element(Machine *m, const KBuf *b, KExpr *const *index, int64_t *at) {
+  const Tensor *t = m->buf[b->index];
+  *at = 0;
+  for (int i = 0; i < b->rank; i++) {
+    Num n;
+    TRY(value(m, index[i], &n));
+    if (n.i < 0 || n.i >= t->dim[i])
+      return fail(m->c, ST_INTERNAL, "kernel '%s': index %lld of axis %d of '%s' is not in [0, %lld)", m->k->name,
+                  (long long)n.i, i, b->name, (long long)t->dim[i]);
+    *at = *at * t->dim[i] + n.i;
+  }
+  return ST_OK;
+}
+
+static Status apply(Machine *m, const KExpr *e, Num *r) {
+  Num a, b = {0, 0};
+  const DType t = e->arg[0]->dtype;
+  TRY(value(m, e->arg[0], &a));
+  if (e->kind == KE_BINARY)
+    TRY(value(m, e->arg[1], &b));
+  if (dtype_is_float(t)) {
+    if (e->dtype == DT_bool)
+      r->i = float_test((KOp)e->op, a.f, b.f);
+    else
+      r->f = rounded(t, float_op((KOp)e->op, a.f, b.f));
+    return ST_OK;
+  }
+  if (e->dtype == DT_bool && t != DT_bool) {
+    r->i = int_test(t, (KOp)e->op, a.i, b.i);
+    return ST_OK;
+  }
+  if (t == DT_bool && (e->op == KOP_eq || e->op == KOP_ne)) {
+    r->i = int_test(t, (KOp)e->op, a.i, b.i);
+    return ST_OK;
+  }
+  return int_op(m, t, (KOp)e->op, a.i, b.i, &r->i);
+}
+
+static void cast(DType from, DType to, Num a, Num *r) {
+  union { double d; int64_t i; uint8_t b[8]; } u = {0};
+  if (dtype_is_float(to))
+    r->f = rounded(to, dtype_is_float(from) ? a.f : from == DT_u64 ? (double)(uint64_t)a.i : (double)a.i);
+  else if (dtype_is_float(from)) {
+    elem_set_f64(to, &u, 0, a.f);
+    r->i = elem_i64(to, &u, 0);
+  } else
+    r->i = wrapped(to, a.i);
+}
+
+static Status value(Machine *m, const KExpr *e, Num *r) {
+  Num a;
+  int64_t at;
+  *r = (Num){0, 0};
+  switch (e->kind) {
+  case KE_FLOAT: r->f = rounded(e->dtype, e->f); return ST_OK;
+  case KE_INT: r->i = e->i; return ST_OK;
+  case KE_DIM:
+    return dim_eval(e->dim, m->get, m->arg, &r->i) ? ST_OK : fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, e->dim));
+  case KE_VAR: *r = m->var[e->var->id]; return ST_OK;
+  case KE_LOAD:
+    TRY(element(m, e->buf, e->index, &at));
+    if (dtype_is_float(e->dtype))
+      r->f = elem_f64(e->dtype, m->buf[e->buf->index]->data, at);
+    else
+      r->i = elem_i64(e->dtype, m->buf[e->buf->index]->data, at);
+    return ST_OK;
+  case KE_SELECT:
+    TRY(value(m, e->arg[0], &a));
+    return value(m, e->arg[a.i ? 1 : 2], r);
+  case KE_CAST:
+    TRY(value(m, e->arg[0], &a));
+    cast(e->arg[0]->dtype, e->dtype, a, r);
+    return ST_OK;
+  default: return apply(m, e, r);
+  }
+}
+
+static Status run(Machine *m, const KStmt *s);
+
+static Status loop(Machine *m, const KStmt *s) {
+  int64_t n;
+  if (!dim_eval(s->extent, m->get, m->arg, &n))
+    return fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, s->extent));
+  for (int64_t i = 0; i < n; i++) {
+    TRY(ctx_poll(m->c));
+    m->var[s->var->id] = (Num){i, 0};
+    TRY(run(m, s->body));
+  }
+  return ST_OK;
+}
+
+static Status update(Machine *m, const KStmt *s) {
+  Num v, *acc = &m->var[s->var->id];
+  TRY(value(m, s->value, &v));
+  if (dtype_is_float(s->var->dtype)) {
+    acc->f = rounded(s->var->dtype, float_op((KOp)s->op, acc->f, v.f));
+    return ST_OK;
+  }
+  return int_op(m, s->var->dtype, (KOp)s->op, acc->i, v.i, &acc->i);
+}
+
+static Status store(Machine *m, const KStmt *s) {
+  Num v;
+  int64_t at;
+  TRY(value(m, s->value, &v));
+  TRY(element(m, s->buf, s->index, &at));
+  if (dtype_is_float(s->buf->dtype))
+    elem_set_f64(s->buf->dtype, m->buf[s->buf->index]->data, at, v.f);
+  else
+    elem_set_i64(s->buf->dtype, m->buf[s->buf->index]->data, at, v.i);
+  return ST_OK;
+}
+
+static Status run_one(Machine *m, const KStmt *s) {
+  Num v, n;
+  switch (s->kind) {
+  case KS_FOR: return loop(m, s);
+  case KS_LET:
+  case KS_ACC: return value(m, s->value, &m->var[s->var->id]);
+  case KS_UPDATE: return update(m, s);
+  case KS_STORE: return store(m, s);
+  case KS_IF:
+    TRY(value(m, s->value, &v));
+    return v.i ? run(m, s->body) : ST_OK;
+  default:
+    TRY(value(m, s->value, &v));
+    TRY(value(m, s->number, &n));
+    return v.i ? ST_OK : fail(m->c, ST_INVALID, "kernel '%s': a check failed for %lld", m->k->name, (long long)n.i);
+  }
+}
+
+static Status run(Machine *m, const KStmt *s) {
+  for (; s; s = s->next)
+    TRY(run_one(m, s));
+  return ST_OK;
+}
+
+Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg) {
+  Arena *a = arena_create(c);
+  Machine m = {.c = c, .k = k, .buf = buf, .get = get, .arg = arg, .var = arena_array(a, Num, k->next_id)};
+  Status st = run(&m, k->body);
+  arena_destroy(a);
+  return st;
+}
