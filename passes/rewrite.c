@@ -316,14 +316,15 @@ bool sharpen_type(Value *v, const Type *t) {
 bool replace_value(Value *old, Value *by) {
   Graph *g = old->def->graph;
   bool output = value_is_output(old);
-  if (by->def || by->is_input)
-    if (!by->is_input) /* what an input admits is the caller's to say */
-      sharpen_type(by, &old->type);
+  if (by->def) /* what an input admits is the caller's to say, and a constant says all */
+    sharpen_type(by, &old->type);
   bool free_name = by->def && by->def->graph == g && !value_is_output(by);
+  const char *name = old->name, *fresh = arena_printf(g->arena, "_%u", (*g->next_id)++);
   if (!output || free_name) {
     value_replace(old, by);
     if (output)
-      value_rename(by, old->name);
+      value_rename(by, name);
+    value_rename(old, fresh);
     return true;
   }
   /* Other uses go over; the output itself becomes an Identity of `by`. */
@@ -337,10 +338,9 @@ bool replace_value(Value *old, Value *by) {
     if (u->node)
       node_set_input(u->node, (int)u->slot, by);
   }
-  const char *name = old->name;
   value_replace(old, copy);
   value_rename(copy, name);
-  value_rename(old, arena_printf(g->arena, "_%u", (*g->next_id)++));
+  value_rename(old, fresh);
   return false;
 }
 
@@ -404,6 +404,13 @@ Status infer_users(Ctx *c, Value *v) {
 
 /* --- the rewriter --- */
 
+static bool only_outputs(const Value *v) {
+  for (const Use *u = v->uses; u; u = u->next)
+    if (u->node)
+      return false;
+  return true;
+}
+
 typedef struct Rewriter {
   Ctx *c;
   const Rule *rules;
@@ -423,7 +430,7 @@ static Status apply(Rewriter *r, const Rule *rule, Node *n, bool *done) {
   if (!by || by == old)
     return ST_OK;
   /* A bare copy of an output stays, as the output's name is needed. */
-  if (n->op == OP_Identity && by == n->in[0] && value_is_output(old) && value_use_count(old) == 1 &&
+  if (n->op == OP_Identity && by == n->in[0] && only_outputs(old) &&
       !(by->def && by->def->graph == n->graph && !value_is_output(by)))
     return ST_OK;
   ctx_log(r->c, 2, "%s: %s '%s'", rule->name, op_info(n->op)->name, n->origin->node);
