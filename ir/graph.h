@@ -100,6 +100,7 @@ void graph_destroy(Graph *g); /* the outermost one */
 Value *graph_add_input(Graph *g, const char *name, Type t);
 void graph_add_output(Graph *g, Value *v);
 void graph_set_output(Graph *g, uint32_t i, Value *v);
+void graph_drop_outputs(Graph *g);              /* all of them: a body that is taken apart */
 /* A constant; t and its data must live as long as the graph (mapped file, or its arena). name may be NULL. */
 Value *graph_add_const(Graph *g, const char *name, const Tensor *t);
 /* A node before `before` (NULL: at the end) with absent inputs and fresh unnamed outputs. attr NULL: defaults. */
@@ -109,7 +110,7 @@ Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origi
 void node_set_input(Node *n, int i, Value *v);  /* v NULL: absent */
 void node_set_inputs(Node *n, int nin, Value *const *in);
 void node_drop_output(Node *n, int i);          /* must be unused */
-void node_move_before(Node *n, Node *before);   /* same graph */
+void node_move_before(Node *n, Node *before);   /* same graph, or from a body into an enclosing one */
 void node_remove(Node *n);                      /* outputs must be unused */
 void value_replace(Value *old, Value *by);      /* every use, graph outputs included; keeps old's name when by has none of its own */
 void value_rename(Value *v, const char *name);

@@ -148,13 +148,11 @@ static void inline_branch(Node *n, Graph *branch) {
     for (int i = 0; i < b->nout; i++)
       if (b->out[i])
         value_rename(b->out[i], arena_printf(g->arena, "_%u", (*g->next_id)++));
-    for (int k = 0; k < 2; k++)
-      if (b->body[k])
-        b->body[k]->up = g;
-    node_adopt(b, n);
+    node_move_before(b, n);
   }
   for (uint32_t i = 0; i < branch->nout; i++)
     result[i] = branch->out[i];
+  graph_drop_outputs(branch);
   for (int i = 0; i < n->nout; i++)
     if (n->out[i] && n->out[i]->uses)
       replace_value(n->out[i], result[i]);
