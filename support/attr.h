@@ -41,6 +41,11 @@ uint64_t attr_hash(const AttrInfo *info, const void *attr);
 const AttrField *attr_field(const AttrInfo *info, const char *name); /* NULL: no such attribute */
 bool attr_is_default(const AttrField *f, const void *attr);
 
+/* The struct as bytes that mean the same in another process (AK_DIMS fields are not written), and back: decoding trusts
+ * nothing; ST_INVALID when the bytes are not an encoding of info's struct. */
+void attr_encode(StrBuf *b, const AttrInfo *info, const void *attr);
+Status attr_decode(Ctx *c, Arena *a, const AttrInfo *info, const void *bytes, size_t n, void **attr);
+
 #define ATTR_AT(T, attr, f) (*(T *)((char *)(attr) + (f)->offset))
 #define ATTR_GET(T, attr, f) (*(const T *)((const char *)(attr) + (f)->offset))
 

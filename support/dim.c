@@ -34,6 +34,12 @@ static DimTable *table(Ctx *c) {
   return c->dims;
 }
 
+void dim_release(Ctx *c) {
+  if (c->dims)
+    arena_destroy(c->dims->arena);
+  c->dims = NULL;
+}
+
 Arena *dim_arena(Ctx *c) {
   return table(c)->arena;
 }

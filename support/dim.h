@@ -66,6 +66,7 @@ bool dim_uses(Dim d, Dim sym);
  * identifier is printed in single quotes. dim_parse reads that, and the forms exporters write in dim_param (also
  * `floor(a/b)`, `a**2`); what it cannot read as an expression becomes one symbol of that whole text. */
 void dim_print(StrBuf *b, Dim d);
+void dim_release(Ctx *c);                 /* forgets all expressions: no graph of this context may be left */
 Arena *dim_arena(Ctx *c);                 /* where the expressions live: as long as the context */
 const char *dim_text(Ctx *c, Dim d);      /* in dim_arena */
 Dim dim_parse(Ctx *c, const char *text, size_t n);

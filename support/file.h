@@ -25,6 +25,8 @@ Status map_open(Ctx *c, Arena *a, const char *path, Mapped **out);
 /* The same for an open descriptor, which the mapping then owns. */
 Status map_fd(Ctx *c, Arena *a, int fd, const char *path, Mapped **out);
 void map_close(Ctx *c, Mapped *m);
+/* The mapping lives on in *to (its path still borrowed from the old arena) with the same context; from must not be used again. */
+void map_move(Ctx *c, Mapped *from, Mapped *to);
 /* ST_INVALID when the file has become shorter than the mapping: reading it would raise SIGBUS. */
 Status map_check(Ctx *c, const Mapped *m);
 

@@ -18,7 +18,7 @@ bool str_is(Str a, const char *b) {
 }
 
 void buf_init(StrBuf *b, Arena *a) {
-  *b = (StrBuf){.arena = a, .text = arena_get(a, 64, 1, 1), .cap = 64};
+  *b = (StrBuf){.arena = a, .text = arena_get(a, 64, 1, 16), .cap = 64};
 }
 
 static void reserve(StrBuf *b, size_t more) {
@@ -27,7 +27,7 @@ static void reserve(StrBuf *b, size_t more) {
   size_t cap = b->cap;
   while (cap - b->len <= more)
     cap *= 2;
-  char *text = arena_get(b->arena, cap, 1, 1);
+  char *text = arena_get(b->arena, cap, 1, 16);
   memcpy(text, b->text, b->len + 1);
   b->text = text, b->cap = cap;
 }

@@ -1,0 +1,102 @@
+/* compile.c - the whole story: from an ONNX file to a program that runs.
+ *
+ *   bytes --frontend--> Graph --passes--> Graph' --codegen--> Program --runtime--> outputs
+ *
+ * Everything in between lives in arenas of the model's context; what the program does not need is freed at the end: the
+ * graph, the decoded file, the dim expressions. The weights stay where they are, in the mapped files.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
+
+#include "codegen/plan.h"
+#include "frontend/model.h"
+#include "passes/pass.h"
+
+#include <string.h>
+
+static double ms_since(int64_t start) {
+  return (double)(now_ns() - start) * 1e-6;
+}
+
+static Status import(Ctx *c, const CompileArgs *a, Model **m) {
+  LoadOptions lo = {.strict = a->o->strict};
+  return a->path ? model_load_file(c, a->path, &lo, m) : model_load_bytes(c, a->data, a->n, a->dir, &lo, m);
+}
+
+static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
+  PassOptions po = {.dump_after = a->o->dump_after, .stop_after = a->o->stop_after, .time = a->o->time_passes, .verify = true,
+                    .out = a->o->dump, .arg = a->o->dump_arg};
+  return passes_run(c, m->graph, &po);
+}
+
+/* The memory that constants may borrow from: the mapped files, and the caller's bytes for a model from memory. */
+static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
+  PlanFile *f = arena_array(a, PlanFile, m->nfile + 1u);
+  *n = 0;
+  for (uint32_t i = 0; i < m->nfile; i++)
+    f[(*n)++] = (PlanFile){m->file[i]->path, m->file[i]->base, m->file[i]->size};
+  if (!m->path)
+    f[(*n)++] = (PlanFile){"", m->bytes, m->nbytes};
+  return f;
+}
+
+static Status generate(Ctx *c, Arena *scratch, Arena *keep, const Model *m, const uint8_t **image, size_t *size, RtFile **file,
+                       uint32_t *nfile) {
+  PlanInput in = {.nmeta = m->nmeta};
+  in.file = plan_files(scratch, m, &in.nfile);
+  const char **meta = arena_array(scratch, const char *, 2 * (size_t)m->nmeta);
+  for (uint32_t i = 0; i < m->nmeta; i++)
+    meta[2 * i] = m->meta[i].key, meta[2 * i + 1] = m->meta[i].value;
+  in.meta = meta;
+  const uint8_t *bytes;
+  TRY(plan_build(c, scratch, m->graph, &in, &bytes, size));
+  uint8_t *copy = arena_get(keep, *size, 1, PROG_ALIGN);
+  memcpy(copy, bytes, *size);
+  *image = copy;
+  *file = arena_array(keep, RtFile, in.nfile);
+  *nfile = in.nfile;
+  for (uint32_t i = 0; i < in.nfile; i++)
+    (*file)[i] = (RtFile){in.file[i].base, in.file[i].size};
+  return ST_OK;
+}
+
+/* The mappings change hands: from the imported model, which is about to go, to the session. */
+static void keep_files(Ctx *c, sard_model *s, Model *m) {
+  s->file = arena_array(s->arena, Mapped, m->nfile);
+  s->nfile = m->nfile;
+  for (uint32_t i = 0; i < m->nfile; i++) {
+    map_move(c, m->file[i], &s->file[i]);
+    s->file[i].path = arena_strdup(s->arena, m->file[i]->path);
+  }
+  m->nfile = 0;
+}
+
+Status compile_model(Ctx *c, void *args) {
+  CompileArgs *a = args;
+  sard_model *s = a->m;
+  Model *m;
+  const uint8_t *image;
+  size_t size;
+  RtFile *file;
+  uint32_t nfile;
+
+  int64_t t = now_ns();
+  TRY(import(c, a, &m));
+  s->times.import_ms = ms_since(t);
+
+  t = now_ns();
+  TRY(optimise(c, a, m));
+  s->times.passes_ms = ms_since(t);
+
+  t = now_ns();
+  s->arena = arena_create(c);
+  s->path = arena_strdup(s->arena, a->path ? a->path : "");
+  Arena *scratch = arena_create(c);
+  TRY(generate(c, scratch, s->arena, m, &image, &size, &file, &nfile));
+  TRY(rt_load(c, s->arena, image, size, plan_build_id(), file, nfile, &s->program));
+  keep_files(c, s, m);
+  arena_destroy(scratch);
+  model_close(c, m);
+  dim_release(c);
+  s->times.compile_ms = ms_since(t);
+  return ST_OK;
+}

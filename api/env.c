@@ -1,0 +1,72 @@
+/* env.c - environments: allocator, byte budget and log of a group of models. One exists by default.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The default environment: the one piece of state a process has without asking. */
+static sard_env default_env;
+static pthread_once_t default_once = PTHREAD_ONCE_INIT;
+
+static void make_default(void) {
+  alloc_init_system(&default_env.alloc);
+}
+
+sard_env *env_or_default(sard_env *env) {
+  if (env)
+    return env;
+  pthread_once(&default_once, make_default);
+  return &default_env;
+}
+
+void env_prepare(sard_env *env, Ctx *c, double timeout, const volatile int *cancel) {
+  ctx_open(c, &env->alloc);
+  c->log = env->o.log, c->log_arg = env->o.log_arg;
+  _Static_assert(sizeof(atomic_int) == sizeof(int), "the caller's flag is read atomically");
+  c->cancel = (const atomic_int *)(uintptr_t)cancel;
+  if (timeout > 0)
+    c->deadline_ns = now_ns() + (int64_t)(timeout < 1e9 ? timeout * 1e9 : 1e18);
+}
+
+static void *callers_get(void *self, size_t size, size_t align) {
+  sard_env *env = self;
+  return env->o.alloc(env->o.alloc_arg, size, align);
+}
+
+static void callers_put(void *self, void *p, size_t size) {
+  sard_env *env = self;
+  env->o.free(env->o.alloc_arg, p, size);
+}
+
+sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_error **err) {
+  if (!out || !o || o->size < sizeof(size_t))
+    return error_new(SARD_ERROR_USAGE, err, "sard_env_create: NULL argument, or options without SARD_ENV_OPTIONS_INIT");
+  sard_env *env = calloc(1, sizeof *env);
+  if (!env)
+    return error_new(SARD_ERROR_MEMORY, err, "out of memory");
+  memcpy(&env->o, o, o->size < sizeof env->o ? o->size : sizeof env->o);
+  if (!env->o.alloc != !env->o.free) {
+    free(env);
+    return error_new(SARD_ERROR_USAGE, err, "sard_env_options: alloc and free must be given together");
+  }
+  alloc_init_system(&env->alloc);
+  if (env->o.alloc)
+    env->alloc.get = callers_get, env->alloc.put = callers_put, env->alloc.self = env;
+  env->alloc.limit = env->o.max_memory;
+  *out = env;
+  return SARD_OK;
+}
+
+void sard_env_free(sard_env *env) {
+  free(env);
+}
+
+void sard_env_memory(sard_env *env, size_t *used, size_t *peak) {
+  env = env_or_default(env);
+  if (used)
+    *used = atomic_load(&env->alloc.used);
+  if (peak)
+    *peak = atomic_load(&env->alloc.peak);
+}

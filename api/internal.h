@@ -1,0 +1,46 @@
+/* internal.h - the objects behind the public handles.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_API_INTERNAL_H
+#define SARD_API_INTERNAL_H
+
+#include "runtime/runtime.h"
+#include "sard.h"
+#include "support/ctx.h"
+#include "support/file.h"
+
+struct sard_env {
+  Alloc alloc;
+  sard_env_options o;
+};
+
+struct sard_model {
+  sard_env *env;
+  Ctx c;             /* owns the arena and the mappings */
+  Arena *arena;
+  RtProgram *program;
+  Mapped *file;      /* weights, mapped */
+  uint32_t nfile;
+  const char *path;  /* "" when from memory */
+  sard_times times;
+};
+
+/* compile.c */
+typedef struct CompileArgs {
+  sard_model *m;
+  const char *path;       /* a file, or NULL: */
+  const void *data;       /* a model in memory */
+  size_t n;
+  const char *dir;
+  const sard_options *o;
+} CompileArgs;
+Status compile_model(Ctx *c, void *args);
+
+/* error.c: makes *err from c->err (err may be NULL) and returns its kind. */
+sard_status error_from(Ctx *c, sard_error **err);
+sard_status error_new(sard_status kind, sard_error **err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* env.c */
+sard_env *env_or_default(sard_env *env);
+void env_prepare(sard_env *env, Ctx *c, double timeout, const volatile int *cancel);
+
+#endif

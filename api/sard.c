@@ -1,0 +1,452 @@
+/* sard.c - the public C API over the compiler and the runtime.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
+
+#include "support/checked.h"
+#include "support/dim.h"
+
+#include <string.h>
+
+#define SAME(a, b) _Static_assert((int)(a) == (int)(b), #a)
+SAME(SARD_ERROR_USAGE, ST_USAGE);
+SAME(SARD_ERROR_INVALID, ST_INVALID);
+SAME(SARD_ERROR_UNSUPPORTED, ST_UNSUPPORTED);
+SAME(SARD_ERROR_MEMORY, ST_MEMORY);
+SAME(SARD_ERROR_DEVICE, ST_DEVICE);
+SAME(SARD_ERROR_IO, ST_IO);
+SAME(SARD_ERROR_CANCELLED, ST_CANCELLED);
+SAME(SARD_ERROR_TIMEOUT, ST_TIMEOUT);
+SAME(SARD_ERROR_INTERNAL, ST_INTERNAL);
+SAME(SARD_F32, DT_f32);
+SAME(SARD_F6E3M2, DT_f6e3m2);
+SAME(SARD_MAX_RANK, MAX_RANK);
+SAME(SARD_KIND_MAP, VK_MAP);
+_Static_assert(sizeof(sard_str) == sizeof(Str), "string elements");
+
+int sard_version(void) {
+  return SARD_VERSION_MAJOR * 10000 + SARD_VERSION_MINOR * 100 + SARD_VERSION_PATCH;
+}
+
+const char *sard_version_string(void) {
+  return SARD_VERSION_STRING;
+}
+
+/* --- tensors --- */
+
+const char *sard_dtype_name(sard_dtype t) {
+  return dtype_name((DType)t);
+}
+
+int sard_dtype_bits(sard_dtype t) {
+  return dtype_bits((DType)t);
+}
+
+int64_t sard_tensor_count(const sard_tensor *t) {
+  int64_t n;
+  return t && t->rank >= 0 && t->rank <= MAX_RANK && extent_ok(t->dim, t->rank, &n) ? n : -1;
+}
+
+int64_t sard_tensor_bytes(const sard_tensor *t) {
+  size_t bytes;
+  int64_t n = sard_tensor_count(t);
+  return n >= 0 && dtype_bytes((DType)t->dtype, n, &bytes) && bytes <= INT64_MAX ? (int64_t)bytes : -1;
+}
+
+/* Row-major strides, the ones that matter: an axis of extent 1 may have any. */
+static bool is_dense(const sard_tensor *t) {
+  int64_t want = 1;
+  if (!t->strided)
+    return true;
+  for (int k = t->rank - 1; k >= 0; k--) {
+    if (t->dim[k] != 1 && t->stride[k] != want)
+      return false;
+    if (t->dim[k] && !mul_ok(want, t->dim[k], &want))
+      return false;
+  }
+  return true;
+}
+
+/* Copies between a strided view and dense memory, element by element along the last axis. */
+static void copy_strided(char *dense, const sard_tensor *t, size_t elem, bool to_dense) {
+  int64_t idx[MAX_RANK] = {0}, n = sard_tensor_count(t);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t at = 0;
+    for (int k = 0; k < t->rank; k++)
+      at += idx[k] * t->stride[k];
+    char *p = (char *)t->data + at * (int64_t)elem;
+    memcpy(to_dense ? dense + (size_t)i * elem : p, to_dense ? p : dense + (size_t)i * elem, elem);
+    for (int k = t->rank - 1; k >= 0 && ++idx[k] == t->dim[k]; k--)
+      idx[k] = 0;
+  }
+}
+
+static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_t i) {
+  if (!dtype_valid((int)t->dtype))
+    return fail(c, ST_USAGE, "%s %zu: %d is no element type", what, i, (int)t->dtype);
+  int64_t bytes = sard_tensor_bytes(t);
+  if (bytes < 0)
+    return fail(c, ST_USAGE, "%s %zu: its rank or dimensions are not valid", what, i);
+  if (!t->data && bytes)
+    return fail(c, ST_USAGE, "%s %zu: data is NULL", what, i);
+  if (t->strided && !is_dense(t) && (dtype_bits((DType)t->dtype) < 8))
+    return fail(c, ST_UNSUPPORTED, "%s %zu: strides on a type below 8 bits", what, i);
+  return ST_OK;
+}
+
+static Tensor to_tensor(const sard_tensor *t) {
+  Tensor r = {.kind = VK_TENSOR, .dtype = (DType)t->dtype, .rank = (int8_t)t->rank, .data = t->data};
+  for (int k = 0; k < t->rank; k++)
+    r.dim[k] = t->dim[k];
+  return r;
+}
+
+static void from_tensor(const Tensor *t, sard_tensor *r) {
+  *r = (sard_tensor){.data = t->data, .dtype = (sard_dtype)t->dtype, .rank = t->rank};
+  for (int k = 0; k < t->rank; k++)
+    r->dim[k] = t->dim[k];
+}
+
+/* --- loading --- */
+
+static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out, sard_error **err) {
+  sard_options opt = SARD_OPTIONS_INIT;
+  if (!out)
+    return error_new(SARD_ERROR_USAGE, err, "sard_load: NULL argument");
+  if (o && o->size < sizeof(size_t))
+    return error_new(SARD_ERROR_USAGE, err, "sard_load: options without SARD_OPTIONS_INIT");
+  if (o)
+    memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
+  if (opt.device && strcmp(opt.device, "reference") && strcmp(opt.device, "cpu"))
+    return error_new(SARD_ERROR_DEVICE, err, "there is no device '%s' in this build; 'cpu' and 'reference' are", opt.device);
+  env = env_or_default(env);
+  sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
+  if (!m)
+    return error_new(SARD_ERROR_MEMORY, err, "out of memory");
+  *m = (sard_model){.env = env};
+  env_prepare(env, &m->c, opt.timeout, opt.cancel);
+  a->m = m, a->o = &opt;
+  Status st = ctx_protect(&m->c, compile_model, a);
+  if (st) {
+    if (a->path)
+      err_file(&m->c, st, a->path);
+    sard_status r = error_from(&m->c, err);
+    ctx_close(&m->c);
+    alloc_put(&env->alloc, m, sizeof *m);
+    return r;
+  }
+  m->c.cancel = NULL, m->c.deadline_ns = 0;
+  *out = m;
+  return SARD_OK;
+}
+
+sard_status sard_load_file(sard_env *env, const char *path, const sard_options *o, sard_model **out, sard_error **err) {
+  if (!path)
+    return error_new(SARD_ERROR_USAGE, err, "sard_load_file: path is NULL");
+  CompileArgs a = {.path = path};
+  return load(env, &a, o, out, err);
+}
+
+sard_status sard_load_bytes(sard_env *env, const void *data, size_t n, const char *dir, const sard_options *o,
+                            sard_model **out, sard_error **err) {
+  if (!data)
+    return error_new(SARD_ERROR_USAGE, err, "sard_load_bytes: data is NULL");
+  CompileArgs a = {.data = data, .n = n, .dir = dir};
+  return load(env, &a, o, out, err);
+}
+
+void sard_model_free(sard_model *m) {
+  if (!m)
+    return;
+  sard_env *env = m->env;
+  rt_unload(m->program);
+  ctx_close(&m->c);
+  alloc_put(&env->alloc, m, sizeof *m);
+}
+
+sard_times sard_model_times(const sard_model *m) {
+  return m->times;
+}
+
+/* --- description --- */
+
+size_t sard_input_count(const sard_model *m) { return rt_count(m->program, SEC_INPUTS); }
+size_t sard_output_count(const sard_model *m) { return rt_count(m->program, SEC_OUTPUTS); }
+size_t sard_symbol_count(const sard_model *m) { return rt_count(m->program, SEC_SYMBOLS); }
+size_t sard_step_count(const sard_model *m) { return rt_count(m->program, SEC_STEPS); }
+
+static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *io) {
+  const ProgSlot *s = rt_slot(m->program, port->slot);
+  *io = (sard_io){.name = rt_string(m->program, port->name), .kind = (sard_kind)s->vkind, .dtype = (sard_dtype)s->dtype,
+                  .rank = s->vkind == VK_TENSOR ? s->rank : -1, .optional = port->deflt != PROG_NONE};
+  for (int k = 0; k < s->rank; k++)
+    io->dim[k] = rt_const_dim(m->program, s, k);
+  return SARD_OK;
+}
+
+sard_status sard_input(const sard_model *m, size_t i, sard_io *io) {
+  return i < sard_input_count(m) && io ? describe(m, rt_input(m->program, (uint32_t)i), io) : SARD_ERROR_USAGE;
+}
+
+sard_status sard_output(const sard_model *m, size_t i, sard_io *io) {
+  return i < sard_output_count(m) && io ? describe(m, rt_output(m->program, (uint32_t)i), io) : SARD_ERROR_USAGE;
+}
+
+static const char *dim_name(const sard_model *m, const ProgPort *port, int axis) {
+  const ProgSlot *s = rt_slot(m->program, port->slot);
+  return axis >= 0 && axis < s->rank ? rt_string(m->program, rt_list(m->program, port->dim_text + (uint32_t)axis)) : NULL;
+}
+
+const char *sard_input_dim_text(const sard_model *m, size_t i, int axis) {
+  return i < sard_input_count(m) ? dim_name(m, rt_input(m->program, (uint32_t)i), axis) : NULL;
+}
+
+const char *sard_output_dim_text(const sard_model *m, size_t i, int axis) {
+  return i < sard_output_count(m) ? dim_name(m, rt_output(m->program, (uint32_t)i), axis) : NULL;
+}
+
+static int64_t port_index(const sard_model *m, SectionId sec, const char *name) {
+  for (uint32_t i = 0; name && i < rt_count(m->program, sec); i++) {
+    const ProgPort *p = sec == SEC_INPUTS ? rt_input(m->program, i) : rt_output(m->program, i);
+    if (!strcmp(rt_string(m->program, p->name), name))
+      return i;
+  }
+  return -1;
+}
+
+int64_t sard_input_index(const sard_model *m, const char *name) { return port_index(m, SEC_INPUTS, name); }
+int64_t sard_output_index(const sard_model *m, const char *name) { return port_index(m, SEC_OUTPUTS, name); }
+
+const char *sard_symbol_name(const sard_model *m, size_t i) {
+  return i < sard_symbol_count(m) ? rt_string(m->program, rt_symbol(m->program, (uint32_t)i)->name) : NULL;
+}
+
+const char *sard_metadata_key(const sard_model *m, size_t i) {
+  return i < rt_count(m->program, SEC_META) ? rt_string(m->program, rt_meta(m->program, (uint32_t)i)->key) : NULL;
+}
+
+const char *sard_metadata(const sard_model *m, const char *key) {
+  for (uint32_t i = 0; key && i < rt_count(m->program, SEC_META); i++)
+    if (!strcmp(rt_string(m->program, rt_meta(m->program, i)->key), key))
+      return rt_string(m->program, rt_meta(m->program, i)->value);
+  return NULL;
+}
+
+sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
+  if (i >= sard_step_count(m) || !x)
+    return SARD_ERROR_USAGE;
+  const ProgStep *s = rt_step(m->program, (uint32_t)i);
+  const ProgOrigin *o = rt_origin(m->program, s->origin);
+  *x = (sard_step){.kind = s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE,
+                   .op = rt_string(m->program, s->op), .node = rt_string(m->program, o->node),
+                   .module = rt_string(m->program, o->module), .source = rt_string(m->program, o->source)};
+  return SARD_OK;
+}
+
+/* --- running --- */
+
+struct sard_result {
+  sard_env *env;
+  Ctx c;          /* owns the outputs */
+  size_t n;
+  RtOutput *out;  /* n of them, behind this struct */
+};
+
+static sard_status result_new(const sard_model *m, const sard_run_options *o, sard_result **out, sard_error **err) {
+  sard_run_options opt = SARD_RUN_OPTIONS_INIT;
+  if (o && o->size < sizeof(size_t))
+    return error_new(SARD_ERROR_USAGE, err, "sard_run: options without SARD_RUN_OPTIONS_INIT");
+  if (o)
+    memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
+  size_t n = sard_output_count(m), bytes = sizeof(sard_result) + n * sizeof(RtOutput);
+  sard_result *r = alloc_get(&m->env->alloc, bytes, _Alignof(RtOutput));
+  if (!r)
+    return error_new(SARD_ERROR_MEMORY, err, "out of memory");
+  memset(r, 0, bytes);
+  r->env = m->env, r->n = n, r->out = (RtOutput *)(r + 1);
+  env_prepare(m->env, &r->c, opt.timeout, opt.cancel);
+  *out = r;
+  return SARD_OK;
+}
+
+void sard_result_free(sard_result *r) {
+  if (!r)
+    return;
+  ctx_close(&r->c);
+  alloc_put(&r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
+}
+
+typedef struct FeedArgs {
+  const sard_model *m;
+  const sard_tensor *in;
+  size_t nin;
+  sard_result *r;
+  Tensor *dense;
+} FeedArgs;
+
+/* The inputs as dense tensors; strided ones are copied. */
+static Status feed(Ctx *c, void *arg) {
+  FeedArgs *a = arg;
+  Arena *mem = arena_create(c);
+  a->dense = arena_array(mem, Tensor, a->nin);
+  for (uint32_t i = 0; i < a->m->nfile; i++)
+    TRY(map_check(c, &a->m->file[i]));
+  for (size_t i = 0; i < a->nin; i++) {
+    const sard_tensor *t = &a->in[i];
+    if (t->dtype == SARD_NONE && !t->data)
+      continue;
+    TRY(check_tensor(c, t, "input", i));
+    a->dense[i] = to_tensor(t);
+    if (is_dense(t))
+      continue;
+    size_t elem = (size_t)dtype_bits((DType)t->dtype) / 8;
+    a->dense[i].data = arena_get(mem, (size_t)sard_tensor_count(t), elem, 64);
+    copy_strided(a->dense[i].data, t, elem, true);
+  }
+  return ST_OK;
+}
+
+static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
+  FeedArgs a = {m, in, nin, r, NULL};
+  Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
+  if (!st)
+    st = rt_run(m->program, &r->c, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
+  if (!st)
+    return SARD_OK;
+  err_file(&r->c, st, m->path);
+  return error_from(&r->c, err);
+}
+
+sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_run_options *o, sard_result **out,
+                     sard_error **err) {
+  sard_result *r;
+  if (!m || !out)
+    return error_new(SARD_ERROR_USAGE, err, "sard_run: NULL argument");
+  sard_status st = result_new(m, o, &r, err);
+  if (st)
+    return st;
+  for (size_t i = 0; i < r->n; i++)
+    r->out[i].wanted = true;
+  st = run(m, in, nin, r, err);
+  if (st)
+    sard_result_free(r);
+  else
+    *out = r;
+  return st;
+}
+
+/* Where output i goes: straight into the caller's memory when that is dense, else through a result. */
+static Status want_output(Ctx *c, const sard_tensor *t, size_t i, RtOutput *o, Tensor *into) {
+  if (!t->data && !(t->dtype && sard_tensor_bytes(t) == 0))
+    return ST_OK;
+  TRY(check_tensor(c, t, "output", i));
+  o->wanted = true;
+  if (is_dense(t)) {
+    *into = to_tensor(t);
+    o->into = into;
+  }
+  return ST_OK;
+}
+
+static Status give_output(Ctx *c, const sard_model *m, const sard_tensor *t, size_t i, const RtOutput *o) {
+  if (!o->wanted || o->into)
+    return ST_OK;
+  Tensor want = to_tensor(t);
+  char a[200], b[200];
+  if (want.dtype != o->t.dtype || !tensor_same_shape(&want, &o->t))
+    return fail(c, ST_USAGE, "output '%s' is %s but the memory given for it is %s",
+                rt_string(m->program, rt_output(m->program, (uint32_t)i)->name), tensor_type_text(&o->t, a, sizeof a),
+                tensor_type_text(&want, b, sizeof b));
+  if (o->t.dtype == DT_str)
+    return fail(c, ST_UNSUPPORTED, "output %zu holds strings: take it from sard_run's result", i);
+  copy_strided(o->t.data, t, (size_t)dtype_bits(want.dtype) / 8, false);
+  return ST_OK;
+}
+
+sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin, const sard_tensor *out, size_t nout,
+                          const sard_run_options *o, sard_error **err) {
+  sard_result *r;
+  if (!m || (nout && !out))
+    return error_new(SARD_ERROR_USAGE, err, "sard_run_into: NULL argument");
+  if (nout != sard_output_count(m))
+    return error_new(SARD_ERROR_USAGE, err, "%zu outputs given, the model has %zu", nout, sard_output_count(m));
+  sard_status st = result_new(m, o, &r, err);
+  if (st)
+    return st;
+  Tensor *into = alloc_get(&m->env->alloc, nout * sizeof *into, _Alignof(Tensor));
+  Status e = into ? ST_OK : fail(&r->c, ST_MEMORY, "out of memory");
+  for (size_t i = 0; i < nout && !e; i++)
+    e = want_output(&r->c, &out[i], i, &r->out[i], &into[i]);
+  st = e ? error_from(&r->c, err) : run(m, in, nin, r, err);
+  for (size_t i = 0; i < nout && !st && !e; i++) {
+    e = give_output(&r->c, m, &out[i], i, &r->out[i]);
+    if (e)
+      st = error_from(&r->c, err);
+  }
+  alloc_put(&m->env->alloc, into, nout * sizeof *into);
+  sard_result_free(r);
+  return st;
+}
+
+size_t sard_result_count(const sard_result *r) {
+  return r->n;
+}
+
+sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t) {
+  if (!r || i >= r->n || !t)
+    return SARD_ERROR_USAGE;
+  if (r->out[i].t.kind != VK_TENSOR)
+    return SARD_ERROR_UNSUPPORTED;
+  from_tensor(&r->out[i].t, t);
+  return SARD_OK;
+}
+
+int64_t sard_result_items(const sard_result *r, size_t i) {
+  return r && i < r->n && r->out[i].t.kind != VK_TENSOR ? r->out[i].t.nitem : -1;
+}
+
+sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t) {
+  if (k < 0 || k >= sard_result_items(r, i) || !t)
+    return SARD_ERROR_USAGE;
+  if (r->out[i].t.item[k]->kind != VK_TENSOR)
+    return SARD_ERROR_UNSUPPORTED;
+  from_tensor(r->out[i].t.item[k], t);
+  return SARD_OK;
+}
+
+typedef struct ShapeCall {
+  const sard_tensor *in;
+  size_t nin;
+  Tensor *t;
+} ShapeCall;
+
+static Status shapes_of(Ctx *c, void *arg) {
+  ShapeCall *a = arg;
+  Arena *mem = arena_create(c);
+  a->t = arena_array(mem, Tensor, a->nin);
+  for (size_t i = 0; i < a->nin; i++) {
+    if (a->in[i].dtype == SARD_NONE)
+      continue;
+    if (!dtype_valid((int)a->in[i].dtype) || sard_tensor_count(&a->in[i]) < 0)
+      return fail(c, ST_USAGE, "input %zu: its type or dimensions are not valid", i);
+    a->t[i] = to_tensor(&a->in[i]);
+  }
+  return ST_OK;
+}
+
+sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *in, size_t nin, int64_t *dim, int32_t *rank,
+                              sard_error **err) {
+  if (!m || (nin && !in) || !dim || !rank)
+    return error_new(SARD_ERROR_USAGE, err, "sard_output_shape: NULL argument");
+  Ctx c;
+  int r = 0;
+  env_prepare(m->env, &c, 0, NULL);
+  ShapeCall a = {in, nin, NULL};
+  Status st = ctx_protect(&c, shapes_of, &a);
+  if (!st)
+    st = rt_output_shape(m->program, &c, a.t, (uint32_t)nin, o < UINT32_MAX ? (uint32_t)o : UINT32_MAX, dim, &r);
+  sard_status result = st ? error_from(&c, err) : SARD_OK;
+  if (!st)
+    *rank = r;
+  ctx_close(&c);
+  return result;
+}

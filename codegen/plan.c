@@ -1,0 +1,481 @@
+/* plan.c - from an optimised graph to a program.
+ *
+ * Region 0 is the graph, every body of If, Loop and Scan a region of its own. A value of region 0 whose extents follow
+ * from the input shapes lives in the run's arena from the step that makes it to the last that reads it, reads inside
+ * bodies counted at their owner's step; the runtime packs these intervals once the shapes are known. Everything else is
+ * allocated when it is made and freed behind its last reader.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/plan.h"
+
+#include "codegen/image.h"
+#include "ops/ops.h"
+
+#include <assert.h>
+#include <string.h>
+
+typedef struct Place {
+  uint32_t slot;    /* PROG_NONE: none yet */
+  uint32_t last;    /* step of its own region that reads it last; END: region output */
+  Value *root;      /* whose memory it shares: itself, or the value it is a view of or computed into */
+  bool view, inplace;
+} Place;
+
+enum { END = UINT32_MAX - 1 };
+
+typedef struct Plan {
+  Ctx *c;
+  Arena *a;
+  Image im;
+  const PlanInput *in;
+  Place *place;       /* by Value.id */
+  uint32_t *step_of;  /* by Node.id: index within its region */
+  bool *bound_early;  /* by symbol: known from the input shapes */
+  bool *bound;        /* by symbol: known from inputs or from a step's output so far */
+  uint32_t nsym;
+  Graph **queue;      /* regions to write */
+  uint32_t nregion;
+} Plan;
+
+static Place *place(Plan *p, const Value *v) {
+  return &p->place[v->id];
+}
+
+/* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
+static const Node *user_in(const Graph *g, const Use *u) {
+  const Graph *at = u->node ? u->node->graph : u->graph;
+  const Node *n = u->node;
+  while (at != g) {
+    n = at->owner;
+    at = n->graph;
+  }
+  return n; /* NULL: output of g itself */
+}
+
+static const Graph *home(const Graph *g, const Value *v) {
+  return v->def ? v->def->graph : g;
+}
+
+static uint32_t last_use(Plan *p, const Graph *g, const Value *v) {
+  uint32_t last = v->def ? p->step_of[v->def->id] : 0;
+  for (const Use *u = v->uses; u; u = u->next) {
+    const Node *n = user_in(g, u);
+    if (!n)
+      return END;
+    if (p->step_of[n->id] > last)
+      last = p->step_of[n->id];
+  }
+  return last;
+}
+
+/* --- symbols and expressions --- */
+
+static bool early(Plan *p, Dim d) {
+  if (d->kind == DIM_SYM) {
+    uint32_t s = image_symbol(&p->im, d);
+    return s < p->nsym && p->bound_early[s];
+  }
+  for (int i = 0; i < d->n; i++)
+    if (!early(p, d->arg[i]))
+      return false;
+  return true;
+}
+
+static bool type_early(Plan *p, const Type *t) {
+  if (t->kind != VK_TENSOR || !t->dtype || t->dtype == DT_str || t->rank < 0)
+    return false;
+  for (int i = 0; i < t->rank; i++)
+    if (!early(p, t->dim[i]))
+      return false;
+  return true;
+}
+
+static void count_symbols(Plan *p, Dim d) {
+  if (d->kind == DIM_SYM)
+    image_symbol(&p->im, d);
+  for (int i = 0; i < d->n; i++)
+    count_symbols(p, d->arg[i]);
+}
+
+static void count_type(Plan *p, const Type *t) {
+  for (int i = 0; i < t->rank; i++)
+    count_symbols(p, t->dim[i]);
+}
+
+/* Numbers every symbol that any type, content or Dims step of the graph uses. */
+static void number_symbols(Plan *p, const Graph *g) {
+  for (uint32_t i = 0; i < g->nin; i++)
+    count_type(p, &g->in[i]->type);
+  for (const Node *n = g->first; n; n = n->next) {
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i])
+        count_type(p, &n->out[i]->type);
+    if (n->op == OP_Dims)
+      for (int64_t i = 0; i < ATTR(n, Dims)->dims.n; i++)
+        count_symbols(p, ATTR(n, Dims)->dims.v[i]);
+    for (int b = 0; b < 2; b++)
+      if (n->body[b])
+        number_symbols(p, n->body[b]);
+  }
+}
+
+/* Symbols that follow from the input shapes: those that stand alone in one, then those in a linear expression of which
+ * everything else is known (the runtime solves it). */
+static void mark_early(Plan *p, const Graph *g) {
+  for (bool more = true; more;) {
+    more = false;
+    for (uint32_t i = 0; i < g->nin; i++)
+      for (int k = 0; k < g->in[i]->type.rank; k++) {
+        uint32_t unknown = PROG_NONE, n = 0;
+        for (uint32_t s = 0; s < p->nsym; s++)
+          if (!p->bound_early[s] && dim_uses(g->in[i]->type.dim[k], image_symbol_dim(&p->im, s)))
+            unknown = s, n++;
+        if (n == 1)
+          p->bound_early[unknown] = more = true;
+      }
+  }
+}
+
+/* --- where values live --- */
+
+static bool same_extents(const Type *a, const Type *b) {
+  if (a->rank != b->rank || a->rank < 0)
+    return false;
+  for (int i = 0; i < a->rank; i++)
+    if (a->dim[i] != b->dim[i])
+      return false;
+  return true;
+}
+
+static bool can_view(Plan *p, const Node *n) {
+  const Value *x = n->nin ? n->in[0] : NULL;
+  return !n->graph->up && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR && x->type.dtype &&
+         n->out[0] && type_early(p, &n->out[0]->type);
+}
+
+/* The input whose memory an element-by-element step may overwrite, or NULL. */
+static Value *inplace_input(Plan *p, const Node *n) {
+  if (!(op_info(n->op)->flags & OPF_ELEMENTWISE) || n->graph->up || !n->out[0] || !type_early(p, &n->out[0]->type) ||
+      place(p, n->out[0])->last == END)
+    return NULL;
+  for (int i = 0; i < n->nin; i++) {
+    Value *v = n->in[i];
+    if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) || !same_extents(&v->type, &n->out[0]->type) ||
+        dtype_bits(v->type.dtype) != dtype_bits(n->out[0]->type.dtype))
+      continue;
+    Value *root = place(p, v)->root;
+    if (!root->def || !type_early(p, &root->type) || place(p, root)->last != p->step_of[n->id])
+      continue;
+    bool shared = false; /* another input reads the same memory in another order */
+    for (int k = 0; k < n->nin; k++)
+      shared |= n->in[k] && n->in[k] != v && place(p, n->in[k])->root == root;
+    if (!shared)
+      return root;
+  }
+  return NULL;
+}
+
+static void extend(Plan *p, Value *root, uint32_t last) {
+  if (last > place(p, root)->last)
+    place(p, root)->last = last;
+}
+
+/* Lifetimes, views and in-place steps of one graph, in order. Roots are final for a node's inputs when it is reached:
+ * `last` of a root covers all views made so far, and a view made later extends it before anybody may overwrite it,
+ * because the view's own step reads the root. */
+static void place_values(Plan *p, Graph *g) {
+  uint32_t s = 0;
+  for (Node *n = g->first; n; n = n->next)
+    p->step_of[n->id] = s++;
+  for (uint32_t i = 0; i < g->nin; i++)
+    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false};
+  for (Node *n = g->first; n; n = n->next)
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i])
+        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false};
+  for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
+    if (can_view(p, n)) {
+      Place *v = place(p, n->out[0]);
+      v->view = true;
+      v->root = n->in[0]->konst ? n->in[0] : place(p, n->in[0])->root;
+      if (!v->root->konst)
+        extend(p, v->root, v->last);
+    }
+  for (Node *n = g->first; n; n = n->next) {
+    Value *root = inplace_input(p, n);
+    if (!root)
+      continue;
+    Place *o = place(p, n->out[0]);
+    uint32_t last = o->last;
+    /* everything rooted in the output moves to the new root */
+    for (Node *m = n; m; m = m->next)
+      if (m->out && m->nout && m->out[0] && place(p, m->out[0])->root == n->out[0] && m != n)
+        place(p, m->out[0])->root = root;
+    o->inplace = true, o->root = root;
+    extend(p, root, last);
+  }
+  for (Node *n = g->first; n; n = n->next)
+    for (int b = 0; b < 2; b++)
+      if (n->body[b])
+        place_values(p, n->body[b]);
+}
+
+/* --- slots --- */
+
+static uint32_t const_slot(Plan *p, Value *v) {
+  ProgSlot s = {.kind = SLOT_CONST, .first = 0, .last = 0, .file = PROG_NONE, .base = PROG_NONE};
+  const Tensor *t = v->konst;
+  size_t n = tensor_bytes(t);
+  image_type(&p->im, &s, &v->type);
+  s.name = image_string(&p->im, v->name);
+  for (uint32_t i = 0; i < p->in->nfile && t->dtype != DT_str; i++) {
+    const PlanFile *f = &p->in->file[i];
+    uintptr_t at = (uintptr_t)t->data, base = (uintptr_t)f->base;
+    if (n && at >= base && at - base <= f->size && n <= f->size - (at - base))
+      s.file = i, s.offset = at - base, s.size = n;
+  }
+  if (s.file == PROG_NONE)
+    image_const(&p->im, &s, t);
+  return image_slot(&p->im, &s);
+}
+
+static uint32_t slot(Plan *p, Value *v) {
+  if (!v)
+    return PROG_NONE;
+  if (v->konst && place(p, v)->slot == PROG_NONE)
+    place(p, v)->slot = const_slot(p, v);
+  assert(place(p, v)->slot != PROG_NONE);
+  return place(p, v)->slot;
+}
+
+static void make_slot(Plan *p, const Graph *g, Value *v) {
+  Place *at = place(p, v);
+  ProgSlot s = {.file = PROG_NONE, .base = PROG_NONE, .name = image_string(&p->im, v->name)};
+  Value *root = at->root;
+  uint32_t root_last = root->konst ? END : place(p, root)->last;
+  image_type(&p->im, &s, &v->type);
+  s.first = v->def ? p->step_of[v->def->id] : 0;
+  s.last = root_last;
+  if (at->view) {
+    s.kind = SLOT_VIEW, s.base = slot(p, root);
+  } else if (v->is_input && !g->up) {
+    s.kind = SLOT_INPUT;
+  } else if (!g->up && v->def && type_early(p, &v->type) && root_last != END) {
+    s.kind = SLOT_ARENA;
+    if (at->inplace)
+      s.base = slot(p, root);
+  } else {
+    assert(!at->inplace); /* inplace_input saw to it */
+    s.kind = SLOT_DYNAMIC;
+  }
+  at->slot = image_slot(&p->im, &s);
+}
+
+/* --- steps --- */
+
+static bool small_integers(const Value *v) {
+  int64_t n = 1, d;
+  if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 || v->type.rank > 1)
+    return false;
+  for (int i = 0; i < v->type.rank; i++) {
+    if (!dim_is_const(v->type.dim[i], &d))
+      return false;
+    n *= d;
+  }
+  return n <= MAX_CONTENT;
+}
+
+/* On the CPU by nature: shape arithmetic, control flow, strings and containers. */
+static bool is_host(const Node *n) {
+  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims)
+    return true;
+  bool small = true, special = false;
+  for (int i = 0; i < n->nin + n->nout; i++) {
+    const Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
+    if (!v)
+      continue;
+    small &= small_integers(v);
+    special |= v->type.kind != VK_TENSOR || v->type.dtype == DT_str;
+  }
+  return small || special;
+}
+
+static uint32_t region_of(Plan *p, Graph *body) {
+  if (!body)
+    return PROG_NONE;
+  p->queue[p->nregion] = body;
+  return p->nregion++;
+}
+
+static StepKind step_kind(Plan *p, const Node *n) {
+  switch (n->op) {
+  case OP_If: return STEP_IF;
+  case OP_Loop: return STEP_LOOP;
+  case OP_Scan: return STEP_SCAN;
+  case OP_Dims: return STEP_DIMS;
+  default: return n->out[0] && place(p, n->out[0])->view ? STEP_VIEW : STEP_EVAL;
+  }
+}
+
+/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. */
+static void add_binds(Plan *p, ProgStep *s, const Node *n) {
+  List l = image_list(&p->im);
+  for (int i = 0; i < n->nout; i++)
+    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++) {
+      Dim d = n->out[i]->type.dim[k];
+      uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
+      if (sym == PROG_NONE || p->bound_early[sym] || (p->bound[sym] && !n->graph->up))
+        continue;
+      p->bound[sym] = true;
+      list_add(&l, sym), list_add(&l, (uint32_t)i), list_add(&l, (uint32_t)k);
+    }
+  s->nbinds = l.n / 3;
+  s->binds = list_end(&l);
+}
+
+static bool is_dynamic(Plan *p, uint32_t s) {
+  return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC;
+}
+
+/* Dynamic values of this region, and views of them, that nobody reads behind step s. */
+static void add_frees(Plan *p, ProgStep *s, const Node *n) {
+  List l = image_list(&p->im);
+  uint32_t at = p->step_of[n->id];
+  for (int i = 0; i < n->nin + n->nout; i++) {
+    Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
+    if (!v || v->konst || home(n->graph, v) != n->graph || (v->is_input && !n->graph->up))
+      continue;
+    Value *r = place(p, v)->root;
+    if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
+      list_add(&l, slot(p, v));
+    else if (place(p, v)->view && place(p, v)->last == at && !r->konst)
+      list_add(&l, slot(p, v)); /* drops the view's hold on the memory */
+  }
+  s->nfree = l.n;
+  s->free = list_end(&l);
+}
+
+static void write_step(Plan *p, const Node *n) {
+  ProgStep s = {.kind = (uint8_t)step_kind(p, n), .host = is_host(n), .region = {PROG_NONE, PROG_NONE}};
+  const OpInfo *op = op_info(n->op);
+  s.domain = image_string(&p->im, op->domain);
+  s.op = image_string(&p->im, op->name);
+  s.origin = image_origin(&p->im, n->origin);
+  List l = image_list(&p->im);
+  for (int i = 0; i < n->nin; i++)
+    list_add(&l, slot(p, n->in[i]));
+  s.nin = l.n, s.in = list_end(&l);
+  l = image_list(&p->im);
+  for (int i = 0; i < n->nout; i++)
+    list_add(&l, slot(p, n->out[i]));
+  s.nout = l.n, s.out = list_end(&l);
+  if (n->op == OP_Dims) {
+    const DimsAttr *at = ATTR(n, Dims);
+    l = image_list(&p->im);
+    for (int64_t i = 0; i < at->dims.n; i++)
+      list_add(&l, image_expr(&p->im, at->dims.v[i]));
+    s.nexprs = l.n, s.exprs = list_end(&l);
+  }
+  for (int b = 0; b < 2; b++)
+    s.region[b] = region_of(p, n->body[b]);
+  add_binds(p, &s, n);
+  add_frees(p, &s, n);
+  image_attr(&p->im, &s, op->attrs, n->attr);
+  image_step(&p->im, &s);
+}
+
+/* Extents of a body's inputs that are symbols of their own: known when the body is entered. */
+static void add_region_binds(Plan *p, ProgRegion *r, const Graph *g) {
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; g->up && i < g->nin; i++)
+    for (int k = 0; k < g->in[i]->type.rank; k++) {
+      Dim d = g->in[i]->type.dim[k];
+      uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
+      if (sym == PROG_NONE || p->bound_early[sym])
+        continue;
+      p->bound[sym] = true;
+      list_add(&l, sym), list_add(&l, i), list_add(&l, (uint32_t)k);
+    }
+  r->nbinds = l.n / 3;
+  r->binds = list_end(&l);
+}
+
+static void write_region(Plan *p, Graph *g) {
+  ProgRegion r = {.step = image_step_count(&p->im)};
+  List own = image_list(&p->im);
+  for (uint32_t i = 0; i < g->nin; i++) {
+    make_slot(p, g, g->in[i]);
+    list_add(&own, slot(p, g->in[i]));
+  }
+  for (Node *n = g->first; n; n = n->next)
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i]) {
+        make_slot(p, g, n->out[i]);
+        list_add(&own, slot(p, n->out[i]));
+      }
+  r.nown = own.n, r.own = list_end(&own);
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; i < g->nin; i++)
+    list_add(&l, slot(p, g->in[i]));
+  r.nin = l.n, r.in = list_end(&l);
+  add_region_binds(p, &r, g);
+  for (Node *n = g->first; n; n = n->next)
+    write_step(p, n);
+  r.nstep = image_step_count(&p->im) - r.step;
+  l = image_list(&p->im);
+  for (uint32_t i = 0; i < g->nout; i++)
+    list_add(&l, slot(p, g->out[i]));
+  r.nout = l.n, r.out = list_end(&l);
+  image_region(&p->im, &r);
+}
+
+static void write_port(Plan *p, Value *v, const char *name, SectionId sec, const Tensor *deflt) {
+  ProgPort port = {.name = image_string(&p->im, name), .slot = slot(p, v), .deflt = PROG_NONE};
+  if (deflt) {
+    Value k = {.name = v->name, .konst = deflt, .type = type_of_tensor(p->c, deflt)};
+    port.deflt = const_slot(p, &k);
+  }
+  List l = image_list(&p->im);
+  for (int i = 0; i < v->type.rank; i++)
+    list_add(&l, image_string(&p->im, dim_text(p->c, v->type.dim[i])));
+  port.dim_text = list_end(&l);
+  image_port(&p->im, sec, &port);
+}
+
+uint64_t plan_build_id(void) {
+  uint64_t h = hash_bytes("layout", 6, sizeof(ProgSlot) * 1000000 + sizeof(ProgStep) * 1000 + sizeof(ProgRegion));
+  for (OpId i = 1; i < op_count(); i++) {
+    const OpInfo *o = op_info(i);
+    h = hash_bytes(o->name, strlen(o->name), h + (uint64_t)o->since);
+    for (const AttrField *f = o->attrs->field; f && f->name; f++)
+      h = hash_bytes(f->name, strlen(f->name), h + f->kind);
+  }
+  return h;
+}
+
+Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t **program, size_t *size) {
+  Plan p = {.c = c, .a = a, .in = in};
+  image_init(&p.im, c, a);
+  p.place = arena_array(a, Place, *g->next_id);
+  for (uint32_t i = 0; i < *g->next_id; i++)
+    p.place[i].slot = PROG_NONE;
+  p.step_of = arena_array(a, uint32_t, *g->next_id);
+  p.queue = arena_array(a, Graph *, *g->next_id + 1u);
+  number_symbols(&p, g);
+  p.nsym = image_symbol_count(&p.im);
+  p.bound_early = arena_array(a, bool, p.nsym + 1u);
+  p.bound = arena_array(a, bool, p.nsym + 1u);
+  mark_early(&p, g);
+  place_values(&p, g);
+  region_of(&p, g);
+  for (uint32_t i = 0; i < p.nregion; i++)
+    write_region(&p, p.queue[i]);
+  for (uint32_t i = 0; i < g->nin; i++)
+    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, NULL);
+  for (uint32_t i = 0; i < g->nout; i++)
+    write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
+  for (uint32_t i = 0; i < in->nmeta; i++)
+    image_meta(&p.im, in->meta[2 * i], in->meta[2 * i + 1]);
+  for (uint32_t i = 0; i < in->nfile; i++)
+    image_file(&p.im, in->file[i].name, in->file[i].size);
+  return image_finish(&p.im, plan_build_id(), program, size);
+}

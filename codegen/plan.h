@@ -1,0 +1,30 @@
+/* plan.h - from an optimised graph to a program: which steps run in which order, where each value lives and how long, which
+ * steps work in place or are mere views, and the dim expressions the runtime evaluates once shapes are known.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_PLAN_H
+#define SARD_CODEGEN_PLAN_H
+
+#include "ir/graph.h"
+
+/* Memory that constants may borrow from: a mapped file, or the caller's model bytes. */
+typedef struct PlanFile {
+  const char *name;
+  const uint8_t *base;
+  size_t size;
+} PlanFile;
+
+typedef struct PlanInput {
+  const PlanFile *file;
+  uint32_t nfile;
+  const char *const *meta; /* key, value, key, value … */
+  uint32_t nmeta;          /* pairs */
+} PlanInput;
+
+/* The program (runtime/program.h) for g, as bytes in arena a at an address aligned to PROG_ALIGN. Constants inside one of
+ * the files are referred to by offset, others are copied in. */
+Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t **program, size_t *size);
+
+/* Hash of what a program's meaning depends on besides its bytes: the operator table and the record layout. */
+uint64_t plan_build_id(void);
+
+#endif

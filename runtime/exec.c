@@ -1,0 +1,290 @@
+/* exec.c - the executor: binds shapes, then runs the steps in order.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/internal.h"
+
+#include "support/checked.h"
+
+#include <string.h>
+
+/* --- evaluation steps --- */
+
+typedef struct Host {
+  Frame *f;
+  const ProgStep *s;
+} Host;
+
+static Status alloc_output(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
+  Host *h = e->host;
+  return slot_alloc(h->f, rt_list(h->f->p, h->s->out + (uint32_t)i), t, rank, dim, out);
+}
+
+/* Weights may lie unaligned in their file; the evaluators read typed arrays. */
+static const Tensor *aligned(Frame *f, Arena *scratch, const Tensor *t) {
+  (void)f;
+  if (t->kind != VK_TENSOR || !t->data || tensor_aligned(t))
+    return t;
+  Tensor *copy = arena_copy(scratch, t, sizeof *t);
+  size_t n = tensor_bytes(t);
+  copy->data = arena_get(scratch, n, 1, 64);
+  if (n)
+    memcpy(copy->data, t->data, n);
+  return copy;
+}
+
+static Status no_value(Frame *f, uint32_t slot) {
+  return fail(f->c, ST_INTERNAL, "slot '%s' is read before it has a value", rt_string(f->p, rt_slot(f->p, slot)->name));
+}
+
+static Status eval_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  Host host = {f, s};
+  const Tensor **in = arena_array(scratch, const Tensor *, s->nin);
+  Tensor **out = arena_array(scratch, Tensor *, s->nout);
+  bool *wanted = arena_array(scratch, bool, s->nout);
+  for (uint32_t i = 0; i < s->nin; i++) {
+    uint32_t slot = rt_list(f->p, s->in + i);
+    if (slot == PROG_NONE)
+      continue;
+    if (f->cell[slot].state == CELL_EMPTY)
+      return no_value(f, slot);
+    in[i] = aligned(f, scratch, &f->cell[slot].t);
+  }
+  for (uint32_t i = 0; i < s->nout; i++)
+    wanted[i] = rt_list(f->p, s->out + i) != PROG_NONE;
+  Eval e = {.c = f->c, .op = f->p->op[index], .nin = (int)s->nin, .nout = (int)s->nout, .in = in, .out = out, .wanted = wanted,
+            .attr = f->p->attr[index], .scratch = scratch, .keep = f->keep, .alloc = alloc_output, .host = &host};
+  TRY(eval_find(e.op)(&e));
+  for (uint32_t i = 0; i < s->nout; i++) {
+    if (!wanted[i])
+      continue;
+    if (!out[i])
+      return fail(f->c, ST_INTERNAL, "the evaluator made no output %u", i);
+    Cell *x = &f->cell[rt_list(f->p, s->out + i)];
+    if (out[i] != &x->t) { /* a container, or one of its items: lives in the keep arena */
+      cell_clear(f, x);
+      x->t = *out[i], x->state = CELL_KEEP;
+    }
+  }
+  return ST_OK;
+}
+
+/* --- steps without evaluation --- */
+
+static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
+  const DimsAttr *at = f->p->attr[index];
+  int64_t n = s->nexprs, v;
+  Tensor *t;
+  if (!at || (at->dtype != DT_i64 && at->dtype != DT_i32) || (at->rank == 0 && n != 1) || at->rank < 0 || at->rank > 1)
+    return fail(f->c, ST_INVALID, "the compiled program is damaged: Dims");
+  TRY(slot_alloc(f, rt_list(f->p, s->out), (DType)at->dtype, (int)at->rank, &n, &t));
+  for (int64_t i = 0; i < n; i++) {
+    if (!symbols_eval(&f->sym, rt_list(f->p, s->exprs + (uint32_t)i), &v))
+      return fail(f->c, ST_INVALID, "element %lld of a shape cannot be computed for these input shapes", (long long)i);
+    elem_set_i64(t->dtype, t->data, i, v);
+  }
+  return ST_OK;
+}
+
+/* The output is the input's memory under the inferred dims. When the element counts disagree the operator's own evaluator
+ * is asked, which words the error. */
+static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out);
+  const ProgSlot *slot = rt_slot(f->p, to);
+  Cell *src = &f->cell[from], *dst = &f->cell[to];
+  int64_t dim[MAX_RANK], count;
+  if (src->state == CELL_EMPTY)
+    return no_value(f, from);
+  if (src->t.kind != VK_TENSOR || !symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
+      count != tensor_count(&src->t))
+    return eval_step(f, s, index, scratch);
+  cell_share(f, dst, src);
+  dst->t.rank = slot->rank;
+  memset(dst->t.dim, 0, sizeof dst->t.dim);
+  memcpy(dst->t.dim, dim, (size_t)slot->rank * sizeof *dim);
+  return ST_OK;
+}
+
+/* --- regions --- */
+
+static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  switch (s->kind) {
+  case STEP_VIEW: return view_step(f, s, index, scratch);
+  case STEP_DIMS: return dims_step(f, s, index);
+  case STEP_IF: return run_if(f, s);
+  case STEP_LOOP: return run_loop(f, s);
+  case STEP_SCAN: return run_scan(f, s, f->p->attr[index]);
+  default: return eval_step(f, s, index, scratch);
+  }
+}
+
+static void bind_outputs(Frame *f, const ProgStep *s) {
+  for (uint32_t i = 0; i < s->nbinds; i++) {
+    uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
+    uint32_t axis = rt_list(f->p, s->binds + 3 * i + 2), slot = rt_list(f->p, s->out + out);
+    if (slot != PROG_NONE && f->cell[slot].state && (int)axis < f->cell[slot].t.rank)
+      symbols_bind(&f->sym, sym, f->cell[slot].t.dim[axis]);
+  }
+}
+
+static Status run_step(Frame *f, uint32_t index) {
+  const ProgStep *s = rt_step(f->p, index);
+  TRY(ctx_poll(f->c));
+  Arena *scratch = arena_create(f->c);
+  Status st = dispatch(f, s, index, scratch);
+  arena_destroy(scratch);
+  if (st) {
+    const ProgOrigin *o = rt_origin(f->p, s->origin);
+    return err_node(f->c, st, rt_string(f->p, o->node), rt_string(f->p, *rt_string(f->p, o->op) ? o->op : s->op),
+                    rt_string(f->p, o->module), rt_string(f->p, o->source));
+  }
+  bind_outputs(f, s);
+  for (uint32_t i = 0; i < s->nfree; i++) {
+    uint32_t slot = rt_list(f->p, s->free + i);
+    if (rt_slot(f->p, slot)->kind == SLOT_DYNAMIC || rt_slot(f->p, slot)->kind == SLOT_VIEW)
+      cell_clear(f, &f->cell[slot]);
+  }
+  return ST_OK;
+}
+
+Status run_region(Frame *f, uint32_t region) {
+  const ProgRegion *r = REC(f->p, SEC_REGIONS, ProgRegion) + region;
+  for (uint32_t i = 0; i < r->nstep; i++)
+    TRY(run_step(f, r->step + i));
+  return ST_OK;
+}
+
+void region_enter(Frame *f, const ProgRegion *r) {
+  for (uint32_t i = 0; i < r->nown; i++)
+    cell_clear(f, &f->cell[rt_list(f->p, r->own + i)]);
+}
+
+void region_bind(Frame *f, const ProgRegion *r) {
+  for (uint32_t i = 0; i < r->nbinds; i++) {
+    uint32_t sym = rt_list(f->p, r->binds + 3 * i), in = rt_list(f->p, r->binds + 3 * i + 1);
+    uint32_t axis = rt_list(f->p, r->binds + 3 * i + 2);
+    const Cell *x = &f->cell[rt_list(f->p, r->in + in)];
+    if (x->state && (int)axis < x->t.rank)
+      symbols_bind(&f->sym, sym, x->t.dim[axis]);
+  }
+}
+
+/* --- a whole run --- */
+
+/* The inputs with defaults filled in. */
+static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, const Tensor ***out) {
+  uint32_t n = rt_count(p, SEC_INPUTS);
+  if (nin != n)
+    return fail(c, ST_USAGE, "%u inputs given, the model takes %u", nin, n);
+  const Tensor **list = arena_array(a, const Tensor *, n);
+  for (uint32_t i = 0; i < n; i++) {
+    bool given = in[i].dtype != DT_none || in[i].kind != VK_TENSOR;
+    if (!given && rt_input(p, i)->deflt == PROG_NONE)
+      return fail(c, ST_USAGE, "input '%s' is not given", rt_string(p, rt_input(p, i)->name));
+    list[i] = given ? &in[i] : p->konst[rt_input(p, i)->deflt];
+  }
+  *out = list;
+  return ST_OK;
+}
+
+static Status store_output(Frame *f, uint32_t i) {
+  const Cell *x = &f->cell[rt_output(f->p, i)->slot];
+  RtOutput *o = &f->out[i];
+  if (!o->wanted || o->in_place)
+    return ST_OK;
+  if (x->state == CELL_EMPTY)
+    return no_value(f, rt_output(f->p, i)->slot);
+  o->t = x->t;
+  if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP)
+    return ST_OK;
+  if (o->into) { /* the caller's memory, whose shape and dtype were not what we computed, or a view */
+    char a[200], b[200];
+    if (o->into->dtype != x->t.dtype || !tensor_same_shape(o->into, &x->t))
+      return fail(f->c, ST_USAGE, "output '%s' is %s but the memory given for it is %s", rt_string(f->p, rt_output(f->p, i)->name),
+                  tensor_type_text(&x->t, a, sizeof a), tensor_type_text(o->into, b, sizeof b));
+    if (x->t.dtype == DT_str)
+      return fail(f->c, ST_UNSUPPORTED, "output '%s' holds strings: take it from sard_run's result",
+                  rt_string(f->p, rt_output(f->p, i)->name));
+    size_t n = tensor_bytes(&x->t);
+    if (n)
+      memmove(o->into->data, x->t.data, n);
+    return ST_OK;
+  }
+  Cell held = {0};
+  if (x->state == CELL_BUF)
+    cell_share(f, &held, x); /* one reference that frame_finish leaves */
+  else {
+    TRY(cell_alloc(f, &held, x->t.dtype, x->t.rank, x->t.dim));
+    size_t n = tensor_bytes(&x->t);
+    if (n)
+      memcpy(held.t.data, x->t.data, n);
+  }
+  o->t = held.t;
+  return ST_OK;
+}
+
+typedef struct RunArgs {
+  RtProgram *p;
+  const Tensor *in;
+  uint32_t nin;
+  RtOutput *out;
+  uint32_t nout;
+} RunArgs;
+
+static Status run(Ctx *c, void *arg) {
+  RunArgs *r = arg;
+  Arena *keep = arena_create(c);
+  Arena *work = arena_create(c);
+  Frame *f = arena_new(keep, Frame); /* its cleanup frees the outputs' buffers when c is closed */
+  const Tensor **in;
+  f->keep = keep, f->run = work;
+  TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
+  symbols_init(&f->sym, r->p, work);
+  TRY(symbols_from_inputs(&f->sym, c, in));
+  TRY(frame_init(f, r->p, c, r->out, r->nout));
+  for (uint32_t i = 0; i < r->nin; i++)
+    f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
+  TRY(run_region(f, 0));
+  for (uint32_t i = 0; i < r->nout; i++)
+    TRY(store_output(f, i));
+  frame_finish(f);
+  arena_destroy(work);
+  return ST_OK;
+}
+
+Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
+  if (nout != rt_count(p, SEC_OUTPUTS))
+    return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
+  RunArgs r = {p, in, nin, out, nout};
+  return ctx_protect(c, run, &r);
+}
+
+typedef struct ShapeArgs {
+  RtProgram *p;
+  const Tensor *in;
+  uint32_t nin, i;
+  int64_t *dim;
+  int *rank;
+} ShapeArgs;
+
+static Status output_shape(Ctx *c, void *arg) {
+  ShapeArgs *q = arg;
+  Arena *a = arena_create(c);
+  Symbols s;
+  const Tensor **in;
+  TRY(gather_inputs(q->p, c, a, q->in, q->nin, &in));
+  symbols_init(&s, q->p, a);
+  TRY(symbols_from_inputs(&s, c, in));
+  const ProgPort *port = rt_output(q->p, q->i);
+  const ProgSlot *slot = rt_slot(q->p, port->slot);
+  if (slot->vkind != VK_TENSOR || !symbols_dims(&s, slot, q->dim))
+    return fail(c, ST_UNSUPPORTED, "the shape of output '%s' depends on the data", rt_string(q->p, port->name));
+  *q->rank = slot->rank;
+  arena_destroy(a);
+  return ST_OK;
+}
+
+Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank) {
+  if (i >= rt_count(p, SEC_OUTPUTS))
+    return fail(c, ST_USAGE, "the model has %u outputs, there is no output %u", rt_count(p, SEC_OUTPUTS), i);
+  ShapeArgs q = {p, in, nin, i, dim, rank};
+  return ctx_protect(c, output_shape, &q);
+}

@@ -1,0 +1,187 @@
+/* frame.c - the values of one run: which memory each slot has, and who frees it.
+ *
+ * A cell borrows from the caller or a constant (STATIC), lies in the run's arena (ARENA), holds a counted buffer (BUF), or
+ * lies in the keep arena, which lives as long as the outputs (KEEP: containers).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/internal.h"
+
+#include "support/checked.h"
+
+#include <string.h>
+
+struct Buf {
+  Buf *prev, *next;
+  size_t bytes;  /* with this header */
+  uint32_t refs;
+};
+enum { BUF_HEAD = 64 };
+_Static_assert(sizeof(Buf) <= BUF_HEAD, "room for the header");
+
+static void buf_unlink(Frame *f, Buf *b) {
+  *(b->prev ? &b->prev->next : &f->bufs) = b->next;
+  if (b->next)
+    b->next->prev = b->prev;
+}
+
+static void buf_release(Frame *f, Buf *b) {
+  if (b && !--b->refs) {
+    buf_unlink(f, b);
+    alloc_put(f->c->alloc, b, b->bytes);
+  }
+}
+
+static void free_arena(Frame *f) {
+  if (f->arena)
+    alloc_put(f->c->alloc, f->arena, f->layout->arena);
+  f->arena = NULL;
+  if (f->layout)
+    layout_put(f->p, f->layout);
+  f->layout = NULL;
+}
+
+/* When the context closes or the run fails: the buffers that outputs hold, or all. */
+static void free_buffers(void *arg) {
+  Frame *f = arg;
+  for (Buf *b = f->bufs, *next; b; b = next) {
+    next = b->next;
+    alloc_put(f->c->alloc, b, b->bytes);
+  }
+  f->bufs = NULL;
+  free_arena(f);
+}
+
+Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout) {
+  Arena *run = f->run, *keep = f->keep;
+  Symbols sym = f->sym;
+  *f = (Frame){.p = p, .c = c, .run = run, .keep = keep, .sym = sym, .out = out};
+  f->cell = arena_array(run, Cell, rt_count(p, SEC_SLOTS));
+  f->out_of = arena_array(run, uint32_t, rt_count(p, SEC_SLOTS));
+  for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++) {
+    f->out_of[i] = PROG_NONE;
+    if (p->konst[i])
+      f->cell[i] = (Cell){.t = *p->konst[i], .state = CELL_STATIC};
+  }
+  for (uint32_t i = nout; i-- > 0;)
+    if (rt_slot(p, rt_output(p, i)->slot)->kind == SLOT_DYNAMIC)
+      f->out_of[rt_output(p, i)->slot] = i;
+  ctx_on_failure(c, &f->cleanup, free_buffers, f);
+  TRY(layout_get(p, c, &f->sym, &f->layout));
+  if (f->layout->arena) {
+    f->arena = alloc_get(c->alloc, f->layout->arena, PROG_ALIGN);
+    if (!f->arena)
+      ctx_out_of_memory(c, f->layout->arena);
+  }
+  return ST_OK;
+}
+
+void frame_finish(Frame *f) {
+  for (uint32_t i = 0; i < rt_count(f->p, SEC_SLOTS); i++)
+    cell_clear(f, &f->cell[i]);
+  free_arena(f);
+}
+
+void cell_clear(Frame *f, Cell *x) {
+  if (x->state == CELL_BUF)
+    buf_release(f, x->buf);
+  x->state = CELL_EMPTY, x->buf = NULL;
+}
+
+void cell_share(Frame *f, Cell *dst, const Cell *src) {
+  Cell copy = *src;
+  if (copy.buf)
+    copy.buf->refs++;
+  cell_clear(f, dst);
+  *dst = copy;
+}
+
+Status cell_export(Frame *f, Cell *dst, const Cell *src) {
+  if (src->state != CELL_ARENA) {
+    cell_share(f, dst, src);
+    return ST_OK;
+  }
+  Cell copy = {0};
+  TRY(cell_alloc(f, &copy, src->t.dtype, src->t.rank, src->t.dim));
+  size_t n = tensor_bytes(&src->t);
+  if (n)
+    memcpy(copy.t.data, src->t.data, n);
+  cell_clear(f, dst);
+  *dst = copy;
+  return ST_OK;
+}
+
+static Status checked_bytes(Frame *f, DType t, int rank, const int64_t *dim, size_t *bytes) {
+  int64_t count;
+  char text[256];
+  if (rank > MAX_RANK)
+    return fail(f->c, ST_UNSUPPORTED, "an output of rank %d; at most %d are supported", rank, MAX_RANK);
+  if (!extent_ok(dim, rank, &count) || !dtype_bytes(t, count, bytes) || *bytes > PTRDIFF_MAX - BUF_HEAD)
+    return fail(f->c, ST_INVALID, "the output would be %s%s, which is no size a tensor can have", dtype_name(t),
+                shape_text(rank, dim, text, sizeof text));
+  return ST_OK;
+}
+
+static void set_tensor(Cell *x, DType t, int rank, const int64_t *dim, void *data, CellState state) {
+  x->t = (Tensor){.kind = VK_TENSOR, .dtype = t, .rank = (int8_t)rank, .data = data};
+  if (rank)
+    memcpy(x->t.dim, dim, (size_t)rank * sizeof *dim);
+  x->state = (uint8_t)state;
+}
+
+Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim) {
+  size_t bytes;
+  TRY(checked_bytes(f, t, rank, dim, &bytes));
+  cell_clear(f, x);
+  Buf *b = alloc_get(f->c->alloc, bytes + BUF_HEAD, PROG_ALIGN);
+  if (!b)
+    ctx_out_of_memory(f->c, bytes);
+  *b = (Buf){.next = f->bufs, .bytes = bytes + BUF_HEAD, .refs = 1};
+  if (f->bufs)
+    f->bufs->prev = b;
+  f->bufs = b;
+  set_tensor(x, t, rank, dim, (char *)b + BUF_HEAD, CELL_BUF);
+  x->buf = b;
+  return ST_OK;
+}
+
+/* What was inferred before the run must hold in the run: a disagreement is a bug of ours, not to be papered over. */
+static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim) {
+  const ProgSlot *s = rt_slot(f->p, i);
+  int64_t want;
+  char a[200];
+  if (s->vkind == VK_TENSOR && s->dtype && s->dtype != t)
+    return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found %s", dtype_name(t), dtype_name(s->dtype));
+  if (s->vkind != VK_TENSOR || s->rank < 0)
+    return ST_OK;
+  if (s->rank != rank)
+    return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found rank %d", shape_text(rank, dim, a, sizeof a), s->rank);
+  for (int k = 0; k < rank; k++)
+    if (symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &want) && want != dim[k])
+      return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found %lld in dimension %d",
+                  shape_text(rank, dim, a, sizeof a), (long long)want, k);
+  return ST_OK;
+}
+
+static bool fits_callers(const RtOutput *o, DType t, int rank, const int64_t *dim) {
+  return o->into && o->wanted && o->into->dtype == t && o->into->rank == rank && t != DT_str &&
+         (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
+}
+
+Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, Tensor **out) {
+  Cell *x = &f->cell[i];
+  size_t bytes;
+  TRY(checked_bytes(f, t, rank, dim, &bytes));
+  TRY(check_inferred(f, i, t, rank, dim));
+  RtOutput *o = f->out_of[i] == PROG_NONE ? NULL : &f->out[f->out_of[i]];
+  if (f->layout->offset[i] != UINT64_MAX) {
+    cell_clear(f, x);
+    set_tensor(x, t, rank, dim, f->arena + f->layout->offset[i], CELL_ARENA);
+  } else if (o && fits_callers(o, t, rank, dim)) {
+    cell_clear(f, x);
+    set_tensor(x, t, rank, dim, o->into->data, CELL_STATIC);
+    o->in_place = true;
+  } else {
+    TRY(cell_alloc(f, x, t, rank, dim));
+  }
+  *out = &x->t;
+  return ST_OK;
+}

@@ -1,0 +1,104 @@
+/* internal.h - what the runtime's files share: the loaded program, symbol values, the frame of a run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_RUNTIME_INTERNAL_H
+#define SARD_RUNTIME_INTERNAL_H
+
+#include "ops/eval/eval.h"
+#include "runtime/runtime.h"
+
+#include <pthread.h>
+
+/* Offsets of the arena slots for one binding of the symbols. */
+typedef struct Layout {
+  struct Layout *next;
+  size_t bytes;      /* of this block */
+  uint32_t users;    /* runs that use it now; guarded by the program's lock */
+  uint64_t arena;    /* bytes the run's arena needs */
+  int64_t *symbol;   /* the binding: nsymbol values; unbound: INT64_MIN */
+  uint64_t *offset;  /* nslot; UINT64_MAX: not in the arena */
+} Layout;
+
+struct RtProgram {
+  const ProgHeader *h;
+  const uint8_t *base;
+  Alloc *alloc;
+  Tensor **konst;    /* by slot: constants, else NULL */
+  OpId *op;          /* by step */
+  void **attr;       /* by step */
+  pthread_mutex_t lock;
+  Layout *layouts;   /* newest first; guarded by lock, a published layout never changes */
+  uint32_t nlayout;
+};
+
+#define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
+#define COUNT(p, sec, T) ((uint32_t)((p)->h->section[sec].size / sizeof(T)))
+
+/* --- symbols.c: values of symbols and expressions in one run --- */
+typedef struct Symbols {
+  const RtProgram *p;
+  int64_t *value;   /* by symbol; UNBOUND */
+  uint32_t *from;   /* by symbol: input << 8 | axis it was bound from, for messages; PROG_NONE */
+  int64_t *memo;    /* by expression */
+  uint32_t *memo_epoch;
+  uint32_t epoch;
+} Symbols;
+#define UNBOUND INT64_MIN
+
+void symbols_init(Symbols *s, const RtProgram *p, Arena *a);
+void symbols_bind(Symbols *s, uint32_t sym, int64_t v);
+/* False: unbound symbol, overflow, division by zero, extents that do not broadcast. */
+bool symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
+/* All dims of a slot; false as above or when the rank is not known. */
+bool symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim);
+/* Checks the inputs against their declared types and binds what their shapes tell. */
+Status symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
+
+/* --- layout.c --- */
+Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */
+void layout_put(RtProgram *p, Layout *l);
+
+/* --- frame.c: where the values of one run are --- */
+typedef struct Buf Buf; /* counted memory */
+
+typedef enum { CELL_EMPTY, CELL_STATIC, CELL_ARENA, CELL_BUF, CELL_KEEP } CellState;
+typedef struct Cell {
+  Tensor t;
+  uint8_t state;     /* CellState: whose memory it is: the caller's or a constant, the arena, buf, the keep arena */
+  Buf *buf;
+} Cell;
+
+typedef struct Frame {
+  RtProgram *p;
+  Ctx *c;
+  Symbols sym;
+  Layout *layout;
+  uint8_t *arena;
+  Cell *cell;        /* by slot */
+  Arena *keep;       /* lives as long as the outputs */
+  Arena *run;        /* freed at the end of the run */
+  Buf *bufs;         /* all live ones */
+  Cleanup cleanup;
+  RtOutput *out;     /* by output */
+  uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
+} Frame;
+
+Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout);
+void frame_finish(Frame *f); /* frees the arena and every buffer that no output holds */
+void cell_clear(Frame *f, Cell *x);
+void cell_share(Frame *f, Cell *dst, const Cell *src); /* the same memory, counted */
+/* As cell_share, but memory of the arena is copied: for values that outlive their step's interval. */
+Status cell_export(Frame *f, Cell *dst, const Cell *src);
+/* A fresh buffer-backed tensor. Dims are checked. */
+Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
+/* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
+Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
+
+/* --- exec.c, control.c --- */
+Status run_region(Frame *f, uint32_t region);
+Status run_if(Frame *f, const ProgStep *s);
+Status run_loop(Frame *f, const ProgStep *s);
+Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr);
+void region_enter(Frame *f, const ProgRegion *r); /* clears what an earlier trip left */
+void region_bind(Frame *f, const ProgRegion *r);  /* symbols that the body's inputs tell */
+
+#endif

@@ -1,0 +1,290 @@
+/* load.c - checks a program and makes it runnable. Nothing in the image is trusted: every offset, index, string and size is
+ * checked here once, so that the executor need not.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/internal.h"
+
+#include "support/checked.h"
+#include "support/dim.h"
+
+#include <string.h>
+
+static const size_t record_size[SEC_COUNT] = {
+    [SEC_STRINGS] = 1, [SEC_EXPRS] = sizeof(ProgExpr), [SEC_SYMBOLS] = sizeof(ProgSymbol), [SEC_SLOTS] = sizeof(ProgSlot),
+    [SEC_STEPS] = sizeof(ProgStep), [SEC_REGIONS] = sizeof(ProgRegion), [SEC_LISTS] = sizeof(uint32_t),
+    [SEC_ORIGINS] = sizeof(ProgOrigin), [SEC_INPUTS] = sizeof(ProgPort), [SEC_OUTPUTS] = sizeof(ProgPort),
+    [SEC_META] = sizeof(ProgMeta), [SEC_FILES] = sizeof(ProgFile), [SEC_ATTRS] = 1, [SEC_DATA] = 1};
+
+uint32_t rt_count(const RtProgram *p, SectionId sec) {
+  return (uint32_t)(p->h->section[sec].size / record_size[sec]);
+}
+
+const char *rt_string(const RtProgram *p, uint32_t offset) { return REC(p, SEC_STRINGS, char) + offset; }
+const ProgPort *rt_input(const RtProgram *p, uint32_t i) { return REC(p, SEC_INPUTS, ProgPort) + i; }
+const ProgPort *rt_output(const RtProgram *p, uint32_t i) { return REC(p, SEC_OUTPUTS, ProgPort) + i; }
+const ProgSlot *rt_slot(const RtProgram *p, uint32_t i) { return REC(p, SEC_SLOTS, ProgSlot) + i; }
+const ProgStep *rt_step(const RtProgram *p, uint32_t i) { return REC(p, SEC_STEPS, ProgStep) + i; }
+const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i) { return REC(p, SEC_ORIGINS, ProgOrigin) + i; }
+const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_SYMBOLS, ProgSymbol) + i; }
+const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
+uint32_t rt_list(const RtProgram *p, uint32_t at) { return REC(p, SEC_LISTS, uint32_t)[at]; }
+
+int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis) {
+  const ProgExpr *e = REC(p, SEC_EXPRS, ProgExpr) + rt_list(p, s->dims + (uint32_t)axis);
+  return e->op == DIM_CONST ? e->value : -1;
+}
+
+static Status damaged(Ctx *c, const char *what) {
+  return fail(c, ST_INVALID, "the compiled program is damaged: %s", what);
+}
+
+static Status check_header(Ctx *c, const uint8_t *image, size_t size, uint64_t build) {
+  const ProgHeader *h = (const ProgHeader *)(const void *)image;
+  size_t head = (sizeof *h + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
+  if ((uintptr_t)image % PROG_ALIGN || size < head || memcmp(h->magic, PROG_MAGIC, 8))
+    return fail(c, ST_INVALID, "not a compiled program");
+  if (h->version != PROG_VERSION || h->sections != SEC_COUNT || h->build != build)
+    return fail(c, ST_INVALID, "the compiled program was made by another version of Sard");
+  if (h->size != size || h->hash != hash_bytes(image + head, size - head, 0))
+    return damaged(c, "its hash does not match");
+  for (int i = 0; i < SEC_COUNT; i++) {
+    ProgSection s = h->section[i];
+    if (s.offset % PROG_ALIGN || s.offset > size || s.size > size - s.offset || s.size % record_size[i] ||
+        s.size / record_size[i] >= PROG_NONE)
+      return damaged(c, "a section is out of bounds");
+  }
+  ProgSection s = h->section[SEC_STRINGS];
+  if (!s.size || image[s.offset] || image[s.offset + s.size - 1])
+    return damaged(c, "strings");
+  return ST_OK;
+}
+
+/* A string offset, a list, an index of a section or PROG_NONE. */
+static bool str_ok(const RtProgram *p, uint32_t s) { return s < p->h->section[SEC_STRINGS].size; }
+static bool index_ok(const RtProgram *p, uint32_t i, SectionId sec, bool none) {
+  return i < rt_count(p, sec) || (none && i == PROG_NONE);
+}
+static bool list_ok(const RtProgram *p, uint32_t at, uint64_t n, SectionId of, bool none) {
+  uint64_t all = rt_count(p, SEC_LISTS);
+  if (at > all || n > all - at)
+    return false;
+  for (uint64_t i = 0; i < n; i++)
+    if (!index_ok(p, rt_list(p, at + (uint32_t)i), of, none))
+      return false;
+  return true;
+}
+
+static bool exprs_ok(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_EXPRS); i++) {
+    const ProgExpr *e = REC(p, SEC_EXPRS, ProgExpr) + i;
+    if (e->op > DIM_BCAST)
+      return false;
+    if (e->op == DIM_SYM ? e->a >= rt_count(p, SEC_SYMBOLS) : e->op != DIM_CONST && (e->a >= i || e->b >= i))
+      return false;
+  }
+  return true;
+}
+
+static bool slot_ok(const RtProgram *p, uint32_t i, uint32_t nfile) {
+  const ProgSlot *s = rt_slot(p, i);
+  if (s->kind > SLOT_VIEW || s->vkind > VK_MAP || (s->dtype && !dtype_valid(s->dtype)) || s->rank < -1 || s->rank > MAX_RANK ||
+      !str_ok(p, s->name) || (s->rank > 0 && !list_ok(p, s->dims, (uint64_t)s->rank, SEC_EXPRS, false)))
+    return false;
+  if (s->base != PROG_NONE && (s->base >= i || (s->kind != SLOT_VIEW && rt_slot(p, s->base)->kind != SLOT_ARENA)))
+    return false;
+  if (s->kind == SLOT_VIEW && s->base == PROG_NONE)
+    return false;
+  if (s->kind == SLOT_ARENA && (s->vkind != VK_TENSOR || !s->dtype || s->rank < 0 || s->first > s->last))
+    return false;
+  return s->kind != SLOT_CONST || s->file == PROG_NONE || s->file < nfile;
+}
+
+static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
+  if (s->kind > STEP_SCAN || !str_ok(p, s->domain) || !str_ok(p, s->op) || !index_ok(p, s->origin, SEC_ORIGINS, false) ||
+      !list_ok(p, s->in, s->nin, SEC_SLOTS, true) || !list_ok(p, s->out, s->nout, SEC_SLOTS, true) ||
+      !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) || !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) ||
+      s->attr > p->h->section[SEC_ATTRS].size || s->nattr > p->h->section[SEC_ATTRS].size - s->attr ||
+      (uint64_t)s->binds + 3ull * s->nbinds > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = 0; i < s->nbinds; i++) {
+    uint32_t sym = rt_list(p, s->binds + 3 * i), out = rt_list(p, s->binds + 3 * i + 1), axis = rt_list(p, s->binds + 3 * i + 2);
+    if (sym >= rt_count(p, SEC_SYMBOLS) || out >= s->nout || axis >= MAX_RANK)
+      return false;
+  }
+  int bodies = s->kind == STEP_IF ? 2 : s->kind >= STEP_LOOP ? 1 : 0;
+  for (int b = 0; b < bodies; b++) /* bodies come behind their owner, so there is no cycle */
+    if (s->region[b] <= region || s->region[b] >= rt_count(p, SEC_REGIONS))
+      return false;
+  if (s->kind == STEP_VIEW || s->kind == STEP_DIMS)
+    return s->nout == 1 && rt_list(p, s->out) != PROG_NONE &&
+           (s->kind == STEP_DIMS || (s->nin && rt_list(p, s->in) != PROG_NONE));
+  return true;
+}
+
+static bool region_ok(const RtProgram *p, uint32_t i) {
+  const ProgRegion *r = REC(p, SEC_REGIONS, ProgRegion) + i;
+  if (r->step > rt_count(p, SEC_STEPS) || r->nstep > rt_count(p, SEC_STEPS) - r->step ||
+      !list_ok(p, r->in, r->nin, SEC_SLOTS, false) || !list_ok(p, r->out, r->nout, SEC_SLOTS, false) ||
+      !list_ok(p, r->own, r->nown, SEC_SLOTS, false) || (uint64_t)r->binds + 3ull * r->nbinds > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t k = 0; k < r->nbinds; k++)
+    if (rt_list(p, r->binds + 3 * k) >= rt_count(p, SEC_SYMBOLS) || rt_list(p, r->binds + 3 * k + 1) >= r->nin ||
+        rt_list(p, r->binds + 3 * k + 2) >= MAX_RANK)
+      return false;
+  for (uint32_t k = 0; k < r->nstep; k++)
+    if (!step_ok(p, rt_step(p, r->step + k), i))
+      return false;
+  return true;
+}
+
+/* Bodies have the inputs and outputs their owner feeds and reads. */
+static bool control_ok(const RtProgram *p, const ProgStep *s) {
+  const ProgRegion *r = REC(p, SEC_REGIONS, ProgRegion), *a, *b;
+  switch (s->kind) {
+  case STEP_IF:
+    a = r + s->region[0], b = r + s->region[1];
+    return s->nin == 1 && rt_list(p, s->in) != PROG_NONE && !a->nin && !b->nin && a->nout == s->nout && b->nout == s->nout;
+  case STEP_LOOP:
+    a = r + s->region[0];
+    return s->nin >= 2 && a->nin == s->nin && a->nout >= 1 && a->nout - 1 == s->nout && s->nout >= s->nin - 2;
+  case STEP_SCAN: return true; /* run_scan checks against its attributes */
+  default: return true;
+  }
+}
+
+static bool port_ok(const RtProgram *p, const ProgPort *x, bool input) {
+  if (!str_ok(p, x->name) || x->slot >= rt_count(p, SEC_SLOTS) || !index_ok(p, x->deflt, SEC_SLOTS, true))
+    return false;
+  const ProgSlot *s = rt_slot(p, x->slot);
+  if (input && s->kind != SLOT_INPUT)
+    return false;
+  if (x->deflt != PROG_NONE && rt_slot(p, x->deflt)->kind != SLOT_CONST)
+    return false;
+  for (int k = 0; k < s->rank; k++)
+    if (x->dim_text + (uint64_t)k >= rt_count(p, SEC_LISTS) || !str_ok(p, rt_list(p, x->dim_text + (uint32_t)k)))
+      return false;
+  return true;
+}
+
+static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
+  if (rt_count(p, SEC_FILES) != nfile)
+    return damaged(c, "weight files");
+  if (!exprs_ok(p))
+    return damaged(c, "dim expressions");
+  for (uint32_t i = 0; i < rt_count(p, SEC_SYMBOLS); i++)
+    if (!str_ok(p, rt_symbol(p, i)->name))
+      return damaged(c, "symbols");
+  for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
+    if (!slot_ok(p, i, nfile))
+      return damaged(c, "slots");
+  if (!rt_count(p, SEC_REGIONS))
+    return damaged(c, "regions");
+  for (uint32_t i = 0; i < rt_count(p, SEC_REGIONS); i++)
+    if (!region_ok(p, i))
+      return damaged(c, "regions");
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
+    if (!control_ok(p, rt_step(p, i)))
+      return damaged(c, "control flow");
+  for (uint32_t i = 0; i < rt_count(p, SEC_ORIGINS); i++) {
+    const ProgOrigin *o = rt_origin(p, i);
+    if (!str_ok(p, o->node) || !str_ok(p, o->op) || !str_ok(p, o->module) || !str_ok(p, o->klass) || !str_ok(p, o->source) ||
+        (uint64_t)o->more + o->nmore > rt_count(p, SEC_LISTS))
+      return damaged(c, "origins");
+    for (uint32_t k = 0; k < o->nmore; k++)
+      if (!str_ok(p, rt_list(p, o->more + k)))
+        return damaged(c, "origins");
+  }
+  const ProgRegion *top = REC(p, SEC_REGIONS, ProgRegion);
+  if (top->nin != rt_count(p, SEC_INPUTS) || top->nout != rt_count(p, SEC_OUTPUTS))
+    return damaged(c, "inputs and outputs");
+  for (uint32_t i = 0; i < rt_count(p, SEC_INPUTS); i++)
+    if (!port_ok(p, rt_input(p, i), true))
+      return damaged(c, "inputs");
+  for (uint32_t i = 0; i < rt_count(p, SEC_OUTPUTS); i++)
+    if (!port_ok(p, rt_output(p, i), false))
+      return damaged(c, "outputs");
+  for (uint32_t i = 0; i < rt_count(p, SEC_META); i++)
+    if (!str_ok(p, rt_meta(p, i)->key) || !str_ok(p, rt_meta(p, i)->value))
+      return damaged(c, "metadata");
+  return ST_OK;
+}
+
+static Status load_strings(Ctx *c, Arena *a, Tensor *t, int64_t n, const uint8_t *at, size_t size) {
+  if ((uint64_t)n > size / 8)
+    return damaged(c, "string constants");
+  Str *s = arena_array(a, Str, (size_t)n);
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t len;
+    if (size < 8)
+      return damaged(c, "string constants");
+    memcpy(&len, at, 8);
+    at += 8, size -= 8;
+    if (len > size)
+      return damaged(c, "string constants");
+    s[i] = (Str){(const char *)at, len};
+    at += len, size -= len;
+  }
+  t->data = s;
+  return size ? damaged(c, "string constants") : ST_OK;
+}
+
+static Status load_const(Ctx *c, Arena *a, RtProgram *p, uint32_t i, const RtFile *file) {
+  const ProgSlot *s = rt_slot(p, i);
+  const uint8_t *base = p->base + p->h->section[SEC_DATA].offset;
+  uint64_t room = p->h->section[SEC_DATA].size;
+  if (s->file != PROG_NONE)
+    base = file[s->file].base, room = file[s->file].size;
+  if (s->offset > room || s->size > room - s->offset)
+    return damaged(c, "a constant lies outside of its file");
+  Tensor *t = arena_new(a, Tensor);
+  t->kind = s->vkind, t->dtype = s->dtype, t->rank = s->rank;
+  if (s->vkind != VK_TENSOR || s->rank < 0 || !s->dtype)
+    return damaged(c, "constants");
+  for (int k = 0; k < s->rank; k++)
+    if ((t->dim[k] = rt_const_dim(p, s, k)) < 0)
+      return damaged(c, "constants");
+  int64_t count;
+  size_t bytes;
+  if (!extent_ok(t->dim, t->rank, &count) || !dtype_bytes(t->dtype, count, &bytes))
+    return damaged(c, "constants");
+  if (t->dtype == DT_str)
+    TRY(load_strings(c, a, t, count, base + s->offset, s->size));
+  else if (bytes != s->size)
+    return damaged(c, "constants");
+  else
+    t->data = (void *)(uintptr_t)(base + s->offset); /* read-only; no step writes to a constant */
+  p->konst[i] = t;
+  return ST_OK;
+}
+
+Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
+               RtProgram **out) {
+  TRY(check_header(c, image, size, build));
+  RtProgram *p = arena_new(a, RtProgram);
+  p->h = (const ProgHeader *)(const void *)image, p->base = image;
+  p->alloc = c->alloc;
+  pthread_mutex_init(&p->lock, NULL);
+  TRY(check_tables(c, p, nfile));
+  p->konst = arena_array(a, Tensor *, rt_count(p, SEC_SLOTS));
+  for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
+    if (rt_slot(p, i)->kind == SLOT_CONST)
+      TRY(load_const(c, a, p, i, file));
+  p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
+  p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++) {
+    const ProgStep *s = rt_step(p, i);
+    p->op[i] = eval_op_by_name(rt_string(p, s->domain), rt_string(p, s->op));
+    if (!p->op[i] || ((s->kind == STEP_EVAL || s->kind == STEP_VIEW) && !eval_find(p->op[i])))
+      return fail(c, ST_UNSUPPORTED, "no evaluator for operator %s", rt_string(p, s->op));
+    TRY(attr_decode(c, a, eval_attrs(p->op[i]), REC(p, SEC_ATTRS, uint8_t) + s->attr, s->nattr, &p->attr[i]));
+  }
+  *out = p;
+  return ST_OK;
+}
+
+void rt_unload(RtProgram *p) {
+  for (Layout *l = p->layouts, *next; l; l = next) {
+    next = l->next;
+    alloc_put(p->alloc, l, l->bytes);
+  }
+  pthread_mutex_destroy(&p->lock);
+}

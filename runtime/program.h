@@ -1,0 +1,144 @@
+/* program.h - the program format: what codegen writes, the cache stores, ahead-of-time output wraps, the loader reads.
+ *
+ * One block of bytes: a header, then sections of fixed-size records that refer to each other by index, then data. All
+ * integers are little-endian, sections start at multiples of 64. Nothing in it is trusted: program_check (load.c)
+ * verifies the hash, every index and every offset before anything is used.
+ *
+ *   header | strings | exprs | symbols | dims | slots | steps | regions | lists | origins | ports | meta | attrs | data
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_RUNTIME_PROGRAM_H
+#define SARD_RUNTIME_PROGRAM_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PROG_VERSION = 1, PROG_ALIGN = 64 };
+#define PROG_MAGIC "SARDPROG"
+#define PROG_NONE UINT32_MAX /* an absent index */
+
+typedef enum {
+  SEC_STRINGS, /* bytes; a string is referred to by its offset and ends in 0. Offset 0 is "" */
+  SEC_EXPRS,   /* ProgExpr, operands before users */
+  SEC_SYMBOLS, /* ProgSymbol */
+  SEC_SLOTS,   /* ProgSlot */
+  SEC_STEPS,   /* ProgStep; the steps of one region are contiguous, region 0 is the program */
+  SEC_REGIONS, /* ProgRegion */
+  SEC_LISTS,   /* uint32_t: the variable-length lists of the other records */
+  SEC_ORIGINS, /* ProgOrigin */
+  SEC_INPUTS,  /* ProgPort */
+  SEC_OUTPUTS, /* ProgPort */
+  SEC_META,    /* ProgMeta */
+  SEC_FILES,   /* ProgFile: weight files that constants refer to */
+  SEC_ATTRS,   /* bytes: encoded attribute structs (support/attr.h) */
+  SEC_DATA,    /* bytes: constants kept inside, each aligned to 64 */
+  SEC_COUNT
+} SectionId;
+
+typedef struct ProgSection {
+  uint64_t offset; /* from the start of the program */
+  uint64_t size;   /* bytes */
+} ProgSection;
+
+typedef struct ProgHeader {
+  char magic[8];
+  uint32_t version;
+  uint32_t sections;   /* SEC_COUNT */
+  uint64_t build;      /* hash of the operator table and of this header's layout: another build's program is refused */
+  uint64_t size;       /* of the whole program */
+  uint64_t hash;       /* of everything behind the header, data section excluded when its constants carry their own */
+  ProgSection section[SEC_COUNT];
+} ProgHeader;
+
+/* A dim expression. op is a DimKind (support/dim.h): constants use value, symbols a = symbol number, the others a and b. */
+typedef struct ProgExpr {
+  uint32_t op, a, b, pad;
+  int64_t value;
+} ProgExpr;
+
+typedef struct ProgSymbol {
+  uint32_t name;
+  uint32_t pad;
+  int64_t lo, hi;      /* the range the exporter stated */
+} ProgSymbol;
+
+typedef enum {
+  SLOT_CONST,   /* data in SEC_DATA or in a file */
+  SLOT_INPUT,   /* the caller's memory */
+  SLOT_ARENA,   /* packed into the run's arena when its dims are known at the start */
+  SLOT_DYNAMIC, /* allocated by the step that makes it, freed after its last use */
+  SLOT_VIEW,    /* the bytes of slot `base` under another shape */
+} SlotKind;
+
+/* A place for one value. */
+typedef struct ProgSlot {
+  uint8_t kind;        /* SlotKind */
+  uint8_t vkind;       /* ValueKind */
+  uint8_t dtype;       /* DT_none: not known before the run */
+  int8_t rank;         /* -1: not known before the run */
+  uint32_t dims;       /* SEC_LISTS: rank expressions; PROG_NONE entries are not known */
+  uint32_t name;
+  uint32_t base;       /* SLOT_VIEW and in-place results: the slot whose memory it shares; else PROG_NONE */
+  uint32_t first, last; /* steps of region 0 between which the memory is in use (SLOT_ARENA) */
+  uint32_t file;       /* SLOT_CONST: SEC_FILES index, or PROG_NONE: SEC_DATA */
+  uint32_t pad;
+  uint64_t offset, size; /* SLOT_CONST: where the data is */
+} ProgSlot;
+
+typedef enum {
+  STEP_EVAL,   /* reference evaluation of an operator */
+  STEP_VIEW,   /* the output is the input's bytes under the output slot's dims */
+  STEP_DIMS,   /* the output's elements are the expressions in `exprs` */
+  STEP_IF,     /* regions: then, else */
+  STEP_LOOP,   /* region: body */
+  STEP_SCAN,   /* region: body */
+} StepKind;
+
+typedef struct ProgStep {
+  uint8_t kind;        /* StepKind */
+  uint8_t host;        /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
+  uint16_t pad;
+  uint32_t domain, op; /* strings */
+  uint32_t origin;
+  uint32_t in, nin;    /* SEC_LISTS: slots; PROG_NONE: absent */
+  uint32_t out, nout;  /* SEC_LISTS: slots; PROG_NONE: not wanted */
+  uint32_t free, nfree; /* SEC_LISTS: dynamic slots not used after this step */
+  uint32_t exprs, nexprs; /* SEC_LISTS: STEP_DIMS */
+  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, output, axis) known once the step has run */
+  uint32_t region[2];
+  uint32_t attr, nattr; /* bytes in SEC_ATTRS */
+} ProgStep;
+
+typedef struct ProgRegion {
+  uint32_t step, nstep;
+  uint32_t in, nin;    /* SEC_LISTS: slots of the body's inputs */
+  uint32_t out, nout;  /* SEC_LISTS: slots of its outputs */
+  uint32_t own, nown;  /* SEC_LISTS: slots defined inside, cleared before each trip */
+  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, input, axis) known at entry */
+} ProgRegion;
+
+typedef struct ProgOrigin {
+  uint32_t node, op, module, klass, source; /* strings */
+  uint32_t more, nmore; /* SEC_LISTS: names of the other nodes that were fused in (strings) */
+} ProgOrigin;
+
+typedef struct ProgPort {
+  uint32_t name;
+  uint32_t slot;
+  uint32_t deflt;      /* inputs: slot of the default value, or PROG_NONE */
+  uint32_t dim_text;   /* SEC_LISTS: rank strings */
+} ProgPort;
+
+typedef struct ProgMeta {
+  uint32_t key, value;
+} ProgMeta;
+
+typedef struct ProgFile {
+  uint32_t name;       /* as given to plan_build */
+  uint32_t pad;
+  uint64_t size;
+} ProgFile;
+
+static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 72 && sizeof(ProgPort) == 16, "format");
+
+#endif

@@ -1,0 +1,56 @@
+/* runtime.h - loading a program and running it. Knows no graph, no protobuf, no LLVM.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_RUNTIME_RUNTIME_H
+#define SARD_RUNTIME_RUNTIME_H
+
+#include "runtime/program.h"
+#include "support/tensor.h"
+
+/* Memory behind the program's file constants, in the order the program names them. */
+typedef struct RtFile {
+  const uint8_t *base;
+  size_t size;
+} RtFile;
+
+typedef struct RtProgram RtProgram;
+
+/* Checks every byte of the program that will be used, decodes attributes, resolves constants. image must be aligned to
+ * PROG_ALIGN and live as long as the program, so must the files. build: plan_build_id() of this build. The program is
+ * immutable afterwards and may be run from many threads. */
+Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
+               RtProgram **out);
+/* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
+void rt_unload(RtProgram *p);
+
+/* --- description --- */
+uint32_t rt_count(const RtProgram *p, SectionId sec); /* records of a section: inputs, outputs, steps, symbols … */
+const char *rt_string(const RtProgram *p, uint32_t offset);
+const ProgPort *rt_input(const RtProgram *p, uint32_t i);
+const ProgPort *rt_output(const RtProgram *p, uint32_t i);
+const ProgSlot *rt_slot(const RtProgram *p, uint32_t i);
+const ProgStep *rt_step(const RtProgram *p, uint32_t i);
+const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
+const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
+const ProgMeta *rt_meta(const RtProgram *p, uint32_t i);
+uint32_t rt_list(const RtProgram *p, uint32_t at);
+/* The extent of a slot's dimension if it is a constant, else -1. */
+int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis);
+
+/* --- running --- */
+
+/* One output of a run: a dense tensor whose memory lives until ctx_close of the run's context, or the caller's. */
+typedef struct RtOutput {
+  Tensor t;
+  bool wanted;
+  const Tensor *into; /* the caller's dense memory of exactly this dtype and shape, or NULL */
+  bool in_place;      /* set by rt_run: the result is already in `into` */
+} RtOutput;
+
+/* Runs the program. in[i].data == NULL with dtype DT_none: use the default. Everything is allocated through c, whose
+ * cancel flag and deadline are polled at every step and loop trip; what is not an output is freed before returning. */
+Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout);
+
+/* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
+Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);
+
+#endif
