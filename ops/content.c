@@ -3,7 +3,9 @@
 #include "ops/content.h"
 
 #include "ops/eval/eval.h"
+#include "ops/ops.h"
 
+#include <math.h>
 #include <string.h>
 
 DType in_dtype(const Infer *x, int i) {
@@ -46,6 +48,79 @@ void content_same(Infer *x) {
   int64_t n, m;
   if (content_of(x, 0, &d, &n) && x->out[0].rank >= 0 && dim_is_const(type_count(x->c, &x->out[0]), &m) && m == n)
     set_content(x, 0, d);
+}
+
+/* --- scalars --- */
+
+typedef struct Ratio {
+  Dim num;
+  int64_t den; /* > 0 */
+} Ratio;
+
+static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r);
+
+/* a op b of a float node. */
+static bool ratio_arith(Ctx *c, OpId op, Ratio a, Ratio b, Ratio *r) {
+  int64_t by;
+  if (op == OP_Div) {
+    if (!dim_is_const(b.num, &by) || !by || by == INT64_MIN || b.den != 1 || __builtin_mul_overflow(a.den, by < 0 ? -by : by, &r->den))
+      return false;
+    r->num = by < 0 ? dim_sub(c, dim_const(c, 0), a.num) : a.num;
+    return true;
+  }
+  if (__builtin_mul_overflow(a.den, b.den, &r->den))
+    return false;
+  Dim x = dim_mul(c, a.num, dim_const(c, b.den)), y = dim_mul(c, b.num, dim_const(c, a.den));
+  r->num = op == OP_Mul ? dim_mul(c, a.num, b.num) : op == OP_Add ? dim_add(c, x, y) : dim_sub(c, x, y);
+  return true;
+}
+
+static bool ratio_node(Ctx *c, const Node *n, int depth, Ratio *r) {
+  Ratio a, b;
+  if (!n || depth > 16 || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
+    return false;
+  switch (n->op) {
+  case OP_Identity:
+  case OP_Cast:
+  case OP_Reshape:
+  case OP_Squeeze:
+  case OP_Unsqueeze: *r = a; return true;
+  case OP_Neg: *r = (Ratio){dim_sub(c, dim_const(c, 0), a.num), a.den}; return true;
+  case OP_Floor: *r = (Ratio){dim_div(c, a.num, dim_const(c, a.den)), 1}; return true;
+  case OP_Ceil: *r = (Ratio){dim_ceildiv(c, a.num, dim_const(c, a.den)), 1}; return true;
+  case OP_Add:
+  case OP_Sub:
+  case OP_Mul:
+  case OP_Div: return n->in[1] && ratio_of(c, n->in[1], depth + 1, &b) && ratio_arith(c, n->op, a, b, r);
+  default: return false;
+  }
+}
+
+static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r) {
+  const Type *t = &v->type;
+  double x;
+  if (t->kind != VK_TENSOR || t->rank < 0 || !dim_is(type_count(c, t), 1))
+    return false;
+  if (v->content) {
+    *r = (Ratio){v->content[0], 1};
+    return true;
+  }
+  if (value_scalar(v, &x) && x == floor(x) && fabs(x) < 0x1p53) {
+    *r = (Ratio){dim_const(c, (int64_t)x), 1};
+    return true;
+  }
+  bool is_float = t->dtype == DT_f32 || t->dtype == DT_f64; /* the narrower ones lose whole numbers early */
+  if (!is_float && !(v->def && v->def->op == OP_Cast && dtype_is_int(t->dtype)))
+    return false;
+  return ratio_node(c, v->def, depth, r) && (is_float || r->den == 1);
+}
+
+bool number_of(Ctx *c, const Value *v, Dim *d) {
+  Ratio r;
+  if (!ratio_of(c, v, 0, &r) || r.den != 1)
+    return false;
+  *d = r.num;
+  return true;
 }
 
 /* --- content_moved: the evaluator on element numbers --- */

@@ -12,6 +12,9 @@ bool content_of(const Infer *x, int i, const Dim **elem, int64_t *n);
 bool count_of(const Infer *x, int i, int64_t *n);
 /* As in_ints, for lists of axes, pads and sizes: false also for more than MAX_CONTENT elements. */
 bool few_ints(const Infer *x, int i, const int64_t **elem, int64_t *n);
+/* The one element of v as an expression, a whole number. Seen through conversions and the float arithmetic that exporters
+ * make of arange: Ceil((limit - start) / step). Exact as long as the float type holds the numbers (f32: up to 2^24). */
+bool number_of(Ctx *c, const Value *v, Dim *d);
 /* Output 0 has the elements of input 0 in the same order. */
 void content_same(Infer *x);
 /* The node moves elements only: those of its inputs in the set `data` (bit i: input i), or zeros, to places that its other

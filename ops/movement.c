@@ -204,27 +204,29 @@ Status pad_infer(Infer *x) {
 
 /* --- Slice --- */
 
-/* Position v of an axis of extent d, clamped to [0, d]; NULL: its sign is not known. ONNX recommends INT_MAX and INT_MIN
- * for "to the end" of an axis of unknown extent; they are taken at that word. */
+/* Position v of an axis of extent d, clamped to [0, d]. ONNX recommends INT_MAX and INT_MIN for "to the end" of an axis of
+ * unknown extent; they are taken at that word. */
 static Dim clamped(Infer *x, Dim v, Dim d) {
   if (v->lo >= 0)
     return v->lo >= INT32_MAX ? d : dim_min(x->c, v, d);
+  Dim zero = dim_const(x->c, 0);
+  if (v->hi <= INT32_MIN || (v->hi <= 0 && dim_at_least(x->c, dim_sub(x->c, zero, v), d)))
+    return zero;
   if (v->hi < 0)
-    return v->hi <= INT32_MIN ? dim_const(x->c, 0) : dim_max(x->c, dim_const(x->c, 0), dim_add(x->c, v, d));
-  return NULL;
+    return dim_max(x->c, zero, dim_add(x->c, v, d));
+  Dim below = dim_div(x->c, v, dim_const(x->c, INT64_C(1) << 62)); /* -1 when v is negative, else 0 */
+  return dim_min(x->c, d, dim_max(x->c, zero, dim_sub(x->c, v, dim_mul(x->c, d, below))));
 }
 
 /* Elements of [s, t) of an axis of extent d. */
 static Dim forward_length(Infer *x, Dim s, Dim t, Dim d) {
   Dim from = clamped(x, s, d), to = clamped(x, t, d), zero = dim_const(x->c, 0);
-  if (!from || !to)
-    return NULL;
   if (from == zero)
     return to;
-  if (to == d) /* the same in its simplest form: x[1:] and x[:-1] are equally long */
+  if (to == d && (s->hi < 0 || s->lo >= 0)) /* in its simplest form: x[1:] and x[:-1] are equally long */
     return s->hi < 0 ? dim_min(x->c, dim_sub(x->c, zero, s), d) : dim_max(x->c, zero, dim_sub(x->c, d, s));
   Dim n = dim_sub(x->c, to, from);
-  bool same_side = (s->lo >= 0) == (t->lo >= 0); /* clamping keeps the order of the two */
+  bool same_side = (s->lo >= 0 && t->lo >= 0) || (s->hi < 0 && t->hi < 0); /* clamping keeps the order of the two */
   bool ordered = dim_at_least(x->c, to, from) || (same_side && dim_at_least(x->c, t, s));
   return ordered ? n : dim_max(x->c, zero, n);
 }

@@ -204,37 +204,12 @@ Status dims_infer(Infer *x) {
 
 /* --- Range --- */
 
-/* Scalar input i as an expression; a conversion from integers to float is looked through. */
-static bool scalar_dim(const Infer *x, int i, Dim *d) {
-  const Dim *elem;
-  int64_t n;
-  double v;
-  const Value *in = x->n->in[i];
-  if (content_of(x, i, &elem, &n) && n == 1) {
-    *d = elem[0];
-    return true;
-  }
-  if (!dtype_is_float(in_dtype(x, i)))
-    return false;
-  if (value_scalar(in, &v) && v == floor(v) && fabs(v) < 0x1p53) {
-    *d = dim_const(x->c, (int64_t)v);
-    return true;
-  }
-  if (!in->def || in->def->op != OP_Cast || !in->def->in[0] || in_dtype(x, i) == DT_f16 || in_dtype(x, i) == DT_bf16)
-    return false;
-  const Value *from = in->def->in[0];
-  if (!from->content || !dtype_is_int(from->type.dtype) || from->type.rank < 0 || !dim_is(type_count(x->c, &from->type), 1))
-    return false;
-  *d = from->content[0];
-  return true;
-}
-
 static Dim range_length(Infer *x) {
   Dim start, limit, delta, zero = dim_const(x->c, 0);
   int64_t by;
   double v[3];
-  if (scalar_dim(x, 0, &start) && scalar_dim(x, 1, &limit) && scalar_dim(x, 2, &delta) && dim_is_const(delta, &by) && by &&
-      by != INT64_MIN) {
+  if (number_of(x->c, x->n->in[0], &start) && number_of(x->c, x->n->in[1], &limit) &&
+      number_of(x->c, x->n->in[2], &delta) && dim_is_const(delta, &by) && by && by != INT64_MIN) {
     Dim span = by > 0 ? dim_sub(x->c, limit, start) : dim_sub(x->c, start, limit);
     return dim_max(x->c, zero, dim_ceildiv(x->c, span, dim_const(x->c, by > 0 ? by : -by)));
   }
@@ -257,8 +232,8 @@ Status range_infer(Infer *x) {
   if (value_scalar(x->n->in[2], &zero) && zero == 0)
     return infer_fail(x, "delta is 0");
   set_out(x, 0, in_dtype(x, 0), 1, &n);
-  if (!dtype_is_int(in_dtype(x, 0)) || !dim_is_const(n, &k) || k > MAX_CONTENT || !scalar_dim(x, 0, &start) ||
-      !scalar_dim(x, 2, &delta))
+  if (!dtype_is_int(in_dtype(x, 0)) || !dim_is_const(n, &k) || k > MAX_CONTENT ||
+      !number_of(x->c, x->n->in[0], &start) || !number_of(x->c, x->n->in[2], &delta))
     return ST_OK;
   Dim d[MAX_CONTENT];
   for (int64_t i = 0; i < k; i++, start = dim_add(x->c, start, delta))
@@ -328,7 +303,7 @@ Status one_hot_infer(Infer *x) {
   TRY(norm_axis(x, ATTR(x->n, OneHot)->axis, rank, true, &axis));
   if (value_scalar(x->n->in[1], &v) && fabs(v) < 0x1p53)
     depth = dim_const(x->c, (int64_t)v);
-  else if (!scalar_dim(x, 1, &depth))
+  else if (!number_of(x->c, x->n->in[1], &depth))
     depth = run_dim(x, 0, rank + 1, axis, "depth");
   if (depth->hi < 0)
     return infer_fail(x, "depth is %s", dim_text(x->c, depth));
