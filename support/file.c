@@ -94,3 +94,10 @@ Status map_check(Ctx *c, const Mapped *m) {
                             (long long)st.st_size), m->path);
   return ST_OK;
 }
+
+void map_move(Ctx *c, Mapped *from, Mapped *to) {
+  ctx_forget(c, &from->cleanup);
+  *to = *from;
+  ctx_on_failure(c, &to->cleanup, release, to);
+  from->base = NULL, from->size = 0, from->fd = -1;
+}

@@ -1,0 +1,44 @@
+# Sard's commands. CMake does the work (CMakePresets.json); this file gives it short names.
+# SPDX-License-Identifier: Apache-2.0
+.DELETE_ON_ERROR:
+.PHONY: all demo test test-ci asan fmt bless install clean setup setup-ci
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+
+all: setup
+	@scripts/build.sh release $(JOBS)
+
+demo: all
+	@demo/run.sh build
+
+# Everything that must hold for a change to land, in minutes.
+test: all
+	@python3 scripts/check.py build -j $(JOBS)
+
+# The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
+test-ci: setup-ci
+	@scripts/test_ci.sh $(JOBS)
+
+asan: setup-ci
+	@scripts/build.sh asan $(JOBS)
+	@python3 scripts/check.py build-asan -j $(JOBS)
+
+fmt: setup-ci
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# Rewrites the golden texts of the tests from what the code does now; review the diff.
+bless: all
+	@SARD_BLESS=1 ctest --test-dir build --output-on-failure -R '^(ir|cli)/'
+	@git --no-pager diff --stat -- tests
+
+install: all
+	@cmake --install build --prefix $(PREFIX)
+
+setup:
+	@scripts/setup.sh build
+
+setup-ci:
+	@scripts/setup.sh ci
+
+clean:
+	rm -rf build build-*

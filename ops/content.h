@@ -1,0 +1,32 @@
+/* content.h - what the inference of movement and shape operators shares: the elements of small integer tensors as dim
+ * expressions, and extents that only a run can tell.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_OPS_CONTENT_H
+#define SARD_OPS_CONTENT_H
+
+#include "ir/infer.h"
+
+/* Elements of integer input i: as in_content, and of constants of any rank too. At most MAX_CONTENT. */
+bool content_of(const Infer *x, int i, const Dim **elem, int64_t *n);
+/* The number of elements of input i, when all its extents are constant. */
+bool count_of(const Infer *x, int i, int64_t *n);
+/* Output 0 has the elements of input 0 in the same order. */
+void content_same(Infer *x);
+/* The node moves elements only: those of its inputs in the set `data` (bit i: input i), or zeros, to places that its other
+ * inputs say. When those are constants, the node's evaluator is run on the elements' numbers, and the content of every
+ * output follows. What the evaluator finds wrong (an index out of range) is an error, as it would be in every run. */
+Status content_moved(Infer *x, uint64_t data);
+
+/* An extent of output i, of that rank, that is known when the step has run: a symbol whose name starts with hint. The same
+ * symbol when the node is inferred again. */
+Dim run_dim(Infer *x, int i, int rank, int axis, const char *hint);
+/* Output i gets type t and that rank, every extent known at run time only. */
+void set_out_run(Infer *x, int i, DType t, int rank, const char *hint);
+/* ST_UNSUPPORTED when rank is above MAX_RANK. */
+Status check_rank(Infer *x, int64_t rank);
+/* The dtype of input i. */
+DType in_dtype(const Infer *x, int i);
+/* Integers of input i as axes of `rank`, each named once. */
+Status mark_axes(Infer *x, const int64_t *axes, int64_t n, int rank, bool *mark);
+
+#endif

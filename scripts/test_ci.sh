@@ -1,0 +1,27 @@
+#!/bin/bash
+# What CI runs behind `make test`: test_ci.sh JOBS
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+cd "$(dirname "$0")/.."
+jobs=$1
+failed=0
+step() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  if "$@"; then echo "== $name: ok ($((SECONDS - start)) s)"; else
+    echo "== $name: FAILED"
+    failed=$((failed + 1))
+  fi
+}
+
+step "gcc, warnings are errors" scripts/build.sh ci-gcc "$jobs"
+step "clang, warnings are errors" scripts/build.sh ci-clang "$jobs"
+step "tests built by clang" python3 scripts/check.py build-clang -j "$jobs"
+step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
+step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs"
+step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
+step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
+step "installation" scripts/test_install.sh
+echo "$((8 - failed)) passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,116 @@
+"""test_schema.py - frontend/onnx.proto and frontend/wire.def against the published ONNX schema (onnx 1.23.2, IR version 14).
+
+The stored lines are what dump_schema.py makes of onnx/onnx-ml.proto in the wheel; an importable onnx package of that
+version is compared as well.
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FRONTEND = os.path.join(HERE, "..", "..", "frontend")
+sys.path.insert(0, HERE)
+import dump_schema  # noqa: E402
+
+ONNX_VERSION = "1.23.2"
+WIRE_KINDS = {"int32": "INT", "int64": "INT", "uint64": "INT", "enum": "INT", "float": "FLOAT", "double": "DOUBLE",
+              "string": "STRING", "bytes": "BYTES"}
+
+
+def stored():
+    with open(os.path.join(HERE, "onnx_schema.txt"), encoding="utf-8") as f:
+        return f.read().splitlines()
+
+
+def differences(ours, theirs):
+    return [f"only in the published schema: {x}" for x in sorted(set(theirs) - set(ours))] + \
+           [f"only in ours: {x}" for x in sorted(set(ours) - set(theirs))]
+
+
+def wire_lines(schema):
+    """What wire.def must hold, from schema lines."""
+    lines = set()
+    for line in schema:
+        m = re.fullmatch(r"field ([\w.]+)\.(\w+) = (\d+) (optional|repeated|oneof \w+) (?:(enum|message) )?([\w.]+)(?: packed)?", line)
+        if m:
+            parent, name, number, label, group, kind = m.groups()
+            label = "MANY" if label == "repeated" else "ONE"
+            what = kind.replace(".", "_") if group == "message" else WIRE_KINDS[group or kind]
+            lines.add((parent.replace(".", "_"), int(number), name, label, what))
+        elif line.startswith("message "):
+            lines.add((line.split()[1].replace(".", "_"),))
+    return lines
+
+
+def wire_def():
+    with open(os.path.join(FRONTEND, "wire.def"), encoding="utf-8") as f:
+        text = f.read()
+    rows = re.findall(r"^\s*(?:FIELD|SUB)\((\w+), (\d+), (\w+), (ONE|MANY), (\w+), (?:KEEP|DROP|DATA)\)$", text, re.M)
+    found = [(p, int(n), name, label, kind) for p, n, name, label, kind in rows]
+    found += [(m,) for m in re.findall(r"^MESSAGE\((\w+), \d+\)$", text, re.M)]
+    assert len(found) == len(set(found)), "a row stands twice in wire.def"
+    return set(found)
+
+
+def test_proto_equals_stored():
+    assert not (d := differences(dump_schema.schema_of_file(os.path.join(FRONTEND, "onnx.proto")), stored())), "\n".join(d)
+
+
+def test_wire_table_equals_stored():
+    d = differences(wire_def(), wire_lines(stored()))
+    assert not d, "\n".join(map(str, d))
+
+
+def test_stored_is_whole():
+    """Counts taken by hand from the schema file: 28 messages, the data types 0 to 28, IR version 14."""
+    lines = stored()
+    assert sum(x.startswith("message ") for x in lines) == 28
+    assert sum(x.startswith("enum TensorProto.DataType ") for x in lines) == 29
+    assert "enum Version IR_VERSION = 14" in lines
+    assert "field TensorProto.raw_data = 9 optional bytes" in lines
+
+
+def test_parser_sees_a_changed_number():
+    text = "message A { optional int64 x = 1; oneof v { A a = 2; } enum E { P = 0; } repeated E e = 3 [packed = true]; }"
+    lines = dump_schema.Parser(text).file()
+    assert lines == ["enum A.E P = 0", "field A.a = 2 oneof v message A", "field A.e = 3 repeated enum A.E packed",
+                     "field A.x = 1 optional int64", "message A"], lines
+    assert differences(lines, dump_schema.Parser(text.replace("x = 1", "x = 4")).file())
+
+
+def test_installed_package():
+    try:
+        import onnx
+    except ImportError:
+        return "onnx is not installed"
+    if onnx.__version__ != ONNX_VERSION:
+        return f"onnx {onnx.__version__} is installed, not {ONNX_VERSION}"
+    d = differences(stored(), dump_schema.schema_of_package())
+    assert not d, "\n".join(d)
+    return None
+
+
+def main():
+    passed = failed = skipped = 0
+    for name, test in sorted(globals().items()):
+        if not name.startswith("test_"):
+            continue
+        try:
+            reason = test()
+        except AssertionError as e:
+            failed += 1
+            print(f"FAILED {name}: {e}")
+            continue
+        if reason:
+            skipped += 1
+            print(f"skipped {name}: {reason}")
+        else:
+            passed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
