@@ -37,6 +37,10 @@ bool content_of(const Infer *x, int i, const Dim **elem, int64_t *n) {
   return true;
 }
 
+bool few_ints(const Infer *x, int i, const int64_t **elem, int64_t *n) {
+  return has_in(x, i) && count_of(x, i, n) && *n <= MAX_CONTENT && in_ints(x, i, elem, n);
+}
+
 void content_same(Infer *x) {
   const Dim *d;
   int64_t n, m;

@@ -10,6 +10,8 @@
 bool content_of(const Infer *x, int i, const Dim **elem, int64_t *n);
 /* The number of elements of input i, when all its extents are constant. */
 bool count_of(const Infer *x, int i, int64_t *n);
+/* As in_ints, for lists of axes, pads and sizes: false also for more than MAX_CONTENT elements. */
+bool few_ints(const Infer *x, int i, const int64_t **elem, int64_t *n);
 /* Output 0 has the elements of input 0 in the same order. */
 void content_same(Infer *x);
 /* The node moves elements only: those of its inputs in the set `data` (bit i: input i), or zeros, to places that its other

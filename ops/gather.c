@@ -1,4 +1,4 @@
-/* gather.c - inference of Gather, GatherElements, GatherND.
+/* gather.c - inference of Gather, GatherElements, GatherND, ScatterElements, ScatterND, TensorScatter.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -55,4 +55,76 @@ Status gather_nd_infer(Infer *x) {
   TRY(check_rank(x, r));
   set_out(x, 0, in_dtype(x, 0), r, dim);
   return content_moved(x, 1);
+}
+
+/* --- the data's type, with elements replaced --- */
+
+static Status check_reduction(Infer *x, Str name) {
+  static const char *const names[] = {"none", "add", "mul", "max", "min"};
+  for (size_t i = 0; i < countof(names); i++)
+    if (str_is(name, names[i]))
+      return ST_OK;
+  return infer_fail(x, "reduction %.*s is none of none, add, mul, max, min", (int)name.len, name.ptr);
+}
+
+/* With a reduction the elements are not only moved. */
+static Status scattered(Infer *x, Str reduction) {
+  set_out_like(x, 0, 0);
+  return str_is(reduction, "none") ? content_moved(x, 1 | 4) : ST_OK;
+}
+
+Status scatter_elements_infer(Infer *x) {
+  const ScatterElementsAttr *a = ATTR(x->n, ScatterElements);
+  int rank, axis, r;
+  TRY(check_reduction(x, a->reduction));
+  if (in_rank(x, 0, &rank)) {
+    TRY(norm_axis(x, a->axis, rank, false, &axis));
+    for (int i = 1; i < 3; i++)
+      if (in_rank(x, i, &r) && r != rank)
+        return infer_fail(x, "indices and updates must have the rank of the data");
+  }
+  if (in_rank(x, 1, &rank) && in_rank(x, 2, &r) && rank == r)
+    for (int i = 0; i < r; i++)
+      TRY(same_dim(x, in_dim(x, 1, i), in_dim(x, 2, i), "extents of indices and updates, which must have one shape,", NULL));
+  return scattered(x, a->reduction);
+}
+
+Status scatter_nd_infer(Infer *x) {
+  int rank, q, r;
+  int64_t k;
+  Str reduction = ATTR(x->n, ScatterND)->reduction;
+  TRY(check_reduction(x, reduction));
+  if (in_rank(x, 0, &rank) && in_rank(x, 1, &q)) {
+    if (rank < 1 || q < 1)
+      return infer_fail(x, "data and indices must have rank 1 or more");
+    if (dim_is_const(in_dim(x, 1, q - 1), &k) && k > rank)
+      return infer_fail(x, "index tuples of %lld for %d axes", (long long)k, rank);
+    if (dim_is_const(in_dim(x, 1, q - 1), &k) && in_rank(x, 2, &r)) {
+      if (r != q - 1 + rank - k)
+        return infer_fail(x, "the updates have rank %d, not %lld", r, (long long)(q - 1 + rank - k));
+      for (int i = 0; i < r; i++)
+        TRY(same_dim(x, in_dim(x, 2, i), i < q - 1 ? in_dim(x, 1, i) : in_dim(x, 0, (int)k + i - (q - 1)),
+                     "extents of updates and of the slices the indices name", NULL));
+    }
+  }
+  return scattered(x, reduction);
+}
+
+Status tensor_scatter_infer(Infer *x) {
+  const TensorScatterAttr *a = ATTR(x->n, TensorScatter);
+  int rank, r, axis;
+  if (!str_is(a->mode, "linear") && !str_is(a->mode, "circular"))
+    return infer_fail(x, "mode must be linear or circular");
+  if (in_rank(x, 0, &rank)) {
+    TRY(norm_axis(x, a->axis, rank, false, &axis));
+    if (!axis)
+      return infer_fail(x, "axis 0 is the batch");
+    if (in_rank(x, 1, &r) && r != rank)
+      return infer_fail(x, "cache and update differ in rank");
+    for (int i = 0; in_type(x, 1)->rank == rank && i < rank; i++)
+      if (i != axis)
+        TRY(same_dim(x, in_dim(x, 0, i), in_dim(x, 1, i), "extents of cache and update", NULL));
+  }
+  set_out_like(x, 0, 0);
+  return ST_OK;
 }

@@ -1,5 +1,5 @@
 /* movement.c - inference of operators that move elements: Transpose, Concat, Split, Expand, Tile, Pad, Slice, Compress,
- * DepthToSpace, SpaceToDepth.
+ * ReverseSequence, DepthToSpace, SpaceToDepth.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -152,7 +152,7 @@ static Status pad_axes(Infer *x, int rank, int64_t n, bool *known, int *axis) {
   const int64_t *axes = NULL;
   int64_t k = rank;
   bool seen[MAX_RANK] = {0};
-  *known = !has_in(x, 3) || in_ints(x, 3, &axes, &k);
+  *known = !has_in(x, 3) || few_ints(x, 3, &axes, &k);
   if (!*known)
     return ST_OK;
   if (k != n)
@@ -283,7 +283,7 @@ static Status read_cuts(Infer *x, int rank, Cuts *k, bool *known) {
       return infer_fail(x, "starts, ends, axes and steps differ in length, or have more elements than the input axes");
     k->n = n[i];
   }
-  if (k->n < 0 || (has_in(x, 3) && (!in_ints(x, 3, &axes, &n[3]) || n[3] != k->n)))
+  if (k->n < 0 || (has_in(x, 3) && (!few_ints(x, 3, &axes, &n[3]) || n[3] != k->n)))
     return ST_OK;
   TRY(mark_axes(x, axes, axes ? k->n : 0, rank, seen));
   for (int i = 0; i < k->n; i++)
@@ -322,16 +322,16 @@ Status slice_infer(Infer *x) {
 }
 
 Status compress_infer(Infer *x) {
-  int64_t axis_attr = ATTR(x->n, Compress)->axis, n, picked = 0;
-  const int64_t *on;
+  int64_t axis_attr = ATTR(x->n, Compress)->axis, picked = 0;
+  const Tensor *on;
   int rank, axis = 0;
   Dim dim[MAX_RANK], size = NULL;
   bool flat = axis_attr == ABSENT;
   if (in_type(x, 1)->rank >= 0 && in_type(x, 1)->rank != 1)
     return infer_fail(x, "the condition must have rank 1");
-  if (in_ints(x, 1, &on, &n)) {
-    for (int64_t i = 0; i < n; i++)
-      picked += on[i] != 0;
+  if (in_const(x, 1, &on)) {
+    for (int64_t i = 0, n = on->dtype == DT_bool ? tensor_count(on) : 0; i < n; i++)
+      picked += ((const uint8_t *)on->data)[i] != 0;
     size = dim_const(x->c, picked);
   }
   if (flat)
@@ -344,6 +344,19 @@ Status compress_infer(Infer *x) {
   }
   dim[axis] = size ? size : run_dim(x, 0, rank, axis, "compress");
   set_out(x, 0, in_dtype(x, 0), rank, dim);
+  return content_moved(x, 1);
+}
+
+Status reverse_sequence_infer(Infer *x) {
+  const ReverseSequenceAttr *a = ATTR(x->n, ReverseSequence);
+  int rank;
+  if (a->time_axis < 0 || a->time_axis > 1 || a->batch_axis != 1 - a->time_axis)
+    return infer_fail(x, "time_axis and batch_axis must be 0 and 1, or 1 and 0");
+  if (in_rank(x, 0, &rank) && rank < 2)
+    return infer_fail(x, "the rank must be 2 or more");
+  if (in_type(x, 0)->rank >= 2 && in_type(x, 1)->rank == 1)
+    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "the batch and the number of sequence lengths", NULL));
+  set_out_like(x, 0, 0);
   return content_moved(x, 1);
 }
 

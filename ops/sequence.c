@@ -152,7 +152,7 @@ Status sequence_at_infer(Infer *x) {
   Value *item[MAX_SEEN + 1];
   Type t;
   TRY(need_sequence(x, &known));
-  if (in_ints(x, 1, &at, &k) && k == 1) {
+  if (few_ints(x, 1, &at, &k) && k == 1) {
     int n = items_of(x->n->in[0], item, 0);
     if (n >= 0 && (*at < -n || *at >= n))
       return infer_fail(x, "position %lld is out of range for a sequence of %d", (long long)*at, n);
@@ -229,7 +229,7 @@ Status split_to_sequence_infer(Infer *x) {
     return ST_OK;
   }
   Dim size = sized ? NULL : dim_const(x->c, 1);
-  if (sized && in_ints(x, 1, &v, &k) && k > 0) {
+  if (sized && few_ints(x, 1, &v, &k) && k > 0) {
     bool even = in_type(x, 1)->rank == 1 || (dim_is_const(t.dim[axis], &extent) && v[0] > 0 && extent % v[0] == 0);
     for (int64_t i = 0; i < k; i++)
       even &= v[i] == v[0];

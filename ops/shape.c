@@ -119,7 +119,7 @@ Status squeeze_infer(Infer *x) {
   Dim dim[MAX_RANK], one = dim_const(x->c, 1);
   if (!in_rank(x, 0, &rank))
     return ST_OK;
-  if (has_in(x, 1) && !in_ints(x, 1, &axes, &k)) {
+  if (has_in(x, 1) && !few_ints(x, 1, &axes, &k)) {
     if (count_of(x, 1, &k) && k <= rank)
       set_out_run(x, 0, in_dtype(x, 0), rank - (int)k, "squeeze");
     return ST_OK;
@@ -147,7 +147,7 @@ Status unsqueeze_infer(Infer *x) {
   Dim dim[MAX_RANK];
   if (!in_rank(x, 0, &rank))
     return ST_OK;
-  if (!in_ints(x, 1, &axes, &n)) {
+  if (!few_ints(x, 1, &axes, &n)) {
     if (count_of(x, 1, &n) && rank + n <= MAX_RANK)
       set_out_run(x, 0, in_dtype(x, 0), rank + (int)n, "unsqueeze");
     return ST_OK;

@@ -70,6 +70,8 @@ static Status part_sizes(Eval *e, int64_t extent, const int64_t **size) {
       return eval_fail(e, "the sizes of the parts add up to %lld, the axis has %lld", (long long)sum, (long long)extent);
     return ST_OK;
   }
+  if (e->nout < 1)
+    return eval_fail(e, "there is no output");
   if (a->num_outputs != ABSENT && a->num_outputs != e->nout)
     return eval_fail(e, "num_outputs is %lld, but there are %d outputs", (long long)a->num_outputs, e->nout);
   int64_t *r = arena_array(e->scratch, int64_t, (size_t)e->nout), each = extent / e->nout + (extent % e->nout != 0);

@@ -2,7 +2,9 @@
  *
  * An evaluator sees tensors with actual shapes. It works out the shape of each output from its inputs (checking them: a
  * model's shapes may only meet at run time), asks for the memory with eval_out, and fills it. It never assumes that
- * an inference ran before. Inputs are dense, row-major, aligned; outputs never overlap inputs.
+ * an inference ran before. Inputs are dense, row-major, aligned. Outputs do not overlap inputs, with one exception: output 0
+ * of an ELEMENTWISE operator may be the very memory of an input of the same shape and element size (an in-place step), so
+ * such an evaluator reads element i of every input before it writes element i.
  * Float arithmetic: f32 and narrower accumulate in double and round once at the end, unless ONNX says otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_OPS_EVAL_EVAL_H

@@ -121,6 +121,8 @@ Status move_rank(Eval *e, int64_t rank) {
 
 Status move_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out) {
   TRY(move_rank(e, rank));
+  if (!dtype_valid(t))
+    return eval_fail(e, "a tensor is needed, not a sequence or optional");
   TRY(eval_out(e, i, t, (int)rank, dim, out));
   size_t bytes = tensor_bytes(*out);
   if (!width(t) && bytes)

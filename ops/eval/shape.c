@@ -6,6 +6,10 @@
 #include <math.h>
 #include <string.h>
 
+static Status need_tensor(Eval *e) {
+  return e->in[0]->kind == VK_TENSOR ? ST_OK : eval_fail(e, "a tensor is needed, not a sequence or optional");
+}
+
 /* A bound of Shape's start and end: from the back when negative, then clamped to [0, rank]. */
 static int axis_bound(int64_t v, int rank) {
   v = v < 0 ? v + rank : v;
@@ -18,6 +22,7 @@ Status shape_eval(Eval *e) {
   int from = axis_bound(a->start, x->rank), to = a->end == ABSENT ? x->rank : axis_bound(a->end, x->rank);
   int64_t n = to > from ? to - from : 0;
   Tensor *y;
+  TRY(need_tensor(e));
   TRY(eval_out(e, 0, DT_i64, 1, &n, &y));
   if (n)
     memcpy(y->data, x->dim + from, (size_t)n * sizeof(int64_t));
@@ -26,6 +31,7 @@ Status shape_eval(Eval *e) {
 
 Status size_eval(Eval *e) {
   Tensor *y;
+  TRY(need_tensor(e));
   TRY(eval_out(e, 0, DT_i64, 0, NULL, &y));
   *(int64_t *)y->data = tensor_count(e->in[0]);
   return ST_OK;
@@ -132,6 +138,7 @@ Status nonzero_eval(Eval *e) {
   const Tensor *x = e->in[0];
   int64_t n = tensor_count(x), found = 0, at[MAX_RANK] = {0}, k = 0;
   Tensor *y;
+  TRY(need_tensor(e));
   for (int64_t i = 0; i < n; i++)
     found += !is_zero(x, i);
   TRY(eval_out(e, 0, DT_i64, 2, (int64_t[]){x->rank, found}, &y));

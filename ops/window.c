@@ -1,0 +1,62 @@
+/* window.c - extents of convolution and pooling as dim expressions.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/window.h"
+
+/* The dilated kernel: (k - 1) * d + 1. */
+static Dim reach(Ctx *c, Dim kernel, int64_t dilation) {
+  return dim_add(c, dim_mul(c, dim_sub(c, kernel, dim_const(c, 1)), dim_const(c, dilation)), dim_const(c, 1));
+}
+
+static Status window_dim(Infer *x, const WindowSpec *s, int i, Dim in, Dim kernel, Dim *out) {
+  Ctx *c = x->c;
+  Dim one = dim_const(c, 1), stride = dim_const(c, s->stride[i]);
+  int64_t k;
+  if (s->mode == PAD_SAME_UPPER || s->mode == PAD_SAME_LOWER) {
+    *out = dim_ceildiv(c, in, stride);
+    return ST_OK;
+  }
+  Dim far = reach(c, kernel, s->dilation[i]);
+  Dim room = dim_sub(c, dim_add(c, in, dim_const(c, s->begin[i] + s->end[i])), far);
+  if (room->hi < 0)
+    return infer_fail(x, "on spatial axis %d the window of %s is larger than the padded input of %s", i, dim_text(c, far),
+                      dim_text(c, dim_add(c, room, far)));
+  if (!s->ceil || s->mode == PAD_VALID) {
+    *out = dim_add(c, dim_div(c, room, stride), one);
+    return ST_OK;
+  }
+  *out = dim_ceildiv(c, room, stride);
+  if (!dim_is_const(far, &k) || s->end[i] + s->stride[i] > k) /* the last window might start in the padding at the end */
+    *out = dim_min(c, *out, dim_div(c, dim_add(c, in, dim_const(c, s->begin[i] - 1)), stride));
+  *out = dim_add(c, *out, one);
+  return ST_OK;
+}
+
+Status window_dims(Infer *x, const WindowSpec *s, Dim const *in, Dim const *kernel, Dim *out) {
+  for (int i = 0; i < s->n; i++)
+    TRY(window_dim(x, s, i, in[i], kernel[i], &out[i]));
+  return ST_OK;
+}
+
+Status window_weight(Infer *x, WindowSpec *s, int w, Dim *kernel) {
+  int64_t weight[MAX_RANK];
+  bool known = true;
+  for (int i = 0; i < s->n; i++) {
+    kernel[i] = in_dim(x, w, i + 2);
+    if (!dim_is_const(kernel[i], &weight[i]))
+      weight[i] = s->kernel[i], known = known && s->kernel[i] >= 0;
+  }
+  if (known)
+    TRY(window_kernel(x->c, s, weight));
+  for (int i = 0; known && i < s->n; i++)
+    kernel[i] = dim_const(x->c, s->kernel[i]);
+  return ST_OK;
+}
+
+Status check_group_dim(Infer *x, int i, int axis, int64_t group, const char *what) {
+  int64_t n;
+  if (group < 1)
+    return infer_fail(x, "group is %lld; it must be at least 1", (long long)group);
+  if (dim_is_const(in_dim(x, i, axis), &n) && n % group)
+    return infer_fail(x, "group %lld does not divide the %lld %s", (long long)group, (long long)n, what);
+  return ST_OK;
+}

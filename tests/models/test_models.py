@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Every fixture of models/ in every export, against PyTorch's outputs, to 1e-5 of each output's largest magnitude.
+
+Prints the list of fixtures and exports with the result of each.
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+SARD = os.path.join(os.environ.get("SARD_BUILD", os.path.join(ROOT, "build")), "sard")
+FIXTURES = os.path.join(ROOT, "models", "fixtures")
+EXPORTS = ["dynamo", "dynamo24", "ts14", "ts17"]
+
+
+def expected_exports():
+    """(model, export) for all that must be there: four exports each, less what the exporter refused"""
+    with open(os.path.join(ROOT, "models", "refused.json")) as f:
+        refused = json.load(f)
+    models = sorted(d for d in os.listdir(FIXTURES) if os.path.isdir(os.path.join(FIXTURES, d)))
+    return models, [(m, e) for m in models for e in EXPORTS if e not in refused.get(m, {})]
+
+
+def main():
+    models, pairs = expected_exports()
+    dirs = [os.path.join(FIXTURES, m, e) for m, e in pairs]
+    run = subprocess.run([SARD, "test", "--relative", "1e-5", "--json"] + dirs, capture_output=True, text=True)
+    if run.returncode not in (0, 1):
+        print(run.stderr)
+        print("0 passed, 1 failed, 0 skipped")
+        return 1
+    result = {}
+    for case in json.loads(run.stdout)["cases"]:
+        path = os.path.relpath(case["path"], FIXTURES).split(os.sep)
+        result[(path[0], path[1])] = case
+    passed = failed = 0
+    for m in models:
+        line = []
+        for e in EXPORTS:
+            case = result.get((m, e))
+            if (m, e) not in pairs:
+                line.append("%-9s refused" % e)
+            elif case and case["result"] == "passed":
+                passed += 1
+                line.append("%-9s ok     " % e)
+            else:
+                failed += 1
+                line.append("%-9s FAILED " % e)
+        print("%-18s %s" % (m, "  ".join(line)))
+    for (m, e), case in sorted(result.items()):
+        if case["result"] != "passed":
+            print("%s/%s: %s" % (m, e, case.get("reason", "")))
+    if len(models) < 20:
+        print("only %d models found" % len(models))
+        failed += 1
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

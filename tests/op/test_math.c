@@ -1,0 +1,15 @@
+/* test_math.c - element by element, reductions, products: the cases of math.txt (made by gen_math.py).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/op/harness.h"
+
+static void generated(void **state) {
+  (void)state;
+  h_run_file("op/math.txt");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(generated),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
