@@ -13,6 +13,12 @@ DType in_dtype(const Infer *x, int i) {
   return t->kind == VK_TENSOR ? t->dtype : DT_none;
 }
 
+bool known_rank(const Infer *x, int i, int *rank) {
+  const Type *t = in_type(x, i);
+  *rank = t->kind == VK_TENSOR ? t->rank : -1;
+  return *rank >= 0;
+}
+
 bool count_of(const Infer *x, int i, int64_t *n) {
   const Type *t = in_type(x, i);
   if (t->kind != VK_TENSOR || t->rank < 0)
@@ -63,7 +69,8 @@ static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r);
 static bool ratio_arith(Ctx *c, OpId op, Ratio a, Ratio b, Ratio *r) {
   int64_t by;
   if (op == OP_Div) {
-    if (!dim_is_const(b.num, &by) || !by || by == INT64_MIN || b.den != 1 || __builtin_mul_overflow(a.den, by < 0 ? -by : by, &r->den))
+    if (!dim_is_const(b.num, &by) || !by || by == INT64_MIN || b.den != 1 ||
+        __builtin_mul_overflow(a.den, by < 0 ? -by : by, &r->den))
       return false;
     r->num = by < 0 ? dim_sub(c, dim_const(c, 0), a.num) : a.num;
     return true;
@@ -130,9 +137,9 @@ enum { MAX_PLACES = 4096 }; /* elements of an input that says where to */
 typedef struct Moves {
   Infer *x;
   uint64_t data;
-  Dim *elem;   /* by number; 0 is the constant 0 */
-  int64_t n;   /* numbers given out */
-  bool unfit;  /* not for this way: nothing is known, nothing is wrong */
+  Dim *elem;  /* by number; 0 is the constant 0 */
+  int64_t n;  /* numbers given out */
+  bool unfit; /* not for this way: nothing is known, nothing is wrong */
 } Moves;
 
 static Status alloc_small(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
@@ -200,8 +207,18 @@ static Status move_numbers(Moves *m, Arena *a) {
       return ST_OK;
   for (int i = 0; i < n->nout; i++)
     wanted[i] = has_out(x, i);
-  Eval e = {.c = x->c, .op = n->op, .nin = n->nin, .nout = n->nout, .in = (const Tensor *const *)in, .out = out,
-            .wanted = wanted, .attr = n->attr, .scratch = a, .keep = a, .alloc = alloc_small, .host = m};
+  Eval e = {.c = x->c,
+            .op = n->op,
+            .nin = n->nin,
+            .nout = n->nout,
+            .in = (const Tensor *const *)in,
+            .out = out,
+            .wanted = wanted,
+            .attr = n->attr,
+            .scratch = a,
+            .keep = a,
+            .alloc = alloc_small,
+            .host = m};
   Status st = eval_find(n->op)(&e);
   if (m->unfit)
     return ST_OK;
@@ -246,7 +263,8 @@ void set_out_run(Infer *x, int i, DType t, int rank, const char *hint) {
 }
 
 Status check_rank(Infer *x, int64_t rank) {
-  return rank <= MAX_RANK ? ST_OK : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
+  return rank <= MAX_RANK ? ST_OK
+                          : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
 Status mark_axes(Infer *x, const int64_t *axes, int64_t n, int rank, bool *mark) {

@@ -1,5 +1,5 @@
-/* test_shapes.c - inference on symbolic shapes: the forests of Shape, Gather, Concat, Slice and Reshape nodes that exporters
- * write, and what their outputs' extents come to.
+/* test_shapes.c - inference on symbolic shapes: the forests of Shape, Gather, Concat, Slice and Reshape nodes that
+ * exporters write, and what their outputs' extents come to.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
@@ -137,8 +137,10 @@ static void torchscript_heads(void **state) {
   Value *s1 = OP(w, Shape, "", back), *zero = constant(w, "i64[1] 0"), *two = constant(w, "i64[1] 2");
   Value *front = OP(w, Slice, "", s1, zero, two);
   content_is(w, front, "batch, seq");
-  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] -1"))), "f32[batch, seq, 384]");
-  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] 384"))), "f32[batch, seq, 384]");
+  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] -1"))),
+          "f32[batch, seq, 384]");
+  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] 384"))),
+          "f32[batch, seq, 384]");
 }
 
 static void reshape_rest(void **state) {
@@ -202,11 +204,16 @@ static void slices(void **state) {
   type_is(w, cut(w, cut(w, table, "0", "seq", 2), "0", "seq", 3), "bool[1, 1, Min(512, seq), Min(512, seq)]");
   type_is(w, cut(w, cut(w, table, "0", "100", 2), "-3", "-1", 3), "bool[1, 1, 100, 2]");
   type_is(w, cut(w, table, "past", "past + seq", 2), "bool[1, 1, Min(512, past + seq) - Min(512, past), 512]");
-  type_is(w, OP(w, Slice, "", x, constant(w, "i64[1] -1"), constant(w, "i64[1] -9223372036854775808"),
-                constant(w, "i64[1] 1"), constant(w, "i64[1] -1")), "f32[batch, seq]");
-  type_is(w, OP(w, Slice, "", input(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"), constant(w, "i64[1] 9223372036854775807"),
-                constant(w, "i64[1] 1"), constant(w, "i64[1] 2")), "f32[batch, (Max(0, 2*half - 1) + 1)//2]");
-  type_is(w, cut(w, input(w, DT_f32, "1, 4, seq, seq"), "-seq", "9223372036854775807", 2), "f32[1, 4, seq, seq]"); /* T5 */
+  type_is(w,
+          OP(w, Slice, "", x, constant(w, "i64[1] -1"), constant(w, "i64[1] -9223372036854775808"),
+             constant(w, "i64[1] 1"), constant(w, "i64[1] -1")),
+          "f32[batch, seq]");
+  type_is(w,
+          OP(w, Slice, "", input(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"),
+             constant(w, "i64[1] 9223372036854775807"), constant(w, "i64[1] 1"), constant(w, "i64[1] 2")),
+          "f32[batch, (Max(0, 2*half - 1) + 1)//2]");
+  type_is(w, cut(w, input(w, DT_f32, "1, 4, seq, seq"), "-seq", "9223372036854775807", 2),
+          "f32[1, 4, seq, seq]"); /* T5 */
   Value *moved = OP(w, Slice, "", x, input(w, DT_i64, "1"), input(w, DT_i64, "1"), constant(w, "i64[1] 1"));
   assert_ptr_equal(moved->type.dim[0], dim_sym(&w->h.c, "batch"));
   assert_int_equal(moved->type.dim[1]->kind, DIM_SYM);
@@ -253,7 +260,8 @@ static void slices_by_count(void **state) {
     for (int s = -4; s < 5; s++)
       for (int t = -4; t < 5; t++) {
         char text[3][24];
-        snprintf(text[0], 24, "i64[1] %d", s), snprintf(text[1], 24, "i64[1] %d", t), snprintf(text[2], 24, "i64[1] %d", step);
+        snprintf(text[0], 24, "i64[1] %d", s), snprintf(text[1], 24, "i64[1] %d", t),
+            snprintf(text[2], 24, "i64[1] %d", step);
         Value *v = OP(w, Slice, "", x, constant(w, text[0]), constant(w, text[1]), axis, constant(w, text[2]));
         for (int64_t d = 0; d < 6; d++)
           if (v->type.dim[0]->kind != DIM_SYM || v->type.dim[0] == x->type.dim[0])
@@ -299,8 +307,10 @@ static void contents(void **state) {
   content_is(w, OP(w, Gather, "axis=0", v, constant(w, "i64[2] -1 0")), "7, batch");
   content_is(w, OP(w, GatherElements, "axis=0", v, constant(w, "i64[1] 1")), "seq");
   content_is(w, OP(w, GatherND, "", v, constant(w, "i64[2,1] 1 1")), "seq, seq");
-  content_is(w, OP(w, Slice, "", v, constant(w, "i64[1] -1"), constant(w, "i64[1] -9"), constant(w, "i64[1] 0"),
-                   constant(w, "i64[1] -1")), "7, seq, batch");
+  content_is(w,
+             OP(w, Slice, "", v, constant(w, "i64[1] -1"), constant(w, "i64[1] -9"), constant(w, "i64[1] 0"),
+                constant(w, "i64[1] -1")),
+             "7, seq, batch");
   content_is(w, OP(w, Concat, "axis=0", v, constant(w, "i64[2] 1 2")), "batch, seq, 7, 1, 2");
   content_is(w, OP(w, Expand, "", dims(w, 0, "seq"), constant(w, "i64[1] 3")), "seq, seq, seq");
   content_is(w, OP(w, Tile, "", dims(w, 1, "a, b"), constant(w, "i64[1] 2")), "a, b, a, b");
@@ -310,7 +320,8 @@ static void contents(void **state) {
   content_is(w, OP(w, ScatterND, "", v, constant(w, "i64[1,1] 1"), dims(w, 1, "past")), "batch, past, 7");
   content_is(w, OP(w, ScatterElements, "axis=0", v, constant(w, "i64[1] 0"), constant(w, "i64[1] 2")), "2, seq, 7");
   content_is(w, OP(w, Identity, "", v), "batch, seq, 7");
-  content_is(w, OP(w, Transpose, "", OP(w, Reshape, "", dims(w, 1, "a, b, c, d"), constant(w, "i64[2] 2 2"))), "a, c, b, d");
+  content_is(w, OP(w, Transpose, "", OP(w, Reshape, "", dims(w, 1, "a, b, c, d"), constant(w, "i64[2] 2 2"))),
+             "a, c, b, d");
   content_is(w, OP(w, Squeeze, "", dims(w, 1, "a"), constant(w, "i64[1] 0")), "a");
   content_is(w, OP(w, Compress, "axis=0", v, constant(w, "bool[3] 1 0 1")), "batch, 7");
   content_is(w, OP(w, Size, "", input(w, DT_f32, "batch, seq, 2")), "2*batch*seq");
@@ -334,12 +345,16 @@ static void others(void **state) {
   assert_int_equal(node_infer(&w->h.c, thirds), ST_OK);
   for (int i = 0; i < 3; i++)
     type_is(w, thirds->out[i], "f32[batch, hidden, n]");
-  type_is(w, OP(w, Gather, "axis=0", input(w, DT_f32, "30522, 384"), input(w, DT_i64, "batch, seq")), "f32[batch, seq, 384]");
-  type_is(w, OP(w, Expand, "", input(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")), "f32[batch, 1, seq, seq]");
+  type_is(w, OP(w, Gather, "axis=0", input(w, DT_f32, "30522, 384"), input(w, DT_i64, "batch, seq")),
+          "f32[batch, seq, 384]");
+  type_is(w, OP(w, Expand, "", input(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")),
+          "f32[batch, 1, seq, seq]");
   type_is(w, OP(w, Expand, "", input(w, DT_f32, "n"), dims(w, 1, "m")), "f32[Bcast(n, m)]");
   type_is(w, OP(w, Tile, "", input(w, DT_f32, "n, 2"), dims(w, 1, "3, m")), "f32[3*n, 2*m]");
   type_is(w, OP(w, Pad, "", input(w, DT_f32, "n, h"), constant(w, "i64[4] 0 1 0 2")), "f32[n, h + 3]");
-  type_is(w, OP(w, Pad, "", input(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"), constant(w, "i64[1] 1")),
+  type_is(w,
+          OP(w, Pad, "", input(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"),
+             constant(w, "i64[1] 1")),
           "f32[n, 16]");
   type_is(w, OP(w, ConstantOfShape, "", dims(w, 1, "batch, seq")), "f32[batch, seq]");
   type_is(w, OP(w, OneHot, "", input(w, DT_i64, "n"), dims(w, 0, "c"), constant(w, "f32[2] 0 1")), "f32[n, c]");
@@ -357,9 +372,10 @@ static void others(void **state) {
 static void run_time(void **state) {
   World *w = *state;
   Value *x = input(w, DT_f32, "batch, seq");
-  Value *v[] = {OP(w, Reshape, "", x, input(w, DT_i64, "3")), OP(w, NonZero, "", x), OP(w, Tile, "", x, input(w, DT_i64, "2")),
-                OP(w, Compress, "axis=1", x, input(w, DT_bool, "k")), OP(w, Expand, "", x, input(w, DT_i64, "3")),
-                OP(w, SplitToSequence, "axis=1", x, input(w, DT_i64, "k"))};
+  Value *v[] = {
+      OP(w, Reshape, "", x, input(w, DT_i64, "3")), OP(w, NonZero, "", x),
+      OP(w, Tile, "", x, input(w, DT_i64, "2")),    OP(w, Compress, "axis=1", x, input(w, DT_bool, "k")),
+      OP(w, Expand, "", x, input(w, DT_i64, "3")),  OP(w, SplitToSequence, "axis=1", x, input(w, DT_i64, "k"))};
   const int rank[] = {3, 2, 2, 2, 3};
   for (size_t i = 0; i < countof(v); i++) {
     Type before = v[i]->type;
@@ -371,6 +387,10 @@ static void run_time(void **state) {
   assert_true(dim_is(v[1]->type.dim[0], 2));
   type_is(w, OP(w, Reshape, "", unknown(w, DT_f32), unknown(w, DT_i64)), "f32[*]");
   type_is(w, OP(w, Transpose, "", unknown(w, DT_f32)), "f32[*]");
+  Value *joined = OP(w, Concat, "axis=1", unknown(w, DT_f32), x);
+  assert_int_equal(joined->type.rank, 2);
+  assert_ptr_equal(joined->type.dim[0], x->type.dim[0]);
+  assert_ptr_not_equal(joined->type.dim[1], x->type.dim[1]);
 }
 
 static void sequences(void **state) {
@@ -397,8 +417,9 @@ static void sequences(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
-      TEST(torchscript_heads), TEST(reshape_rest), TEST(grouped_heads), TEST(slices),   TEST(slices_by_count),
-      TEST(ranges),            TEST(contents),     TEST(others),        TEST(run_time), TEST(sequences),
+      TEST(torchscript_heads), TEST(reshape_rest), TEST(grouped_heads), TEST(slices),
+      TEST(slices_by_count),   TEST(ranges),       TEST(contents),      TEST(others),
+      TEST(run_time),          TEST(sequences),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
