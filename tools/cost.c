@@ -14,7 +14,7 @@ typedef struct Shape {
 
 typedef struct Count {
   Arena *a;
-  Symbols *s;
+  Bindings *s;
   const Node *n;
   Cost *cost;
 } Count;
@@ -25,7 +25,7 @@ static Shape shape_of(Count *x, const Value *v) {
     return r;
   r.count = 1;
   for (int i = 0; i < v->type.rank; i++) {
-    if (!v->type.dim[i] || !symbols_eval(x->s, v->type.dim[i], &r.dim[i]))
+    if (!v->type.dim[i] || !bindings_eval(x->s, v->type.dim[i], &r.dim[i]))
       return (Shape){.rank = -1};
     r.count *= (double)r.dim[i];
   }
@@ -237,7 +237,7 @@ static void count_memory(Count *x, const Graph *g) {
   }
 }
 
-void cost_of_graph(Arena *a, const Graph *g, Symbols *s, Cost *out) {
+void cost_of_graph(Arena *a, const Graph *g, Bindings *s, Cost *out) {
   *out = (Cost){.flops = arena_array(a, double, op_count())};
   Count x = {.a = a, .s = s, .cost = out};
   count_graph(&x, g);

@@ -4,7 +4,7 @@
 #define SARD_TOOLS_COST_H
 
 #include "ops/ops.h"
-#include "tools/symbols.h"
+#include "tools/bindings.h"
 
 typedef struct Cost {
   double *flops;        /* by OpId, op_count() of them: 2 per multiply-add in products, convolutions, attention, LSTM … */
@@ -16,7 +16,7 @@ typedef struct Cost {
   bool peak_known;
 } Cost;
 
-/* Types must have been inferred. Symbols of the inputs come from s. */
-void cost_of_graph(Arena *a, const Graph *g, Symbols *s, Cost *out);
+/* Types must have been inferred. Bindings of the inputs come from s. */
+void cost_of_graph(Arena *a, const Graph *g, Bindings *s, Cost *out);
 
 #endif

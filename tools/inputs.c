@@ -21,7 +21,7 @@ typedef struct Gather {
   const Tensor **value;
   Generator *gen; /* kind GEN_NONE: none for this input */
   const char **from; /* where the value came from, for messages */
-  Symbols sym;
+  Bindings sym;
 } Gather;
 
 /* --- files --- */
@@ -87,15 +87,15 @@ static Status check_dim(Gather *g, size_t i, const Tensor *v, int axis) {
     return ST_OK;
   Dim d = dim_parse(g->t->c, p->dim_text[axis], strlen(p->dim_text[axis]));
   if (d->kind == DIM_SYM) {
-    Symbol *x = symbols_find(&g->sym, d->name);
+    Binding *x = bindings_find(&g->sym, d->name);
     if (!x)
-      symbols_add(&g->sym, d->name, v->dim[axis], arena_printf(a, "input '%s'", p->name));
+      bindings_add(&g->sym, d->name, v->dim[axis], arena_printf(a, "input '%s'", p->name));
     else if (x->value != v->dim[axis])
       return mismatch(g, i, v, arena_printf(a, "dimension %d (%s) is %lld, but %s makes it %lld", axis, d->name,
                                             (long long)v->dim[axis], x->from, (long long)x->value));
     else
       x->used = true;
-  } else if (symbols_eval(&g->sym, d, &want) && want != v->dim[axis])
+  } else if (bindings_eval(&g->sym, d, &want) && want != v->dim[axis])
     return mismatch(g, i, v, arena_printf(a, "dimension %d (%s) is %lld, and should be %lld", axis, p->dim_text[axis],
                                           (long long)v->dim[axis], (long long)want));
   return ST_OK;
@@ -209,7 +209,7 @@ static Status generate(Gather *g, size_t i) {
     const char *text = p->dim_text[k];
     if (dim[k] >= 0)
       continue;
-    if (!text || !symbols_eval(&g->sym, dim_parse(c, text, strlen(text)), &dim[k])) {
+    if (!text || !bindings_eval(&g->sym, dim_parse(c, text, strlen(text)), &dim[k])) {
       fail(c, ST_USAGE, "input '%s' is %s: dimension %d (%s) has no value", p->name, p->type, k, text ? text : "?");
       return err_hint(c, ST_USAGE, "bind it (--bind %s=4) or give a shape (%.*s:2x128)", text ? text : "NAME",
                       (int)strcspn(g->from[i], ":"), g->from[i]);
@@ -297,8 +297,8 @@ Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {
   g.value = arena_array(t->arena, const Tensor *, s->nin);
   g.gen = arena_array(t->arena, Generator, s->nin);
   g.from = arena_array(t->arena, const char *, s->nin);
-  TRY(symbols_parse(&g.sym, o->v[OPT_bind].list, o->v[OPT_bind].n));
-  TRY(symbols_check_used(&g.sym, symbol_name, (void *)(uintptr_t)s));
+  TRY(bindings_parse(&g.sym, o->v[OPT_bind].list, o->v[OPT_bind].n));
+  TRY(bindings_check(&g.sym, symbol_name, (void *)(uintptr_t)s));
   for (uint32_t i = 0; i < o->v[OPT_input].n; i++)
     TRY(from_input_option(&g, o->v[OPT_input].list[i]));
   if (opt_set(o, OPT_inputs))

@@ -4,7 +4,7 @@
 #define SARD_TOOLS_INPUTS_H
 
 #include "tools/session.h"
-#include "tools/symbols.h"
+#include "tools/bindings.h"
 
 /* One tensor per input of the session, in order; NULL: an optional input that was not given. Checked against what the
  * model declares: names, kinds, element types, ranks, fixed dimensions, and symbols that several inputs share. */

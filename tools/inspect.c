@@ -170,21 +170,21 @@ static void add_symbols(Arena *a, SymbolNames *s, Dim d) {
 
 static Status count_cost(Inspect *x) {
   const OptValue *bind = &x->t->o->v[OPT_bind];
-  Symbols s = {.c = x->t->c, .a = x->t->arena};
+  Bindings s = {.c = x->t->c, .a = x->t->arena};
   SymbolNames names = {0};
   const Graph *g = x->m->graph;
   bool fixed = true;
   int64_t v;
-  TRY(symbols_parse(&s, bind->list, bind->n));
+  TRY(bindings_parse(&s, bind->list, bind->n));
   for (uint32_t i = 0; i < g->nin; i++)
     for (int k = 0; k < g->in[i]->type.rank; k++)
       add_symbols(x->t->arena, &names, g->in[i]->type.dim[k]);
-  TRY(symbols_check_used(&s, symbol_name, &names));
+  TRY(bindings_check(&s, symbol_name, &names));
   if (!x->typed)
     return ST_OK;
   for (uint32_t i = 0; i < g->nin; i++)
     for (int k = 0; k < g->in[i]->type.rank; k++)
-      fixed &= symbols_eval(&s, g->in[i]->type.dim[k], &v);
+      fixed &= bindings_eval(&s, g->in[i]->type.dim[k], &v);
   if (!bind->n && !fixed)
     return ST_OK;
   cost_of_graph(x->t->arena, g, &s, &x->cost);

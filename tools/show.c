@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FULL = 1000, EDGE = 3, MAX_JSON = 10000, LINE = 100 };
+enum { FULL = 200, EDGE = 3, MAX_JSON = 10000, LINE = 100 };
 
 typedef struct Format {
   bool exponent; /* of floats */

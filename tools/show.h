@@ -5,7 +5,7 @@
 
 #include "support/tensor.h"
 
-/* All elements up to 1000 of them, else three at each end of every dimension. Ends with a newline. */
+/* All elements up to 200 of them, else three at each end of every dimension. Ends with a newline. */
 void show_value(StrBuf *b, const Tensor *t);
 /* {"name", "dtype", "shape", "min", "max", "mean", "data"}: see the manual of `sard run`. */
 void show_json(StrBuf *b, const char *name, const Tensor *t);

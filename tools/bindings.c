@@ -1,25 +1,25 @@
-/* symbols.c - values of symbolic dimensions.
+/* bindings.c - values of symbolic dimensions.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tools/symbols.h"
+#include "tools/bindings.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-Symbol *symbols_find(const Symbols *s, const char *name) {
-  for (Symbol *x = s->first; x; x = x->next)
+Binding *bindings_find(const Bindings *s, const char *name) {
+  for (Binding *x = s->first; x; x = x->next)
     if (!strcmp(x->name, name))
       return x;
   return NULL;
 }
 
-Symbol *symbols_add(Symbols *s, const char *name, int64_t value, const char *from) {
-  Symbol *x = arena_new(s->a, Symbol);
-  *x = (Symbol){.name = name, .from = from, .value = value, .next = s->first};
+Binding *bindings_add(Bindings *s, const char *name, int64_t value, const char *from) {
+  Binding *x = arena_new(s->a, Binding);
+  *x = (Binding){.name = name, .from = from, .value = value, .next = s->first};
   return s->first = x;
 }
 
-static Status parse_one(Symbols *s, const char *text, size_t n) {
+static Status parse_one(Bindings *s, const char *text, size_t n) {
   const char *eq = NULL; /* the last one: a name may hold any character */
   for (size_t i = 0; i < n; i++)
     if (text[i] == '=')
@@ -30,15 +30,15 @@ static Status parse_one(Symbols *s, const char *text, size_t n) {
   if (!eq || eq == text || end == eq + 1 || end != text + n || errno || v < 0)
     return err_hint(s->c, fail(s->c, ST_USAGE, "--bind %.*s: SYMBOL=NUMBER is wanted", (int)n, text), "for example --bind batch=4,seq=128");
   const char *name = arena_strndup(s->a, text, (size_t)(eq - text));
-  Symbol *old = symbols_find(s, name);
+  Binding *old = bindings_find(s, name);
   if (old && old->value != v)
     return fail(s->c, ST_USAGE, "--bind gives %s two values, %lld and %lld", name, (long long)old->value, (long long)v);
   if (!old)
-    symbols_add(s, name, v, "--bind");
+    bindings_add(s, name, v, "--bind");
   return ST_OK;
 }
 
-Status symbols_parse(Symbols *s, const char *const *list, uint32_t n) {
+Status bindings_parse(Bindings *s, const char *const *list, uint32_t n) {
   for (uint32_t i = 0; i < n; i++)
     for (const char *p = list[i]; *p;) {
       size_t len = strcspn(p, ",");
@@ -49,7 +49,7 @@ Status symbols_parse(Symbols *s, const char *const *list, uint32_t n) {
 }
 
 static bool get(void *arg, Dim sym, int64_t *v) {
-  Symbol *x = symbols_find(arg, sym->name);
+  Binding *x = bindings_find(arg, sym->name);
   if (!x)
     return false;
   x->used = true;
@@ -57,12 +57,12 @@ static bool get(void *arg, Dim sym, int64_t *v) {
   return true;
 }
 
-bool symbols_eval(Symbols *s, Dim d, int64_t *v) {
+bool bindings_eval(Bindings *s, Dim d, int64_t *v) {
   return dim_eval(d, get, s, v);
 }
 
-Status symbols_check_used(const Symbols *s, const char *(*names)(void *arg, size_t i), void *arg) {
-  for (const Symbol *x = s->first; x; x = x->next) {
+Status bindings_check(const Bindings *s, const char *(*names)(void *arg, size_t i), void *arg) {
+  for (const Binding *x = s->first; x; x = x->next) {
     bool known = strcmp(x->from, "--bind") != 0;
     for (size_t i = 0; !known && names(arg, i); i++)
       known = !strcmp(names(arg, i), x->name);
