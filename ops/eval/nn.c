@@ -126,7 +126,7 @@ Status window_spec(Ctx *c, const WindowAttr *a, int n, WindowSpec *s) {
   while (m < countof(pad_modes) && !str_is(a->auto_pad, pad_modes[m].name))
     m++;
   if (m == countof(pad_modes))
-    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID", (int)(a->auto_pad.len & 63),
+    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID", (int)(a->auto_pad.len < 40 ? a->auto_pad.len : 40),
                 a->auto_pad.ptr);
   s->mode = pad_modes[m].mode;
   TRY(fill(c, "kernel_shape", a->kernel, n, 1, -1, s->kernel));
