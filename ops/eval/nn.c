@@ -177,7 +177,7 @@ static Status apply_axis(Eval *e, const WindowSpec *s, int i, int64_t in, Window
   bool up = s->ceil && s->mode == PAD_EXPLICIT; /* VALID: ceil((in - far + 1) / stride) is the rounded-down form */
   w->out[i] = room / stride + (up && room % stride) + 1;
   if (up && w->out[i] > 1 && (w->out[i] - 1) * stride >= in + begin)
-    w->out[i]--; /* no window starts in the padding at the end */
+    w->out[i]--; /* the last window must not start in the padding at the end */
   return ST_OK;
 }
 
