@@ -39,12 +39,16 @@ struct Value {
   uint16_t index;      /* which output of def */
   bool is_input;       /* a graph input */
   const Tensor *konst; /* constant, or NULL; data may be a borrowed, unaligned piece of a mapped file */
+  const Tensor *deflt; /* graph input: its value when the caller gives none, or NULL; data as of konst */
+  const Type *declared; /* the type as the file states it, or NULL */
   const Dim *content;  /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   Use *uses;
   uint64_t hash;       /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
   uint32_t id;         /* unique in the outermost graph */
+  uint32_t varies;     /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
+#define VARIES_RANK (1u << 31)
 enum { MAX_CONTENT = 256 };
 
 /* Where a node came from. A fused node has several, the root first. */
@@ -82,6 +86,8 @@ struct Graph {
   Value **in, **out;
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
+  uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
+  uint32_t dims_before; /* body: symbols with a larger id were made inside */
 };
 
 /* --- types --- */

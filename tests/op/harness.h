@@ -110,6 +110,8 @@ static const char *h_value(Harness *h, const char *p, Tensor *t, int64_t i) {
     double v = strtod(p, &end);
     if (t->dtype == DT_f32)
       ((float *)t->data)[i] = strtof(p, &end); /* one rounding */
+    else if (isinf(v) && dtype_bits(t->dtype) == 8)
+      ((uint8_t *)t->data)[i] = (uint8_t)small_float_code(t->dtype, v, false);
     else
       elem_set_f64(t->dtype, t->data, i, v);
   } else {
