@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The demo: it runs, and its embeddings equal those of onnx.reference (expected.npz) to 1e-5 of their largest magnitude.
 
-expected.npz was made from the demo's sentences, tokenized by Hugging Face tokenizers 0.22 from the same tokenizer.json and
+expected.npz was made from the demo's sentences, tokenized by Hugging Face tokenizers 0.23 from the same tokenizer.json and
 padded to the longest, by onnx.reference.ReferenceEvaluator of onnx 1.23.2. The demo fetches its model (63 MB) on first use.
 SPDX-License-Identifier: Apache-2.0
 """
