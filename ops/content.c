@@ -58,6 +58,8 @@ void content_same(Infer *x) {
 
 /* --- scalars --- */
 
+enum { MAX_CHAIN = 8 }; /* nodes looked through; a sum of sums costs 2^8 visits at most */
+
 typedef struct Ratio {
   Dim num;
   int64_t den; /* > 0 */
@@ -84,7 +86,7 @@ static bool ratio_arith(Ctx *c, OpId op, Ratio a, Ratio b, Ratio *r) {
 
 static bool ratio_node(Ctx *c, const Node *n, int depth, Ratio *r) {
   Ratio a, b;
-  if (!n || depth > 16 || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
+  if (!n || depth > MAX_CHAIN || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
     return false;
   switch (n->op) {
   case OP_Identity:
