@@ -150,12 +150,9 @@ static const IntFn int_fn[OP_count] = {
 /* --- two inputs, one output --- */
 
 static Status same_dtypes(Eval *e) {
-  for (int i = 0; i < e->nin; i++) {
-    if (!e->in[i])
-      return eval_fail(e, "input %d is missing", i);
+  for (int i = 1; i < e->nin; i++)
     if (e->in[i]->dtype != e->in[0]->dtype && e->op != OP_Pow)
       return eval_fail(e, "the inputs must have one element type");
-  }
   return ST_OK;
 }
 
@@ -236,6 +233,7 @@ Status binary_eval(Eval *e) {
   double p;
   bool flag;
   Tensor *y;
+  TRY(operands(e, 2));
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));
   TRY(shape_rules(e, rank, dim));
@@ -286,6 +284,7 @@ Status compare_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, 2));
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));
   if (dtype_kind(a->dtype) == DK_COMPLEX || (e->op != OP_Equal && a->dtype == DT_str))
@@ -309,6 +308,7 @@ Status logic_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, 2));
   if (a->dtype != DT_bool || b->dtype != DT_bool)
     return eval_fail(e, "the inputs must be bool");
   TRY(common_shape(e, &rank, dim));
@@ -358,6 +358,7 @@ Status variadic_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, e->nin > 1 ? e->nin : 1));
   DType t = e->in[0]->dtype;
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));

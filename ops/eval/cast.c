@@ -265,9 +265,11 @@ static Status cast_to(Eval *e, int64_t to, int64_t saturate, Str round_mode) {
   const Tensor *x = e->in[0];
   Cast k = {.from = x->dtype, .saturate = saturate != 0};
   Tensor *y;
-  if (to < 0 || to > DT_count || !dtype_valid((int)to))
+  if (to < 0 || to >= DT_count || !dtype_valid((int)to))
     return eval_fail(e, "there is no element type %lld", (long long)to);
   k.to = (DType)to;
+  if (!dtype_valid(k.from))
+    return eval_fail(e, "the input has no element type");
   if (dtype_kind(k.from) == DK_COMPLEX || dtype_kind(k.to) == DK_COMPLEX)
     return eval_unsupported(e, "casts of complex numbers are not supported");
   if (str_is(round_mode, "down"))
@@ -293,11 +295,13 @@ static Status cast_to(Eval *e, int64_t to, int64_t saturate, Str round_mode) {
 /* Cast (28). ST_INVALID: a string that is no number. Complex numbers: ST_UNSUPPORTED. */
 Status cast_eval(Eval *e) {
   const CastAttr *a = e->attr;
+  TRY(operands(e, 1));
   return cast_to(e, a->to, a->saturate, a->round_mode);
 }
 
 /* CastLike (25): to the element type of input 1. */
 Status castlike_eval(Eval *e) {
   const CastLikeAttr *a = e->attr;
+  TRY(operands(e, 2));
   return cast_to(e, e->in[1]->dtype, a->saturate, a->round_mode);
 }

@@ -333,8 +333,9 @@ Status einsum_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   Tensor *y;
   View acc;
+  TRY(operands(e, e->nin > 1 ? e->nin : 1));
   for (int i = 0; i < e->nin; i++) {
-    if (!e->in[i] || e->in[i]->dtype != e->in[0]->dtype)
+    if (e->in[i]->dtype != e->in[0]->dtype)
       return eval_fail(e, "the inputs must have one element type");
     if (i < EIN_MAX_IN)
       rank[i] = e->in[i]->rank;

@@ -5,6 +5,16 @@
 #include <math.h>
 #include <string.h>
 
+Status operands(Eval *e, int n) {
+  for (int i = 0; i < n || i < e->nin; i++) {
+    if (i < n && !eval_has(e, i))
+      return eval_fail(e, "input %d is missing", i);
+    if (eval_has(e, i) && e->in[i]->kind != VK_TENSOR)
+      return eval_fail(e, "input %d must be a tensor", i);
+  }
+  return ST_OK;
+}
+
 #define LOAD(T, R)                             \
   do {                                         \
     const T *p = (const T *)data + at;         \

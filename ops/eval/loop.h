@@ -8,6 +8,9 @@
 
 #include "ops/eval/eval.h"
 
+/* Every given input is a tensor (not a sequence or optional), and the first n are given. */
+Status operands(Eval *e, int n);
+
 enum { CHUNK = 256, LOOP_MAX_IN = 3 };
 
 /* n elements of data at elements at, at + step, …; any step. */

@@ -72,6 +72,7 @@ static Status multiply_batches(Eval *e, const Tensor *a, const Tensor *b, Tensor
 
 /* MatMul (13), as numpy.matmul: [..., M, K] x [..., K, N], batch axes broadcast, vectors get a 1 that is dropped again. */
 Status matmul_eval(Eval *e) {
+  TRY(operands(e, 2));
   TRY(one_dtype(e));
   if (!e->in[0]->rank || !e->in[1]->rank)
     return eval_fail(e, "a scalar cannot be multiplied as a matrix");
@@ -155,6 +156,7 @@ Status gemm_eval(Eval *e) {
   const Tensor *a = e->in[0], *b = e->in[1];
   const GemmAttr *at = e->attr;
   bool ta = at->transA != 0, tb = at->transB != 0;
+  TRY(operands(e, 2));
   TRY(one_dtype(e));
   if (a->rank != 2 || b->rank != 2)
     return eval_fail(e, "A and B must have two dimensions");

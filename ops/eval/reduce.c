@@ -166,11 +166,12 @@ static Status reduce_ints(Eval *e, const Tensor *kept, int64_t count, int64_t n,
  * the least or greatest value for Max and Min, -inf for the logarithms, NaN for the mean of floats. */
 Status reduce_eval(Eval *e) {
   const Tensor *x = e->in[0];
-  bool keep = ((const ReduceAttr *)e->attr)->keepdims != 0, reduced[MAX_RANK], is_float = dtype_is_float(x->dtype);
-  bool is_bool = x->dtype == DT_bool && (e->op == OP_ReduceMax || e->op == OP_ReduceMin);
+  bool keep = ((const ReduceAttr *)e->attr)->keepdims != 0, reduced[MAX_RANK];
   bool only_float = e->op == OP_ReduceLogSum || e->op == OP_ReduceLogSumExp;
   int64_t dim[MAX_RANK], n = 1;
   int rank = 0;
+  TRY(operands(e, 1));
+  bool is_float = dtype_is_float(x->dtype), is_bool = x->dtype == DT_bool && (e->op == OP_ReduceMax || e->op == OP_ReduceMin);
   if (!is_float && !is_bool && (only_float || !dtype_is_int(x->dtype)))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(reduced_axes(e, reduced));
@@ -197,6 +198,7 @@ Status argreduce_eval(Eval *e) {
   int64_t dim[MAX_RANK], flip = e->op == OP_ArgMax ? -1 : 0; /* keys are made so that the smallest wins */
   int axis, rank = 0;
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype) && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(eval_axis(e, a->axis, x->rank, false, &axis));
@@ -259,6 +261,7 @@ Status cumulate_eval(Eval *e) {
   int64_t n;
   int axis;
   Tensor *y;
+  TRY(operands(e, 2));
   bool is_float = dtype_is_float(x->dtype);
   if (!is_float && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));

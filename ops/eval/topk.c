@@ -35,6 +35,7 @@ Status topk_eval(Eval *e) {
   int64_t k = 0, dim[MAX_RANK], flip = a->largest ? -1 : 0;
   int axis;
   Tensor *values, *indices;
+  TRY(operands(e, 2));
   if (!dtype_is_float(x->dtype) && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(eval_axis(e, a->axis, x->rank, false, &axis));

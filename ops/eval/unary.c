@@ -128,6 +128,7 @@ Status unary_eval(Eval *e) {
   Fn fn;
   double p[2], v[CHUNK];
   int64_t w[CHUNK];
+  TRY(operands(e, 1));
   DKind kind = dtype_kind(x->dtype);
   TRY(function_of(e, &fn));
   if (kind != DK_FLOAT && (!dtype_is_int(x->dtype) || !(has_integer_form(e->op) || e->op == OP_Shrink)))
@@ -156,6 +157,7 @@ Status unary_eval(Eval *e) {
 Status not_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (x->dtype != DT_bool)
     return eval_fail(e, "the input must be bool");
   TRY(eval_out_like(e, 0, x, &y));
@@ -168,6 +170,7 @@ Status not_eval(Eval *e) {
 Status bitnot_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_int(x->dtype))
     return eval_fail(e, "the input must hold integers");
   TRY(eval_out_like(e, 0, x, &y));
@@ -180,6 +183,7 @@ Status bitnot_eval(Eval *e) {
 Status isnan_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype))
     return eval_fail(e, "the input must hold floating-point numbers");
   TRY(eval_out(e, 0, DT_bool, x->rank, x->dim, &y));
@@ -193,6 +197,7 @@ Status isinf_eval(Eval *e) {
   const Tensor *x = e->in[0];
   const IsInfAttr *a = e->attr;
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype))
     return eval_fail(e, "the input must hold floating-point numbers");
   TRY(eval_out(e, 0, DT_bool, x->rank, x->dim, &y));
@@ -215,6 +220,7 @@ static Status bound_ok(Eval *e, int i) {
 Status clip_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   TRY(bound_ok(e, 1));
   TRY(bound_ok(e, 2));
   bool is_float = dtype_is_float(x->dtype), is_unsigned = x->dtype == DT_u64;

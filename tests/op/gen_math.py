@@ -105,6 +105,12 @@ def values(dtype, shape, lo=-3.0, hi=3.0):
     return np.asarray(np.round(rng.uniform(lo, hi, shape), 2)).astype(dt)
 
 
+# --- containers where tensors belong ---
+
+for op, more in (("Abs", 0), ("Add", 1), ("Equal", 1), ("Cast", 0), ("Clip", 0), ("ReduceMax", 0), ("Softmax", 0), ("MatMul", 1), ("Trilu", 0)):
+    print("op %s\n%sin seq{ f32[2] 1 2 }" % (op, "attr to=1\n" if op == "Cast" else ""))
+    print("in f32[2] 1 2\n" * more + "error input 0 must be a tensor\n")
+
 # --- one input ---
 
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1, -1, 2.5, -2.5, 3.5, 1e-3, 20, -20, 90, -90, inf, -inf, nan]

@@ -487,7 +487,8 @@ __attribute__((unused)) static bool h_run_case(Harness *h, Case *k) {
   for (int i = 0; i < k->nout; i++)
     if (k->out[i])
       ok &= h_equal(h, got[i], k->out[i], k->tol);
-  return ok & h_check_inference(h, k, got) & h_check_in_place(h, k, got[0]);
+  bool inferred = h_check_inference(h, k, got), placed = h_check_in_place(h, k, got[0]);
+  return ok && inferred && placed;
 }
 
 /* One line of a block. */
