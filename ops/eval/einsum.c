@@ -1,9 +1,8 @@
 /* einsum.c - Einsum (28): operands are contracted from left to right, each step one batched matrix product.
  *
- * In a step between P (so far) and the next operand, labels that are still needed (by the output or a later operand) are
- * batch (in both), rows (in P only) or columns (in the operand only); the others are summed. Partial results stay in double
- * or int64, so floats are rounded once.
- * SPDX-License-Identifier: Apache-2.0 */
+ * In a step between P (so far) and the next operand, labels that are still needed (by the output or a later operand)
+ * are batch (in both), rows (in P only) or columns (in the operand only); the others are summed. Partial results stay
+ * in double or int64, so floats are rounded once. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/einsum.h"
 
 #include "ops/eval/loop.h"
@@ -15,7 +14,8 @@
 /* --- the equation --- */
 
 static Status bad(Ctx *c, Str text, const char *why) {
-  return fail(c, ST_INVALID, "einsum equation \"%.*s\": %s", (int)(text.len < 120 ? text.len : 120), text.ptr ? text.ptr : "", why);
+  return fail(c, ST_INVALID, "einsum equation \"%.*s\": %s", (int)(text.len < 120 ? text.len : 120),
+              text.ptr ? text.ptr : "", why);
 }
 
 static int letter(char ch) {

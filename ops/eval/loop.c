@@ -15,24 +15,24 @@ Status operands(Eval *e, int n) {
   return ST_OK;
 }
 
-#define LOAD(T, R)                             \
-  do {                                         \
-    const T *p = (const T *)data + at;         \
-    if (step == 1)                             \
-      for (int64_t i = 0; i < n; i++)          \
-        v[i] = (R)p[i];                        \
-    else                                       \
-      for (int64_t i = 0; i < n; i++)          \
-        v[i] = (R)p[i * step];                 \
-    return;                                    \
+#define LOAD(T, R)                                                                                                     \
+  do {                                                                                                                 \
+    const T *p = (const T *)data + at;                                                                                 \
+    if (step == 1)                                                                                                     \
+      for (int64_t i = 0; i < n; i++)                                                                                  \
+        v[i] = (R)p[i];                                                                                                \
+    else                                                                                                               \
+      for (int64_t i = 0; i < n; i++)                                                                                  \
+        v[i] = (R)p[i * step];                                                                                         \
+    return;                                                                                                            \
   } while (0)
 
-#define STORE(T)                               \
-  do {                                         \
-    T *p = (T *)data + at;                     \
-    for (int64_t i = 0; i < n; i++)            \
-      p[i * step] = (T)v[i];                   \
-    return;                                    \
+#define STORE(T)                                                                                                       \
+  do {                                                                                                                 \
+    T *p = (T *)data + at;                                                                                             \
+    for (int64_t i = 0; i < n; i++)                                                                                    \
+      p[i * step] = (T)v[i];                                                                                           \
+    return;                                                                                                            \
   } while (0)
 
 void load_f64(DType t, const void *data, int64_t at, int64_t step, int64_t n, double *v) {
