@@ -7,20 +7,26 @@
 
 #include "support/checked.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TERMS = 64, MAX_FACTORS = 16, MAX_EXPAND = 16, MAX_NEST = 64 };
+/* MAX_SIZE: an expression written out; shared parts make it grow like 2^n in a graph of n nodes, and everything that walks
+ * an expression walks it written out. */
+enum { MAX_TERMS = 64, MAX_FACTORS = 16, MAX_EXPAND = 16, MAX_SIZE = 1024 };
 
 struct DimTable {
   Arena *arena;
   Dim *slot; /* open addressing */
   size_t cap, count;
   uint32_t next_id;
+  Cleanup cleanup; /* runs before the arena's: a failure inside ctx_protect takes the table away as well */
 };
 typedef struct DimTable DimTable;
+
+static void forget_table(void *arg) {
+  ((Ctx *)arg)->dims = NULL;
+}
 
 static DimTable *table(Ctx *c) {
   if (!c->dims) {
@@ -30,14 +36,18 @@ static DimTable *table(Ctx *c) {
     t->cap = 256;
     t->slot = arena_array(a, Dim, t->cap);
     c->dims = t;
+    ctx_on_failure(c, &t->cleanup, forget_table, c);
   }
   return c->dims;
 }
 
 void dim_release(Ctx *c) {
-  if (c->dims)
-    arena_destroy(c->dims->arena);
+  DimTable *t = c->dims;
+  if (!t)
+    return;
+  ctx_forget(c, &t->cleanup);
   c->dims = NULL;
+  arena_destroy(t->arena);
 }
 
 Arena *dim_arena(Ctx *c) {
@@ -127,6 +137,11 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
   Dim *s = find(t, kind, value, name, arg, n);
   if (*s)
     return *s;
+  uint32_t size = 1;
+  for (size_t i = 0; i < n; i++)
+    size += arg[i]->size;
+  if (size > MAX_SIZE)
+    return dim_fresh(c, "complex");
   if (t->count * 2 >= t->cap) {
     Dim *old = t->slot;
     size_t cap = t->cap;
@@ -138,7 +153,7 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
     s = find(t, kind, value, name, arg, n);
   }
   DimExpr *d = arena_get(t->arena, 1, sizeof *d + n * sizeof *arg, _Alignof(DimExpr));
-  *d = (DimExpr){.kind = (uint8_t)kind, .n = (uint16_t)n, .id = t->next_id, .value = value};
+  *d = (DimExpr){.kind = (uint8_t)kind, .n = (uint16_t)n, .id = t->next_id, .size = size, .value = value};
   if (name)
     d->name = arena_strdup(t->arena, name);
   if (n)
@@ -318,7 +333,7 @@ Dim dim_mul(Ctx *c, Dim a, Dim b) {
   int na = a->kind == DIM_ADD ? a->n : 1, nb = b->kind == DIM_ADD ? b->n : 1;
   Sum s = {.n = 0};
   bool ok = true;
-  if (na * nb <= MAX_EXPAND) {
+  if (na == 1 || nb == 1 || na * nb <= MAX_EXPAND) {
     for (int i = 0; i < na; i++)
       for (int j = 0; j < nb; j++) {
         Term x = as_term(c, na > 1 ? a->arg[i] : a), y = as_term(c, nb > 1 ? b->arg[j] : b);
@@ -328,7 +343,7 @@ Dim dim_mul(Ctx *c, Dim a, Dim b) {
         else
           sum_add(&s, coef, mul_base(c, x.base, y.base, &ok));
       }
-  } else {
+  } else { /* two long sums: a product of the sums themselves */
     sum_add(&s, 1, mul_base(c, a, b, &ok));
   }
   s.bad |= !ok;
@@ -337,7 +352,7 @@ Dim dim_mul(Ctx *c, Dim a, Dim b) {
 
 /* t / by when it divides exactly, as terms: coefficient divisible and every factor of by found in t. */
 static bool term_div(Ctx *c, Term t, Term by, Term *q) {
-  if (!by.coef || t.coef % by.coef || (by.coef == -1 && t.coef == INT64_MIN))
+  if (!by.coef || (by.coef == -1 && t.coef == INT64_MIN) || t.coef % by.coef)
     return false;
   Dim arg[MAX_FACTORS];
   int n = 0;
@@ -433,11 +448,18 @@ Dim dim_max(Ctx *c, Dim a, Dim b) {
   return dim_at_least(c, b, a) ? b : dim_at_least(c, a, b) ? a : pair(c, DIM_MAX, a, b);
 }
 
+/* Min(b, e) broadcasts with b only when it is b, or both are 1, if e is above 1: positions cut from a table of e rows. */
+static bool min_with(Dim a, Dim b) {
+  return a->kind == DIM_MIN && ((a->arg[0] == b && a->arg[1]->lo > 1) || (a->arg[1] == b && a->arg[0]->lo > 1));
+}
+
 Dim dim_bcast(Ctx *c, Dim a, Dim b) {
   if (a == b || dim_is(b, 1))
     return a;
-  if (dim_is(a, 1))
+  if (dim_is(a, 1) || min_with(a, b))
     return b;
+  if (min_with(b, a))
+    return a;
   if (a->lo > 1 || dim_is(a, 0)) /* b must be equal or 1 */
     return b->lo > 1 && b->kind == DIM_CONST ? b : a;
   if (b->lo > 1 || dim_is(b, 0))
@@ -459,7 +481,14 @@ bool dim_differ(Ctx *c, Dim a, Dim b) {
 }
 
 bool dim_at_least(Ctx *c, Dim a, Dim b) {
-  return a == b || a->lo >= b->hi || dim_sub(c, a, b)->lo >= 0;
+  if (a == b || a->lo >= b->hi)
+    return true;
+  if (a->hi < b->lo)
+    return false;
+  Sum s = {.n = 0}; /* as dim_sub, but an overflow proves nothing */
+  sum_of(c, &s, a, 1);
+  sum_of(c, &s, b, -1);
+  return !s.bad && sum_build(c, &s)->lo >= 0;
 }
 
 bool dim_eval(Dim d, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg, int64_t *v) {
@@ -535,254 +564,4 @@ bool dim_uses(Dim d, Dim sym) {
     if (dim_uses(d->arg[i], sym))
       return true;
   return false;
-}
-
-/* --- text --- */
-
-static bool ident_char(char ch, bool first) {
-  return isalpha((unsigned char)ch) || ch == '_' || (!first && (isdigit((unsigned char)ch) || ch == '.'));
-}
-
-static void print_name(StrBuf *b, const char *s) {
-  bool plain = *s;
-  for (const char *p = s; *p; p++)
-    plain &= ident_char(*p, p == s);
-  if (plain) {
-    buf_puts(b, s);
-    return;
-  }
-  buf_putc(b, '\'');
-  for (; *s; s++) {
-    if (*s == '\'' || *s == '\\')
-      buf_putc(b, '\\');
-    if ((unsigned char)*s < 0x20 || *s == 0x7f)
-      buf_printf(b, "\\x%02x", (unsigned char)*s);
-    else
-      buf_putc(b, *s);
-  }
-  buf_putc(b, '\'');
-}
-
-static void print_factor(StrBuf *b, Dim d) {
-  bool paren = d->kind == DIM_ADD || d->kind == DIM_DIV || d->kind == DIM_MUL;
-  if (paren)
-    buf_putc(b, '(');
-  dim_print(b, d);
-  if (paren)
-    buf_putc(b, ')');
-}
-
-static void print_call(StrBuf *b, const char *fn, Dim d) {
-  buf_printf(b, "%s(", fn);
-  dim_print(b, d->arg[0]);
-  buf_puts(b, ", ");
-  dim_print(b, d->arg[1]);
-  buf_putc(b, ')');
-}
-
-static void print_product(StrBuf *b, Dim d, bool negate) {
-  for (int i = 0; i < d->n; i++) {
-    if (!i && d->arg[0]->kind == DIM_CONST) {
-      int64_t v = d->arg[0]->value;
-      if (v == -1 && !negate)
-        buf_puts(b, "-");
-      else if (!(v == -1 && negate))
-        buf_printf(b, "%lld*", (long long)(negate ? -v : v));
-    } else {
-      print_factor(b, d->arg[i]);
-      if (i + 1 < d->n)
-        buf_putc(b, '*');
-    }
-  }
-}
-
-void dim_print(StrBuf *b, Dim d) {
-  switch (d->kind) {
-  case DIM_CONST: buf_printf(b, "%lld", (long long)d->value); break;
-  case DIM_SYM: print_name(b, d->name); break;
-  case DIM_ADD: /* the constant last, as people write it */
-    for (int k = 0; k < d->n; k++) {
-      bool lead = d->arg[0]->kind == DIM_CONST;
-      Dim t = lead ? d->arg[(k + 1) % d->n] : d->arg[k];
-      bool minus = k && ((t->kind == DIM_CONST && t->value < 0 && t->value > INT64_MIN) ||
-                         (t->kind == DIM_MUL && t->arg[0]->kind == DIM_CONST && t->arg[0]->value < 0 && t->arg[0]->value > INT64_MIN));
-      if (k)
-        buf_puts(b, minus ? " - " : " + ");
-      if (t->kind == DIM_MUL)
-        print_product(b, t, minus);
-      else if (minus)
-        buf_printf(b, "%lld", (long long)-t->value);
-      else
-        dim_print(b, t);
-    }
-    break;
-  case DIM_MUL: print_product(b, d, false); break;
-  case DIM_DIV:
-    print_factor(b, d->arg[0]);
-    buf_puts(b, "//");
-    print_factor(b, d->arg[1]);
-    break;
-  case DIM_MOD: print_call(b, "Mod", d); break;
-  case DIM_MIN: print_call(b, "Min", d); break;
-  case DIM_MAX: print_call(b, "Max", d); break;
-  case DIM_BCAST: print_call(b, "Bcast", d); break;
-  }
-}
-
-const char *dim_text(Ctx *c, Dim d) {
-  StrBuf b;
-  buf_init(&b, table(c)->arena);
-  dim_print(&b, d);
-  return b.text;
-}
-
-typedef struct Parser {
-  Ctx *c;
-  const char *p, *end;
-  int depth;
-} Parser;
-
-static void space(Parser *s) {
-  while (s->p < s->end && (*s->p == ' ' || *s->p == '\t'))
-    s->p++;
-}
-
-static bool eat(Parser *s, const char *t) {
-  space(s);
-  size_t n = strlen(t);
-  if ((size_t)(s->end - s->p) < n || memcmp(s->p, t, n))
-    return false;
-  s->p += n;
-  return true;
-}
-
-static Dim parse_sum(Parser *s);
-
-static Dim parse_call(Parser *s, const char *name, size_t n) {
-  static const struct { const char *name; int kind; } fn[] = {
-      {"Min", DIM_MIN}, {"Max", DIM_MAX}, {"Mod", DIM_MOD}, {"Bcast", DIM_BCAST}, {"min", DIM_MIN}, {"max", DIM_MAX},
-      {"FloorDiv", DIM_DIV}, {"floor", -1}, {"PythonMod", DIM_MOD}};
-  for (size_t i = 0; i < countof(fn); i++)
-    if (strlen(fn[i].name) == n && !memcmp(fn[i].name, name, n)) {
-      Dim a = parse_sum(s), b;
-      if (!a)
-        return NULL;
-      if (fn[i].kind < 0) /* floor(a/b): a division parses as floor division already */
-        return eat(s, ")") ? a : NULL;
-      while (eat(s, ",")) { /* Min and Max of several */
-        if (!(b = parse_sum(s)))
-          return NULL;
-        a = combine(s->c, fn[i].kind, a, b);
-      }
-      return eat(s, ")") ? a : NULL;
-    }
-  return NULL;
-}
-
-static Dim parse_atom(Parser *s) {
-  space(s);
-  if (s->p == s->end || s->depth > MAX_NEST)
-    return NULL;
-  if (eat(s, "(")) {
-    Dim d = parse_sum(s);
-    return d && eat(s, ")") ? d : NULL;
-  }
-  if (eat(s, "-")) {
-    Dim d = parse_atom(s);
-    return d ? dim_mul(s->c, dim_const(s->c, -1), d) : NULL;
-  }
-  if (isdigit((unsigned char)*s->p)) {
-    int64_t v = 0;
-    for (; s->p < s->end && isdigit((unsigned char)*s->p); s->p++)
-      if (!mul_ok(v, 10, &v) || !add_ok(v, *s->p - '0', &v))
-        return NULL;
-    return s->p < s->end && ident_char(*s->p, true) ? NULL : dim_const(s->c, v);
-  }
-  char name[256];
-  size_t n = 0;
-  if (*s->p == '\'') {
-    for (s->p++; s->p < s->end && *s->p != '\'' && n + 1 < sizeof name; s->p++) {
-      if (*s->p == '\\' && s->end - s->p > 3 && s->p[1] == 'x') {
-        char hex[3] = {s->p[2], s->p[3], 0};
-        name[n++] = (char)strtol(hex, NULL, 16), s->p += 3;
-        continue;
-      }
-      if (*s->p == '\\' && s->p + 1 < s->end)
-        s->p++;
-      name[n++] = *s->p;
-    }
-    if (s->p == s->end)
-      return NULL;
-    s->p++;
-  } else {
-    const char *start = s->p;
-    while (s->p < s->end && ident_char(*s->p, s->p == start))
-      s->p++;
-    n = (size_t)(s->p - start);
-    if (!n || n >= sizeof name)
-      return NULL;
-    memcpy(name, start, n);
-    if (s->p < s->end && *s->p == '(') {
-      s->p++;
-      return parse_call(s, start, n);
-    }
-  }
-  name[n] = 0;
-  return dim_sym(s->c, name);
-}
-
-static Dim parse_power(Parser *s) {
-  Dim a = parse_atom(s);
-  int64_t k;
-  if (a && eat(s, "**")) {
-    Dim e = parse_atom(s), r = dim_const(s->c, 1);
-    if (!e || !dim_is_const(e, &k) || k < 0 || k > 8)
-      return NULL;
-    while (k-- > 0)
-      r = dim_mul(s->c, r, a);
-    return r;
-  }
-  return a;
-}
-
-static Dim parse_product(Parser *s) {
-  Dim a = parse_power(s);
-  while (a) {
-    int kind = eat(s, "*") ? DIM_MUL : eat(s, "//") || eat(s, "/") ? DIM_DIV : eat(s, "%") ? DIM_MOD : -1;
-    if (kind < 0)
-      break;
-    Dim b = parse_power(s);
-    a = b ? combine(s->c, kind, a, b) : NULL;
-  }
-  return a;
-}
-
-static Dim parse_sum(Parser *s) {
-  s->depth++;
-  Dim a = parse_product(s);
-  while (a) {
-    bool plus = eat(s, "+");
-    if (!plus && !eat(s, "-"))
-      break;
-    Dim b = parse_product(s);
-    a = !b ? NULL : plus ? dim_add(s->c, a, b) : dim_sub(s->c, a, b);
-  }
-  s->depth--;
-  return a;
-}
-
-Dim dim_parse_prefix(Ctx *c, const char *text, const char *end, const char **rest) {
-  Parser s = {.c = c, .p = text, .end = end};
-  Dim d = parse_sum(&s);
-  *rest = s.p;
-  return d;
-}
-
-Dim dim_parse(Ctx *c, const char *text, size_t n) {
-  Parser s = {.c = c, .p = text, .end = text + n};
-  Dim d = n < 4096 ? parse_sum(&s) : NULL;
-  space(&s);
-  if (d && s.p == s.end)
-    return d;
-  return dim_sym(c, arena_strndup(table(c)->arena, text, n));
 }

@@ -28,6 +28,7 @@ typedef struct DimExpr {
   uint8_t kind;     /* DimKind */
   uint16_t n;       /* arguments */
   uint32_t id;      /* order of creation: the order of arguments */
+  uint32_t size;    /* expressions in it, written out; one that would exceed a bound becomes a fresh symbol */
   int64_t value;    /* DIM_CONST */
   int64_t lo, hi;   /* what is known of its value: lo <= v <= hi */
   const char *name; /* DIM_SYM */
@@ -64,7 +65,7 @@ bool dim_uses(Dim d, Dim sym);
 
 /* Text: `2*batch*seq + 1`, `seq//2`, `Mod(seq, 2)`, `Min(512, seq)`, `Max(a, b)`, `Bcast(a, b)`. A name that is not an
  * identifier is printed in single quotes. dim_parse reads that, and the forms exporters write in dim_param (also
- * `floor(a/b)`, `a**2`); what it cannot read as an expression becomes one symbol of that whole text. */
+ * `floor(a/2 + 1/2)`, `CeilToInt(IntTrueDiv(a, 2))`, `a**2`); what it cannot read as an expression becomes one symbol of that whole text. */
 void dim_print(StrBuf *b, Dim d);
 void dim_release(Ctx *c);                 /* forgets all expressions: no graph of this context may be left */
 Arena *dim_arena(Ctx *c);                 /* where the expressions live: as long as the context */
