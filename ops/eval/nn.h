@@ -37,8 +37,8 @@ typedef struct WindowAttr {
 
 typedef enum { PAD_EXPLICIT, PAD_SAME_UPPER, PAD_SAME_LOWER, PAD_VALID } AutoPad;
 
-/* The attributes with defaults filled in and checked: kernel, strides and dilations at least 1, pads at least 0, and none
- * above 2^40. kernel[] is -1 when the attribute is not given. */
+/* The attributes with defaults filled in and checked: kernel, strides and dilations at least 1, pads at least 0, and
+ * none above 2^40. kernel[] is -1 when the attribute is not given. */
 typedef struct WindowSpec {
   int n; /* spatial axes */
   AutoPad mode;
@@ -49,7 +49,8 @@ typedef struct WindowSpec {
 /* A spec on an input: begin and end hold the actual padding, out the output extents. */
 typedef struct Window {
   int n;
-  int64_t in[MAX_RANK], out[MAX_RANK], kernel[MAX_RANK], stride[MAX_RANK], dilation[MAX_RANK], begin[MAX_RANK], end[MAX_RANK];
+  int64_t in[MAX_RANK], out[MAX_RANK], kernel[MAX_RANK], stride[MAX_RANK], dilation[MAX_RANK], begin[MAX_RANK],
+      end[MAX_RANK];
 } Window;
 
 enum { WINDOW_LIMIT_BITS = 40 };

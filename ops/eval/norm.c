@@ -1,7 +1,7 @@
 /* norm.c - evaluation of the normalisations and of Dropout.
  *
- * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value to
- * the input's type before scale and bias are applied.
+ * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value
+ * to the input's type before scale and bias are applied.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -106,7 +106,8 @@ Status batch_norm_eval(Eval *e) {
   return ST_OK;
 }
 
-/* Groups of per_group channels share statistics; scale and bias per channel. stage: the type of the normalised value. */
+/* Groups of per_group channels share statistics; scale and bias per channel. stage: the type of the normalised value.
+ */
 static Status group_norm(Eval *e, int64_t per_group, double epsilon, DType stage) {
   const Tensor *x = e->in[0];
   const double *v, *scale, *bias;
@@ -146,7 +147,8 @@ Status group_norm_eval(Eval *e) {
   if (e->in[0]->rank < 2)
     return eval_fail(e, "X must have a batch and a channel axis");
   if (a->num_groups < 1 || e->in[0]->dim[1] % a->num_groups)
-    return eval_fail(e, "num_groups %lld does not divide the %lld channels", (long long)a->num_groups, (long long)e->in[0]->dim[1]);
+    return eval_fail(e, "num_groups %lld does not divide the %lld channels", (long long)a->num_groups,
+                     (long long)e->in[0]->dim[1]);
   TRY(check_stash(e, a->stash_type));
   return group_norm(e, e->in[0]->dim[1] / a->num_groups, (double)a->epsilon, e->in[0]->dtype);
 }
