@@ -158,16 +158,16 @@ static Status load_valid(Att *t) {
 
 /* --- outputs --- */
 
-/* present = past ++ new along the sequence. Element by element, so that the bits stay. */
+/* present = past ++ new along the sequence, bit by bit. */
 static void write_present(Eval *e, Tensor *out, const Tensor *past, const Tensor *now, const Heads *h) {
-  int64_t before = past ? past->dim[2] : 0, at = 0;
+  int64_t before = past ? past->dim[2] * h->D : 0, at = 0;
   for (int64_t b = 0; b < h->B; b++)
     for (int64_t g = 0; g < h->H; g++) {
-      for (int64_t i = 0; i < before * h->D; i++)
-        nn_copy_element(e, out, at++, past, (b * h->H + g) * before * h->D + i);
-      for (int64_t s = 0; s < h->S; s++)
-        for (int64_t d = 0; d < h->D; d++)
-          nn_copy_element(e, out, at++, now, b * h->sb + g * h->sh + s * h->ss + d);
+      if (past)
+        nn_copy(e, out, at, past, (b * h->H + g) * before, before);
+      at += before;
+      for (int64_t s = 0; s < h->S; s++, at += h->D)
+        nn_copy(e, out, at, now, b * h->sb + g * h->sh + s * h->ss, h->D);
     }
 }
 

@@ -81,17 +81,19 @@ void nn_store(Tensor *out, int64_t at, const double *v, int64_t n) {
   }
 }
 
-void nn_copy_element(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j) {
+void nn_copy(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j, int64_t n) {
   int bits = dtype_bits(dst->dtype);
-  if (dst->dtype == DT_str) {
-    const Str *s = (const Str *)src->data + j;
-    ((Str *)dst->data)[i] = (Str){arena_strndup(e->keep, s->len ? s->ptr : "", s->len), s->len};
-  } else if (bits % 8) {
-    elem_set_f64(dst->dtype, dst->data, i, elem_f64(src->dtype, src->data, j));
-  } else {
-    size_t b = (size_t)bits / 8;
-    memcpy((char *)dst->data + (size_t)i * b, (const char *)src->data + (size_t)j * b, b);
-  }
+  size_t b = (size_t)bits / 8;
+  if (dst->dtype == DT_str)
+    for (int64_t k = 0; k < n; k++) {
+      const Str *s = (const Str *)src->data + j + k;
+      ((Str *)dst->data)[i + k] = (Str){arena_strndup(e->keep, s->len ? s->ptr : "", s->len), s->len};
+    }
+  else if (bits % 8)
+    for (int64_t k = 0; k < n; k++)
+      elem_set_f64(dst->dtype, dst->data, i + k, elem_f64(src->dtype, src->data, j + k));
+  else if (n)
+    memcpy((char *)dst->data + (size_t)i * b, (const char *)src->data + (size_t)j * b, (size_t)n * b);
 }
 
 Status nn_expect_rank(Eval *e, int i, int rank, const char *what) {

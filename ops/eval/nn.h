@@ -20,9 +20,9 @@ void nn_store(Tensor *out, int64_t at, const double *v, int64_t n);
 double nn_round(DType t, double v);
 /* The range of an integer type of at most 32 bits; false for other types. */
 bool nn_int_range(DType t, double *lo, double *hi);
-/* One element: the only way that fits every dtype, strings (characters copied to e->keep) included. */
-void nn_copy_element(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j);
-/* The input must be a float tensor of the given rank; what names it ("W"). */
+/* dst[i .. i + n) = src[j .. j + n) of the same dtype, whichever it is (characters of strings copied to e->keep). */
+void nn_copy(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j, int64_t n);
+/* Input i must have the given rank; what names it ("W"). */
 Status nn_expect_rank(Eval *e, int i, int rank, const char *what);
 /* Dimension `axis` of input i must be `want`; what names it in the message. */
 Status nn_expect_dim(Eval *e, int i, int axis, int64_t want, const char *what);

@@ -289,18 +289,18 @@ Status lp_norm_eval(Eval *e) {
   TRY(nn_load(e, x, &v));
   int64_t outer = extent(x->dim, 0, axis), n = x->dim[axis], inner = extent(x->dim, axis + 1, x->rank);
   TRY(nn_buffer(e, tensor_count(x), &y));
-  for (int64_t o = 0; o < outer; o++) {
-    TRY(ctx_poll(e->c));
+  for (int64_t o = 0; o < outer; o++)
     for (int64_t i = 0; i < inner; i++) {
       const double *p = v + o * n * inner + i;
       double s = 0;
+      if (i % 1024 == 0)
+        TRY(ctx_poll(e->c));
       for (int64_t k = 0; k < n; k++)
         s += a->p == 1 ? fabs(p[k * inner]) : p[k * inner] * p[k * inner];
       s = a->p == 1 ? s : sqrt(s);
       for (int64_t k = 0; k < n; k++)
         y[o * n * inner + k * inner + i] = s == 0 ? 0 : p[k * inner] / s;
     }
-  }
   nn_store(out, 0, y, tensor_count(x));
   return ST_OK;
 }
@@ -363,9 +363,10 @@ Status mvn_eval(Eval *e) {
   TRY(nn_buffer(e, groups, &var));
   double n = (double)total / (double)groups;
   for (int pass = 0; pass < 3; pass++) {
-    TRY(ctx_poll(e->c));
     for (int64_t k = 0; k < total; k++, next_index(x->rank, x->dim, idx)) {
       int64_t g = 0;
+      if (k % 65536 == 0)
+        TRY(ctx_poll(e->c));
       for (int j = 0; j < x->rank; j++)
         g += idx[j] * slot[j];
       if (pass == 0)

@@ -216,7 +216,7 @@ static Status run_nearest(Plan *p, const Tensor *x, Tensor *out) {
     if (is_outside(p, idx) && out->dtype != DT_str)
       elem_set_f64(out->dtype, out->data, k, (double)p->a->extrapolation_value);
     else
-      nn_copy_element(p->e, out, k, x, at);
+      nn_copy(p->e, out, k, x, at, 1);
   }
   return ST_OK;
 }

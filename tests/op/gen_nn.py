@@ -680,8 +680,8 @@ def quantisations():
     case("QuantizeLinear", "f4e2m1", {"output_dtype": 23}, [f32(v), f32(np.array(0.5))],
          [("f4e2m1", np.clip(v / 0.5, -6, 6).astype(np.float32).astype(NUMPY["f4e2m1"]).astype(np.float64))])
     case("DequantizeLinear", "f4e2m1, f8e8m0 scales in blocks", {"block_size": 2, "axis": 0, "output_dtype": 1},
-         [("f4e2m1", np.array([0.5, -1, 6, 3])), ("f8e8m0", np.array([0.5, 4.0]))], [f32(np.array([0.25, -0.5, 24,
-                                                                                                   12]))])
+         [("f4e2m1", np.array([0.5, -1, 6, 3])), ("f8e8m0", np.array([0.5, 4.0]))],
+         [f32(np.array([0.25, -0.5, 24, 12]))])
     h = np.array([1.0, 2.7, -3.3])
     for p, name in ((0, "f16"), (1, "f32")):
         d = NUMPY[name]
