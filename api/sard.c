@@ -116,8 +116,8 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return error_new(SARD_ERROR_USAGE, err, "sard_load: options without SARD_OPTIONS_INIT");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  if (opt.device && strcmp(opt.device, "reference") && strcmp(opt.device, "cpu"))
-    return error_new(SARD_ERROR_DEVICE, err, "there is no device '%s' in this build; 'cpu' and 'reference' are", opt.device);
+  if (opt.device && strcmp(opt.device, "reference"))
+    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has 'reference'", opt.device);
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)

@@ -481,7 +481,8 @@ static Status sparse(Weights *w, const RawSparse *s, const Tensor **out) {
 /* --- entry points --- */
 
 static Status named(Ctx *c, Status st, const char *name) {
-  return st && *name && !strstr(c->err.message, name) ? err_note(c, st, "tensor '%s'", name) : st;
+  bool already = !strncmp(c->err.message, "tensor '", 8); /* a sparse tensor is named by its values */
+  return st && *name && !already ? err_note(c, st, "tensor '%s'", name) : st;
 }
 
 static size_t budget_of(const LoadOptions *o) {

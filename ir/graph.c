@@ -250,8 +250,19 @@ void node_drop_output(Node *n, int i) {
   n->out[i] = NULL;
 }
 
+void graph_drop_outputs(Graph *g) {
+  for (uint32_t i = 0; i < g->nout; i++)
+    drop_use(g->out[i], NULL, g, i);
+  g->nout = 0;
+}
+
 void node_move_before(Node *n, Node *before) {
   unlink_node(n);
+  if (before)
+    n->graph = before->graph;
+  for (int b = 0; b < 2; b++)
+    if (n->body[b])
+      n->body[b]->up = n->graph;
   link_before(n->graph, n, before);
 }
 

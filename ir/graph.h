@@ -39,12 +39,16 @@ struct Value {
   uint16_t index;      /* which output of def */
   bool is_input;       /* a graph input */
   const Tensor *konst; /* constant, or NULL; data may be a borrowed, unaligned piece of a mapped file */
+  const Tensor *deflt; /* graph input: its value when the caller gives none, or NULL; data as of konst */
+  const Type *declared; /* the type as the file states it, or NULL */
   const Dim *content;  /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   Use *uses;
   uint64_t hash;       /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
   uint32_t id;         /* unique in the outermost graph */
+  uint32_t varies;     /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
+#define VARIES_RANK (1u << 31)
 enum { MAX_CONTENT = 256 };
 
 /* Where a node came from. A fused node has several, the root first. */
@@ -82,6 +86,8 @@ struct Graph {
   Value **in, **out;
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
+  uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
+  uint32_t dims_before; /* body: symbols with a larger id were made inside */
 };
 
 /* --- types --- */
@@ -100,6 +106,7 @@ void graph_destroy(Graph *g); /* the outermost one */
 Value *graph_add_input(Graph *g, const char *name, Type t);
 void graph_add_output(Graph *g, Value *v);
 void graph_set_output(Graph *g, uint32_t i, Value *v);
+void graph_drop_outputs(Graph *g);              /* all of them: a body that is taken apart */
 /* A constant; t and its data must live as long as the graph (mapped file, or its arena). name may be NULL. */
 Value *graph_add_const(Graph *g, const char *name, const Tensor *t);
 /* A node before `before` (NULL: at the end) with absent inputs and fresh unnamed outputs. attr NULL: defaults. */
@@ -109,7 +116,7 @@ Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origi
 void node_set_input(Node *n, int i, Value *v);  /* v NULL: absent */
 void node_set_inputs(Node *n, int nin, Value *const *in);
 void node_drop_output(Node *n, int i);          /* must be unused */
-void node_move_before(Node *n, Node *before);   /* same graph */
+void node_move_before(Node *n, Node *before);   /* same graph, or from a body into an enclosing one */
 void node_remove(Node *n);                      /* outputs must be unused */
 void value_replace(Value *old, Value *by);      /* every use, graph outputs included; keeps old's name when by has none of its own */
 void value_rename(Value *v, const char *name);

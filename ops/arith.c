@@ -56,8 +56,16 @@ static Dim truth(Ctx *c, bool known, bool value) {
 
 /* a < b? */
 static Dim less(Ctx *c, Dim a, Dim b) {
+  int64_t x, y;
+  if (dim_is_const(a, &x) && dim_is_const(b, &y)) /* differences of constants may overflow */
+    return dim_const(c, x < y);
   bool yes = dim_at_least(c, b, dim_add(c, a, dim_const(c, 1))), no = dim_at_least(c, a, b);
   return truth(c, yes || no, yes);
+}
+
+static Dim equal(Ctx *c, Dim a, Dim b) {
+  bool constants = dim_is_const(a, NULL) && dim_is_const(b, NULL);
+  return truth(c, a == b || constants || dim_differ(c, a, b), a == b);
 }
 
 static Dim negated(Ctx *c, Dim d) {
@@ -105,7 +113,7 @@ static Dim one_of_two(Infer *x, Dim a, Dim b) {
   case OP_Mod: return remainder_of(c, a, b, ATTR(x->n, Mod)->fmod != 0);
   case OP_Max: return dim_max(c, a, b);
   case OP_Min: return dim_min(c, a, b);
-  case OP_Equal: return truth(c, a == b || dim_differ(c, a, b), a == b);
+  case OP_Equal: return equal(c, a, b);
   case OP_Less: return less(c, a, b);
   case OP_Greater: return less(c, b, a);
   case OP_GreaterOrEqual: return negated(c, less(c, a, b));
@@ -225,7 +233,7 @@ void content_cast(Infer *x, DType to) {
   for (int64_t i = 0; i < in.n; i++) {
     Dim d = in.v[i];
     if (to == DT_bool)
-      d = truth(x->c, d == zero || dim_differ(x->c, d, zero), d != zero);
+      d = negated(x->c, equal(x->c, d, zero));
     if (!d || !fits(to, d))
       return;
     r[i] = d;

@@ -3,12 +3,20 @@
 #include "ops/content.h"
 
 #include "ops/eval/eval.h"
+#include "ops/ops.h"
 
+#include <math.h>
 #include <string.h>
 
 DType in_dtype(const Infer *x, int i) {
   const Type *t = in_type(x, i);
   return t->kind == VK_TENSOR ? t->dtype : DT_none;
+}
+
+bool known_rank(const Infer *x, int i, int *rank) {
+  const Type *t = in_type(x, i);
+  *rank = t->kind == VK_TENSOR ? t->rank : -1;
+  return *rank >= 0;
 }
 
 bool count_of(const Infer *x, int i, int64_t *n) {
@@ -48,6 +56,83 @@ void content_same(Infer *x) {
     set_content(x, 0, d);
 }
 
+/* --- scalars --- */
+
+enum { MAX_CHAIN = 8 }; /* nodes looked through; a sum of sums costs 2^8 visits at most */
+
+typedef struct Ratio {
+  Dim num;
+  int64_t den; /* > 0 */
+} Ratio;
+
+static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r);
+
+/* a op b of a float node. */
+static bool ratio_arith(Ctx *c, OpId op, Ratio a, Ratio b, Ratio *r) {
+  int64_t by;
+  if (op == OP_Div) {
+    if (!dim_is_const(b.num, &by) || !by || by == INT64_MIN || b.den != 1 ||
+        __builtin_mul_overflow(a.den, by < 0 ? -by : by, &r->den))
+      return false;
+    r->num = by < 0 ? dim_sub(c, dim_const(c, 0), a.num) : a.num;
+    return true;
+  }
+  if (__builtin_mul_overflow(a.den, b.den, &r->den))
+    return false;
+  Dim x = dim_mul(c, a.num, dim_const(c, b.den)), y = dim_mul(c, b.num, dim_const(c, a.den));
+  r->num = op == OP_Mul ? dim_mul(c, a.num, b.num) : op == OP_Add ? dim_add(c, x, y) : dim_sub(c, x, y);
+  return true;
+}
+
+static bool ratio_node(Ctx *c, const Node *n, int depth, Ratio *r) {
+  Ratio a, b;
+  if (!n || depth > MAX_CHAIN || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
+    return false;
+  switch (n->op) {
+  case OP_Identity:
+  case OP_Cast:
+  case OP_Reshape:
+  case OP_Squeeze:
+  case OP_Unsqueeze: *r = a; return true;
+  case OP_Neg: *r = (Ratio){dim_sub(c, dim_const(c, 0), a.num), a.den}; return true;
+  case OP_Floor: *r = (Ratio){dim_div(c, a.num, dim_const(c, a.den)), 1}; return true;
+  case OP_Ceil: *r = (Ratio){dim_ceildiv(c, a.num, dim_const(c, a.den)), 1}; return true;
+  case OP_Add:
+  case OP_Sub:
+  case OP_Mul:
+  case OP_Div: return n->nin > 1 && n->in[1] && ratio_of(c, n->in[1], depth + 1, &b) && ratio_arith(c, n->op, a, b, r);
+  default: return false;
+  }
+}
+
+static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r) {
+  const Type *t = &v->type;
+  double x;
+  if (t->kind != VK_TENSOR || t->rank < 0 || !dim_is(type_count(c, t), 1))
+    return false;
+  if (v->content) {
+    *r = (Ratio){v->content[0], 1};
+    return true;
+  }
+  if (value_scalar(v, &x) && x == floor(x) && fabs(x) < 0x1p53) {
+    *r = (Ratio){dim_const(c, (int64_t)x), 1};
+    return true;
+  }
+  bool is_float = t->dtype == DT_f32 || t->dtype == DT_f64; /* the narrower ones lose whole numbers early */
+  bool is_wide = t->dtype == DT_i64 || t->dtype == DT_i32;
+  if (!is_float && !(is_wide && v->def && v->def->op == OP_Cast))
+    return false;
+  return ratio_node(c, v->def, depth, r) && (is_float || r->den == 1);
+}
+
+bool number_of(Ctx *c, const Value *v, Dim *d) {
+  Ratio r;
+  if (!ratio_of(c, v, 0, &r) || r.den != 1)
+    return false;
+  *d = r.num;
+  return true;
+}
+
 /* --- content_moved: the evaluator on element numbers --- */
 
 enum { MAX_PLACES = 4096 }; /* elements of an input that says where to */
@@ -55,9 +140,9 @@ enum { MAX_PLACES = 4096 }; /* elements of an input that says where to */
 typedef struct Moves {
   Infer *x;
   uint64_t data;
-  Dim *elem;   /* by number; 0 is the constant 0 */
-  int64_t n;   /* numbers given out */
-  bool unfit;  /* not for this way: nothing is known, nothing is wrong */
+  Dim *elem;  /* by number; 0 is the constant 0 */
+  int64_t n;  /* numbers given out */
+  bool unfit; /* not for this way: nothing is known, nothing is wrong */
 } Moves;
 
 static Status alloc_small(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
@@ -125,8 +210,18 @@ static Status move_numbers(Moves *m, Arena *a) {
       return ST_OK;
   for (int i = 0; i < n->nout; i++)
     wanted[i] = has_out(x, i);
-  Eval e = {.c = x->c, .op = n->op, .nin = n->nin, .nout = n->nout, .in = (const Tensor *const *)in, .out = out,
-            .wanted = wanted, .attr = n->attr, .scratch = a, .keep = a, .alloc = alloc_small, .host = m};
+  Eval e = {.c = x->c,
+            .op = n->op,
+            .nin = n->nin,
+            .nout = n->nout,
+            .in = (const Tensor *const *)in,
+            .out = out,
+            .wanted = wanted,
+            .attr = n->attr,
+            .scratch = a,
+            .keep = a,
+            .alloc = alloc_small,
+            .host = m};
   Status st = eval_find(n->op)(&e);
   if (m->unfit)
     return ST_OK;
@@ -171,7 +266,8 @@ void set_out_run(Infer *x, int i, DType t, int rank, const char *hint) {
 }
 
 Status check_rank(Infer *x, int64_t rank) {
-  return rank <= MAX_RANK ? ST_OK : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
+  return rank <= MAX_RANK ? ST_OK
+                          : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
 Status mark_axes(Infer *x, const int64_t *axes, int64_t n, int rank, bool *mark) {

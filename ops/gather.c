@@ -24,7 +24,7 @@ Status gather_infer(Infer *x) {
 
 Status gather_elements_infer(Infer *x) {
   int rank, q, axis;
-  bool known = in_rank(x, 0, &rank);
+  bool known = known_rank(x, 0, &rank);
   if (!in_rank(x, 1, &q))
     return ST_OK;
   TRY(norm_axis(x, ATTR(x->n, GatherElements)->axis, q, false, &axis));
@@ -77,15 +77,16 @@ Status scatter_elements_infer(Infer *x) {
   const ScatterElementsAttr *a = ATTR(x->n, ScatterElements);
   int rank, axis, r;
   TRY(check_reduction(x, a->reduction));
-  if (in_rank(x, 0, &rank)) {
+  if (known_rank(x, 0, &rank)) {
     TRY(norm_axis(x, a->axis, rank, false, &axis));
     for (int i = 1; i < 3; i++)
-      if (in_rank(x, i, &r) && r != rank)
+      if (known_rank(x, i, &r) && r != rank)
         return infer_fail(x, "indices and updates must have the rank of the data");
   }
-  if (in_rank(x, 1, &rank) && in_rank(x, 2, &r) && rank == r)
+  if (known_rank(x, 1, &rank) && known_rank(x, 2, &r) && rank == r)
     for (int i = 0; i < r; i++)
-      TRY(same_dim(x, in_dim(x, 1, i), in_dim(x, 2, i), "extents of indices and updates, which must have one shape,", NULL));
+      TRY(same_dim(x, in_dim(x, 1, i), in_dim(x, 2, i), "extents of indices and updates, which must have one shape,",
+                   NULL));
   return scattered(x, a->reduction);
 }
 
@@ -94,12 +95,12 @@ Status scatter_nd_infer(Infer *x) {
   int64_t k;
   Str reduction = ATTR(x->n, ScatterND)->reduction;
   TRY(check_reduction(x, reduction));
-  if (in_rank(x, 0, &rank) && in_rank(x, 1, &q)) {
+  if (known_rank(x, 0, &rank) && known_rank(x, 1, &q)) {
     if (rank < 1 || q < 1)
       return infer_fail(x, "data and indices must have rank 1 or more");
     if (dim_is_const(in_dim(x, 1, q - 1), &k) && k > rank)
       return infer_fail(x, "index tuples of %lld for %d axes", (long long)k, rank);
-    if (dim_is_const(in_dim(x, 1, q - 1), &k) && in_rank(x, 2, &r)) {
+    if (dim_is_const(in_dim(x, 1, q - 1), &k) && known_rank(x, 2, &r)) {
       if (r != q - 1 + rank - k)
         return infer_fail(x, "the updates have rank %d, not %lld", r, (long long)(q - 1 + rank - k));
       for (int i = 0; i < r; i++)
@@ -115,11 +116,11 @@ Status tensor_scatter_infer(Infer *x) {
   int rank, r, axis;
   if (!str_is(a->mode, "linear") && !str_is(a->mode, "circular"))
     return infer_fail(x, "mode must be linear or circular");
-  if (in_rank(x, 0, &rank)) {
+  if (known_rank(x, 0, &rank)) {
     TRY(norm_axis(x, a->axis, rank, false, &axis));
     if (!axis)
       return infer_fail(x, "axis 0 is the batch");
-    if (in_rank(x, 1, &r) && r != rank)
+    if (known_rank(x, 1, &r) && r != rank)
       return infer_fail(x, "cache and update differ in rank");
     for (int i = 0; in_type(x, 1)->rank == rank && i < rank; i++)
       if (i != axis)

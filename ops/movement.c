@@ -29,29 +29,35 @@ Status transpose_infer(Infer *x) {
 
 /* --- Concat and Split --- */
 
+/* An input of unknown rank has that of the others, and an extent on the axis that is known at run time only. */
 Status concat_infer(Infer *x) {
-  int rank, r, axis;
-  Dim dim[MAX_RANK];
-  for (int i = 0; i < x->n->nin; i++)
+  int rank = -1, r, axis = 0;
+  bool all = true;
+  Dim dim[MAX_RANK], sum = dim_const(x->c, 0);
+  for (int i = 0; i < x->n->nin; i++) {
     if (!has_in(x, i))
       return infer_fail(x, "input %d is missing", i);
-    else if (!in_rank(x, i, &r))
-      return ST_OK;
-  in_rank(x, 0, &rank);
-  if (!rank)
-    return infer_fail(x, "scalars cannot be concatenated");
-  TRY(norm_axis(x, ATTR(x->n, Concat)->axis, rank, false, &axis));
-  memcpy(dim, in_type(x, 0)->dim, sizeof dim);
-  for (int i = 1; i < x->n->nin; i++) {
-    in_rank(x, i, &r);
+    if (!known_rank(x, i, &r)) {
+      all = false;
+      continue;
+    }
+    if (rank < 0) {
+      if (!r)
+        return infer_fail(x, "scalars cannot be concatenated");
+      TRY(norm_axis(x, ATTR(x->n, Concat)->axis, r, false, &axis));
+      memcpy(dim, in_type(x, i)->dim, sizeof dim);
+      rank = r;
+    }
     if (r != rank)
-      return infer_fail(x, "input %d to concatenate has rank %d, the first %d", i, r, rank);
+      return infer_fail(x, "input %d to concatenate has rank %d, another %d", i, r, rank);
     for (int k = 0; k < rank; k++)
-      if (k == axis)
-        dim[k] = dim_add(x->c, dim[k], in_dim(x, i, k));
-      else
+      if (k != axis)
         TRY(same_dim(x, dim[k], in_dim(x, i, k), "extents of inputs to concatenate", &dim[k]));
+    sum = dim_add(x->c, sum, in_dim(x, i, axis));
   }
+  if (rank < 0)
+    return ST_OK;
+  dim[axis] = all ? sum : run_dim(x, 0, rank, axis, "concat");
   set_out(x, 0, in_dtype(x, 0), rank, dim);
   return content_moved(x, UINT64_MAX);
 }
@@ -107,7 +113,7 @@ Status expand_infer(Infer *x) {
   int64_t n;
   int rank = -1, r;
   Dim dim[MAX_RANK];
-  bool known = in_rank(x, 0, &rank);
+  bool known = known_rank(x, 0, &rank);
   if (content_of(x, 1, &want, &n)) {
     TRY(check_rank(x, n));
     if (known)
@@ -204,27 +210,29 @@ Status pad_infer(Infer *x) {
 
 /* --- Slice --- */
 
-/* Position v of an axis of extent d, clamped to [0, d]; NULL: its sign is not known. ONNX recommends INT_MAX and INT_MIN
- * for "to the end" of an axis of unknown extent; they are taken at that word. */
+/* Position v of an axis of extent d, clamped to [0, d]. ONNX recommends INT_MAX and INT_MIN for "to the end" of an axis
+ * of unknown extent; there they are taken at that word. */
 static Dim clamped(Infer *x, Dim v, Dim d) {
   if (v->lo >= 0)
-    return v->lo >= INT32_MAX ? d : dim_min(x->c, v, d);
+    return v->lo >= INT32_MAX && d->kind != DIM_CONST ? d : dim_min(x->c, v, d);
+  Dim zero = dim_const(x->c, 0);
+  if ((v->hi <= INT32_MIN && d->kind != DIM_CONST) || (v->hi <= 0 && dim_at_least(x->c, dim_sub(x->c, zero, v), d)))
+    return zero;
   if (v->hi < 0)
-    return v->hi <= INT32_MIN ? dim_const(x->c, 0) : dim_max(x->c, dim_const(x->c, 0), dim_add(x->c, v, d));
-  return NULL;
+    return dim_max(x->c, zero, dim_add(x->c, v, d));
+  Dim below = dim_div(x->c, v, dim_const(x->c, INT64_C(1) << 62)); /* -1 when v is negative, else 0 */
+  return dim_min(x->c, d, dim_max(x->c, zero, dim_sub(x->c, v, dim_mul(x->c, d, below))));
 }
 
 /* Elements of [s, t) of an axis of extent d. */
 static Dim forward_length(Infer *x, Dim s, Dim t, Dim d) {
   Dim from = clamped(x, s, d), to = clamped(x, t, d), zero = dim_const(x->c, 0);
-  if (!from || !to)
-    return NULL;
   if (from == zero)
     return to;
-  if (to == d) /* the same in its simplest form: x[1:] and x[:-1] are equally long */
+  if (to == d && (s->hi < 0 || s->lo >= 0)) /* in its simplest form: x[1:] and x[:-1] are equally long */
     return s->hi < 0 ? dim_min(x->c, dim_sub(x->c, zero, s), d) : dim_max(x->c, zero, dim_sub(x->c, d, s));
   Dim n = dim_sub(x->c, to, from);
-  bool same_side = (s->lo >= 0) == (t->lo >= 0); /* clamping keeps the order of the two */
+  bool same_side = (s->lo >= 0 && t->lo >= 0) || (s->hi < 0 && t->hi < 0); /* clamping keeps the order of the two */
   bool ordered = dim_at_least(x->c, to, from) || (same_side && dim_at_least(x->c, t, s));
   return ordered ? n : dim_max(x->c, zero, n);
 }
@@ -232,7 +240,8 @@ static Dim forward_length(Infer *x, Dim s, Dim t, Dim d) {
 /* Elements from s back to, not including, t; both constants. */
 static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
   Dim zero = dim_const(x->c, 0), last = dim_sub(x->c, d, dim_const(x->c, 1)), from, to;
-  if (s == -1 || s >= INT32_MAX)
+  bool open = d->kind != DIM_CONST;
+  if (s == -1 || (open && s >= INT32_MAX))
     from = last;
   else if (s >= 0)
     from = dim_min(x->c, dim_const(x->c, s), last);
@@ -243,7 +252,8 @@ static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
   if (t >= 0)
     to = dim_min(x->c, dim_const(x->c, t), last);
   else
-    to = t <= INT32_MIN ? dim_const(x->c, -1) : dim_max(x->c, dim_const(x->c, -1), dim_add(x->c, d, dim_const(x->c, t)));
+    to = open && t <= INT32_MIN ? dim_const(x->c, -1)
+                                : dim_max(x->c, dim_const(x->c, -1), dim_add(x->c, d, dim_const(x->c, t)));
   return dim_max(x->c, zero, dim_sub(x->c, from, to));
 }
 
@@ -251,6 +261,8 @@ static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
 static Dim slice_length(Infer *x, Dim s, Dim t, int64_t step, Dim d) {
   Dim n;
   int64_t a, b;
+  if (dim_is(d, 0))
+    return d;
   if (step > 0)
     n = forward_length(x, s, t, d);
   else if (dim_is_const(s, &a) && dim_is_const(t, &b))
@@ -352,10 +364,11 @@ Status reverse_sequence_infer(Infer *x) {
   int rank;
   if (a->time_axis < 0 || a->time_axis > 1 || a->batch_axis != 1 - a->time_axis)
     return infer_fail(x, "time_axis and batch_axis must be 0 and 1, or 1 and 0");
-  if (in_rank(x, 0, &rank) && rank < 2)
+  if (known_rank(x, 0, &rank) && rank < 2)
     return infer_fail(x, "the rank must be 2 or more");
   if (in_type(x, 0)->rank >= 2 && in_type(x, 1)->rank == 1)
-    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "the batch and the number of sequence lengths", NULL));
+    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "the batch and the number of sequence lengths",
+                 NULL));
   set_out_like(x, 0, 0);
   return content_moved(x, 1);
 }

@@ -123,7 +123,9 @@ static Dim part_extent(Infer *x, const Node *n, int64_t at, Dim extent) {
   if (at < 0 || each < 1 || __builtin_mul_overflow(at, each, &from))
     return NULL;
   Dim left = dim_sub(x->c, extent, dim_const(x->c, from)), size = dim_const(x->c, each);
-  return dim_at_least(x->c, left, size) ? size : dim_at_least(x->c, left, dim_const(x->c, 1)) ? dim_min(x->c, left, size) : NULL;
+  return dim_at_least(x->c, left, size)                 ? size
+         : dim_at_least(x->c, left, dim_const(x->c, 1)) ? dim_min(x->c, left, size)
+                                                        : NULL;
 }
 
 /* SequenceAt of SplitToSequence at a constant position. */
@@ -216,7 +218,7 @@ Status split_to_sequence_infer(Infer *x) {
   int64_t k, extent;
   Type t = *in_type(x, 0);
   bool sized = has_in(x, 1);
-  if (!in_rank(x, 0, &rank)) {
+  if (!known_rank(x, 0, &rank)) {
     t = type_tensor(t.kind == VK_TENSOR ? t.dtype : DT_none, -1, NULL);
     set_sequence(x, 0, &t);
     return ST_OK;

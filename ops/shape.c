@@ -1,5 +1,5 @@
-/* shape.c - inference where shapes become tensors and tensors shapes: Shape, Size, Reshape, Flatten, Squeeze, Unsqueeze,
- * Identity, Range, ConstantOfShape, EyeLike, OneHot, NonZero, and Sard's Dims.
+/* shape.c - inference where shapes become tensors and tensors shapes: Shape, Size, Reshape, Flatten, Squeeze,
+ * Unsqueeze, Identity, Range, ConstantOfShape, EyeLike, OneHot, NonZero, and Sard's Dims.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -29,8 +29,8 @@ static Status minus_one(Infer *x, int n, Dim const *dim, const bool *copied, int
   if (dim_is(rest, 0))
     return infer_fail(x, "the extent for -1 cannot be known, another is 0");
   if (dim_is_const(total, &a) && dim_is_const(rest, &b) && (b < 0 || a % b))
-    return infer_fail(x, "%lld elements do not divide by the %lld that the other dimensions of the shape make", (long long)a,
-                      (long long)b);
+    return infer_fail(x, "%lld elements do not divide by the %lld that the other dimensions of the shape make",
+                      (long long)a, (long long)b);
   *r = dim_div(x->c, total, rest);
   return ST_OK;
 }
@@ -86,7 +86,8 @@ Status reshape_infer(Infer *x) {
     TRY(minus_one(x, (int)n, dim, copied, at, &dim[at]));
   set_out(x, 0, t->dtype, (int)n, dim);
   if (at < 0 && dim_differ(x->c, type_count(x->c, &x->out[0]), type_count(x->c, t)))
-    return infer_fail(x, "cannot reshape %s to %s: the element counts differ", type_text(x->c, t), type_text(x->c, &x->out[0]));
+    return infer_fail(x, "cannot reshape %s to %s: the element counts differ", type_text(x->c, t),
+                      type_text(x->c, &x->out[0]));
   content_same(x);
   return ST_OK;
 }
@@ -94,7 +95,7 @@ Status reshape_infer(Infer *x) {
 Status flatten_infer(Infer *x) {
   int rank;
   int64_t axis = ATTR(x->n, Flatten)->axis;
-  if (!in_rank(x, 0, &rank)) {
+  if (!known_rank(x, 0, &rank)) {
     set_out_run(x, 0, in_dtype(x, 0), 2, "flatten");
     return ST_OK;
   }
@@ -171,7 +172,7 @@ static int axis_bound(int64_t v, int rank) {
 Status shape_infer(Infer *x) {
   const ShapeAttr *a = ATTR(x->n, Shape);
   int rank;
-  if (!in_rank(x, 0, &rank)) {
+  if (!known_rank(x, 0, &rank)) {
     set_out_run(x, 0, DT_i64, 1, "rank");
     return ST_OK;
   }
@@ -185,7 +186,7 @@ Status shape_infer(Infer *x) {
 Status size_infer(Infer *x) {
   set_out(x, 0, DT_i64, 0, NULL);
   int rank;
-  if (in_rank(x, 0, &rank)) {
+  if (known_rank(x, 0, &rank)) {
     Dim n = type_count(x->c, in_type(x, 0));
     set_content(x, 0, &n);
   }
@@ -204,37 +205,12 @@ Status dims_infer(Infer *x) {
 
 /* --- Range --- */
 
-/* Scalar input i as an expression; a conversion from integers to float is looked through. */
-static bool scalar_dim(const Infer *x, int i, Dim *d) {
-  const Dim *elem;
-  int64_t n;
-  double v;
-  const Value *in = x->n->in[i];
-  if (content_of(x, i, &elem, &n) && n == 1) {
-    *d = elem[0];
-    return true;
-  }
-  if (!dtype_is_float(in_dtype(x, i)))
-    return false;
-  if (value_scalar(in, &v) && v == floor(v) && fabs(v) < 0x1p53) {
-    *d = dim_const(x->c, (int64_t)v);
-    return true;
-  }
-  if (!in->def || in->def->op != OP_Cast || !in->def->in[0] || in_dtype(x, i) == DT_f16 || in_dtype(x, i) == DT_bf16)
-    return false;
-  const Value *from = in->def->in[0];
-  if (!from->content || !dtype_is_int(from->type.dtype) || from->type.rank < 0 || !dim_is(type_count(x->c, &from->type), 1))
-    return false;
-  *d = from->content[0];
-  return true;
-}
-
 static Dim range_length(Infer *x) {
   Dim start, limit, delta, zero = dim_const(x->c, 0);
   int64_t by;
   double v[3];
-  if (scalar_dim(x, 0, &start) && scalar_dim(x, 1, &limit) && scalar_dim(x, 2, &delta) && dim_is_const(delta, &by) && by &&
-      by != INT64_MIN) {
+  if (number_of(x->c, x->n->in[0], &start) && number_of(x->c, x->n->in[1], &limit) &&
+      number_of(x->c, x->n->in[2], &delta) && dim_is_const(delta, &by) && by && by != INT64_MIN) {
     Dim span = by > 0 ? dim_sub(x->c, limit, start) : dim_sub(x->c, start, limit);
     return dim_max(x->c, zero, dim_ceildiv(x->c, span, dim_const(x->c, by > 0 ? by : -by)));
   }
@@ -257,8 +233,8 @@ Status range_infer(Infer *x) {
   if (value_scalar(x->n->in[2], &zero) && zero == 0)
     return infer_fail(x, "delta is 0");
   set_out(x, 0, in_dtype(x, 0), 1, &n);
-  if (!dtype_is_int(in_dtype(x, 0)) || !dim_is_const(n, &k) || k > MAX_CONTENT || !scalar_dim(x, 0, &start) ||
-      !scalar_dim(x, 2, &delta))
+  if (!dtype_is_int(in_dtype(x, 0)) || !dim_is_const(n, &k) || k > MAX_CONTENT ||
+      !number_of(x->c, x->n->in[0], &start) || !number_of(x->c, x->n->in[2], &delta))
     return ST_OK;
   Dim d[MAX_CONTENT];
   for (int64_t i = 0; i < k; i++, start = dim_add(x->c, start, delta))
@@ -287,7 +263,8 @@ Status constant_of_shape_infer(Infer *x) {
     if (dim[i]->hi < 0)
       return infer_fail(x, "dimension %lld is %s", (long long)i, dim_text(x->c, dim[i]));
   set_out(x, 0, t, (int)n, dim);
-  if (!(t == DT_i64 || t == DT_i32 || t == DT_bool) || !dim_is_const(type_count(x->c, &x->out[0]), &count) || count > MAX_CONTENT)
+  if (!(t == DT_i64 || t == DT_i32 || t == DT_bool) || !dim_is_const(type_count(x->c, &x->out[0]), &count) ||
+      count > MAX_CONTENT)
     return ST_OK;
   Value one = {.konst = v};
   const int64_t *known;
@@ -305,7 +282,7 @@ Status eye_like_infer(Infer *x) {
   int rank;
   if (t != ABSENT && (t < 0 || t >= DT_count || !dtype_valid((int)t)))
     return infer_fail(x, "dtype %lld is not known", (long long)t);
-  if (!in_rank(x, 0, &rank)) {
+  if (!known_rank(x, 0, &rank)) {
     set_out_run(x, 0, t == ABSENT ? in_dtype(x, 0) : (DType)t, 2, "eye");
     return ST_OK;
   }
@@ -328,7 +305,7 @@ Status one_hot_infer(Infer *x) {
   TRY(norm_axis(x, ATTR(x->n, OneHot)->axis, rank, true, &axis));
   if (value_scalar(x->n->in[1], &v) && fabs(v) < 0x1p53)
     depth = dim_const(x->c, (int64_t)v);
-  else if (!scalar_dim(x, 1, &depth))
+  else if (!number_of(x->c, x->n->in[1], &depth))
     depth = run_dim(x, 0, rank + 1, axis, "depth");
   if (depth->hi < 0)
     return infer_fail(x, "depth is %s", dim_text(x->c, depth));
@@ -341,7 +318,7 @@ Status one_hot_infer(Infer *x) {
 Status nonzero_infer(Infer *x) {
   int rank;
   Dim dim[2];
-  dim[0] = in_rank(x, 0, &rank) ? dim_const(x->c, rank) : run_dim(x, 0, 2, 0, "rank");
+  dim[0] = known_rank(x, 0, &rank) ? dim_const(x->c, rank) : run_dim(x, 0, 2, 0, "rank");
   dim[1] = run_dim(x, 0, 2, 1, "nonzero");
   set_out(x, 0, DT_i64, 2, dim);
   return ST_OK;

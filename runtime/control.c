@@ -91,7 +91,7 @@ static Status trail_stack(Frame *f, Trail *t, uint32_t slot, int64_t axis, bool 
       dim[k] = t->n;
     else if (t->n)
       dim[k] = t->item[0].t.dim[j++];
-    else if (!symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &dim[k]))
+    else if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &dim[k]))
       dim[k] = 0;
   TRY(slot_alloc(f, slot, dtype, rank, dim, &out));
   if (!t->n || !extent_ok(dim, rank, &count) || !count)

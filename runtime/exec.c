@@ -78,7 +78,7 @@ static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
     return fail(f->c, ST_INVALID, "the compiled program is damaged: Dims");
   TRY(slot_alloc(f, rt_list(f->p, s->out), (DType)at->dtype, (int)at->rank, &n, &t));
   for (int64_t i = 0; i < n; i++) {
-    if (!symbols_eval(&f->sym, rt_list(f->p, s->exprs + (uint32_t)i), &v))
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->exprs + (uint32_t)i), &v))
       return fail(f->c, ST_INVALID, "element %lld of a shape cannot be computed for these input shapes", (long long)i);
     elem_set_i64(t->dtype, t->data, i, v);
   }
@@ -94,7 +94,7 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   int64_t dim[MAX_RANK], count;
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
-  if (src->t.kind != VK_TENSOR || !symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
+  if (src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
       count != tensor_count(&src->t))
     return eval_step(f, s, index, scratch);
   cell_share(f, dst, src);
@@ -122,7 +122,7 @@ static void bind_outputs(Frame *f, const ProgStep *s) {
     uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
     uint32_t axis = rt_list(f->p, s->binds + 3 * i + 2), slot = rt_list(f->p, s->out + out);
     if (slot != PROG_NONE && f->cell[slot].state && (int)axis < f->cell[slot].t.rank)
-      symbols_bind(&f->sym, sym, f->cell[slot].t.dim[axis]);
+      rt_symbols_bind(&f->sym, sym, f->cell[slot].t.dim[axis]);
   }
 }
 
@@ -157,11 +157,11 @@ void region_enter(Frame *f, const ProgRegion *r) {
   for (uint32_t i = 0; i < r->nown; i++)
     cell_clear(f, &f->cell[rt_list(f->p, r->own + i)]);
   for (uint32_t k = 0; k < r->nbinds; k++)
-    symbols_forget(&f->sym, rt_list(f->p, r->binds + 3 * k));
+    rt_symbols_forget(&f->sym, rt_list(f->p, r->binds + 3 * k));
   for (uint32_t i = 0; i < r->nstep; i++) {
     const ProgStep *s = rt_step(f->p, r->step + i);
     for (uint32_t k = 0; k < s->nbinds; k++)
-      symbols_forget(&f->sym, rt_list(f->p, s->binds + 3 * k));
+      rt_symbols_forget(&f->sym, rt_list(f->p, s->binds + 3 * k));
   }
 }
 
@@ -171,7 +171,7 @@ void region_bind(Frame *f, const ProgRegion *r) {
     uint32_t axis = rt_list(f->p, r->binds + 3 * i + 2);
     const Cell *x = &f->cell[rt_list(f->p, r->in + in)];
     if (x->state && (int)axis < x->t.rank)
-      symbols_bind(&f->sym, sym, x->t.dim[axis]);
+      rt_symbols_bind(&f->sym, sym, x->t.dim[axis]);
   }
 }
 
@@ -259,8 +259,8 @@ static Status run(Ctx *c, void *arg) {
   const Tensor **in;
   f->keep = keep, f->run = work;
   TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
-  symbols_init(&f->sym, r->p, work);
-  TRY(symbols_from_inputs(&f->sym, c, in));
+  rt_symbols_init(&f->sym, r->p, work);
+  TRY(rt_symbols_from_inputs(&f->sym, c, in));
   TRY(frame_init(f, r->p, c, r->out, r->nout));
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
@@ -293,12 +293,12 @@ static Status output_shape(Ctx *c, void *arg) {
   Symbols s;
   const Tensor **in;
   TRY(gather_inputs(q->p, c, a, q->in, q->nin, &in));
-  symbols_init(&s, q->p, a);
-  TRY(symbols_from_inputs(&s, c, in));
+  rt_symbols_init(&s, q->p, a);
+  TRY(rt_symbols_from_inputs(&s, c, in));
   const ProgPort *port = rt_output(q->p, q->i);
   const ProgSlot *slot = rt_slot(q->p, port->slot);
   int64_t count;
-  if (slot->vkind != VK_TENSOR || !symbols_dims(&s, slot, q->dim))
+  if (slot->vkind != VK_TENSOR || !rt_symbols_dims(&s, slot, q->dim))
     return fail(c, ST_UNSUPPORTED, "the shape of output '%s' depends on the data", rt_string(q->p, port->name));
   if (!extent_ok(q->dim, slot->rank, &count))
     return fail(c, ST_INVALID, "output '%s' has no shape for these input shapes", rt_string(q->p, port->name));

@@ -155,7 +155,7 @@ static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int6
   if (s->rank != rank)
     return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found rank %d", shape_text(rank, dim, a, sizeof a), s->rank);
   for (int k = 0; k < rank; k++)
-    if (symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &want) && want != dim[k])
+    if (rt_symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &want) && want != dim[k])
       return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found %lld in dimension %d",
                   shape_text(rank, dim, a, sizeof a), (long long)want, k);
   return ST_OK;

@@ -48,15 +48,15 @@ typedef struct Symbols {
 } Symbols;
 #define UNBOUND INT64_MIN
 
-void symbols_init(Symbols *s, const RtProgram *p, Arena *a);
-void symbols_bind(Symbols *s, uint32_t sym, int64_t v);
-void symbols_forget(Symbols *s, uint32_t sym);
+void rt_symbols_init(Symbols *s, const RtProgram *p, Arena *a);
+void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v);
+void rt_symbols_forget(Symbols *s, uint32_t sym);
 /* False: unbound symbol, overflow, division by zero, extents that do not broadcast. */
-bool symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
+bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
 /* All dims of a slot; false as above or when the rank is not known. */
-bool symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim);
+bool rt_symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim);
 /* Checks the inputs against their declared types and binds what their shapes tell. */
-Status symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
+Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
 
 /* --- layout.c --- */
 Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */

@@ -36,7 +36,7 @@ static uint32_t collect(RtProgram *p, Symbols *s, Block *block) {
     const ProgSlot *slot = rt_slot(p, i);
     int64_t dim[MAX_RANK], count;
     size_t bytes;
-    if (slot->kind != SLOT_ARENA || slot->base != PROG_NONE || !symbols_dims(s, slot, dim) ||
+    if (slot->kind != SLOT_ARENA || slot->base != PROG_NONE || !rt_symbols_dims(s, slot, dim) ||
         !extent_ok(dim, slot->rank, &count) || !dtype_bytes(slot->dtype, count, &bytes) || bytes > INT64_MAX / 4)
       continue;
     bytes = (bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;

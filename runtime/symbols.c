@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void symbols_init(Symbols *s, const RtProgram *p, Arena *a) {
+void rt_symbols_init(Symbols *s, const RtProgram *p, Arena *a) {
   uint32_t n = rt_count(p, SEC_SYMBOLS), m = rt_count(p, SEC_EXPRS);
   *s = (Symbols){.p = p, .epoch = 1};
   s->value = arena_array(a, int64_t, n);
@@ -19,13 +19,13 @@ void symbols_init(Symbols *s, const RtProgram *p, Arena *a) {
     s->value[i] = UNBOUND, s->from[i] = PROG_NONE;
 }
 
-void symbols_bind(Symbols *s, uint32_t sym, int64_t v) {
+void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v) {
   if (s->value[sym] != UNBOUND && s->value[sym] != v)
     s->epoch++; /* what was computed from the old value no longer holds */
   s->value[sym] = v;
 }
 
-void symbols_forget(Symbols *s, uint32_t sym) {
+void rt_symbols_forget(Symbols *s, uint32_t sym) {
   if (s->value[sym] != UNBOUND)
     s->epoch++;
   s->value[sym] = UNBOUND;
@@ -74,15 +74,15 @@ static bool eval_at(Symbols *s, uint32_t i, int64_t *v, int depth) {
   return true;
 }
 
-bool symbols_eval(Symbols *s, uint32_t expr, int64_t *v) {
+bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v) {
   return eval_at(s, expr, v, 0);
 }
 
-bool symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim) {
+bool rt_symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim) {
   if (slot->rank < 0)
     return false;
   for (int k = 0; k < slot->rank; k++)
-    if (!symbols_eval(s, rt_list(s->p, slot->dims + (uint32_t)k), &dim[k]))
+    if (!rt_symbols_eval(s, rt_list(s->p, slot->dims + (uint32_t)k), &dim[k]))
       return false;
   return true;
 }
@@ -157,15 +157,15 @@ static Solution solve(Symbols *s, uint32_t expr, uint32_t sym, int64_t v) {
   int64_t at[3], slope, second, rest;
   bool ok = true;
   for (int k = 0; k < 3; k++) {
-    symbols_bind(s, sym, k);
-    ok = ok && symbols_eval(s, expr, &at[k]);
+    rt_symbols_bind(s, sym, k);
+    ok = ok && rt_symbols_eval(s, expr, &at[k]);
   }
-  symbols_forget(s, sym);
+  rt_symbols_forget(s, sym);
   if (!ok || !sub_ok(at[1], at[0], &slope) || !sub_ok(at[2], at[1], &second) || slope != second || !slope)
     return NOT_LINEAR;
   if (!sub_ok(v, at[0], &rest) || (slope == -1 && rest == INT64_MIN) || rest % slope || rest / slope < 0)
     return IMPOSSIBLE;
-  symbols_bind(s, sym, rest / slope);
+  rt_symbols_bind(s, sym, rest / slope);
   return SOLVED;
 }
 
@@ -175,7 +175,7 @@ static Status mismatch(Symbols *s, Ctx *c, uint32_t i, int axis, int64_t have, u
   const char *text = rt_string(p, rt_list(p, port->dim_text + (uint32_t)axis));
   const ProgExpr *e = REC(p, SEC_EXPRS, ProgExpr) + expr;
   int64_t want;
-  if (!symbols_eval(s, expr, &want))
+  if (!rt_symbols_eval(s, expr, &want))
     return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, which '%s' cannot be", axis, rt_string(p, port->name),
                 (long long)have, text);
   if (e->op == DIM_SYM && s->from[e->a] != PROG_NONE) {
@@ -209,7 +209,7 @@ static void bind_all(Symbols *s, const Tensor *const *in, uint32_t nin) {
   }
 }
 
-Status symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in) {
+Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in) {
   uint32_t nin = rt_count(s->p, SEC_INPUTS);
   for (uint32_t i = 0; i < nin; i++)
     TRY(check_type(s->p, c, i, in[i]));
@@ -221,7 +221,7 @@ Status symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in) {
       uint32_t expr = rt_list(s->p, slot->dims + (uint32_t)k);
       if (undetermined(s, expr, in[i]->dim[k]))
         continue;
-      if (!symbols_eval(s, expr, &v) || v != in[i]->dim[k])
+      if (!rt_symbols_eval(s, expr, &v) || v != in[i]->dim[k])
         return mismatch(s, c, i, k, in[i]->dim[k], expr);
     }
   }

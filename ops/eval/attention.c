@@ -98,6 +98,8 @@ static Status load_past(Att *t) {
   if (eval_has(e, 4)) {
     TRY(nn_expect_rank(e, 4, 4, "past_key"));
     TRY(nn_expect_rank(e, 5, 4, "past_value"));
+    if (e->in[4]->dtype != e->in[1]->dtype || e->in[5]->dtype != e->in[2]->dtype)
+      return eval_fail(e, "past_key and past_value must have the types of K and V");
     TRY(view_heads(e, 4, 0, "past_key", &t->pk));
     TRY(view_heads(e, 5, 0, "past_value", &t->pv));
     if (t->pk.B != t->k.B || t->pk.H != t->k.H || t->pk.D != t->k.D || t->pv.B != t->v.B || t->pv.H != t->v.H || t->pv.D != t->v.D ||

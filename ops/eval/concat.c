@@ -67,7 +67,8 @@ static Status part_sizes(Eval *e, int64_t extent, const int64_t **size) {
       if ((*size)[i] < 0 || !add_ok(sum, (*size)[i], &sum))
         return eval_fail(e, "part %lld has size %lld", (long long)i, (long long)(*size)[i]);
     if (sum != extent)
-      return eval_fail(e, "the sizes of the parts add up to %lld, the axis has %lld", (long long)sum, (long long)extent);
+      return eval_fail(e, "the sizes of the parts add up to %lld, the axis has %lld", (long long)sum,
+                       (long long)extent);
     return ST_OK;
   }
   if (e->nout < 1)
@@ -76,7 +77,8 @@ static Status part_sizes(Eval *e, int64_t extent, const int64_t **size) {
     return eval_fail(e, "num_outputs is %lld, but there are %d outputs", (long long)a->num_outputs, e->nout);
   int64_t *r = arena_array(e->scratch, int64_t, (size_t)e->nout), each = extent / e->nout + (extent % e->nout != 0);
   if (each && (e->nout - 1) > extent / each)
-    return eval_fail(e, "an extent of %lld does not split into %d parts of %lld", (long long)extent, e->nout, (long long)each);
+    return eval_fail(e, "an extent of %lld does not split into %d parts of %lld", (long long)extent, e->nout,
+                     (long long)each);
   for (int i = 0; i < e->nout; i++)
     r[i] = i + 1 < e->nout ? each : extent - each * (e->nout - 1);
   *size = r;

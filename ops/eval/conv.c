@@ -307,11 +307,11 @@ static void scatter(const WindowSpec *s, const int64_t *in, const int64_t *out, 
       }
       if (inside)
         for (int64_t j = 0; j < s->kernel[last]; j++) {
+          int64_t o = j * s->dilation[last] - s->begin[last], step = s->stride[last], room = out[last] - o;
+          int64_t i0 = o < 0 ? (-o + step - 1) / step : 0, i1 = room > 0 ? (room + step - 1) / step : 0;
           double v = w[kw + j], *row = acc + base * out[last];
-          int64_t o = j * s->dilation[last] - s->begin[last];
-          for (int64_t i = 0; i < in[last]; i++, o += s->stride[last])
-            if (o >= 0 && o < out[last])
-              row[o] += v * x[i];
+          for (int64_t i = i0; i < i1 && i < in[last]; i++)
+            row[o + i * step] += v * x[i];
         }
       kw += s->kernel[last];
     } while (next_index(last, s->kernel, k));

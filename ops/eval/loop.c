@@ -168,7 +168,10 @@ void copy_elem(Eval *e, DType t, void *dst, int64_t i, const void *src, int64_t 
     ((Str *)dst)[i] = (Str){s.len ? arena_copy(e->keep, s.ptr, s.len) : "", s.len};
   } else if (bits >= 8) {
     size_t n = (size_t)bits / 8;
-    memcpy((char *)dst + (size_t)i * n, (const char *)src + (size_t)j * n, n);
+    char *to = (char *)dst + (size_t)i * n;
+    const char *from = (const char *)src + (size_t)j * n;
+    if (to != from) /* the same in an in-place step */
+      memcpy(to, from, n);
   } else if (dtype_is_float(t)) {
     elem_set_f64(t, dst, i, elem_f64(t, src, j)); /* exact */
   } else {

@@ -35,17 +35,20 @@ void move_run(DType t, void *dst, int64_t d, const void *src, int64_t s, int64_t
       move_element(t, dst, d + i, src, s + i);
 }
 
-typedef struct Wide { uint64_t half[2]; } Wide; /* strings, double complex */
+typedef struct Wide {
+  uint64_t half[2];
+} Wide; /* strings, double complex */
 
-#define LOOP(T)                            \
-  do {                                     \
-    T *p = (T *)dst->data + d;             \
-    const T *q = (const T *)src->data + s; \
-    for (int64_t i = 0; i < n; i++)        \
-      p[i * ds] = q[i * ss];               \
+#define LOOP(T)                                                                                                        \
+  do {                                                                                                                 \
+    T *p = (T *)dst->data + d;                                                                                         \
+    const T *q = (const T *)src->data + s;                                                                             \
+    for (int64_t i = 0; i < n; i++)                                                                                    \
+      p[i * ds] = q[i * ss];                                                                                           \
   } while (0)
 
-static void move_line(DType t, int64_t n, const View *dst, int64_t d, int64_t ds, const View *src, int64_t s, int64_t ss) {
+static void move_line(DType t, int64_t n, const View *dst, int64_t d, int64_t ds, const View *src, int64_t s,
+                      int64_t ss) {
   if (ds == 1 && ss == 1) {
     move_run(t, dst->data, d, src->data, s, n);
     return;
@@ -63,7 +66,8 @@ static void move_line(DType t, int64_t n, const View *dst, int64_t d, int64_t ds
 }
 
 /* Fewer axes that visit the same elements in the same order. Returns how many. */
-static int merge_axes(int rank, const int64_t *dim, const View *dst, const View *src, int64_t *ext, int64_t *ds, int64_t *ss) {
+static int merge_axes(int rank, const int64_t *dim, const View *dst, const View *src, int64_t *ext, int64_t *ds,
+                      int64_t *ss) {
   int n = 0;
   for (int i = 0; i < rank; i++) {
     if (dim[i] == 1)
@@ -116,7 +120,8 @@ void move_fill(DType t, void *dst, int64_t d, int64_t n, const void *src) {
 }
 
 Status move_rank(Eval *e, int64_t rank) {
-  return rank <= MAX_RANK ? ST_OK : eval_unsupported(e, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
+  return rank <= MAX_RANK ? ST_OK
+                          : eval_unsupported(e, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
 Status move_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out) {

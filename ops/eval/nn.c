@@ -126,7 +126,7 @@ Status window_spec(Ctx *c, const WindowAttr *a, int n, WindowSpec *s) {
   while (m < countof(pad_modes) && !str_is(a->auto_pad, pad_modes[m].name))
     m++;
   if (m == countof(pad_modes))
-    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID", (int)(a->auto_pad.len & 63),
+    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID", (int)(a->auto_pad.len < 40 ? a->auto_pad.len : 40),
                 a->auto_pad.ptr);
   s->mode = pad_modes[m].mode;
   TRY(fill(c, "kernel_shape", a->kernel, n, 1, -1, s->kernel));
@@ -177,7 +177,7 @@ static Status apply_axis(Eval *e, const WindowSpec *s, int i, int64_t in, Window
   bool up = s->ceil && s->mode == PAD_EXPLICIT; /* VALID: ceil((in - far + 1) / stride) is the rounded-down form */
   w->out[i] = room / stride + (up && room % stride) + 1;
   if (up && w->out[i] > 1 && (w->out[i] - 1) * stride >= in + begin)
-    w->out[i]--; /* no window starts in the padding at the end */
+    w->out[i]--; /* the last window must not start in the padding at the end */
   return ST_OK;
 }
 

@@ -1,7 +1,7 @@
 /* norm.c - evaluation of the normalisations and of Dropout.
  *
- * Statistics are taken in double. The normalised value is rounded to the stash type's float and to the input's type, as
- * the two-stage definitions of ONNX say; scale and bias are applied in double and rounded once.
+ * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value to
+ * the input's type before scale and bias are applied.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -20,6 +20,11 @@ static Status check_stash(Eval *e, int64_t stash) {
   if (stash != DT_f32 && stash != DT_f64 && stash != DT_f16 && stash != DT_bf16)
     return eval_fail(e, "stash_type %lld is no float type", (long long)stash);
   return ST_OK;
+}
+
+/* The result of the first stage, as the second one sees it. */
+static double staged(DType t, double v) {
+  return t == DT_f32 ? v : nn_round(t, v);
 }
 
 /* Mean and population variance of n numbers. */
@@ -101,8 +106,8 @@ Status batch_norm_eval(Eval *e) {
   return ST_OK;
 }
 
-/* Groups of per_group channels share statistics; scale and bias per channel. */
-static Status group_norm(Eval *e, int64_t per_group, double epsilon, DType stash) {
+/* Groups of per_group channels share statistics; scale and bias per channel. stage: the type of the normalised value. */
+static Status group_norm(Eval *e, int64_t per_group, double epsilon, DType stage) {
   const Tensor *x = e->in[0];
   const double *v, *scale, *bias;
   double *row, m, s;
@@ -121,7 +126,7 @@ static Status group_norm(Eval *e, int64_t per_group, double epsilon, DType stash
     double inv = 1 / sqrt(s + epsilon);
     for (int64_t i = 0; i < n; i++) {
       int64_t c = (at + i) / size % C;
-      row[i] = nn_round(x->dtype, nn_round(stash, (v[at + i] - m) * inv)) * scale[c] + bias[c];
+      row[i] = staged(stage, (v[at + i] - m) * inv) * scale[c] + bias[c];
     }
     nn_store(out, at, row, n);
   }
@@ -143,7 +148,7 @@ Status group_norm_eval(Eval *e) {
   if (a->num_groups < 1 || e->in[0]->dim[1] % a->num_groups)
     return eval_fail(e, "num_groups %lld does not divide the %lld channels", (long long)a->num_groups, (long long)e->in[0]->dim[1]);
   TRY(check_stash(e, a->stash_type));
-  return group_norm(e, e->in[0]->dim[1] / a->num_groups, (double)a->epsilon, (DType)a->stash_type);
+  return group_norm(e, e->in[0]->dim[1] / a->num_groups, (double)a->epsilon, e->in[0]->dtype);
 }
 
 /* --- over the last axes --- */
@@ -226,7 +231,7 @@ Status layer_norm_eval(Eval *e) {
     moments(v + r * n, n, &m, &s);
     double q = 1 / sqrt(s + (double)a->epsilon);
     for (int64_t i = 0; i < n; i++)
-      row[i] = nn_round(x->dtype, nn_round(stash, (v[r * n + i] - m) * q));
+      row[i] = staged(x->dtype, (v[r * n + i] - m) * q);
     affine_row(&scale, &bias, r, n, row);
     nn_store(out, r * n, row, n);
     nn_store(mean, r, &m, 1);
@@ -258,7 +263,7 @@ Status rms_norm_eval(Eval *e) {
       s += v[r * n + i] * v[r * n + i];
     double q = 1 / sqrt(s / (double)n + (double)a->epsilon);
     for (int64_t i = 0; i < n; i++)
-      row[i] = nn_round(x->dtype, nn_round((DType)a->stash_type, v[r * n + i] * q));
+      row[i] = staged(x->dtype, v[r * n + i] * q);
     affine_row(&scale, &none, r, n, row);
     nn_store(out, r * n, row, n);
   }

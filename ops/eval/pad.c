@@ -34,8 +34,12 @@ static Status read_pads(Eval *e, Pads *p) {
   return ST_OK;
 }
 
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+static int64_t min64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
 static Status pad_constant(Eval *e, const Pads *p, Tensor *y) {
   const Tensor *x = e->in[0], *v = eval_has(e, 2) ? e->in[2] : NULL;
@@ -108,8 +112,10 @@ static Status pad_mapped(Eval *e, const Pads *p, MapFn fn, Tensor *y) {
 
 Status pad_eval(Eval *e) {
   const PadAttr *a = e->attr;
-  static const struct { const char *name; MapFn fn; } modes[] = {
-      {"constant", NULL}, {"reflect", reflect}, {"edge", edge}, {"wrap", wrap}};
+  static const struct {
+    const char *name;
+    MapFn fn;
+  } modes[] = {{"constant", NULL}, {"reflect", reflect}, {"edge", edge}, {"wrap", wrap}};
   const Tensor *x = e->in[0];
   Pads p;
   Tensor *y;

@@ -63,7 +63,8 @@ Status reshape_eval(Eval *e) {
     zero |= !want[i];
     if (!want[i] && !a->allowzero) {
       if (i >= x->rank)
-        return eval_fail(e, "dimension %lld of the shape is 0 (copy), but the input has rank %d", (long long)i, x->rank);
+        return eval_fail(e, "dimension %lld of the shape is 0 (copy), but the input has rank %d", (long long)i,
+                         x->rank);
       dim[i] = x->dim[i], copied[i] = true;
     }
   }

@@ -141,8 +141,8 @@ static Status write_indices(Eval *e, int64_t batch, int64_t extent, int64_t len,
     return eval_fail(e, "%lld write indices for a batch of %lld", (long long)n, (long long)batch);
   for (int64_t b = 0; b < n; b++)
     if ((*at)[b] < 0 || (!circular && (*at)[b] > extent - len))
-      return eval_fail(e, "index %lld is out of range for an update of %lld to an axis of extent %lld", (long long)(*at)[b],
-                       (long long)len, (long long)extent);
+      return eval_fail(e, "index %lld is out of range for an update of %lld to an axis of extent %lld",
+                       (long long)(*at)[b], (long long)len, (long long)extent);
   return ST_OK;
 }
 

@@ -137,7 +137,8 @@ static Status sequence_parts(Eval *e, int64_t extent, int64_t *n, const int64_t 
     } else {
       for (int64_t i = 0; i < k; i++) {
         if (v[i] < 0 || v[i] > left)
-          return eval_fail(e, "split[%lld] is %lld, and %lld are left on the axis", (long long)i, (long long)v[i], (long long)left);
+          return eval_fail(e, "split[%lld] is %lld, and %lld are left on the axis", (long long)i, (long long)v[i],
+                           (long long)left);
         left -= v[i];
       }
       if (left)

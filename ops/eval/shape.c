@@ -1,5 +1,5 @@
-/* shape.c - shapes as tensors, and tensors made from shapes: Shape 25, Size 25, Range 27, ConstantOfShape 25, NonZero 13,
- * OneHot 28, EyeLike 22.
+/* shape.c - shapes as tensors, and tensors made from shapes: Shape 25, Size 25, Range 27, ConstantOfShape 25,
+ * NonZero 13, OneHot 28, EyeLike 22.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/move.h"
 
@@ -62,10 +62,12 @@ static Status range_ints(Eval *e) {
   return ST_OK;
 }
 
-/* start + i * delta in double, or, for f16 and bf16 with stash_type 1, in float as ONNX asks; rounded once to the type. */
+/* start + i * delta in double, or, for f16 and bf16 with stash_type 1, in float as ONNX asks; rounded
+ * once to the type. */
 static Status range_floats(Eval *e, bool in_float) {
   DType t = e->in[0]->dtype;
-  double start = elem_f64(t, e->in[0]->data, 0), limit = elem_f64(t, e->in[1]->data, 0), delta = elem_f64(t, e->in[2]->data, 0);
+  double start = elem_f64(t, e->in[0]->data, 0), limit = elem_f64(t, e->in[1]->data, 0),
+         delta = elem_f64(t, e->in[2]->data, 0);
   Tensor *y;
   if (delta == 0)
     return eval_fail(e, "delta is 0");
@@ -111,7 +113,10 @@ Status constant_of_shape_eval(Eval *e) {
     if (dim[i] < 0)
       return eval_fail(e, "dimension %lld is %lld", (long long)i, (long long)dim[i]);
   TRY(move_out(e, 0, a->value ? a->value->dtype : DT_f32, n, dim, &y));
-  union { uint64_t u[2]; Str s; } one = {{0, 0}}; /* the attribute may be an unaligned piece of the file */
+  union {
+    uint64_t u[2];
+    Str s;
+  } one = {{0, 0}}; /* the attribute may be an unaligned piece of the file */
   if (a->value)
     memcpy(&one, a->value->data, tensor_bytes(a->value));
   move_fill(y->dtype, y->data, 0, tensor_count(y), a->value ? &one : NULL);

@@ -6,10 +6,11 @@ static int64_t clamp(int64_t v, int64_t lo, int64_t hi) {
   return v < lo ? lo : v > hi ? hi : v;
 }
 
-/* Positions start, start + step, ... of an axis of extent d; how many. As ONNX says: a negative position counts from the
- * end, then start is clamped to [0, d] (stepping back: [0, d-1]) and end to [0, d] (stepping back: [-1, d-1]). */
+/* Positions start, start + step, ... of an axis of extent d; how many. As ONNX says: a negative position counts from
+ * the end, then start is clamped to [0, d] (stepping back: [0, d-1]) and end to [0, d] (stepping back: [-1, d-1]). */
 static int64_t slice_axis(int64_t d, int64_t *start, int64_t end, int64_t step) {
-  int64_t s = *start < 0 ? *start + d : *start, t = end < 0 ? end + d : end; /* a negative plus an extent: no overflow */
+  int64_t s = *start < 0 ? *start + d : *start,
+          t = end < 0 ? end + d : end; /* a negative plus an extent: no overflow */
   if (!d)
     return *start = 0;
   if (step > 0) {
@@ -108,7 +109,8 @@ Status reverse_sequence_eval(Eval *e) {
     if (len[b] < 0 || len[b] > x->dim[time])
       return eval_fail(e, "sequence length %lld is not in [0, %lld]", (long long)len[b], (long long)x->dim[time]);
   TRY(move_out(e, 0, x->dtype, x->rank, x->dim, &y));
-  int64_t inner = move_count(x, 2, x->rank), st = time ? inner : x->dim[1] * inner, sb = time ? x->dim[1] * inner : inner;
+  int64_t inner = move_count(x, 2, x->rank), st = time ? inner : x->dim[1] * inner,
+          sb = time ? x->dim[1] * inner : inner;
   for (int64_t b = 0; inner && b < n; b++)
     for (int64_t t = 0; t < x->dim[time]; t++)
       move_run(x->dtype, y->data, b * sb + t * st, x->data, b * sb + (t < len[b] ? len[b] - 1 - t : t) * st, inner);

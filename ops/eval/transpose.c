@@ -60,7 +60,8 @@ Status depth_to_space_eval(Eval *e) {
   Tensor *y;
   TRY(check_blocks(e, a, &is_crd, &square));
   if (d[1] % square)
-    return eval_fail(e, "%lld channels do not divide into blocks of %lld x %lld", (long long)d[1], (long long)b, (long long)b);
+    return eval_fail(e, "%lld channels do not divide into blocks of %lld x %lld", (long long)d[1], (long long)b,
+                     (long long)b);
   if (!mul_ok(d[2], b, &h) || !mul_ok(d[3], b, &w))
     return eval_fail(e, "blocksize %lld is too large", (long long)b);
   TRY(move_out(e, 0, x->dtype, 4, (int64_t[]){d[0], d[1] / square, h, w}, &y));

@@ -110,6 +110,8 @@ static const char *h_value(Harness *h, const char *p, Tensor *t, int64_t i) {
     double v = strtod(p, &end);
     if (t->dtype == DT_f32)
       ((float *)t->data)[i] = strtof(p, &end); /* one rounding */
+    else if (isinf(v) && dtype_bits(t->dtype) == 8)
+      ((uint8_t *)t->data)[i] = (uint8_t)small_float_code(t->dtype, v, false);
     else
       elem_set_f64(t->dtype, t->data, i, v);
   } else {
@@ -296,9 +298,14 @@ __attribute__((unused)) static bool h_equal(Harness *h, const Tensor *got, const
 
 /* --- evaluation --- */
 
+/* host: an input whose memory output 0 takes, or NULL. */
 static Status h_alloc(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
-  (void)i;
+  const Tensor *shared = e->host;
   TRY(tensor_new(e->c, e->keep, t, rank, dim, out));
+  if (shared && i == 0) {
+    (*out)->data = shared->data;
+    return ST_OK;
+  }
   size_t n = tensor_bytes(*out);
   if (n)
     memset((*out)->data, 0xa5, n); /* evaluators must not rely on zeroed memory */
@@ -322,6 +329,28 @@ __attribute__((unused)) static Status h_eval(Harness *h, OpId op, const void *at
   Eval e = {.c = &h->c, .op = op, .nin = nin, .nout = nout, .in = (const Tensor *const *)in, .out = out,
             .wanted = wanted ? wanted : all, .attr = attr, .scratch = h->a, .keep = h->a, .alloc = h_alloc};
   return ctx_protect(&h->c, h_run_protected, &e);
+}
+
+/* An ELEMENTWISE operator must allow output 0 to be the memory of an input of the same shape and element size. */
+static bool h_check_in_place(Harness *h, Case *k, const Tensor *got) {
+  bool ok = true;
+  for (int i = 0; i < k->nin && (op_info(k->op)->flags & OPF_ELEMENTWISE); i++) {
+    Tensor *in[H_MAX], *out[1] = {NULL}, *x = k->in[i];
+    const bool wanted[1] = {true};
+    if (!x || !got || !tensor_same_shape(x, got) || dtype_bits(x->dtype) != dtype_bits(got->dtype))
+      continue;
+    memcpy(in, k->in, sizeof in);
+    in[i] = arena_new(h->a, Tensor);
+    *in[i] = *x;
+    in[i]->data = arena_copy(h->a, x->data, tensor_bytes(x));
+    Eval e = {.c = &h->c, .op = k->op, .nin = k->nin, .nout = 1, .in = (const Tensor *const *)in, .out = out,
+              .wanted = wanted, .attr = k->attr, .scratch = h->a, .keep = h->a, .alloc = h_alloc, .host = in[i]};
+    if (ctx_protect(&h->c, h_run_protected, &e) || !h_equal(h, out[0], got, 0)) {
+      print_error("%s: differs when it runs in the place of input %d\n", h->where, i);
+      ok = false;
+    }
+  }
+  return ok;
 }
 
 /* --- inference --- */
@@ -458,7 +487,7 @@ __attribute__((unused)) static bool h_run_case(Harness *h, Case *k) {
   for (int i = 0; i < k->nout; i++)
     if (k->out[i])
       ok &= h_equal(h, got[i], k->out[i], k->tol);
-  return ok & h_check_inference(h, k, got);
+  return ok & h_check_inference(h, k, got) & h_check_in_place(h, k, got[0]);
 }
 
 /* One line of a block. */

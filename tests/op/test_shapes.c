@@ -1,5 +1,5 @@
-/* test_shapes.c - inference on symbolic shapes: the forests of Shape, Gather, Concat, Slice and Reshape nodes that exporters
- * write, and what their outputs' extents come to.
+/* test_shapes.c - inference on symbolic shapes: the forests of Shape, Gather, Concat, Slice and Reshape nodes that
+ * exporters write, and what their outputs' extents come to.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
@@ -137,8 +137,10 @@ static void torchscript_heads(void **state) {
   Value *s1 = OP(w, Shape, "", back), *zero = constant(w, "i64[1] 0"), *two = constant(w, "i64[1] 2");
   Value *front = OP(w, Slice, "", s1, zero, two);
   content_is(w, front, "batch, seq");
-  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] -1"))), "f32[batch, seq, 384]");
-  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] 384"))), "f32[batch, seq, 384]");
+  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] -1"))),
+          "f32[batch, seq, 384]");
+  type_is(w, OP(w, Reshape, "", back, OP(w, Concat, "axis=0", front, constant(w, "i64[1] 384"))),
+          "f32[batch, seq, 384]");
 }
 
 static void reshape_rest(void **state) {
@@ -183,6 +185,7 @@ static void slices(void **state) {
   Value *x = input(w, DT_f32, "batch, seq");
   type_is(w, cut(w, x, "0", "9223372036854775807", 1), "f32[batch, seq]");
   type_is(w, cut(w, x, "0", "2147483647", 1), "f32[batch, seq]");
+  type_is(w, cut(w, input(w, DT_f32, "0, 8589934592"), "0", "2147483647", 1), "f32[0, 2147483647]");
   Value *butlast = cut(w, x, "0", "-1", 1), *butfirst = cut(w, x, "1", "9223372036854775807", 1);
   type_is(w, butlast, "f32[batch, Max(0, seq - 1)]");
   assert_ptr_equal(butlast->type.dim[1], butfirst->type.dim[1]);
@@ -202,13 +205,71 @@ static void slices(void **state) {
   type_is(w, cut(w, cut(w, table, "0", "seq", 2), "0", "seq", 3), "bool[1, 1, Min(512, seq), Min(512, seq)]");
   type_is(w, cut(w, cut(w, table, "0", "100", 2), "-3", "-1", 3), "bool[1, 1, 100, 2]");
   type_is(w, cut(w, table, "past", "past + seq", 2), "bool[1, 1, Min(512, past + seq) - Min(512, past), 512]");
-  type_is(w, OP(w, Slice, "", x, constant(w, "i64[1] -1"), constant(w, "i64[1] -9223372036854775808"),
-                constant(w, "i64[1] 1"), constant(w, "i64[1] -1")), "f32[batch, seq]");
-  type_is(w, OP(w, Slice, "", input(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"), constant(w, "i64[1] 9223372036854775807"),
-                constant(w, "i64[1] 1"), constant(w, "i64[1] 2")), "f32[batch, (Max(0, 2*half - 1) + 1)//2]");
+  type_is(w,
+          OP(w, Slice, "", x, constant(w, "i64[1] -1"), constant(w, "i64[1] -9223372036854775808"),
+             constant(w, "i64[1] 1"), constant(w, "i64[1] -1")),
+          "f32[batch, seq]");
+  type_is(w,
+          OP(w, Slice, "", input(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"),
+             constant(w, "i64[1] 9223372036854775807"), constant(w, "i64[1] 1"), constant(w, "i64[1] 2")),
+          "f32[batch, (Max(0, 2*half - 1) + 1)//2]");
+  type_is(w, cut(w, input(w, DT_f32, "1, 4, seq, seq"), "-seq", "9223372036854775807", 2),
+          "f32[1, 4, seq, seq]"); /* T5 */
   Value *moved = OP(w, Slice, "", x, input(w, DT_i64, "1"), input(w, DT_i64, "1"), constant(w, "i64[1] 1"));
   assert_ptr_equal(moved->type.dim[0], dim_sym(&w->h.c, "batch"));
   assert_int_equal(moved->type.dim[1]->kind, DIM_SYM);
+}
+
+/* How many positions [s:t:step] of an axis of extent d has, counted one by one as ONNX defines them. */
+static int64_t count_slice(int64_t s, int64_t t, int64_t step, int64_t d) {
+  int64_t n = 0;
+  s += s < 0 ? d : 0, t += t < 0 ? d : 0;
+  s = s < 0 ? 0 : s > (step > 0 ? d : d - 1) ? (step > 0 ? d : d - 1) : s;
+  t = t < (step > 0 ? 0 : -1) ? (step > 0 ? 0 : -1) : t > d ? d : t;
+  for (int64_t i = s; d && (step > 0 ? i < t : i > t); i += step)
+    n++;
+  return n;
+}
+
+static bool bound(void *arg, Dim sym, int64_t *v) {
+  const int64_t *value = arg; /* of a, b, d */
+  *v = value[sym->name[0] == 'a' ? 0 : sym->name[0] == 'b' ? 1 : 2];
+  return sym->name[1] == 0;
+}
+
+static void expect_slice(World *w, const Value *v, int64_t a, int64_t b, int64_t d, int64_t want) {
+  int64_t value[] = {a, b, d}, got = -1;
+  if (!dim_eval(v->type.dim[0], bound, value, &got) || got != want)
+    fail_msg("[%lld:%lld] of %lld: %s is %lld, not %lld", (long long)a, (long long)b, (long long)d,
+             dim_text(&w->h.c, v->type.dim[0]), (long long)got, (long long)want);
+}
+
+/* The expressions hold for every value, signs unknown and extents of 0 included. */
+static void slices_by_count(void **state) {
+  World *w = *state;
+  Value *x = input(w, DT_f32, "d"), *axis = constant(w, "i64[1] 0");
+  Value *any = cut(w, x, "a - 4", "b - 4", 0), *from = cut(w, x, "a - 4", "9223372036854775807", 0),
+        *upto = cut(w, x, "0", "b - 4", 0);
+  for (int64_t d = 0; d < 5; d++)
+    for (int64_t a = 0; a < 12; a++)
+      for (int64_t b = 0; b < 12; b++) {
+        expect_slice(w, any, a, b, d, count_slice(a - 4, b - 4, 1, d));
+        expect_slice(w, from, a, b, d, count_slice(a - 4, 100, 1, d));
+        expect_slice(w, upto, a, b, d, count_slice(0, b - 4, 1, d));
+      }
+  for (int step = -3; step <= 3; step += step == -1 ? 2 : 1)
+    for (int s = -4; s < 5; s++)
+      for (int t = -4; t < 5; t++) {
+        char text[3][24];
+        snprintf(text[0], 24, "i64[1] %d", s), snprintf(text[1], 24, "i64[1] %d", t),
+            snprintf(text[2], 24, "i64[1] %d", step);
+        Value *v = OP(w, Slice, "", x, constant(w, text[0]), constant(w, text[1]), axis, constant(w, text[2]));
+        for (int64_t d = 0; d < 6; d++)
+          if (v->type.dim[0]->kind != DIM_SYM || v->type.dim[0] == x->type.dim[0])
+            expect_slice(w, v, 0, 0, d, count_slice(s, t, step, d));
+          else
+            assert_true(step < 0 && s < -1); /* left to the run */
+      }
 }
 
 static void ranges(void **state) {
@@ -225,6 +286,19 @@ static void ranges(void **state) {
   Node *cast = node(w, OP_Cast, "to=1", 1, IN(dims(w, 0, "seq")));
   cast->out[0]->type = type_tensor(DT_f32, 0, NULL);
   type_is(w, OP(w, Range, "", constant(w, "f32[] 0"), cast->out[0], constant(w, "f32[] 1")), "f32[seq]");
+  /* arange(seq, -seq, -1) as torch.export writes it: Ceil((-seq - seq) / -1) in float */
+  Node *n[5] = {node(w, OP_Cast, "to=1", 1, IN(dims(w, 0, "-seq")))};
+  n[1] = node(w, OP_Sub, "", 1, IN(n[0]->out[0], cast->out[0]));
+  n[2] = node(w, OP_Div, "", 1, IN(n[1]->out[0], constant(w, "f32[] -1")));
+  n[3] = node(w, OP_Ceil, "", 1, IN(n[2]->out[0]));
+  n[4] = node(w, OP_Cast, "to=7", 1, IN(n[3]->out[0]));
+  for (int i = 0; i < 5; i++)
+    n[i]->out[0]->type = type_tensor(i < 4 ? DT_f32 : DT_i64, 0, NULL);
+  type_is(w, OP(w, Range, "", zero, n[4]->out[0], one), "i64[2*seq]");
+  node_set_input(n[2], 1, constant(w, "f32[] 4"));
+  type_is(w, OP(w, Range, "", zero, n[4]->out[0], one), "i64[Max(0, (3 - 2*seq)//4)]");
+  node_set_input(n[2], 1, constant(w, "f32[] 0.5"));
+  assert_int_equal(OP(w, Range, "", zero, n[4]->out[0], one)->type.dim[0]->kind, DIM_SYM);
   refuse(w, OP_Range, "", "delta is 0", IN(zero, dims(w, 0, "seq"), zero));
 }
 
@@ -234,8 +308,10 @@ static void contents(void **state) {
   content_is(w, OP(w, Gather, "axis=0", v, constant(w, "i64[2] -1 0")), "7, batch");
   content_is(w, OP(w, GatherElements, "axis=0", v, constant(w, "i64[1] 1")), "seq");
   content_is(w, OP(w, GatherND, "", v, constant(w, "i64[2,1] 1 1")), "seq, seq");
-  content_is(w, OP(w, Slice, "", v, constant(w, "i64[1] -1"), constant(w, "i64[1] -9"), constant(w, "i64[1] 0"),
-                   constant(w, "i64[1] -1")), "7, seq, batch");
+  content_is(w,
+             OP(w, Slice, "", v, constant(w, "i64[1] -1"), constant(w, "i64[1] -9"), constant(w, "i64[1] 0"),
+                constant(w, "i64[1] -1")),
+             "7, seq, batch");
   content_is(w, OP(w, Concat, "axis=0", v, constant(w, "i64[2] 1 2")), "batch, seq, 7, 1, 2");
   content_is(w, OP(w, Expand, "", dims(w, 0, "seq"), constant(w, "i64[1] 3")), "seq, seq, seq");
   content_is(w, OP(w, Tile, "", dims(w, 1, "a, b"), constant(w, "i64[1] 2")), "a, b, a, b");
@@ -245,7 +321,8 @@ static void contents(void **state) {
   content_is(w, OP(w, ScatterND, "", v, constant(w, "i64[1,1] 1"), dims(w, 1, "past")), "batch, past, 7");
   content_is(w, OP(w, ScatterElements, "axis=0", v, constant(w, "i64[1] 0"), constant(w, "i64[1] 2")), "2, seq, 7");
   content_is(w, OP(w, Identity, "", v), "batch, seq, 7");
-  content_is(w, OP(w, Transpose, "", OP(w, Reshape, "", dims(w, 1, "a, b, c, d"), constant(w, "i64[2] 2 2"))), "a, c, b, d");
+  content_is(w, OP(w, Transpose, "", OP(w, Reshape, "", dims(w, 1, "a, b, c, d"), constant(w, "i64[2] 2 2"))),
+             "a, c, b, d");
   content_is(w, OP(w, Squeeze, "", dims(w, 1, "a"), constant(w, "i64[1] 0")), "a");
   content_is(w, OP(w, Compress, "axis=0", v, constant(w, "bool[3] 1 0 1")), "batch, 7");
   content_is(w, OP(w, Size, "", input(w, DT_f32, "batch, seq, 2")), "2*batch*seq");
@@ -269,12 +346,16 @@ static void others(void **state) {
   assert_int_equal(node_infer(&w->h.c, thirds), ST_OK);
   for (int i = 0; i < 3; i++)
     type_is(w, thirds->out[i], "f32[batch, hidden, n]");
-  type_is(w, OP(w, Gather, "axis=0", input(w, DT_f32, "30522, 384"), input(w, DT_i64, "batch, seq")), "f32[batch, seq, 384]");
-  type_is(w, OP(w, Expand, "", input(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")), "f32[batch, 1, seq, seq]");
+  type_is(w, OP(w, Gather, "axis=0", input(w, DT_f32, "30522, 384"), input(w, DT_i64, "batch, seq")),
+          "f32[batch, seq, 384]");
+  type_is(w, OP(w, Expand, "", input(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")),
+          "f32[batch, 1, seq, seq]");
   type_is(w, OP(w, Expand, "", input(w, DT_f32, "n"), dims(w, 1, "m")), "f32[Bcast(n, m)]");
   type_is(w, OP(w, Tile, "", input(w, DT_f32, "n, 2"), dims(w, 1, "3, m")), "f32[3*n, 2*m]");
   type_is(w, OP(w, Pad, "", input(w, DT_f32, "n, h"), constant(w, "i64[4] 0 1 0 2")), "f32[n, h + 3]");
-  type_is(w, OP(w, Pad, "", input(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"), constant(w, "i64[1] 1")),
+  type_is(w,
+          OP(w, Pad, "", input(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"),
+             constant(w, "i64[1] 1")),
           "f32[n, 16]");
   type_is(w, OP(w, ConstantOfShape, "", dims(w, 1, "batch, seq")), "f32[batch, seq]");
   type_is(w, OP(w, OneHot, "", input(w, DT_i64, "n"), dims(w, 0, "c"), constant(w, "f32[2] 0 1")), "f32[n, c]");
@@ -292,9 +373,10 @@ static void others(void **state) {
 static void run_time(void **state) {
   World *w = *state;
   Value *x = input(w, DT_f32, "batch, seq");
-  Value *v[] = {OP(w, Reshape, "", x, input(w, DT_i64, "3")), OP(w, NonZero, "", x), OP(w, Tile, "", x, input(w, DT_i64, "2")),
-                OP(w, Compress, "axis=1", x, input(w, DT_bool, "k")), OP(w, Expand, "", x, input(w, DT_i64, "3")),
-                OP(w, SplitToSequence, "axis=1", x, input(w, DT_i64, "k"))};
+  Value *v[] = {
+      OP(w, Reshape, "", x, input(w, DT_i64, "3")), OP(w, NonZero, "", x),
+      OP(w, Tile, "", x, input(w, DT_i64, "2")),    OP(w, Compress, "axis=1", x, input(w, DT_bool, "k")),
+      OP(w, Expand, "", x, input(w, DT_i64, "3")),  OP(w, SplitToSequence, "axis=1", x, input(w, DT_i64, "k"))};
   const int rank[] = {3, 2, 2, 2, 3};
   for (size_t i = 0; i < countof(v); i++) {
     Type before = v[i]->type;
@@ -306,6 +388,10 @@ static void run_time(void **state) {
   assert_true(dim_is(v[1]->type.dim[0], 2));
   type_is(w, OP(w, Reshape, "", unknown(w, DT_f32), unknown(w, DT_i64)), "f32[*]");
   type_is(w, OP(w, Transpose, "", unknown(w, DT_f32)), "f32[*]");
+  Value *joined = OP(w, Concat, "axis=1", unknown(w, DT_f32), x);
+  assert_int_equal(joined->type.rank, 2);
+  assert_ptr_equal(joined->type.dim[0], x->type.dim[0]);
+  assert_ptr_not_equal(joined->type.dim[1], x->type.dim[1]);
 }
 
 static void sequences(void **state) {
@@ -332,8 +418,9 @@ static void sequences(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
-      TEST(torchscript_heads), TEST(reshape_rest), TEST(grouped_heads), TEST(slices), TEST(ranges),
-      TEST(contents),          TEST(others),       TEST(run_time),      TEST(sequences),
+      TEST(torchscript_heads), TEST(reshape_rest), TEST(grouped_heads), TEST(slices),
+      TEST(slices_by_count),   TEST(ranges),       TEST(contents),      TEST(others),
+      TEST(run_time),          TEST(sequences),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

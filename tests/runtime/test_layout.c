@@ -94,7 +94,7 @@ static Life *lives(const Rig *k, Symbols *sym) {
     int64_t dim[MAX_RANK] = {0};
     if (s->kind != SLOT_ARENA || s->base != PROG_NONE)
       continue;
-    assert_true(symbols_dims(sym, s, dim));
+    assert_true(rt_symbols_dims(sym, s, dim));
     life[i] = (Life){p->layouts->offset[i], (uint64_t)dim[0] * 4, UINT32_MAX, 0, true};
   }
   for (uint32_t t = 0; t < rt_count(p, SEC_STEPS); t++) {
@@ -116,8 +116,8 @@ static void check_layout(const Rig *k, double *ratio) {
   Ctx c;
   ctx_open(&c, (Alloc *)(uintptr_t)&k->alloc);
   Symbols sym;
-  symbols_init(&sym, k->p, arena_create(&c));
-  symbols_bind(&sym, 0, N);
+  rt_symbols_init(&sym, k->p, arena_create(&c));
+  rt_symbols_bind(&sym, 0, N);
   Life *life = lives(k, &sym);
   uint64_t most = 0;
   for (uint32_t t = 0; t < rt_count(k->p, SEC_STEPS); t++) {

@@ -1,0 +1,21 @@
+/* control.h - If, Loop and Scan: how the bodies fit their node, for those who build them.
+ *
+ *   If    then and else bodies: no inputs; as many outputs as the node
+ *   Loop  inputs M?, cond?, carried…   body: (trip, cond, carried…) -> (cond, carried…, scanned…)   node: carried…, scanned…
+ *   Scan  inputs state…, scanned in…   body: (state…, slices…) -> (state…, slices…)                 node: state…, scanned out…
+ * Inference of these operators types their bodies, and remembers in Graph.typed what it typed them from.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_OPS_CONTROL_H
+#define SARD_OPS_CONTROL_H
+
+#include "ir/graph.h"
+
+/* How many outputs a node of op has whose first body has body_nout. *nout: as many as the file lists, extended to that
+ * number. ST_INVALID when the file lists more, or nin does not fit. */
+Status control_arity(Ctx *c, OpId op, const void *attr, uint32_t body_nout, uint32_t nin, uint32_t *nout);
+/* When the inputs of body g are there and its nodes are not: checks their number and types them from the node's inputs. */
+Status control_enter(Ctx *c, Graph *g);
+/* When g is complete: checks the number of its outputs; typed: its nodes have been inferred. */
+Status control_leave(Ctx *c, Graph *g, bool typed);
+
+#endif

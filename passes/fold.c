@@ -1,0 +1,184 @@
+/* fold.c - evaluates nodes whose inputs are all constants, with the reference evaluators; takes the branch of an If that
+ * a constant condition names.
+ * A result may have 1 MiB, or the size of its inputs and 64 KiB. Quantised weights stay quantised: what widens 8-bit and
+ * narrower tensors is left alone. A node that cannot be evaluated stays: if the run reaches it, the run says why.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/eval/eval.h"
+#include "passes/rewrite.h"
+#include "support/checked.h"
+
+#include <string.h>
+
+enum { ALWAYS_BYTES = 1 << 20, SPARE_BYTES = 64 << 10 };
+
+typedef struct Job {
+  Node *n;
+  Arena *scratch;
+  Tensor **out;
+  bool *wanted;
+  size_t limit; /* bytes that one result may have */
+} Job;
+
+static Status get_memory(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
+  const Job *j = e->host;
+  int64_t n;
+  size_t bytes;
+  (void)i;
+  if (rank >= 0 && rank <= MAX_RANK && extent_ok(dim, rank, &n) && dtype_bytes(t, n, &bytes) && bytes > j->limit)
+    return fail(e->c, ST_UNSUPPORTED, "the result is too large to be folded");
+  return tensor_new(e->c, e->scratch, t, rank, dim, out);
+}
+
+/* The evaluators want aligned data. */
+static const Tensor *aligned(const Tensor *t, Arena *a) {
+  if (t->kind != VK_TENSOR || tensor_aligned(t))
+    return t;
+  Tensor *r = arena_copy(a, t, sizeof *t);
+  r->data = arena_get(a, tensor_bytes(t), 1, 64);
+  memcpy(r->data, t->data, tensor_bytes(t));
+  return r;
+}
+
+static Status evaluate(Ctx *c, void *arg) {
+  Job *j = arg;
+  Node *n = j->n;
+  const Tensor **in = arena_array(j->scratch, const Tensor *, n->nin);
+  size_t total = 0;
+  for (int i = 0; i < n->nin; i++)
+    if (n->in[i]) {
+      in[i] = aligned(n->in[i]->konst, j->scratch);
+      total += tensor_bytes(in[i]);
+    }
+  j->limit = total + SPARE_BYTES > ALWAYS_BYTES ? total + SPARE_BYTES : ALWAYS_BYTES;
+  j->out = arena_array(j->scratch, Tensor *, n->nout);
+  j->wanted = arena_array(j->scratch, bool, n->nout);
+  for (int i = 0; i < n->nout; i++)
+    j->wanted[i] = n->out[i];
+  Eval e = {.c = c, .op = n->op, .nin = n->nin, .nout = n->nout, .in = in, .out = j->out, .wanted = j->wanted,
+            .attr = n->attr, .scratch = j->scratch, .keep = n->graph->arena, .alloc = get_memory, .host = j};
+  return eval_find(n->op)(&e);
+}
+
+/* Cast and DequantizeLinear of an integer or float8 weight: the copy would be four times as large. */
+static bool widens_weight(const Node *n) {
+  if (n->op != OP_Cast && n->op != OP_CastLike && n->op != OP_DequantizeLinear)
+    return false;
+  const Tensor *w = n->in[0]->konst;
+  return dtype_bits(w->dtype) <= 8 && w->dtype != DT_bool && tensor_count(w) > 1 && n->out[0] &&
+         dtype_bits(n->out[0]->type.dtype) > dtype_bits(w->dtype) && dtype_is_float(n->out[0]->type.dtype);
+}
+
+static bool foldable(const Node *n) {
+  if (op_info(n->op)->flags & (OPF_NONDET | OPF_CONTROL) || !eval_find(n->op) || !n->nin)
+    return false;
+  bool some = false;
+  for (int i = 0; i < n->nin; i++) {
+    if (!n->in[i])
+      continue;
+    if (!n->in[i]->konst || n->in[i]->konst->kind != VK_TENSOR)
+      return false;
+    some = true;
+  }
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i] && n->out[i]->type.kind != VK_TENSOR)
+      return false;
+  return some && !widens_weight(n);
+}
+
+/* A constant in the graph's arena. What has the bytes of an input (Reshape & co.) borrows them. */
+static Value *keep(Graph *g, Node *n, const Tensor *t) {
+  Tensor *r = arena_copy(g->arena, t, sizeof *t);
+  if (op_info(n->op)->flags & OPF_VIEW)
+    r->data = n->in[0]->konst->data;
+  else
+    r->data = memcpy(arena_get(g->arena, tensor_bytes(t), 1, 64), t->data, tensor_bytes(t));
+  return graph_add_const(g, NULL, r);
+}
+
+static bool consistent(const Type *declared, const Tensor *t) {
+  if (t->kind != VK_TENSOR || (declared->dtype && declared->dtype != t->dtype))
+    return false;
+  if (declared->rank < 0)
+    return true;
+  int64_t v;
+  for (int i = 0; i < t->rank && declared->rank == t->rank; i++)
+    if (dim_is_const(declared->dim[i], &v) && v != t->dim[i])
+      return false;
+  return declared->rank == t->rank;
+}
+
+static Status fold_node(Ctx *c, Node *n) {
+  Job j = {.n = n, .scratch = arena_create(c)};
+  Graph *g = n->graph;
+  Status st = ctx_protect(c, evaluate, &j);
+  if (!st)
+    st = ctx_poll(c);
+  for (int i = 0; !st && i < n->nout; i++)
+    if (n->out[i] && (!j.out[i] || !consistent(&n->out[i]->type, j.out[i])))
+      st = fail(c, ST_INVALID, "folding gives another type than inference");
+  if (st) {
+    arena_destroy(j.scratch);
+    if (st == ST_CANCELLED || st == ST_TIMEOUT)
+      return st;
+    ctx_log(c, 2, "fold: %s '%s' stays: %s", op_info(n->op)->name, n->origin->node, c->err.message);
+    c->err = (Err){0};
+    return ST_OK;
+  }
+  for (int i = 0; i < n->nout; i++) {
+    if (!n->out[i] || !n->out[i]->uses)
+      continue;
+    Value *k = keep(g, n, j.out[i]);
+    if (!replace_value(n->out[i], k) || !k->uses)
+      continue;
+    if ((st = infer_users(c, k)))
+      break;
+  }
+  arena_destroy(j.scratch);
+  ctx_log(c, 2, "fold: %s '%s'", op_info(n->op)->name, n->origin->node);
+  remove_dead(n);
+  return st;
+}
+
+/* The branch's nodes move in front of the If, under new names (two branches may use the same ones). */
+static void inline_branch(Node *n, Graph *branch) {
+  Graph *g = n->graph;
+  Value **result = arena_array(g->arena, Value *, branch->nout);
+  for (Node *b = branch->first, *next; b; b = next) {
+    next = b->next;
+    for (int i = 0; i < b->nout; i++)
+      if (b->out[i])
+        value_rename(b->out[i], arena_printf(g->arena, "_%u", (*g->next_id)++));
+    node_move_before(b, n);
+  }
+  for (uint32_t i = 0; i < branch->nout; i++)
+    result[i] = branch->out[i];
+  graph_drop_outputs(branch);
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i] && n->out[i]->uses)
+      replace_value(n->out[i], result[i]);
+  remove_dead(n);
+}
+
+static Status sweep(Ctx *c, Graph *g) {
+  for (Node *n = g->first, *next; n; n = next) {
+    double cond;
+    next = n->next;
+    if (n->op == OP_If && value_scalar(n->in[0], &cond)) {
+      Graph *branch = n->body[cond != 0 ? 0 : 1];
+      next = branch->first ? branch->first : next;
+      ctx_log(c, 2, "fold: If '%s' takes its %s branch", n->origin->node, cond != 0 ? "then" : "else");
+      inline_branch(n, branch);
+      continue;
+    }
+    for (int b = 0; b < 2; b++)
+      if (n->body[b])
+        TRY(sweep(c, n->body[b]));
+    if (foldable(n))
+      TRY(fold_node(c, n));
+  }
+  return ctx_poll(c);
+}
+
+Status pass_fold(Ctx *c, Graph *g) {
+  return sweep(c, g);
+}

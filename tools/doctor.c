@@ -1,0 +1,167 @@
+/* doctor.c - `sard doctor`: facts about this machine and this build.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "include/sard.h"
+#include "tools/cores.h"
+#include "tools/json.h"
+#include "tools/tool.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <utf8proc.h>
+#include <zip.h>
+
+typedef struct Doctor {
+  Tool *t;
+  const char *cpu, *arch, *features; /* features: those our kernels may use, space-separated */
+  Cores cores;
+  int64_t total, available, cgroup_limit; /* bytes; -1: not known, or no limit */
+} Doctor;
+
+/* Flags of /proc/cpuinfo that matter to numeric kernels, on x86-64 and AArch64. */
+static const char *const interesting[] = {
+    "sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+    "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "i8mm", "bf16"};
+
+static bool has_word(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *p = list; (p = strstr(p, word)); p += n)
+    if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+      return true;
+  return false;
+}
+
+/* The text behind "key : " of a line of /proc, or NULL. */
+static const char *field(Arena *a, const char *text, const char *key) {
+  size_t n = strlen(key);
+  for (const char *p = text; p && *p; p = strchr(p, '\n'), p += p != NULL) {
+    if (strncmp(p, key, n) || (p[n] != ':' && p[n] != ' ' && p[n] != '\t'))
+      continue;
+    const char *v = p + n + strspn(p + n, ": \t");
+    return arena_strndup(a, v, strcspn(v, "\n"));
+  }
+  return NULL;
+}
+
+static void find_cpu(Doctor *d) {
+  Arena *a = d->t->arena;
+  struct utsname u;
+  const char *text = read_small_file(a, "/proc/cpuinfo"), *flags = text ? field(a, text, "flags") : NULL;
+  if (!flags && text)
+    flags = field(a, text, "Features");
+  d->arch = uname(&u) ? "unknown" : arena_strdup(a, u.machine);
+  d->cpu = text ? field(a, text, "model name") : NULL;
+  d->cpu = d->cpu ? d->cpu : "not named by the system";
+  StrBuf b;
+  buf_init(&b, a);
+  for (size_t i = 0; flags && i < countof(interesting); i++)
+    if (has_word(flags, interesting[i]))
+      buf_printf(&b, "%s%s", b.len ? " " : "", interesting[i]);
+  d->features = b.text;
+}
+
+static int64_t kilobytes(Arena *a, const char *text, const char *key) {
+  const char *v = text ? field(a, text, key) : NULL;
+  return v ? strtoll(v, NULL, 10) * 1024 : -1;
+}
+
+static void find_memory(Doctor *d) {
+  Arena *a = d->t->arena;
+  const char *text = read_small_file(a, "/proc/meminfo");
+  d->total = kilobytes(a, text, "MemTotal"), d->available = kilobytes(a, text, "MemAvailable");
+  d->cgroup_limit = cgroup_memory_limit(a);
+  if (d->cgroup_limit > d->total)
+    d->cgroup_limit = -1;
+}
+
+typedef struct Fact {
+  const char *name, *text;
+  bool available; /* devices */
+} Fact;
+
+static const Fact devices[] = {
+    {"reference", "every operator by its reference evaluator: slow, correct; the default of this build", true},
+    {"cpu", "not built: this build has no code generator (LLVM)", false},
+    {"cuda", "not built: this build has no CUDA device", false},
+};
+
+static size_t libraries(Fact *f) {
+  f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
+  f[1] = (Fact){.name = "libzip", .text = zip_libzip_version()};
+  f[2] = (Fact){.name = "jansson", .text = JANSSON_VERSION};
+  f[3] = (Fact){.name = "utf8proc", .text = utf8proc_version()};
+  return 4;
+}
+
+static void text_all(const Doctor *d, StrBuf *b) {
+  Fact lib[8];
+  Arena *a = d->t->arena;
+  buf_printf(b, "sard        %s\ncpu         ", sard_version_string());
+  buf_escaped(b, d->cpu);
+  buf_printf(b, " (%s)\nfeatures    %s\n", d->arch, *d->features ? d->features : "none of those that kernels use");
+  buf_printf(b, "cores       %d usable: %d online, %d by affinity", d->cores.usable, d->cores.online, d->cores.affinity);
+  if (d->cores.quota > 0)
+    buf_printf(b, ", quota %.2f", d->cores.quota);
+  buf_printf(b, "\nmemory      %s", d->total >= 0 ? bytes_text(a, d->total) : "unknown");
+  if (d->available >= 0)
+    buf_printf(b, ", %s available", bytes_text(a, d->available));
+  if (d->cgroup_limit >= 0)
+    buf_printf(b, ", cgroup limit %s", bytes_text(a, d->cgroup_limit));
+  buf_puts(b, "\ndevices\n");
+  for (size_t i = 0; i < countof(devices); i++)
+    buf_printf(b, "  %-10s%-4s%s\n", devices[i].name, devices[i].available ? "yes" : "no", devices[i].text);
+  buf_puts(b, "libraries  ");
+  for (size_t i = 0, n = libraries(lib); i < n; i++)
+    buf_printf(b, " %s %s%s", lib[i].name, lib[i].text, i + 1 < n ? "," : "\n");
+}
+
+static void json_all(const Doctor *d, StrBuf *b) {
+  Fact lib[8];
+  buf_puts(b, "{\"version\": ");
+  json_str(b, sard_version_string());
+  buf_puts(b, ", \"cpu\": {\"model\": ");
+  json_str(b, d->cpu);
+  buf_puts(b, ", \"arch\": ");
+  json_str(b, d->arch);
+  buf_puts(b, ", \"features\": [");
+  for (const char *p = d->features; *p;) {
+    size_t n = strcspn(p, " ");
+    buf_puts(b, p == d->features ? "" : ", ");
+    json_strn(b, p, n);
+    p += n + (p[n] == ' ');
+  }
+  buf_printf(b, "]}, \"cores\": {\"online\": %d, \"affinity\": %d, \"quota\": ", d->cores.online, d->cores.affinity);
+  if (d->cores.quota > 0)
+    json_f64(b, d->cores.quota, 9);
+  else
+    buf_puts(b, "null");
+  buf_printf(b, ", \"usable\": %d}, \"memory\": {", d->cores.usable);
+  const int64_t bytes[] = {d->total, d->available, d->cgroup_limit};
+  const char *const key[] = {"total", "available", "cgroup_limit"};
+  for (int i = 0; i < 3; i++)
+    buf_printf(b, "%s\"%s\": %s", i ? ", " : "", key[i], bytes[i] < 0 ? "null" : arena_printf(d->t->arena, "%lld", (long long)bytes[i]));
+  buf_puts(b, "}, \"devices\": [");
+  for (size_t i = 0; i < countof(devices); i++)
+    buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", devices[i].name,
+               devices[i].available ? "true" : "false", devices[i].text);
+  buf_puts(b, "], \"libraries\": {");
+  for (size_t i = 0, n = libraries(lib); i < n; i++)
+    buf_printf(b, "%s\"%s\": \"%s\"", i ? ", " : "", lib[i].name, lib[i].text);
+  buf_puts(b, "}}\n");
+}
+
+Status cmd_doctor(Tool *t) {
+  Doctor d = {.t = t};
+  StrBuf b;
+  find_cpu(&d);
+  find_memory(&d);
+  cores_find(t->arena, &d.cores);
+  buf_init(&b, t->arena);
+  if (opt_set(t->o, OPT_json))
+    json_all(&d, &b);
+  else
+    text_all(&d, &b);
+  return tool_print(t, &b);
+}

@@ -1,0 +1,16 @@
+/* inputs.h - the inputs of a run, from the options of the command line.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_TOOLS_INPUTS_H
+#define SARD_TOOLS_INPUTS_H
+
+#include "tools/session.h"
+#include "tools/bindings.h"
+
+/* One tensor per input of the session, in order; NULL: an optional input that was not given. Checked against what the
+ * model declares: names, kinds, element types, ranks, fixed dimensions, and symbols that several inputs share. */
+Status inputs_gather(Tool *t, const Session *s, const Tensor ***out);
+
+/* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named so. */
+Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out);
+
+#endif

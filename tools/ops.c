@@ -1,0 +1,89 @@
+/* ops.c - `sard ops`: the operator support table, straight from ops.def.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ops.h"
+
+#include "ops/eval/eval.h"
+#include "tools/json.h"
+#include "tools/tool.h"
+
+#include <string.h>
+
+static const char *kind_of(OpId op) {
+  const OpInfo *i = op_info(op);
+  return i->flags & OPF_CONTROL ? "control" : i->flags & OPF_SHAPE_ONLY ? "shape" : i->flags & OPF_VIEW ? "view"
+         : i->flags & OPF_ELEMENTWISE ? "elementwise" : "general";
+}
+
+/* Where a node of this operator can run in this build. */
+static const char *runs_as(OpId op) {
+  if (op_info(op)->flags & OPF_CONTROL)
+    return "host";
+  return eval_find(op) ? "reference" : "-";
+}
+
+static const char *op_name(void *arg, size_t i) {
+  (void)arg;
+  return i + 1 < op_count() ? op_info((OpId)(i + 1))->name : NULL;
+}
+
+static bool wanted(const Options *o, OpId op) {
+  for (int i = 0; i < o->narg; i++)
+    if (!strcmp(o->arg[i], op_info(op)->name))
+      return true;
+  return !o->narg;
+}
+
+static Status check_names(Tool *t) {
+  for (int i = 0; i < t->o->narg; i++) {
+    const char *name = t->o->arg[i];
+    bool found = false;
+    for (OpId k = 1; k < op_count(); k++)
+      found |= !strcmp(op_info(k)->name, name);
+    if (found)
+      continue;
+    fail(t->c, ST_USAGE, "no operator '%s' is known", name);
+    const char *near = nearest_name(name, op_name, NULL);
+    return near ? err_hint(t->c, ST_USAGE, "did you mean %s?", near) : ST_USAGE;
+  }
+  return ST_OK;
+}
+
+static void text_row(StrBuf *b, OpId op) {
+  const OpInfo *i = op_info(op);
+  buf_printf(b, "%-28s%-10s%6d  %-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, runs_as(op), kind_of(op), i->sig);
+}
+
+static void json_row(StrBuf *b, OpId op, bool *first) {
+  const OpInfo *i = op_info(op);
+  buf_printf(b, "%s{\"op\": \"%s\", \"domain\": \"%s\", \"since\": %d, \"inputs\": [%d, ", *first ? "" : ",\n ", i->name, i->domain, i->since, i->min_in);
+  *first = false;
+  buf_printf(b, i->max_in == OP_VARIADIC ? "null" : "%d", i->max_in);
+  buf_printf(b, "], \"outputs\": [%d, ", i->min_out);
+  buf_printf(b, i->max_out == OP_VARIADIC ? "null" : "%d", i->max_out);
+  buf_printf(b, "], \"kind\": \"%s\", \"evaluator\": \"%s\", \"signature\": ", kind_of(op), runs_as(op));
+  json_str(b, i->sig);
+  buf_putc(b, '}');
+}
+
+Status cmd_ops(Tool *t) {
+  StrBuf b;
+  char s1[16], s2[16];
+  bool json = opt_set(t->o, OPT_json), first = true;
+  TRY(check_names(t));
+  buf_init(&b, t->arena);
+  if (json)
+    buf_putc(&b, '[');
+  else
+    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since", "runs as", "kind", "signature",
+               tool_style(t, "0", s2));
+  for (OpId op = 1; op < op_count(); op++)
+    if (wanted(t->o, op)) {
+      if (json)
+        json_row(&b, op, &first);
+      else
+        text_row(&b, op);
+    }
+  if (json)
+    buf_puts(&b, "]\n");
+  return tool_print(t, &b);
+}

@@ -1,0 +1,232 @@
+/* session.c - loading and running through the public API.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tools/session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(sizeof(sard_str) == sizeof(Str), "strings pass through without a copy");
+_Static_assert((int)SARD_MAX_RANK == (int)MAX_RANK, "shapes pass through");
+
+/* The API's error as ours. Takes e. */
+static Status api_error(Ctx *c, sard_status st, sard_error *e, const char *file) {
+  if (!e)
+    return fail(c, (Status)st, "%s", sard_status_name(st));
+  fail(c, (Status)st, "%s", sard_error_message(e));
+  err_file(c, (Status)st, *sard_error_file(e) ? sard_error_file(e) : file);
+  err_node(c, (Status)st, sard_error_node(e), sard_error_op(e), sard_error_module(e), sard_error_source(e));
+  if (*sard_error_hint(e))
+    err_hint(c, (Status)st, "%s", sard_error_hint(e));
+  sard_error_free(e);
+  return (Status)st;
+}
+
+static void to_stderr(void *arg, const char *text, size_t n) {
+  (void)arg;
+  fwrite(text, 1, n, stderr);
+}
+
+static void log_stderr(void *arg, int level, const char *text) {
+  const Tool *t = arg;
+  if (level <= (opt_set(t->o, OPT_verbose) ? 1 : 0) && !opt_set(t->o, OPT_quiet))
+    fprintf(stderr, "%s: %s\n", level ? "note" : "warning", text);
+}
+
+static void discard(void *arg) {
+  Session *s = arg;
+  sard_result_free(s->result);
+  sard_model_free(s->model);
+  sard_env_free(s->env);
+}
+
+void session_close(Session *s) {
+  ctx_forget(s->c, &s->cleanup);
+  discard(s);
+}
+
+static void describe(Arena *a, const sard_io *io, Port *p) {
+  static const ValueKind kinds[] = {[SARD_KIND_TENSOR] = VK_TENSOR, [SARD_KIND_SEQUENCE] = VK_SEQUENCE,
+                                    [SARD_KIND_OPTIONAL] = VK_OPTIONAL, [SARD_KIND_MAP] = VK_MAP};
+  *p = (Port){.name = io->name, .kind = kinds[io->kind], .dtype = (DType)io->dtype, .rank = io->rank, .optional = io->optional};
+  memcpy(p->dim, io->dim, sizeof p->dim);
+  (void)a;
+}
+
+static void type_of_port(Arena *a, Port *p) {
+  static const char *const kind[] = {"", "sequence of ", "optional ", "map "};
+  StrBuf b;
+  buf_init(&b, a);
+  buf_puts(&b, kind[p->kind]);
+  buf_puts(&b, p->dtype ? dtype_name(p->dtype) : "?");
+  if (p->rank < 0)
+    buf_puts(&b, "[*]");
+  else {
+    buf_putc(&b, '[');
+    for (int i = 0; i < p->rank; i++) {
+      buf_puts(&b, i ? "," : "");
+      if (p->dim[i] >= 0)
+        buf_printf(&b, "%lld", (long long)p->dim[i]);
+      else
+        buf_escaped(&b, p->dim_text[i] ? p->dim_text[i] : "?");
+    }
+    buf_putc(&b, ']');
+  }
+  p->type = b.text;
+}
+
+static void describe_all(Tool *t, Session *s) {
+  sard_io io;
+  s->nin = sard_input_count(s->model), s->nout = sard_output_count(s->model);
+  s->in = arena_array(t->arena, Port, s->nin), s->out = arena_array(t->arena, Port, s->nout);
+  for (size_t i = 0; i < s->nin; i++) {
+    sard_input(s->model, i, &io);
+    describe(t->arena, &io, &s->in[i]);
+    for (int k = 0; k < io.rank; k++)
+      s->in[i].dim_text[k] = sard_input_dim_text(s->model, i, k);
+    type_of_port(t->arena, &s->in[i]);
+  }
+  for (size_t i = 0; i < s->nout; i++) {
+    sard_output(s->model, i, &io);
+    describe(t->arena, &io, &s->out[i]);
+    for (int k = 0; k < io.rank; k++)
+      s->out[i].dim_text[k] = sard_output_dim_text(s->model, i, k);
+    type_of_port(t->arena, &s->out[i]);
+  }
+}
+
+Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out) {
+  sard_error *e = NULL;
+  Session *s = arena_new(t->arena, Session);
+  s->c = t->c, s->path = path, s->device = o->device ? o->device : "reference";
+  ctx_on_failure(t->c, &s->cleanup, discard, s);
+  sard_env_options eo = SARD_ENV_OPTIONS_INIT;
+  eo.max_memory = o->max_memory, eo.log = log_stderr, eo.log_arg = t;
+  sard_status st = sard_env_create(&eo, &s->env, &e);
+  if (st)
+    return api_error(t->c, st, e, NULL);
+  sard_options lo = SARD_OPTIONS_INIT;
+  lo.device = o->device, lo.threads = o->threads, lo.timeout = o->timeout, lo.strict = o->strict;
+  lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.stop_after = o->stop_after, lo.time_passes = o->time_passes;
+  lo.dump = to_stderr;
+  tool_progress(t, "loading %s ...", path);
+  int64_t start = now_ns();
+  st = sard_load_file(s->env, path, &lo, &s->model, &e);
+  s->load_ms = (double)(now_ns() - start) / 1e6;
+  tool_progress(t, "%s", "");
+  if (st)
+    return api_error(t->c, st, e, path);
+  describe_all(t, s);
+  *out = s;
+  return ST_OK;
+}
+
+/* A tensor as the API sees it; NULL: the input's default. */
+static Status to_api(Ctx *c, const Tensor *t, const char *name, sard_tensor *out) {
+  static char none; /* data of an empty tensor must not look like an absent one */
+  *out = (sard_tensor){0};
+  if (!t)
+    return ST_OK;
+  if (t->kind != VK_TENSOR)
+    return fail(c, ST_UNSUPPORTED, "input '%s': sequences and optionals cannot be given as inputs", name);
+  out->data = t->data ? t->data : &none, out->dtype = (sard_dtype)t->dtype, out->rank = t->rank;
+  memcpy(out->dim, t->dim, sizeof out->dim);
+  return ST_OK;
+}
+
+static Tensor *from_api(Arena *a, const sard_tensor *x) {
+  Tensor *t = arena_new(a, Tensor);
+  t->dtype = (DType)x->dtype, t->rank = (int8_t)x->rank, t->data = x->data;
+  memcpy(t->dim, x->dim, sizeof t->dim);
+  return t;
+}
+
+static Status take_output(Tool *t, Session *s, size_t i, Tensor **out) {
+  sard_tensor x;
+  int64_t n = sard_result_items(s->result, i);
+  if (n < 0) {
+    sard_status st = sard_result_tensor(s->result, i, &x);
+    if (st)
+      return fail(t->c, (Status)st, "output '%s' cannot be read: %s", s->out[i].name, sard_status_name(st));
+    *out = from_api(t->arena, &x);
+    return ST_OK;
+  }
+  Tensor *box = arena_new(t->arena, Tensor);
+  box->kind = (uint8_t)(s->out[i].kind == VK_OPTIONAL ? VK_OPTIONAL : VK_SEQUENCE);
+  box->item = arena_array(t->arena, Tensor *, (size_t)n), box->nitem = n;
+  for (int64_t k = 0; k < n; k++) {
+    sard_status st = sard_result_item(s->result, i, k, &x);
+    if (st)
+      return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k, sard_status_name(st));
+    box->item[k] = from_api(t->arena, &x);
+  }
+  *out = box;
+  return ST_OK;
+}
+
+Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout, Tensor ***out) {
+  sard_error *e = NULL;
+  sard_run_options ro = SARD_RUN_OPTIONS_INIT;
+  sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
+  for (size_t i = 0; i < s->nin; i++)
+    TRY(to_api(t->c, in[i], s->in[i].name, &x[i]));
+  ro.timeout = timeout, ro.cancel = t->cancel;
+  sard_result_free(s->result);
+  s->result = NULL;
+  tool_progress(t, "running %s ...", s->path);
+  int64_t start = now_ns();
+  sard_status st = sard_run(s->model, x, s->nin, &ro, &s->result, &e);
+  s->run_ms = (double)(now_ns() - start) / 1e6;
+  tool_progress(t, "%s", "");
+  if (st)
+    return api_error(t->c, st, e, s->path);
+  *out = arena_array(t->arena, Tensor *, s->nout);
+  for (size_t i = 0; i < s->nout; i++)
+    TRY(take_output(t, s, i, &(*out)[i]));
+  return ST_OK;
+}
+
+void session_steps(const Session *s, int64_t count[4]) {
+  sard_step step;
+  memset(count, 0, 4 * sizeof *count);
+  for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
+    if (!sard_step_info(s->model, i, &step) && (unsigned)step.kind < 4)
+      count[step.kind]++;
+}
+
+const char *step_kind_name(int kind) {
+  static const char *const name[] = {"compiled", "library", "host", "reference"};
+  return name[kind];
+}
+
+Status session_refuse_reference(Session *s) {
+  sard_step step;
+  for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
+    if (!sard_step_info(s->model, i, &step) && step.kind == SARD_STEP_REFERENCE) {
+      fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --strict-device refuses");
+      err_node(s->c, ST_UNSUPPORTED, step.node, step.op, step.module, step.source);
+      return err_hint(s->c, err_file(s->c, ST_UNSUPPORTED, s->path), "permit it with --allow reference");
+    }
+  return ST_OK;
+}
+
+typedef struct Ports {
+  const Port *port;
+  size_t n;
+} Ports;
+
+static const char *port_name(void *arg, size_t i) {
+  const Ports *p = arg;
+  return i < p->n ? p->port[i].name : NULL;
+}
+
+Status unknown_port(Ctx *c, const char *what, const char *name, const Port *port, size_t n) {
+  char all[400] = "";
+  size_t len = 0;
+  fail(c, ST_USAGE, "the model has no %s '%s'", what, name);
+  const char *near = nearest_name(name, port_name, &(Ports){port, n});
+  if (near)
+    return err_hint(c, ST_USAGE, "did you mean '%s'?", near);
+  for (size_t i = 0; i < n && len + 1 < sizeof all; i++)
+    len += (size_t)snprintf(all + len, sizeof all - len, "%s'%s'", i ? ", " : "", port[i].name);
+  return err_hint(c, ST_USAGE, "%ss of the model: %s", what, n ? all : "none");
+}

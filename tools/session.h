@@ -1,0 +1,58 @@
+/* session.h - the tool's use of the public API: load with the common options, describe, run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_TOOLS_SESSION_H
+#define SARD_TOOLS_SESSION_H
+
+#include "include/sard.h"
+#include "support/tensor.h"
+#include "tools/tool.h"
+
+/* An input or output as the model declares it. */
+typedef struct Port {
+  const char *name;
+  ValueKind kind;
+  DType dtype; /* DT_none: not known */
+  int rank;    /* -1: not known */
+  int64_t dim[MAX_RANK];        /* -1: symbolic */
+  const char *dim_text[MAX_RANK];
+  bool optional;
+  const char *type; /* "i64[batch,seq]" */
+} Port;
+
+typedef struct Session {
+  Ctx *c;
+  sard_env *env;
+  sard_model *model;
+  sard_result *result;
+  const char *path;
+  const char *device;
+  size_t nin, nout;
+  Port *in, *out;
+  double load_ms, run_ms;
+  Cleanup cleanup;
+} Session;
+
+typedef struct SessionOptions {
+  const char *device; /* NULL: default */
+  int threads;        /* 0: default */
+  size_t max_memory;  /* 0: no limit */
+  double timeout;     /* 0: none */
+  bool strict, time_passes;
+  const char *dump_after, *stop_after;
+} SessionOptions;
+
+/* Loads a model. Freed when c fails or closes, or by session_close. */
+Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out);
+/* Runs it; in[i] == NULL: the input's default. Outputs (borrowed from the session until the next run) go to out[0..nout). */
+Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout, Tensor ***out);
+void session_close(Session *s);
+/* Steps by sard_step_kind. */
+void session_steps(const Session *s, int64_t count[4]);
+const char *step_kind_name(int kind);
+/* ST_UNSUPPORTED, naming the first one, when a step would run as reference. */
+Status session_refuse_reference(Session *s);
+
+/* A name that the user gave for an input or output and that is none: the nearest, or the list of all. */
+Status unknown_port(Ctx *c, const char *what, const char *name, const Port *port, size_t n);
+
+#endif
