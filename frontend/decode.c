@@ -386,9 +386,13 @@ static Status functions(Decode *d, Onnx__FunctionProto **p, size_t n, const RawF
   return ST_OK;
 }
 
+static Status no_model(Ctx *c, Status st) {
+  return err_hint(c, st, "make sure that the file is an ONNX model and was copied completely");
+}
+
 static Status model(Decode *d, const Onnx__ModelProto *p, RawModel **out) {
   if (!p->graph)
-    return fail(d->c, ST_INVALID, "the model has no graph");
+    return no_model(d->c, fail(d->c, ST_INVALID, "the model has no graph"));
   RawModel *m = arena_new(d->a, RawModel);
   *m = (RawModel){.ir_version = p->has_ir_version ? p->ir_version : 0,
                   .model_version = p->has_model_version ? p->model_version : 0,
@@ -428,13 +432,11 @@ Status decode_model(Ctx *c, Arena *a, const uint8_t *data, size_t n, const LoadO
   Decode d = {.c = c, .a = a};
   ProtobufCMessage *m;
   if (!n)
-    return fail(c, ST_INVALID, "the model is empty");
+    return no_model(c, fail(c, ST_INVALID, "the model is empty"));
   Status st = unpack(&d, WIRE_ModelProto, &onnx__model_proto__descriptor, data, n, &limits, &scan, &m);
-  if (!st)
-    st = model(&d, (const Onnx__ModelProto *)m, out);
-  if (st == ST_INVALID && !*c->err.node)
-    err_hint(c, st, "make sure that the file is an ONNX model and was copied completely");
-  return st;
+  if (st)
+    return st == ST_INVALID ? no_model(c, st) : st;
+  return model(&d, (const Onnx__ModelProto *)m, out);
 }
 
 Status decode_tensor(Ctx *c, Arena *a, const uint8_t *data, size_t n, RawTensor **out) {

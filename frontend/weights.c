@@ -78,8 +78,8 @@ static Status size_mismatch(Ctx *c, const Tensor *t, size_t needed, size_t given
 
 static Status take_budget(Ctx *c, size_t *budget, size_t bytes) {
   if (bytes > *budget)
-    return err_hint(c, fail(c, ST_MEMORY, "converting takes %zu bytes, over the limit for a model's structure", bytes),
-                    "raise the memory limit if the file is to be trusted (--max-memory)");
+    return fail(c, ST_MEMORY, "it takes %zu bytes of memory when converted, over the limit of %zu for what a model's file unfolds to",
+                bytes, *budget);
   *budget -= bytes;
   return ST_OK;
 }

@@ -123,17 +123,16 @@ static Status bad(Scan *s, const Frame *f, const char *field, const uint8_t *at,
   return ST_INVALID;
 }
 
-static Status too_much(Scan *s, size_t cost, size_t limit) {
-  Status st = fail(s->c, ST_MEMORY, "the model's structure takes more than %zu MiB of memory to decode (limit: %zu MiB)",
-                   cost >> 20, limit >> 20);
-  return err_hint(s->c, st, "raise the memory limit if the file is to be trusted (--max-memory)");
+static Status too_much(Scan *s, size_t cost) {
+  return fail(s->c, ST_MEMORY, "the model's structure takes more than %zu MiB of memory; the limit is %zu MiB", cost >> 20,
+              s->limit >> 20);
 }
 
 static Status charge(Scan *s, size_t bytes) {
   if (s->dropping || s->out)
     return ST_OK;
   s->cost += bytes; /* cannot overflow: at most a few hundred for each byte of the input, and we stop at the limit */
-  return s->cost > s->limit ? too_much(s, s->cost, s->limit) : ST_OK;
+  return s->cost > s->limit ? too_much(s, s->cost) : ST_OK;
 }
 
 /* --- the compact copy --- */
@@ -373,11 +372,12 @@ Status wire_scan(Ctx *c, Arena *a, WireMessage type, const uint8_t *data, size_t
   size_t limit = l && l->max_bytes ? l->max_bytes : (size_t)1 << 30;
   Scan s = {.c = c, .strict = l && l->strict, .limit = limit};
   TRY(walk(&s, type, data, n));
-  size_t structure = n - s.data, most = GENEROUS_BYTES + structure * GENEROUS_RATIO;
-  if (s.cost > most)
-    return too_much(&s, s.cost, most);
+  size_t structure = n - s.data;
+  if (s.cost > GENEROUS_BYTES + structure * GENEROUS_RATIO)
+    return fail(c, ST_MEMORY, "the %zu KiB of the model's structure would take %zu MiB of memory: a sound model needs far less",
+                structure >> 10, s.cost >> 20);
   if (s.n > INT_MAX || s.n > limit)
-    return too_much(&s, s.n, limit < INT_MAX ? limit : INT_MAX);
+    return too_much(&s, s.n);
   *out = (WireScan){.n = s.n, .npiece = (uint32_t)s.npiece, .cost = s.cost};
   out->bytes = s.out = arena_get(a, s.n, 1, 16);
   out->piece = s.piece = arena_array(a, WirePiece, s.npiece);

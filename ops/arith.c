@@ -18,7 +18,8 @@ typedef struct Elems {
 /* Constants of bool and float tensors, as far as they are whole numbers. */
 static bool constant_elems(Infer *x, const Tensor *t, Elems *r) {
   int64_t n = t->kind == VK_TENSOR ? tensor_count(t) : 0;
-  if (t->kind != VK_TENSOR || t->rank > 1 || n > MAX_CONTENT || !(t->dtype == DT_bool || dtype_is_int(t->dtype) || dtype_is_float(t->dtype)))
+  if (t->kind != VK_TENSOR || t->rank > 1 || n > MAX_CONTENT ||
+      !(t->dtype == DT_bool || dtype_is_int(t->dtype) || dtype_is_float(t->dtype)))
     return false;
   Dim *d = arena_array(x->arena, Dim, (size_t)n);
   for (int64_t i = 0; i < n; i++) {
@@ -106,7 +107,8 @@ static Dim logic(Ctx *c, OpId op, Dim a, Dim b) {
 static Dim one_of_two(Infer *x, Dim a, Dim b) {
   Ctx *c = x->c;
   switch (x->n->op) {
-  case OP_Add: case OP_Sum: return dim_add(c, a, b);
+  case OP_Add:
+  case OP_Sum: return dim_add(c, a, b);
   case OP_Sub: return dim_sub(c, a, b);
   case OP_Mul: return dim_mul(c, a, b);
   case OP_Div: return quotient(c, a, b);
@@ -118,7 +120,9 @@ static Dim one_of_two(Infer *x, Dim a, Dim b) {
   case OP_Greater: return less(c, b, a);
   case OP_GreaterOrEqual: return negated(c, less(c, a, b));
   case OP_LessOrEqual: return negated(c, less(c, b, a));
-  case OP_And: case OP_Or: case OP_Xor: return logic(c, x->n->op, a, b);
+  case OP_And:
+  case OP_Or:
+  case OP_Xor: return logic(c, x->n->op, a, b);
   default: return NULL;
   }
 }
@@ -132,7 +136,9 @@ static Dim one_of_one(Infer *x, Dim a) {
   case OP_Relu: return dim_max(c, a, zero);
   case OP_Not: return negated(c, a);
   case OP_Sign: return a->lo > 0 ? dim_const(c, 1) : a->hi < 0 ? dim_const(c, -1) : dim_is(a, 0) ? a : NULL;
-  case OP_Max: case OP_Min: case OP_Sum: return a;
+  case OP_Max:
+  case OP_Min:
+  case OP_Sum: return a;
   default: return NULL;
   }
 }
@@ -152,7 +158,8 @@ static bool fits(DType t, Dim d) {
     return true;
   if (t == DT_bool)
     return v == 0 || v == 1;
-  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
+  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits
+                                  : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
 }
 
 /* Content is kept for the types shapes are computed in. */
@@ -256,8 +263,10 @@ void content_reduce(Infer *x, bool to_scalar) {
     return;
   Dim r = in.n ? in.v[0] : dim_const(c, op == OP_ReduceProd);
   for (int64_t i = 1; i < in.n; i++)
-    r = op == OP_ReduceSum ? dim_add(c, r, in.v[i]) : op == OP_ReduceProd ? dim_mul(c, r, in.v[i])
-        : op == OP_ReduceMax ? dim_max(c, r, in.v[i]) : dim_min(c, r, in.v[i]);
+    r = op == OP_ReduceSum    ? dim_add(c, r, in.v[i])
+        : op == OP_ReduceProd ? dim_mul(c, r, in.v[i])
+        : op == OP_ReduceMax  ? dim_max(c, r, in.v[i])
+                              : dim_min(c, r, in.v[i]);
   if (fits(t, r))
     set_content(x, 0, &r);
 }

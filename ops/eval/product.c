@@ -22,8 +22,8 @@ const int64_t *offset_table(Eval *e, int64_t n, int64_t step) {
   return t;
 }
 
-#define PACK(T)                                                      \
-  for (int64_t i = 0; i < n; i++)                                    \
+#define PACK(T)                                                                                                        \
+  for (int64_t i = 0; i < n; i++)                                                                                      \
     out[i] = (double)((const T *)o->data)[base + index[i]];
 
 /* out[i] = element base + index[i] */
@@ -44,48 +44,48 @@ static void gather_i64(const Operand *o, int64_t base, const int64_t *index, int
 }
 
 /* acc[r][j] += a[k][r] * b[k][j]: the inner loop over j is what the compiler makes vectors of. */
-#define BLOCK(name, T)                                                                             \
-  static void name(int64_t depth, const T *restrict a, const T *restrict b, T acc[restrict MB][NB]) { \
-    for (int64_t k = 0; k < depth; k++, a += MB, b += NB) {                                        \
-      T a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];                                                \
-      for (int j = 0; j < NB; j++) {                                                               \
-        T v = b[j];                                                                                \
-        acc[0][j] += a0 * v;                                                                       \
-        acc[1][j] += a1 * v;                                                                       \
-        acc[2][j] += a2 * v;                                                                       \
-        acc[3][j] += a3 * v;                                                                       \
-      }                                                                                            \
-    }                                                                                              \
+#define BLOCK(name, T)                                                                                                 \
+  static void name(int64_t depth, const T *restrict a, const T *restrict b, T acc[restrict MB][NB]) {                  \
+    for (int64_t k = 0; k < depth; k++, a += MB, b += NB) {                                                            \
+      T a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];                                                                    \
+      for (int j = 0; j < NB; j++) {                                                                                   \
+        T v = b[j];                                                                                                    \
+        acc[0][j] += a0 * v;                                                                                           \
+        acc[1][j] += a1 * v;                                                                                           \
+        acc[2][j] += a2 * v;                                                                                           \
+        acc[3][j] += a3 * v;                                                                                           \
+      }                                                                                                                \
+    }                                                                                                                  \
   }
 BLOCK(block_f64, double)
 BLOCK(block_u64, uint64_t)
 
 /* One group of at most MB rows against the packed panel of nb columns at j. */
-#define ROWS(name, T, gather, block, emit)                                              \
-  static void name(Product *p, int64_t i, int64_t j, int64_t nb) {                      \
-    T acc[MB][NB] = {{0}}, one[MB];                                                     \
-    T *a = p->a_block;                                                                  \
-    int64_t rows = p->m - i < MB ? p->m - i : MB;                                       \
-    for (int64_t k = 0; k < p->k; k++) {                                                \
-      gather(&p->a, p->a.at + p->a.col[k], p->a.row + i, rows, one);                    \
-      for (int64_t r = 0; r < MB; r++)                                                  \
-        a[k * MB + r] = r < rows ? one[r] : 0;                                          \
-    }                                                                                   \
-    block(p->k, a, p->b_block, acc);                                                    \
-    for (int64_t r = 0; r < rows; r++)                                                  \
-      emit;                                                                             \
+#define ROWS(name, T, gather, block, emit)                                                                             \
+  static void name(Product *p, int64_t i, int64_t j, int64_t nb) {                                                     \
+    T acc[MB][NB] = {{0}}, one[MB];                                                                                    \
+    T *a = p->a_block;                                                                                                 \
+    int64_t rows = p->m - i < MB ? p->m - i : MB;                                                                      \
+    for (int64_t k = 0; k < p->k; k++) {                                                                               \
+      gather(&p->a, p->a.at + p->a.col[k], p->a.row + i, rows, one);                                                   \
+      for (int64_t r = 0; r < MB; r++)                                                                                 \
+        a[k * MB + r] = r < rows ? one[r] : 0;                                                                         \
+    }                                                                                                                  \
+    block(p->k, a, p->b_block, acc);                                                                                   \
+    for (int64_t r = 0; r < rows; r++)                                                                                 \
+      emit;                                                                                                            \
   }
 ROWS(rows_f64, double, gather_f64, block_f64, p->put(p->arg, i + r, j, nb, acc[r], NULL))
 ROWS(rows_i64, uint64_t, gather_i64, block_u64, p->put(p->arg, i + r, j, nb, NULL, (const int64_t *)acc[r]))
 
-#define PANEL(name, T, gather)                                                          \
-  static void name(Product *p, int64_t j, int64_t nb) {                                 \
-    T *b = p->b_block;                                                                  \
-    for (int64_t k = 0; k < p->k; k++, b += NB) {                                       \
-      gather(&p->b, p->b.at + p->b.row[k], p->b.col + j, nb, b);                        \
-      for (int64_t c = nb; c < NB; c++)                                                 \
-        b[c] = 0;                                                                       \
-    }                                                                                   \
+#define PANEL(name, T, gather)                                                                                         \
+  static void name(Product *p, int64_t j, int64_t nb) {                                                                \
+    T *b = p->b_block;                                                                                                 \
+    for (int64_t k = 0; k < p->k; k++, b += NB) {                                                                      \
+      gather(&p->b, p->b.at + p->b.row[k], p->b.col + j, nb, b);                                                       \
+      for (int64_t c = nb; c < NB; c++)                                                                                \
+        b[c] = 0;                                                                                                      \
+    }                                                                                                                  \
   }
 PANEL(panel_f64, double, gather_f64)
 PANEL(panel_i64, uint64_t, gather_i64)

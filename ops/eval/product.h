@@ -1,7 +1,6 @@
 /* product.h - the one matrix product of the reference evaluators: C[i,j] = sum over k of A[i,k] B[k,j], accumulated in
- * double (floats) or int64 (integers, wrapping), operands read through tables of offsets, so that transposes, broadcasts and
- * the index sets of Einsum are all the same product.
- * SPDX-License-Identifier: Apache-2.0 */
+ * double (floats) or int64 (integers, wrapping), operands read through tables of offsets, so that transposes,
+ * broadcasts and the index sets of Einsum are all the same product. SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_OPS_EVAL_PRODUCT_H
 #define SARD_OPS_EVAL_PRODUCT_H
 
