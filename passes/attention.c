@@ -99,6 +99,10 @@ static void lose_repetition(Match *m, Heads *h) {
   peel(m, &h->v, false);
 }
 
+static bool four(const Operand *o) {
+  return type_known(o->v) && o->v->type.rank == 4;
+}
+
 static Dim extent(const Operand *o, int axis) {
   return o->v->type.dim[o->perm[axis]];
 }
@@ -107,8 +111,6 @@ static Dim extent(const Operand *o, int axis) {
 static bool fits(const Heads *h) {
   int64_t hq, hk;
   const Operand *q = &h->q, *k = &h->k, *v = &h->v;
-  if (!type_known(q->v) || !type_known(k->v) || !type_known(v->v) || q->v->type.rank != 4 || k->v->type.rank != 4 || v->v->type.rank != 4)
-    return false;
   if (extent(q, 0) != extent(k, 0) || extent(q, 0) != extent(v, 0) || extent(q, 3) != extent(k, 3) ||
       extent(k, 1) != extent(v, 1) || extent(k, 2) != extent(v, 2))
     return false;
@@ -121,12 +123,12 @@ static bool fits(const Heads *h) {
 static bool const_open(const Value *v) {
   const Tensor *t = v->konst;
   int64_t n = tensor_count(t), last = t->rank ? t->dim[t->rank - 1] : 1;
-  if (!tensor_aligned(t) || n > 1 << 24)
+  if (n > 1 << 24)
     return false;
   for (int64_t i = 0; i < n; i += last) {
     bool open = false;
     for (int64_t j = 0; j < last; j++) {
-      double x = elem_f64(t->dtype, t->data, i + j);
+      double x = const_elem(t, i + j);
       if (isnan(x))
         return false;
       open |= x > -INFINITY;
@@ -140,10 +142,10 @@ static bool const_open(const Value *v) {
 static bool const_finite(const Value *v) {
   const Tensor *t = v->konst;
   int64_t n = tensor_count(t);
-  if (!tensor_aligned(t) || n > 1 << 24)
+  if (n > 1 << 24)
     return false;
   for (int64_t i = 0; i < n; i++)
-    if (!isfinite(elem_f64(t->dtype, t->data, i)))
+    if (!isfinite(const_elem(t, i)))
       return false;
   return true;
 }
@@ -154,7 +156,7 @@ static bool stays_finite(const Value *v, int depth) {
       {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
       {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
       {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
-      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
+      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
   if (!v || v->type.kind != VK_TENSOR || depth > 40)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
@@ -179,10 +181,22 @@ static bool open_rows(const Value *mask) {
   return !mask || (mask->konst ? const_open(mask) : stays_finite(mask, 0));
 }
 
-/* The mask reaches every score by broadcasting; Attention takes a short last axis for a mask that ends early. */
+/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
 static bool mask_fits(const Value *mask, const Value *scores) {
-  return type_known(mask) && mask->type.rank >= 1 && broadcasts_into(mask, scores) &&
-         mask->type.dim[mask->type.rank - 1] == scores->type.dim[3] && mask->type.dtype == scores->type.dtype;
+  int rank = mask->type.rank;
+  if (!type_known(mask) || rank < 1 || rank > 4 || mask->type.dtype != scores->type.dtype)
+    return false;
+  for (int i = 0; i < rank - 1; i++)
+    if (!dim_is(mask->type.dim[i], 1) && mask->type.dim[i] != scores->type.dim[4 - rank + i])
+      return false;
+  return true;
+}
+
+/* a and b have rank 4 and agree on all axes but the last. */
+static bool same_rows(const Value *a, const Value *b) {
+  if (!type_known(a) || !type_known(b) || a->type.rank != 4 || b->type.rank != 4)
+    return false;
+  return !memcmp(a->type.dim, b->type.dim, 3 * sizeof a->type.dim[0]);
 }
 
 /* --- matching --- */
@@ -225,8 +239,8 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
     double unused = 1;
     if (!add || !used_once(v) || h->nmask == 4)
       return NULL;
-    int at = same_shape(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
-    if (!same_shape(add->in[at], v))
+    int at = same_rows(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
+    if (!same_rows(add->in[at], v))
       return NULL;
     h->mask[h->nmask++] = add->in[1 - at];
     match_also(m, add);
@@ -288,8 +302,11 @@ static bool match(Match *m, Node *n, Heads *h) {
   peel(m, &h->q, scaling);
   peel(m, &h->k, scaling);
   peel(m, &h->v, false);
+  if (!four(&h->q) || !four(&h->k) || !four(&h->v))
+    return false;
   lose_repetition(m, h);
-  return fits(h);
+  Dim keys = extent(&h->k, 2);
+  return fits(h) && dims_bound(m->g, &keys, 1, NULL);
 }
 
 /* --- building --- */
@@ -328,6 +345,10 @@ static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q,
   Value *mask = h->nmask ? h->mask[0] : NULL;
   for (int i = 1; i < h->nmask; i++)
     mask = EMIT(m, Add, NULL, h->mask[i], mask);
+  /* Attention reads a short last axis as a mask that ends early. */
+  Dim keys = extent(&h->k, 2), one = dim_const(m->c, 1);
+  if (mask && !h->attr && mask->type.dim[mask->type.rank - 1] != keys)
+    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){one, keys}, 2));
   return emit(m, OP_Attention, a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
 }
 
