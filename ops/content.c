@@ -58,6 +58,8 @@ void content_same(Infer *x) {
 
 /* --- scalars --- */
 
+enum { MAX_CHAIN = 8 }; /* nodes looked through; a sum of sums costs 2^8 visits at most */
+
 typedef struct Ratio {
   Dim num;
   int64_t den; /* > 0 */
@@ -84,7 +86,7 @@ static bool ratio_arith(Ctx *c, OpId op, Ratio a, Ratio b, Ratio *r) {
 
 static bool ratio_node(Ctx *c, const Node *n, int depth, Ratio *r) {
   Ratio a, b;
-  if (!n || depth > 16 || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
+  if (!n || depth > MAX_CHAIN || n->nin < 1 || !n->in[0] || !ratio_of(c, n->in[0], depth + 1, &a))
     return false;
   switch (n->op) {
   case OP_Identity:
@@ -98,7 +100,7 @@ static bool ratio_node(Ctx *c, const Node *n, int depth, Ratio *r) {
   case OP_Add:
   case OP_Sub:
   case OP_Mul:
-  case OP_Div: return n->in[1] && ratio_of(c, n->in[1], depth + 1, &b) && ratio_arith(c, n->op, a, b, r);
+  case OP_Div: return n->nin > 1 && n->in[1] && ratio_of(c, n->in[1], depth + 1, &b) && ratio_arith(c, n->op, a, b, r);
   default: return false;
   }
 }
@@ -117,7 +119,8 @@ static bool ratio_of(Ctx *c, const Value *v, int depth, Ratio *r) {
     return true;
   }
   bool is_float = t->dtype == DT_f32 || t->dtype == DT_f64; /* the narrower ones lose whole numbers early */
-  if (!is_float && !(v->def && v->def->op == OP_Cast && dtype_is_int(t->dtype)))
+  bool is_wide = t->dtype == DT_i64 || t->dtype == DT_i32;
+  if (!is_float && !(is_wide && v->def && v->def->op == OP_Cast))
     return false;
   return ratio_node(c, v->def, depth, r) && (is_float || r->den == 1);
 }

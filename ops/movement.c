@@ -211,12 +211,12 @@ Status pad_infer(Infer *x) {
 /* --- Slice --- */
 
 /* Position v of an axis of extent d, clamped to [0, d]. ONNX recommends INT_MAX and INT_MIN for "to the end" of an axis
- * of unknown extent; they are taken at that word. */
+ * of unknown extent; there they are taken at that word. */
 static Dim clamped(Infer *x, Dim v, Dim d) {
   if (v->lo >= 0)
-    return v->lo >= INT32_MAX ? d : dim_min(x->c, v, d);
+    return v->lo >= INT32_MAX && d->kind != DIM_CONST ? d : dim_min(x->c, v, d);
   Dim zero = dim_const(x->c, 0);
-  if (v->hi <= INT32_MIN || (v->hi <= 0 && dim_at_least(x->c, dim_sub(x->c, zero, v), d)))
+  if ((v->hi <= INT32_MIN && d->kind != DIM_CONST) || (v->hi <= 0 && dim_at_least(x->c, dim_sub(x->c, zero, v), d)))
     return zero;
   if (v->hi < 0)
     return dim_max(x->c, zero, dim_add(x->c, v, d));
@@ -240,7 +240,8 @@ static Dim forward_length(Infer *x, Dim s, Dim t, Dim d) {
 /* Elements from s back to, not including, t; both constants. */
 static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
   Dim zero = dim_const(x->c, 0), last = dim_sub(x->c, d, dim_const(x->c, 1)), from, to;
-  if (s == -1 || s >= INT32_MAX)
+  bool open = d->kind != DIM_CONST;
+  if (s == -1 || (open && s >= INT32_MAX))
     from = last;
   else if (s >= 0)
     from = dim_min(x->c, dim_const(x->c, s), last);
@@ -251,8 +252,8 @@ static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
   if (t >= 0)
     to = dim_min(x->c, dim_const(x->c, t), last);
   else
-    to =
-        t <= INT32_MIN ? dim_const(x->c, -1) : dim_max(x->c, dim_const(x->c, -1), dim_add(x->c, d, dim_const(x->c, t)));
+    to = open && t <= INT32_MIN ? dim_const(x->c, -1)
+                                : dim_max(x->c, dim_const(x->c, -1), dim_add(x->c, d, dim_const(x->c, t)));
   return dim_max(x->c, zero, dim_sub(x->c, from, to));
 }
 
@@ -260,6 +261,8 @@ static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
 static Dim slice_length(Infer *x, Dim s, Dim t, int64_t step, Dim d) {
   Dim n;
   int64_t a, b;
+  if (dim_is(d, 0))
+    return d;
   if (step > 0)
     n = forward_length(x, s, t, d);
   else if (dim_is_const(s, &a) && dim_is_const(t, &b))

@@ -18,16 +18,21 @@ static Status window_dim(Infer *x, const WindowSpec *s, int i, Dim in, Dim kerne
   Dim far = reach(c, kernel, s->dilation[i]);
   Dim room = dim_sub(c, dim_add(c, in, dim_const(c, s->begin[i] + s->end[i])), far);
   if (room->hi < 0)
-    return infer_fail(x, "on spatial axis %d the window of %s is larger than the padded input of %s", i, dim_text(c, far),
-                      dim_text(c, dim_add(c, room, far)));
-  room = dim_add(c, room, stride); /* floor((room + stride) / stride): the same expression as SAME gives where both agree */
+    return infer_fail(x, "on spatial axis %d the window of %s is larger than the padded input of %s", i,
+                      dim_text(c, far), dim_text(c, dim_add(c, room, far)));
+  room = dim_add(c, room,
+                 stride); /* floor((room + stride) / stride): the same expression as SAME gives where both agree */
   if (!s->ceil || s->mode == PAD_VALID) {
     *out = dim_div(c, room, stride);
     return ST_OK;
   }
-  *out = dim_ceildiv(c, room, stride);
-  if (!dim_is_const(far, &k) || s->end[i] + s->stride[i] > k) /* the last window might start in the padding at the end */
-    *out = dim_min(c, *out, dim_div(c, dim_add(c, in, dim_const(c, s->begin[i] - 1 + s->stride[i])), stride));
+  Dim all = dim_ceildiv(c, room, stride);
+  bool known = dim_is_const(far, &k);
+  *out = all;
+  if (!known || s->end[i] + s->stride[i] > k) /* the last window may start in the padding at the end: it is left out */
+    *out = dim_min(c, all, dim_div(c, dim_add(c, in, dim_const(c, s->begin[i] - 1 + s->stride[i])), stride));
+  if (!known || s->end[i] > k) /* so may others before it: they stay */
+    *out = dim_max(c, *out, dim_sub(c, all, dim_const(c, 1)));
   return ST_OK;
 }
 

@@ -203,31 +203,71 @@ static Value *transpose_twice(Match *m) {
   return transpose_by(m, m->v[0], r, rank);
 }
 
-/* Reshape(Transpose(Reshape(x))) where both reshapes only merge and split leading axes that the transposition leaves in
- * place: the transposition is done on x's own axes. (Dynamo writes K's transposition so.)
- *     x [B.., S, D] -> [N, S, D] -> [N, D, S] -> [B.., D, S] */
-static Value *transpose_through(Match *m) {
-  Value *x = m->v[0], *out = m->root->out[0], *mid = m->node[1]->in[0];
+/* The groups of consecutive dims of `to` whose products are the dims of `from`, in order: to[first[i] .. first[i + 1]) is
+ * from[i]. False: `to` does not split `from`. */
+static bool split_groups(Ctx *c, int nfrom, Dim const *from, int nto, Dim const *to, int *first) {
+  int at = 0;
+  for (int i = 0; i < nfrom; i++) {
+    first[i] = at;
+    if (at == nto)
+      return false;
+    Dim p = to[at++];
+    while (p != from[i] && at < nto)
+      p = dim_mul(c, p, to[at++]);
+    if (p != from[i])
+      return false;
+  }
+  while (at < nto && dim_is(to[at], 1)) /* ones behind the last */
+    at++;
+  first[nfrom] = at;
+  return at == nto;
+}
+
+/* A Reshape that splits axes of a transposed value splits them before the transposition:
+ *     x [S, B*H, D] -> Transpose [B*H, S, D] -> Reshape [B, H, S, D]   is   x -> Reshape [S, B, H, D] -> Transpose.
+ * So the Reshapes around a transposition meet and merge (dynamo writes K's transposition as Reshape, Transpose, Reshape). */
+static Value *split_before_transpose(Match *m) {
+  Value *x = m->v[0], *t = m->node[1]->out[0], *out = m->root->out[0];
   int64_t p[MAX_RANK], q[MAX_RANK];
-  int k, lead = 0;
-  if (!type_known(x) || !type_known(out) || x->type.rank != out->type.rank || !perm_of(m->node[1], p, &k) || x->type.rank < k)
+  int rank, first[MAX_RANK + 1], at[MAX_RANK], n = 0, k = 0;
+  Dim d[MAX_RANK];
+  if (!type_known(x) || !type_known(t) || !stated(m, out) || !perm_of(m->node[1], p, &rank) || out->type.rank <= rank ||
+      !split_groups(m->c, rank, t->type.dim, out->type.rank, out->type.dim, first))
     return NULL;
-  while (lead < k && p[lead] == lead)
-    lead++;
-  if (lead == k || lead == 0)
+  for (int i = 0; i < rank; i++) { /* axis i of x is axis j of t, which becomes the axes first[j] .. of out */
+    int j = 0;
+    while (p[j] != i)
+      j++;
+    at[j] = n;
+    for (int o = first[j]; o < first[j + 1]; o++)
+      d[n++] = out->type.dim[o];
+  }
+  for (int j = 0; j < rank; j++)
+    for (int o = first[j]; o < first[j + 1]; o++)
+      q[k++] = at[j] + (o - first[j]);
+  return transpose_by(m, reshape_to(m, x, d, n), q, n);
+}
+
+/* In transpositions of many axes those of extent 1 are the Reshape's business. */
+static Value *transpose_units(Match *m) {
+  Value *x = m->root->in[0], *out = m->root->out[0];
+  int64_t p[MAX_RANK], q[MAX_RANK];
+  int rank, at[MAX_RANK], n = 0, k = 0;
+  Dim d[MAX_RANK];
+  if (!perm_of(m->root, p, &rank) || rank < 5 || !stated(m, out) || !stated(m, x))
     return NULL;
-  int tail = k - lead, head = x->type.rank - tail;
-  for (int i = 0; i < tail; i++) { /* the moved axes are x's last ones, and come out as out's last ones */
-    q[head + i] = head + (p[lead + i] - lead);
-    if (x->type.dim[head + i] != mid->type.dim[lead + i] || out->type.dim[head + i] != x->type.dim[q[head + i]])
-      return NULL;
-  }
-  for (int i = 0; i < head; i++) {
-    q[i] = i;
-    if (x->type.dim[i] != out->type.dim[i])
-      return NULL;
-  }
-  return transpose_by(m, x, q, x->type.rank);
+  for (int i = 0; i < rank; i++)
+    if (!dim_is(x->type.dim[i], 1)) {
+      at[i] = n;
+      d[n++] = x->type.dim[i];
+    }
+  if (n == rank)
+    return NULL;
+  for (int i = 0; i < rank; i++)
+    if (!dim_is(x->type.dim[p[i]], 1))
+      q[k++] = at[p[i]];
+  Value *t = transpose_by(m, reshape_to(m, x, d, n), q, n);
+  return reshape_to(m, t, out->type.dim, out->type.rank);
 }
 
 /* --- linear layers --- */
@@ -268,6 +308,36 @@ static Value *bias_through(Match *m) {
     return NULL;
   Value *r = emit(m, m->root->op, NULL, 2, (Value *[]){x, b});
   return reshape_to(m, r, out->type.dim, out->type.rank);
+}
+
+/* Reshape(f(y)) that splits the rows of y [N, K] -> f(Reshape(y)): layers keep the activation's own rank. */
+static bool splits_rows(Match *m, const Value *y) {
+  Value *out = m->root->out[0];
+  return type_known(y) && stated(m, out) && y->type.rank == 2 && out->type.rank > 2 &&
+         out->type.dim[out->type.rank - 1] == y->type.dim[1];
+}
+
+static Value *rows_before(Match *m, Value *y) {
+  Value *out = m->root->out[0];
+  Dim d[MAX_RANK];
+  memcpy(d, out->type.dim, sizeof d);
+  d[out->type.rank - 1] = y->type.dim[1];
+  return reshape_to(m, y, d, out->type.rank);
+}
+
+static Value *rows_of_matmul(Match *m) {
+  Value *y = m->v[0], *w = m->v[1];
+  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2)
+    return NULL;
+  return EMIT(m, MatMul, NULL, rows_before(m, y), w);
+}
+
+static Value *rows_of_bias(Match *m) {
+  Value *y = m->v[0], *b = m->v[1];
+  if (!splits_rows(m, m->node[1]->out[0]) || !same_shape(y, m->node[1]->out[0]) || !type_known(b) || b->type.rank != 1 ||
+      b->type.dim[0] != y->type.dim[1])
+    return NULL;
+  return emit(m, m->node[1]->op, NULL, 2, (Value *[]){rows_before(m, y), b});
 }
 
 /* --- axes --- */
@@ -346,11 +416,14 @@ static const Rule rules[] = {
     {"reshape", OPERATOR(Flatten), to_reshape},
     {"fill", OPERATOR(ConstantOfShape), fill_to_expand},
     {"expand", OPERATOR(Expand), expand_stated},
-    {"transpose through reshapes", P(Reshape, P1(Transpose, P1(Reshape, V(0), V(1))), V(2)), transpose_through},
+    {"split before transpose", P(Reshape, P1(Transpose, V(0)), V(1)), split_before_transpose},
+    {"rows of matmul", P(Reshape, P1(MatMul, V(0), C(1)), V(2)), rows_of_matmul},
+    {"rows of bias", P(Reshape, P1(Add, V(0), C(1)), V(2)), rows_of_bias},
     {"reshape of reshape", P(Reshape, P(Reshape, V(0), V(1)), V(2)), reshape_twice},
     {"reshape", OPERATOR(Reshape), reshape_stated},
     {"transpose", OPERATOR(Transpose), transpose_stated},
     {"transpose of transpose", P(Transpose, P(Transpose, V(0))), transpose_twice},
+    {"transpose of ones", OPERATOR(Transpose), transpose_units},
     {"gemm", OPERATOR(Gemm), gemm},
     {"matmul through reshape", P(MatMul, P1(Reshape, V(0), V(2)), C(1)), matmul_through},
     {"bias through reshape", P(Add, P1(Reshape, V(0), V(2)), C(1)), bias_through},

@@ -1,5 +1,469 @@
-/* attention.c
+/* attention.c - scaled scores, mask, softmax and their product with V -> Attention (opset 25 form).
+ *
+ *   q [B,H,S,D] -.                                                                .-> Transpose -> Reshape [B,S,H*D]
+ *                 MatMul -> (* scale) -> (+ mask) -> Softmax -> (guard) -> MatMul -'
+ *   k' [B,H,D,L] '                                              v [B,Hk,L,D] '
+ *
+ * Operands are followed through transpositions and through factors that are scalars: dynamo multiplies Q and K by the root
+ * of the scale each. Where Q, K and V all come from [batch, sequence, heads * size] (or sequence first) and the result goes
+ * back there, the node takes and gives that layout, and splitting the heads is its own business. Else it takes 4-D operands,
+ * as with a cache. Keys and values that are repeated for grouped heads lose the repetition. The node that opset 23 exports
+ * contain is brought to the same form.
+ *
+ * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
+ * zeros in Attention. So without a guard the mask must be known to leave every row open: see open_rows.
+ * Needs: algebra (transposes and reshapes in normal form).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "passes/pass.h"
 #include "passes/rewrite.h"
-Status pass_attention(Ctx *c, Graph *g);
-Status pass_attention(Ctx *c, Graph *g) { (void)c, (void)g; return ST_OK; }
+
+#include <math.h>
+#include <string.h>
+
+/* What stands behind an input of the attention: transpose(v, perm) * scale. */
+typedef struct Operand {
+  Value *v;
+  int64_t perm[4];
+  double scale;
+} Operand;
+
+typedef struct Heads {
+  Operand q, k, v;
+  Value *mask[4];       /* their sum, as it was added up from the last */
+  int nmask;
+  double scale;         /* of the scores, besides the operands' own */
+  bool guarded;
+  const AttentionAttr *attr; /* of a node that is an Attention already, or NULL */
+  bool repeated;        /* K and V lost a repetition */
+} Heads;
+
+/* --- operands --- */
+
+/* x, when v is x times (or divided by) a constant scalar of the same shape. */
+static Value *unscaled(const Value *v, double *scale) {
+  Node *n = v->def;
+  double k;
+  if (!n || (n->op != OP_Mul && n->op != OP_Div) || !value_scalar(n->in[1], &k) || !same_type(n->in[0], v) || !isfinite(k) || k == 0)
+    return NULL;
+  *scale *= n->op == OP_Mul ? k : 1 / k;
+  return n->in[0];
+}
+
+static void peel(Match *m, Operand *o, bool scaling) {
+  for (;;) {
+    Node *n = o->v->def;
+    int64_t p[MAX_RANK], q[4];
+    int rank;
+    Value *x;
+    if (scaling && (x = unscaled(o->v, &o->scale))) {
+      match_also(m, n);
+      o->v = x;
+    } else if (n && n->op == OP_Transpose && perm_of(n, p, &rank) && rank == 4) {
+      for (int i = 0; i < 4; i++)
+        q[i] = p[o->perm[i]];
+      memcpy(o->perm, q, sizeof q);
+      match_also(m, n);
+      o->v = n->in[0];
+    } else {
+      return;
+    }
+  }
+}
+
+/* [B,Hk,L,D] that was repeated to [B,Hk*r,L,D] by Reshape [B,Hk,1,L,D], Expand [B,Hk,r,L,D], Reshape; else NULL. */
+static Value *unrepeated(const Operand *o) {
+  Node *join = def_of(o->v, OP_Reshape), *expand = join ? def_of(join->in[0], OP_Expand) : NULL;
+  Node *open = expand ? def_of(expand->in[0], OP_Reshape) : NULL;
+  if (!open || o->perm[1] != 1)
+    return NULL;
+  Value *x = open->in[0];
+  const Type *t = &x->type, *one = &open->out[0]->type, *many = &expand->out[0]->type, *all = &o->v->type;
+  int64_t heads, times, total;
+  if (!type_known(x) || t->rank != 4 || one->rank != 5 || many->rank != 5 || all->rank != 4 || !dim_is_const(t->dim[1], &heads) ||
+      !dim_is_const(many->dim[2], &times) || !dim_is_const(all->dim[1], &total) || heads * times != total || !dim_is(one->dim[2], 1))
+    return NULL;
+  static const int of5[] = {0, 1, 3, 4};
+  for (int i = 0; i < 4; i++)
+    if (one->dim[of5[i]] != t->dim[i] || many->dim[of5[i]] != t->dim[i] || (i != 1 && all->dim[i] != t->dim[i]))
+      return NULL;
+  return x;
+}
+
+static void lose_repetition(Match *m, Heads *h) {
+  Value *k = unrepeated(&h->k), *v = unrepeated(&h->v);
+  if (!k || !v)
+    return;
+  h->k.v = k, h->v.v = v;
+  h->repeated = true;
+  peel(m, &h->k, true);
+  peel(m, &h->v, false);
+}
+
+static bool four(const Operand *o) {
+  return type_known(o->v) && o->v->type.rank == 4;
+}
+
+static Dim extent(const Operand *o, int axis) {
+  return o->v->type.dim[o->perm[axis]];
+}
+
+/* The extents fit for all values of the symbols; equal head counts, or a constant multiple. */
+static bool fits(const Heads *h) {
+  int64_t hq, hk;
+  const Operand *q = &h->q, *k = &h->k, *v = &h->v;
+  if (extent(q, 0) != extent(k, 0) || extent(q, 0) != extent(v, 0) || extent(q, 3) != extent(k, 3) ||
+      extent(k, 1) != extent(v, 1) || extent(k, 2) != extent(v, 2))
+    return false;
+  return extent(q, 1) == extent(k, 1) || (dim_is_const(extent(q, 1), &hq) && dim_is_const(extent(k, 1), &hk) && hk > 0 && hq % hk == 0);
+}
+
+/* --- masks --- */
+
+/* Every row (last axis) of the constant has an element above -inf, and no NaN. */
+static bool const_open(const Value *v) {
+  const Tensor *t = v->konst;
+  int64_t n = tensor_count(t), last = t->rank ? t->dim[t->rank - 1] : 1;
+  if (n > 1 << 24)
+    return false;
+  for (int64_t i = 0; i < n; i += last) {
+    bool open = false;
+    for (int64_t j = 0; j < last; j++) {
+      double x = const_elem(t, i + j);
+      if (isnan(x))
+        return false;
+      open |= x > -INFINITY;
+    }
+    if (!open)
+      return false;
+  }
+  return true;
+}
+
+static bool const_finite(const Value *v) {
+  const Tensor *t = v->konst;
+  int64_t n = tensor_count(t);
+  if (n > 1 << 24)
+    return false;
+  for (int64_t i = 0; i < n; i++)
+    if (!isfinite(const_elem(t, i)))
+      return false;
+  return true;
+}
+
+/* v holds finite numbers, given that sums and products of finite numbers do (exporters use the lowest float for that). */
+static bool stays_finite(const Value *v, int depth) {
+  static const struct { OpId op; int first, last; } through[] = {
+      {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
+      {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
+      {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
+      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
+  if (!v || v->type.kind != VK_TENSOR || depth > 40)
+    return false;
+  if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
+    return true;
+  if (v->konst)
+    return const_finite(v);
+  if (!v->def)
+    return false;
+  if (v->def->op == OP_Sigmoid || v->def->op == OP_Tanh)
+    return true;
+  for (size_t i = 0; i < countof(through); i++)
+    if (through[i].op == v->def->op) {
+      for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
+        if (!stays_finite(v->def->in[k], depth + 1))
+          return false;
+      return true;
+    }
+  return false;
+}
+
+static bool open_rows(const Value *mask) {
+  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask, 0));
+}
+
+/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
+static bool mask_fits(const Value *mask, const Value *scores) {
+  int rank = mask->type.rank;
+  if (!type_known(mask) || rank < 1 || rank > 4 || mask->type.dtype != scores->type.dtype)
+    return false;
+  for (int i = 0; i < rank - 1; i++)
+    if (!dim_is(mask->type.dim[i], 1) && mask->type.dim[i] != scores->type.dim[4 - rank + i])
+      return false;
+  return true;
+}
+
+/* a and b have rank 4 and agree on all axes but the last. */
+static bool same_rows(const Value *a, const Value *b) {
+  if (!type_known(a) || !type_known(b) || a->type.rank != 4 || b->type.rank != 4)
+    return false;
+  return !memcmp(a->type.dim, b->type.dim, 3 * sizeof a->type.dim[0]);
+}
+
+/* --- matching --- */
+
+static bool used_once(const Value *v) {
+  return value_sole_user(v) != NULL;
+}
+
+/* p, or what stands in front of its guard Where(IsNaN(s), 0, s). */
+static Value *unguarded(Match *m, Value *p, bool *guarded) {
+  Node *w = def_of(p, OP_Where), *nan = w ? def_of(w->in[0], OP_IsNaN) : NULL;
+  if (!nan || !is_num(w->in[1], 0) || nan->in[0] != w->in[2] || !used_once(p) || !used_once(nan->out[0]))
+    return p;
+  for (const Use *u = w->in[2]->uses; u; u = u->next)
+    if (u->node != w && u->node != nan)
+      return p;
+  *guarded = true;
+  match_also(m, w);
+  match_also(m, nan);
+  return w->in[2];
+}
+
+/* The product of Q and K' behind scores that may be scaled. */
+static Node *product(const Value *v, double *scale) {
+  Value *x;
+  while (used_once(v) && (x = unscaled(v, scale)))
+    v = x;
+  Node *n = def_of(v, OP_MatMul);
+  return n && used_once(v) && type_known(v) && v->type.rank == 4 && type_known(n->in[0]) && type_known(n->in[1]) &&
+                 n->in[0]->type.rank == 4 && n->in[1]->type.rank == 4
+             ? n
+             : NULL;
+}
+
+/* Follows sums of scores and masks to the product. */
+static Node *match_scores(Match *m, Value *v, Heads *h) {
+  Node *mm;
+  while (!(mm = product(v, &h->scale))) {
+    Node *add = def_of(v, OP_Add);
+    double unused = 1;
+    if (!add || !used_once(v) || h->nmask == 4)
+      return NULL;
+    int at = same_rows(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
+    if (!same_rows(add->in[at], v))
+      return NULL;
+    h->mask[h->nmask++] = add->in[1 - at];
+    match_also(m, add);
+    v = add->in[at];
+  }
+  for (int i = 0; i < h->nmask; i++)
+    if (!mask_fits(h->mask[i], mm->out[0]) ||
+        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i], 0))))
+      return NULL;
+  match_also(m, mm);
+  return mm;
+}
+
+static bool match_product(Match *m, Node *pv, Heads *h) {
+  Value *p = unguarded(m, pv->in[0], &h->guarded);
+  Node *soft = def_of(p, OP_Softmax), *qk;
+  if (!soft || !type_known(p) || p->type.rank != 4 || axis_of(ATTR(soft, Softmax)->axis, p) != 3 || !dtype_is_float(p->type.dtype) ||
+      (!h->guarded && !used_once(p)))
+    return false;
+  h->scale = 1;
+  match_also(m, pv);
+  match_also(m, soft);
+  if (!(qk = match_scores(m, soft->in[0], h)))
+    return false;
+  h->q = (Operand){qk->in[0], {0, 1, 2, 3}, 1};
+  h->k = (Operand){qk->in[1], {0, 1, 3, 2}, 1};
+  h->v = (Operand){pv->in[1], {0, 1, 2, 3}, 1};
+  return true;
+}
+
+/* An Attention of 4-D operands without cache of its own. */
+static bool match_node(Match *m, Node *n, Heads *h) {
+  int64_t d;
+  for (int i = 4; i < n->nin; i++)
+    if (n->in[i])
+      return false;
+  for (int i = 1; i < n->nout; i++)
+    if (n->out[i] && n->out[i]->uses)
+      return false;
+  if (!type_known(n->in[0]) || n->in[0]->type.rank != 4)
+    return false;
+  h->attr = ATTR(n, Attention);
+  if (n->nin > 3 && n->in[3])
+    h->mask[h->nmask++] = n->in[3];
+  h->q = (Operand){n->in[0], {0, 1, 2, 3}, 1};
+  h->k = (Operand){n->in[1], {0, 1, 2, 3}, 1};
+  h->v = (Operand){n->in[2], {0, 1, 2, 3}, 1};
+  h->scale = (double)h->attr->scale;
+  match_also(m, n);
+  if (isnan(h->scale))
+    h->scale = dim_is_const(n->in[0]->type.dim[3], &d) && d > 0 ? 1 / sqrt((double)d) : NAN;
+  return true;
+}
+
+static bool match(Match *m, Node *n, Heads *h) {
+  if (n->op == OP_Attention ? !match_node(m, n, h) : !match_product(m, n, h))
+    return false;
+  bool scaling = !isnan(h->scale);
+  peel(m, &h->q, scaling);
+  peel(m, &h->k, scaling);
+  peel(m, &h->v, false);
+  if (!four(&h->q) || !four(&h->k) || !four(&h->v))
+    return false;
+  lose_repetition(m, h);
+  Dim keys = extent(&h->k, 2);
+  return fits(h) && dims_bound(m->g, &keys, 1, NULL);
+}
+
+/* --- building --- */
+
+static AttentionAttr attributes(Match *m, const Heads *h) {
+  AttentionAttr a = *(const AttentionAttr *)(h->attr ? h->attr : attr_new(m->g->arena, &Attention_attrs));
+  double scale = h->scale * h->q.scale * h->k.scale;
+  int64_t d;
+  bool usual = dim_is_const(extent(&h->q, 3), &d) && fabs(scale * sqrt((double)d) - 1) < 2e-6;
+  a.scale = usual ? NAN : (float)scale;
+  a.q_num_heads = a.kv_num_heads = ABSENT;
+  return a;
+}
+
+/* Do its axes lie as they do when heads were split off [batch, sequence, heads * size]? */
+static bool has_hidden(const Operand *o) {
+  static const int64_t batch_first[] = {0, 2, 1, 3}, seq_first[] = {1, 2, 0, 3};
+  return dim_is_const(extent(o, 1), NULL) && (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
+}
+
+/* The operand as [batch, sequence, heads * size]. */
+static Value *hidden(Match *m, Operand *o, bool scaling) {
+  static const int64_t swap[] = {1, 0, 2};
+  const Dim *d = o->v->type.dim;
+  Value *x = o->v, *y;
+  Node *split = def_of(x, OP_Reshape);
+  if (split)
+    x = split->in[0], match_also(m, split);
+  while (scaling && (y = unscaled(x, &o->scale))) /* a factor in front of the split */
+    match_also(m, x->def), x = y;
+  x = reshape_to(m, x, (Dim[]){d[0], d[1], dim_mul(m->c, d[2], d[3])}, 3);
+  return o->perm[0] == 0 ? x : transpose_by(m, x, swap, 3);
+}
+
+static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q, Value *k, Value *v) {
+  Value *mask = h->nmask ? h->mask[0] : NULL;
+  for (int i = 1; i < h->nmask; i++)
+    mask = EMIT(m, Add, NULL, h->mask[i], mask);
+  /* Attention reads a short last axis as a mask that ends early. */
+  Dim keys = extent(&h->k, 2), one = dim_const(m->c, 1);
+  if (mask && !h->attr && mask->type.dim[mask->type.rank - 1] != keys)
+    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){one, keys}, 2));
+  return emit(m, OP_Attention, a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
+}
+
+static Value *make_hidden(Match *m) {
+  static const int64_t swap[] = {1, 0, 2};
+  static const int64_t batch_first[] = {0, 2, 1, 3}, seq_first[] = {2, 0, 1, 3};
+  Heads h = {.scale = 1};
+  Node *t = m->node[1];
+  Value *out = m->root->out[0];
+  int64_t p[MAX_RANK], hq, hk;
+  int rank;
+  if (!perm_of(t, p, &rank) || rank != 4 || !used_once(t->in[0]))
+    return NULL;
+  bool swapped = !memcmp(p, seq_first, sizeof seq_first);
+  if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) || !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
+    return NULL;
+  if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
+      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk))
+    return NULL;
+  Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
+  AttentionAttr a = attributes(m, &h);
+  a.q_num_heads = hq, a.kv_num_heads = hk;
+  Value *y = finish(m, &h, &a, q, k, v);
+  if (swapped)
+    y = transpose_by(m, y, swap, 3);
+  return reshape_to(m, y, out->type.dim, out->type.rank);
+}
+
+static Value *straight(Match *m, const Operand *o) {
+  static const int64_t none[] = {0, 1, 2, 3};
+  return memcmp(o->perm, none, sizeof none) ? transpose_by(m, o->v, o->perm, 4) : o->v;
+}
+
+static Value *make_heads(Match *m) {
+  Heads h = {.scale = 1};
+  if (!match(m, m->root, &h))
+    return NULL;
+  if (h.attr && !h.repeated && h.q.scale * h.k.scale == 1)
+    return NULL; /* nothing to gain */
+  AttentionAttr a = attributes(m, &h);
+  Value *q = straight(m, &h.q), *k = straight(m, &h.k), *v = straight(m, &h.v);
+  return finish(m, &h, &a, q, k, v);
+}
+
+/* --- packed projections --- */
+
+/* One of n parts that a projection computes together: Gather(Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first), i)
+ * -> a Split of x's last axis, and the transposition of the rest. */
+static Value *unpack(Match *m) {
+  Node *g = m->root, *t = m->node[1], *r = m->node[2];
+  Value *x = r->in[0], *y = r->out[0];
+  int64_t p[MAX_RANK], q[MAX_RANK], n, each, size[16];
+  const int64_t *index;
+  int64_t count;
+  int rank, k = 0;
+  Dim d[MAX_RANK];
+  if (ATTR(g, Gather)->axis != 0 || !value_ints(g->in[1], &index, &count, m->g->arena) || count != 1 || g->in[1]->type.rank != 0 ||
+      !perm_of(t, p, &rank) || !type_known(x))
+    return NULL;
+  int at = (int)p[0], lead = x->type.rank - 1;
+  if (at != lead || rank < lead + 2 || !dim_is_const(y->type.dim[at], &n) || n < 2 || n > (int)countof(size))
+    return NULL;
+  Dim whole = y->type.dim[at];
+  for (int i = 0; i < lead; i++)
+    if (x->type.dim[i] != y->type.dim[i])
+      return NULL;
+  for (int i = at + 1; i < rank; i++)
+    whole = dim_mul(m->c, whole, y->type.dim[i]);
+  if (whole != x->type.dim[lead] || !dim_is_const(whole, &each) || !dims_bound(m->g, y->type.dim, rank, NULL))
+    return NULL;
+  int64_t pick = index[0] < 0 ? index[0] + n : index[0];
+  if (pick < 0 || pick >= n)
+    return NULL;
+  for (int i = 0; i < n; i++)
+    size[i] = each / n;
+  /* The Split that an earlier part made. */
+  Node *split = NULL;
+  for (Use *u = x->uses; u && !split; u = u->next)
+    if (u->node && u->node->op == OP_Split && u->node->graph == m->g && u->node->nout == n && ATTR(u->node, Split)->axis == lead)
+      split = u->node;
+  if (!split) {
+    SplitAttr a = {.axis = lead, .num_outputs = ABSENT};
+    split = graph_add_node(m->g, m->root, OP_Split, 2, (int)n, &a, r->origin);
+    node_set_input(split, 0, x);
+    node_set_input(split, 1, const_ints(m, size, n));
+    if ((m->st = node_infer(m->c, split)))
+      return NULL;
+  }
+  for (int i = 0; i < rank; i++)
+    if (i != at)
+      d[k++] = y->type.dim[i];
+  for (int i = 1; i < rank; i++)
+    q[i - 1] = p[i] - (p[i] > at);
+  bool none = true;
+  for (int i = 0; i < rank - 1; i++)
+    none &= q[i] == i;
+  Value *part = reshape_to(m, split->out[pick], d, k);
+  return none ? part : transpose_by(m, part, q, k);
+}
+
+static const Rule packed[] = {
+    {"packed projection", P(Gather, P(Transpose, P(Reshape, V(0), V(1))), C(2)), unpack},
+};
+/* The longer form first: the shorter is part of it. */
+static const Rule with_layout[] = {
+    {"attention", P(Reshape, P1(Transpose, ALT(OPERATOR(MatMul), OPERATOR(Attention))), V(0)), make_hidden},
+};
+static const Rule heads_only[] = {
+    {"attention of heads", OPERATOR(MatMul), make_heads},
+    {"attention of heads", OPERATOR(Attention), make_heads},
+};
+
+Status pass_attention(Ctx *c, Graph *g) {
+  TRY(rewrite(c, g, packed, countof(packed)));
+  TRY(pass_run(c, g, "algebra"));
+  TRY(rewrite(c, g, with_layout, countof(with_layout)));
+  return rewrite(c, g, heads_only, countof(heads_only));
+}

@@ -345,6 +345,8 @@ bool replace_value(Value *old, Value *by) {
 }
 
 static void remove_feeders(Node *n, int depth) {
+  if (!n->graph) /* gone already, as another feeder's feeder */
+    return;
   for (int i = 0; i < n->nout; i++)
     if (n->out[i] && n->out[i]->uses)
       return;
@@ -359,6 +361,7 @@ static void remove_feeders(Node *n, int depth) {
         fed[k++] = n->in[i]->def;
     }
   node_remove(n);
+  n->graph = NULL;
   for (int i = 0; depth < 500 && i < k; i++) /* what is left is for dce */
     remove_feeders(fed[i], depth + 1);
 }

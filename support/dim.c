@@ -448,11 +448,18 @@ Dim dim_max(Ctx *c, Dim a, Dim b) {
   return dim_at_least(c, b, a) ? b : dim_at_least(c, a, b) ? a : pair(c, DIM_MAX, a, b);
 }
 
+/* Min(b, e) broadcasts with b only when it is b, or both are 1, if e is above 1: positions cut from a table of e rows. */
+static bool min_with(Dim a, Dim b) {
+  return a->kind == DIM_MIN && ((a->arg[0] == b && a->arg[1]->lo > 1) || (a->arg[1] == b && a->arg[0]->lo > 1));
+}
+
 Dim dim_bcast(Ctx *c, Dim a, Dim b) {
   if (a == b || dim_is(b, 1))
     return a;
-  if (dim_is(a, 1))
+  if (dim_is(a, 1) || min_with(a, b))
     return b;
+  if (min_with(b, a))
+    return a;
   if (a->lo > 1 || dim_is(a, 0)) /* b must be equal or 1 */
     return b->lo > 1 && b->kind == DIM_CONST ? b : a;
   if (b->lo > 1 || dim_is(b, 0))

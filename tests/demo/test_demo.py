@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""The demo: it runs, and its embeddings equal those of onnx.reference (expected.npz) to 1e-5 of their largest magnitude.
+
+expected.npz was made from the demo's sentences, tokenized by Hugging Face tokenizers 0.23 from the same tokenizer.json and
+padded to the longest, by onnx.reference.ReferenceEvaluator of onnx 1.23.2. The demo fetches its model (63 MB) on first use.
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+BUILD = os.path.abspath(os.environ.get("SARD_BUILD", os.path.join(ROOT, "build")))
+SARD = os.path.join(BUILD, "sard")
+DATA = os.path.join(ROOT, "demo", "data")
+
+
+def main():
+    demo = subprocess.run([os.path.join(ROOT, "demo", "run.sh")], capture_output=True, text=True, env=dict(os.environ, SARD=SARD))
+    if demo.returncode:
+        print(demo.stdout + demo.stderr)
+        print("0 passed, 1 failed, 0 skipped")
+        return 1
+    with open(os.path.join(DATA, "sentences.txt"), encoding="utf-8") as f:
+        texts = [x for line in f for x in ("--text", line.rstrip("\n"))]
+    run = subprocess.run([SARD, "run", os.path.join(DATA, "model.onnx"), "--tokenizer", os.path.join(DATA, "tokenizer.json")] + texts
+                         + ["--expect", os.path.join(ROOT, "tests", "demo", "expected.npz"), "--relative", "1e-5"],
+                         capture_output=True, text=True)
+    said = demo.stdout + demo.stderr
+    cat = re.search(r"The cat sat on the mat +- +(0\.\d\d)", demo.stdout)
+    checks = [
+        ("the embeddings equal onnx.reference's", run.returncode == 0),
+        ("at least six sentences, one of them Chinese", len(texts) >= 12 and "我爱学习编程" in texts),
+        ("the cat and the kitten come to about 0.64", cat and abs(float(cat.group(1)) - 0.64) < 0.015),
+        ("times of load, compile and run", re.search(r"load +[\d.]+ ms.*compile [\d.]+", said) and re.search(r"run +[\d.]+ ms", said)),
+        ("the head of sard inspect", "pytorch 2.3.0" in demo.stdout),
+    ]
+    failed = [name for name, ok in checks if not ok]
+    if failed:
+        print(demo.stdout + demo.stderr + run.stdout + run.stderr)
+        print("failed: " + "; ".join(failed))
+    print("%d passed, %d failed, 0 skipped" % (len(checks) - len(failed), len(failed)))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
