@@ -289,10 +289,10 @@ static Status encode_one(const Tokenizer *k, const char *text, Ids *ids, Ids *ty
   size_t keep = words.n;
   if (k->max_length && words.n + specials > (size_t)k->max_length)
     keep = (size_t)k->max_length > specials ? (size_t)k->max_length - specials : 0;
-  const int64_t *from = words.id + (k->cut_left ? words.n - keep : 0);
+  size_t from = k->cut_left ? words.n - keep : 0;
   for (size_t i = 0; i < k->npiece; i++)
     for (size_t m = 0; m < (k->piece[i].text ? keep : 1); m++) {
-      add_id(ids, k->piece[i].text ? from[m] : k->piece[i].id);
+      add_id(ids, k->piece[i].text ? words.id[from + m] : k->piece[i].id);
       add_id(types, k->piece[i].type);
     }
   return ST_OK;
