@@ -17,6 +17,7 @@ typedef struct Place {
   uint32_t slot;    /* PROG_NONE: none yet */
   uint32_t last;    /* step of its own region that reads it last; END: region output */
   Value *root;      /* whose memory it shares: itself, or the value it is a view of or computed into */
+  const Graph *home; /* the graph that it is an input of, or in which it is made; NULL: a constant */
   bool view, inplace;
 } Place;
 
@@ -30,7 +31,7 @@ typedef struct Plan {
   Place *place;       /* by Value.id */
   uint32_t *step_of;  /* by Node.id: index within its region */
   bool *bound_early;  /* by symbol: known from the input shapes */
-  bool *bound;        /* by symbol: known from inputs or from a step's output so far */
+  Map bound;          /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
   uint32_t nsym;
   Graph **queue;      /* regions to write */
   uint32_t nregion;
@@ -49,10 +50,6 @@ static const Node *user_in(const Graph *g, const Use *u) {
     at = n->graph;
   }
   return n; /* NULL: output of g itself */
-}
-
-static const Graph *home(const Graph *g, const Value *v) {
-  return v->def ? v->def->graph : g;
 }
 
 static uint32_t last_use(Plan *p, const Graph *g, const Value *v) {
@@ -187,11 +184,11 @@ static void place_values(Plan *p, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     p->step_of[n->id] = s++;
   for (uint32_t i = 0; i < g->nin; i++)
-    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false};
+    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], g, false, false};
   for (Node *n = g->first; n; n = n->next)
     for (int i = 0; i < n->nout; i++)
       if (n->out[i])
-        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false};
+        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], g, false, false};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
     if (can_view(p, n)) {
       Place *v = place(p, n->out[0]);
@@ -316,16 +313,40 @@ static StepKind step_kind(Plan *p, const Node *n) {
   }
 }
 
-/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. */
+typedef struct BoundKey {
+  const Graph *g;
+  uintptr_t sym;
+} BoundKey;
+
+/* Is the symbol told by the program's inputs, or by a step or an input of g or of a graph around it? */
+static bool is_bound(Plan *p, uint32_t sym, const Graph *g) {
+  if (p->bound_early[sym])
+    return true;
+  for (; g; g = g->up) {
+    BoundKey k = {g, sym};
+    if (map_get_n(&p->bound, (const char *)&k, sizeof k))
+      return true;
+  }
+  return false;
+}
+
+static void set_bound(Plan *p, uint32_t sym, const Graph *g) {
+  BoundKey *k = arena_new(p->a, BoundKey);
+  *k = (BoundKey){g, sym};
+  map_put_n(&p->bound, (const char *)k, sizeof *k, k);
+}
+
+/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. In a body the runtime
+ * forgets them before each trip, so a symbol is listed only where it is new. */
 static void add_binds(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
   for (int i = 0; i < n->nout; i++)
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++) {
       Dim d = n->out[i]->type.dim[k];
       uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || p->bound_early[sym] || (p->bound[sym] && !n->graph->up))
+      if (sym == PROG_NONE || is_bound(p, sym, n->graph))
         continue;
-      p->bound[sym] = true;
+      set_bound(p, sym, n->graph);
       list_add(&l, sym), list_add(&l, (uint32_t)i), list_add(&l, (uint32_t)k);
     }
   s->nbinds = l.n / 3;
@@ -342,7 +363,7 @@ static void add_frees(Plan *p, ProgStep *s, const Node *n) {
   uint32_t at = p->step_of[n->id];
   for (int i = 0; i < n->nin + n->nout; i++) {
     Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
-    if (!v || v->konst || home(n->graph, v) != n->graph || (v->is_input && !n->graph->up))
+    if (!v || v->konst || place(p, v)->home != n->graph || (v->is_input && !n->graph->up))
       continue;
     Value *r = place(p, v)->root;
     if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
@@ -390,9 +411,9 @@ static void add_region_binds(Plan *p, ProgRegion *r, const Graph *g) {
     for (int k = 0; k < g->in[i]->type.rank; k++) {
       Dim d = g->in[i]->type.dim[k];
       uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || p->bound_early[sym])
+      if (sym == PROG_NONE || is_bound(p, sym, g))
         continue;
-      p->bound[sym] = true;
+      set_bound(p, sym, g);
       list_add(&l, sym), list_add(&l, i), list_add(&l, (uint32_t)k);
     }
   r->nbinds = l.n / 3;
@@ -463,7 +484,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   number_symbols(&p, g);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);
-  p.bound = arena_array(a, bool, p.nsym + 1u);
+  map_init(&p.bound, a);
   mark_early(&p, g);
   place_values(&p, g);
   region_of(&p, g);

@@ -52,6 +52,7 @@ static Status eval_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
     wanted[i] = rt_list(f->p, s->out + i) != PROG_NONE;
   Eval e = {.c = f->c, .op = f->p->op[index], .nin = (int)s->nin, .nout = (int)s->nout, .in = in, .out = out, .wanted = wanted,
             .attr = f->p->attr[index], .scratch = scratch, .keep = f->keep, .alloc = alloc_output, .host = &host};
+  TRY(eval_check_types(&e));
   TRY(eval_find(e.op)(&e));
   for (uint32_t i = 0; i < s->nout; i++) {
     if (!wanted[i])
@@ -155,6 +156,13 @@ Status run_region(Frame *f, uint32_t region) {
 void region_enter(Frame *f, const ProgRegion *r) {
   for (uint32_t i = 0; i < r->nown; i++)
     cell_clear(f, &f->cell[rt_list(f->p, r->own + i)]);
+  for (uint32_t k = 0; k < r->nbinds; k++)
+    rt_symbols_forget(&f->sym, rt_list(f->p, r->binds + 3 * k));
+  for (uint32_t i = 0; i < r->nstep; i++) {
+    const ProgStep *s = rt_step(f->p, r->step + i);
+    for (uint32_t k = 0; k < s->nbinds; k++)
+      rt_symbols_forget(&f->sym, rt_list(f->p, s->binds + 3 * k));
+  }
 }
 
 void region_bind(Frame *f, const ProgRegion *r) {
@@ -185,6 +193,17 @@ static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, ui
   return ST_OK;
 }
 
+/* Characters of strings may belong to an input or to the model; an output lives longer. */
+static void own_strings(Frame *f, Tensor *t) {
+  for (int64_t i = 0; t->kind != VK_TENSOR && i < t->nitem; i++)
+    own_strings(f, t->item[i]);
+  if (t->kind != VK_TENSOR || t->dtype != DT_str)
+    return;
+  Str *s = t->data;
+  for (int64_t i = 0, n = tensor_count(t); i < n; i++)
+    s[i].ptr = arena_strndup(f->keep, s[i].ptr, s[i].len);
+}
+
 static Status store_output(Frame *f, uint32_t i) {
   const Cell *x = &f->cell[rt_output(f->p, i)->slot];
   RtOutput *o = &f->out[i];
@@ -193,8 +212,10 @@ static Status store_output(Frame *f, uint32_t i) {
   if (x->state == CELL_EMPTY)
     return no_value(f, rt_output(f->p, i)->slot);
   o->t = x->t;
-  if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP)
+  if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP) {
+    own_strings(f, &o->t);
     return ST_OK;
+  }
   if (o->into) { /* the caller's memory, whose shape and dtype were not what we computed, or a view */
     char a[200], b[200];
     if (o->into->dtype != x->t.dtype || !tensor_same_shape(o->into, &x->t))
@@ -218,6 +239,7 @@ static Status store_output(Frame *f, uint32_t i) {
       memcpy(held.t.data, x->t.data, n);
   }
   o->t = held.t;
+  own_strings(f, &o->t);
   return ST_OK;
 }
 
@@ -275,8 +297,11 @@ static Status output_shape(Ctx *c, void *arg) {
   TRY(rt_symbols_from_inputs(&s, c, in));
   const ProgPort *port = rt_output(q->p, q->i);
   const ProgSlot *slot = rt_slot(q->p, port->slot);
+  int64_t count;
   if (slot->vkind != VK_TENSOR || !rt_symbols_dims(&s, slot, q->dim))
     return fail(c, ST_UNSUPPORTED, "the shape of output '%s' depends on the data", rt_string(q->p, port->name));
+  if (!extent_ok(q->dim, slot->rank, &count))
+    return fail(c, ST_INVALID, "output '%s' has no shape for these input shapes", rt_string(q->p, port->name));
   *q->rank = slot->rank;
   arena_destroy(a);
   return ST_OK;
