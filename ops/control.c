@@ -248,8 +248,9 @@ Status if_infer(Infer *x) {
     TRY(infer_body(x->c, x->n->body[b]));
   }
   const Graph *a = x->n->body[0], *b = x->n->body[1];
-  if (a->impossible && b->impossible)
-    return infer_fail(x, "neither branch can run");
+  if (a->impossible && b->impossible) /* then it is an error: what was wrong with the first */
+    for (Node *n = a->first; n; n = n->next)
+      TRY(node_infer(x->c, n));
   for (int i = 0; i < x->n->nout; i++) {
     Type t = a->impossible ? b->out[i]->type : a->out[i]->type;
     if (!a->impossible && !b->impossible)
