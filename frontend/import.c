@@ -285,6 +285,12 @@ static const char *op_name(void *arg, size_t i) {
   return strcmp(op->domain, arg) ? "" : op->name;
 }
 
+static Status hint_opset(Ctx *c, Status st, int64_t opset) {
+  if (!st || opset <= NEWEST_OPSET)
+    return st;
+  return err_hint(c, st, "the model needs opset %lld; opsets up to %d are known", (long long)opset, NEWEST_OPSET);
+}
+
 static Status unknown_op(Import *im, const RawNode *n, int64_t opset) {
   Ctx *c = im->c;
   const char *domain = plain_domain(n->domain);
@@ -294,8 +300,8 @@ static Status unknown_op(Import *im, const RawNode *n, int64_t opset) {
   const char *near = strlen(n->op) < 64 ? nearest_name(n->op, op_name, (void *)(uintptr_t)domain) : NULL;
   if (near && *near)
     return err_hint(c, st, "the nearest operator that is supported is %s", near);
-  if (known && opset > NEWEST_OPSET)
-    return err_hint(c, st, "the model needs opset %lld; opsets up to %d are known", (long long)opset, NEWEST_OPSET);
+  if (known)
+    hint_opset(c, st, opset);
   return err_hint(c, st, known ? "`sard ops` lists what is supported"
                                : "custom operators are not supported, unless the model defines them as functions");
 }
@@ -314,9 +320,7 @@ static Status check_arity(Import *im, const RawNode *n, OpId op, uint32_t nin, u
     st = fail(im->c, ST_INVALID, "%s has %u inputs here; it takes %d to %d", n->op, nin, info->min_in, info->max_in);
   else if (nout > (uint32_t)info->max_out)
     st = fail(im->c, ST_INVALID, "%s has %u outputs here; it makes at most %d", n->op, nout, info->max_out);
-  if (st && opset > NEWEST_OPSET)
-    return err_hint(im->c, st, "the model needs opset %lld; opsets up to %d are known", (long long)opset, NEWEST_OPSET);
-  return st;
+  return hint_opset(im->c, st, opset);
 }
 
 static Status set_inputs(Import *im, const Scope *s, const RawNode *r, Node *n) {
@@ -361,7 +365,7 @@ static Status add_node(Import *im, Scope *s, const RawNode *r, const Origin *ori
     return unknown_op(im, r, opset);
   if (op) {
     TRY(check_arity(im, r, op, nin, nout, opset));
-    TRY(import_attrs(c, im->a, im->w, r, op, &attr, body));
+    TRY(hint_opset(c, import_attrs(c, im->a, im->w, r, op, &attr, body), opset));
   }
   if (nin >= OP_VARIADIC || nout >= OP_VARIADIC)
     return fail(c, ST_UNSUPPORTED, "more than %d inputs or outputs", OP_VARIADIC - 1);

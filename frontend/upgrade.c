@@ -568,6 +568,8 @@ static RawValueInfo info(const char *name) {
 /* Opset 8 scanned a batch: all values had a leading batch dimension, and each sample was scanned by itself. That is a
  * Scan over the batch around a Scan over the sequence: the outer one has no states, and stacks what the inner one gives. */
 static Status scan_9(Upgrade *u) {
+  if (find(u, "scan_input_axes")) /* the inner one, made below */
+    return ST_OK;
   const RawAttr *body = take(u, "body"), *k = take(u, "num_scan_inputs"), *dir;
   TRY(take_typed(u, "directions", RA_INTS, &dir));
   if (!body || body->type != RA_GRAPH || !k || k->type != RA_INT)
@@ -583,15 +585,19 @@ static Status scan_9(Upgrade *u) {
     in[i] = info(in_name[i] = fresh(u, u->n.in[i + 1]));
   for (uint32_t i = 0; i < nout; i++)
     out[i] = info(out_name[i] = fresh(u, *u->n.out[i] ? u->n.out[i] : "scan"));
-  RawAttr *attr = arena_array(u->a, RawAttr, 3);
+  RawAttr *attr = arena_array(u->a, RawAttr, 4);
+  if (k->i < 1 || k->i > nin)
+    return fail(u->c, ST_INVALID, "num_scan_inputs is %lld with %u inputs", (long long)k->i, nin);
   attr[0] = *body, attr[1] = *k;
+  attr[2] = (RawAttr){.name = "scan_input_axes", .ref = "", .doc = "", .type = RA_INTS, .n = (uint32_t)k->i,
+                      .ints = arena_array(u->a, int64_t, (size_t)k->i)};
   if (dir) {
-    attr[2] = *dir;
-    attr[2].name = "scan_input_directions";
+    attr[3] = *dir;
+    attr[3].name = "scan_input_directions";
   }
   *inner = u->n;
   inner->in = in_name, inner->nin = nin, inner->out = out_name, inner->nout = nout;
-  inner->attr = attr, inner->nattr = dir ? 3 : 2;
+  inner->attr = attr, inner->nattr = dir ? 4 : 3;
   *g = (RawGraph){.name = body->graph[0]->name, .doc = "", .node = inner, .nnode = 1, .in = in, .nin = nin, .out = out, .nout = nout};
   const RawGraph **list = arena_new(u->a, const RawGraph *);
   list[0] = g;

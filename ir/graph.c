@@ -349,8 +349,7 @@ uint32_t graph_node_count(const Graph *g, bool nested) {
   return k;
 }
 
-/* Element i of a constant whose data may be unaligned. */
-static double const_f64(const Tensor *t, int64_t i) {
+double const_elem(const Tensor *t, int64_t i) {
   int bytes = dtype_bits(t->dtype) / 8;
   if (!bytes)
     return elem_f64(t->dtype, t->data, i);
@@ -380,7 +379,7 @@ bool value_scalar(const Value *v, double *x) {
   const Tensor *t = v ? v->konst : NULL;
   if (!t || t->kind != VK_TENSOR || t->dtype == DT_str || dtype_kind(t->dtype) == DK_COMPLEX || tensor_count(t) != 1)
     return false;
-  *x = const_f64(t, 0);
+  *x = const_elem(t, 0);
   return true;
 }
 

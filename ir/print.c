@@ -205,7 +205,7 @@ static void print_attr(Printer *p, const AttrField *f, const void *attr) {
   case AK_FLOAT: print_float(b, DT_f32, &ATTR_GET(float, attr, f)); break;
   case AK_STR: text_quote(b, ATTR_GET(Str, attr, f).ptr, ATTR_GET(Str, attr, f).len); break;
   case AK_TENSOR: {
-    const Tensor *t = ATTR_GET(const Tensor *, attr, f);
+    const Tensor *t = ATTR_GET(Tensor *, attr, f);
     char shape[400];
     buf_printf(b, "%s%s ", dtype_name(t->dtype), shape_text(t->rank, t->dim, shape, sizeof shape));
     print_elems(b, t);

@@ -309,6 +309,8 @@ static void json_all(const Suite *s, StrBuf *b) {
     const Outcome *x = &s->out[i];
     buf_puts(b, i ? ",\n  {\"case\": " : "\n  {\"case\": ");
     json_str(b, s->list[i].name);
+    buf_puts(b, ", \"path\": ");
+    json_str(b, s->list[i].dir);
     buf_printf(b, ", \"result\": \"%s\", \"reason\": ", word[x->r.result]);
     json_str(b, x->r.reason);
     buf_printf(b, ", \"seconds\": %.3f, \"worst\": ", x->seconds);

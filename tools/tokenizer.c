@@ -2,7 +2,8 @@
  *
  *   text -> pieces between added tokens -> normalise (clean, spaces around CJK, NFD without accents, lower case)
  *        -> words and single punctuation characters -> longest pieces of the vocabulary -> [CLS] … [SEP]
- * Text is held as arrays of code points throughout.
+ * Text is held as arrays of code points throughout. Categories are those of the installed utf8proc; for characters that
+ * Unicode took in after its version 8 they may differ from the older tables inside Hugging Face tokenizers.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/tokenizer.h"
 
@@ -288,10 +289,10 @@ static Status encode_one(const Tokenizer *k, const char *text, Ids *ids, Ids *ty
   size_t keep = words.n;
   if (k->max_length && words.n + specials > (size_t)k->max_length)
     keep = (size_t)k->max_length > specials ? (size_t)k->max_length - specials : 0;
-  const int64_t *from = words.id + (k->cut_left ? words.n - keep : 0);
+  size_t from = k->cut_left ? words.n - keep : 0;
   for (size_t i = 0; i < k->npiece; i++)
     for (size_t m = 0; m < (k->piece[i].text ? keep : 1); m++) {
-      add_id(ids, k->piece[i].text ? from[m] : k->piece[i].id);
+      add_id(ids, k->piece[i].text ? words.id[from + m] : k->piece[i].id);
       add_id(types, k->piece[i].type);
     }
   return ST_OK;
@@ -405,6 +406,8 @@ static Status load_added(Tokenizer *k, const json_t *list) {
                  .rstrip = flag(o, "rstrip", false), .normalized = flag(o, "normalized", !flag(o, "special", false))};
     if (!s || !get_id(json_object_get(o, "id"), &x->id))
       return damaged(k, "an added token without content or id");
+    int64_t known = (int64_t)(intptr_t)map_get(&k->vocab, s) - 1;
+    x->id = known >= 0 ? known : x->id;
     Chars raw = {.a = k->a}, done = {.a = k->a};
     to_chars(&raw, s, strlen(s));
     if (x->normalized)

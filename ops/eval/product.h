@@ -21,6 +21,7 @@ typedef struct Product {
   void (*put)(void *arg, int64_t i, int64_t j, int64_t n, const double *f, const int64_t *z);
   void *arg;
   void *a_block, *b_block; /* product_prepare's */
+  bool b_unit;             /* product_run's: columns of B lie side by side */
 } Product;
 
 /* Takes working memory for products of depth k from e->scratch; once for any number of runs. */

@@ -1,4 +1,4 @@
-"""test_schema.py - frontend/onnx.proto and frontend/wire.def against the published ONNX schema (onnx 1.23.2, IR version 14).
+"""test_schema.py - frontend/onnx.proto and frontend/wire.def against the published ONNX schema (onnx 1.23.2, IR 14).
 
 The stored lines are what dump_schema.py makes of onnx/onnx-ml.proto in the wheel; an importable onnx package of that
 version is compared as well.
@@ -15,6 +15,8 @@ sys.path.insert(0, HERE)
 import dump_schema  # noqa: E402
 
 ONNX_VERSION = "1.23.2"
+FIELD_LINE = re.compile(r"field ([\w.]+)\.(\w+) = (\d+) (optional|repeated|oneof \w+) (?:(enum|message) )?([\w.]+)"
+                        r"(?: packed)?")
 WIRE_KINDS = {"int32": "INT", "int64": "INT", "uint64": "INT", "enum": "INT", "float": "FLOAT", "double": "DOUBLE",
               "string": "STRING", "bytes": "BYTES"}
 
@@ -33,7 +35,7 @@ def wire_lines(schema):
     """What wire.def must hold, from schema lines."""
     lines = set()
     for line in schema:
-        m = re.fullmatch(r"field ([\w.]+)\.(\w+) = (\d+) (optional|repeated|oneof \w+) (?:(enum|message) )?([\w.]+)(?: packed)?", line)
+        m = FIELD_LINE.fullmatch(line)
         if m:
             parent, name, number, label, group, kind = m.groups()
             label = "MANY" if label == "repeated" else "ONE"
@@ -55,7 +57,8 @@ def wire_def():
 
 
 def test_proto_equals_stored():
-    assert not (d := differences(dump_schema.schema_of_file(os.path.join(FRONTEND, "onnx.proto")), stored())), "\n".join(d)
+    assert not (d := differences(dump_schema.schema_of_file(os.path.join(FRONTEND, "onnx.proto")),
+                                 stored())), "\n".join(d)
 
 
 def test_wire_table_equals_stored():
@@ -73,7 +76,7 @@ def test_stored_is_whole():
 
 
 def test_parser_sees_a_changed_number():
-    text = "message A { optional int64 x = 1; oneof v { A a = 2; } enum E { P = 0; } repeated E e = 3 [packed = true]; }"
+    text = "message A { optional int64 x = 1; oneof v { A a = 2; } enum E { P = 0; } repeated E e = 3 [packed=true]; }"
     lines = dump_schema.Parser(text).file()
     assert lines == ["enum A.E P = 0", "field A.a = 2 oneof v message A", "field A.e = 3 repeated enum A.E packed",
                      "field A.x = 1 optional int64", "message A"], lines

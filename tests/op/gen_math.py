@@ -613,6 +613,7 @@ case("MatMul", [np.array([[2**62, 4]], np.int64), np.array([[4], [1]], np.int64)
      note="wraps")
 a, b = values(np.float32, (5, 7), -1, 1), values(np.float32, (7, 35), -1, 1)
 case("MatMul", [a, b], note="over the block sizes")
+case("MatMul", [np.array([[2, 3]], np.float32), np.full((2, 600), 0.5, np.float32)], note="one row, over the block size")
 case("MatMul", [np.array([[inf, 0]], np.float32), np.array([[0], [1]], np.float32)])
 case("MatMul", [values(np.float32, (2, 3)), values(np.float32, (2, 3))],
      error="inner dimensions 3 and 2 differ",

@@ -149,6 +149,15 @@ static void ranges(void **state) {
   World *w = *state;
   holds(w, OP(Add, "", holding(w, DT_i32, 1, "2147483647"), holding(w, DT_i32, 1, "1")), "?");
   holds(w, OP(Cast, "to=6", vec(w, "2147483648")), "?");
+  Value *least = vec(w, "-9223372036854775807 - 1"), *most = vec(w, "9223372036854775807");
+  holds(w, OP(Add, "", most, vec(w, "1")), "?");
+  holds(w, OP(Sub, "", least, vec(w, "1")), "?");
+  holds(w, OP(Mul, "", most, vec(w, "2")), "?");
+  holds(w, OP(Neg, "", least), "?");
+  holds(w, OP(Max, "", vec(w, "5"), least), "5");
+  holds(w, OP(Min, "", most, vec(w, "-5")), "-5");
+  holds(w, OP(Relu, "", least), "0");
+  holds(w, OP(ReduceProd, "keepdims=0", vec(w, "4611686018427387904, 4")), "?");
   holds(w, OP(Less, "", vec(w, "-9223372036854775807"), vec(w, "9223372036854775807")), "1");
   holds(w, OP(Equal, "", vec(w, "-9223372036854775807"), vec(w, "9223372036854775807")), "0");
 }
