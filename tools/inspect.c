@@ -230,7 +230,8 @@ static void text_field(StrBuf *b, const char *label, const char *value) {
 static void text_head(const Inspect *x, StrBuf *b) {
   const Model *m = x->m;
   text_field(b, "model", m->path ? m->path : x->t->o->arg[0]);
-  text_field(b, "producer", arena_printf(x->t->arena, "%s %s", m->producer ? m->producer : "", m->producer_version ? m->producer_version : ""));
+  const char *version = m->producer_version ? m->producer_version : "";
+  text_field(b, "producer", arena_printf(x->t->arena, "%s%s%s", m->producer ? m->producer : "", *version ? " " : "", version));
   StrBuf v;
   buf_init(&v, x->t->arena);
   for (uint32_t i = 0; i < m->nopset; i++)
@@ -243,9 +244,9 @@ static void text_head(const Inspect *x, StrBuf *b) {
     size = arena_printf(x->t->arena, "%s + %s %s", size, bytes_text(x->t->arena, (int64_t)m->file[i]->size),
                         strrchr(m->file[i]->path, '/') ? strrchr(m->file[i]->path, '/') + 1 : m->file[i]->path);
   text_field(b, "size", size);
-  buf_printf(b, "%-12s%s in %lld tensors, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements), (long long)x->all.tensors,
-             bytes_text(x->t->arena, x->all.bytes));
-  buf_printf(b, "%-12s%lld of %zu operators\n", "nodes", (long long)x->nodes, x->nop);
+  buf_printf(b, "%-12s%s in %lld tensor%s, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements), (long long)x->all.tensors,
+             x->all.tensors == 1 ? "" : "s", bytes_text(x->t->arena, x->all.bytes));
+  buf_printf(b, "%-12s%lld, of %zu operator%s\n", "nodes", (long long)x->nodes, x->nop, x->nop == 1 ? "" : "s");
 }
 
 static void text_values(const Inspect *x, StrBuf *b, const char *title, Value *const *v, uint32_t n) {
@@ -285,6 +286,8 @@ static void text_operators(const Inspect *x, StrBuf *b) {
 }
 
 static void text_parameters(const Inspect *x, StrBuf *b) {
+  if (!x->all.tensors)
+    return;
   heading(x, b, "parameters");
   for (int i = 0; i < DT_count; i++)
     if (x->param[i].tensors)
