@@ -80,6 +80,16 @@ static void copy_strided(char *dense, const sard_tensor *t, size_t elem, bool to
   }
 }
 
+/* No element lies further away than a size can say. */
+static bool strides_ok(const sard_tensor *t) {
+  int64_t far = dtype_bits((DType)t->dtype) / 8, d;
+  for (int k = 0; k < t->rank; k++)
+    if (t->dim[k] > 1 && (t->stride[k] == INT64_MIN || !mul_ok(t->dim[k] - 1, t->stride[k] < 0 ? -t->stride[k] : t->stride[k], &d) ||
+                          !mul_ok(d, dtype_bits((DType)t->dtype) / 8, &d) || !add_ok(far, d, &far)))
+      return false;
+  return true;
+}
+
 static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_t i) {
   if (!dtype_valid((int)t->dtype))
     return fail(c, ST_USAGE, "%s %zu: %d is no element type", what, i, (int)t->dtype);
@@ -90,6 +100,8 @@ static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_
     return fail(c, ST_USAGE, "%s %zu: data is NULL", what, i);
   if (t->strided && !is_dense(t) && (dtype_bits((DType)t->dtype) < 8))
     return fail(c, ST_UNSUPPORTED, "%s %zu: strides on a type below 8 bits", what, i);
+  if (t->strided && bytes && !strides_ok(t))
+    return fail(c, ST_USAGE, "%s %zu: its strides reach further than memory does", what, i);
   return ST_OK;
 }
 
@@ -164,15 +176,22 @@ void sard_model_free(sard_model *m) {
 }
 
 sard_times sard_model_times(const sard_model *m) {
-  return m->times;
+  return m ? m->times : (sard_times){0};
 }
 
 /* --- description --- */
 
-size_t sard_input_count(const sard_model *m) { return rt_count(m->program, SEC_INPUTS); }
-size_t sard_output_count(const sard_model *m) { return rt_count(m->program, SEC_OUTPUTS); }
-size_t sard_symbol_count(const sard_model *m) { return rt_count(m->program, SEC_SYMBOLS); }
-size_t sard_step_count(const sard_model *m) { return rt_count(m->program, SEC_STEPS); }
+size_t sard_input_count(const sard_model *m) { return m ? rt_count(m->program, SEC_INPUTS) : 0; }
+size_t sard_output_count(const sard_model *m) { return m ? rt_count(m->program, SEC_OUTPUTS) : 0; }
+size_t sard_step_count(const sard_model *m) { return m ? rt_count(m->program, SEC_STEPS) : 0; }
+
+/* Those of the input shapes come first in a program; what inference made up follows. */
+size_t sard_symbol_count(const sard_model *m) {
+  uint32_t n = 0;
+  while (m && n < rt_count(m->program, SEC_SYMBOLS) && rt_symbol(m->program, n)->of_input)
+    n++;
+  return n;
+}
 
 static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *io) {
   const ProgSlot *s = rt_slot(m->program, port->slot);
@@ -205,7 +224,7 @@ const char *sard_output_dim_text(const sard_model *m, size_t i, int axis) {
 }
 
 static int64_t port_index(const sard_model *m, SectionId sec, const char *name) {
-  for (uint32_t i = 0; name && i < rt_count(m->program, sec); i++) {
+  for (uint32_t i = 0; m && name && i < rt_count(m->program, sec); i++) {
     const ProgPort *p = sec == SEC_INPUTS ? rt_input(m->program, i) : rt_output(m->program, i);
     if (!strcmp(rt_string(m->program, p->name), name))
       return i;
@@ -221,11 +240,11 @@ const char *sard_symbol_name(const sard_model *m, size_t i) {
 }
 
 const char *sard_metadata_key(const sard_model *m, size_t i) {
-  return i < rt_count(m->program, SEC_META) ? rt_string(m->program, rt_meta(m->program, (uint32_t)i)->key) : NULL;
+  return m && i < rt_count(m->program, SEC_META) ? rt_string(m->program, rt_meta(m->program, (uint32_t)i)->key) : NULL;
 }
 
 const char *sard_metadata(const sard_model *m, const char *key) {
-  for (uint32_t i = 0; key && i < rt_count(m->program, SEC_META); i++)
+  for (uint32_t i = 0; m && key && i < rt_count(m->program, SEC_META); i++)
     if (!strcmp(rt_string(m->program, rt_meta(m->program, i)->key), key))
       return rt_string(m->program, rt_meta(m->program, i)->value);
   return NULL;
@@ -388,7 +407,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
 }
 
 size_t sard_result_count(const sard_result *r) {
-  return r->n;
+  return r ? r->n : 0;
 }
 
 sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t) {

@@ -481,6 +481,9 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     p.place[i].slot = PROG_NONE;
   p.step_of = arena_array(a, uint32_t, *g->next_id);
   p.queue = arena_array(a, Graph *, *g->next_id + 1u);
+  for (uint32_t i = 0; i < g->nin; i++)
+    count_type(&p, &g->in[i]->type);
+  image_end_input_symbols(&p.im);
   number_symbols(&p, g);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);

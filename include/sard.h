@@ -217,7 +217,8 @@ typedef struct sard_result sard_result;
 SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_run_options *o,
                               sard_result **out, sard_error **err);
 /* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
- * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. */
+ * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. It must not
+ * overlap the inputs. When the run fails, what it holds is not defined. */
 SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_tensor *outputs,
                                    size_t n_outputs, const sard_run_options *o, sard_error **err);
 SARD_API size_t sard_result_count(const sard_result *r);
