@@ -494,7 +494,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   for (uint32_t i = 0; i < p.nregion; i++)
     write_region(&p, p.queue[i]);
   for (uint32_t i = 0; i < g->nin; i++)
-    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, NULL);
+    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, g->in[i]->deflt);
   for (uint32_t i = 0; i < g->nout; i++)
     write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
   for (uint32_t i = 0; i < in->nmeta; i++)

@@ -5,8 +5,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-build=${1:-$here/../build}
-sard=$build/sard
+sard=${SARD:-${1:-$here/../build}/sard}
 data=$here/data
 mkdir -p "$data"
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold= plain=; fi

@@ -376,7 +376,7 @@ static Status add_node(Import *im, Scope *s, const RawNode *r, const Origin *ori
   for (int b = 0; b < 2 && body[b]; b++)
     TRY(import_body(im, s, n, b, body[b]));
   TRY(set_outputs(im, s, r, n));
-  return im->infer ? node_infer(c, n) : ST_OK;
+  return im->infer ? control_tolerate(n, node_infer(c, n)) : ST_OK;
 }
 
 static const Type *known_type(void *arg, const char *name) {

@@ -88,6 +88,7 @@ struct Graph {
   uint32_t *next_id;    /* shared with the bodies */
   uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
   uint32_t dims_before; /* body: symbols with a larger id were made inside */
+  bool impossible;      /* branch of an If: a node in it fails for the types it sees, so that only the run may tell */
 };
 
 /* --- types --- */

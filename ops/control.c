@@ -93,13 +93,26 @@ static void forget_types(Graph *g) {
       }
 }
 
+Status control_tolerate(Node *n, Status st) {
+  if (st != ST_INVALID)
+    return st;
+  for (Graph *g = n->graph; g->owner; g = g->up)
+    if (g->owner->op == OP_If) {
+      g->impossible = true;
+      return ST_OK;
+    }
+  return st;
+}
+
 static Status infer_body(Ctx *c, Graph *g) {
   uint64_t h = seen_by(g);
   if (g->typed == h)
     return ST_OK;
   if (g->typed)
     forget_types(g);
-  TRY(graph_infer(c, g));
+  g->impossible = false;
+  for (Node *n = g->first; n; n = n->next)
+    TRY(control_tolerate(n, node_infer(c, n)));
   g->typed = h;
   return ST_OK;
 }
@@ -181,6 +194,23 @@ Status control_leave(Ctx *c, Graph *g, bool typed) {
   return ST_OK;
 }
 
+static bool known_outside(const Graph *g, Dim d) {
+  if (d->kind == DIM_SYM)
+    return d->id <= g->dims_before;
+  for (int i = 0; i < d->n; i++)
+    if (!known_outside(g, d->arg[i]))
+      return false;
+  return true;
+}
+
+/* A type of the body as the outside may know it: extents in terms of the body's own symbols become new symbols. */
+static Type outside(Infer *x, const Graph *g, Type t) {
+  for (int k = 0; t.kind == VK_TENSOR && k < t.rank; k++)
+    if (!known_outside(g, t.dim[k]))
+      t.dim[k] = dim_fresh(x->c, "body");
+  return t;
+}
+
 /* --- If --- */
 
 /* What holds for both: equal dims stay, others become symbols; ranks that differ are unknown. */
@@ -217,10 +247,15 @@ Status if_infer(Infer *x) {
       TRY(control_enter(x->c, x->n->body[b]));
     TRY(infer_body(x->c, x->n->body[b]));
   }
+  const Graph *a = x->n->body[0], *b = x->n->body[1];
+  if (a->impossible && b->impossible) /* then it is an error: what was wrong with the first */
+    for (Node *n = a->first; n; n = n->next)
+      TRY(node_infer(x->c, n));
   for (int i = 0; i < x->n->nout; i++) {
-    Type t;
-    TRY(merge_types(x, i, &x->n->body[0]->out[i]->type, &x->n->body[1]->out[i]->type, &t));
-    set_out_type(x, i, t);
+    Type t = a->impossible ? b->out[i]->type : a->out[i]->type;
+    if (!a->impossible && !b->impossible)
+      TRY(merge_types(x, i, &a->out[i]->type, &b->out[i]->type, &t));
+    set_out_type(x, i, outside(x, a->impossible ? b : a, t));
   }
   return ST_OK;
 }
@@ -288,23 +323,6 @@ static Status infer_trips(Infer *x, Graph *g, int first, int from, int count) {
         vary_rank(in);
     }
   }
-}
-
-static bool known_outside(const Graph *g, Dim d) {
-  if (d->kind == DIM_SYM)
-    return d->id <= g->dims_before;
-  for (int i = 0; i < d->n; i++)
-    if (!known_outside(g, d->arg[i]))
-      return false;
-  return true;
-}
-
-/* A type of the body as the outside may know it: extents in terms of the body's own symbols become new symbols. */
-static Type outside(Infer *x, const Graph *g, Type t) {
-  for (int k = 0; t.kind == VK_TENSOR && k < t.rank; k++)
-    if (!known_outside(g, t.dim[k]))
-      t.dim[k] = dim_fresh(x->c, "loop");
-  return t;
 }
 
 /* The type of a carried value behind the loop: what no trip changes is as at the start. */

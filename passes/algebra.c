@@ -286,30 +286,6 @@ static Value *gemm(Match *m) {
   return add ? EMIT(m, Add, NULL, y, n->in[2]) : y;
 }
 
-/* Rows that a Reshape put together are still rows: y = Reshape(x: [.., K] -> [N, K]); the weight is 2-D. */
-static bool joins_rows(const Value *x, const Value *y) {
-  return type_known(x) && type_known(y) && x->type.rank >= 2 && y->type.rank >= 2 &&
-         x->type.dim[x->type.rank - 1] == y->type.dim[y->type.rank - 1];
-}
-
-static Value *matmul_through(Match *m) {
-  Value *x = m->v[0], *w = m->v[1], *y = m->node[1]->out[0];
-  if (!joins_rows(x, y) || !type_known(w) || w->type.rank != 2 || y->type.rank > x->type.rank || !stated(m, m->root->out[0]))
-    return NULL;
-  Value *r = EMIT(m, MatMul, NULL, x, w), *out = m->root->out[0];
-  return reshape_to(m, r, out->type.dim, out->type.rank);
-}
-
-/* Reshape(x) + row -> Reshape(x + row). */
-static Value *bias_through(Match *m) {
-  Value *x = m->v[0], *b = m->v[1], *y = m->node[1]->out[0], *out = m->root->out[0];
-  if (!joins_rows(x, y) || y->type.rank > x->type.rank || !type_known(b) || b->type.rank != 1 || !stated(m, out) ||
-      !same_shape(y, out) || b->type.dim[0] != y->type.dim[y->type.rank - 1])
-    return NULL;
-  Value *r = emit(m, m->root->op, NULL, 2, (Value *[]){x, b});
-  return reshape_to(m, r, out->type.dim, out->type.rank);
-}
-
 /* Reshape(f(y)) that splits the rows of y [N, K] -> f(Reshape(y)): layers keep the activation's own rank. */
 static bool splits_rows(Match *m, const Value *y) {
   Value *out = m->root->out[0];
@@ -425,8 +401,6 @@ static const Rule rules[] = {
     {"transpose of transpose", P(Transpose, P(Transpose, V(0))), transpose_twice},
     {"transpose of ones", OPERATOR(Transpose), transpose_units},
     {"gemm", OPERATOR(Gemm), gemm},
-    {"matmul through reshape", P(MatMul, P1(Reshape, V(0), V(2)), C(1)), matmul_through},
-    {"bias through reshape", P(Add, P1(Reshape, V(0), V(2)), C(1)), bias_through},
     {"axis", OPERATOR(Gather), axis_Gather},
     {"axis", OPERATOR(Concat), axis_Concat},
     {"axis", OPERATOR(Softmax), axis_Softmax},

@@ -49,12 +49,12 @@ static double difference(const Tensor *got, const Tensor *want, int64_t i, doubl
 static void compare_numbers(Arena *a, const Tensor *got, const Tensor *want, const Tolerance *tol, Diff *d) {
   bool complex = dtype_kind(got->dtype) == DK_COMPLEX, exact = !dtype_is_float(got->dtype) && !complex;
   int64_t n = tensor_count(got) * (complex ? 2 : 1);
-  double largest = 0;
+  double largest = 0, rtol = got->dtype == DT_bf16 && tol->bf16_rtol > tol->rtol ? tol->bf16_rtol : tol->rtol;
   for (int64_t i = 0; i < n; i++) {
     double g = element(got, i), w = element(want, i), e = difference(got, want, i, g, w);
     if (isfinite(w) && fabs(w) > largest)
       largest = fabs(w);
-    if (tol->relative < 0 ? !(e <= tol->atol + tol->rtol * (isfinite(w) ? fabs(w) : 0)) : (exact && e > 0) || isinf(e))
+    if (tol->relative < 0 ? !(e <= tol->atol + rtol * (isfinite(w) ? fabs(w) : 0)) : (exact && e > 0) || isinf(e))
       d->bad++;
     if (e > d->max_abs) {
       d->max_abs = e, d->worst = i;

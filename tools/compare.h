@@ -9,6 +9,7 @@
  * the largest difference is at most relative times the largest finite |want|; everything else is equal. */
 typedef struct Tolerance {
   double rtol, atol, relative;
+  double bf16_rtol; /* bfloat16 outputs: rtol is at least this */
 } Tolerance;
 
 typedef struct Diff {

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/tool.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,7 @@ static Status run_command(Ctx *c, void *arg) {
   if (opt_set(x->o, OPT_max_memory) && x->o->cmd != CMD_test)
     c->alloc->limit = (size_t)opt_int(x->o, OPT_max_memory, 0);
   if (opt_set(x->o, OPT_timeout) && x->o->cmd != CMD_test)
-    c->deadline_ns = now_ns() + (int64_t)(opt_float(x->o, OPT_timeout, 0) * 1e9);
+    c->deadline_ns = now_ns() + (int64_t)(fmin(opt_float(x->o, OPT_timeout, 0), 1e9) * 1e9);
   return commands[x->o->cmd](t);
 }
 

@@ -119,7 +119,7 @@ static Status set_value(Ctx *c, Arena *a, const OptInfo *o, OptValue *v, const c
   case OPTK_INT:
     errno = 0;
     v->i = strtoll(s, &end, 10);
-    if (end == s || *end || errno || v->i < 0)
+    if (end == s || *end || errno || v->i < 0 || v->i > INT32_MAX)
       return bad_value(c, o, s, "a whole number is wanted");
     break;
   case OPTK_FLOAT:

@@ -97,7 +97,7 @@ static Status compare_outputs(Run *r) {
   Ctx *c = r->t->c;
   const Options *o = r->t->o;
   const char *path = opt_str(o, OPT_expect);
-  Tolerance tol = {opt_float(o, OPT_rtol, 1e-3), opt_float(o, OPT_atol, 1e-7), opt_float(o, OPT_relative, -1)};
+  Tolerance tol = {opt_float(o, OPT_rtol, 1e-3), opt_float(o, OPT_atol, 1e-7), opt_float(o, OPT_relative, -1), 0};
   Npz *z;
   TRY(npz_open(c, r->t->arena, path, &z));
   while (npz_name(z, r->ncompared))

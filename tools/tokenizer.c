@@ -31,6 +31,7 @@ struct Tokenizer {
   Arena *a;
   Map vocab; /* token -> id + 1 */
   int64_t unk, max_chars;
+  size_t longest; /* bytes of the longest token: no longer stretch needs to be looked up */
   Str prefix;
   bool normalize, clean, chinese, accents, lower;
   bool split; /* BertPreTokenizer */
@@ -188,7 +189,7 @@ static void word_pieces(const Tokenizer *k, const int32_t *ch, size_t n, Ids *ou
   }
   char *text = arena_get(out->a, n * 4 + k->prefix.len + 1, 1, 1);
   while (start < n) {
-    size_t end = n;
+    size_t end = n - start > k->longest ? start + k->longest : n;
     int64_t id = -1;
     for (; end > start && id < 0; end -= id < 0)
       id = lookup(k, start > 0, ch + start, end - start, text);
@@ -369,6 +370,7 @@ static Status load_model(Tokenizer *k, json_t *m) {
   json_object_foreach(vocab, key, v) {
     if (!get_id(v, &id))
       return damaged(k, "a token id in model.vocab is no number");
+    k->longest = strlen(key) > k->longest ? strlen(key) : k->longest;
     map_put(&k->vocab, arena_strdup(k->a, key), (void *)(intptr_t)(id + 1));
   }
   s = json_string_value(json_object_get(m, "unk_token"));

@@ -367,6 +367,38 @@ static void test_initializers(void **state) {
   refused(&m, ST_INVALID, "two initializers are called 'w'", NULL);
 }
 
+/* The sum of x and w, an input with the default {1, 2}. */
+static void run_default(sard_model *model, const float *w, float first, float second) {
+  float x[] = {10, 20};
+  sard_tensor in[2] = {{.data = x, .dtype = SARD_F32, .rank = 1, .dim = {2}}}, t; /* all zeros: not given */
+  if (w)
+    in[1] = (sard_tensor){.data = (void *)(uintptr_t)w, .dtype = SARD_F32, .rank = 1, .dim = {2}};
+  sard_result *r = NULL;
+  sard_error *e = NULL;
+  assert_int_equal(sard_run(model, in, 2, NULL, &r, &e), SARD_OK);
+  assert_int_equal(sard_result_tensor(r, 0, &t), SARD_OK);
+  assert_true(((float *)t.data)[0] == first && ((float *)t.data)[1] == second);
+  sard_result_free(r);
+}
+
+static void test_default_runs(void **state) {
+  (void)state;
+  Pb g = {0}, m;
+  sard_model *model = NULL;
+  sard_error *e = NULL;
+  put_value(&g, GRAPH_INPUT, "x", F32, "2");
+  put_value(&g, GRAPH_INPUT, "w", F32, "2");
+  put_value(&g, GRAPH_OUTPUT, "y", F32, "2");
+  put_floats(&g, "w", (const float[]){1, 2}, 2);
+  put_op(&g, "add", "Add", "x w", "y");
+  m = model_of(&g, 8, 20);
+  assert_int_equal(sard_load_bytes(NULL, m.b, m.n, NULL, NULL, &model, &e), SARD_OK);
+  run_default(model, NULL, 11, 22);
+  run_default(model, (const float[]){5, 6}, 15, 26);
+  sard_model_free(model);
+  pb_free(&m);
+}
+
 static void test_constants(void **state) {
   (void)state;
   Loaded l;
@@ -639,6 +671,31 @@ static void test_if(void **state) {
   refused(&m, ST_INVALID, "'else_branch' is missing", NULL);
 }
 
+/* TorchScript writes x.squeeze(1) as an If: Squeeze when the extent is 1, else nothing. */
+static void test_impossible(void **state) {
+  (void)state;
+  for (int both = 0; both < 2; both++) {
+    Loaded l;
+    Pb g = {0}, n = node("if", "If", "c", "z"), a = branch("Squeeze", "x one"), b = both ? branch("Squeeze", "x one") : branch("Relu", "x");
+    put_value(&g, GRAPH_INPUT, "x", F32, "n 3");
+    put_value(&g, GRAPH_INPUT, "c", BOOL, "");
+    put_ints(&g, "one", (const int64_t[]){1}, 1);
+    put_value(&g, GRAPH_OUTPUT, "z", 0, NULL);
+    attr_graph(&n, "then_branch", &a);
+    attr_graph(&n, "else_branch", &b);
+    put_node(&g, &n);
+    Pb m = model_of(&g, 8, 20);
+    if (both) {
+      refused(&m, ST_INVALID, "n", "Squeeze", NULL);
+      continue;
+    }
+    load_ok(&l, &m);
+    assert_true(output(&l, 0)->def->body[0]->impossible);
+    assert_string_equal(type_of(&l, output(&l, 0)), "f32[n, 3]"); /* what the other branch gives */
+    close_model(&l);
+  }
+}
+
 /* Body (i, c, h) -> (c2, h2, scan): h2 = op of h. */
 static Pb loop_body(const char *op, const char *in) {
   Pb b = {0};
@@ -902,6 +959,7 @@ int main(void) {
       cmocka_unit_test(test_bad_functions), cmocka_unit_test(test_if),
       cmocka_unit_test(test_loop),       cmocka_unit_test(test_nesting),
       cmocka_unit_test(test_scan_8),     cmocka_unit_test(test_cut),
+      cmocka_unit_test(test_default_runs), cmocka_unit_test(test_impossible),
       cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
