@@ -4,7 +4,7 @@
 #ifndef SARD_CODEGEN_PLAN_H
 #define SARD_CODEGEN_PLAN_H
 
-#include "ir/graph.h"
+#include "codegen/group.h"
 
 /* Memory that constants may borrow from: a mapped file, or the caller's model bytes. */
 typedef struct PlanFile {
@@ -13,11 +13,26 @@ typedef struct PlanFile {
   size_t size;
 } PlanFile;
 
+/* A module of machine code, and where the kernels of Groups are in the modules. */
+typedef struct PlanObject {
+  const uint8_t *bytes;
+  size_t size;
+  const char *target;      /* EmitTarget.cpu_level */
+} PlanObject;
+typedef struct PlanCode {
+  uint32_t object;         /* UINT32_MAX: not compiled */
+  const char *symbol;
+} PlanCode;
+
 typedef struct PlanInput {
   const PlanFile *file;
   uint32_t nfile;
   const char *const *meta; /* key, value, key, value … */
   uint32_t nmeta;          /* pairs */
+  const Groups *groups;    /* NULL: every node is a step of its own */
+  const PlanObject *object;
+  uint32_t nobject;
+  const PlanCode *code;    /* by Groups.kernel; NULL: nothing is compiled yet */
 } PlanInput;
 
 /* The program (runtime/program.h) for g, as bytes in arena a at an address aligned to PROG_ALIGN. Constants inside one of

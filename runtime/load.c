@@ -12,7 +12,8 @@ static const size_t record_size[SEC_COUNT] = {
     [SEC_STRINGS] = 1, [SEC_EXPRS] = sizeof(ProgExpr), [SEC_SYMBOLS] = sizeof(ProgSymbol), [SEC_SLOTS] = sizeof(ProgSlot),
     [SEC_STEPS] = sizeof(ProgStep), [SEC_REGIONS] = sizeof(ProgRegion), [SEC_LISTS] = sizeof(uint32_t),
     [SEC_ORIGINS] = sizeof(ProgOrigin), [SEC_INPUTS] = sizeof(ProgPort), [SEC_OUTPUTS] = sizeof(ProgPort),
-    [SEC_META] = sizeof(ProgMeta), [SEC_FILES] = sizeof(ProgFile), [SEC_ATTRS] = 1, [SEC_DATA] = 1};
+    [SEC_META] = sizeof(ProgMeta), [SEC_FILES] = sizeof(ProgFile), [SEC_KERNELS] = sizeof(ProgKernel),
+    [SEC_CALLS] = sizeof(ProgCall), [SEC_OBJECTS] = sizeof(ProgObject), [SEC_ATTRS] = 1, [SEC_CODE] = 1, [SEC_DATA] = 1};
 
 uint32_t rt_count(const RtProgram *p, SectionId sec) {
   return (uint32_t)(p->h->section[sec].size / record_size[sec]);

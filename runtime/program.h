@@ -4,7 +4,8 @@
  * integers are little-endian, sections start at multiples of 64. Nothing in it is trusted: program_check (load.c)
  * verifies the hash, every index and every offset before anything is used.
  *
- *   header | strings | exprs | symbols | dims | slots | steps | regions | lists | origins | ports | meta | attrs | data
+ *   header | strings | exprs | symbols | slots | steps | regions | lists | origins | ports | meta | files | kernels | calls |
+ *   objects | attrs | code | data
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_RUNTIME_PROGRAM_H
 #define SARD_RUNTIME_PROGRAM_H
@@ -13,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 1, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 2, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE UINT32_MAX /* an absent index */
 
@@ -30,7 +31,11 @@ typedef enum {
   SEC_OUTPUTS, /* ProgPort */
   SEC_META,    /* ProgMeta */
   SEC_FILES,   /* ProgFile: weight files that constants refer to */
+  SEC_KERNELS, /* ProgKernel: one per different signature */
+  SEC_CALLS,   /* ProgCall: one per STEP_KERNEL */
+  SEC_OBJECTS, /* ProgObject: machine code for the kernels, as modules */
   SEC_ATTRS,   /* bytes: encoded attribute structs (support/attr.h) */
+  SEC_CODE,    /* bytes: relocatable objects, each aligned to 64 */
   SEC_DATA,    /* bytes: constants kept inside, each aligned to 64 */
   SEC_COUNT
 } SectionId;
@@ -92,6 +97,7 @@ typedef enum {
   STEP_IF,     /* regions: then, else */
   STEP_LOOP,   /* region: body */
   STEP_SCAN,   /* region: body */
+  STEP_KERNEL, /* compiled code: `call` says which; `exprs` are KernelArgs.dim; in, then out are KernelArgs.buf */
 } StepKind;
 
 typedef struct ProgStep {
@@ -103,11 +109,42 @@ typedef struct ProgStep {
   uint32_t in, nin;    /* SEC_LISTS: slots; PROG_NONE: absent */
   uint32_t out, nout;  /* SEC_LISTS: slots; PROG_NONE: not wanted */
   uint32_t free, nfree; /* SEC_LISTS: dynamic slots not used after this step */
-  uint32_t exprs, nexprs; /* SEC_LISTS: STEP_DIMS */
+  uint32_t exprs, nexprs; /* SEC_LISTS: STEP_DIMS, STEP_KERNEL */
   uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, output, axis) known once the step has run */
   uint32_t region[2];
   uint32_t attr, nattr; /* bytes in SEC_ATTRS */
+  uint32_t call;       /* STEP_KERNEL: SEC_CALLS; else PROG_NONE */
 } ProgStep;
+
+/* What is compiled once and called by any number of steps. Its code is symbol `symbol` of object `object`. */
+typedef struct ProgKernel {
+  uint32_t name;       /* "softmax", "product.384x1536.gelu": perf maps, profiles */
+  uint32_t signature;  /* unit_signature: equal texts, equal code (codegen/unit.h) */
+  uint32_t object;     /* SEC_OBJECTS, or PROG_NONE: not compiled (yet), `symbol` is then 0 */
+  uint32_t symbol;
+  uint16_t nin, nout;  /* buffers: those of every step that calls it */
+  uint32_t ndim;       /* KernelArgs.dim: nexprs of every step that calls it */
+  uint8_t kind;        /* UnitKind */
+  uint8_t pad[3];
+  uint32_t checks;     /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
+  uint32_t nchecks;
+} ProgKernel;
+
+/* One call. All expressions are evaluated once the symbols of the step's inputs are bound. */
+typedef struct ProgCall {
+  uint32_t kernel;     /* SEC_KERNELS */
+  uint32_t parts;      /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
+  uint32_t scratch;    /* SEC_EXPRS: bytes per thread */
+  uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
+  uint32_t equal, nequal; /* SEC_LISTS: pairs of SEC_EXPRS that must agree, else the shapes do not meet: ST_INVALID */
+} ProgCall;
+
+/* A module of machine code: one relocatable object (runtime/object.h). */
+typedef struct ProgObject {
+  uint64_t offset, size; /* in SEC_CODE */
+  uint32_t target;     /* EmitTarget.cpu_level it was made for */
+  uint32_t pad;
+} ProgObject;
 
 typedef struct ProgRegion {
   uint32_t step, nstep;
@@ -133,12 +170,16 @@ typedef struct ProgMeta {
   uint32_t key, value;
 } ProgMeta;
 
+/* Memory that constants lie in. The packed weights are one more file, the last: made when compiling (PlanPacked in
+ * codegen/plan.h), kept in memory or in the cache; its slots are u8[size], each aligned to 64. */
+enum { FILE_PACKED = 1 };
 typedef struct ProgFile {
-  uint32_t name;       /* as given to plan_build */
-  uint32_t pad;
+  uint32_t name;       /* as given to plan_build; "" for packed weights */
+  uint32_t flags;      /* FILE_PACKED */
   uint64_t size;
 } ProgFile;
 
-static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 72 && sizeof(ProgPort) == 16, "format");
+static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 76 && sizeof(ProgPort) == 16, "format");
+static_assert(sizeof(ProgKernel) == 36 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
 
 #endif

@@ -1,0 +1,73 @@
+/* group.h - which nodes are computed together: from an optimised graph to units (codegen/unit.h), one per kernel step.
+ *
+ * A group is a connected set of nodes of the outermost graph that one unit computes: a loop kernel with everything inlined
+ * that only it needs, or a product or an attention with the element-by-element work behind it. What is in no group is a step
+ * of its own: a reference step, or host work (shape arithmetic, control flow, strings).
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_GROUP_H
+#define SARD_CODEGEN_GROUP_H
+
+#include "codegen/unit.h"
+#include "ops/ops.h"
+
+typedef struct Group {
+  uint32_t index;
+  Unit *unit;
+  Node *root;           /* the last of its nodes: where its step stands */
+  Node **node;          /* in graph order */
+  uint32_t nnode;
+  Value **in;           /* the unit's inputs, in order; constants among them */
+  uint32_t nin;
+  Value **out;          /* the unit's outputs, in order */
+  uint32_t nout;
+  uint32_t in_place;    /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
+  uint32_t kernel;      /* Groups.kernel */
+  uint32_t packed;      /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
+  const Origin *origin; /* of all its nodes, the root first */
+  const Dim *equal;     /* pairs of extents that the kernel takes for equal */
+  uint32_t nequal;      /* pairs */
+  const char *signature; /* unit_signature */
+  const Dim *dim;       /* KernelArgs.dim */
+  uint32_t ndim;
+} Group;
+
+/* What became of a node, for `sard explain`. */
+typedef struct NodeFate {
+  Group *group;         /* NULL: a step of its own, or a host step */
+  bool host;            /* on the CPU by nature */
+  const char *why;      /* one line: why it is in no group, or why its group ends behind it; "" */
+} NodeFate;
+
+/* A constant operand B of products, to be packed into a memory of its own: [k, n], or [n, k] when trans. */
+typedef struct Packed {
+  const Value *value;
+  int64_t k, n;
+  bool trans;
+  uint64_t offset, size; /* bytes in the packed memory; offsets are multiples of 64 */
+} Packed;
+
+typedef struct Groups {
+  Group **group;        /* in step order */
+  uint32_t n;
+  const Unit **kernel;  /* what is to be compiled: one unit per different signature */
+  uint32_t nkernel;
+  Packed *packed;
+  uint32_t npacked;
+  uint64_t packed_size; /* bytes of all of them */
+  NodeFate *fate;       /* by Node.id */
+} Groups;
+
+typedef struct GroupOptions {
+  /* Bytes that a packed [k, n] takes on the target; NULL: B is not packed. */
+  size_t (*packed_size)(const void *target, int64_t k, int64_t n);
+  const void *target;
+  const char *only;     /* tests: one kind of unit, "loop", "product", "attention"; NULL: all */
+} GroupOptions;
+
+/* Groups of g, the outermost graph, in arena a. The graph is not changed. */
+Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **out);
+
+/* Shape arithmetic, control flow, strings and containers: on the CPU by nature. */
+bool node_is_host(const Node *n);
+
+#endif
