@@ -23,7 +23,8 @@ static const char *plain_domain(const char *d) {
 }
 
 /* The map's key, in buf if it fits (cap bytes), else in a. */
-static char *make_key(Arena *a, char *buf, size_t cap, const char *domain, const char *name, const char *overload, size_t *n) {
+static char *make_key(Arena *a, char *buf, size_t cap, const char *domain, const char *name, const char *overload,
+                      size_t *n) {
   domain = plain_domain(domain);
   size_t d = strlen(domain), k = strlen(name), o = strlen(overload);
   *n = d + k + o + 2;
@@ -99,8 +100,9 @@ Status functions_open(Ctx *c, Arena *a, const RawModel *raw, uint32_t max_nodes,
     TRY(function_cost(fs, &fn[i], 0));
   TRY(nodes_cost(fs, raw->graph->node, raw->graph->nnode, 0, &total));
   if (total > max_nodes)
-    return err_hint(c, fail(c, ST_MEMORY, "the model has %s%llu nodes when its functions are expanded; the limit is %u",
-                            total == SATURATED ? "more than " : "", (unsigned long long)total, max_nodes),
+    return err_hint(c,
+                    fail(c, ST_MEMORY, "the model has %s%llu nodes when its functions are expanded; the limit is %u",
+                         total == SATURATED ? "more than " : "", (unsigned long long)total, max_nodes),
                     "raise the node limit if the model can be trusted");
   *out = fs;
   return ST_OK;

@@ -94,7 +94,8 @@ static Status define_outputs(Ctx *c, Arena *a, const RawNode *node, uint32_t n, 
 }
 
 /* Depth first from each node in the file's order; a node comes after all it reads. */
-static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first, uint32_t *order) {
+static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first,
+                   uint32_t *order) {
   enum { NEW, OPEN, DONE };
   uint8_t *state = arena_array(a, uint8_t, n);
   uint32_t *stack = arena_array(a, uint32_t, n), count = 0;

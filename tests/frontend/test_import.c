@@ -443,11 +443,14 @@ static void test_origins(void **state) {
   put_value(&g, GRAPH_INPUT, "x", F32, "2");
   n = node("node_silu", "Sigmoid", "x", "a");
   put_meta(&n, 9, "pkg.torch.onnx.name_scopes", "['', 'lm', 'lm.model.layers.0', 'lm.model.layers.0.mlp', 'silu']");
-  put_meta(&n, 9, "pkg.torch.onnx.class_hierarchy", "['zoo.W', 'x.Llama', 'x.Layer', 'x.LlamaMLP', 'aten.silu.default']");
+  put_meta(&n, 9, "pkg.torch.onnx.class_hierarchy",
+           "['zoo.W', 'x.Llama', 'x.Layer', 'x.LlamaMLP', 'aten.silu.default']");
   put_meta(&n, 9, "pkg.torch.onnx.stack_trace",
            "File \"models/zoo/decoder.py\", line 33, in forward\n    o = self.lm(\n"
-           "  File \"/venv/lib/python3.11/site-packages/transformers/modeling_llama.py\", line 155, in forward\n    x = act(x)\n"
-           "  File \"/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py\", line 134, in forward\n    return F.linear(");
+           "  File \"/venv/lib/python3.11/site-packages/transformers/modeling_llama.py\", line 155, in forward\n    x "
+           "= act(x)\n"
+           "  File \"/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py\", line 134, in forward\n    return "
+           "F.linear(");
   put_node(&g, &n);
   n = node("sym", "Shape", "x", "b");
   put_meta(&n, 9, "pkg.torch.onnx.name_scopes", "['_empty_nn_module_stack_from_metadata_hook', 'sym_size_int_16']");
@@ -468,7 +471,8 @@ static void test_origins(void **state) {
   o = find_node(l.m->graph, "sym")->origin;
   assert_null(o->module);
   assert_null(o->source);
-  assert_string_equal(find_node(l.m->graph, "/encoder/layer.0/attention/MatMul")->origin->module, "encoder.layer.0.attention");
+  assert_string_equal(find_node(l.m->graph, "/encoder/layer.0/attention/MatMul")->origin->module,
+                      "encoder.layer.0.attention");
   assert_null(find_node(l.m->graph, "/Relu")->origin->module);
   assert_null(find_node(l.m->graph, "odd")->origin->module);
   assert_null(find_node(l.m->graph, "odd")->origin->source);
@@ -480,7 +484,8 @@ static void test_ranges(void **state) {
   Loaded l;
   Pb g = {0};
   put_value(&g, GRAPH_INPUT, "x", F32, "s43 u0 s70 s9");
-  put_meta(&g, 16, "pkg.torch.export.ExportedProgram.range_constraints", "{s43: VR[1, 1024], u0: VR[2, int_oo], s9: VR[9, 3], s70: VR[5");
+  put_meta(&g, 16, "pkg.torch.export.ExportedProgram.range_constraints",
+           "{s43: VR[1, 1024], u0: VR[2, int_oo], s9: VR[9, 3], s70: VR[5");
   Pb m = model_of(&g, 10, 20);
   load_ok(&l, &m);
   const Type *t = &l.m->graph->in[0]->type;
@@ -499,7 +504,8 @@ static Pb scale_function(void) {
   Pb f = function("scale", "x bias", "y"), n, t = {0};
   n = node("c", "Constant", "", "k"), attr_ref(&n, "value_float", "alpha", 1), function_node(&f, &n);
   n = node("m", "Mul", "x k", "h"), function_node(&f, &n);
-  n = node("r", "Squeeze", "h", "s"), attr_ints(&n, "axes", (const int64_t[]){0}, 1), function_node(&f, &n); /* opset 11 */
+  n = node("r", "Squeeze", "h", "s"), attr_ints(&n, "axes", (const int64_t[]){0}, 1),
+  function_node(&f, &n); /* opset 11 */
   n = node("i", "Identity", "s", "y"), function_node(&f, &n);
   pb_str(&t, 1, "alpha");
   pb_f32(&t, 2, 3);
@@ -527,7 +533,7 @@ static void test_functions(void **state) {
   double v;
   assert_true(value_scalar(mul->in[1], &v) && v == 2);
   assert_true(value_scalar(find_node(l.m->graph, "second/m")->in[1], &v) && v == 3); /* the default */
-  assert_string_equal(mul->out[0]->name, "first/h"); /* not the caller's h */
+  assert_string_equal(mul->out[0]->name, "first/h");                                 /* not the caller's h */
   assert_string_equal(output(&l, 0)->name, "h");
   assert_string_equal(output(&l, 1)->name, "k");
   assert_string_equal(type_of(&l, output(&l, 1)), "f32[n]");
@@ -690,7 +696,8 @@ static void test_impossible(void **state) {
   (void)state;
   for (int both = 0; both < 2; both++) {
     Loaded l;
-    Pb g = {0}, n = node("if", "If", "c", "z"), a = branch("Squeeze", "x one"), b = both ? branch("Squeeze", "x one") : branch("Relu", "x");
+    Pb g = {0}, n = node("if", "If", "c", "z"), a = branch("Squeeze", "x one"),
+       b = both ? branch("Squeeze", "x one") : branch("Relu", "x");
     put_value(&g, GRAPH_INPUT, "x", F32, "n 3");
     put_value(&g, GRAPH_INPUT, "c", BOOL, "");
     put_ints(&g, "one", (const int64_t[]){1}, 1);
@@ -868,7 +875,8 @@ static void test_scan_8(void **state) {
   put_node(&g, &n);
   m = model_of(&g, 3, 8);
   float s[] = {0, 10}, x[] = {1, 2, 3, 4, 5, 6}, want[] = {1, 3, 6, 14, 19, 25};
-  sard_tensor in[2] = {{.data = s, .dtype = SARD_F32, .rank = 2, .dim = {2, 1}}, {.data = x, .dtype = SARD_F32, .rank = 3, .dim = {2, 3, 1}}};
+  sard_tensor in[2] = {{.data = s, .dtype = SARD_F32, .rank = 2, .dim = {2, 1}},
+                       {.data = x, .dtype = SARD_F32, .rank = 3, .dim = {2, 3, 1}}};
   sard_tensor t;
   sard_model *model = NULL;
   sard_result *r = NULL;
@@ -963,18 +971,30 @@ static void test_large(void **state) { /* no step is quadratic: 50,000 nodes, wr
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_plain),      cmocka_unit_test(test_declared),
-      cmocka_unit_test(test_unsorted),   cmocka_unit_test(test_bad_graphs),
-      cmocka_unit_test(test_operators),  cmocka_unit_test(test_unknown_without_inference),
-      cmocka_unit_test(test_opsets),     cmocka_unit_test(test_initializers),
-      cmocka_unit_test(test_constants),  cmocka_unit_test(test_origins),
-      cmocka_unit_test(test_ranges),     cmocka_unit_test(test_functions),
-      cmocka_unit_test(test_function_hands_through), cmocka_unit_test(test_function_budget),
-      cmocka_unit_test(test_bad_functions), cmocka_unit_test(test_if),
-      cmocka_unit_test(test_loop),       cmocka_unit_test(test_nesting),
-      cmocka_unit_test(test_scan_8),     cmocka_unit_test(test_cut),
-      cmocka_unit_test(test_default_runs), cmocka_unit_test(test_impossible),
-      cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_large),
+      cmocka_unit_test(test_plain),
+      cmocka_unit_test(test_declared),
+      cmocka_unit_test(test_unsorted),
+      cmocka_unit_test(test_bad_graphs),
+      cmocka_unit_test(test_operators),
+      cmocka_unit_test(test_unknown_without_inference),
+      cmocka_unit_test(test_opsets),
+      cmocka_unit_test(test_initializers),
+      cmocka_unit_test(test_constants),
+      cmocka_unit_test(test_origins),
+      cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_functions),
+      cmocka_unit_test(test_function_hands_through),
+      cmocka_unit_test(test_function_budget),
+      cmocka_unit_test(test_bad_functions),
+      cmocka_unit_test(test_if),
+      cmocka_unit_test(test_loop),
+      cmocka_unit_test(test_nesting),
+      cmocka_unit_test(test_scan_8),
+      cmocka_unit_test(test_cut),
+      cmocka_unit_test(test_default_runs),
+      cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
