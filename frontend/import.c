@@ -128,15 +128,25 @@ static const char *fresh_name(void *arg, const char *base) {
 
 /* --- types --- */
 
+/* What writers put where they know nothing: it names no symbol, as two of them need not be equal. */
+static bool names_nothing(const char *param) {
+  static const char *const none[] = {"", "?", "*", "None", "unk"};
+  for (size_t i = 0; i < countof(none); i++)
+    if (!strcmp(param, none[i]))
+      return true;
+  return false;
+}
+
 static Status import_dim(Import *im, const RawDim *d, const char *of, int i, Dim *out) {
   Ctx *c = im->c;
+  *out = NULL;
   if (d->kind == RD_VALUE && d->value < -1)
     return fail(c, ST_INVALID, "dimension %d of '%s' is %lld", i, of, (long long)d->value);
   if (d->kind == RD_VALUE && d->value >= 0)
     *out = dim_const(c, d->value);
-  else if (d->kind == RD_PARAM && *d->param)
+  else if (d->kind == RD_PARAM && !names_nothing(d->param))
     *out = dim_parse(c, d->param, strlen(d->param));
-  else /* unknown; several writers say -1 */
+  if (!*out || (*out)->hi < 0) /* unknown; several writers say -1 */
     *out = dim_fresh(c, arena_printf(im->a, "%.64s_dim%d", of, i));
   return ST_OK;
 }

@@ -60,7 +60,7 @@ static uint64_t hash_value(uint64_t h, const Value *v) {
   return h;
 }
 
-/* The graph that v belongs to, as far as it can be told: constants belong to nobody and never change. */
+/* Is v made outside of g? Constants never change; inputs do not say whose they are, so that all of them count. */
 static bool is_outer(const Graph *g, const Value *v) {
   return v && !v->konst && (v->def ? !graph_encloses(g, v->def->graph) : true);
 }
@@ -106,15 +106,14 @@ Status control_tolerate(Node *n, Status st) {
 }
 
 static Status infer_body(Ctx *c, Graph *g) {
-  uint64_t h = seen_by(g);
-  if (g->typed == h)
+  if (g->typed && g->typed == seen_by(g))
     return ST_OK;
   if (g->typed)
     forget_types(g);
   g->impossible = false;
   for (Node *n = g->first; n; n = n->next)
     TRY(control_tolerate(n, node_infer(c, n)));
-  g->typed = h;
+  g->typed = seen_by(g); /* now: what it takes in from inner bodies' inputs has settled */
   return ST_OK;
 }
 

@@ -106,7 +106,7 @@ static void test_plain(void **state) {
   (void)state;
   Loaded l;
   Pb g = {0};
-  put_value(&g, GRAPH_INPUT, "x", F32, "batch 3 ? ?");
+  put_value(&g, GRAPH_INPUT, "x", F32, "batch 3 ? ? None None -1");
   put_value(&g, GRAPH_INPUT, "w", F32, "2*batch seq+1");
   put_value(&g, GRAPH_OUTPUT, "y", 0, NULL);
   put_op(&g, "", "Relu", "x", "h");
@@ -121,6 +121,8 @@ static void test_plain(void **state) {
   const Value *x = l.m->graph->in[0], *y = output(&l, 0);
   assert_true(type_equal(&x->type, &y->type));
   assert_ptr_not_equal(x->type.dim[2], x->type.dim[3]); /* two unknown extents are two symbols */
+  assert_ptr_not_equal(x->type.dim[4], x->type.dim[5]);
+  assert_int_equal(x->type.dim[6]->kind, DIM_SYM);
   assert_string_equal(l.m->graph->first->origin->node, "#0");
   assert_string_equal(y->def->origin->node, "out");
   close_model(&l);
@@ -409,6 +411,32 @@ static void test_default_runs(void **state) {
   assert_int_equal(sard_load_bytes(NULL, m.b, m.n, NULL, NULL, &model, &e), SARD_OK);
   run_default(model, NULL, 11, 22);
   run_default(model, (const float[]){5, 6}, 15, 26);
+  sard_model_free(model);
+  pb_free(&m);
+}
+
+/* Inputs and constants that are outputs as they are. */
+static void test_direct_outputs(void **state) {
+  (void)state;
+  float x[] = {10, 20};
+  Pb g = {0}, m;
+  sard_model *model = NULL;
+  sard_result *r = NULL;
+  sard_error *e = NULL;
+  sard_tensor in = {.data = x, .dtype = SARD_F32, .rank = 1, .dim = {2}}, t;
+  put_value(&g, GRAPH_INPUT, "x", F32, "n");
+  put_value(&g, GRAPH_OUTPUT, "w", F32, "2");
+  put_value(&g, GRAPH_OUTPUT, "x", F32, "n");
+  put_floats(&g, "w", (const float[]){1, 2}, 2);
+  m = model_of(&g, 8, 20);
+  if (sard_load_bytes(NULL, m.b, m.n, NULL, NULL, &model, &e) || sard_run(model, &in, 1, NULL, &r, &e))
+    print_error("%s\n", sard_error_text(e));
+  assert_null(e);
+  assert_int_equal(sard_result_tensor(r, 0, &t), SARD_OK);
+  assert_true(((float *)t.data)[1] == 2);
+  assert_int_equal(sard_result_tensor(r, 1, &t), SARD_OK);
+  assert_true(((float *)t.data)[1] == 20);
+  sard_result_free(r);
   sard_model_free(model);
   pb_free(&m);
 }
@@ -992,7 +1020,7 @@ int main(void) {
       cmocka_unit_test(test_scan_8),
       cmocka_unit_test(test_cut),
       cmocka_unit_test(test_default_runs),
-      cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_impossible), cmocka_unit_test(test_direct_outputs),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_large),
   };
