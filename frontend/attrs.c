@@ -105,8 +105,6 @@ Status import_attrs(Ctx *c, Arena *a, Weights *w, const RawNode *n, OpId op, voi
     for (uint32_t k = 0; k < i; k++)
       if (!strcmp(n->attr[k].name, t->name))
         return fail(c, ST_INVALID, "attribute '%s' is given twice", t->name);
-    if (*t->ref)
-      return fail(c, ST_INVALID, "attribute '%s' refers to an attribute of a function, outside of one", t->name);
     if (take_body(op, t, body))
       continue;
     const AttrField *f = attr_field(info, t->name);

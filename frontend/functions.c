@@ -73,8 +73,7 @@ static Status nodes_cost(Functions *fs, const RawNode *node, uint32_t n, int dep
     *cost += f ? f->cost : 1;
     for (uint32_t k = 0; k < node[i].nattr; k++) {
       const RawAttr *t = &node[i].attr[k];
-      uint32_t bodies = t->type == RA_GRAPH ? 1 : t->type == RA_GRAPHS ? t->n : 0;
-      for (uint32_t b = 0; b < bodies; b++)
+      for (uint32_t b = 0; b < raw_bodies(t); b++)
         TRY(nodes_cost(fs, t->graph[b]->node, t->graph[b]->nnode, depth + 1, cost));
     }
   }
@@ -132,6 +131,8 @@ Status function_attrs(Ctx *c, Arena *a, const RawFunction *fn, const RawNode *ca
         value = attr_named(fn->attr_default, fn->ndefault, t->ref);
       if (!value)
         continue;
+      if (*value->ref)
+        return fail(c, ST_INVALID, "attribute '%s' refers to '%s', which is a reference itself", t->name, t->ref);
       if (value->type == RA_GRAPH || value->type == RA_GRAPHS)
         return fail(c, ST_UNSUPPORTED, "attribute '%s' hands a graph to a function", t->ref);
       if (t->type && value->type != t->type)

@@ -497,16 +497,28 @@ static Status import_call(Import *im, Scope *s, const RawNode *call, const RawFu
   return bind_results(im, s, call, &inner, first_id, origin);
 }
 
+/* The attributes of r, with references resolved in functions and refused elsewhere. */
+static Status own_attrs(Import *im, const Frame *f, const RawNode *r, RawNode *own) {
+  *own = *r;
+  if (r->nattr > MAX_ATTRS)
+    return fail(im->c, ST_INVALID, "%u attributes; at most %d are supported", r->nattr, MAX_ATTRS);
+  if (f->fn)
+    return function_attrs(im->c, im->a, f->fn, f->call, r, own);
+  for (uint32_t i = 0; i < r->nattr; i++)
+    if (*r->attr[i].ref)
+      return fail(im->c, ST_INVALID, "attribute '%s' refers to an attribute of a function, outside of one",
+                  r->attr[i].name);
+  return ST_OK;
+}
+
 static Status import_node(Import *im, Scope *s, const RawNode *r, uint32_t index) {
   const Frame *f = s->frame;
   const Origin *origin = import_origin(s->g, im->a, r, index, f->prefix, f->origin);
   RawNode own;
-  Status st = r->nattr > MAX_ATTRS ? fail(im->c, ST_INVALID, "%u attributes", r->nattr) : ST_OK;
-  if (!st && f->fn)
-    st = function_attrs(im->c, im->a, f->fn, f->call, r, &own), r = &own;
-  const RawFunction *fn = st ? NULL : functions_find(im->fs, r);
+  Status st = own_attrs(im, f, r, &own);
+  const RawFunction *fn = st ? NULL : functions_find(im->fs, &own);
   if (!st)
-    st = fn ? import_call(im, s, r, fn, origin) : import_operator(im, s, r, origin);
+    st = fn ? import_call(im, s, &own, fn, origin) : import_operator(im, s, &own, origin);
   return st ? err_origin(im->c, st, origin) : ST_OK;
 }
 

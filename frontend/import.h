@@ -25,6 +25,11 @@ Status order_nodes(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const Map 
 /* "node 'encoder.3' (MatMul)", for messages; in a. */
 const char *raw_node_text(Arena *a, const RawNode *n, uint32_t index);
 
+/* The number of graphs in an attribute; a reference to an attribute of a function holds none. */
+static inline uint32_t raw_bodies(const RawAttr *t) {
+  return *t->ref ? 0 : t->type == RA_GRAPH ? 1 : t->type == RA_GRAPHS ? t->n : 0;
+}
+
 /* --- functions.c --- */
 typedef struct Functions Functions;
 /* Checks the functions of a model before anything is expanded: duplicates, recursion, nesting, and that the main graph

@@ -69,9 +69,8 @@ static void node_uses(Uses *u, const RawNode *n, const Locals *l) {
   for (uint32_t i = 0; i < n->nin; i++)
     add_use(u, n->in[i], l);
   for (uint32_t i = 0; i < n->nattr; i++)
-    if (n->attr[i].type == RA_GRAPH || n->attr[i].type == RA_GRAPHS)
-      for (uint32_t k = 0; k < (n->attr[i].type == RA_GRAPH ? 1 : n->attr[i].n); k++)
-        body_uses(u, n->attr[i].graph[k], l);
+    for (uint32_t k = 0; k < raw_bodies(&n->attr[i]); k++)
+      body_uses(u, n->attr[i].graph[k], l);
 }
 
 /* --- the order --- */

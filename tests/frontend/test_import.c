@@ -661,6 +661,21 @@ static void test_bad_functions(void **state) {
   m = model_of(&g, 8, 20);
   refused(&m, ST_INVALID, "outside", NULL);
 
+  for (int op = 0; op < 2; op++) { /* a reference to a graph */
+    g = relu_graph(), n = node("r", op ? "Scan" : "If", "y", "z");
+    attr_ref(&n, op ? "body" : "then_branch", "beta", 5), put_node(&g, &n);
+    m = model_of(&g, 8, op ? 8 : 20);
+    refused(&m, ST_INVALID, "outside", NULL);
+  }
+
+  g = relu_graph(), n = call("c", "f", "y", "z"), put_node(&g, &n);
+  m = model_of(&g, 8, 20);
+  f = function("f", "a", "b"), n = node("r", "If", "a", "b"), attr_ref(&n, "then_branch", "t", 5),
+  function_node(&f, &n);
+  put_opset(&f, 9, "", 20);
+  pb_msg(&m, 25, &f);
+  refused(&m, ST_INVALID, "'then_branch' is missing", NULL);
+
   g = relu_graph(), n = call("c", "f", "y", "z"), put_node(&g, &n);
   m = model_of(&g, 8, 20);
   f = function("f", "a", "b"), n = node("x", "Relu", "x", "b"), function_node(&f, &n); /* x is the caller's */
@@ -1020,7 +1035,8 @@ int main(void) {
       cmocka_unit_test(test_scan_8),
       cmocka_unit_test(test_cut),
       cmocka_unit_test(test_default_runs),
-      cmocka_unit_test(test_impossible), cmocka_unit_test(test_direct_outputs),
+      cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_direct_outputs),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_large),
   };
