@@ -319,7 +319,19 @@ static void test_unknown_without_inference(void **state) { /* `sard inspect` sho
   close_model(&l);
   m = model_of(&g, 3, 6);
   refused(&m, ST_INVALID, "'slope'", NULL); /* a known opset has no such attribute: wrong, not new */
+
+  g = relu_graph(); /* an old form that needs a rank nobody knows */
+  put_value(&g, GRAPH_INPUT, "q", F32, NULL);
+  n = node("old", "Add", "y q", "z"), attr_int(&n, "broadcast", 1), attr_int(&n, "axis", 0), put_node(&g, &n);
+  h = (Pb){0};
+  pb_put(&h, g.b, g.n);
+  m = model_of(&g, 3, 6);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "old")->op, OP_none);
+  close_model(&l);
   options.no_infer = false;
+  m = model_of(&h, 3, 6);
+  refused(&m, ST_UNSUPPORTED, "Add of opset 6", "unknown rank", "newer opset", "old", NULL);
 }
 
 static void test_opsets(void **state) {
