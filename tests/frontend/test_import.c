@@ -145,6 +145,22 @@ static void test_declared(void **state) { /* value_info fills what inference lea
   close_model(&l);
 }
 
+static void test_no_outputs(void **state) { /* a node whose results nobody wants */
+  (void)state;
+  Loaded l;
+  Pb g = relu_graph(), n = {0};
+  put_ints(&g, "s", (const int64_t[]){1, -1}, 2);
+  put_op(&g, "unwanted", "Reshape", "x s", "-");
+  put_op(&g, "split", "Split", "x", "- third -");
+  n = node("made", "Reshape", "x s", ""), put_node(&g, &n);
+  Pb m = model_of(&g, 8, 13);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "unwanted")->nout, 1);
+  assert_null(find_node(l.m->graph, "made")->out[0]);
+  assert_int_equal(find_node(l.m->graph, "split")->nout, 3);
+  close_model(&l);
+}
+
 static void test_unsorted(void **state) {
   (void)state;
   Loaded l;
@@ -1048,6 +1064,7 @@ int main(void) {
       cmocka_unit_test(test_cut),
       cmocka_unit_test(test_default_runs),
       cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_no_outputs),
       cmocka_unit_test(test_direct_outputs),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_large),
