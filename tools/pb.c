@@ -67,7 +67,10 @@ static Status read_container(Ctx *c, Arena *a, ValueKind kind, const uint8_t *p,
       return fail(c, ST_INVALID, "damaged %s: it cannot be read at %zu bytes before its end", what, (size_t)(end - p));
     if (f.number == 1 && f.type == WIRE_BYTES && name)
       *name = arena_strndup(a, (const char *)f.ptr, (size_t)f.value);
-    if (f.number < 3 || f.number > 7 || f.type != WIRE_BYTES)
+    if (!f.number || f.number > 7 || f.type != (f.number == 2 ? WIRE_VARINT : WIRE_BYTES))
+      return err_hint(c, fail(c, ST_INVALID, "not a %s: it has field %llu of wire type %d", what, (unsigned long long)f.number, (int)f.type),
+                      "a tensor where a sequence or optional is wanted?");
+    if (f.number < 3)
       continue;
     Tensor *item;
     if (f.number == 3)

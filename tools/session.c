@@ -120,17 +120,21 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   return ST_OK;
 }
 
-/* A tensor as the API sees it; NULL: the input's default. */
-static Status to_api(Ctx *c, const Tensor *t, const char *name, sard_tensor *out) {
+/* A value as the API sees it; NULL: the input's default. */
+static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
   static char none; /* data of an empty tensor must not look like an absent one */
   *out = (sard_tensor){0};
   if (!t)
-    return ST_OK;
-  if (t->kind != VK_TENSOR)
-    return fail(c, ST_UNSUPPORTED, "input '%s': sequences and optionals cannot be given as inputs", name);
+    return;
+  if (t->kind != VK_TENSOR) {
+    sard_tensor *item = arena_array(a, sard_tensor, (size_t)t->nitem);
+    for (int64_t i = 0; i < t->nitem; i++)
+      to_api(a, t->item[i], &item[i]);
+    out->kind = t->kind == VK_OPTIONAL ? SARD_KIND_OPTIONAL : SARD_KIND_SEQUENCE, out->item = item, out->nitem = t->nitem;
+    return;
+  }
   out->data = t->data ? t->data : &none, out->dtype = (sard_dtype)t->dtype, out->rank = t->rank;
   memcpy(out->dim, t->dim, sizeof out->dim);
-  return ST_OK;
 }
 
 static Tensor *from_api(Arena *a, const sard_tensor *x) {
@@ -168,7 +172,7 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
   sard_run_options ro = SARD_RUN_OPTIONS_INIT;
   sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
   for (size_t i = 0; i < s->nin; i++)
-    TRY(to_api(t->c, in[i], s->in[i].name, &x[i]));
+    to_api(t->arena, in[i], &x[i]);
   ro.timeout = timeout, ro.cancel = t->cancel;
   sard_result_free(s->result);
   s->result = NULL;

@@ -70,6 +70,13 @@ def sequences():
                    [w.value("y", w.sequence_type(w.F32, None))], producer="tests")
 
 
+def sequence_length(op="SequenceLength"):
+    """n of a sequence of f32, or has of an optional f32"""
+    kind = w.sequence_type(w.F32, None) if op == "SequenceLength" else w.field(9, w.field(1, w.tensor_type(w.F32, None)))
+    out = w.tensor_type(w.I64 if op == "SequenceLength" else w.BOOL, [])
+    return w.model([w.node(op, ["x"], ["n"])], [w.value("x", kind)], [w.value("n", out)], producer="tests")
+
+
 def loop_forever():
     """a Loop that counts to 2^62: what only a time limit or an interrupt ends"""
     body = b"".join(w.field(1, n) for n in (w.node("Identity", ["c"], ["c2"]), w.node("Add", ["v", "one"], ["v2"])))

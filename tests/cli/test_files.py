@@ -137,6 +137,23 @@ def protobufs(c, tmp):
     want = w.sequence("y", [strip(w.tensor("", w.F32, [1, 2], v)) for v in ([1, 2], [3, 4])])
     c.check("a sequence out", r.returncode == 0 and read(y) == want, r.stderr or read(y))
     c.error("a sequence as .npy", sard("run", m, "--input", "x=" + x, "--output", "y=" + os.path.join(tmp, "y.npy")), 4, "sequence", "'y'")
+    m = write(os.path.join(tmp, "length.onnx"), models.sequence_length())
+    items = [w.tensor("", w.F32, [1], [1]), w.tensor("", w.F32, [2, 0], []), w.tensor("", w.F32, [], [3])]
+    for n in range(4):
+        r = sard("run", m, "--input", "x=" + write(y, w.sequence("x", items[:n])))
+        c.check("a sequence of %d in" % n, r.returncode == 0 and r.stdout.split() == ["n", "i64[]", str(n)], r.stdout + r.stderr)
+    c.error("a tensor for a sequence", sard("run", m, "--input", "x=" + x), 3, "x.pb")
+    c.error("a sequence cut short", sard("run", m, "--input", "x=" + write(y, w.sequence("x", items)[:-2])), 3, "y.pb")
+    m = write(os.path.join(tmp, "has.onnx"), models.sequence_length("OptionalHasElement"))
+    for text, data in (("true", w.field(2, 1) + w.field(3, items[0])), ("false", w.field(2, 1))):
+        r = sard("run", m, "--input", "x=" + write(y, data))
+        c.check("an optional in: " + text, r.returncode == 0 and r.stdout.split()[-1] == text, r.stdout + r.stderr)
+    deep = b""
+    for _ in range(20):
+        deep = w.field(2, 3) + w.field(5, deep)
+    m = write(os.path.join(tmp, "length.onnx"), models.sequence_length())
+    c.error("sequences nested too deep", sard("run", m, "--input", "x=" + write(y, deep)), 3, "nested")
+    write(x, w.tensor("x", w.F32, [2, 2], [1, 2, 3, 4]))
     for name, data in (("cut short", read(x)[:-3]), ("no protobuf", b"\xff" * 40), ("dims and data that differ", w.tensor("x", w.F32, [3, 3], range(6)))):
         c.error("a tensor file: " + name, sard("run", add, "--input", "x=" + write(x, data)), 3, "x.pb")
 
