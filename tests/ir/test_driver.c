@@ -119,6 +119,34 @@ static Status cancelled(Ctx *c, void *arg) {
   return ST_OK;
 }
 
+static Status everything(Ctx *c, void *arg) {
+  Graph *g;
+  (void)arg;
+  TRY(graph_parse(c, text, strlen(text), NULL, &g));
+  TRY(graph_infer(c, g));
+  TRY(passes_run(c, g, &(PassOptions){.verify = true}));
+  return graph_verify(c, g);
+}
+
+/* Whatever the budget is, the end is an error or a right graph, and nothing is lost. */
+static void test_memory(void **state) {
+  (void)state;
+  int failed = 0, done = 0;
+  for (size_t limit = 1000; limit < 400000 && done < 3; limit += 777) {
+    Alloc alloc;
+    Ctx c;
+    alloc_init_system(&alloc);
+    alloc.limit = limit;
+    ctx_open(&c, &alloc);
+    Status st = ctx_protect(&c, everything, NULL);
+    assert_true(st == ST_OK || st == ST_MEMORY);
+    failed += st != ST_OK, done += st == ST_OK;
+    ctx_close(&c);
+    assert_int_equal(alloc.used, 0);
+  }
+  assert_true(failed > 3 && done == 3);
+}
+
 static void test_names(void **state) { (void)state, in_ctx(names); }
 static void test_dumps(void **state) { (void)state, in_ctx(dumps); }
 static void test_logs(void **state) { (void)state, in_ctx(logs); }
@@ -126,6 +154,6 @@ static void test_cancel(void **state) { (void)state, in_ctx(cancelled); }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_dumps), cmocka_unit_test(test_logs),
-                                     cmocka_unit_test(test_cancel)};
+                                     cmocka_unit_test(test_cancel), cmocka_unit_test(test_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
