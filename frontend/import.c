@@ -349,24 +349,31 @@ static Status set_outputs(Import *im, Scope *s, const RawNode *r, Node *n) {
   return ST_OK;
 }
 
-/* One node in newest form. */
-static Status add_node(Import *im, Scope *s, const RawNode *r, const Origin *origin, int64_t opset) {
+/* Attributes and bodies of r. Without inference, what a newer opset has changed is not known rather than wrong. */
+static Status read_form(Import *im, const RawNode *r, OpId *op, uint32_t nin, uint32_t nout, int64_t opset, void **attr, const RawGraph **body) {
+  if (!*op)
+    return im->infer ? unknown_op(im, r, opset) : ST_OK;
+  Status st = check_arity(im, r, *op, nin, nout, opset);
+  if (!st)
+    st = hint_opset(im->c, import_attrs(im->c, im->a, im->w, r, *op, attr, body), opset);
+  if (!st || im->infer || opset <= NEWEST_OPSET)
+    return st;
+  *op = OP_none, *attr = NULL, body[0] = body[1] = NULL;
+  return ST_OK;
+}
+
+/* One node in newest form; op OP_none: an operator that is not known (without inference only). */
+static Status add_node(Import *im, Scope *s, const RawNode *r, OpId op, const Origin *origin, int64_t opset) {
   Ctx *c = im->c;
   if (!strcmp(r->op, "Constant") && !*plain_domain(r->domain)) {
     const Tensor *t;
     TRY(import_constant(c, im->a, im->w, r, im->m->arena, &t));
     return *r->out[0] ? add_constant(im, s, r->out[0], t) : ST_OK;
   }
-  OpId op = find_op(im, r);
   const RawGraph *body[2] = {0};
   void *attr = NULL;
   uint32_t nin = trimmed(r->in, r->nin, op_info(op)->min_in), nout = trimmed(r->out, r->nout, 0);
-  if (!op && im->infer)
-    return unknown_op(im, r, opset);
-  if (op) {
-    TRY(check_arity(im, r, op, nin, nout, opset));
-    TRY(hint_opset(c, import_attrs(c, im->a, im->w, r, op, &attr, body), opset));
-  }
+  TRY(read_form(im, r, &op, nin, nout, opset, &attr, body));
   if (nin >= OP_VARIADIC || nout >= OP_VARIADIC)
     return fail(c, ST_UNSUPPORTED, "more than %d inputs or outputs", OP_VARIADIC - 1);
   if (body[0])
@@ -392,17 +399,21 @@ static const Tensor *known_constant(void *arg, const char *name) {
 static Status import_operator(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
   int64_t opset;
   TRY(opset_of(im, s->frame, r->domain, &opset));
-  if (*plain_domain(r->domain))
-    return add_node(im, s, r, origin, opset);
+  if (*plain_domain(r->domain) || !upgrade_wanted(r->op, opset))
+    return add_node(im, s, r, find_op(im, r), origin, opset);
   void *arg[2] = {im, s};
   Upgrade *u = arena_new(im->a, Upgrade);
   *u = (Upgrade){.c = im->c, .a = im->a, .keep = im->m->arena, .n = *r, .type = known_type, .konst = known_constant, .fresh = fresh_name, .arg = arg};
-  TRY(upgrade_node(u, opset));
+  Status st = upgrade_node(u, opset);
+  if (st == ST_UNSUPPORTED && !im->infer)
+    return add_node(im, s, r, OP_none, origin, opset);
+  if (st)
+    return st;
   for (uint32_t i = 0; i < u->nbefore; i++)
-    TRY(add_node(im, s, &u->before[i], origin, opset));
-  TRY(add_node(im, s, &u->n, origin, opset));
+    TRY(add_node(im, s, &u->before[i], find_op(im, &u->before[i]), origin, opset));
+  TRY(add_node(im, s, &u->n, find_op(im, &u->n), origin, opset));
   for (uint32_t i = 0; i < u->nafter; i++)
-    TRY(add_node(im, s, &u->after[i], origin, opset));
+    TRY(add_node(im, s, &u->after[i], find_op(im, &u->after[i]), origin, opset));
   return ST_OK;
 }
 

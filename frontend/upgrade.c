@@ -733,11 +733,22 @@ static size_t first_row(const char *op) {
   return lo;
 }
 
+static bool applies(const Row *r, int64_t opset) {
+  return opset < r->opset || r->opset == ALWAYS;
+}
+
+bool upgrade_wanted(const char *op, int64_t opset) {
+  for (size_t i = first_row(op); i < countof(rows) && !strcmp(rows[i].op, op); i++)
+    if (applies(&rows[i], opset))
+      return true;
+  return false;
+}
+
 Status upgrade_node(Upgrade *u, int64_t opset) {
-  const char *op = u->n.op;
+  const char *op = u->n.op; /* a step may change it */
   u->opset = opset;
   for (size_t i = first_row(op); i < countof(rows) && !strcmp(rows[i].op, op); i++)
-    if (opset < rows[i].opset || rows[i].opset == ALWAYS)
+    if (applies(&rows[i], opset))
       TRY(rows[i].step(u));
   return ST_OK;
 }

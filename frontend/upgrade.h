@@ -21,6 +21,8 @@ typedef struct Upgrade {
   void *arg;
 } Upgrade;
 
+/* False: a node of this operator and opset is in newest form. */
+bool upgrade_wanted(const char *op, int64_t opset);
 /* Applies the steps between opset and the newest form, in order. ST_UNSUPPORTED: the old form has no equivalent, or what
  * decides it (a rank, a constant) is not known. */
 Status upgrade_node(Upgrade *u, int64_t opset);

@@ -304,6 +304,20 @@ static void test_unknown_without_inference(void **state) { /* `sard inspect` sho
   assert_string_equal(output(&l, 1)->def->origin->op, "com.example.FusedThing");
   assert_string_equal(type_of(&l, output(&l, 1)), "f32[5]");
   close_model(&l);
+
+  g = relu_graph();
+  n = node("new", "Relu", "y", "z"), attr_int(&n, "slope", 1), put_node(&g, &n); /* of a newer opset */
+  Pb h = g;
+  g = (Pb){0};
+  pb_put(&g, h.b, h.n);
+  m = model_of(&h, 12, 40);
+  options.no_infer = true;
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "new")->op, OP_none);
+  close_model(&l);
+  m = model_of(&g, 3, 6);
+  refused(&m, ST_INVALID, "'slope'", NULL); /* a known opset has no such attribute: wrong, not new */
+  options.no_infer = false;
 }
 
 static void test_opsets(void **state) {
