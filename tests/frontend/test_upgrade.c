@@ -2,8 +2,8 @@
  *
  * A case is one node; its inputs (`in` given to the run, `init` stored in the model, `in -` absent) and outputs are
  * tensors as in tests/op/harness.h. Each case is run with the shapes of its inputs declared, with a symbol for every
- * extent, and with unknown ranks, where a step may also say that it needs to know more. SPDX-License-Identifier:
- * Apache-2.0 */
+ * extent, and with unknown ranks, where a step may also say that it needs to know more.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/upgrade.h"
 #include "include/sard.h"
 #include "tests/frontend/pb.h"
