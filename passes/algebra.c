@@ -348,7 +348,8 @@ static Value *rows_before(Match *m, Value *y) {
 
 static Value *rows_of_matmul(Match *m) {
   Value *y = m->v[0], *w = m->v[1];
-  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2)
+  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2 ||
+      !dims_bound(m->g, y->type.dim, 2, NULL))
     return NULL;
   return EMIT(m, MatMul, NULL, rows_before(m, y), w);
 }

@@ -153,15 +153,15 @@ static bool const_finite(const Value *v) {
   return true;
 }
 
-/* v holds finite numbers, given that sums and products of finite numbers do (exporters use the lowest float for that). */
-static bool stays_finite(const Value *v, int depth) {
+/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do (exporters use the lowest float for that). */
+static bool stays_finite_in(const Value *v, int *budget) {
   static const struct { OpId op; int first, last; } through[] = {
       {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
       {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
       {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
       {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0},
       {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
-  if (!v || v->type.kind != VK_TENSOR || depth > 40)
+  if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
     return true;
@@ -174,15 +174,20 @@ static bool stays_finite(const Value *v, int depth) {
   for (size_t i = 0; i < countof(through); i++)
     if (through[i].op == v->def->op) {
       for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
-        if (!stays_finite(v->def->in[k], depth + 1))
+        if (!stays_finite_in(v->def->in[k], budget))
           return false;
       return true;
     }
   return false;
 }
 
+static bool stays_finite(const Value *v) {
+  int budget = 300;
+  return stays_finite_in(v, &budget);
+}
+
 static bool open_rows(const Value *mask) {
-  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask, 0));
+  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask));
 }
 
 /* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
@@ -288,7 +293,7 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
   }
   for (int i = 0; i < h->nmask; i++)
     if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
-        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i], 0))))
+        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
       return NULL;
   match_also(m, mm);
   return mm;
@@ -367,6 +372,10 @@ static bool has_hidden(const Operand *o) {
   return dim_is_const(extent(o, 1), NULL) && (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
+static bool bound(const Match *m, const Operand *o) {
+  return dims_bound(m->g, o->v->type.dim, 4, NULL);
+}
+
 /* The operand as [batch, sequence, heads * size]. */
 static Value *hidden(Match *m, Operand *o, bool scaling) {
   static const int64_t swap[] = {1, 0, 2};
@@ -408,7 +417,8 @@ static Value *make_hidden(Match *m) {
   if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) || !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
     return NULL;
   if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
-      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk))
+      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) || !bound(m, &h.k) ||
+      !bound(m, &h.v))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);
