@@ -85,6 +85,7 @@ typedef struct Frame {
   Cleanup cleanup;
   RtOutput *out;     /* by output */
   uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
+  const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
 } Frame;
 
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout);
