@@ -112,7 +112,7 @@ typedef struct sard_env sard_env;
 
 typedef struct sard_env_options {
   size_t size;                 /* SARD_ENV_OPTIONS_INIT */
-  size_t max_memory;           /* bytes for all models of this environment; 0: no limit */
+  size_t max_memory;           /* bytes for all models of this environment; 0: the machine's memory; SIZE_MAX: no limit */
   void *(*alloc)(void *arg, size_t size, size_t align); /* NULL: the system's allocator. Called from any thread. */
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
