@@ -31,7 +31,6 @@ struct RtProgram {
 };
 
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
-#define COUNT(p, sec, T) ((uint32_t)((p)->h->section[sec].size / sizeof(T)))
 
 /* --- verify.c --- */
 /* Indices and lists were checked before, the structure they make is checked here. */
