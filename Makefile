@@ -32,7 +32,7 @@ bless: all
 	@git --no-pager diff --stat -- tests
 
 install: all
-	@cmake --install build --prefix $(PREFIX)
+	@cmake --install build --prefix "$(PREFIX)"
 
 setup:
 	@scripts/setup.sh build
