@@ -12,6 +12,7 @@
 
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
+#include <llvm/Config/llvm-config.h>
 
 typedef LLVMValueRef LVal;
 typedef LLVMTypeRef LType;
@@ -24,6 +25,7 @@ typedef struct Emitter {
   LLVMModuleRef mod;
   LLVMBuilderRef b;
   LLVMTargetMachineRef tm;
+  LLVMMemoryBufferRef object; /* held while its bytes are copied */
   LType f32, f64, f16, i1, i8, i16, i32, i64, ptr;
   int bits;        /* of a vector register: 128, 256 or 512 */
   bool fma, f16c, sse41;
