@@ -31,13 +31,17 @@ static void run_once(void *arg) {
 
 static double best_seconds(void (*fn)(void *), void *arg) {
   double best = 1e30, total = 0;
+  int64_t t0 = machine_thread_ns();
   fn(arg);
-  for (int i = 0; i < 5 || (total < 0.25 && i < 100000); i++) {
-    int64_t t0 = machine_thread_ns();
-    fn(arg);
-    double t = (double)(machine_thread_ns() - t0) * 1e-9;
+  int64_t once = machine_thread_ns() - t0;
+  int times = once < 1000000 ? (int)(2000000 / (once + 1)) + 1 : 1; /* a reading covers some milliseconds */
+  for (int i = 0; i < 5 || (total < 0.3 && i < 10000); i++) {
+    t0 = machine_thread_ns();
+    for (int k = 0; k < times; k++)
+      fn(arg);
+    double t = (double)(machine_thread_ns() - t0) * 1e-9 / times;
     best = t < best ? t : best;
-    total += t;
+    total += t * times;
   }
   return best;
 }
@@ -50,6 +54,28 @@ static float *floats(int64_t n) {
   for (int64_t i = 0; i < n; i++)
     s = s * 1664525 + 1013904223, p[i] = (float)(int32_t)s * 0x1p-31f;
   return p;
+}
+
+static KernelFn compile(Bench *b, const Unit *u) {
+  KernelFn fn = jit_compile(&b->jit, u);
+  if (fn)
+    return fn;
+  fprintf(stderr, "%s: %s\n", u->name, b->jit.ctx.err.message);
+  exit(1);
+}
+
+static bool the_value(void *arg, Dim sym, int64_t *v) {
+  (void)sym;
+  *v = *(const int64_t *)arg;
+  return true;
+}
+
+/* An expression over one symbol, of that value. */
+static int64_t dim_at(Dim d, int64_t sym) {
+  int64_t v;
+  if (!dim_eval(d, the_value, &sym, &v))
+    abort();
+  return v;
 }
 
 /* --- products --- */
@@ -84,9 +110,9 @@ static void bench_product(Bench *b, const Shape *s) {
   if (!product_packed_floats(&plan, s->k, s->n, &packed))
     abort();
   int64_t t0 = machine_thread_ns();
-  KernelFn fn = jit_compile(&b->jit, &u);
+  KernelFn fn = compile(b, &u);
   double compile = (double)(machine_thread_ns() - t0) * 1e-6;
-  parts = jit_dim(u.parts, m), scratch = jit_dim(u.scratch, m);
+  parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
   float *a = floats(s->m * s->k), *w = floats(s->n * s->k), *p = floats(packed), *out = floats(s->m * s->n);
   product_pack(&plan, s->k, s->n, false, w, p, 0, product_panels(&plan, s->n));
   void *buf[] = {a, p, out};
@@ -109,7 +135,10 @@ static bool wanted(int argc, char **argv, const char *group) {
 
 int main(int argc, char **argv) {
   Bench b = {0};
-  jit_open(&b.jit, getenv("LEVEL"));
+  if (!jit_open(&b.jit, getenv("LEVEL"))) {
+    fprintf(stderr, "%s\n", b.jit.ctx.err.message);
+    return 1;
+  }
   machine_print_cpu();
   b.peak = machine_peak(b.jit.level);
   b.bandwidth = machine_bandwidth(1);

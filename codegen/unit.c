@@ -36,6 +36,7 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
+  buf_printf(&f->b, " tile=%u", p->tile);
   if (!p->epilogue)
     return;
   const Dim *dim;

@@ -62,10 +62,8 @@ static const char *symbol_name(Emitter *e, const Unit *u, uint32_t i) {
 static Status emit_one(Emitter *e, const Unit *u, const char *name) {
   switch (u->kind) {
   case UNIT_LOOP: return emit_loop_unit(e, u, name);
-#ifdef SARD_HAVE_PRODUCT
   case UNIT_PRODUCT: return emit_product_unit(e, u, name);
   case UNIT_ATTENTION: return emit_attention_unit(e, u, name);
-#endif
   default: return fail(e->c, ST_UNSUPPORTED, "unit '%s': no code generation for its kind", name);
   }
 }
