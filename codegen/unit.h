@@ -21,6 +21,7 @@ typedef struct Product {
   bool trans_b;       /* B is stored [b, n, k] */
   bool packed_b;      /* B is a constant, packed at compile time by product_pack */
   bool batch_a, batch_b; /* false: the operand has no batch axis */
+  uint8_t tile;       /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;

@@ -109,11 +109,14 @@ typedef enum {
 
 typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK } KLoopKind;
 
+/* A parallel loop with a width is cut into parts of so many iterations, each of which is a vector loop of that width. */
+enum { KERNEL_CHUNK = 4096 };
+
 struct KStmt {
   uint8_t kind;  /* KStmtKind */
   uint8_t op;    /* KS_UPDATE: KOp */
   uint8_t loop;  /* KS_FOR: KLoopKind */
-  uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes */
+  uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   KVar *var;
   Dim extent;
   KExpr *value;
@@ -171,6 +174,8 @@ Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *fi
 /* The text with buffers, variables and symbols renamed in order of appearance: equal texts, equal code. The symbols and dim
  * expressions in that order (the KernelArgs.dim of the compiled code) go to *dim. In the kernel's arena. */
 const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim);
+/* The same in arena a: k is only read. */
+const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim);
 /* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement: the oracle of emission.
  * get gives the symbols' values. ST_INVALID: a KS_CHECK failed. */
 Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg);

@@ -108,7 +108,7 @@ static Status int_op(Machine *m, DType t, KOp op, int64_t a, int64_t b, int64_t 
   case KOP_or: *r = a | b; break;
   case KOP_xor: *r = a ^ b; break;
   case KOP_shl: *r = y < (uint64_t)dtype_bits(t) ? (int64_t)(x << y) : 0; break;
-  case KOP_shr: *r = y < (uint64_t)dtype_bits(t) ? (int64_t)(x >> y) : 0; break;
+  case KOP_shr: *r = y >= (uint64_t)dtype_bits(t) ? 0 : u ? (int64_t)(x >> y) : a >> y; break;
   case KOP_neg: *r = (int64_t)(0 - x); break;
   case KOP_not: *r = t == DT_bool ? !a : ~a; break;
   case KOP_abs: *r = !u && a < 0 ? (int64_t)(0 - x) : a; break;

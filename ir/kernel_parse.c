@@ -282,8 +282,10 @@ static Status loop(Parser *s, KCursor *at) {
   for (size_t i = 0; i < countof(kinds); i++)
     if (eat(s, kinds[i].word)) {
       f->loop = (uint8_t)kinds[i].kind;
-      if (f->loop == KL_UNROLL || f->loop == KL_VECTOR) {
+      bool wide = f->loop == KL_UNROLL || f->loop == KL_VECTOR;
+      if (wide)
         TRY(want(s, "("));
+      if (wide || (f->loop == KL_PARALLEL && eat(s, "("))) {
         TRY(number(s, DT_i64, &width));
         TRY(want(s, ")"));
         if (width->i < 1 || width->i > 4096)

@@ -29,7 +29,7 @@ static void print_dim(Printer *p, Dim d) {
   if (i == p->ndim) {
     if (p->ndim == p->cap) {
       p->cap = p->cap ? 2 * p->cap : 16;
-      Dim *bigger = arena_array(p->k->arena, Dim, p->cap);
+      Dim *bigger = arena_array(p->b->arena, Dim, p->cap);
       if (p->ndim)
         memcpy(bigger, p->dim, p->ndim * sizeof *bigger);
       p->dim = bigger;
@@ -159,7 +159,7 @@ static void print_loop(Printer *p, const KStmt *s) {
   buf_puts(p->b, " in ");
   print_dim(p, s->extent);
   buf_puts(p->b, kind[s->loop]);
-  if (s->loop == KL_UNROLL || s->loop == KL_VECTOR)
+  if (s->loop == KL_UNROLL || s->loop == KL_VECTOR || (s->loop == KL_PARALLEL && s->width))
     buf_printf(p->b, "(%u)", s->width);
   print_body(p, s->body);
 }
@@ -244,12 +244,16 @@ void kernel_print(StrBuf *b, const Kernel *k) {
   print(&p);
 }
 
-const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim) {
+const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim) {
   StrBuf b;
-  buf_init(&b, k->arena);
+  buf_init(&b, a);
   Printer p = {.b = &b, .k = k, .canon = true};
-  p.var_name = arena_array(k->arena, uint32_t, k->next_id);
+  p.var_name = arena_array(a, uint32_t, k->next_id);
   print(&p);
   *dim = p.dim, *ndim = p.ndim;
   return b.text;
+}
+
+const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim) {
+  return kernel_signature_in(k->arena, k, dim, ndim);
 }

@@ -16,13 +16,13 @@
 #define NONDET OPF_NONDET
 #define VARIADIC OP_VARIADIC
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) Status infer(Infer *x);
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status infer(Infer *x);
 #include "ops/ops.def"
 #undef OP
 
 static const OpInfo table[] = {
     [OP_none] = {.name = "none", .domain = "", .attrs = &No_attrs, .sig = ">"},
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) \
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
   [OP_##name] = {#name, domain, since, imin, imax, omin, omax, flags, &attrs##_attrs, infer, true, sig},
 #include "ops/ops.def"
 #undef OP

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) Status eval(Eval *e);
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status eval(Eval *e);
 #include "ops/ops.def"
 #undef OP
 
@@ -19,7 +19,7 @@ typedef struct Row {
 
 #define no_eval NULL
 static const Row rows[OP_count] = {
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) \
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
   [OP_##name] = {domain, #name, &attrs##_attrs, eval},
 #include "ops/ops.def"
 #undef OP

@@ -8,7 +8,7 @@
 typedef uint16_t OpId;
 enum {
   OP_none = 0,
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) OP_##name,
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) OP_##name,
 #include "ops/ops.def"
 #undef OP
   OP_count

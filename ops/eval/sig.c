@@ -14,7 +14,7 @@ typedef struct Row {
 } Row;
 
 static const Row rows[OP_count] = {
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, sig) [OP_##name] = {imin, sig},
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) [OP_##name] = {imin, sig},
 #include "ops/ops.def"
 #undef OP
 };

@@ -1,0 +1,152 @@
+/* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then products
+ * and attention as a share of them. `make bench`; arguments: parts of the names of the groups to run (peak, product, attention).
+ *
+ * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bench/machine.h"
+#include "tests/kernel/jit.h"
+
+#include "codegen/product.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Bench {
+  Jit jit;
+  double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
+} Bench;
+
+/* --- running one unit --- */
+
+typedef struct Run {
+  KernelFn fn;
+  KernelArgs args;
+} Run;
+
+static void run_once(void *arg) {
+  Run *r = arg;
+  r->fn(&r->args);
+}
+
+static double best_seconds(void (*fn)(void *), void *arg) {
+  double best = 1e30, total = 0;
+  int64_t t0 = machine_thread_ns();
+  fn(arg);
+  int64_t once = machine_thread_ns() - t0;
+  int times = once < 1000000 ? (int)(2000000 / (once + 1)) + 1 : 1; /* a reading covers some milliseconds */
+  for (int i = 0; i < 5 || (total < 0.3 && i < 10000); i++) {
+    t0 = machine_thread_ns();
+    for (int k = 0; k < times; k++)
+      fn(arg);
+    double t = (double)(machine_thread_ns() - t0) * 1e-9 / times;
+    best = t < best ? t : best;
+    total += t * times;
+  }
+  return best;
+}
+
+static float *floats(int64_t n) {
+  float *p = aligned_alloc(64, ((size_t)n * 4 + 127) & ~(size_t)63);
+  uint32_t s = 1;
+  if (!p)
+    abort();
+  for (int64_t i = 0; i < n; i++)
+    s = s * 1664525 + 1013904223, p[i] = (float)(int32_t)s * 0x1p-31f;
+  return p;
+}
+
+static KernelFn compile(Bench *b, const Unit *u) {
+  KernelFn fn = jit_compile(&b->jit, u);
+  if (fn)
+    return fn;
+  fprintf(stderr, "%s: %s\n", u->name, b->jit.ctx.err.message);
+  exit(1);
+}
+
+static bool the_value(void *arg, Dim sym, int64_t *v) {
+  (void)sym;
+  *v = *(const int64_t *)arg;
+  return true;
+}
+
+/* An expression over one symbol, of that value. */
+static int64_t dim_at(Dim d, int64_t sym) {
+  int64_t v;
+  if (!dim_eval(d, the_value, &sym, &v))
+    abort();
+  return v;
+}
+
+/* --- products --- */
+
+typedef struct Shape {
+  int64_t m, n, k;
+  const char *what;
+} Shape;
+
+static const Shape shapes[] = {
+    {256, 768, 768, "BERT-base projection, 2x128"}, {256, 3072, 768, "BERT-base feed-forward up"},
+    {256, 768, 3072, "BERT-base feed-forward down"}, {256, 2304, 768, "BERT-base Q, K, V together"},
+    {128, 768, 768, "one sequence of 128"},          {197, 768, 768, "ViT-B projection"},
+    {197, 3072, 768, "ViT-B feed-forward up"},       {1024, 1024, 1024, ""},
+    {512, 4096, 1024, ""},                           {256, 1024, 4096, ""},
+    {24, 384, 384, "MiniLM projection, 3x8"},        {24, 1536, 384, "MiniLM feed-forward up"},
+    {24, 384, 1536, "MiniLM feed-forward down"},     {4, 384, 384, "small"},
+    {128, 512, 512, "encoder of width 512, 32x4"},   {4, 2304, 768, "GPT-2, 4 tokens"},
+    {4, 50257, 768, "GPT-2 head, 4 tokens"},         {1, 3072, 768, "one token"},
+    {1, 768, 3072, "one token"},                     {1, 50257, 768, "head, one token"},
+};
+
+static void bench_product(Bench *b, const Shape *s) {
+  Ctx *c = &b->jit.ctx;
+  Unit u = {.kind = UNIT_PRODUCT, .name = "product"};
+  u.product = (Product){.batch = dim_const(c, 1), .m = dim_sym(c, "m"), .n = dim_const(c, s->n), .k = dim_const(c, s->k), .packed_b = true};
+  const char *tile = getenv("TILE");
+  u.product.tile = tile ? (uint8_t)atoi(tile) : 0;
+  ProductPlan plan = product_plan(&u.product, b->jit.level);
+  product_schedule(c, &u, b->jit.level);
+  int64_t packed, m = s->m, parts, scratch;
+  if (!product_packed_floats(&plan, s->k, s->n, &packed))
+    abort();
+  int64_t t0 = machine_thread_ns();
+  KernelFn fn = compile(b, &u);
+  double compile = (double)(machine_thread_ns() - t0) * 1e-6;
+  parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
+  float *a = floats(s->m * s->k), *w = floats(s->n * s->k), *p = floats(packed), *out = floats(s->m * s->n);
+  product_pack(&plan, s->k, s->n, false, w, p, 0, product_panels(&plan, s->n));
+  void *buf[] = {a, p, out};
+  Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
+  double t = best_seconds(run_once, &r);
+  double gflops = 2e-9 * (double)s->m * (double)s->n * (double)s->k / t, gbs = 4e-9 * (double)s->n * (double)s->k / t;
+  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile %5.1f ms  %s\n", (long long)s->m,
+         (long long)s->n, (long long)s->k, plan.mr, plan.nr, t * 1e3, gflops, 100 * gflops / b->peak, gbs, 100 * gbs / b->bandwidth,
+         (long long)parts, compile, s->what);
+  fflush(stdout);
+  free(a), free(w), free(p), free(out), free(r.args.scratch);
+}
+
+static bool wanted(int argc, char **argv, const char *group) {
+  bool any = argc < 2;
+  for (int i = 1; i < argc; i++)
+    any |= strstr(argv[i], group) != NULL;
+  return any;
+}
+
+int main(int argc, char **argv) {
+  Bench b = {0};
+  if (!jit_open(&b.jit, getenv("LEVEL"))) {
+    fprintf(stderr, "%s\n", b.jit.ctx.err.message);
+    return 1;
+  }
+  machine_print_cpu();
+  b.peak = machine_peak(b.jit.level);
+  b.bandwidth = machine_bandwidth(1);
+  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n\n", b.jit.level, b.peak, b.bandwidth,
+         machine_bandwidth(2));
+  if (wanted(argc, argv, "product"))
+    for (size_t i = 0; i < countof(shapes); i++)
+      bench_product(&b, &shapes[i]);
+  jit_close(&b.jit);
+  return 0;
+}

@@ -1,0 +1,189 @@
+/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own, takes
+ * every nth unit, and makes one object.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/backend.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef SARD_LIBDIR
+#define SARD_LIBDIR "/usr/local/lib"
+#endif
+
+enum { MAX_THREADS = 64, PLACES = 4 };
+static const char library[] = "libsard-codegen.so";
+
+/* --- loading --- */
+
+/* The process has one code generator; it is never unloaded, as LLVM does not bear that. */
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+static const EmitApi *loaded;
+
+static bool own_directory(char *dir, size_t cap) {
+  Dl_info info;
+  static const char here;
+  char path[PATH_MAX];
+  if (!dladdr(&here, &info) || !info.dli_fname)
+    return false;
+  if (strchr(info.dli_fname, '/') ? !realpath(info.dli_fname, path) : !realpath("/proc/self/exe", path))
+    return false;
+  char *slash = strrchr(path, '/');
+  *slash = 0;
+  if (strlen(path) >= cap)
+    return false;
+  strcpy(dir, path);
+  return true;
+}
+
+/* Where the library may be, in order of preference; an empty string: no such place. */
+static void places(char path[PLACES][PATH_MAX + 64]) {
+  const char *dir = secure_getenv("SARD_CODEGEN_DIR");
+  char own[PATH_MAX];
+  memset(path, 0, PLACES * (PATH_MAX + 64));
+  if (dir && strlen(dir) < PATH_MAX)
+    snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, library);
+  if (own_directory(own, sizeof own)) {
+    snprintf(path[1], PATH_MAX + 64, "%s/%s", own, library);
+    snprintf(path[2], PATH_MAX + 64, "%s/../lib/%s", own, library);
+  }
+  snprintf(path[3], PATH_MAX + 64, "%s/%s", SARD_LIBDIR, library);
+}
+
+bool backend_present(void) {
+  char path[PLACES][PATH_MAX + 64];
+  places(path);
+  for (int i = 0; i < PLACES; i++)
+    if (path[i][0] && !access(path[i], R_OK))
+      return true;
+  return false;
+}
+
+static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
+  return err_hint(c, fail(c, ST_UNSUPPORTED, "the code generator %s was not found", library),
+                  "it is built when LLVM 19.1 to 22 is installed (llvm-19-dev); looked for %s and %s; --device reference "
+                  "works without", path[1], path[3]);
+}
+
+static Status load(Ctx *c) {
+  char path[PLACES][PATH_MAX + 64];
+  places(path);
+  for (int i = 0; i < PLACES; i++) {
+    if (!path[i][0] || access(path[i], R_OK))
+      continue;
+    void *lib = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
+    if (!lib) {
+      const char *why = dlerror();
+      return fail(c, ST_UNSUPPORTED, "the code generator does not load: %s", why ? why : path[i]);
+    }
+    union { void *p; const EmitApi *(*fn)(void); } u = {.p = dlsym(lib, "sard_codegen_api")};
+    const EmitApi *api = u.p ? u.fn() : NULL;
+    if (!api || api->build != EMIT_BUILD) {
+      dlclose(lib);
+      return fail(c, ST_UNSUPPORTED, "the code generator %s belongs to another build of sard", path[i]);
+    }
+    loaded = api;
+    return ST_OK;
+  }
+  return missing(c, path);
+}
+
+Status backend_load(Ctx *c, const EmitApi **api) {
+  pthread_mutex_lock(&loading);
+  Status st = loaded ? ST_OK : load(c);
+  pthread_mutex_unlock(&loading);
+  *api = loaded;
+  return st;
+}
+
+/* --- compiling --- */
+
+typedef struct Job {
+  const EmitApi *api;
+  const EmitTarget *target;
+  const Unit **unit;
+  uint32_t n;
+  Ctx c;
+  Arena *a;
+  EmitObject object;
+  Status st;
+  pthread_t thread;
+  bool started;
+} Job;
+
+static Status compile(Ctx *c, void *arg) {
+  Job *j = arg;
+  j->a = arena_create(c);
+  return j->api->emit_units(c, j->a, j->unit, j->n, j->target, &j->object);
+}
+
+static void *work(void *arg) {
+  Job *j = arg;
+  j->st = ctx_protect(&j->c, compile, j);
+  return NULL;
+}
+
+/* The objects of the jobs, copied into arena a; on failure the first job's error. */
+static Status gather(Ctx *c, Arena *a, Job *job, uint32_t jobs, EmitObject *object) {
+  for (uint32_t i = 0; i < jobs; i++)
+    if (job[i].st) {
+      c->err = job[i].c.err;
+      return job[i].st;
+    }
+  for (uint32_t i = 0; i < jobs; i++) {
+    const EmitObject *from = &job[i].object;
+    const char **symbol = arena_array(a, const char *, job[i].n);
+    uint8_t *bytes = arena_get(a, 1, from->size, 64);
+    memcpy(bytes, from->bytes, from->size);
+    for (uint32_t k = 0; k < job[i].n; k++)
+      symbol[k] = arena_strdup(a, from->symbol[k]);
+    object[i] = (EmitObject){bytes, from->size, symbol, from->ir ? arena_strdup(a, from->ir) : NULL};
+  }
+  return ST_OK;
+}
+
+static void close_jobs(void *arg) {
+  Job *job = arg;
+  for (int i = 0; i < MAX_THREADS; i++)
+    if (job[i].unit)
+      ctx_close(&job[i].c);
+}
+
+Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target, unsigned threads,
+                       BackendResult *out) {
+  const EmitApi *api;
+  TRY(backend_load(c, &api));
+  uint32_t jobs = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
+  jobs = jobs > n ? n : jobs;
+  Job *job = arena_array(a, Job, MAX_THREADS);
+  EmitObject *object = arena_array(a, EmitObject, jobs);
+  BackendCode *code = arena_array(a, BackendCode, n);
+  Cleanup *cleanup = arena_new(a, Cleanup);
+  for (uint32_t i = 0; i < jobs; i++) {
+    job[i] = (Job){.api = api, .target = target, .unit = arena_array(a, const Unit *, n / jobs + 1)};
+    ctx_open(&job[i].c, c->alloc);
+    job[i].c.cancel = c->cancel, job[i].c.deadline_ns = c->deadline_ns;
+    for (uint32_t k = i; k < n; k += jobs)
+      job[i].unit[job[i].n++] = unit[k];
+  }
+  ctx_on_failure(c, cleanup, close_jobs, job);
+  for (uint32_t i = 1; i < jobs; i++)
+    job[i].started = !pthread_create(&job[i].thread, NULL, work, &job[i]);
+  for (uint32_t i = 0; i < jobs; i++)
+    if (!job[i].started)
+      work(&job[i]);
+  for (uint32_t i = 1; i < jobs; i++)
+    if (job[i].started)
+      pthread_join(job[i].thread, NULL);
+  Status st = gather(c, a, job, jobs, object);
+  ctx_forget(c, cleanup);
+  close_jobs(job);
+  for (uint32_t k = 0; k < n && !st; k++)
+    code[k] = (BackendCode){k % jobs, object[k % jobs].symbol[k / jobs]};
+  *out = (BackendResult){object, jobs, code};
+  return st;
+}

@@ -1,0 +1,33 @@
+/* backend.h - the code generator, loaded on need: finds libsard-codegen.so, loads it once per process, and compiles units on
+ * several threads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_BACKEND_H
+#define SARD_CODEGEN_BACKEND_H
+
+#include "codegen/llvm/emit.h"
+
+/* Loads the shared object if that has not happened yet. Looked for in: the directory in the environment variable
+ * SARD_CODEGEN_DIR if set; the directory of the library or executable this code is in; ../lib beside it; the installed
+ * library directory. ST_UNSUPPORTED: not found, or of another build, with what was tried. */
+Status backend_load(Ctx *c, const EmitApi **api);
+/* Is there a code generator? Loads nothing. */
+bool backend_present(void);
+
+/* Where the code of a unit is: object[object].symbol. */
+typedef struct BackendCode {
+  uint32_t object;
+  const char *symbol;
+} BackendCode;
+
+typedef struct BackendResult {
+  const EmitObject *object;
+  uint32_t nobject;
+  const BackendCode *code; /* by unit */
+} BackendResult;
+
+/* Compiles n units in batches on up to `threads` threads (the caller's included). The result is in arena a, and depends on
+ * n and `threads` only in how units are spread over objects. */
+Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target, unsigned threads,
+                       BackendResult *out);
+
+#endif

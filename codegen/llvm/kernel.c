@@ -1,0 +1,489 @@
+/* kernel.c - one walk over the kernel IR: statements and loops as LLVM IR in SSA form, already vectorised, so that no IR pass is
+ * needed afterwards.
+ *
+ * A vector loop of width w runs over whole vectors and then, for what is left, once more under a mask. Iteration i always
+ * works in lane i mod w; an accumulator from outside has w partial results that start from the operator's identity and are
+ * combined at the end by halves (lane l with lane l + w/2, then w/4 …), the accumulator's earlier value first. So the order
+ * of a sum depends on the extent and the width alone, not on threads or the rest of the shape.
+ *
+ * The outermost parallel loop runs over the parts it is given; parallel loops inside of it run serially.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/kemit.h"
+#include "runtime/kernel_abi.h"
+
+enum { MAX_DEPTH = 60, MAX_ACC = 256, MAX_LANES = 128 };
+
+#define B (k->e->b)
+
+/* --- functions --- */
+
+static LVal field(Emitter *e, LVal args, size_t offset, LType t) {
+  LVal at = emit_int(e->i64, (int64_t)offset);
+  return LLVMBuildLoad2(e->b, t, LLVMBuildGEP2(e->b, e->i8, args, &at, 1, ""), "");
+}
+
+EmitArgs emit_function(Emitter *e, const char *name) {
+  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(e->i32, &e->ptr, 1, 0));
+  unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, nounwind, 0));
+  /* loops that copy or fill stay loops: nothing may become a call */
+  LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", "");
+  LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
+  LVal args = LLVMGetParam(fn, 0);
+  return (EmitArgs){
+      .fn = fn,
+      .bufs = field(e, args, offsetof(KernelArgs, buf), e->ptr),
+      .dims = field(e, args, offsetof(KernelArgs, dim), e->ptr),
+      .begin = field(e, args, offsetof(KernelArgs, begin), e->i64),
+      .end = field(e, args, offsetof(KernelArgs, end), e->i64),
+      .scratch = field(e, args, offsetof(KernelArgs, scratch), e->ptr),
+      .cancel = field(e, args, offsetof(KernelArgs, cancel), e->ptr),
+      .number = field(e, args, offsetof(KernelArgs, number), e->ptr),
+  };
+}
+
+LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i) { return field(e, a->bufs, 8 * (size_t)i, e->ptr); }
+LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i) { return field(e, a->dims, 8 * (size_t)i, e->i64); }
+
+static void go(Emitter *e, LLVMBasicBlockRef to) { LLVMPositionBuilderAtEnd(e->b, to); }
+
+void emit_poll(Emitter *e, const EmitArgs *a) {
+  LLVMBasicBlockRef look = emit_block(e, "poll"), stop = emit_block(e, "cancelled"), on = emit_block(e, "");
+  LLVMBuildCondBr(e->b, LLVMBuildIsNull(e->b, a->cancel, ""), on, look);
+  go(e, look);
+  LVal flag = LLVMBuildLoad2(e->b, e->i32, a->cancel, "");
+  LLVMSetVolatile(flag, 1);
+  LLVMBuildCondBr(e->b, LLVMBuildIsNull(e->b, flag, ""), on, stop);
+  go(e, stop);
+  LLVMBuildRet(e->b, emit_int(e->i32, 1));
+  go(e, on);
+}
+
+/* --- accumulators that a body updates but does not define --- */
+
+typedef struct AccList {
+  const KVar *var[MAX_ACC];
+  uint8_t op[MAX_ACC]; /* of its updates; KOP_none: different ones */
+  LVal before[MAX_ACC];
+  LVal phi[MAX_ACC];
+  int n;
+} AccList;
+
+static bool collect(const KEmit *k, const KStmt *s, AccList *l) {
+  for (; s; s = s->next) {
+    if ((s->kind == KS_FOR || s->kind == KS_IF) && !collect(k, s->body, l))
+      return false;
+    if (s->kind != KS_UPDATE || !k->var[s->var->id])
+      continue;
+    int i = 0;
+    while (i < l->n && l->var[i] != s->var)
+      i++;
+    if (i == MAX_ACC)
+      return false;
+    l->op[i] = i < l->n && l->op[i] != s->op ? KOP_none : s->op;
+    l->var[i] = s->var;
+    if (i == l->n)
+      l->n++;
+  }
+  return true;
+}
+
+static Status accumulators(KEmit *k, const KStmt *body, AccList **l) {
+  *l = arena_new(k->e->a, AccList);
+  return collect(k, body, *l) ? ST_OK : kemit_unsupported(k, "so many accumulators");
+}
+
+static void remember(KEmit *k, AccList *l) {
+  for (int i = 0; i < l->n; i++)
+    l->before[i] = k->var[l->var[i]->id];
+}
+
+/* The accumulators where a path that has left them at `value` meets the present one. */
+static void merge(KEmit *k, const AccList *l, LVal const *value, LLVMBasicBlockRef from, LLVMBasicBlockRef here) {
+  for (int i = 0; i < l->n; i++) {
+    LVal now = k->var[l->var[i]->id];
+    LVal phi = LLVMBuildPhi(B, LLVMTypeOf(now), "");
+    LLVMAddIncoming(phi, (LVal[]){value[i], now}, (LLVMBasicBlockRef[]){from, here}, 2);
+    k->var[l->var[i]->id] = phi;
+  }
+}
+
+/* --- loops --- */
+
+static Status list(KEmit *k, const KStmt *s, int depth);
+
+/* What a loop does for one value of its variable. */
+typedef Status (*Body)(KEmit *k, const KStmt *s, LVal i, int depth);
+
+/* for (i = from; i < to; i += step) body, with phis for the accumulators. */
+static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t step, AccList *acc, Body body, int depth) {
+  Emitter *e = k->e;
+  LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
+  if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
+    return ST_OK;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), head = emit_block(e, "loop"), done = emit_block(e, "");
+  remember(k, acc);
+  LLVMBuildCondBr(B, any, head, done);
+  go(e, head);
+  LVal i = LLVMBuildPhi(B, e->i64, "");
+  LLVMAddIncoming(i, &from, &before, 1);
+  for (int n = 0; n < acc->n; n++) {
+    acc->phi[n] = LLVMBuildPhi(B, LLVMTypeOf(acc->before[n]), "");
+    LLVMAddIncoming(acc->phi[n], &acc->before[n], &before, 1);
+    k->var[acc->var[n]->id] = acc->phi[n];
+  }
+  TRY(body(k, s, i, depth));
+  LVal next = LLVMBuildAdd(B, i, emit_int(e->i64, step), "");
+  LLVMBasicBlockRef last = LLVMGetInsertBlock(B);
+  LLVMAddIncoming(i, &next, &last, 1);
+  for (int n = 0; n < acc->n; n++)
+    LLVMAddIncoming(acc->phi[n], &k->var[acc->var[n]->id], &last, 1);
+  LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, next, to, ""), head, done);
+  LLVMMoveBasicBlockAfter(done, last);
+  go(e, done);
+  merge(k, acc, acc->before, before, last);
+  return ST_OK;
+}
+
+static Status scalar_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+  k->var[s->var->id] = i;
+  TRY(list(k, s->body, depth));
+  k->var[s->var->id] = NULL;
+  return ST_OK;
+}
+
+static Status unrolled_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+  for (int u = 0; u < s->width; u++)
+    TRY(scalar_body(k, s, LLVMBuildAdd(B, i, emit_int(k->e->i64, u), ""), depth));
+  return ST_OK;
+}
+
+static Status serial_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int depth) {
+  AccList *acc;
+  TRY(accumulators(k, s->body, &acc));
+  LVal rest = from;
+  if (s->loop == KL_UNROLL && s->width > 1 && s->width <= 64) {
+    LVal n = LLVMBuildSub(B, to, from, ""), w = emit_int(k->e->i64, s->width);
+    LVal whole = LLVMBuildSub(B, n, LLVMBuildSRem(B, n, w, ""), "");
+    rest = LLVMBuildAdd(B, from, whole, "");
+    if (!LLVMIsAConstantInt(n) || LLVMConstIntGetSExtValue(whole) > 0)
+      TRY(count_loop(k, s, from, rest, s->width, acc, unrolled_body, depth));
+  }
+  return count_loop(k, s, rest, to, 1, acc, scalar_body, depth);
+}
+
+/* --- vector loops --- */
+
+static LVal identity(KEmit *k, DType t, KOp op) {
+  LType lt = kemit_type(k, t);
+  int bits = dtype_bits(t);
+  bool real = dtype_is_float(t), u = dtype_kind(t) == DK_UINT;
+  switch (op) {
+  case KOP_add: return real ? emit_real(lt, -0.0) : emit_int(lt, 0);
+  case KOP_mul: return real ? emit_real(lt, 1) : emit_int(lt, 1);
+  case KOP_and: return emit_int(lt, -1);
+  case KOP_or: return emit_int(lt, 0);
+  case KOP_min:
+    if (real)
+      return emit_real(lt, __builtin_inf());
+    return emit_int(lt, t == DT_bool || u ? -1 : bits == 64 ? INT64_MAX : ((int64_t)1 << (bits - 1)) - 1);
+  case KOP_max:
+    if (real)
+      return emit_real(lt, -__builtin_inf());
+    return emit_int(lt, t == DT_bool || u ? 0 : bits == 64 ? INT64_MIN : -((int64_t)1 << (bits - 1)));
+  default: return NULL;
+  }
+}
+
+static Status combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
+  for (int n = emit_lanes(v) / 2; n; n /= 2) {
+    LVal low[MAX_LANES], high[MAX_LANES];
+    for (int i = 0; i < n; i++)
+      low[i] = emit_int(k->e->i32, i), high[i] = emit_int(k->e->i32, i + n);
+    LVal poison = LLVMGetPoison(LLVMTypeOf(v)), a, b;
+    if (n == 1) {
+      a = LLVMBuildExtractElement(B, v, low[0], "");
+      b = LLVMBuildExtractElement(B, v, high[0], "");
+    } else {
+      a = LLVMBuildShuffleVector(B, v, poison, LLVMConstVector(low, (unsigned)n), "");
+      b = LLVMBuildShuffleVector(B, v, poison, LLVMConstVector(high, (unsigned)n), "");
+    }
+    TRY(kemit_binary(k, t, op, a, b, &v));
+  }
+  *r = v;
+  return ST_OK;
+}
+
+static Status lanes_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+  k->lane_base = i;
+  return list(k, s->body, depth);
+}
+
+/* The iterations from `from` (a lane boundary) that do not fill a vector. */
+static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList *acc, int depth) {
+  Emitter *e = k->e;
+  LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
+  if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
+    return ST_OK;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), rest = emit_block(e, "rest"), done = emit_block(e, "");
+  remember(k, acc);
+  LLVMBuildCondBr(B, any, rest, done);
+  go(e, rest);
+  LVal left = LLVMBuildTrunc(B, LLVMBuildSub(B, to, from, ""), e->i32, "");
+  k->mask = LLVMBuildICmp(B, LLVMIntSLT, emit_iota(e, e->i32, k->lanes), emit_splat(e, left, k->lanes), "");
+  TRY(lanes_body(k, s, from, depth));
+  k->mask = NULL;
+  LLVMBasicBlockRef last = LLVMGetInsertBlock(B);
+  LLVMBuildBr(B, done);
+  LLVMMoveBasicBlockAfter(done, last);
+  go(e, done);
+  merge(k, acc, acc->before, before, last);
+  return ST_OK;
+}
+
+static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, int depth) {
+  AccList *acc;
+  LVal outer[MAX_ACC];
+  if (w > MAX_LANES || (w & (w - 1)))
+    return kemit_unsupported(k, "a vector loop whose width is no power of two up to 128");
+  TRY(accumulators(k, s->body, &acc));
+  for (int i = 0; i < acc->n; i++) {
+    const KVar *v = acc->var[i];
+    LVal id = identity(k, v->dtype, (KOp)acc->op[i]);
+    if (!id)
+      return kemit_unsupported(k, "an accumulator with several operators in a vector loop");
+    outer[i] = k->var[v->id];
+    k->var[v->id] = emit_splat(k->e, id, w);
+  }
+  k->lanes = w, k->lane_var = s->var;
+  LVal n = LLVMBuildSub(B, to, from, "");
+  LVal whole = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)w), "");
+  LVal middle = LLVMBuildAdd(B, from, whole, "");
+  TRY(count_loop(k, s, from, middle, w, acc, lanes_body, depth));
+  TRY(masked_rest(k, s, middle, to, acc, depth));
+  k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
+  for (int i = 0; i < acc->n; i++) {
+    const KVar *v = acc->var[i];
+    LVal sum;
+    TRY(combine(k, v->dtype, (KOp)acc->op[i], k->var[v->id], &sum));
+    TRY(kemit_binary(k, v->dtype, (KOp)acc->op[i], outer[i], sum, &k->var[v->id]));
+  }
+  return ST_OK;
+}
+
+/* --- the outermost parallel loop --- */
+
+static Status part_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+  emit_poll(k->e, &k->args);
+  return scalar_body(k, s, i, depth);
+}
+
+/* A loop that is both parallel and vector: part p is KERNEL_CHUNK iterations. */
+static Status chunk_body(KEmit *k, const KStmt *s, LVal p, int depth) {
+  Emitter *e = k->e;
+  LVal chunk = emit_int(e->i64, KERNEL_CHUNK), n = kemit_dim(k, s->extent);
+  emit_poll(e, &k->args);
+  LVal from = LLVMBuildMul(B, p, chunk, ""), to = LLVMBuildAdd(B, from, chunk, "");
+  to = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, to, n, ""), to, n, "");
+  return vector_range(k, s, from, to, s->width, depth);
+}
+
+static Status parallel_loop(KEmit *k, const KStmt *s, int depth) {
+  AccList *acc;
+  k->split = true;
+  TRY(accumulators(k, s->body, &acc));
+  if (acc->n)
+    return kemit_unsupported(k, "an accumulator across a parallel loop");
+  return count_loop(k, s, k->args.begin, k->args.end, 1, acc, s->width ? chunk_body : part_body, depth);
+}
+
+static Status loop(KEmit *k, const KStmt *s, int depth) {
+  LVal n = kemit_dim(k, s->extent), zero = emit_int(k->e->i64, 0);
+  if (!n)
+    return fail(k->e->c, ST_INTERNAL, "kernel '%s': an extent that its signature lacks", k->k->name);
+  if (s->loop == KL_GRID || s->loop == KL_BLOCK)
+    return kemit_unsupported(k, "a GPU schedule on a CPU");
+  if (s->loop == KL_PARALLEL && !k->split)
+    return parallel_loop(k, s, depth);
+  bool vector = (s->loop == KL_VECTOR || (s->loop == KL_PARALLEL && s->width)) && k->lanes == 1 && s->width > 1;
+  return vector ? vector_range(k, s, zero, n, s->width, depth) : serial_loop(k, s, zero, n, depth);
+}
+
+/* --- other statements --- */
+
+static Status update(KEmit *k, const KStmt *s) {
+  LVal old = k->var[s->var->id], v, r;
+  if (!old)
+    return fail(k->e->c, ST_INTERNAL, "kernel '%s': an update of what is not defined", k->k->name);
+  TRY(kemit_expr(k, s->value, &v));
+  TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+  if (k->mask)
+    r = emit_select(k->e, k->mask, r, old);
+  k->var[s->var->id] = r;
+  return ST_OK;
+}
+
+/* Lanes that the condition excludes are masked; when no lane is left the body is passed over. */
+static Status branch(KEmit *k, const KStmt *s, int depth) {
+  Emitter *e = k->e;
+  LVal cond, saved = k->mask;
+  AccList *acc;
+  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_expr(k, s->value, &cond));
+  if (emit_lanes(cond) > 1) {
+    k->mask = saved ? LLVMBuildAnd(B, saved, cond, "") : cond;
+    cond = emit_any(e, k->mask);
+  }
+  remember(k, acc);
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), then = emit_block(e, "then"), done = emit_block(e, "");
+  LLVMBuildCondBr(B, cond, then, done);
+  go(e, then);
+  TRY(list(k, s->body, depth));
+  LLVMBasicBlockRef last = LLVMGetInsertBlock(B);
+  LLVMBuildBr(B, done);
+  LLVMMoveBasicBlockAfter(done, last);
+  go(e, done);
+  k->mask = saved;
+  merge(k, acc, acc->before, before, last);
+  return ST_OK;
+}
+
+/* The code of a check is its place among the kernel's checks, whatever loop copies were made of it. */
+static int check_code(KEmit *k, const KStmt *s) {
+  uint32_t i = 0;
+  while (i < k->checks && k->check[i] != s)
+    i++;
+  return 2 + (int)i;
+}
+
+static Status check(KEmit *k, const KStmt *s) {
+  Emitter *e = k->e;
+  LVal cond, number;
+  TRY(kemit_expr(k, s->value, &cond));
+  LVal bad = LLVMBuildNot(B, cond, "");
+  if (emit_lanes(bad) > 1 && k->mask)
+    bad = LLVMBuildAnd(B, bad, k->mask, "");
+  LLVMBasicBlockRef wrong = emit_block(e, "wrong"), say = emit_block(e, ""), out = emit_block(e, ""), on = emit_block(e, "");
+  LLVMBuildCondBr(B, emit_any(e, bad), wrong, on);
+  go(e, wrong);
+  TRY(kemit_expr(k, s->number, &number));
+  if (emit_lanes(number) > 1) { /* the first lane that failed */
+    int lanes = emit_lanes(number);
+    LVal lane = emit_splat(e, bad, lanes), first = emit_int(e->i64, 0);
+    for (int i = lanes; i-- > 0;)
+      first = LLVMBuildSelect(B, LLVMBuildExtractElement(B, lane, emit_int(e->i32, i), ""),
+                              LLVMBuildExtractElement(B, number, emit_int(e->i32, i), ""), first, "");
+    number = first;
+  }
+  LLVMBuildCondBr(B, LLVMBuildIsNull(B, k->args.number, ""), out, say);
+  go(e, say);
+  LLVMBuildStore(B, number, k->args.number);
+  LLVMBuildBr(B, out);
+  go(e, out);
+  LLVMBuildRet(B, emit_int(e->i32, check_code(k, s)));
+  go(e, on);
+  return ST_OK;
+}
+
+static Status statement(KEmit *k, const KStmt *s, int depth) {
+  LVal v;
+  switch (s->kind) {
+  case KS_FOR: return loop(k, s, depth);
+  case KS_IF: return branch(k, s, depth);
+  case KS_UPDATE: return update(k, s);
+  case KS_STORE: return kemit_store(k, s);
+  case KS_CHECK: return check(k, s);
+  default: /* inside a vector loop every lane has an accumulator of its own */
+    TRY(kemit_expr(k, s->value, &v));
+    k->var[s->var->id] = s->kind == KS_ACC ? emit_splat(k->e, v, k->lanes) : v;
+    return ST_OK;
+  }
+}
+
+static Status list(KEmit *k, const KStmt *first, int depth) {
+  if (depth > MAX_DEPTH)
+    return kemit_unsupported(k, "statements nested so deep");
+  for (const KStmt *s = first; s; s = s->next)
+    TRY(statement(k, s, depth + 1));
+  for (const KStmt *s = first; s; s = s->next)
+    if (s->kind == KS_LET || s->kind == KS_ACC)
+      k->var[s->var->id] = NULL;
+  return ST_OK;
+}
+
+/* --- whole kernels --- */
+
+static uint32_t count_checks(const KStmt *s, const KStmt **at, uint32_t n) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_CHECK) {
+      if (at)
+        at[n] = s;
+      n++;
+    }
+    n = count_checks(s->body, at, n);
+  }
+  return n;
+}
+
+static int parallel_loops(const KStmt *s) {
+  int n = 0;
+  for (; s; s = s->next)
+    n += s->kind == KS_FOR && s->loop == KL_PARALLEL ? 1 : parallel_loops(s->body);
+  return n;
+}
+
+KEmit *kemit_create(Emitter *e, const Kernel *kernel, const EmitArgs *args, const Dim *dim, uint32_t ndim) {
+  KEmit *k = arena_new(e->a, KEmit);
+  *k = (KEmit){.e = e, .k = kernel, .args = *args, .dim = dim, .ndim = ndim, .lanes = 1};
+  k->dim_value = arena_array(e->a, LVal, ndim);
+  for (uint32_t i = 0; i < ndim; i++)
+    k->dim_value[i] = emit_arg_dim(e, args, i);
+  k->buf = arena_array(e->a, LVal, kernel->nbuf);
+  k->stride = arena_get(e->a, kernel->nbuf, sizeof *k->stride, _Alignof(LVal));
+  for (uint32_t i = 0; i < kernel->nbuf; i++) {
+    LVal step = emit_int(e->i64, 1);
+    for (int d = kernel->buf[i]->rank; d-- > 0;) {
+      LVal extent = kemit_dim(k, kernel->buf[i]->dim[d]);
+      k->stride[i][d] = step;
+      if (d)
+        step = LLVMBuildMul(e->b, step, extent ? extent : emit_int(e->i64, 1), "");
+    }
+  }
+  k->var = arena_array(e->a, LVal, kernel->next_id);
+  k->check = arena_array(e->a, const KStmt *, count_checks(kernel->body, NULL, 0));
+  k->checks = count_checks(kernel->body, k->check, 0);
+  return k;
+}
+
+void kemit_bind_buf(KEmit *k, uint32_t index, LVal base) { k->buf[index] = base; }
+void kemit_bind_var(KEmit *k, const KVar *v, LVal value) { k->var[v->id] = value; }
+void kemit_input0(KEmit *k, LVal value) { k->input0 = value; }
+
+void kemit_bind_lanes(KEmit *k, const KVar *v, LVal base, int lanes, LVal mask) {
+  k->lane_var = v, k->lane_base = base, k->lanes = lanes, k->mask = mask;
+}
+
+Status kemit_list(KEmit *k, const KStmt *s) { return list(k, s, 0); }
+
+Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
+  const Dim *dim;
+  uint32_t ndim;
+  kernel_signature_in(e->a, u->kernel, &dim, &ndim);
+  EmitArgs args = emit_function(e, name);
+  KEmit *k = kemit_create(e, u->kernel, &args, dim, ndim);
+  if (parallel_loops(u->kernel->body) > 1)
+    return kemit_unsupported(k, "two parallel loops side by side");
+  for (uint32_t i = 0; i < u->kernel->nbuf; i++)
+    k->buf[i] = emit_arg_buf(e, &args, i);
+  if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
+    LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");
+    LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, args.begin, args.end, ""), work, none);
+    go(e, none);
+    LLVMBuildRet(B, emit_int(e->i32, 0));
+    go(e, work);
+    emit_poll(e, &args);
+  }
+  TRY(list(k, u->kernel->body, 0));
+  LLVMBuildRet(B, emit_int(e->i32, 0));
+  return ST_OK;
+}

@@ -1,0 +1,366 @@
+/* product.c - emission of matrix products: one function per unit, all loops inside.
+ *
+ *   for each part (batch, block of columns, block of rows; rows innermost, so that neighbours share the columns of B):
+ *     for each block of k
+ *       for each panel of columns (packed here when B is not packed already)
+ *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1
+ *
+ * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one stream).
+ * M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream, read once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/tile.h"
+#include "codegen/product.h"
+
+typedef struct Gen {
+  Emitter *e;
+  const Unit *u;
+  const Product *p;
+  ProductPlan plan;
+  const char *name;
+  const Dim *dim;
+  uint32_t ndim;
+  TileSet tiles;
+  LVal epilogue, pack;          /* functions */
+  LType epilogue_type, pack_type;
+  EmitArgs args;
+  LVal batch, m, n, k;
+} Gen;
+
+static int lanes(const Gen *g) { return g->plan.level->lanes; }
+
+static const char *sub_name(const Gen *g, const char *what, int i) { return arena_printf(g->e->a, "%s.%s%d", g->name, what, i); }
+
+/* --- the inner kernels --- */
+
+/* Heights that even splitting can ask for: all up to mr when M is known at run time only. */
+static void heights(const Product *p, int mr, int *low, int *high) {
+  int64_t m;
+  *low = 1, *high = mr;
+  if (!dim_is_const(p->m, &m) || m < 1)
+    return;
+  int64_t tiles = (m - 1) / mr + 1;
+  *low = (int)(m / tiles), *high = (int)((m - 1) / tiles + 1);
+}
+
+static void make_kernels(Gen *g) {
+  const ProductPlan *plan = &g->plan;
+  TileSet *s = &g->tiles;
+  s->kernel = arena_array(g->e->a, TileKernel, (size_t)plan->mr);
+  heights(g->p, plan->mr, &s->low, &s->high);
+  for (int r = s->low; r <= s->high; r++) {
+    TileKernel *t = &s->kernel[r - 1];
+    *t = (TileKernel){.rows = r, .lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4};
+    if (g->p->trans_a)
+      t->a_row = 4;
+    else
+      t->a_step = 4;
+    tile_kernel(g->e, t);
+  }
+}
+
+/* --- the epilogue --- */
+
+typedef struct Epilogue {
+  Gen *g;
+  KEmit *walk;      /* NULL: sums are stored as they are */
+  const KVar *row_var, *col_var, *batch_var;
+  const KStmt *body;
+  LVal out, sums, batch, row0, col0, i; /* addresses and indices at hand */
+} Epilogue;
+
+/* Loops over batch (when there is one), m and n, nested. */
+static Status epilogue_loops(Epilogue *x, const Kernel *k) {
+  Ctx *c = x->g->e->c;
+  const KStmt *s = k->body, *loop[3];
+  int n = 0;
+  for (; s && s->kind == KS_FOR && n < 3; s = s->body)
+    loop[n++] = s;
+  if (n < 2 || k->nin < 1)
+    return fail(c, ST_INTERNAL, "the epilogue of %s is no nest of loops over rows and columns", x->g->name);
+  x->batch_var = n == 3 ? loop[0]->var : NULL;
+  x->row_var = loop[n - 2]->var, x->col_var = loop[n - 1]->var;
+  x->body = loop[n - 1]->body;
+  return ST_OK;
+}
+
+/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that exist. */
+static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal mask) {
+  Gen *g = x->g;
+  Emitter *e = g->e;
+  LVal sum = load_f32(e, width, at_float(e, row_sums, col)); /* tiles are padded to whole vectors */
+  LVal row = i64_add(e, x->row0, x->i), at = i64_add(e, x->col0, col);
+  if (!x->walk) {
+    LVal index = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->batch, g->m), row), g->n), at);
+    LVal p = at_float(e, x->out, index);
+    if (mask)
+      emit_masked_store(e, sum, p, mask, 4);
+    else
+      store_f32(e, sum, p);
+    return ST_OK;
+  }
+  if (x->batch_var)
+    kemit_bind_var(x->walk, x->batch_var, x->batch);
+  kemit_bind_var(x->walk, x->row_var, row);
+  kemit_bind_lanes(x->walk, x->col_var, at, width, mask);
+  kemit_input0(x->walk, sum);
+  return kemit_list(x->walk, x->body);
+}
+
+/* for each row of the tile: whole vectors, then the rest under a mask. */
+static Status epilogue_rows(Epilogue *x, LVal rows, LVal cols) {
+  Emitter *e = x->g->e;
+  int w = lanes(x->g);
+  LVal whole = LLVMBuildAnd(e->b, cols, i64_of(e, -w), "");
+  LVal rest = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, w),
+                            emit_splat(e, LLVMBuildTrunc(e->b, i64_sub(e, cols, whole), e->i32, ""), w), "");
+  Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
+  x->i = r.i;
+  LVal row_sums = at_bytes(e, x->sums, i64_muli(e, r.i, x->g->plan.nr * 4));
+  Loop v = loop_begin(e, i64_of(e, 0), whole, w);
+  TRY(emit_columns(x, row_sums, v.i, w, NULL));
+  loop_end(e, &v);
+  int64_t n;
+  if (!dim_is_const(x->g->p->n, &n) || n % w) {
+    LLVMBasicBlockRef done = when_begin(e, i64_less(e, whole, cols));
+    TRY(emit_columns(x, row_sums, whole, w, rest));
+    when_end(e, done);
+  }
+  loop_end(e, &r);
+  return ST_OK;
+}
+
+/* int epilogue(args, sums, batch, row0, rows, col0, cols) */
+static Status make_epilogue(Gen *g) {
+  Emitter *e = g->e;
+  const Kernel *k = g->p->epilogue;
+  Epilogue x = {.g = g};
+  LType param[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64};
+  LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+  g->epilogue_type = LLVMFunctionType(e->i32, param, countof(param), 0);
+  g->epilogue = function_begin(e, sub_name(g, "epilogue", 0), e->i32, param, countof(param));
+  EmitArgs args = args_of(e, g->epilogue);
+  EmitArgs outer = g->args;
+  g->args = args;
+  LVal m = g->m, n = g->n;
+  TRY(dim_value(e, &args, g->p->m, g->dim, g->ndim, &g->m));
+  TRY(dim_value(e, &args, g->p->n, g->dim, g->ndim, &g->n));
+  x.sums = LLVMGetParam(g->epilogue, 1), x.batch = LLVMGetParam(g->epilogue, 2);
+  x.row0 = LLVMGetParam(g->epilogue, 3), x.col0 = LLVMGetParam(g->epilogue, 5);
+  if (k) {
+    TRY(epilogue_loops(&x, k));
+    x.walk = kemit_create(e, k, &args, g->dim, g->ndim);
+    for (uint32_t i = 1; i < k->nbuf; i++) /* A and B stand where the sums would */
+      kemit_bind_buf(x.walk, i, emit_arg_buf(e, &args, i + 1));
+  } else {
+    x.out = emit_arg_buf(e, &args, 2);
+  }
+  TRY(epilogue_rows(&x, LLVMGetParam(g->epilogue, 4), LLVMGetParam(g->epilogue, 6)));
+  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+  g->args = outer, g->m = m, g->n = n;
+  if (back)
+    LLVMPositionBuilderAtEnd(e->b, back);
+  return ST_OK;
+}
+
+/* --- packing a block of a panel of B --- */
+
+/* dst[k][nr] = src[k * ld + 0 … width-1], zeros behind: rows of B as they lie. */
+static void pack_rows(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
+  Emitter *e = g->e;
+  int w = lanes(g), nr = g->plan.nr;
+  LLVMBasicBlockRef whole = emit_block(e, "whole"), part = emit_block(e, "part"), done = emit_block(e, "packed");
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, width, i64_of(e, nr), ""), whole, part);
+  LLVMPositionBuilderAtEnd(e->b, whole);
+  Loop l = loop_begin(e, i64_of(e, 0), k, 1);
+  LVal from = at_bytes(e, src, i64_mul(e, l.i, ld)), to = at_bytes(e, dst, i64_muli(e, l.i, nr * 4));
+  for (int v = 0; v < nr / w; v++)
+    store_f32(e, load_f32(e, w, at_bytes(e, from, i64_of(e, v * w * 4))), at_bytes(e, to, i64_of(e, v * w * 4)));
+  loop_end(e, &l);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, part);
+  l = loop_begin(e, i64_of(e, 0), k, 1);
+  from = at_bytes(e, src, i64_mul(e, l.i, ld)), to = at_bytes(e, dst, i64_muli(e, l.i, nr * 4));
+  Loop in = loop_begin(e, i64_of(e, 0), width, 1);
+  store_f32(e, load_f32(e, 1, at_float(e, from, in.i)), at_float(e, to, in.i));
+  loop_end(e, &in);
+  in = loop_begin(e, width, i64_of(e, nr), 1);
+  store_f32(e, emit_real(e->f32, 0), at_float(e, to, in.i));
+  loop_end(e, &in);
+  loop_end(e, &l);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+/* dst[k][nr] = src[j * ld + k]: columns of the panel are rows of B. Rows behind `width` repeat row 0 and are never stored. */
+static void pack_columns(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
+  Emitter *e = g->e;
+  enum { GROUP = 4 };
+  int nr = g->plan.nr;
+  Loop j = loop_begin(e, i64_of(e, 0), i64_of(e, nr), GROUP);
+  LVal row[GROUP], to = at_float(e, dst, j.i);
+  for (int i = 0; i < GROUP; i++) {
+    LVal r = i64_add(e, j.i, i64_of(e, i));
+    r = LLVMBuildSelect(e->b, i64_less(e, r, width), r, i64_of(e, 0), "");
+    row[i] = at_bytes(e, src, i64_mul(e, r, ld));
+  }
+  LVal squares = LLVMBuildAnd(e->b, k, i64_of(e, -GROUP), "");
+  Loop l = loop_begin(e, i64_of(e, 0), squares, GROUP);
+  LVal v[GROUP], t[GROUP];
+  for (int i = 0; i < GROUP; i++)
+    v[i] = load_f32(e, GROUP, at_float(e, row[i], l.i));
+  static const int low[] = {0, 4, 1, 5}, high[] = {2, 6, 3, 7}, first[] = {0, 1, 4, 5}, last[] = {2, 3, 6, 7};
+  const int *const pick[] = {low, high, first, last};
+  LVal mask[4];
+  for (int p = 0; p < 4; p++) {
+    LVal at[GROUP];
+    for (int i = 0; i < GROUP; i++)
+      at[i] = LLVMConstInt(e->i32, (unsigned)pick[p][i], 0);
+    mask[p] = LLVMConstVector(at, GROUP);
+  }
+  for (int i = 0; i < 2; i++) {
+    t[i] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[0], "");
+    t[i + 2] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[1], "");
+  }
+  for (int i = 0; i < GROUP; i++) {
+    LVal x = LLVMBuildShuffleVector(e->b, t[i / 2 * 2], t[i / 2 * 2 + 1], mask[2 + i % 2], "");
+    LVal p = at_bytes(e, to, i64_muli(e, i64_add(e, l.i, i64_of(e, i)), nr * 4));
+    LLVMSetAlignment(LLVMBuildStore(e->b, x, p), 4);
+  }
+  loop_end(e, &l);
+  l = loop_begin(e, squares, k, 1);
+  for (int i = 0; i < GROUP; i++)
+    store_f32(e, load_f32(e, 1, at_float(e, row[i], l.i)),
+              at_bytes(e, to, i64_add(e, i64_muli(e, l.i, nr * 4), i64_of(e, i * 4))));
+  loop_end(e, &l);
+  loop_end(e, &j);
+}
+
+/* void pack(src, ld in bytes, k, width, dst) */
+static void make_pack(Gen *g) {
+  Emitter *e = g->e;
+  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->i64, e->i64, e->i64, e->ptr};
+  LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+  g->pack_type = LLVMFunctionType(none, param, countof(param), 0);
+  g->pack = function_begin(e, sub_name(g, "pack", 0), none, param, countof(param));
+  LVal a[countof(param)];
+  LLVMGetParams(g->pack, a);
+  if (g->p->trans_b)
+    pack_columns(g, a[0], a[1], a[2], a[3], a[4]);
+  else
+    pack_rows(g, a[0], a[1], a[2], a[3], a[4]);
+  LLVMBuildRetVoid(e->b);
+  if (back)
+    LLVMPositionBuilderAtEnd(e->b, back);
+}
+
+/* --- a part --- */
+
+typedef struct Part {
+  LVal batch, tiles, base, extra;   /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
+  LVal tile0, tile1, panel0, panel1;
+  LVal a, b;                        /* the operands of this batch */
+  LVal block, blocks, k0, steps, more, last; /* the block of k */
+} Part;
+
+static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
+  Emitter *e = g->e;
+  LVal m0 = i64_add(e, i64_mul(e, tile, w->base), i64_min(e, tile, w->extra));
+  LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, tile, w->extra), e->i64, ""));
+  LVal sums = g->args.scratch, a_row = i64_muli(e, g->k, 4), a_step = i64_of(e, 4);
+  if (!g->plan.one_block) {
+    LVal i = i64_add(e, i64_muli(e, i64_sub(e, tile, w->tile0), g->plan.col_panels), i64_sub(e, panel, w->panel0));
+    sums = at_bytes(e, sums, i64_muli(e, i, (int64_t)g->plan.mr * g->plan.nr * 4));
+  }
+  if (g->p->trans_a)
+    a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
+  LVal a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
+  tile_dispatch(e, &g->tiles, rows, a, a_row, a_step, b, i64_of(e, 0), w->steps, sums, w->more);
+  LLVMBasicBlockRef done = when_begin(e, w->last);
+  LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, w->batch, m0, rows, col0, cols};
+  LLVMBuildCall2(e->b, g->epilogue_type, g->epilogue, arg, countof(arg), "");
+  when_end(e, done);
+}
+
+/* The address of this block of a panel of packed B, packed into scratch first if need be. */
+static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
+  Emitter *e = g->e;
+  LVal col0 = i64_muli(e, panel, g->plan.nr);
+  if (g->p->packed_b)
+    return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), g->plan.nr * 4));
+  LVal dst = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes));
+  LVal ld = i64_muli(e, g->p->trans_b ? g->k : g->n, 4);
+  LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
+  LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  LVal arg[] = {at_float(e, w->b, at), ld, w->steps, width, dst};
+  LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
+  return dst;
+}
+
+static void blocks_of_k(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  LVal zero = i64_of(e, 0), one = i64_of(e, 1);
+  LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
+  w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
+  LVal size = i64_ceildiv(e, g->k, w->blocks);
+  Loop kb = loop_begin(e, zero, w->blocks, 1);
+  w->k0 = i64_min(e, i64_mul(e, kb.i, size), g->k);
+  w->steps = i64_min(e, size, i64_sub(e, g->k, w->k0));
+  w->more = LLVMBuildICmp(e->b, LLVMIntNE, kb.i, zero, "");
+  w->last = LLVMBuildICmp(e->b, LLVMIntEQ, i64_add(e, kb.i, one), w->blocks, "");
+  Loop j = loop_begin(e, w->panel0, w->panel1, 1);
+  LVal b = panel_of_b(g, w, j.i);
+  Loop t = loop_begin(e, w->tile0, w->tile1, 1);
+  tile_of_rows(g, w, j.i, b, t.i);
+  loop_end(e, &t);
+  loop_end(e, &j);
+  loop_end(e, &kb);
+}
+
+static void make_body(Gen *g) {
+  Emitter *e = g->e;
+  const ProductPlan *plan = &g->plan;
+  Part w = {0};
+  LVal row_tiles = i64_of(e, plan->row_tiles), col_panels = i64_of(e, plan->col_panels);
+  w.tiles = i64_ceildiv(e, g->m, i64_of(e, plan->mr));
+  LVal panels = i64_ceildiv(e, g->n, i64_of(e, plan->nr));
+  LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
+  Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
+  emit_poll(e, &g->args);
+  w.base = i64_div(e, g->m, w.tiles), w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
+  LVal rest = i64_div(e, p.i, row_blocks);
+  w.tile0 = i64_mul(e, i64_rem(e, p.i, row_blocks), row_tiles);
+  w.tile1 = i64_min(e, i64_add(e, w.tile0, row_tiles), w.tiles);
+  w.panel0 = i64_mul(e, i64_rem(e, rest, col_blocks), col_panels);
+  w.panel1 = i64_min(e, i64_add(e, w.panel0, col_panels), panels);
+  w.batch = i64_div(e, rest, col_blocks);
+  w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
+  if (g->p->batch_a)
+    w.a = at_float(e, w.a, i64_mul(e, w.batch, i64_mul(e, g->m, g->k)));
+  if (g->p->batch_b) {
+    LVal columns = g->p->packed_b ? i64_muli(e, panels, plan->nr) : g->n;
+    w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, columns, g->k)));
+  }
+  blocks_of_k(g, &w);
+  loop_end(e, &p);
+  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+}
+
+Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
+  Gen g = {.e = e, .u = u, .p = &u->product, .name = name};
+  const Product *p = g.p;
+  g.plan = product_plan(p, e->target->cpu_level);
+  if (g.plan.level->lanes * 32 != e->bits)
+    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target", g.plan.level->level);
+  unit_signature(e->a, u, &g.dim, &g.ndim);
+  make_kernels(&g);
+  TRY(make_epilogue(&g));
+  if (!p->packed_b)
+    make_pack(&g);
+  g.args = emit_function(e, name);
+  TRY(dim_value(e, &g.args, p->m, g.dim, g.ndim, &g.m));
+  TRY(dim_value(e, &g.args, p->n, g.dim, g.ndim, &g.n));
+  TRY(dim_value(e, &g.args, p->k, g.dim, g.ndim, &g.k));
+  make_body(&g);
+  return ST_OK;
+}

@@ -1,0 +1,269 @@
+/* tile.c - the inner kernel of products: a tile of sums in vector registers while k runs; and loops to put around it.
+ *
+ * One step of k reads `vecs` vectors of B, broadcasts `rows` values of A and does rows * vecs multiply-adds. Code generation
+ * runs no IR passes, so everything is in SSA form from the start.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/tile.h"
+#include "runtime/kernel_abi.h"
+
+/* --- arithmetic --- */
+
+LVal i64_of(Emitter *e, int64_t v) { return LLVMConstInt(e->i64, (unsigned long long)v, 1); }
+LVal i64_add(Emitter *e, LVal a, LVal b) { return LLVMBuildAdd(e->b, a, b, ""); }
+LVal i64_sub(Emitter *e, LVal a, LVal b) { return LLVMBuildSub(e->b, a, b, ""); }
+LVal i64_mul(Emitter *e, LVal a, LVal b) { return LLVMBuildMul(e->b, a, b, ""); }
+LVal i64_muli(Emitter *e, LVal a, int64_t b) { return LLVMBuildMul(e->b, a, i64_of(e, b), ""); }
+LVal i64_div(Emitter *e, LVal a, LVal b) { return LLVMBuildUDiv(e->b, a, b, ""); }
+LVal i64_rem(Emitter *e, LVal a, LVal b) { return LLVMBuildURem(e->b, a, b, ""); }
+LVal i64_less(Emitter *e, LVal a, LVal b) { return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, ""); }
+LVal i64_min(Emitter *e, LVal a, LVal b) { return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, ""); }
+
+LVal i64_ceildiv(Emitter *e, LVal a, LVal b) {
+  return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b);
+}
+
+LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
+LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
+
+LVal load_f32(Emitter *e, int lanes, LVal p) {
+  LVal v = LLVMBuildLoad2(e->b, emit_vec(e->f32, lanes), p, "");
+  LLVMSetAlignment(v, 4);
+  return v;
+}
+
+void store_f32(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4); }
+
+/* --- control --- */
+
+Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step) {
+  Loop l = {.step = i64_of(e, step), .to = to};
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
+  l.head = emit_block(e, "loop"), l.body = emit_block(e, "body"), l.done = emit_block(e, "done");
+  LLVMBuildBr(e->b, l.head);
+  LLVMPositionBuilderAtEnd(e->b, l.head);
+  l.i = LLVMBuildPhi(e->b, e->i64, "i");
+  LLVMAddIncoming(l.i, &from, &before, 1);
+  LLVMBuildCondBr(e->b, i64_less(e, l.i, to), l.body, l.done);
+  LLVMPositionBuilderAtEnd(e->b, l.body);
+  return l;
+}
+
+void loop_end(Emitter *e, Loop *l) {
+  LVal next = i64_add(e, l->i, l->step);
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
+  LLVMAddIncoming(l->i, &next, &latch, 1);
+  LLVMBuildBr(e->b, l->head);
+  LLVMPositionBuilderAtEnd(e->b, l->done);
+}
+
+LLVMBasicBlockRef when_begin(Emitter *e, LVal cond) {
+  LLVMBasicBlockRef yes = emit_block(e, "then"), done = emit_block(e, "endif");
+  LLVMBuildCondBr(e->b, cond, yes, done);
+  LLVMPositionBuilderAtEnd(e->b, yes);
+  return done;
+}
+
+void when_end(Emitter *e, LLVMBasicBlockRef done) {
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n) {
+  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(ret, param, n, 0));
+  unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, nounwind, 0));
+  LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", ""); /* nothing may become a call */
+  LLVMSetLinkage(fn, LLVMInternalLinkage);
+  LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
+  return fn;
+}
+
+static LVal field(Emitter *e, LVal args, size_t offset, LType t) {
+  return LLVMBuildLoad2(e->b, t, at_bytes(e, args, i64_of(e, (int64_t)offset)), "");
+}
+
+EmitArgs args_of(Emitter *e, LVal fn) {
+  LVal args = LLVMGetParam(fn, 0);
+  return (EmitArgs){
+      .fn = fn,
+      .bufs = field(e, args, offsetof(KernelArgs, buf), e->ptr),
+      .dims = field(e, args, offsetof(KernelArgs, dim), e->ptr),
+      .begin = i64_of(e, 0),
+      .end = i64_of(e, 1),
+      .scratch = field(e, args, offsetof(KernelArgs, scratch), e->ptr),
+      .cancel = field(e, args, offsetof(KernelArgs, cancel), e->ptr),
+      .number = field(e, args, offsetof(KernelArgs, number), e->ptr),
+  };
+}
+
+Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32_t ndim, LVal *v) {
+  int64_t k;
+  if (dim_is_const(d, &k)) {
+    *v = i64_of(e, k);
+    return ST_OK;
+  }
+  for (uint32_t i = 0; i < ndim; i++)
+    if (dim[i] == d) {
+      *v = emit_arg_dim(e, args, i);
+      return ST_OK;
+    }
+  return fail(e->c, ST_INTERNAL, "%s is not among the dims of the unit", dim_text(e->c, d));
+}
+
+/* --- the inner kernel --- */
+
+enum { MAX_ROWS = 16, MAX_VECS = 6, ROWS_PER_BASE = 3 };
+
+/* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's address
+ * plus one or two distances, which x86 addresses without further registers. */
+typedef struct Inner {
+  Emitter *e;
+  const TileKernel *t;
+  int bases;
+  LVal a_row, a_step, b_step;
+  LVal a[MAX_ROWS], b, left, sum[MAX_ROWS * MAX_VECS];
+} Inner;
+
+static LVal row_address(Inner *in, int row, int step) {
+  const TileKernel *t = in->t;
+  Emitter *e = in->e;
+  LVal p = in->a[t->a_row ? 0 : row / ROWS_PER_BASE];
+  if (!t->a_row && row % ROWS_PER_BASE)
+    p = at_bytes(e, p, i64_muli(e, in->a_row, row % ROWS_PER_BASE));
+  int64_t fixed = (t->a_row ? row * t->a_row : 0) + step * t->a_step;
+  return fixed ? at_bytes(e, p, i64_of(e, fixed)) : p;
+}
+
+static void one_step(Inner *in, int step) {
+  const TileKernel *t = in->t;
+  Emitter *e = in->e;
+  LVal b[MAX_VECS];
+  for (int v = 0; v < t->vecs; v++)
+    b[v] = load_f32(e, t->lanes, at_bytes(e, in->b, i64_of(e, step * t->b_step + v * t->lanes * 4)));
+  for (int r = 0; r < t->rows; r++) {
+    LVal a = emit_splat(e, load_f32(e, 1, row_address(in, r, step)), t->lanes);
+    for (int v = 0; v < t->vecs; v++)
+      in->sum[r * t->vecs + v] = emit_fma(e, a, b[v], in->sum[r * t->vecs + v]);
+  }
+}
+
+/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time. */
+static void steps(Inner *in, int unroll) {
+  Emitter *e = in->e;
+  const TileKernel *t = in->t;
+  int n = t->rows * t->vecs;
+  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_sum[MAX_ROWS * MAX_VECS];
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
+  LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), "");
+  LLVMBuildCondBr(e->b, enough, body, done);
+  LLVMPositionBuilderAtEnd(e->b, body);
+  Inner old = *in;
+  phi_left = in->left = LLVMBuildPhi(e->b, e->i64, "left");
+  phi_b = in->b = LLVMBuildPhi(e->b, e->ptr, "b");
+  for (int i = 0; i < in->bases; i++)
+    phi_a[i] = in->a[i] = LLVMBuildPhi(e->b, e->ptr, "a");
+  for (int i = 0; i < n; i++)
+    phi_sum[i] = in->sum[i] = LLVMBuildPhi(e->b, LLVMTypeOf(old.sum[i]), "");
+  for (int u = 0; u < unroll; u++)
+    one_step(in, u);
+  in->left = i64_sub(e, in->left, i64_of(e, unroll));
+  in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, unroll));
+  for (int i = 0; i < in->bases; i++)
+    in->a[i] = at_bytes(e, in->a[i], i64_muli(e, in->a_step, unroll));
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), ""), body, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+#define JOIN(phi, was, now)                                                            \
+  do {                                                                                 \
+    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                \
+    LVal in_[] = {was, now};                                                           \
+    LLVMBasicBlockRef from[] = {before, latch};                                        \
+    LLVMAddIncoming(phi, in_, from, 2);                                                \
+    LLVMAddIncoming(out, in_, from, 2);                                                \
+    now = out;                                                                         \
+  } while (0)
+  JOIN(phi_left, old.left, in->left);
+  JOIN(phi_b, old.b, in->b);
+  for (int i = 0; i < in->bases; i++)
+    JOIN(phi_a[i], old.a[i], in->a[i]);
+  for (int i = 0; i < n; i++)
+    JOIN(phi_sum[i], old.sum[i], in->sum[i]);
+#undef JOIN
+}
+
+static LVal sum_address(Inner *in, LVal sums, int i) {
+  return at_bytes(in->e, sums, i64_of(in->e, (int64_t)i * in->t->lanes * 4));
+}
+
+/* The sums' start: zero, or what an earlier block of k left. */
+static void start_sums(Inner *in, LVal sums, LVal more) {
+  Emitter *e = in->e;
+  int n = in->t->rows * in->t->vecs;
+  LVal loaded[MAX_ROWS * MAX_VECS];
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), done = when_begin(e, more), from = LLVMGetInsertBlock(e->b);
+  for (int i = 0; i < n; i++)
+    loaded[i] = load_f32(e, in->t->lanes, sum_address(in, sums, i));
+  when_end(e, done);
+  for (int i = 0; i < n; i++) {
+    LVal zero = emit_real(LLVMTypeOf(loaded[i]), 0);
+    in->sum[i] = LLVMBuildPhi(e->b, LLVMTypeOf(loaded[i]), "");
+    LLVMAddIncoming(in->sum[i], &zero, &before, 1);
+    LLVMAddIncoming(in->sum[i], &loaded[i], &from, 1);
+  }
+}
+
+void tile_kernel(Emitter *e, TileKernel *t) {
+  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1};
+  const char *name = arena_printf(e->a, "tile.%dx%d.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, (long long)t->a_row, (long long)t->a_step,
+                                  (long long)t->b_step);
+  LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+  t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
+  if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
+    return;
+  t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, countof(param));
+  Inner in = {.e = e, .t = t, .a_row = LLVMGetParam(t->fn, 1), .a_step = LLVMGetParam(t->fn, 2), .b_step = LLVMGetParam(t->fn, 4)};
+  if (t->a_step)
+    in.a_step = i64_of(e, t->a_step);
+  if (t->b_step)
+    in.b_step = i64_of(e, t->b_step);
+  in.bases = t->a_row ? 1 : (t->rows + ROWS_PER_BASE - 1) / ROWS_PER_BASE;
+  for (int i = 0; i < in.bases; i++)
+    in.a[i] = i ? at_bytes(e, in.a[0], i64_muli(e, in.a_row, i * ROWS_PER_BASE)) : LLVMGetParam(t->fn, 0);
+  in.b = LLVMGetParam(t->fn, 3);
+  in.left = LLVMGetParam(t->fn, 5);
+  LVal sums = LLVMGetParam(t->fn, 6);
+  start_sums(&in, sums, LLVMGetParam(t->fn, 7));
+  if (t->unroll > 1 && t->a_step && t->b_step)
+    steps(&in, t->unroll);
+  steps(&in, 1);
+  for (int i = 0; i < t->rows * t->vecs; i++)
+    store_f32(e, in.sum[i], sum_address(&in, sums, i));
+  LLVMBuildRetVoid(e->b);
+  if (back)
+    LLVMPositionBuilderAtEnd(e->b, back);
+}
+
+void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more) {
+  LVal none = LLVMGetUndef(e->i64); /* a constant of the kernel: nothing to pass */
+  LVal arg[] = {a, t->a_row ? none : a_row, t->a_step ? none : a_step, b, t->b_step ? none : b_step, k, sums, more};
+  LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
+}
+
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums,
+                   LVal more) {
+  LLVMBasicBlockRef done = emit_block(e, "called");
+  for (int r = s->high; r >= s->low; r--) { /* tall ones first: they are the rule */
+    LLVMBasicBlockRef next = NULL;
+    if (r > s->low) {
+      LLVMBasicBlockRef yes = emit_block(e, "rows");
+      next = emit_block(e, "fewer");
+      LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, rows, i64_of(e, r), ""), yes, next);
+      LLVMPositionBuilderAtEnd(e->b, yes);
+    }
+    tile_call(e, &s->kernel[r - 1], a, a_row, a_step, b, b_step, k, sums, more);
+    LLVMBuildBr(e->b, done);
+    if (next)
+      LLVMPositionBuilderAtEnd(e->b, next);
+  }
+  LLVMPositionBuilderAtEnd(e->b, done);
+}

@@ -1,0 +1,65 @@
+/* tile.h - what products and attention share: counted loops and the inner kernel that multiplies one tile.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_LLVM_TILE_H
+#define SARD_CODEGEN_LLVM_TILE_H
+
+#include "codegen/llvm/internal.h"
+
+/* for (i = from; i < to; i += step); signed. */
+typedef struct Loop {
+  LVal i, step, to;
+  LLVMBasicBlockRef head, body, done;
+} Loop;
+Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step);
+void loop_end(Emitter *e, Loop *l);
+
+/* if (cond) { … } */
+LLVMBasicBlockRef when_begin(Emitter *e, LVal cond);
+void when_end(Emitter *e, LLVMBasicBlockRef done);
+
+/* 64-bit arithmetic in short. */
+LVal i64_of(Emitter *e, int64_t v);
+LVal i64_add(Emitter *e, LVal a, LVal b);
+LVal i64_sub(Emitter *e, LVal a, LVal b);
+LVal i64_mul(Emitter *e, LVal a, LVal b);
+LVal i64_muli(Emitter *e, LVal a, int64_t b);
+LVal i64_div(Emitter *e, LVal a, LVal b);      /* unsigned: extents are not negative */
+LVal i64_rem(Emitter *e, LVal a, LVal b);
+LVal i64_ceildiv(Emitter *e, LVal a, LVal b);
+LVal i64_min(Emitter *e, LVal a, LVal b);
+LVal i64_less(Emitter *e, LVal a, LVal b);     /* i1, signed */
+LVal at_bytes(Emitter *e, LVal p, LVal bytes);
+LVal at_float(Emitter *e, LVal p, LVal index);
+LVal load_f32(Emitter *e, int lanes, LVal p);  /* aligned as f32 */
+void store_f32(Emitter *e, LVal v, LVal p);
+
+/* A function of the module alone; the builder stands in its entry block. */
+LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
+/* The fields of the KernelArgs that fn's first parameter points to. */
+EmitArgs args_of(Emitter *e, LVal fn);
+
+/* How an inner kernel reads A. */
+typedef struct TileKernel {
+  int rows, vecs, lanes, unroll;
+  int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
+  int64_t b_step;        /* bytes from k to k of B; 0: an argument */
+  LVal fn;
+  LType type;
+} TileKernel;
+
+/* void kernel(a, a_row, a_step, b, b_step, k, sums, more): sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps.
+ * Emitted once per module: units share their inner kernels. */
+void tile_kernel(Emitter *e, TileKernel *t);
+void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+
+/* Calls kernel[rows - 1] for the run-time value rows, which lies in low..high. */
+typedef struct TileSet {
+  TileKernel *kernel; /* of 1 … high rows; fn NULL below low */
+  int low, high;
+} TileSet;
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+
+/* The value of a dim expression: a constant, or its place among the unit's. */
+Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32_t ndim, LVal *v);
+
+#endif

@@ -1,0 +1,180 @@
+/* value.c - types, constants and small operations over the LLVM builder, for scalars and vectors alike.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/internal.h"
+
+#include <string.h>
+
+LType emit_vec(LType t, int lanes) { return lanes == 1 ? t : LLVMVectorType(t, (unsigned)lanes); }
+
+static int type_lanes(LType t) { return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? (int)LLVMGetVectorSize(t) : 1; }
+static LType elem_type(LType t) { return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t; }
+
+int emit_lanes(LVal v) { return type_lanes(LLVMTypeOf(v)); }
+LType emit_like(LType elem, LVal v) { return emit_vec(elem, emit_lanes(v)); }
+
+static LVal constant_splat(LType t, LVal one) {
+  LVal all[256];
+  int n = type_lanes(t);
+  if (LLVMGetTypeKind(t) != LLVMVectorTypeKind)
+    return one;
+  for (int i = 0; i < n; i++)
+    all[i] = one;
+  return LLVMConstVector(all, (unsigned)n);
+}
+
+LVal emit_real(LType t, double v) { return constant_splat(t, LLVMConstReal(elem_type(t), v)); }
+LVal emit_int(LType t, int64_t v) { return constant_splat(t, LLVMConstInt(elem_type(t), (unsigned long long)v, 1)); }
+
+LVal emit_splat(Emitter *e, LVal v, int lanes) {
+  if (lanes == 1 || emit_lanes(v) > 1)
+    return v;
+  LType t = emit_vec(LLVMTypeOf(v), lanes);
+  if (LLVMIsConstant(v))
+    return constant_splat(t, v);
+  LVal one = LLVMBuildInsertElement(e->b, LLVMGetPoison(t), v, LLVMConstInt(e->i32, 0, 0), "");
+  return LLVMBuildShuffleVector(e->b, one, LLVMGetPoison(t), LLVMConstNull(emit_vec(e->i32, lanes)), "");
+}
+
+LVal emit_match(Emitter *e, LVal v, LVal like) { return emit_splat(e, v, emit_lanes(like)); }
+
+LVal emit_iota(Emitter *e, LType elem, int lanes) {
+  LVal all[256];
+  (void)e;
+  for (int i = 0; i < lanes; i++)
+    all[i] = LLVMConstInt(elem, (unsigned)i, 0);
+  return lanes == 1 ? all[0] : LLVMConstVector(all, (unsigned)lanes);
+}
+
+static LVal call(Emitter *e, const char *name, LType *overload, unsigned noverload, LVal *arg, unsigned n) {
+  unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+  LVal f = LLVMGetIntrinsicDeclaration(e->mod, id, overload, noverload);
+  return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(f), f, arg, n, "");
+}
+
+LVal emit_call(Emitter *e, const char *name, LType overload, LVal *arg, unsigned n) {
+  return call(e, name, &overload, 1, arg, n);
+}
+
+/* llvm.fmuladd never becomes a call, llvm.fma does where there is no instruction. */
+LVal emit_fma(Emitter *e, LVal a, LVal b, LVal c) {
+  LVal arg[] = {a, b, c};
+  return emit_call(e, e->fma ? "llvm.fma" : "llvm.fmuladd", LLVMTypeOf(a), arg, 3);
+}
+
+LVal emit_bitcast(Emitter *e, LVal v, LType elem) { return LLVMBuildBitCast(e->b, v, emit_like(elem, v), ""); }
+
+LVal emit_select(Emitter *e, LVal cond, LVal a, LVal b) {
+  int n = emit_lanes(cond), na = emit_lanes(a), nb = emit_lanes(b);
+  n = na > n ? na : n, n = nb > n ? nb : n;
+  return LLVMBuildSelect(e->b, cond, emit_splat(e, a, n), emit_splat(e, b, n), "");
+}
+
+LVal emit_min_fast(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOLT, a, b, ""), a, b, "");
+}
+
+LVal emit_max_fast(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, a, b, ""), a, b, "");
+}
+
+LVal emit_any(Emitter *e, LVal mask) {
+  int n = emit_lanes(mask);
+  if (n == 1)
+    return mask;
+  return emit_call(e, "llvm.vector.reduce.or", LLVMTypeOf(mask), &mask, 1);
+}
+
+LLVMBasicBlockRef emit_block(Emitter *e, const char *name) {
+  return LLVMAppendBasicBlockInContext(e->lc, LLVMGetBasicBlockParent(LLVMGetInsertBlock(e->b)), name);
+}
+
+/* --- narrow floats --- */
+
+#define AND(a, v) LLVMBuildAnd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define OR(a, v) LLVMBuildOr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define ADD(a, v) LLVMBuildAdd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define SHL(a, v) LLVMBuildShl(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define LSHR(a, v) LLVMBuildLShr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define ICMP(op, a, v) LLVMBuildICmp(e->b, LLVMInt##op, a, emit_int(LLVMTypeOf(a), v), "")
+
+LVal emit_bf16_load(Emitter *e, LVal bits) {
+  LVal w = LLVMBuildZExt(e->b, bits, emit_like(e->i32, bits), "");
+  return emit_bitcast(e, SHL(w, 16), e->f32);
+}
+
+LVal emit_bf16_store(Emitter *e, LVal v) {
+  LVal w = emit_bitcast(e, v, e->i32);
+  LVal odd = AND(LSHR(w, 16), 1);
+  LVal r = LSHR(LLVMBuildAdd(e->b, ADD(w, 0x7fff), odd, ""), 16);
+  LVal nan = OR(LSHR(w, 16), 0x40);
+  r = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), nan, r, "");
+  return LLVMBuildTrunc(e->b, r, emit_like(e->i16, v), "");
+}
+
+/* Without instructions: the exponent and mantissa moved to their f32 place are the value times 2^-112, also for
+ * subnormals; infinity and NaN get the full exponent. */
+LVal emit_f16_load(Emitter *e, LVal bits) {
+  if (e->f16c)
+    return LLVMBuildFPExt(e->b, emit_bitcast(e, bits, e->f16), emit_like(e->f32, bits), "");
+  LVal w = LLVMBuildZExt(e->b, bits, emit_like(e->i32, bits), "");
+  LVal m = SHL(AND(w, 0x7fff), 13);
+  LVal v = emit_bitcast(e, m, e->f32);
+  v = emit_bitcast(e, LLVMBuildFMul(e->b, v, emit_real(LLVMTypeOf(v), 0x1p112), ""), e->i32);
+  v = LLVMBuildSelect(e->b, ICMP(UGE, m, 0x7c00 << 13), OR(m, 0x7f800000), v, "");
+  return emit_bitcast(e, LLVMBuildOr(e->b, v, SHL(AND(w, 0x8000), 16), ""), e->f32);
+}
+
+/* Normal results: rebias and round by integer addition; subnormal ones: the addition of 0.5 rounds at 2^-24. */
+LVal emit_f16_store(Emitter *e, LVal v) {
+  if (e->f16c)
+    return emit_bitcast(e, LLVMBuildFPTrunc(e->b, v, emit_like(e->f16, v), ""), e->i16);
+  LVal w = emit_bitcast(e, v, e->i32), m = AND(w, 0x7fffffff);
+  LVal odd = AND(LSHR(m, 13), 1);
+  LVal normal = LSHR(LLVMBuildAdd(e->b, ADD(m, (int32_t)0xc8000fff), odd, ""), 13);
+  LVal half = emit_real(LLVMTypeOf(v), 0.5);
+  LVal small = emit_bitcast(e, LLVMBuildFAdd(e->b, emit_bitcast(e, m, e->f32), half, ""), e->i32);
+  small = LLVMBuildSub(e->b, small, emit_int(LLVMTypeOf(small), 0x3f000000), "");
+  LVal huge = LLVMBuildSelect(e->b, ICMP(UGT, m, 0x7f800000), emit_int(LLVMTypeOf(m), 0x7e00), emit_int(LLVMTypeOf(m), 0x7c00), "");
+  LVal r = LLVMBuildSelect(e->b, ICMP(ULT, m, 0x38800000), small, normal, "");
+  r = LLVMBuildSelect(e->b, ICMP(UGE, m, 0x47800000), huge, r, "");
+  r = LLVMBuildOr(e->b, r, AND(LSHR(w, 16), 0x8000), "");
+  return LLVMBuildTrunc(e->b, r, emit_like(e->i16, v), "");
+}
+
+/* --- masked access. Up to LLVM 21 the alignment is an operand, from 22 on an attribute of the pointer. --- */
+
+#if LLVM_VERSION_MAJOR >= 22
+static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer, unsigned align) {
+  LVal r = call(e, name, overload, 2, arg, n);
+  unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
+  LLVMAddCallSiteAttribute(r, pointer + 1, LLVMCreateEnumAttribute(e->lc, kind, align));
+  return r;
+}
+#else
+static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer, unsigned align) {
+  LVal with[8];
+  unsigned k = 0;
+  for (unsigned i = 0; i < n; i++) {
+    with[k++] = arg[i];
+    if (i == pointer)
+      with[k++] = LLVMConstInt(e->i32, align, 0);
+  }
+  return call(e, name, overload, 2, with, k);
+}
+#endif
+
+LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsigned align) {
+  return masked(e, "llvm.masked.load", (LType[]){vec, e->ptr}, (LVal[]){p, mask, other}, 3, 0, align);
+}
+
+void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align) {
+  masked(e, "llvm.masked.store", (LType[]){LLVMTypeOf(v), e->ptr}, (LVal[]){v, p, mask}, 3, 1, align);
+}
+
+LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align) {
+  return masked(e, "llvm.masked.gather", (LType[]){vec, LLVMTypeOf(ptrs)}, (LVal[]){ptrs, mask, other}, 3, 0, align);
+}
+
+void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align) {
+  masked(e, "llvm.masked.scatter", (LType[]){LLVMTypeOf(v), LLVMTypeOf(ptrs)}, (LVal[]){v, ptrs, mask}, 3, 1, align);
+}

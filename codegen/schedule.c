@@ -1,0 +1,274 @@
+/* schedule.c - schedules of loop kernels for CPUs.
+ *
+ *   for i, j, …: perfectly nested, nothing beside them       -> one parallel loop, i and j recovered by division
+ *     for k: innermost                                       -> vector, two registers of lanes
+ *
+ * A kernel that is one loop alone becomes a parallel loop with lanes (KERNEL_CHUNK iterations per part). Where the innermost
+ * loops walk over memory with a stride but the loop around them does not (a sum over rows), the lanes run along the latter.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/schedule.h"
+
+#include "support/cpu.h"
+
+/* --- what a body touches --- */
+
+static bool uses(const KExpr *x, const KVar *v) {
+  if (!x)
+    return false;
+  if (x->kind == KE_VAR)
+    return x->var == v || (x->var->def->kind == KS_LET && uses(x->var->def->value, v));
+  for (int i = 0; i < 3; i++)
+    if (uses(x->arg[i], v))
+      return true;
+  for (int i = 0; x->kind == KE_LOAD && i < x->buf->rank; i++)
+    if (uses(x->index[i], v))
+      return true;
+  return false;
+}
+
+/* Does x grow by one with v? */
+static bool steps(const KExpr *x, const KVar *v) {
+  if (x->kind == KE_VAR)
+    return x->var == v || (x->var->def->kind == KS_LET && steps(x->var->def->value, v));
+  if (x->kind != KE_BINARY)
+    return false;
+  if (x->op == KOP_add)
+    return (steps(x->arg[0], v) && !uses(x->arg[1], v)) || (steps(x->arg[1], v) && !uses(x->arg[0], v));
+  return x->op == KOP_sub && steps(x->arg[0], v) && !uses(x->arg[1], v);
+}
+
+/* Accesses that are contiguous along v less those that jump. */
+static int access_score(const KBuf *b, KExpr *const *index, const KVar *v) {
+  for (int i = 0; i + 1 < b->rank; i++)
+    if (uses(index[i], v))
+      return -1;
+  if (!b->rank || !uses(index[b->rank - 1], v))
+    return 0;
+  return steps(index[b->rank - 1], v) ? 1 : -1;
+}
+
+static int expr_score(const KExpr *x, const KVar *v) {
+  int n = 0;
+  if (!x)
+    return 0;
+  for (int i = 0; i < 3; i++)
+    n += expr_score(x->arg[i], v);
+  return x->kind == KE_LOAD ? n + access_score(x->buf, x->index, v) : n;
+}
+
+static int score(const KStmt *s, const KVar *v) {
+  int n = 0;
+  for (; s; s = s->next) {
+    n += expr_score(s->value, v) + score(s->body, v);
+    if (s->kind == KS_STORE)
+      n += access_score(s->buf, s->index, v);
+  }
+  return n;
+}
+
+static bool has(const KStmt *s, KStmtKind kind) {
+  for (; s; s = s->next)
+    if (s->kind == kind || has(s->body, kind))
+      return true;
+  return false;
+}
+
+static bool scheduled(const KStmt *s) {
+  for (; s; s = s->next)
+    if ((s->kind == KS_FOR && s->loop != KL_SERIAL) || scheduled(s->body))
+      return true;
+  return false;
+}
+
+/* --- the schedule --- */
+
+typedef struct Scheduler {
+  Ctx *c;
+  Kernel *k;
+  int lanes;
+} Scheduler;
+
+/* Lanes for a loop of that extent: no more than the next power of two. 1: not worth it. */
+static uint16_t lanes_for(const Scheduler *s, Dim extent) {
+  int64_t n;
+  int w = s->lanes;
+  if (dim_is_const(extent, &n))
+    while (w > 1 && w / 2 >= n)
+      w /= 2;
+  return (uint16_t)w;
+}
+
+static void make_vector(const Scheduler *s, KStmt *f) {
+  uint16_t w = lanes_for(s, f->extent);
+  if (w > 1)
+    f->loop = KL_VECTOR, f->width = w;
+}
+
+/* Do the innermost loops in s jump through memory where `outer` does not? */
+static bool lanes_outside(const KStmt *s, const KVar *outer) {
+  int inner = 0;
+  for (; s; s = s->next)
+    if (s->kind == KS_FOR)
+      inner += score(s->body, s->var);
+  return inner < 0 && outer;
+}
+
+static void vectorize(const Scheduler *s, KStmt *first) {
+  for (KStmt *f = first; f; f = f->next) {
+    if (f->kind == KS_IF)
+      vectorize(s, f->body);
+    if (f->kind != KS_FOR)
+      continue;
+    if (!has(f->body, KS_FOR) || (lanes_outside(f->body, f->var) && score(f->body, f->var) > 0))
+      make_vector(s, f);
+    else
+      vectorize(s, f->body);
+  }
+}
+
+/* The loops nested in f one in another with nothing beside them, f included. */
+static int perfect_nest(KStmt *f, KStmt **nest, int cap) {
+  int n = 0;
+  while (n < cap) {
+    nest[n++] = f;
+    f = f->body;
+    if (!f || f->kind != KS_FOR || f->next)
+      break;
+  }
+  return n;
+}
+
+/* nest[0] becomes the loop over all n of them; the others' variables are defined by division in front of the body. */
+static void collapse(Scheduler *s, KStmt **nest, int n) {
+  KStmt *outer = nest[0];
+  if (n < 2)
+    return;
+  KVar *var[MAX_RANK];
+  Dim extent[MAX_RANK], total = outer->extent;
+  for (int i = 0; i < n; i++)
+    var[i] = nest[i]->var, extent[i] = nest[i]->extent;
+  for (int i = 1; i < n; i++)
+    total = dim_mul(s->c, total, extent[i]);
+  KStmt *rest = nest[n - 1]->body, *first = NULL;
+  KCursor at = {s->k, &first};
+  KVar *p = arena_new(s->k->arena, KVar);
+  *p = (KVar){.name = "part", .dtype = DT_i64, .id = s->k->next_id++, .def = outer};
+  Dim below = dim_const(s->c, 1);
+  for (int i = n - 1; i >= 0; i--) {
+    KExpr *x = ke_binary(s->k, KOP_div, ke_var(s->k, p), ke_dim(s->k, below));
+    if (i)
+      x = ke_binary(s->k, KOP_mod, x, ke_dim(s->k, extent[i]));
+    KVar *made = ks_let(&at, var[i]->name, x);
+    made->def->var = var[i], var[i]->def = made->def;
+    below = dim_mul(s->c, below, extent[i]);
+  }
+  *at.at = rest;
+  outer->var = p, outer->extent = total, outer->body = first;
+}
+
+/* Only definitions may stand beside a parallel loop: the rest would run once per range of parts. */
+static KStmt *only_loop(KStmt *first) {
+  KStmt *f = NULL;
+  for (KStmt *s = first; s; s = s->next) {
+    if (s->kind == KS_FOR && !f)
+      f = s;
+    else if (s->kind != KS_LET)
+      return NULL;
+  }
+  return f;
+}
+
+static void outermost(Scheduler *s, KStmt *f) {
+  KStmt *nest[MAX_RANK];
+  int n = perfect_nest(f, nest, MAX_RANK);
+  KStmt *last = nest[n - 1];
+  bool innermost = !has(last->body, KS_FOR);
+  bool lanes = innermost || (lanes_outside(last->body, last->var) && score(last->body, last->var) > 0);
+  if (!lanes) {
+    vectorize(s, last->body);
+    collapse(s, nest, n);
+    f->loop = KL_PARALLEL;
+    return;
+  }
+  if (n == 1) {
+    uint16_t w = lanes_for(s, f->extent);
+    if (w > 1)
+      f->loop = KL_PARALLEL, f->width = w;
+    return;
+  }
+  make_vector(s, last);
+  collapse(s, nest, n - 1);
+  f->loop = KL_PARALLEL;
+}
+
+/* Is an accumulator from outside of f updated in it? */
+static bool accumulates(const KStmt *s, const KStmt *f) {
+  for (const KStmt *a = s; a && a != f; a = a->next)
+    if (a->kind == KS_ACC)
+      return true;
+  return false;
+}
+
+void unit_schedule(Ctx *c, Unit *u, const char *cpu_level) {
+  Scheduler s = {.c = c, .k = u->kernel, .lanes = 2 * cpu_vector_bits(cpu_level) / 32};
+  if (s.lanes > 1 && !scheduled(u->kernel->body)) {
+    KStmt *f = only_loop(u->kernel->body);
+    if (f && !accumulates(u->kernel->body, f))
+      outermost(&s, f);
+    else
+      vectorize(&s, u->kernel->body);
+  }
+  unit_count(c, u);
+}
+
+/* --- counts --- */
+
+static int64_t expr_flops(const KExpr *x) {
+  if (!x)
+    return 0;
+  int64_t n = 0;
+  for (int i = 0; i < 3; i++)
+    n += expr_flops(x->arg[i]);
+  if ((x->kind == KE_UNARY || x->kind == KE_BINARY) && dtype_is_float(x->arg[0]->dtype))
+    n += x->op >= KOP_exp || x->op == KOP_pow ? 16 : 1; /* a polynomial or so */
+  return n;
+}
+
+static Dim count_flops(Ctx *c, const KStmt *s, Dim trips) {
+  Dim n = dim_const(c, 0);
+  for (; s; s = s->next) {
+    int64_t own = expr_flops(s->value) + (s->kind == KS_UPDATE && dtype_is_float(s->var->dtype));
+    n = dim_add(c, n, dim_mul(c, trips, dim_const(c, own)));
+    if (s->kind == KS_FOR)
+      n = dim_add(c, n, count_flops(c, s->body, dim_mul(c, trips, s->extent)));
+    else if (s->kind == KS_IF)
+      n = dim_add(c, n, count_flops(c, s->body, trips));
+  }
+  return n;
+}
+
+static const KStmt *parallel_loop(const KStmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_FOR && s->loop == KL_PARALLEL)
+      return s;
+    const KStmt *inner = parallel_loop(s->body);
+    if (inner)
+      return inner;
+  }
+  return NULL;
+}
+
+void unit_count(Ctx *c, Unit *u) {
+  const Kernel *k = u->kernel;
+  const KStmt *f = parallel_loop(k->body);
+  u->parts = !f ? dim_const(c, 1) : f->width ? dim_ceildiv(c, f->extent, dim_const(c, KERNEL_CHUNK)) : f->extent;
+  u->scratch = dim_const(c, 0);
+  u->flops = count_flops(c, k->body, dim_const(c, 1));
+  u->bytes = dim_const(c, 0);
+  for (uint32_t i = 0; i < k->nbuf; i++) {
+    Dim n = dim_const(c, (dtype_bits(k->buf[i]->dtype) + 7) / 8);
+    for (int d = 0; d < k->buf[i]->rank; d++)
+      n = dim_mul(c, n, k->buf[i]->dim[d]);
+    u->bytes = dim_add(c, u->bytes, n);
+  }
+}

@@ -1,0 +1,223 @@
+/* lower.c - what lowerings share: the table, loops, hoisting, broadcasting reads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include "ir/infer.h"
+
+#include <math.h>
+#include <string.h>
+
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
+  extern const Lowering lower __attribute__((weak));
+#include "ops/ops.def"
+#undef OP
+
+const Lowering no_lower = {LOWER_NONE};
+
+static const Lowering *const table[] = {
+    [OP_none] = &no_lower,
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) [OP_##name] = &lower,
+#include "ops/ops.def"
+#undef OP
+};
+
+const Lowering *op_lowering(OpId op) {
+  return op < OP_count && table[op] ? table[op] : &no_lower;
+}
+
+bool lower_dtype(DType t) {
+  switch (t) {
+  case DT_f32: case DT_f64: case DT_f16: case DT_bf16: case DT_bool:
+  case DT_i8: case DT_i16: case DT_i32: case DT_i64:
+  case DT_u8: case DT_u16: case DT_u32: case DT_u64: return true;
+  default: return false;
+  }
+}
+
+static bool type_known(const Type *t) {
+  return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype);
+}
+
+LowerKind node_lowering(Ctx *c, const Node *n, const char **why) {
+  const Lowering *l = op_lowering(n->op);
+  *why = "no kernel for this operator";
+  if (l->kind == LOWER_NONE)
+    return LOWER_NONE;
+  *why = "a type that is not known, or no kernel for it";
+  for (int i = 0; i < n->nin; i++)
+    if (n->in[i] && !type_known(&n->in[i]->type))
+      return LOWER_NONE;
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i] && !type_known(&n->out[i]->type))
+      return LOWER_NONE;
+  *why = "no kernel for these attributes or types";
+  if (l->can && !l->can(c, n, why))
+    return LOWER_NONE;
+  *why = "";
+  return (LowerKind)l->kind;
+}
+
+bool same_dims(const Type *a, const Type *b) {
+  if (a->rank != b->rank || a->rank < 0)
+    return false;
+  for (int i = 0; i < a->rank; i++)
+    if (a->dim[i] != b->dim[i])
+      return false;
+  return true;
+}
+
+bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n) {
+  const int64_t *k;
+  if (!v)
+    return false;
+  if (v->konst) {
+    if (!value_ints(v, &k, n, dim_arena(c)) || *n > MAX_CONTENT)
+      return false;
+    Dim *d = arena_array(dim_arena(c), Dim, (size_t)*n + 1);
+    for (int64_t i = 0; i < *n; i++)
+      d[i] = dim_const(c, k[i]);
+    *elem = d;
+    return true;
+  }
+  if (!v->content || v->type.rank < 0 || v->type.rank > 1)
+    return false;
+  *n = 1;
+  if (v->type.rank && !dim_is_const(v->type.dim[0], n))
+    return false;
+  *elem = v->content;
+  return true;
+}
+
+/* --- levels --- */
+
+void lower_set_level(Lower *x, const KVar *v, int level) {
+  if (v->id >= x->nlevel_of) {
+    uint32_t cap = 2 * v->id + 64;
+    uint8_t *bigger = arena_array(x->a, uint8_t, cap);
+    if (x->nlevel_of)
+      memcpy(bigger, x->level_of, x->nlevel_of);
+    x->level_of = bigger, x->nlevel_of = cap;
+  }
+  x->level_of[v->id] = (uint8_t)level;
+}
+
+int lower_level(const Lower *x, const KExpr *e) {
+  int level = 0, n = e->kind == KE_UNARY || e->kind == KE_CAST ? 1 : e->kind == KE_BINARY ? 2 : e->kind == KE_SELECT ? 3 : 0;
+  if (e->kind == KE_VAR)
+    return e->var->def && e->var->def->kind == KS_ACC ? x->depth : x->level_of[e->var->id];
+  if (e->kind == KE_LOAD && e->buf->output)
+    return x->depth; /* what was stored on the way is read where it stands */
+  for (int i = 0; i < n; i++) {
+    int k = lower_level(x, e->arg[i]);
+    level = k > level ? k : level;
+  }
+  for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++) {
+    int k = lower_level(x, e->index[i]);
+    level = k > level ? k : level;
+  }
+  return level;
+}
+
+KExpr *lower_open(Lower *x, const char *name, Dim extent, KLoopKind kind, int width, KCursor *behind) {
+  KCursor inside;
+  Level *l = &x->level[x->depth++];
+  l->before = x->at.at;
+  KStmt *s = ks_for(&x->at, name, extent, &inside);
+  s->loop = (uint8_t)kind, s->width = (uint16_t)width;
+  if (behind)
+    *behind = x->at;
+  l->var = s->var;
+  x->at = inside;
+  lower_set_level(x, s->var, x->depth);
+  return ke_var(x->k, s->var);
+}
+
+void lower_close(Lower *x, int n, KCursor behind) {
+  if (!n)
+    return;
+  x->depth -= n;
+  x->at = behind;
+}
+
+/* Where statements of that level go, and the loop that they must stand before. */
+static KCursor cursor_of(Lower *x, int level, KStmt **loop) {
+  if (level >= x->depth) {
+    *loop = NULL;
+    return x->at;
+  }
+  KCursor at = {x->k, x->level[level].before};
+  *loop = *at.at;
+  return at;
+}
+
+static void put_back(Lower *x, int level, KCursor at, KStmt *loop) {
+  if (!loop) {
+    x->at = at;
+    return;
+  }
+  *at.at = loop;
+  x->level[level].before = at.at;
+}
+
+static bool trivial(const KExpr *e) {
+  return e->kind == KE_FLOAT || e->kind == KE_INT || e->kind == KE_DIM || e->kind == KE_VAR;
+}
+
+static KExpr *let_at(Lower *x, const char *name, KExpr *e, int level) {
+  KStmt *loop;
+  KCursor at = cursor_of(x, level, &loop);
+  KVar *v = ks_let(&at, name, e);
+  put_back(x, level, at, loop);
+  lower_set_level(x, v, level);
+  return ke_var(x->k, v);
+}
+
+KExpr *lower_once(Lower *x, const char *name, KExpr *e) {
+  return trivial(e) ? e : let_at(x, name, e, lower_level(x, e));
+}
+
+Status lower_check(Lower *x, KExpr *cond, KExpr *number) {
+  KStmt *loop;
+  int a = lower_level(x, cond), b = lower_level(x, number), level = a > b ? a : b;
+  KCursor at = cursor_of(x, level, &loop);
+  ks_check(&at, cond, number);
+  put_back(x, level, at, loop);
+  return ST_OK;
+}
+
+/* --- reading --- */
+
+Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
+  return x->read(x, v, index, e);
+}
+
+KExpr *lower_index_const(Lower *x, int64_t v) {
+  return ke_int(x->k, DT_i64, v);
+}
+
+Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e) {
+  const Type *in = &n->in[i]->type, *out = &n->out[0]->type;
+  KExpr *at[MAX_RANK];
+  for (int k = 0; k < in->rank; k++) {
+    KExpr *j = index[out->rank - in->rank + k];
+    Dim d = in->dim[k];
+    if (dim_is(d, 1))
+      j = lower_index_const(x, 0);
+    else if (d != out->dim[out->rank - in->rank + k]) { /* an extent that may turn out to be 1 */
+      KExpr *have = ke_dim(x->k, d), *one = k_bin(x, KOP_eq, have, lower_index_const(x, 1));
+      KExpr *fits = k_bin(x, KOP_eq, have, ke_dim(x->k, out->dim[out->rank - in->rank + k]));
+      TRY(lower_check(x, k_bin(x, KOP_or, one, fits), have));
+      j = ke_select(x->k, one, lower_index_const(x, 0), j);
+    }
+    at[k] = j;
+  }
+  return lower_read(x, n->in[i], at, e);
+}
+
+DType lower_work(DType t) {
+  return t == DT_f16 || t == DT_bf16 ? DT_f32 : t;
+}
+
+KExpr *k_num(Lower *x, const KExpr *like, double v) {
+  return dtype_is_float(like->dtype) ? ke_float(x->k, like->dtype, v) : ke_int(x->k, like->dtype, (int64_t)v);
+}

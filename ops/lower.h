@@ -1,0 +1,110 @@
+/* lower.h - from operators to kernel IR. An operator says how one element of its output follows from elements of its inputs; who
+ * builds the kernel (codegen/group.c) decides which operators are computed in one loop nest, asks the last one for its
+ * elements, and answers what it asks for in turn: by a load, or by lowering the operator that makes that value.
+ *
+ * Two kinds of operators. ELEM: element by element or by moving elements; `elem` gives the expression at an index. ROW:
+ * statistics over some axes of input 0 come first (`begin`, which writes loops), then either one element per row
+ * (reductions) or every element of the row (softmax, norms).
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_OPS_LOWER_H
+#define SARD_OPS_LOWER_H
+
+#include "ir/kernel.h"
+#include "ops/ops.h"
+
+enum { LOWER_LEVELS = 2 * MAX_RANK + 4, ROW_STATS = 4 };
+
+/* The loops around the place where statements go, outermost first. */
+typedef struct Level {
+  KVar *var;
+  KStmt **before; /* the link to the loop's statement: where statements that do not depend on it go; NULL: level 0 */
+} Level;
+
+typedef struct Lower {
+  Ctx *c;
+  Arena *a;
+  Kernel *k;
+  KCursor at;     /* statements go here */
+  Level level[LOWER_LEVELS];
+  int depth;      /* levels open */
+  uint8_t *level_of; /* by variable id: how many loops must be open for it to be in scope */
+  uint32_t nlevel_of;
+  /* The element of v at index (v's rank of i64 expressions). */
+  Status (*read)(struct Lower *x, Value *v, KExpr *const *index, KExpr **e);
+  void *arg;
+} Lower;
+
+/* A ROW operator at work. Its rows are the elements of input 0 that share the values of the outer axes. */
+typedef struct Row {
+  Lower *x;
+  const Node *n;
+  int rank;                  /* of the space below: that of input 0, or one more (GroupNormalization) */
+  Dim dim[MAX_RANK + 1];
+  bool inner[MAX_RANK + 1];  /* axes inside a row */
+  bool reduced;              /* the output has one element per row, on axes `keep` */
+  bool serial;               /* the last pass goes along the row in order */
+  bool backwards;            /* …from its end */
+  int split;                 /* axis of input 0 that is axes split and split + 1 here; -1: none */
+  KExpr *at[MAX_RANK + 1];   /* index: outer axes always, inner ones inside a pass */
+  KBuf *spill;               /* an output with the shape of input 0, free to hold results between passes; or NULL */
+  KVar *stat[ROW_STATS];     /* what begin found out */
+  int64_t flag;
+} Row;
+
+typedef enum { LOWER_NONE, LOWER_ELEM, LOWER_ROW } LowerKind;
+
+typedef struct Lowering {
+  uint8_t kind;    /* LowerKind */
+  uint8_t passes;  /* ROW: how often input 0 is read */
+  /* Can this node be lowered? Its types are known. Says why not. NULL: always. */
+  bool (*can)(Ctx *c, const Node *n, const char **why);
+  /* ELEM: element `index` of output `out`. ROW: the same, within the last pass (reduced: behind begin). */
+  Status (*elem)(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e);
+  /* ROW: fills in the space; then the passes before the last. */
+  void (*space)(Ctx *c, Row *r);
+  Status (*begin)(Row *r);
+  Status (*row_elem)(Row *r, KExpr *const *index, KExpr **e);
+} Lowering;
+
+const Lowering *op_lowering(OpId op); /* never NULL; kind LOWER_NONE when there is none */
+/* Kind of lowering of node n, all of it considered: types, ranks, attributes. *why is set when it is LOWER_NONE. */
+LowerKind node_lowering(Ctx *c, const Node *n, const char **why);
+
+/* --- for lowerings --- */
+bool lower_dtype(DType t);                          /* an element type of kernels */
+Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e);
+/* As lower_read of input i, the index being that of the output, to which the input broadcasts. */
+Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e);
+/* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
+KExpr *lower_once(Lower *x, const char *name, KExpr *e);
+int lower_level(const Lower *x, const KExpr *e);    /* how many loops e depends on */
+Status lower_check(Lower *x, KExpr *cond, KExpr *number); /* a KS_CHECK, as far out as it can stand */
+KExpr *lower_index_const(Lower *x, int64_t v);      /* an i64 */
+/* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. width: lanes of a vector loop, else 0. */
+KExpr *lower_open(Lower *x, const char *name, Dim extent, KLoopKind kind, int width, KCursor *behind);
+void lower_close(Lower *x, int n, KCursor behind);  /* the n innermost; behind the outermost of them */
+void lower_set_level(Lower *x, const KVar *v, int level);
+DType lower_work(DType t);                          /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+/* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
+bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
+bool same_dims(const Type *a, const Type *b);
+
+/* The present index in terms of input 0's own axes. */
+void row_index(const Row *r, KExpr **at);
+/* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */
+bool lower_view_affine(Ctx *c, const Node *n);
+
+/* Lanes of vector loops over elements of that type: the emitter picks the width, the order of sums follows from it. */
+enum { LOWER_LANES = 16 };
+
+/* Short forms of expressions. */
+static inline KExpr *k_add(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_add, a, b); }
+static inline KExpr *k_sub(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_sub, a, b); }
+static inline KExpr *k_mul(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_mul, a, b); }
+static inline KExpr *k_div(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_div, a, b); }
+static inline KExpr *k_bin(Lower *x, KOp op, KExpr *a, KExpr *b) { return ke_binary(x->k, op, a, b); }
+static inline KExpr *k_un(Lower *x, KOp op, KExpr *a) { return ke_unary(x->k, op, a); }
+/* A constant of the type of `like`. */
+KExpr *k_num(Lower *x, const KExpr *like, double v);
+
+#endif

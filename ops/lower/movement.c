@@ -1,0 +1,431 @@
+/* movement.c - lowering of the operators that move elements: index arithmetic and loads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include <string.h>
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+
+static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
+
+static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
+
+/* --- views --- */
+
+/* Consecutive axes of the input and of the output that hold the same elements: [i, p) and [j, q). */
+static bool next_run(Ctx *c, const Type *in, const Type *out, int i, int j, int *p, int *q) {
+  for (int len = 1; len <= in->rank - i + out->rank - j; len++)
+    for (int a = 0; a <= len; a++) {
+      int b = len - a;
+      if (a > in->rank - i || b > out->rank - j)
+        continue;
+      Dim x = dim_const(c, 1), y = x;
+      for (int k = 0; k < a; k++)
+        x = dim_mul(c, x, in->dim[i + k]);
+      for (int k = 0; k < b; k++)
+        y = dim_mul(c, y, out->dim[j + k]);
+      if (x != y)
+        continue;
+      *p = i + a, *q = j + b;
+      return true;
+    }
+  return false;
+}
+
+static bool view_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  int i = 0, j = 0;
+  *why = "the axes do not split and merge in a way that is known before the run";
+  while (i < in->rank || j < out->rank)
+    if (!next_run(c, in, out, i, j, &i, &j))
+      return false;
+  return true;
+}
+
+/* One run: the position along the merged output axes, taken apart into the input's. Axes of extent 1 stand aside. */
+static void map_run(Lower *x, const Type *in, const Type *out, int i, int p, int j, int q, KExpr *const *index, KExpr **at) {
+  KExpr *pos = lower_index_const(x, 0);
+  int first = -1;
+  for (int k = j; k < q; k++)
+    pos = k_add(x, k_mul(x, pos, ke_dim(x->k, out->dim[k])), dim_is(out->dim[k], 1) ? lower_index_const(x, 0) : index[k]);
+  for (int k = p - 1; k >= i; k--) {
+    at[k] = lower_index_const(x, 0);
+    first = dim_is(in->dim[k], 1) ? first : k;
+  }
+  for (int k = p - 1; first >= 0 && k >= first; k--) {
+    KExpr *d = ke_dim(x->k, in->dim[k]);
+    if (dim_is(in->dim[k], 1))
+      continue;
+    pos = k > first ? lower_once(x, "pos", pos) : pos;
+    at[k] = k > first ? k_bin(x, KOP_mod, pos, d) : pos;
+    pos = k > first ? k_div(x, pos, d) : pos;
+  }
+}
+
+static Status view(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  KExpr *at[MAX_RANK] = {0};
+  for (int i = 0, j = 0, p, q; i < in->rank || j < out->rank; i = p, j = q) {
+    if (!next_run(x->c, in, out, i, j, &p, &q))
+      return fail(x->c, ST_INTERNAL, "a view that view_can did not refuse");
+    map_run(x, in, out, i, p, j, q, index, at);
+  }
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering view_lower = {LOWER_ELEM, .can = view_can, .elem = view};
+
+bool lower_view_affine(Ctx *c, const Node *n) {
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  for (int i = 0, j = 0, p, q; i < in->rank || j < out->rank; i = p, j = q) {
+    int axes = 0;
+    if (!next_run(c, in, out, i, j, &p, &q))
+      return false;
+    for (int k = i; k < p; k++)
+      axes += !dim_is(in->dim[k], 1);
+    if (axes > 1)
+      return false;
+  }
+  return true;
+}
+
+static Status same(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  return lower_read(x, n->in[0], index, e);
+}
+static bool same_can(Ctx *c, const Node *n, const char **why) {
+  (void)c, (void)why;
+  return same_dims(in_of(n, 0), &n->out[0]->type);
+}
+const Lowering identity_lower = {LOWER_ELEM, .can = same_can, .elem = same};
+
+/* Dropout (22) outside of training. */
+static bool dropout_can(Ctx *c, const Node *n, const char **why) {
+  (void)c, (void)why;
+  return !has(n, 2) && !(n->nout > 1 && n->out[1]);
+}
+const Lowering dropout_lower = {LOWER_ELEM, .can = dropout_can, .elem = same};
+
+/* --- axes --- */
+
+static Status transpose(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  Ints perm = ATTR(n, Transpose)->perm;
+  int rank = in_of(n, 0)->rank;
+  KExpr *at[MAX_RANK];
+  for (int i = 0; i < rank; i++)
+    at[perm.v ? axis_of(perm.v[i], rank) : rank - 1 - i] = index[i];
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering transpose_lower = {LOWER_ELEM, .elem = transpose};
+
+static Status expand(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  return lower_read_bcast(x, n, 0, index, e);
+}
+const Lowering expand_lower = {LOWER_ELEM, .elem = expand};
+
+static Status tile(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  const Type *in = in_of(n, 0);
+  KExpr *at[MAX_RANK];
+  for (int i = 0; i < in->rank; i++)
+    at[i] = in->dim[i] == n->out[0]->type.dim[i] ? index[i]
+            : dim_is(in->dim[i], 1)              ? lower_index_const(x, 0)
+                                                 : k_bin(x, KOP_mod, index[i], ke_dim(x->k, in->dim[i]));
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering tile_lower = {LOWER_ELEM, .elem = tile};
+
+/* --- Slice (13) --- */
+
+/* Where axis a starts and how far it steps; *start NULL: not cut. False: known at run time only. */
+static bool cut_of(Ctx *c, const Node *n, int a, Dim *start, int64_t *step) {
+  const Dim *s, *axes = NULL, *steps = NULL;
+  int64_t ns, m;
+  int rank = in_of(n, 0)->rank;
+  *start = NULL, *step = 1;
+  if (!value_content(c, n->in[1], &s, &ns) || (has(n, 3) && (!value_content(c, n->in[3], &axes, &m) || m != ns)) ||
+      (has(n, 4) && (!value_content(c, n->in[4], &steps, &m) || m != ns)))
+    return false;
+  for (int64_t i = 0; i < ns; i++) {
+    int64_t axis = i;
+    if ((axes && !dim_is_const(axes[i], &axis)) || (steps && !dim_is_const(steps[i], step)))
+      return false;
+    if (axis_of(axis, rank) != a) {
+      *step = 1;
+      continue;
+    }
+    Dim d = in_of(n, 0)->dim[a], zero = dim_const(c, 0), from = s[i];
+    if (from->hi < 0)
+      from = dim_max(c, zero, dim_add(c, from, d));
+    else if (from->lo < 0) /* the quotient is -1 when it is negative, else 0 */
+      from = dim_max(c, zero, dim_sub(c, from, dim_mul(c, d, dim_div(c, from, dim_const(c, INT64_C(1) << 62)))));
+    *start = *step < 0 ? dim_min(c, from, dim_sub(c, d, dim_const(c, 1))) : from;
+    return true;
+  }
+  *step = 1;
+  return true;
+}
+
+static bool slice_can(Ctx *c, const Node *n, const char **why) {
+  Dim start;
+  int64_t step;
+  *why = "where it cuts is known at run time only";
+  for (int a = 0; a < in_of(n, 0)->rank; a++)
+    if (!cut_of(c, n, a, &start, &step))
+      return false;
+  return true;
+}
+
+static Status slice(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
+  (void)o;
+  KExpr *at[MAX_RANK];
+  for (int a = 0; a < in_of(n, 0)->rank; a++) {
+    Dim start;
+    int64_t step;
+    cut_of(x->c, n, a, &start, &step);
+    at[a] = index[a];
+    if (start && !(dim_is(start, 0) && step == 1)) {
+      bool single = dim_is(n->out[0]->type.dim[a], 1); /* the step may be anything then */
+      at[a] = single ? ke_dim(x->k, start) : k_add(x, k_mul(x, index[a], lower_index_const(x, step)), ke_dim(x->k, start));
+    }
+  }
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering slice_lower = {LOWER_ELEM, .can = slice_can, .elem = slice};
+
+/* --- Split (18), Concat (13) --- */
+
+static Status split(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  const Type *in = in_of(n, 0);
+  int a = axis_of(ATTR(n, Split)->axis, in->rank);
+  KExpr *at[MAX_RANK];
+  Dim from = dim_const(x->c, 0);
+  for (int i = 0; i < out; i++)
+    from = dim_add(x->c, from, n->out[i]->type.dim[a]);
+  for (int i = 0; i < in->rank; i++)
+    at[i] = i == a ? k_add(x, index[i], ke_dim(x->k, from)) : index[i];
+  return lower_read(x, n->in[0], at, e);
+}
+static bool split_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0);
+  int a = axis_of(ATTR(n, Split)->axis, in->rank);
+  Dim sum = dim_const(c, 0);
+  *why = "the parts are known at run time only";
+  for (int i = 0; i < n->nout; i++) {
+    if (!n->out[i])
+      return false; /* its extent is not written down */
+    sum = dim_add(c, sum, n->out[i]->type.dim[a]);
+  }
+  return sum == in->dim[a];
+}
+const Lowering split_lower = {LOWER_ELEM, .can = split_can, .elem = split};
+
+/* Every input is read, at a position inside of it; the one that has the element is chosen. A kernel of Concat alone is
+ * written as one loop per input instead (codegen/group.c). */
+static Status concat(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  int rank = n->out[0]->type.rank, a = axis_of(ATTR(n, Concat)->axis, rank);
+  KExpr *at[MAX_RANK], *v, *pos = index[a];
+  Dim from = dim_const(x->c, 0);
+  memcpy(at, index, (size_t)rank * sizeof *at);
+  *e = NULL;
+  for (int i = 0; i < n->nin; i++) {
+    Dim d = in_of(n, i)->dim[a];
+    if (dim_is(d, 0))
+      continue;
+    KExpr *k = k_sub(x, pos, ke_dim(x->k, from)), *zero = lower_index_const(x, 0);
+    at[a] = n->nin == 1 ? k : k_bin(x, KOP_max, zero, k_bin(x, KOP_min, k, k_sub(x, ke_dim(x->k, d), lower_index_const(x, 1))));
+    TRY(lower_read(x, n->in[i], at, &v));
+    *e = !*e ? v : ke_select(x->k, k_bin(x, KOP_lt, pos, ke_dim(x->k, from)), *e, v);
+    from = dim_add(x->c, from, d);
+  }
+  return *e ? ST_OK : fail(x->c, ST_INTERNAL, "an element of an empty Concat");
+}
+/* Inlined, an input of extent 0 could not be read at all. */
+static bool concat_can(Ctx *c, const Node *n, const char **why) {
+  (void)c;
+  int a = axis_of(ATTR(n, Concat)->axis, n->out[0]->type.rank);
+  bool some = false;
+  *why = "all its inputs are empty";
+  for (int i = 0; i < n->nin; i++)
+    some |= !dim_is(in_of(n, i)->dim[a], 0);
+  return some;
+}
+const Lowering concat_lower = {LOWER_ELEM, .can = concat_can, .elem = concat};
+
+/* --- Pad (25) --- */
+
+static bool pads_of(Ctx *c, const Node *n, int a, Dim *before, Dim *after) {
+  const Dim *p, *axes = NULL;
+  int64_t np, m;
+  int rank = in_of(n, 0)->rank;
+  *before = *after = dim_const(c, 0);
+  if (!value_content(c, n->in[1], &p, &np) || (has(n, 3) && (!value_content(c, n->in[3], &axes, &m) || 2 * m != np)))
+    return false;
+  for (int64_t i = 0; i < np / 2; i++) {
+    int64_t axis = i;
+    if (axes && !dim_is_const(axes[i], &axis))
+      return false;
+    if (axis_of(axis, rank) == a)
+      *before = p[i], *after = p[np / 2 + i];
+  }
+  return true;
+}
+
+static bool pad_can(Ctx *c, const Node *n, const char **why) {
+  Str mode = ATTR(n, Pad)->mode;
+  *why = "the pads are known at run time only, or may be negative, or the mode has no kernel";
+  if (!str_is(mode, "constant") && !str_is(mode, "edge"))
+    return false;
+  for (int a = 0; a < in_of(n, 0)->rank; a++) {
+    Dim before, after;
+    if (!pads_of(c, n, a, &before, &after) || before->lo < 0 || after->lo < 0)
+      return false;
+    bool padded = !dim_is(before, 0) || !dim_is(after, 0);
+    if (padded && in_of(n, 0)->dim[a]->lo < 1)
+      return false; /* there must be an element to read, needed or not */
+  }
+  return !has(n, 2) || in_of(n, 2)->rank == 0;
+}
+
+static Status pad(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0);
+  KExpr *at[MAX_RANK], *inside = NULL, *fill, *one = lower_index_const(x, 1), *zero = lower_index_const(x, 0);
+  for (int a = 0; a < in->rank; a++) {
+    Dim before, after;
+    pads_of(x->c, n, a, &before, &after);
+    at[a] = index[a];
+    if (dim_is(before, 0) && dim_is(after, 0))
+      continue;
+    KExpr *d = ke_dim(x->k, in->dim[a]), *k = lower_once(x, "at", k_sub(x, index[a], ke_dim(x->k, before)));
+    KExpr *in_range = k_bin(x, KOP_and, k_bin(x, KOP_le, zero, k), k_bin(x, KOP_lt, k, d));
+    at[a] = k_bin(x, KOP_max, zero, k_bin(x, KOP_min, k, k_sub(x, d, one)));
+    inside = inside ? k_bin(x, KOP_and, inside, in_range) : in_range;
+  }
+  TRY(lower_read(x, n->in[0], at, e));
+  if (!inside || str_is(ATTR(n, Pad)->mode, "edge"))
+    return ST_OK;
+  if (has(n, 2))
+    TRY(lower_read(x, n->in[2], NULL, &fill));
+  else
+    fill = k_num(x, *e, 0);
+  *e = ke_select(x->k, inside, *e, fill);
+  return ST_OK;
+}
+const Lowering pad_lower = {LOWER_ELEM, .can = pad_can, .elem = pad};
+
+/* --- Gather (13), GatherElements (13) --- */
+
+/* An index as ONNX has it: in [-d, d - 1], checked; negative ones count from the end. */
+static Status checked_index(Lower *x, KExpr *i, Dim d, KExpr **r) {
+  KExpr *n = ke_dim(x->k, d), *zero = lower_index_const(x, 0);
+  i = lower_once(x, "i", ke_cast(x->k, DT_i64, i));
+  TRY(lower_check(x, k_bin(x, KOP_and, k_bin(x, KOP_le, k_sub(x, zero, n), i), k_bin(x, KOP_lt, i, n)), i));
+  *r = lower_once(x, "at", ke_select(x->k, k_bin(x, KOP_lt, i, zero), k_add(x, i, n), i));
+  return ST_OK;
+}
+
+static Status gather(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int a = axis_of(ATTR(n, Gather)->axis, in->rank);
+  KExpr *at[MAX_RANK], *i;
+  TRY(lower_read(x, n->in[1], index + a, &i));
+  TRY(checked_index(x, i, in->dim[a], &i));
+  for (int k = 0; k < in->rank; k++)
+    at[k] = k < a ? index[k] : k == a ? i : index[k + ix->rank - 1];
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering gather_lower = {LOWER_ELEM, .elem = gather};
+
+static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0);
+  int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
+  KExpr *at[MAX_RANK], *i;
+  TRY(lower_read(x, n->in[1], index, &i));
+  TRY(checked_index(x, i, in->dim[a], &i));
+  for (int k = 0; k < in->rank; k++)
+    at[k] = k == a ? i : index[k];
+  return lower_read(x, n->in[0], at, e);
+}
+static bool gather_elements_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
+  *why = "the indices may reach beyond the data";
+  for (int k = 0; k < in->rank; k++)
+    if (k != a && !dim_at_least(c, in->dim[k], ix->dim[k]))
+      return false;
+  return true;
+}
+const Lowering gather_elements_lower = {LOWER_ELEM, .can = gather_elements_can, .elem = gather_elements};
+
+/* --- made from nothing --- */
+
+/* Range (27): start + i * delta. */
+static Status range(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  KExpr *start, *delta, *zero[1] = {lower_index_const(x, 0)};
+  TRY(lower_read(x, n->in[0], zero, &start));
+  TRY(lower_read(x, n->in[2], zero, &delta));
+  DType t = start->dtype, w = lower_work(t);
+  KExpr *step = k_mul(x, ke_cast(x->k, w, index[0]), ke_cast(x->k, w, delta));
+  *e = ke_cast(x->k, t, k_add(x, ke_cast(x->k, w, start), step));
+  return ST_OK;
+}
+static bool range_can(Ctx *c, const Node *n, const char **why) {
+  (void)c, (void)why;
+  DType t = in_of(n, 0)->dtype;
+  for (int i = 0; i < 3; i++)
+    if (in_of(n, i)->rank > 1)
+      return false;
+  return dtype_is_int(t) || t == DT_f32 || t == DT_f64;
+}
+const Lowering range_lower = {LOWER_ELEM, .can = range_can, .elem = range};
+
+/* ConstantOfShape (25). */
+static Status constant_of_shape(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out, (void)index;
+  const Tensor *v = ATTR(n, ConstantOfShape)->value;
+  DType t = n->out[0]->type.dtype;
+  if (dtype_is_float(t)) {
+    *e = ke_float(x->k, t, v ? const_elem(v, 0) : 0);
+    return ST_OK;
+  }
+  int64_t bits = 0;
+  if (v)
+    memcpy(&bits, v->data, (size_t)dtype_bits(t) / 8);
+  *e = ke_int(x->k, t, v ? elem_i64(t, &bits, 0) : 0);
+  return ST_OK;
+}
+const Lowering constant_of_shape_lower = {LOWER_ELEM, .elem = constant_of_shape};
+
+/* Trilu (14) of constant k. */
+static Status trilu(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  int r = in_of(n, 0)->rank;
+  KExpr *k = lower_index_const(x, 0), *v;
+  const Dim *d;
+  int64_t m;
+  if (has(n, 1) && value_content(x->c, n->in[1], &d, &m))
+    k = ke_dim(x->k, *d);
+  TRY(lower_read(x, n->in[0], index, &v));
+  KExpr *diag = k_add(x, index[r - 2], k), *zero = k_num(x, v, 0);
+  KExpr *keep = ATTR(n, Trilu)->upper ? k_bin(x, KOP_le, diag, index[r - 1]) : k_bin(x, KOP_le, index[r - 1], diag);
+  *e = ke_select(x->k, keep, v, zero);
+  return ST_OK;
+}
+static bool trilu_can(Ctx *c, const Node *n, const char **why) {
+  const Dim *d;
+  int64_t m;
+  *why = "its diagonal is known at run time only";
+  if (!has(n, 1))
+    return in_of(n, 0)->rank >= 2;
+  if (!value_content(c, n->in[1], &d, &m) || m != 1 || in_of(n, 0)->rank < 2)
+    return false;
+  return (*d)->lo > -(INT64_C(1) << 40) && (*d)->hi < INT64_C(1) << 40; /* no overflow with an index */
+}
+const Lowering trilu_lower = {LOWER_ELEM, .can = trilu_can, .elem = trilu};

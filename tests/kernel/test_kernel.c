@@ -1,0 +1,268 @@
+/* test_kernel.c - every kernel text of this folder, compiled for each CPU level that runs here, against the evaluator, for all
+ * the bindings the text lists. Lines `# key …` in a text: bind SYM=N … (one run each), tol T (relative), finite (no NaN or
+ * infinity in the data), ints BUF LO HI (range of an integer buffer).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include "codegen/backend.h"
+#include "codegen/schedule.h"
+#include "runtime/object.h"
+#include "support/cpu.h"
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <elf.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Binding {
+  char name[8][16];
+  int64_t value[8];
+  int n;
+} Binding;
+
+static bool value_of(void *arg, Dim sym, int64_t *v) {
+  const Binding *b = arg;
+  for (int i = 0; i < b->n; i++)
+    if (!strcmp(b->name[i], sym->name)) {
+      *v = b->value[i];
+      return true;
+    }
+  return false;
+}
+
+/* --- data --- */
+
+static uint64_t state = 88172645463325252u;
+
+static uint64_t random_bits(void) {
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  return state;
+}
+
+static double random_float(bool finite) {
+  static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -3e-42, 1.0, -1.0, 6e4, 7e-6, 3e38, -7e4};
+  if (!finite && random_bits() % 6 == 0)
+    return special[random_bits() % countof(special)];
+  return ((double)(random_bits() % 2000001) - 1000000) / 250000;
+}
+
+/* lo, hi of `# ints BUF LO HI`; false: the buffer is not mentioned. */
+static bool int_range(const char *text, const char *buf, long long *lo, long long *hi) {
+  char name[32];
+  for (const char *p = text; (p = strstr(p, "# ints ")); p++)
+    if (sscanf(p, "# ints %31s %lld %lld", name, lo, hi) == 3 && !strcmp(name, buf))
+      return true;
+  return false;
+}
+
+static void fill(const char *text, const KBuf *b, Tensor *t) {
+  long long lo = 0, hi = 0;
+  bool range = int_range(text, b->name, &lo, &hi), finite = strstr(text, "# finite");
+  for (int64_t i = 0; i < tensor_count(t); i++) {
+    if (dtype_is_float(b->dtype))
+      elem_set_f64(b->dtype, t->data, i, random_float(finite));
+    else if (b->dtype == DT_bool)
+      elem_set_i64(b->dtype, t->data, i, (int64_t)(random_bits() & 1));
+    else
+      elem_set_i64(b->dtype, t->data, i, range ? lo + (int64_t)(random_bits() % (uint64_t)(hi - lo + 1)) : (int64_t)random_bits() >> 20);
+  }
+}
+
+static void buffers(Ctx *c, Arena *a, const char *text, const Kernel *k, Binding *bind, Tensor **t) {
+  for (uint32_t i = 0; i < k->nbuf; i++) {
+    int64_t dim[MAX_RANK];
+    for (int d = 0; d < k->buf[i]->rank; d++)
+      assert_true(dim_eval(k->buf[i]->dim[d], value_of, bind, &dim[d]));
+    assert_int_equal(tensor_new(c, a, k->buf[i]->dtype, k->buf[i]->rank, dim, &t[i]), ST_OK);
+    if (i < k->nin)
+      fill(text, k->buf[i], t[i]);
+  }
+}
+
+static bool same(DType t, const void *x, const void *y, int64_t i, double tol) {
+  if (!dtype_is_float(t))
+    return elem_i64(t, x, i) == elem_i64(t, y, i);
+  double a = elem_f64(t, x, i), b = elem_f64(t, y, i);
+  if (isnan(a) || isnan(b))
+    return isnan(a) && isnan(b);
+  return a == b || fabs(a - b) <= tol * fmax(fabs(b), 1e-30) || fabs(a - b) <= tol * 1e-3;
+}
+
+/* --- one kernel --- */
+
+static bool read_text(const char *path, char *text, size_t cap) {
+  FILE *f = fopen(path, "r");
+  if (!f)
+    return false;
+  size_t n = fread(text, 1, cap - 1, f);
+  text[n] = 0;
+  fclose(f);
+  return true;
+}
+
+static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *bind, int64_t *number) {
+  const Dim *dim;
+  uint32_t ndim;
+  Arena *a = arena_create(c);
+  unit_signature(a, u, &dim, &ndim);
+  int64_t *v = arena_array(a, int64_t, ndim), parts;
+  void **buf = arena_array(a, void *, u->kernel->nbuf);
+  for (uint32_t i = 0; i < ndim; i++)
+    assert_true(dim_eval(dim[i], value_of, bind, &v[i]));
+  for (uint32_t i = 0; i < u->kernel->nbuf; i++)
+    buf[i] = t[i]->data;
+  assert_true(dim_eval(u->parts, value_of, bind, &parts));
+  int cancel = 0, rc = 0;
+  int64_t middle = parts / 3;
+  for (int half = 0; half < 2 && !rc; half++) {
+    KernelArgs args = {.buf = buf, .dim = v, .begin = half ? middle : 0, .end = half ? parts : middle, .cancel = &cancel, .number = number};
+    rc = fn(&args);
+  }
+  arena_destroy(a);
+  return rc;
+}
+
+static void compare(Ctx *c, const char *text, const char *level, const Unit *u, KernelFn fn, Binding *bind) {
+  Arena *a = arena_create(c);
+  const Kernel *k = u->kernel;
+  Tensor *want[32], *got[32];
+  double tol = 1e-6;
+  const char *t = strstr(text, "# tol ");
+  if (t)
+    tol = atof(t + 6);
+  buffers(c, a, text, k, bind, want);
+  for (uint32_t i = 0; i < k->nbuf; i++) {
+    assert_int_equal(tensor_new(c, a, want[i]->dtype, want[i]->rank, want[i]->dim, &got[i]), ST_OK);
+    if (i < k->nin && tensor_bytes(want[i]))
+      memcpy(got[i]->data, want[i]->data, tensor_bytes(want[i]));
+  }
+  int64_t number = -999;
+  Status st = kernel_eval(c, k, want, value_of, bind);
+  int rc = call(c, fn, u, got, bind, &number);
+  if (st || rc) {
+    char says[64];
+    snprintf(says, sizeof says, "failed for %lld", (long long)number);
+    if (!rc || !strstr(c->err.message, says))
+      fail_msg("%s, %s: evaluator %d (%s), code %d with %lld", k->name, level, st, st ? c->err.message : "", rc, (long long)number);
+    arena_destroy(a);
+    return;
+  }
+  for (uint32_t i = k->nin; i < k->nbuf; i++)
+    for (int64_t j = 0; j < tensor_count(want[i]); j++)
+      if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol))
+        fail_msg("%s, %s, n0=%lld: %s[%lld] is %.9g, must be %.9g", k->name, level, (long long)(bind->n ? bind->value[bind->n - 1] : 0), k->buf[i]->name,
+                 (long long)j, elem_f64(want[i]->dtype, got[i]->data, j), elem_f64(want[i]->dtype, want[i]->data, j));
+  arena_destroy(a);
+}
+
+static bool next_binding(const char **p, Binding *b) {
+  *p = strstr(*p, "# bind");
+  if (!*p)
+    return false;
+  *p += 6;
+  *b = (Binding){0};
+  int used;
+  long long v;
+  while (sscanf(*p, "%*[ ]%15[a-z]=%lld%n", b->name[b->n], &v, &used) == 2)
+    b->value[b->n++] = v, *p += used;
+  return true;
+}
+
+/* The code must refer to nothing outside of itself. */
+static void no_imports(const EmitObject *o) {
+  const Elf64_Ehdr *h = (const void *)o->bytes;
+  const Elf64_Shdr *s = (const void *)(o->bytes + h->e_shoff);
+  for (int i = 0; i < h->e_shnum; i++)
+    if (s[i].sh_type == SHT_SYMTAB)
+      for (size_t k = 1; k < s[i].sh_size / sizeof(Elf64_Sym); k++) {
+        const Elf64_Sym *y = (const Elf64_Sym *)(o->bytes + s[i].sh_offset) + k;
+        if (y->st_shndx == SHN_UNDEF)
+          fail_msg("imports %s", o->bytes + s[s[i].sh_link].sh_offset + y->st_name);
+      }
+}
+
+static void one_level(Ctx *c, const char *text, Kernel *k, const char *level) {
+  Arena *a = arena_create(c);
+  Unit u = {.kind = UNIT_LOOP, .name = k->name, .kernel = k};
+  const Unit *unit = &u;
+  EmitTarget target = {.cpu_level = level};
+  BackendResult r;
+  RtCode *code;
+  unit_count(c, &u);
+  if (backend_compile(c, a, &unit, 1, &target, 1, &r))
+    fail_msg("%s, %s: %s", k->name, level, c->err.message);
+  no_imports(&r.object[0]);
+  if (object_load(c, a, r.object[0].bytes, r.object[0].size, &code))
+    fail_msg("%s, %s: %s", k->name, level, c->err.message);
+  KernelFn fn = object_symbol(code, r.code[0].symbol);
+  assert_non_null(fn);
+  Binding b;
+  for (const char *p = text; next_binding(&p, &b);)
+    compare(c, text, level, &u, fn, &b);
+  object_unload(code);
+  arena_destroy(a);
+}
+
+static void one_file(Ctx *c, const char *path) {
+  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
+  static char text[1 << 16];
+  Arena *a = arena_create(c);
+  Kernel *k, *again;
+  StrBuf printed, twice;
+  assert_true(read_text(path, text, sizeof text));
+  if (kernel_parse(c, a, text, strlen(text), path, &k))
+    fail_msg("%s: %s", path, c->err.message);
+  buf_init(&printed, a), buf_init(&twice, a);
+  kernel_print(&printed, k);
+  if (kernel_parse(c, a, printed.text, printed.len, path, &again))
+    fail_msg("%s printed: %s\n%s", path, c->err.message, printed.text);
+  kernel_print(&twice, again);
+  assert_string_equal(printed.text, twice.text);
+  for (size_t i = 0; i < countof(levels); i++)
+    if (cpu_runs(levels[i]))
+      one_level(c, text, again, levels[i]);
+  arena_destroy(a);
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void all_texts(void **unused) {
+  (void)unused;
+  static Ctx c;
+  Alloc alloc;
+  char *names[256], path[512];
+  int n = 0;
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  DIR *d = opendir(TEST_DIR "/kernel");
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d));)
+    if (strlen(e->d_name) > 2 && !strcmp(e->d_name + strlen(e->d_name) - 2, ".k") && n < 256)
+      names[n++] = strdup(e->d_name);
+  closedir(d);
+  qsort(names, (size_t)n, sizeof *names, by_name);
+  assert_true(n > 0);
+  for (int i = 0; i < n; i++) {
+    snprintf(path, sizeof path, "%s/kernel/%s", TEST_DIR, names[i]);
+    if (!getenv("ONLY") || strstr(path, getenv("ONLY")))
+      one_file(&c, path);
+    free(names[i]);
+  }
+  ctx_close(&c);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

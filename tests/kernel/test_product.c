@@ -1,0 +1,277 @@
+/* test_product.c - compiled matrix products against sums in double.
+ *
+ * Operands are uniform in [-1, 1]: after j terms the sum is of size sqrt(j) / 3 and is rounded by up to 2^-25 of that, so the
+ * error of k terms has a deviation of about k * 2^-27. The tests allow (k + 8) * 2^-24.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include "codegen/product.h"
+#include "tests/kernel/jit.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <cmocka.h> /* last: it defines fail */
+
+static Jit jit;
+
+static float *numbers(int64_t n, uint32_t seed) {
+  float *p = aligned_alloc(64, ((size_t)n * 4 + 191) & ~(size_t)63);
+  assert_non_null(p);
+  for (int64_t i = 0; i < n; i++)
+    seed = seed * 1664525 + 1013904223, p[i] = (float)(int32_t)seed * 0x1p-31f;
+  return p;
+}
+
+/* The value of a symbol by its name. */
+typedef struct Sizes {
+  int64_t b, m, n, k;
+} Sizes;
+
+static bool size_of(void *arg, Dim sym, int64_t *v) {
+  const Sizes *s = arg;
+  switch (sym->name[0]) {
+  case 'b': *v = s->b; return true;
+  case 'm': *v = s->m; return true;
+  case 'n': *v = s->n; return true;
+  case 'k': *v = s->k; return true;
+  }
+  return false;
+}
+
+static int64_t value(Dim d, Sizes s) {
+  int64_t v;
+  assert_true(dim_eval(d, size_of, &s, &v));
+  return v;
+}
+
+typedef struct Compiled {
+  Unit u;
+  ProductPlan plan;
+  KernelFn fn;
+  const Dim *dim;
+  uint32_t ndim;
+} Compiled;
+
+static Compiled compile(Product p) {
+  Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product", .product = p}};
+  c.plan = product_plan(&p, jit.level);
+  product_schedule(&jit.ctx, &c.u, jit.level);
+  if (!(c.fn = jit_compile(&jit, &c.u)))
+    fail_msg("%s", jit.ctx.err.message);
+  unit_signature(jit.arena, &c.u, &c.dim, &c.ndim);
+  return c;
+}
+
+static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
+static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
+
+/* Runs parts in `pieces` calls, in descending order. buf: A, B, …, output. */
+static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
+  int64_t dim[16], parts = value(c->u.parts, s), scratch = value(c->u.scratch, s);
+  float *mem = numbers(scratch / 4 + 16, 7); /* not zero: nothing may rely on it */
+  for (uint32_t i = 0; i < c->ndim; i++)
+    dim[i] = value(c->dim[i], s);
+  memset((char *)mem + scratch, 0x5a, 64);
+  for (int i = pieces; i-- > 0;) {
+    KernelArgs a = {.buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
+    assert_int_equal(c->fn(&a), 0);
+  }
+  for (int i = 0; i < 64; i++)
+    assert_int_equal(((char *)mem)[scratch + i], 0x5a);
+  free(mem);
+}
+
+typedef double (*After)(double sum, int64_t i, int64_t j, int64_t n, void *const *buf);
+
+static void check(const Compiled *c, Sizes s, void *const *more, int nmore, After after) {
+  const Product *p = &c->u.product;
+  int64_t ab = p->batch_a ? s.b : 1, bb = p->batch_b ? s.b : 1, floats = 0, cn = s.b * s.m * s.n;
+  float *a = numbers(ab * s.m * s.k, 1), *b = numbers(bb * s.k * s.n, 2), *packed = NULL;
+  float *out = numbers(cn + 16, 3), *again = numbers(cn + 16, 4);
+  memset(out + cn, 0x5a, 64), memset(again + cn, 0x5a, 64);
+  void *buf[8] = {a, b};
+  if (p->packed_b) {
+    assert_true(product_packed_floats(&c->plan, s.k, s.n, &floats));
+    buf[1] = packed = numbers(floats * bb, 5);
+    for (int64_t i = 0; i < bb; i++) { /* panels last to first, from an odd address */
+      char *odd = malloc((size_t)(s.k * s.n * 4 + 1));
+      memcpy(odd + 1, b + i * s.k * s.n, (size_t)(s.k * s.n) * 4);
+      for (int64_t q = product_panels(&c->plan, s.n); q-- > 0;)
+        product_pack(&c->plan, s.k, s.n, p->trans_b, odd + 1, packed + i * floats, q, q + 1);
+      free(odd);
+    }
+  }
+  for (int i = 0; i < nmore; i++)
+    buf[2 + i] = more[i];
+  buf[2 + nmore] = out;
+  run(c, s, buf, 1);
+  buf[2 + nmore] = again;
+  run(c, s, buf, 3);
+  assert_memory_equal(out, again, (size_t)(cn + 16) * 4); /* any partition: the same bits; and nothing behind the end */
+  double allowed = ((double)s.k + 8) * 0x1p-24;
+  for (int64_t x = 0; x < s.b; x++)
+    for (int64_t i = 0; i < s.m; i++)
+      for (int64_t j = 0; j < s.n; j++) {
+        const float *pa = a + (p->batch_a ? x * s.m * s.k : 0), *pb = b + (p->batch_b ? x * s.k * s.n : 0);
+        double sum = 0;
+        for (int64_t k = 0; k < s.k; k++)
+          sum += (double)pa[p->trans_a ? k * s.m + i : i * s.k + k] * (double)pb[p->trans_b ? j * s.k + k : k * s.n + j];
+        double want = after ? after(sum, x * s.m + i, j, s.n, more) : sum, got = (double)out[(x * s.m + i) * s.n + j];
+        if (!(fabs(got - want) <= allowed))
+          fail_msg("%lldx(%lld,%lld,%lld) tile %dx%d: [%lld,%lld,%lld] is %.9g, not %.9g", (long long)s.b, (long long)s.m, (long long)s.n,
+                   (long long)s.k, c->plan.mr, c->plan.nr, (long long)x, (long long)i, (long long)j, got, want);
+      }
+  free(a), free(b), free(packed), free(out), free(again);
+}
+
+static const int64_t some_m[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 23, 25, 31, 33, 40, 64, 97, 128, 197, 300};
+
+/* Packed B, N and K constants, M at run time; every row of the tile table, both orientations of B. */
+static void test_packed(void **state) {
+  static const int64_t nk[][2] = {{1, 1}, {7, 5}, {48, 16}, {65, 0}, {97, 33}, {384, 50}};
+  (void)state;
+  int tiles = 0;
+  while (product_level(jit.level)->tile[tiles].mr)
+    tiles++;
+  for (size_t i = 0; i < countof(nk); i++)
+    for (int t = 0; t <= tiles; t++) {
+      Product p = {.batch = num(1), .m = sym("m"), .n = num(nk[i][0]), .k = num(nk[i][1]), .packed_b = true, .trans_b = t & 1, .tile = (uint8_t)t};
+      Compiled c = compile(p);
+      for (size_t j = 0; j < countof(some_m); j++)
+        check(&c, (Sizes){1, some_m[j], nk[i][0], nk[i][1]}, NULL, 0, NULL);
+    }
+}
+
+/* M is a constant: only the heights it needs exist. */
+static void test_constant_m(void **state) {
+  (void)state;
+  for (int64_t m = 1; m <= 40; m += m < 14 ? 1 : 13) {
+    Compiled c = compile((Product){.batch = num(1), .m = num(m), .n = num(100), .k = num(64), .packed_b = true});
+    check(&c, (Sizes){1, m, 100, 64}, NULL, 0, NULL);
+  }
+}
+
+/* K beyond a block, in even blocks. */
+static void test_blocks(void **state) {
+  (void)state;
+  for (int t = 0; product_level(jit.level)->tile[t].mr; t++) {
+    Product p = {.batch = num(1), .m = sym("m"), .n = num(101), .packed_b = true, .tile = (uint8_t)(t + 1), .k = num(1)};
+    int64_t k = 2 * product_plan(&p, jit.level).kc + 3;
+    p.k = num(k);
+    Compiled c = compile(p);
+    check(&c, (Sizes){1, 1, 101, k}, NULL, 0, NULL);
+    check(&c, (Sizes){1, 37, 101, k}, NULL, 0, NULL);
+  }
+}
+
+/* Everything at run time, nothing packed: one compilation for all sizes, with and without a batch. */
+static void test_unpacked(void **state) {
+  static const Sizes sizes[] = {{1, 1, 1, 1},   {1, 0, 5, 5},    {1, 5, 0, 5},   {1, 5, 5, 0},   {0, 4, 4, 4},     {2, 3, 47, 9},
+                                {3, 9, 49, 31}, {2, 40, 130, 64}, {1, 150, 77, 3}, {2, 7, 500, 12}, {1, 12, 33, 1100}, {1, 129, 48, 2500}};
+  (void)state;
+  for (int form = 0; form < 16; form++) {
+    Product p = {.batch = sym("b"), .m = sym("m"), .n = sym("n"), .k = sym("k"), .trans_a = form & 1, .trans_b = form & 2};
+    p.batch_a = form & 4 || form < 8, p.batch_b = form & 8 || form < 8;
+    if (form >= 4 && form < 8)
+      p.n = num(48), p.k = num(64);
+    Compiled c = compile(p);
+    for (size_t i = 0; i < countof(sizes); i++) {
+      Sizes s = sizes[i];
+      if (form >= 4 && form < 8)
+        s.n = 48, s.k = 64;
+      check(&c, s, NULL, 0, NULL);
+    }
+  }
+}
+
+static void test_packed_batch(void **state) {
+  (void)state;
+  Compiled c = compile((Product){.batch = num(3), .m = sym("m"), .n = num(50), .k = num(20), .packed_b = true, .batch_a = true, .batch_b = true});
+  check(&c, (Sizes){3, 11, 50, 20}, NULL, 0, NULL);
+}
+
+/* --- epilogues --- */
+
+static Kernel *epilogue(const char *text) {
+  Kernel *k;
+  if (kernel_parse(&jit.ctx, jit.arena, text, strlen(text), "epilogue", &k))
+    fail_msg("%s", jit.ctx.err.message);
+  return k;
+}
+
+static double bias_relu_residual(double sum, int64_t i, int64_t j, int64_t n, void *const *buf) {
+  double x = sum + (double)((float *)buf[0])[j];
+  return (x > 0 ? x : 0) * 0.5 + (double)((float *)buf[1])[i * n + j];
+}
+
+static void test_epilogue(void **state) {
+  static const int64_t ms[] = {1, 5, 8, 33, 200};
+  (void)state;
+  Product p = {.batch = num(1), .m = sym("m"), .n = num(101), .k = num(40), .packed_b = true};
+  p.epilogue = epilogue("kernel \"e\" (acc: f32[m, 101], bias: f32[101], r: f32[m, 101]) -> (y: f32[m, 101]) {\n"
+                        "  for i in m parallel {\n    for j in 101 vector(16) {\n"
+                        "      let x: f32 = (acc[i, j] + bias[j])\n      y[i, j] = ((max(x, 0.0) * 0.5) + r[i, j])\n    }\n  }\n}\n");
+  Compiled c = compile(p);
+  float *bias = numbers(101, 21), *r = numbers(200 * 101, 22);
+  void *more[] = {bias, r};
+  for (size_t i = 0; i < countof(ms); i++)
+    check(&c, (Sizes){1, ms[i], 101, 40}, more, 2, bias_relu_residual);
+  free(bias), free(r);
+}
+
+static double scaled(double sum, int64_t i, int64_t j, int64_t n, void *const *buf) {
+  (void)i, (void)n;
+  return sum * 0.125 + (double)((float *)buf[0])[j];
+}
+
+/* A batch: three loops, everything at run time. */
+static void test_epilogue_batch(void **state) {
+  (void)state;
+  Product p = {.batch = sym("b"), .m = sym("m"), .n = sym("n"), .k = sym("k"), .trans_b = true, .batch_a = true, .batch_b = true};
+  p.epilogue = epilogue("kernel \"e\" (acc: f32[b, m, n], mask: f32[n]) -> (y: f32[b, m, n]) {\n"
+                        "  for x in b parallel {\n    for i in m {\n      for j in n vector(16) {\n"
+                        "        y[x, i, j] = ((acc[x, i, j] * 0.125) + mask[j])\n      }\n    }\n  }\n}\n");
+  Compiled c = compile(p);
+  float *mask = numbers(100, 23);
+  void *more[] = {mask};
+  check(&c, (Sizes){4, 19, 77, 64}, more, 1, scaled);
+  check(&c, (Sizes){1, 1, 100, 5}, more, 1, scaled);
+  free(mask);
+}
+
+static void test_cancel(void **state) {
+  (void)state;
+  Compiled c = compile((Product){.batch = num(1), .m = num(4), .n = num(16), .k = num(4), .packed_b = true});
+  float *mem = numbers(4096, 1);
+  void *buf[] = {mem, mem + 1024, mem + 2048};
+  int cancel = 1;
+  KernelArgs a = {.buf = buf, .begin = 0, .end = 1, .scratch = numbers(4096, 2), .cancel = &cancel};
+  assert_int_equal(c.fn(&a), 1);
+  cancel = 0;
+  assert_int_equal(c.fn(&a), 0);
+  free(mem), free(a.scratch);
+}
+
+int main(void) {
+  static const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_packed),        cmocka_unit_test(test_constant_m), cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked),      cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),
+  };
+  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
+  int failed = 0;
+  for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
+    if (!jit_open(&jit, levels[i])) {
+      printf("no code generator: %s\n", jit.ctx.err.message);
+      return backend_present();
+    }
+    printf("level %s\n", jit.level);
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    jit_close(&jit);
+  }
+  return failed;
+}
