@@ -360,7 +360,7 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, s
   FeedArgs a = {m, in, nin, r, NULL};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
-    st = rt_run(m->program, &r->c, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
+    st = rt_run(m->program, &r->c, NULL, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
   if (!st)
     return SARD_OK;
   err_file(&r->c, st, m->path);
