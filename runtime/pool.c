@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 20000, MAX_THREADS = 256 };
+enum { SPIN_NS = 20000, MAX_THREADS = POOL_MAX_THREADS };
 
 typedef struct Work {
   void (*fn)(void *arg, int thread, int64_t begin, int64_t end);
@@ -35,6 +35,7 @@ struct Pool {
 typedef struct Start {
   Pool *p;
   int thread;
+  unsigned seen; /* the generation before the first that is its own */
 } Start;
 
 static inline void relax(void) {
@@ -82,7 +83,7 @@ static void *worker(void *arg) {
   Start s = *(Start *)arg;
   Pool *p = s.p;
   alloc_put(p->alloc, arg, sizeof(Start));
-  for (unsigned seen = 0;;) {
+  for (unsigned seen = s.seen;;) {
     seen = next_generation(p, seen);
     if (atomic_load(&p->stop))
       return NULL;
@@ -109,15 +110,15 @@ Status pool_create(Ctx *c, int threads, Pool **out) {
 
 /* Starts the workers with all signals blocked, so that handlers run in the program's own threads. A worker that cannot
  * start leaves the pool smaller. */
-static void start_workers(Pool *p) {
+static void start_workers(Pool *p, int want) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  while (p->started < p->threads - 1) {
+  while (p->started < want) {
     Start *s = alloc_get(p->alloc, sizeof *s, _Alignof(Start));
     if (!s)
       break;
-    *s = (Start){p, p->started + 1};
+    *s = (Start){p, p->started + 1, atomic_load(&p->generation)};
     if (pthread_create(&p->id[p->started], NULL, worker, s)) {
       alloc_put(p->alloc, s, sizeof *s);
       break;
@@ -156,8 +157,10 @@ void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread
     fn(arg, 0, 0, parts);
     return;
   }
-  if (p->started < p->threads - 1 && !p->started)
-    start_workers(p);
+  int most = want < p->threads ? want : p->threads;
+  most = most > parts ? (int)parts : most;
+  if (p->started < most - 1)
+    start_workers(p, most - 1);
   int threads = p->started + 1;
   threads = threads > want ? want : threads;
   threads = threads > parts ? (int)parts : threads;

@@ -9,9 +9,11 @@
 
 #include "support/ctx.h"
 
+enum { POOL_MAX_THREADS = 256 };
 typedef struct Pool Pool;
 
-/* threads: how many work at once, the caller included; 1 starts none. Threads start on first use. ST_MEMORY. */
+/* threads: how many work at once, the caller included; 1 starts none. Threads start when work first
+ * wants them. ST_MEMORY. */
 Status pool_create(Ctx *c, int threads, Pool **out);
 /* No run may be going on. p may be NULL. */
 void pool_destroy(Pool *p);
