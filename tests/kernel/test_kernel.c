@@ -1,5 +1,5 @@
 /* test_kernel.c - every kernel text of this folder, compiled for each CPU level that runs here, against the evaluator, for all
- * the bindings the text lists. Lines `# key …` in a text: bind SYM=N … (one run each), tol T (relative), finite (no NaN or
+ * the bindings the text lists. Lines `# key …` in a text: bind SYM=N … (one run each), tol T (relative, of numbers below 0.1 to that), finite (no NaN or
  * infinity in the data), ints BUF LO HI (range of an integer buffer).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
@@ -92,7 +92,7 @@ static bool same(DType t, const void *x, const void *y, int64_t i, double tol) {
   double a = elem_f64(t, x, i), b = elem_f64(t, y, i);
   if (isnan(a) || isnan(b))
     return isnan(a) && isnan(b);
-  return a == b || fabs(a - b) <= tol * fmax(fabs(b), 1e-30) || fabs(a - b) <= tol * 1e-3;
+  return a == b || fabs(a - b) <= tol * fmax(fabs(b), 0.1);
 }
 
 /* --- one kernel --- */
@@ -129,9 +129,9 @@ static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *b
   return rc;
 }
 
-static void compare(Ctx *c, const char *text, const char *level, const Unit *u, KernelFn fn, Binding *bind) {
+/* k: the kernel as written; u: as scheduled and compiled. */
+static void compare(Ctx *c, const char *text, const char *level, const Kernel *k, const Unit *u, KernelFn fn, Binding *bind) {
   Arena *a = arena_create(c);
-  const Kernel *k = u->kernel;
   Tensor *want[32], *got[32];
   double tol = 1e-6;
   const char *t = strstr(text, "# tol ");
@@ -188,16 +188,18 @@ static void no_imports(const EmitObject *o) {
       }
 }
 
-static void one_level(Ctx *c, const char *text, Kernel *k, const char *level) {
+static void one_level(Ctx *c, const char *text, const Kernel *oracle, Kernel *k, const char *level) {
   Arena *a = arena_create(c);
   Unit u = {.kind = UNIT_LOOP, .name = k->name, .kernel = k};
   const Unit *unit = &u;
-  EmitTarget target = {.cpu_level = level};
+  EmitTarget target = {.cpu_level = level, .keep_ir = getenv("ONLY")};
   BackendResult r;
   RtCode *code;
-  unit_count(c, &u);
-  if (backend_compile(c, a, &unit, 1, &target, 1, &r))
+  unit_schedule(c, &u, level);
+  if (kernel_verify(c, k) || backend_compile(c, a, &unit, 1, &target, 1, &r))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
+  if (getenv("VERBOSE") && r.object[0].ir)
+    printf("%s\n", r.object[0].ir);
   no_imports(&r.object[0]);
   if (object_load(c, a, r.object[0].bytes, r.object[0].size, &code))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
@@ -205,29 +207,46 @@ static void one_level(Ctx *c, const char *text, Kernel *k, const char *level) {
   assert_non_null(fn);
   Binding b;
   for (const char *p = text; next_binding(&p, &b);)
-    compare(c, text, level, &u, fn, &b);
+    compare(c, text, level, oracle, &u, fn, &b);
   object_unload(code);
   arena_destroy(a);
 }
 
+static Kernel *parse(Ctx *c, Arena *a, const char *text, const char *path) {
+  Kernel *k;
+  if (kernel_parse(c, a, text, strlen(text), path, &k))
+    fail_msg("%s: %s", path, c->err.message);
+  return k;
+}
+
+static void make_serial(KStmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_FOR)
+      s->loop = KL_SERIAL, s->width = 0;
+    make_serial(s->body);
+  }
+}
+
+/* As the text schedules it, and as unit_schedule does. */
 static void one_file(Ctx *c, const char *path) {
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   static char text[1 << 16];
   Arena *a = arena_create(c);
-  Kernel *k, *again;
   StrBuf printed, twice;
   assert_true(read_text(path, text, sizeof text));
-  if (kernel_parse(c, a, text, strlen(text), path, &k))
-    fail_msg("%s: %s", path, c->err.message);
+  Kernel *k = parse(c, a, text, path);
   buf_init(&printed, a), buf_init(&twice, a);
   kernel_print(&printed, k);
-  if (kernel_parse(c, a, printed.text, printed.len, path, &again))
-    fail_msg("%s printed: %s\n%s", path, c->err.message, printed.text);
-  kernel_print(&twice, again);
+  kernel_print(&twice, parse(c, a, printed.text, "as printed"));
   assert_string_equal(printed.text, twice.text);
-  for (size_t i = 0; i < countof(levels); i++)
-    if (cpu_runs(levels[i]))
-      one_level(c, text, again, levels[i]);
+  for (size_t i = 0; i < countof(levels); i++) {
+    if (!cpu_runs(levels[i]))
+      continue;
+    one_level(c, text, k, parse(c, a, printed.text, path), levels[i]);
+    Kernel *serial = parse(c, a, printed.text, path);
+    make_serial(serial->body);
+    one_level(c, text, k, serial, levels[i]);
+  }
   arena_destroy(a);
 }
 
