@@ -294,6 +294,8 @@ void sard_result_free(sard_result *r) {
   alloc_put(&r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
 }
 
+enum { MAX_NESTED = 8 }; /* sequences in sequences */
+
 typedef struct FeedArgs {
   const sard_model *m;
   const sard_tensor *in;
@@ -301,6 +303,32 @@ typedef struct FeedArgs {
   sard_result *r;
   Tensor *dense;
 } FeedArgs;
+
+/* A sequence or optional, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
+static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int depth, Tensor *out) {
+  if (depth > MAX_NESTED || t->kind > SARD_KIND_OPTIONAL || t->nitem < 0 || (t->nitem && !t->item) ||
+      (t->kind == SARD_KIND_OPTIONAL && t->nitem > 1))
+    return fail(c, ST_USAGE, "input %zu: no valid sequence or optional", i);
+  *out = (Tensor){.kind = (uint8_t)t->kind, .nitem = t->nitem, .item = arena_array(mem, Tensor *, (size_t)t->nitem)};
+  for (int64_t k = 0; k < t->nitem; k++) {
+    const sard_tensor *x = &t->item[k];
+    Tensor *y = out->item[k] = arena_new(mem, Tensor);
+    if (x->kind != SARD_KIND_TENSOR) {
+      TRY(feed_items(c, mem, x, i, depth + 1, y));
+      continue;
+    }
+    TRY(check_tensor(c, x, "an item of input", i));
+    *y = to_tensor(x);
+    if (is_dense(x)) {
+      y->data = tensor_bytes(y) ? arena_copy(mem, x->data, tensor_bytes(y)) : arena_get(mem, 0, 1, 64);
+    } else {
+      size_t elem = (size_t)dtype_bits((DType)x->dtype) / 8;
+      y->data = arena_get(mem, (size_t)sard_tensor_count(x), elem, 64);
+      copy_strided(y->data, x, elem, true);
+    }
+  }
+  return ST_OK;
+}
 
 /* The inputs as dense tensors; strided ones are copied. */
 static Status feed(Ctx *c, void *arg) {
@@ -311,6 +339,10 @@ static Status feed(Ctx *c, void *arg) {
     TRY(map_check(c, &a->m->file[i]));
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
+    if (t->kind != SARD_KIND_TENSOR) {
+      TRY(feed_items(c, mem, t, i, 0, &a->dense[i]));
+      continue;
+    }
     if (t->dtype == SARD_NONE && !t->data)
       continue;
     TRY(check_tensor(c, t, "input", i));

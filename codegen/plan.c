@@ -16,7 +16,7 @@
 typedef struct Place {
   uint32_t slot;    /* PROG_NONE: none yet */
   uint32_t last;    /* step of its own region that reads it last; END: region output */
-  Value *root;      /* whose memory it shares: itself, or the value it is a view of or computed into */
+  Value *root;      /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
   const Graph *home; /* the graph that it is an input of, or in which it is made; NULL: a constant */
   bool view, inplace;
 } Place;
@@ -39,6 +39,17 @@ typedef struct Plan {
 
 static Place *place(Plan *p, const Value *v) {
   return &p->place[v->id];
+}
+
+/* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
+ * the way. */
+static Value *root_of(Plan *p, Value *v) {
+  Value *r = v, *next;
+  while (!r->konst && place(p, r)->root != r)
+    r = place(p, r)->root;
+  for (; v != r; v = next)
+    next = place(p, v)->root, place(p, v)->root = r;
+  return r;
 }
 
 /* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
@@ -159,12 +170,12 @@ static Value *inplace_input(Plan *p, const Node *n) {
     if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) || !same_extents(&v->type, &n->out[0]->type) ||
         dtype_bits(v->type.dtype) != dtype_bits(n->out[0]->type.dtype))
       continue;
-    Value *root = place(p, v)->root;
+    Value *root = root_of(p, v);
     if (!root->def || !type_early(p, &root->type) || place(p, root)->last != p->step_of[n->id])
       continue;
     bool shared = false; /* another input reads the same memory in another order */
     for (int k = 0; k < n->nin; k++)
-      shared |= n->in[k] && n->in[k] != v && place(p, n->in[k])->root == root;
+      shared |= n->in[k] && n->in[k] != v && root_of(p, n->in[k]) == root;
     if (!shared)
       return root;
   }
@@ -193,7 +204,7 @@ static void place_values(Plan *p, Graph *g) {
     if (can_view(p, n)) {
       Place *v = place(p, n->out[0]);
       v->view = true;
-      v->root = n->in[0]->konst ? n->in[0] : place(p, n->in[0])->root;
+      v->root = root_of(p, n->in[0]);
       if (!v->root->konst)
         extend(p, v->root, v->last);
     }
@@ -203,10 +214,6 @@ static void place_values(Plan *p, Graph *g) {
       continue;
     Place *o = place(p, n->out[0]);
     uint32_t last = o->last;
-    /* everything rooted in the output moves to the new root */
-    for (Node *m = n; m; m = m->next)
-      if (m->out && m->nout && m->out[0] && place(p, m->out[0])->root == n->out[0] && m != n)
-        place(p, m->out[0])->root = root;
     o->inplace = true, o->root = root;
     extend(p, root, last);
   }
@@ -247,7 +254,7 @@ static uint32_t slot(Plan *p, Value *v) {
 static void make_slot(Plan *p, const Graph *g, Value *v) {
   Place *at = place(p, v);
   ProgSlot s = {.file = PROG_NONE, .base = PROG_NONE, .name = image_string(&p->im, v->name)};
-  Value *root = at->root;
+  Value *root = root_of(p, v);
   uint32_t root_last = root->konst ? END : place(p, root)->last;
   image_type(&p->im, &s, &v->type);
   s.first = v->def ? p->step_of[v->def->id] : 0;
@@ -365,7 +372,7 @@ static void add_frees(Plan *p, ProgStep *s, const Node *n) {
     Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
     if (!v || v->konst || place(p, v)->home != n->graph || (v->is_input && !n->graph->up))
       continue;
-    Value *r = place(p, v)->root;
+    Value *r = root_of(p, v);
     if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
       list_add(&l, slot(p, v));
     else if (place(p, v)->view && place(p, v)->last == at && !r->konst)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh - the demo: fetch a sentence-embedding model, run it on a few sentences, show how similar they are.
-# usage: run.sh [BUILD]. Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it fetches or makes is in
-# demo/data, which git ignores; what is there already is not fetched again.
+# usage: run.sh [BUILD]. Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it
+# fetches or makes is in demo/data, which git ignores; what is there already is not fetched again.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)

@@ -69,9 +69,8 @@ static void node_uses(Uses *u, const RawNode *n, const Locals *l) {
   for (uint32_t i = 0; i < n->nin; i++)
     add_use(u, n->in[i], l);
   for (uint32_t i = 0; i < n->nattr; i++)
-    if (n->attr[i].type == RA_GRAPH || n->attr[i].type == RA_GRAPHS)
-      for (uint32_t k = 0; k < (n->attr[i].type == RA_GRAPH ? 1 : n->attr[i].n); k++)
-        body_uses(u, n->attr[i].graph[k], l);
+    for (uint32_t k = 0; k < raw_bodies(&n->attr[i]); k++)
+      body_uses(u, n->attr[i].graph[k], l);
 }
 
 /* --- the order --- */
@@ -94,7 +93,8 @@ static Status define_outputs(Ctx *c, Arena *a, const RawNode *node, uint32_t n, 
 }
 
 /* Depth first from each node in the file's order; a node comes after all it reads. */
-static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first, uint32_t *order) {
+static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first,
+                   uint32_t *order) {
   enum { NEW, OPEN, DONE };
   uint8_t *state = arena_array(a, uint8_t, n);
   uint32_t *stack = arena_array(a, uint32_t, n), count = 0;

@@ -109,14 +109,25 @@ void text_elem(DType t, const void *data, int64_t i, void *raw) {
     elem_set_i64(t, raw, 0, elem_i64(t, data, i));
 }
 
-/* The shortest decimal that reads back as the same element. */
+/* In plain figures if few of them are exact, else the shortest decimal that reads back as the same element. */
 static void print_float(StrBuf *b, DType t, const void *raw) {
   double v = elem_f64(t, raw, 0);
+  char text[40];
   if (isnan(v) || isinf(v)) {
     buf_puts(b, isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
     return;
   }
-  char text[40];
+  if (v == nearbyint(v) && fabs(v) < 1e7) {
+    buf_printf(b, "%.0f", v);
+    return;
+  }
+  for (int digits = 1; digits <= 6; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) {
+      buf_puts(b, text);
+      return;
+    }
+  }
   for (int digits = 1; digits <= 17; digits++) {
     _Alignas(16) char back[16] = {0};
     snprintf(text, sizeof text, "%.*g", digits, v);

@@ -27,7 +27,8 @@ Status control_arity(Ctx *c, OpId op, const void *attr, uint32_t body_nout, uint
   if (op == OP_Loop && nin < 2)
     return fail(c, ST_INVALID, "Loop needs the inputs M and cond, be they empty");
   if (op == OP_Scan && (scan_inputs(attr) < 1 || scan_inputs(attr) > nin))
-    return fail(c, ST_INVALID, "num_scan_inputs is %lld with %u inputs", (long long)((const ScanAttr *)attr)->num_scan_inputs, nin);
+    return fail(c, ST_INVALID, "num_scan_inputs is %lld with %u inputs",
+                (long long)((const ScanAttr *)attr)->num_scan_inputs, nin);
   if (body_nout < least)
     return fail(c, ST_INVALID, "the body has %u outputs; it needs at least %u", body_nout, least);
   uint32_t n = op == OP_Loop ? body_nout - 1 : body_nout;
@@ -59,7 +60,7 @@ static uint64_t hash_value(uint64_t h, const Value *v) {
   return h;
 }
 
-/* The graph that v belongs to, as far as it can be told: constants belong to nobody and never change. */
+/* Is v made outside of g? Constants never change; inputs do not say whose they are, so that all of them count. */
 static bool is_outer(const Graph *g, const Value *v) {
   return v && !v->konst && (v->def ? !graph_encloses(g, v->def->graph) : true);
 }
@@ -105,15 +106,14 @@ Status control_tolerate(Node *n, Status st) {
 }
 
 static Status infer_body(Ctx *c, Graph *g) {
-  uint64_t h = seen_by(g);
-  if (g->typed == h)
+  if (g->typed && g->typed == seen_by(g))
     return ST_OK;
   if (g->typed)
     forget_types(g);
   g->impossible = false;
   for (Node *n = g->first; n; n = n->next)
     TRY(control_tolerate(n, node_infer(c, n)));
-  g->typed = h;
+  g->typed = seen_by(g); /* now: what it takes in from inner bodies' inputs has settled */
   return ST_OK;
 }
 
@@ -147,7 +147,8 @@ static void set_input_type(Value *v, Type t) {
 /* The type of one slice of a scanned input. */
 static Status slice_type(Ctx *c, const Node *n, uint32_t i, Type *t) {
   const ScanAttr *at = n->attr;
-  int64_t k = i - (n->nin - at->num_scan_inputs), axis = at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0;
+  int64_t k = i - (n->nin - at->num_scan_inputs),
+          axis = at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0;
   *t = type_in(n, (int)i);
   if (t->kind != VK_TENSOR)
     return fail(c, ST_INVALID, "Scan scans tensors; input %u is none", i);
@@ -221,7 +222,8 @@ static Status merge_types(Infer *x, int i, const Type *a, const Type *b, Type *r
     return ST_OK;
   }
   if (a->kind != b->kind || (a->dtype && b->dtype && a->dtype != b->dtype))
-    return infer_fail(x, "output %d is %s in one branch and %s in the other", i, type_text(x->c, a), type_text(x->c, b));
+    return infer_fail(x, "output %d is %s in one branch and %s in the other", i, type_text(x->c, a),
+                      type_text(x->c, b));
   if (!r->dtype)
     r->dtype = b->dtype;
   if (a->kind != VK_TENSOR) {
@@ -285,7 +287,8 @@ static Status widen(Infer *x, int i, Value *in, const Type *out) {
     return ST_OK;
   }
   if (out->kind != t->kind || (out->dtype && t->dtype && out->dtype != t->dtype))
-    return infer_fail(x, "carried value %d is %s before a trip and %s after it", i, type_text(x->c, t), type_text(x->c, out));
+    return infer_fail(x, "carried value %d is %s before a trip and %s after it", i, type_text(x->c, t),
+                      type_text(x->c, out));
   if (t->kind != VK_TENSOR) {
     if (t->elem && out->elem && t->elem->rank >= 0 && !type_equal(t->elem, out->elem)) {
       Type *e = arena_copy(x->arena, t->elem, sizeof *e);
@@ -361,7 +364,8 @@ static Dim loop_trips(Infer *x) {
   const Dim *m;
   int64_t n;
   double v = 0;
-  bool goes_on = next == g->in[1] || (value_scalar(next, &v) && v != 0), enters = !start || (value_scalar(start, &v) && v != 0);
+  bool goes_on = next == g->in[1] || (value_scalar(next, &v) && v != 0),
+       enters = !start || (value_scalar(start, &v) && v != 0);
   if (goes_on && enters && in_content(x, 0, &m, &n) && n == 1)
     return dim_max(x->c, dim_const(x->c, 0), m[0]);
   return dim_fresh(x->c, "trips");
@@ -390,7 +394,8 @@ static Status scan_trips(Infer *x, int states, Dim *trips) {
     if (in_type(x, i)->rank < 0)
       continue;
     rank = in_type(x, i)->rank;
-    TRY(norm_axis(x, at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0, rank, false, &axis));
+    TRY(norm_axis(x, at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0, rank, false,
+                  &axis));
     Dim d = in_dim(x, i, axis);
     if (*trips)
       TRY(same_dim(x, *trips, d, "the lengths of the scanned inputs", &d));

@@ -393,7 +393,7 @@ static const Rule rules[] = {
     {"fill", OPERATOR(ConstantOfShape), fill_to_expand},
     {"expand", OPERATOR(Expand), expand_stated},
     {"split before transpose", P(Reshape, P1(Transpose, V(0)), V(1)), split_before_transpose},
-    {"rows of matmul", P(Reshape, P1(MatMul, V(0), C(1)), V(2)), rows_of_matmul},
+    {"rows of matmul", P(Reshape, P1(MatMul, V(0), V(1)), V(2)), rows_of_matmul},
     {"rows of bias", P(Reshape, P1(Add, V(0), C(1)), V(2)), rows_of_bias},
     {"reshape of reshape", P(Reshape, P(Reshape, V(0), V(1)), V(2)), reshape_twice},
     {"reshape", OPERATOR(Reshape), reshape_stated},

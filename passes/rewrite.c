@@ -198,13 +198,6 @@ bool dims_bound(const Graph *g, Dim const *d, int n, const Value *near) {
   return true;
 }
 
-bool only_used_by(const Value *v, const Node *n) {
-  for (const Use *u = v->uses; u; u = u->next)
-    if (u->node != n)
-      return false;
-  return true;
-}
-
 bool perm_of(const Node *n, int64_t *perm, int *rank) {
   Ints p = ATTR(n, Transpose)->perm;
   if (!type_known(n->in[0]))

@@ -153,13 +153,13 @@ Status err_node(Ctx *c, Status kind, const char *node, const char *op, const cha
 }
 
 Status err_note(Ctx *c, Status kind, const char *fmt, ...) {
-  char note[512], old[sizeof c->err.message];
+  char note[512], both[sizeof c->err.message];
   va_list ap;
   va_start(ap, fmt);
   format_into(note, sizeof note, fmt, ap);
   va_end(ap);
-  memcpy(old, c->err.message, sizeof old);
-  snprintf(c->err.message, sizeof c->err.message, "%.500s: %.520s", note, old);
+  snprintf(both, sizeof both, "%.500s: %.520s", note, c->err.message);
+  escape_text(c->err.message, sizeof c->err.message, both, strlen(both)); /* may have been cut inside a character */
   return kind;
 }
 

@@ -44,7 +44,10 @@ static Status list_names(Ctx *c, Arena *a, const char *dir, char ***out, size_t 
     return fail(c, ST_MEMORY, "out of memory");
   for (char *p = text; p < at; p += strlen(p) + 1)
     ++*n;
-  typedef struct Held { char *p; Cleanup cleanup; } Held;
+  typedef struct Held {
+    char *p;
+    Cleanup cleanup;
+  } Held;
   Held held = {.p = text};
   ctx_on_failure(c, &held.cleanup, free, text);
   *out = arena_array(a, char *, *n);

@@ -70,11 +70,13 @@ static void compare_numbers(Arena *a, const Tensor *got, const Tensor *want, con
     return;
   d->ok = false;
   if (tol->relative >= 0)
-    d->reason = arena_printf(a, "largest difference %.3g (%.3g of the largest magnitude, %.3g allowed) at %s: %.9g, expected %.9g",
-                             d->max_abs, d->max_rel, exact ? 0 : tol->relative, d->at, d->got, d->want);
+    d->reason = arena_printf(
+        a, "largest difference %.3g (%.3g of the largest magnitude, %.3g allowed) at %s: %.9g, expected %.9g",
+        d->max_abs, d->max_rel, exact ? 0 : tol->relative, d->at, d->got, d->want);
   else
-    d->reason = arena_printf(a, "%lld of %lld elements out of tolerance, the largest difference %.3g at %s: %.9g, expected %.9g",
-                             (long long)d->bad, (long long)n, d->max_abs, d->at, d->got, d->want);
+    d->reason = arena_printf(
+        a, "%lld of %lld elements out of tolerance, the largest difference %.3g at %s: %.9g, expected %.9g",
+        (long long)d->bad, (long long)n, d->max_abs, d->at, d->got, d->want);
 }
 
 static void compare_strings(Arena *a, const Tensor *got, const Tensor *want, Diff *d) {
@@ -82,8 +84,9 @@ static void compare_strings(Arena *a, const Tensor *got, const Tensor *want, Dif
   for (int64_t i = 0; i < d->count; i++)
     if (!str_eq(g[i], w[i]) && !d->bad++) {
       d->ok = false, d->worst = i, d->at = index_text(a, got, i);
-      d->reason = arena_printf(a, "strings differ at %s: \"%.*s\", expected \"%.*s\"", d->at, (int)(g[i].len < 200 ? g[i].len : 200),
-                               g[i].ptr, (int)(w[i].len < 200 ? w[i].len : 200), w[i].ptr);
+      d->reason = arena_printf(a, "strings differ at %s: \"%.*s\", expected \"%.*s\"", d->at,
+                               (int)(g[i].len < 200 ? g[i].len : 200), g[i].ptr, (int)(w[i].len < 200 ? w[i].len : 200),
+                               w[i].ptr);
     }
 }
 
@@ -95,7 +98,8 @@ static void compare_items(Arena *a, const Tensor *got, const Tensor *want, const
     if (!x.ok)
       d->ok = false, d->reason = arena_printf(a, "item %lld: %s", (long long)i, x.reason);
     if (x.max_abs > d->max_abs)
-      d->max_abs = x.max_abs, d->max_rel = x.max_rel, d->got = x.got, d->want = x.want, d->at = x.at, d->worst = x.worst;
+      d->max_abs = x.max_abs, d->max_rel = x.max_rel, d->got = x.got, d->want = x.want, d->at = x.at,
+      d->worst = x.worst;
   }
 }
 
@@ -103,7 +107,8 @@ void compare_values(Arena *a, const Tensor *got, const Tensor *want, const Toler
   *d = (Diff){.ok = true, .reason = "", .worst = -1, .at = ""};
   if (got->kind == VK_OPTIONAL && want->kind == VK_TENSOR && got->nitem == 1)
     got = got->item[0];
-  if (got->kind != want->kind || (got->kind == VK_TENSOR && (got->dtype != want->dtype || !tensor_same_shape(got, want))) ||
+  if (got->kind != want->kind ||
+      (got->kind == VK_TENSOR && (got->dtype != want->dtype || !tensor_same_shape(got, want))) ||
       got->nitem != want->nitem) {
     d->ok = false;
     d->reason = arena_printf(a, "is %s, expected %s", type_of(a, got), type_of(a, want));

@@ -135,7 +135,8 @@ static void discard_writer(void *arg) {
 static Status add_entry(Ctx *c, Arena *a, zip_t *zip, const char *path, const char *name, const Tensor *t) {
   Str head, data;
   TRY(npy_write(c, a, t, &head, &data));
-  zip_buffer_fragment_t part[2] = {{(zip_uint8_t *)(uintptr_t)head.ptr, head.len}, {(zip_uint8_t *)(uintptr_t)data.ptr, data.len}};
+  zip_buffer_fragment_t part[2] = {{(zip_uint8_t *)(uintptr_t)head.ptr, head.len},
+                                   {(zip_uint8_t *)(uintptr_t)data.ptr, data.len}};
   zip_source_t *src = zip_source_buffer_fragment(zip, part, data.len ? 2 : 1, 0);
   if (!src)
     return zip_failed(c, "write the .npz archive", zip_get_error(zip), path);

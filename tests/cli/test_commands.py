@@ -4,6 +4,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+
 import json
 import os
 import resource
@@ -30,15 +31,22 @@ def write(path, data):
 
 # --- interrupts ---
 
+
 def interrupts(c, tmp):
     m = write(os.path.join(tmp, "loop.onnx"), models.loop_forever())
     out = os.path.join(tmp, "out.npz")
-    p = subprocess.Popen([SARD, "run", m, "--input", "x=0", "-o", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen(
+        [SARD, "run", m, "--input", "x=0", "-o", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     time.sleep(0.5)
     start = time.monotonic()
     p.send_signal(signal.SIGINT)
     stdout, stderr = p.communicate(timeout=20)
-    c.check("an interrupt ends a run with 130", p.returncode == 130 and stdout == "" and "interrupted" in stderr, (p.returncode, stderr))
+    c.check(
+        "an interrupt ends a run with 130",
+        p.returncode == 130 and stdout == "" and "interrupted" in stderr,
+        (p.returncode, stderr),
+    )
     c.check("soon", time.monotonic() - start < 2)
     start = time.monotonic()
     c.error("a time limit ends a run", sard("run", m, "--input", "x=0", "--timeout", "0.3", "-o", out), 5, "time limit")
@@ -48,6 +56,7 @@ def interrupts(c, tmp):
 
 
 # --- sard test ---
+
 
 def case(folder, model, sets, tolerance=None):
     """sets: [(inputs, outputs)] of TensorProto bytes"""
@@ -81,17 +90,32 @@ def case_suite(root):
     case(root + "/b/badinput", models.add(), [([x[:-2]], [good])])
     case(root + "/b/rejected", models.gather(), [([w.tensor("i", w.I64, [1], [7])], [f32([0, 1])])])
     case(root + "/c/nosets", models.add(), [])
-    case(root + "/c/sequence", models.sequences(), [([w.tensor("x", w.F32, [2, 2], [1, 2, 3, 4])], [
-        w.sequence("y", [w.tensor("", w.F32, [1, 2], [1, 2]), w.tensor("", w.F32, [1, 2], [3, 4])])])])
+    case(
+        root + "/c/sequence",
+        models.sequences(),
+        [
+            (
+                [w.tensor("x", w.F32, [2, 2], [1, 2, 3, 4])],
+                [w.sequence("y", [w.tensor("", w.F32, [1, 2], [1, 2]), w.tensor("", w.F32, [1, 2], [3, 4])])],
+            )
+        ],
+    )
 
 
 def conformance(c, tmp):
     case_suite(tmp)
     want = {
-        "a/good": ("passed", ""), "a/close": ("passed", ""), "a/strict": ("failed", "out of tolerance"),
-        "b/wrong": ("failed", "test_data_set_1: output 'y': 1 of 3"), "b/shape": ("failed", "is f32[1,3], expected f32[3]"),
-        "b/dtype": ("failed", "expected f64"), "b/unknown": ("failed", "Frobnicate"), "b/damaged": ("failed", ""),
-        "b/badinput": ("failed", ""), "b/rejected": ("failed", "model.py:12"), "c/nosets": ("skipped", "test_data_set_N"),
+        "a/good": ("passed", ""),
+        "a/close": ("passed", ""),
+        "a/strict": ("failed", "out of tolerance"),
+        "b/wrong": ("failed", "test_data_set_1: output 'y': 1 of 3"),
+        "b/shape": ("failed", "is f32[1,3], expected f32[3]"),
+        "b/dtype": ("failed", "expected f64"),
+        "b/unknown": ("failed", "Frobnicate"),
+        "b/damaged": ("failed", ""),
+        "b/badinput": ("failed", ""),
+        "b/rejected": ("failed", "model.py:12"),
+        "c/nosets": ("skipped", "test_data_set_N"),
         "c/sequence": ("passed", ""),
     }
     for jobs in ("1", "3"):
@@ -105,7 +129,10 @@ def conformance(c, tmp):
         for name, (result, text) in want.items():
             x = got.get(name, {})
             c.check("%s, %s jobs" % (name, jobs), x.get("result") == result and text in x.get("reason", ""), x)
-        c.check("counts", (d["passed"], d["failed"], d["skipped"]) == (3, 8, 1) and len(d["cases"]) == 12 and r.returncode == 1)
+        c.check(
+            "counts",
+            (d["passed"], d["failed"], d["skipped"]) == (3, 8, 1) and len(d["cases"]) == 12 and r.returncode == 1,
+        )
         c.check("order of names", [x["case"] for x in d["cases"]] == sorted(want))
         c.check("steps by kind", got["a/good"]["steps"]["reference"] == 1, got["a/good"])
     r = sard("test", tmp)
@@ -115,7 +142,11 @@ def conformance(c, tmp):
     r = sard("test", "-q", tmp)
     c.check("quiet: failures only", "a/good" not in r.stdout and "b/wrong" in r.stdout, r.stdout)
     r = sard("test", tmp + "/a/good", tmp + "/a/close")
-    c.check("folders that are cases", r.returncode == 0 and r.stdout.splitlines()[-1] == "2 passed, 0 failed, 0 skipped", r.stdout)
+    c.check(
+        "folders that are cases",
+        r.returncode == 0 and r.stdout.splitlines()[-1] == "2 passed, 0 failed, 0 skipped",
+        r.stdout,
+    )
     r = sard("test", "--relative", "1e-5", tmp + "/a")
     c.check("--relative", r.returncode == 1 and r.stdout.splitlines()[-1] == "1 passed, 2 failed, 0 skipped", r.stdout)
     r = sard("test", "--require", "compiled", tmp + "/a/good")
@@ -136,8 +167,13 @@ def broken_workers(c, tmp):
     case(tmp + "/2good", models.add(), [([f32([1, 2, 3])], [f32([11, 22, 33])])])
     start = time.monotonic()
     r = sard("test", "--timeout", "0.5", tmp)
-    c.check("a case over its time limit fails alone", "over the time limit" in r.stdout and "passed  2good" in r.stdout
-            and r.stdout.splitlines()[-1] == "1 passed, 1 failed, 0 skipped", r.stdout)
+    c.check(
+        "a case over its time limit fails alone",
+        "over the time limit" in r.stdout
+        and "passed  2good" in r.stdout
+        and r.stdout.splitlines()[-1] == "1 passed, 1 failed, 0 skipped",
+        r.stdout,
+    )
     c.check("in time", time.monotonic() - start < 5)
     p = subprocess.Popen([SARD, "test", "-j", "1", tmp], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(200):
@@ -149,7 +185,9 @@ def broken_workers(c, tmp):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     out, _ = p.communicate(timeout=30)
-    c.check("a case that dies fails alone", "FAILED  1loop: the process died: Killed" in out and "passed  2good" in out, out)
+    c.check(
+        "a case that dies fails alone", "FAILED  1loop: the process died: Killed" in out and "passed  2good" in out, out
+    )
     p = subprocess.Popen([SARD, "test", tmp], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(0.5)
     pids = children(p.pid)
@@ -165,23 +203,41 @@ def broken_workers(c, tmp):
 
 def big_result():
     """ConstantOfShape of n elements"""
-    return w.model([w.node("ConstantOfShape", ["n"], ["y"])], [w.value("n", w.tensor_type(w.I64, [1]))],
-                   [w.value("y", w.tensor_type(w.F32, ["m"]))], producer="tests")
+    return w.model(
+        [w.node("ConstantOfShape", ["n"], ["y"])],
+        [w.value("n", w.tensor_type(w.I64, [1]))],
+        [w.value("y", w.tensor_type(w.F32, ["m"]))],
+        producer="tests",
+    )
 
 
 # --- inspect ---
+
 
 def big_model(c, tmp):
     """10 GB of external data in a sparse file: in under a second and 100 MB"""
     rows, cols, n = 65536, 4096, 10
     nodes, inits, value = [], [], "x"
     for i in range(n):
-        inits.append(w.tensor("w%d" % i, w.F32, [cols, rows] if i % 2 == 0 else [rows, cols],
-                              external=("big.data", i * rows * cols * 4, rows * cols * 4)))
+        inits.append(
+            w.tensor(
+                "w%d" % i,
+                w.F32,
+                [cols, rows] if i % 2 == 0 else [rows, cols],
+                external=("big.data", i * rows * cols * 4, rows * cols * 4),
+            )
+        )
         nodes.append(w.node("MatMul", [value, "w%d" % i], ["v%d" % i], "m%d" % i))
         value = "v%d" % i
-    m = write(os.path.join(tmp, "big.onnx"), w.model(nodes, [w.value("x", w.tensor_type(w.F32, ["batch", cols]))],
-                                                    [w.value(value, w.tensor_type(w.F32, ["batch", cols]))], inits))
+    m = write(
+        os.path.join(tmp, "big.onnx"),
+        w.model(
+            nodes,
+            [w.value("x", w.tensor_type(w.F32, ["batch", cols]))],
+            [w.value(value, w.tensor_type(w.F32, ["batch", cols]))],
+            inits,
+        ),
+    )
     with open(os.path.join(tmp, "big.data"), "wb") as f:
         f.truncate(n * rows * cols * 4)
     start = time.monotonic()
@@ -192,8 +248,13 @@ def big_model(c, tmp):
     seconds = time.monotonic() - start
     p.stdout.close()
     d = json.loads(out)
-    c.check("inspect of 10 GB", p.returncode == 0 and d["parameters"] == [
-        {"dtype": "f32", "tensors": n, "elements": n * rows * cols, "bytes": n * rows * cols * 4}], out[:2000])
+    c.check(
+        "inspect of 10 GB",
+        p.returncode == 0
+        and d["parameters"]
+        == [{"dtype": "f32", "tensors": n, "elements": n * rows * cols, "bytes": n * rows * cols * 4}],
+        out[:2000],
+    )
     c.check("flops", d["cost"]["flops"] == 2 * 2 * n * rows * cols, d["cost"])
     c.check("files", [x["bytes"] for x in d["files"]] == [os.path.getsize(m), n * rows * cols * 4], d["files"])
     c.check("under a second", seconds < (10 if SANITIZED else 1), seconds)
@@ -202,29 +263,67 @@ def big_model(c, tmp):
 
 def costs(c, tmp):
     """operations by arithmetic stated here"""
+
     def one(name, op, shapes, out, flops, **attrs):
         names = ["i%d" % i for i in range(len(shapes))]
-        m = write(os.path.join(tmp, name + ".onnx"), w.model(
-            [w.node(op, names, ["y"], **attrs)], [w.value(n, w.tensor_type(w.F32, s)) for n, s in zip(names, shapes)],
-            [w.value("y", w.tensor_type(w.F32, out))], opset=23))
+        m = write(
+            os.path.join(tmp, name + ".onnx"),
+            w.model(
+                [w.node(op, names, ["y"], **attrs)],
+                [w.value(n, w.tensor_type(w.F32, s)) for n, s in zip(names, shapes)],
+                [w.value("y", w.tensor_type(w.F32, out))],
+                opset=23,
+            ),
+        )
         r = sard("inspect", m, "--json", "--bind", "b=2")
         cost = json.loads(r.stdout)["cost"] if not r.returncode else None
-        c.check("flops of " + name, cost is not None and cost["flops"] == flops and cost["unknown_nodes"] == 0, (cost, flops, r.stderr))
+        c.check(
+            "flops of " + name,
+            cost is not None and cost["flops"] == flops and cost["unknown_nodes"] == 0,
+            (cost, flops, r.stderr),
+        )
+
     one("matmul", "MatMul", [["b", 3, 4], [4, 5]], ["b", 3, 5], 2 * (2 * 3 * 5) * 4)
     one("gemm", "Gemm", [[4, "b"], [4, 5]], ["b", 5], 2 * (2 * 5) * 4, transA=1)
     one("conv", "Conv", [["b", 4, 8, 8], [6, 2, 3, 3]], ["b", 6, 6, 6], 2 * (2 * 6 * 6 * 6) * (2 * 3 * 3), group=2)
-    one("convtranspose", "ConvTranspose", [["b", 4, 5, 5], [4, 3, 2, 2]], ["b", 3, 10, 10], 2 * (2 * 4 * 5 * 5) * (3 * 2 * 2), strides=[2, 2])
-    one("lstm", "LSTM", [[7, "b", 3], [1, 20, 3], [1, 20, 5]], [7, 1, "b", 5], 2 * 7 * 2 * (20 * 3 + 20 * 5), hidden_size=5)
-    one("attention", "Attention", [["b", 4, 6, 8], ["b", 4, 9, 8], ["b", 4, 9, 8]], ["b", 4, 6, 8], 2 * 2 * (2 * 4 * 6 * 9 * 8))
+    one(
+        "convtranspose",
+        "ConvTranspose",
+        [["b", 4, 5, 5], [4, 3, 2, 2]],
+        ["b", 3, 10, 10],
+        2 * (2 * 4 * 5 * 5) * (3 * 2 * 2),
+        strides=[2, 2],
+    )
+    one(
+        "lstm",
+        "LSTM",
+        [[7, "b", 3], [1, 20, 3], [1, 20, 5]],
+        [7, 1, "b", 5],
+        2 * 7 * 2 * (20 * 3 + 20 * 5),
+        hidden_size=5,
+    )
+    one(
+        "attention",
+        "Attention",
+        [["b", 4, 6, 8], ["b", 4, 9, 8], ["b", 4, 9, 8]],
+        ["b", 4, 6, 8],
+        2 * 2 * (2 * 4 * 6 * 9 * 8),
+    )
     one("einsum", "Einsum", [["b", 3, 4], ["b", 4, 5]], ["b", 3, 5], 2 * 2 * 3 * 4 * 5, equation="bij,bjk->bik")
     one("relu", "Relu", [["b", 3]], ["b", 3], 0)
 
 
 # --- the rest ---
 
+
 def output_forms(c, tmp):
     m = write(os.path.join(tmp, "mlp.onnx"), models.mlp())
-    for args in (["run", m, "--input", "x=ones:2x4", "--json"], ["inspect", m, "--json"], ["ops", "--json"], ["doctor", "--json"]):
+    for args in (
+        ["run", m, "--input", "x=ones:2x4", "--json"],
+        ["inspect", m, "--json"],
+        ["ops", "--json"],
+        ["doctor", "--json"],
+    ):
         r = sard(*args)
         try:
             json.loads(r.stdout)
@@ -239,9 +338,17 @@ def output_forms(c, tmp):
     r = sard("run", m, "--input", "x=ones:1x4", "-q")
     c.check("quiet", r.returncode == 0 and r.stdout == "" and r.stderr == "")
     r = sard("run", m, "--input", "x=ones:1x4", "-v", "-q")
-    c.check("times with -v", all(x in r.stderr for x in ("load ", "import", "passes", "compile", "run ", "reference", "memory")), r.stderr)
+    c.check(
+        "times with -v",
+        all(x in r.stderr for x in ("load ", "import", "passes", "compile", "run ", "reference", "memory")),
+        r.stderr,
+    )
     r = sard("run", m, "--input", "x=ones:1x4", "--dump-after", "all", "--time-passes")
-    c.check("dumps on stderr", r.returncode == 0 and "MatMul" in r.stderr and "dce" in r.stderr and r.stdout.startswith("y  f32[1,2]"), r.stderr)
+    c.check(
+        "dumps on stderr",
+        r.returncode == 0 and "MatMul" in r.stderr and "dce" in r.stderr and r.stdout.startswith("y  f32[1,2]"),
+        r.stderr,
+    )
     r = sard("doctor")
     c.check("doctor", r.returncode == 0 and "reference yes" in r.stdout and "cores" in r.stdout, r.stdout)
     odd = models.identity(w.F32, ("n",)).replace(b"tests", b"t\x1b[2J")
@@ -254,11 +361,18 @@ def completion(c, tmp):
     bash = shutil.which("bash")
     if not bash:
         return
+
     def complete(*words):
-        code = script + 'COMP_WORDS=(%s); COMP_CWORD=%d; _sard; echo "${COMPREPLY[@]}"' % (" ".join("'%s'" % x for x in words), len(words) - 1)
+        code = script + 'COMP_WORDS=(%s); COMP_CWORD=%d; _sard; echo "${COMPREPLY[@]}"' % (
+            " ".join("'%s'" % x for x in words),
+            len(words) - 1,
+        )
         return subprocess.run([bash, "-c", code], capture_output=True, text=True).stdout.split()
+
     c.check("commands are completed", complete("sard", "ins") == ["inspect"], complete("sard", "ins"))
-    c.check("options are completed", complete("sard", "run", "--tok") == ["--tokenizer"], complete("sard", "run", "--tok"))
+    c.check(
+        "options are completed", complete("sard", "run", "--tok") == ["--tokenizer"], complete("sard", "run", "--tok")
+    )
     c.check("only those of the command", complete("sard", "ops", "--tok") == [])
     c.check("values are completed", complete("sard", "run", "--device", "re") == ["reference"])
 
@@ -267,7 +381,10 @@ def manual(c, tmp):
     groff = shutil.which("groff") or shutil.which("mandoc")
     for name in ([], ["run"], ["inspect"], ["test"], ["ops"], ["doctor"]):
         r = sard("help", *name, "--man")
-        c.check("manual page of %s" % (name or "sard"), r.returncode == 0 and r.stdout.startswith('.TH "') and ".SH NAME" in r.stdout)
+        c.check(
+            "manual page of %s" % (name or "sard"),
+            r.returncode == 0 and r.stdout.startswith('.TH "') and ".SH NAME" in r.stdout,
+        )
         if groff and "groff" in groff:
             g = subprocess.run([groff, "-man", "-Tascii", "-ww"], input=r.stdout, capture_output=True, text=True)
             c.check("groff takes it", g.returncode == 0 and "warning" not in g.stderr, g.stderr)

@@ -5,6 +5,7 @@ Each command runs in a folder with the models of models.py. stdout comes first, 
 is not 0. Times are replaced by N.
 SPDX-License-Identifier: Apache-2.0
 """
+
 import os
 import re
 import shlex
@@ -15,7 +16,9 @@ import models
 from harness import HERE, Checks, sard
 
 PATH = os.path.join(HERE, "transcript.txt")
-HEAD = "# What commands print, checked by test_golden.py. Rewritten by `make bless`; SPDX-License-Identifier: Apache-2.0\n"
+HEAD = (
+    "# What commands print, checked by test_golden.py. Rewritten by `make bless`; SPDX-License-Identifier: Apache-2.0\n"
+)
 
 
 def transcript(command, folder):
