@@ -22,8 +22,6 @@ Status import_model(Ctx *c, Arena *a, const RawModel *raw, Weights *w, const Loa
  * stable topological sort. *order is NULL for the file's order. given: names of inputs and constants. ST_INVALID: two
  * nodes make the same name, a node makes a given name, or there is a cycle; both nodes are named. */
 Status order_nodes(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const Map *given, uint32_t **order);
-/* "node 'encoder.3' (MatMul)", for messages; in a. */
-const char *raw_node_text(Arena *a, const RawNode *n, uint32_t index);
 
 /* The number of graphs in an attribute; a reference to an attribute of a function holds none. */
 static inline uint32_t raw_bodies(const RawAttr *t) {

@@ -161,12 +161,6 @@ void graph_add_output(Graph *g, Value *v) {
   g->nout++;
 }
 
-void graph_set_output(Graph *g, uint32_t i, Value *v) {
-  drop_use(g->out[i], g->use[i]);
-  g->out[i] = v;
-  g->use[i] = add_use(v, NULL, g, i, g->arena);
-}
-
 /* Small integer constants carry their elements as dims, so that inference sees through them. */
 static void constant_content(Ctx *c, Arena *a, Value *v) {
   const Tensor *t = v->konst;
@@ -324,13 +318,6 @@ void value_rename(Value *v, const char *name) {
 }
 
 /* --- asking --- */
-
-int value_use_count(const Value *v) {
-  int n = 0;
-  for (const Use *u = v->uses; u; u = u->next)
-    n++;
-  return n;
-}
 
 bool value_is_output(const Value *v) {
   return v->nout;

@@ -109,7 +109,6 @@ void graph_destroy(Graph *g); /* the outermost one */
 
 Value *graph_add_input(Graph *g, const char *name, Type t);
 void graph_add_output(Graph *g, Value *v);
-void graph_set_output(Graph *g, uint32_t i, Value *v);
 void graph_drop_outputs(Graph *g);              /* all of them: a body that is taken apart */
 /* A constant; t and its data must live as long as the graph (mapped file, or its arena). name may be NULL. */
 Value *graph_add_const(Graph *g, const char *name, const Tensor *t);
@@ -126,7 +125,6 @@ void value_replace(Value *old, Value *by);      /* every use, graph outputs incl
 void value_rename(Value *v, const char *name);
 
 /* --- asking --- */
-int value_use_count(const Value *v);            /* graph outputs count */
 bool value_is_output(const Value *v);
 Node *value_sole_user(const Value *v);          /* the one node that uses it once, if it is no graph output; else NULL */
 bool graph_encloses(const Graph *outer, const Graph *inner); /* or equal */

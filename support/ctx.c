@@ -86,7 +86,7 @@ char *escape_text(char *dst, size_t cap, const char *src, size_t n) {
     size_t len = utf8_length(src + i, n - i); /* 0: not UTF-8 */
     unsigned char ch = (unsigned char)src[i];
     bool c1 = len == 2 && ch == 0xc2 && (unsigned char)src[i + 1] < 0xa0; /* C1 controls drive terminals too */
-    if (len && !c1 && (ch >= 0x20 || ch == '\n') && ch != 0x7f) {
+    if (len && !c1 && ch >= 0x20 && ch != 0x7f) {
       if (o + len >= cap)
         break;
       memcpy(dst + o, src + i, len);
@@ -94,7 +94,7 @@ char *escape_text(char *dst, size_t cap, const char *src, size_t n) {
     } else {
       if (o + 4 >= cap)
         break;
-      o += (size_t)snprintf(dst + o, cap - o, "\\x%02x", ch);
+      o += (size_t)snprintf(dst + o, cap - o, ch == '\n' ? "\\n" : "\\x%02x", ch);
       i++;
     }
   }

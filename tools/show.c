@@ -46,8 +46,8 @@ static void put_string(StrBuf *b, Str s) {
   escape_text(text, sizeof text, s.ptr, n);
   buf_putc(b, '"');
   for (const char *p = text; *p; p++)
-    if (*p == '"' || *p == '\n')
-      buf_puts(b, *p == '"' ? "\\\"" : "\\n");
+    if (*p == '"')
+      buf_puts(b, "\\\"");
     else
       buf_putc(b, *p);
   buf_puts(b, n < s.len ? "\"..." : "\"");

@@ -54,7 +54,7 @@ static void test_escape(void **state) {
   ESC("\xc2\x9b" "31m \xc2\xa0", "\\xc2\\x9b31m \xc2\xa0"); /* C1 control; no-break space is text */
   ESC("nul\0in", "nul\\x00in");
   ESC("\xff\xc3", "\\xff\\xc3");
-  ESC("two\nlines\r", "two\nlines\\x0d");
+  ESC("two\nlines\r", "two\\nlines\\x0d");
   memset(out, 'z', sizeof out);
   assert_string_equal(escape_text(out, 4, "abcdef", 6), "abc");
   assert_string_equal(escape_text(out, 4, "ab\xc3\xa9", 4), "ab"); /* no half characters, no half escapes */
