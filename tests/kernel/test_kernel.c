@@ -281,7 +281,100 @@ static void all_texts(void **unused) {
   ctx_close(&c);
 }
 
+/* --- several units, partitions, cancelling, working in place --- */
+
+static const char *const two_texts[] = {
+    "kernel \"scale\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = ((x[i] * 3.0) + 1.0) } }",
+    "kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = s } }",
+    "kernel \"exp\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = exp(x[i]) } }"};
+
+static void units(void **unused) {
+  (void)unused;
+  static Ctx c;
+  static float x[20000], y[20000], z[20000];
+  Alloc alloc;
+  Unit u[3];
+  const Unit *unit[3] = {&u[0], &u[1], &u[2]};
+  BackendResult r;
+  RtCode *code[2];
+  KernelFn fn[3];
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  Arena *a = arena_create(&c);
+  const char *level = cpu_level();
+  for (int i = 0; i < 3; i++) {
+    u[i] = (Unit){.kind = UNIT_LOOP, .name = "two of one name", .kernel = parse(&c, a, two_texts[i], "text")};
+    unit_schedule(&c, &u[i], level);
+  }
+  assert_int_equal(backend_compile(&c, a, unit, 3, &(EmitTarget){.cpu_level = level}, 2, &r), ST_OK);
+  assert_int_equal(r.nobject, 2);
+  for (uint32_t i = 0; i < 2; i++)
+    assert_int_equal(object_load(&c, a, r.object[i].bytes, r.object[i].size, &code[i]), ST_OK);
+  for (int i = 0; i < 3; i++)
+    assert_non_null(fn[i] = object_symbol(code[r.code[i].object], r.code[i].symbol));
+  for (size_t i = 0; i < countof(x); i++)
+    x[i] = (float)random_float(true);
+  /* the same bits for every partition; 20000 iterations are 5 parts */
+  assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, y}, .dim = &(int64_t){20000}, .end = 5}), 0);
+  for (int p = 5; p-- > 0;)
+    assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .begin = p, .end = p + 1}), 0);
+  assert_memory_equal(y, z, sizeof y);
+  /* in place */
+  memcpy(z, x, sizeof z);
+  assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){z, z}, .dim = &(int64_t){20000}, .end = 5}), 0);
+  assert_memory_equal(y, z, sizeof y);
+  /* the flag stops at the next part, and nothing is written */
+  memset(z, 0, sizeof z);
+  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){1}}), 1);
+  assert_true(z[0] == 0);
+  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){0}}), 0);
+  assert_true(z[7] == x[7] * 3 + 1 && z[19999] == x[19999] * 3 + 1);
+  /* the row sum's dims are m and n, in the order of its signature */
+  assert_int_equal(fn[1](&(KernelArgs){.buf = (void *[]){x, z}, .dim = (int64_t[]){2, 3}, .end = 2}), 0);
+  assert_true(fabsf(z[1] - (x[3] + x[4] + x[5])) < 1e-5f);
+  object_unload(code[0]), object_unload(code[1]);
+  ctx_close(&c);
+}
+
+/* What cannot be compiled says so, with its name, and leaves nothing behind. */
+static void refusals(void **unused) {
+  (void)unused;
+  static const struct { const char *text, *why; } cases[] = {
+      {"kernel \"k\" (x: f8e5m2[n]) -> (y: f32[n]) { for i in n { y[i] = cast.f32(x[i]) } }", "f8e5m2"},
+      {"kernel \"k\" (x: f64[n]) -> (y: f64[n]) { for i in n { y[i] = erf(x[i]) } }", "erf"},
+      {"kernel \"k\" (x: i32[n]) -> (y: i32[n]) { for i in n { y[i] = pow(x[i], x[i]) } }", "pow of integers"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n grid { y[i] = x[i] } }", "a GPU schedule"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n vector(12) { y[i] = x[i] } }", "no power of two"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n], z: f32[]) { z[] = 1.0 for i in n parallel { y[i] = x[i] } }", "beside a parallel"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[]) { for i in n vector(4) { y[] = x[i] } }", "to one element"}};
+  static Ctx c;
+  Alloc alloc;
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  for (size_t i = 0; i < countof(cases); i++) {
+    Arena *a = arena_create(&c);
+    Unit u = {.kind = UNIT_LOOP, .name = "k", .kernel = parse(&c, a, cases[i].text, "text")};
+    const Unit *unit = &u;
+    BackendResult r;
+    assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = "x86-64"}, 1, &r), ST_UNSUPPORTED);
+    if (!strstr(c.err.message, cases[i].why))
+      fail_msg("'%s' instead of '%s'", c.err.message, cases[i].why);
+    arena_destroy(a);
+  }
+  Arena *a = arena_create(&c);
+  const Unit *none = NULL;
+  BackendResult r;
+  assert_int_equal(backend_compile(&c, a, &none, 0, &(EmitTarget){.cpu_level = "x86-64"}, 4, &r), ST_OK);
+  assert_int_equal(r.nobject, 0);
+  ctx_close(&c);
+  assert_int_equal(alloc.used, 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts), cmocka_unit_test(units), cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
