@@ -7,7 +7,8 @@
 #include "codegen/unit.h"
 
 /* Schedules the serial loops of u->kernel (UNIT_LOOP) for a CPU level (support/cpu.h), then counts: perfectly nested outer loops
- * become one parallel loop, the innermost loops become vector loops. Loops that have a schedule keep it. */
+ * become one parallel loop, the innermost loops become vector loops. Loops that have a schedule keep it. Axes
+ * of buffers that are always walked together become one axis (the bytes stay as they are), so evaluate a kernel before. */
 void unit_schedule(Ctx *c, Unit *u, const char *cpu_level);
 /* Fills in parts, scratch, flops and bytes of a loop unit as it is scheduled now. */
 void unit_count(Ctx *c, Unit *u);
