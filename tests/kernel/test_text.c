@@ -137,21 +137,6 @@ static void schedules(void **unused) {
            "    y[i] = (x[i] * 2.0)\n"
            "  }\n"
            "}\n", "(n + 4095)//4096");
-  /* axes that are walked together are one axis */
-  schedule("kernel \"a\" (x: f32[a, b, n], g: f32[n]) -> (y: f32[a, b, n]) { for i in a { for j in b { for k in n { y[i, j, k] = (x[i, j, k] + g[k]) } } } }",
-           "kernel \"a\" (x: f32[a*b, n], g: f32[n]) -> (y: f32[a*b, n]) {\n"
-           "  for i in a*b parallel {\n"
-           "    for k in n vector(16) {\n"
-           "      y[i, k] = (x[i, k] + g[k])\n"
-           "    }\n"
-           "  }\n"
-           "}\n", "a*b");
-  schedule("kernel \"a\" (x: f32[a, b, n]) -> (y: f32[a, b, n]) { for i in a { for j in b { for k in n { y[i, j, k] = (x[i, j, k] + x[i, j, k]) } } } }",
-           "kernel \"a\" (x: f32[n*a*b]) -> (y: f32[n*a*b]) {\n"
-           "  for i in n*a*b parallel(16) {\n"
-           "    y[i] = (x[i] + x[i])\n"
-           "  }\n"
-           "}\n", "(n*a*b + 4095)//4096");
   /* rows: the outer loops become one; a short inner loop takes no more lanes than it has iterations */
   schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[j, i, k]) } } } }",
            "kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) {\n"
