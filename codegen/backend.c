@@ -1,5 +1,5 @@
-/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own, takes
- * every nth unit, and makes one object.
+/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own,
+ * takes every nth unit, and makes one object.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 
@@ -17,6 +17,14 @@
 
 enum { MAX_THREADS = 64, PLACES = 4 };
 static const char library[] = "libsard-codegen.so";
+
+/* clang 14's leak checker reads wild addresses for the thread-local storage of libraries loaded later. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+__attribute__((visibility("default"))) const char *__lsan_default_options(void);
+const char *__lsan_default_options(void) { return "use_tls=0"; }
+#endif
+#endif
 
 /* --- loading --- */
 
