@@ -1,23 +1,20 @@
-/* schedule.c - the shape of a loop nest.
+/* nest.c - the loop nest of a kernel: merging axes, dropping what is not read.
  *
  * Two nested loops become one where every load and every store uses their variables side by side, on axes of the loops'
  * extents, or not at all: buffers are dense and row-major, so the two axes of such a buffer become one as well.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/schedule.h"
+#include "codegen/nest.h"
 
 #include <string.h>
 
 typedef struct Walk {
   const Kernel *k;
-  void (*expr)(struct Walk *w, KExpr *e);                          /* every load, before its indices are walked */
-  void (*access)(struct Walk *w, KBuf *b, KExpr **index);          /* every load and store */
-  void (*var)(struct Walk *w, KVar *v);                            /* every use outside of an access's own index */
+  void (*access)(struct Walk *w, KBuf *b, KExpr **index); /* every load and store */
+  void (*var)(struct Walk *w, KVar *v);                   /* every use but as an index */
   const KVar *outer, *inner;
-  Dim merged;
   bool ok;
   uint8_t *state;  /* by buffer: 0 not seen, 1 + axis: merged there, 255: uses neither */
-  uint32_t count;
-  bool *used;
+  bool *used;      /* by buffer */
 } Walk;
 
 static int arity(const KExpr *e) {
@@ -64,11 +61,6 @@ static KExpr **without(Kernel *k, int rank, const bool *drop, KExpr **index) {
       r[n++] = index[i];
   return r;
 }
-
-typedef struct Seen {
-  KExpr **at;
-  struct Seen *next;
-} Seen;
 
 /* Index lists may be shared by expressions that occur in several places: each list is rewritten once. */
 typedef struct Rewrite {
@@ -172,7 +164,6 @@ static bool merge(Ctx *c, Kernel *k, KStmt *o, KStmt *i) {
       k->buf[b]->dim[axis + 1] = n;
     }
   o->extent = n, o->var = i->var, o->var->def = o;
-  o->loop = i->loop, o->width = i->width;
   o->body = i->body;
   drop_axes(k, drop);
   return true;
@@ -180,62 +171,17 @@ static bool merge(Ctx *c, Kernel *k, KStmt *o, KStmt *i) {
 
 static bool alone(const KStmt *s) { return s && s->kind == KS_FOR && !s->next; }
 
-/* Lanes want a last axis that fills them; rows in parallel want loops around it. */
-static bool should_merge(Ctx *c, const KStmt *o, const KStmt *i, bool rows_around) {
-  int64_t n = 0, m;
-  if (i->loop != KL_VECTOR)
-    return o->loop != KL_VECTOR;
-  bool small = dim_is_const(i->extent, &n) && n < 32;
-  bool all_small = dim_is_const(dim_mul(c, o->extent, i->extent), &m) && m <= 2048;
-  return o->loop != KL_VECTOR && (all_small || (small && rows_around));
-}
-
-static void merge_nest(Ctx *c, Kernel *k, KStmt *s, bool rows_around) {
+static void merge_list(Ctx *c, Kernel *k, KStmt *s) {
   for (; s; s = s->next) {
-    if (s->kind != KS_FOR)
-      continue;
-    while (alone(s->body) && s->loop != KL_VECTOR) {
-      merge_nest(c, k, s->body, true);
-      if (!alone(s->body) || !should_merge(c, s, s->body, rows_around) || !merge(c, k, s, s->body))
-        break;
-    }
-    if (!alone(s->body))
-      merge_nest(c, k, s->body, true);
+    merge_list(c, k, s->body);
+    while (s->kind == KS_FOR && alone(s->body) && merge(c, k, s, s->body))
+      ;
   }
 }
 
-static bool has_loop(const KStmt *s) {
-  for (; s; s = s->next)
-    if (s->kind == KS_FOR || has_loop(s->body))
-      return true;
-  return false;
-}
-
-/* The one outermost loop there is, when nothing is accumulated around it. */
-static KStmt *single_loop(const Kernel *k) {
-  KStmt *r = NULL;
-  for (KStmt *s = k->body; s; s = s->next) {
-    if (s->kind == KS_FOR && r)
-      return NULL;
-    if (s->kind == KS_ACC || s->kind == KS_STORE || s->kind == KS_UPDATE)
-      return NULL;
-    if (s->kind == KS_FOR)
-      r = s;
-  }
-  return r;
-}
-
-void schedule_loops(Ctx *c, Kernel *k) {
+void nest_merge(Ctx *c, Kernel *k) {
   drop_units(k);
-  merge_nest(c, k, k->body, false);
-  KStmt *top = single_loop(k);
-  if (top && top->loop == KL_SERIAL)
-    top->loop = KL_PARALLEL;
-}
-
-Dim schedule_parts(Ctx *c, const Kernel *k) {
-  KStmt *top = single_loop(k);
-  return top && top->loop == KL_PARALLEL ? top->extent : dim_const(c, 1);
+  merge_list(c, k, k->body);
 }
 
 /* --- buffers --- */
@@ -245,7 +191,7 @@ static void note_use(Walk *w, KBuf *b, KExpr **index) {
   w->used[b->index] = true;
 }
 
-uint32_t schedule_prune(Kernel *k, uint32_t *kept) {
+uint32_t nest_prune(Kernel *k, uint32_t *kept) {
   Walk w = {.k = k, .access = note_use};
   w.used = arena_array(k->arena, bool, k->nbuf);
   walk(&w, k->body);
@@ -299,7 +245,7 @@ static bool plain(const KStmt *s) { /* one nest, nothing accumulated */
   return true;
 }
 
-uint32_t schedule_in_place(const Kernel *k) {
+uint32_t nest_in_place(const Kernel *k) {
   InPlace p = {.w = {.k = k, .access = place_access, .ok = true}};
   if (!plain(k->body) || k->nbuf != k->nin + 1)
     return 0;
@@ -313,42 +259,4 @@ uint32_t schedule_in_place(const Kernel *k) {
     if (!(p.bad >> i & 1) && dtype_bits(k->buf[i]->dtype) == dtype_bits(k->buf[k->nin]->dtype))
       r |= 1u << i;
   return r;
-}
-
-/* --- cost --- */
-
-/* Work of an expression in units of a simple operation: functions count more, by their polynomials. */
-static int64_t weight(const KExpr *e) {
-  int64_t n = 0;
-  if (e->kind == KE_UNARY || e->kind == KE_BINARY)
-    n = e->op >= KOP_exp && e->op <= KOP_tan ? 16 : e->op == KOP_pow ? 40 : e->op == KOP_div || e->op == KOP_sqrt ? 4 : 1;
-  if (e->kind == KE_SELECT || e->kind == KE_CAST)
-    n = 1;
-  for (int i = 0; i < arity(e); i++)
-    n += weight(e->arg[i]);
-  return n;
-}
-
-static Dim list_flops(Ctx *c, const KStmt *s) {
-  Dim sum = dim_const(c, 0);
-  for (; s; s = s->next) {
-    int64_t n = s->value ? weight(s->value) + (s->kind == KS_UPDATE) : 0;
-    sum = dim_add(c, sum, dim_const(c, n));
-    if (s->kind == KS_FOR)
-      sum = dim_add(c, sum, dim_mul(c, s->extent, list_flops(c, s->body)));
-    else if (s->body)
-      sum = dim_add(c, sum, list_flops(c, s->body));
-  }
-  return sum;
-}
-
-void schedule_cost(Ctx *c, const Kernel *k, Dim *flops, Dim *bytes) {
-  *flops = list_flops(c, k->body);
-  *bytes = dim_const(c, 0);
-  for (uint32_t i = 0; i < k->nbuf; i++) {
-    Dim n = dim_const(c, (dtype_bits(k->buf[i]->dtype) + 7) / 8);
-    for (int j = 0; j < k->buf[i]->rank; j++)
-      n = dim_mul(c, n, k->buf[i]->dim[j]);
-    *bytes = dim_add(c, *bytes, n);
-  }
 }
