@@ -11,7 +11,8 @@ typedef struct Walk {
   const Kernel *k;
   void (*access)(struct Walk *w, KBuf *b, KExpr **index); /* every load and store */
   void (*var)(struct Walk *w, KVar *v);                   /* every use but as an index */
-  const KVar *outer, *inner;
+  const KVar **inner_of; /* by variable id: of the outer loop of a pair that is to be merged, its inner variable */
+  bool *inner;           /* by variable id: the inner one of a pair */
   bool ok;
   uint8_t *state;  /* by buffer: 0 not seen, 1 + axis: merged there, 255: uses neither */
   bool *used;      /* by buffer */
@@ -123,19 +124,19 @@ static void drop_units(Kernel *k) {
 
 /* --- merging two loops --- */
 
-static bool is_var(const KExpr *e, const KVar *v) { return e->kind == KE_VAR && e->var == v; }
+static const KVar *outer_var(const Walk *w, const KExpr *e) {
+  return e->kind == KE_VAR && w->inner_of[e->var->id] ? e->var : NULL;
+}
 
 static void check_access(Walk *w, KBuf *b, KExpr **index) {
   uint8_t state = 255;
   for (int i = 0; i < b->rank; i++) {
-    bool o = is_var(index[i], w->outer), in = is_var(index[i], w->inner);
-    if (o && i + 1 < b->rank && is_var(index[i + 1], w->inner) && b->dim[i] == w->outer->def->extent &&
-        b->dim[i + 1] == w->inner->def->extent && state == 255) {
-      state = (uint8_t)(i + 1);
-      i++;
-    } else if (o || in) {
+    const KVar *o = outer_var(w, index[i]);
+    const KVar *next = o && i + 1 < b->rank && index[i + 1]->kind == KE_VAR ? index[i + 1]->var : NULL;
+    if (next && next == w->inner_of[o->id] && b->dim[i] == o->def->extent && b->dim[i + 1] == next->def->extent && state == 255)
+      state = (uint8_t)(++i);
+    else if (o || (index[i]->kind == KE_VAR && w->inner[index[i]->var->id]))
       w->ok = false;
-    }
   }
   if (w->state[b->index] && w->state[b->index] != state)
     w->ok = false;
@@ -143,45 +144,80 @@ static void check_access(Walk *w, KBuf *b, KExpr **index) {
 }
 
 static void check_var(Walk *w, KVar *v) {
-  if (v == w->outer || v == w->inner)
+  if (w->inner_of[v->id] || w->inner[v->id])
     w->ok = false;
 }
 
-/* Loop `o`, whose body is loop `i` alone, becomes one loop. False: it cannot. */
-static bool merge(Ctx *c, Kernel *k, KStmt *o, KStmt *i) {
-  Walk w = {.k = k, .access = check_access, .var = check_var, .outer = o->var, .inner = i->var, .ok = true};
+typedef struct Pair {
+  KStmt *outer, *inner;
+} Pair;
+
+/* Each outer loop, whose body is the inner loop alone, becomes one loop with it. All accesses of a buffer must agree, in these
+ * loops and elsewhere. False: they do not. */
+static bool merge(Ctx *c, Kernel *k, const Pair *pair, uint32_t n) {
+  Walk w = {.k = k, .access = check_access, .var = check_var, .ok = true};
   w.state = arena_array(k->arena, uint8_t, k->nbuf);
-  walk(&w, i->body);
-  Dim n = dim_mul(c, o->extent, i->extent);
+  w.inner_of = arena_array(k->arena, const KVar *, k->next_id);
+  w.inner = arena_array(k->arena, bool, k->next_id);
+  for (uint32_t i = 0; i < n; i++)
+    w.inner_of[pair[i].outer->var->id] = pair[i].inner->var, w.inner[pair[i].inner->var->id] = true;
+  walk(&w, k->body);
   if (!w.ok)
     return false;
+  Dim both = dim_mul(c, pair->outer->extent, pair->inner->extent);
   bool(*drop)[MAX_RANK] = arena_get(k->arena, k->nbuf, sizeof *drop, 1);
   memset(drop, 0, k->nbuf * sizeof *drop);
   for (uint32_t b = 0; b < k->nbuf; b++)
     if (w.state[b] && w.state[b] != 255) {
       int axis = w.state[b] - 1; /* the outer variable's axis goes, the inner one's has it all */
       drop[b][axis] = true;
-      k->buf[b]->dim[axis + 1] = n;
+      k->buf[b]->dim[axis + 1] = both;
     }
-  o->extent = n, o->var = i->var, o->var->def = o;
-  o->body = i->body;
+  for (uint32_t i = 0; i < n; i++) {
+    KStmt *o = pair[i].outer, *in = pair[i].inner;
+    o->extent = both, o->var = in->var, o->var->def = o;
+    o->body = in->body;
+  }
   drop_axes(k, drop);
   return true;
 }
 
 static bool alone(const KStmt *s) { return s && s->kind == KS_FOR && !s->next; }
 
-static void merge_list(Ctx *c, Kernel *k, KStmt *s) {
+enum { MAX_PAIRS = 32 };
+
+static void find_pairs(KStmt *s, Pair *pair, uint32_t *n) {
   for (; s; s = s->next) {
-    merge_list(c, k, s->body);
-    while (s->kind == KS_FOR && alone(s->body) && merge(c, k, s, s->body))
-      ;
+    if (s->kind == KS_FOR && alone(s->body) && *n < MAX_PAIRS)
+      pair[(*n)++] = (Pair){s, s->body};
+    find_pairs(s->body, pair, n);
   }
+}
+
+/* One merge of loops: those of equal extents together (passes over the same rows), or else one pair. */
+static bool merge_some(Ctx *c, Kernel *k) {
+  Pair all[MAX_PAIRS], alike[MAX_PAIRS];
+  uint32_t n = 0;
+  find_pairs(k->body, all, &n);
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t m = 0;
+    for (uint32_t j = 0; j < n; j++) {
+      bool overlaps = false; /* with one that is in the list: an inner loop cannot be another's outer one */
+      for (uint32_t l = 0; l < m; l++)
+        overlaps |= alike[l].inner == all[j].outer || alike[l].outer == all[j].inner;
+      if (!overlaps && all[j].outer->extent == all[i].outer->extent && all[j].inner->extent == all[i].inner->extent)
+        alike[m++] = all[j];
+    }
+    if (merge(c, k, alike, m) || (m > 1 && merge(c, k, &all[i], 1)))
+      return true;
+  }
+  return false;
 }
 
 void nest_merge(Ctx *c, Kernel *k) {
   drop_units(k);
-  merge_list(c, k, k->body);
+  while (merge_some(c, k))
+    ;
 }
 
 /* --- buffers --- */
