@@ -33,14 +33,17 @@ typedef struct Group {
 
 /* What became of a node, for `sard explain`. */
 typedef struct NodeFate {
-  Group *group;         /* NULL: a step of its own, or a host step */
+  Group *group;         /* NULL: a step of its own, a host step, or gone */
   bool host;            /* on the CPU by nature */
+  bool gone;            /* needs no step: nobody reads its values from memory */
   const char *why;      /* one line: why it is in no group, or why its group ends behind it; "" */
 } NodeFate;
 
-/* A constant operand B of products, to be packed into a memory of its own: [k, n], or [n, k] when trans. */
+/* A constant operand B of products, to be packed into a memory of its own: product_pack(product_plan(product, level), k, n,
+ * trans, value->konst->data, memory + offset, …). [k, n], or [n, k] when trans. */
 typedef struct Packed {
   const Value *value;
+  const Product *product; /* the first that uses it */
   int64_t k, n;
   bool trans;
   uint64_t offset, size; /* bytes in the packed memory; offsets are multiples of 64 */
@@ -58,10 +61,8 @@ typedef struct Groups {
 } Groups;
 
 typedef struct GroupOptions {
-  /* Bytes that a packed [k, n] takes on the target; NULL: B is not packed. */
-  size_t (*packed_size)(const void *target, int64_t k, int64_t n);
-  const void *target;
-  const char *only;     /* tests: one kind of unit, "loop", "product", "attention"; NULL: all */
+  const char *cpu_level; /* support/cpu.h: what the loops are scheduled for */
+  bool pack;             /* constant operands B of products are packed for that level */
 } GroupOptions;
 
 /* Groups of g, the outermost graph, in arena a. The graph is not changed. */

@@ -177,8 +177,24 @@ void image_meta(Image *im, const char *key, const char *value) {
   add_record(im, SEC_META, &m, sizeof m);
 }
 
-void image_file(Image *im, const char *name, size_t size) {
-  ProgFile f = {.name = image_string(im, name), .size = size};
+void image_kernel(Image *im, const ProgKernel *k) {
+  add_record(im, SEC_KERNELS, k, sizeof *k);
+}
+
+uint32_t image_call(Image *im, const ProgCall *c) {
+  return add_record(im, SEC_CALLS, c, sizeof *c);
+}
+
+void image_object(Image *im, const uint8_t *bytes, size_t size, const char *target) {
+  ProgObject o = {.size = size, .target = image_string(im, target)};
+  pad(&im->sec[SEC_CODE], PROG_ALIGN);
+  o.offset = im->sec[SEC_CODE].len;
+  buf_put(&im->sec[SEC_CODE], (const char *)bytes, size);
+  add_record(im, SEC_OBJECTS, &o, sizeof o);
+}
+
+void image_file(Image *im, const char *name, size_t size, uint32_t flags) {
+  ProgFile f = {.name = image_string(im, name), .flags = flags, .size = size};
   add_record(im, SEC_FILES, &f, sizeof f);
 }
 

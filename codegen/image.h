@@ -42,7 +42,10 @@ uint32_t image_step_count(const Image *im);
 void image_region(Image *im, const ProgRegion *r);
 void image_port(Image *im, SectionId sec, const ProgPort *p);
 void image_meta(Image *im, const char *key, const char *value);
-void image_file(Image *im, const char *name, size_t size);
+void image_file(Image *im, const char *name, size_t size, uint32_t flags);
+void image_kernel(Image *im, const ProgKernel *k);
+uint32_t image_call(Image *im, const ProgCall *c);
+void image_object(Image *im, const uint8_t *bytes, size_t size, const char *target); /* copies the code in */
 Status image_finish(Image *im, uint64_t build, const uint8_t **bytes, size_t *size);
 
 List image_list(Image *im);

@@ -1,23 +1,21 @@
-/* schedule.c - the shape of a loop nest.
+/* nest.c - the loop nest of a kernel: merging axes, dropping what is not read.
  *
  * Two nested loops become one where every load and every store uses their variables side by side, on axes of the loops'
  * extents, or not at all: buffers are dense and row-major, so the two axes of such a buffer become one as well.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/schedule.h"
+#include "codegen/nest.h"
 
 #include <string.h>
 
 typedef struct Walk {
   const Kernel *k;
-  void (*expr)(struct Walk *w, KExpr *e);                          /* every load, before its indices are walked */
-  void (*access)(struct Walk *w, KBuf *b, KExpr **index);          /* every load and store */
-  void (*var)(struct Walk *w, KVar *v);                            /* every use outside of an access's own index */
-  const KVar *outer, *inner;
-  Dim merged;
+  void (*access)(struct Walk *w, KBuf *b, KExpr **index); /* every load and store */
+  void (*var)(struct Walk *w, KVar *v);                   /* every use but as an index */
+  const KVar **inner_of; /* by variable id: of the outer loop of a pair that is to be merged, its inner variable */
+  bool *inner;           /* by variable id: the inner one of a pair */
   bool ok;
   uint8_t *state;  /* by buffer: 0 not seen, 1 + axis: merged there, 255: uses neither */
-  uint32_t count;
-  bool *used;
+  bool *used;      /* by buffer */
 } Walk;
 
 static int arity(const KExpr *e) {
@@ -64,11 +62,6 @@ static KExpr **without(Kernel *k, int rank, const bool *drop, KExpr **index) {
       r[n++] = index[i];
   return r;
 }
-
-typedef struct Seen {
-  KExpr **at;
-  struct Seen *next;
-} Seen;
 
 /* Index lists may be shared by expressions that occur in several places: each list is rewritten once. */
 typedef struct Rewrite {
@@ -131,19 +124,19 @@ static void drop_units(Kernel *k) {
 
 /* --- merging two loops --- */
 
-static bool is_var(const KExpr *e, const KVar *v) { return e->kind == KE_VAR && e->var == v; }
+static const KVar *outer_var(const Walk *w, const KExpr *e) {
+  return e->kind == KE_VAR && w->inner_of[e->var->id] ? e->var : NULL;
+}
 
 static void check_access(Walk *w, KBuf *b, KExpr **index) {
   uint8_t state = 255;
   for (int i = 0; i < b->rank; i++) {
-    bool o = is_var(index[i], w->outer), in = is_var(index[i], w->inner);
-    if (o && i + 1 < b->rank && is_var(index[i + 1], w->inner) && b->dim[i] == w->outer->def->extent &&
-        b->dim[i + 1] == w->inner->def->extent && state == 255) {
-      state = (uint8_t)(i + 1);
-      i++;
-    } else if (o || in) {
+    const KVar *o = outer_var(w, index[i]);
+    const KVar *next = o && i + 1 < b->rank && index[i + 1]->kind == KE_VAR ? index[i + 1]->var : NULL;
+    if (next && next == w->inner_of[o->id] && b->dim[i] == o->def->extent && b->dim[i + 1] == next->def->extent && state == 255)
+      state = (uint8_t)(++i);
+    else if (o || (index[i]->kind == KE_VAR && w->inner[index[i]->var->id]))
       w->ok = false;
-    }
   }
   if (w->state[b->index] && w->state[b->index] != state)
     w->ok = false;
@@ -151,91 +144,80 @@ static void check_access(Walk *w, KBuf *b, KExpr **index) {
 }
 
 static void check_var(Walk *w, KVar *v) {
-  if (v == w->outer || v == w->inner)
+  if (w->inner_of[v->id] || w->inner[v->id])
     w->ok = false;
 }
 
-/* Loop `o`, whose body is loop `i` alone, becomes one loop. False: it cannot. */
-static bool merge(Ctx *c, Kernel *k, KStmt *o, KStmt *i) {
-  Walk w = {.k = k, .access = check_access, .var = check_var, .outer = o->var, .inner = i->var, .ok = true};
+typedef struct Pair {
+  KStmt *outer, *inner;
+} Pair;
+
+/* Each outer loop, whose body is the inner loop alone, becomes one loop with it. All accesses of a buffer must agree, in these
+ * loops and elsewhere. False: they do not. */
+static bool merge(Ctx *c, Kernel *k, const Pair *pair, uint32_t n) {
+  Walk w = {.k = k, .access = check_access, .var = check_var, .ok = true};
   w.state = arena_array(k->arena, uint8_t, k->nbuf);
-  walk(&w, i->body);
-  Dim n = dim_mul(c, o->extent, i->extent);
+  w.inner_of = arena_array(k->arena, const KVar *, k->next_id);
+  w.inner = arena_array(k->arena, bool, k->next_id);
+  for (uint32_t i = 0; i < n; i++)
+    w.inner_of[pair[i].outer->var->id] = pair[i].inner->var, w.inner[pair[i].inner->var->id] = true;
+  walk(&w, k->body);
   if (!w.ok)
     return false;
+  Dim both = dim_mul(c, pair->outer->extent, pair->inner->extent);
   bool(*drop)[MAX_RANK] = arena_get(k->arena, k->nbuf, sizeof *drop, 1);
   memset(drop, 0, k->nbuf * sizeof *drop);
   for (uint32_t b = 0; b < k->nbuf; b++)
     if (w.state[b] && w.state[b] != 255) {
       int axis = w.state[b] - 1; /* the outer variable's axis goes, the inner one's has it all */
       drop[b][axis] = true;
-      k->buf[b]->dim[axis + 1] = n;
+      k->buf[b]->dim[axis + 1] = both;
     }
-  o->extent = n, o->var = i->var, o->var->def = o;
-  o->loop = i->loop, o->width = i->width;
-  o->body = i->body;
+  for (uint32_t i = 0; i < n; i++) {
+    KStmt *o = pair[i].outer, *in = pair[i].inner;
+    o->extent = both, o->var = in->var, o->var->def = o;
+    o->body = in->body;
+  }
   drop_axes(k, drop);
   return true;
 }
 
 static bool alone(const KStmt *s) { return s && s->kind == KS_FOR && !s->next; }
 
-/* Lanes want a last axis that fills them; rows in parallel want loops around it. */
-static bool should_merge(Ctx *c, const KStmt *o, const KStmt *i, bool rows_around) {
-  int64_t n = 0, m;
-  if (i->loop != KL_VECTOR)
-    return o->loop != KL_VECTOR;
-  bool small = dim_is_const(i->extent, &n) && n < 32;
-  bool all_small = dim_is_const(dim_mul(c, o->extent, i->extent), &m) && m <= 2048;
-  return o->loop != KL_VECTOR && (all_small || (small && rows_around));
-}
+enum { MAX_PAIRS = 32 };
 
-static void merge_nest(Ctx *c, Kernel *k, KStmt *s, bool rows_around) {
+static void find_pairs(KStmt *s, Pair *pair, uint32_t *n) {
   for (; s; s = s->next) {
-    if (s->kind != KS_FOR)
-      continue;
-    while (alone(s->body) && s->loop != KL_VECTOR) {
-      merge_nest(c, k, s->body, true);
-      if (!alone(s->body) || !should_merge(c, s, s->body, rows_around) || !merge(c, k, s, s->body))
-        break;
-    }
-    if (!alone(s->body))
-      merge_nest(c, k, s->body, true);
+    if (s->kind == KS_FOR && alone(s->body) && *n < MAX_PAIRS)
+      pair[(*n)++] = (Pair){s, s->body};
+    find_pairs(s->body, pair, n);
   }
 }
 
-static bool has_loop(const KStmt *s) {
-  for (; s; s = s->next)
-    if (s->kind == KS_FOR || has_loop(s->body))
+/* One merge of loops: those of equal extents together (passes over the same rows), or else one pair. */
+static bool merge_some(Ctx *c, Kernel *k) {
+  Pair all[MAX_PAIRS], alike[MAX_PAIRS];
+  uint32_t n = 0;
+  find_pairs(k->body, all, &n);
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t m = 0;
+    for (uint32_t j = 0; j < n; j++) {
+      bool overlaps = false; /* with one that is in the list: an inner loop cannot be another's outer one */
+      for (uint32_t l = 0; l < m; l++)
+        overlaps |= alike[l].inner == all[j].outer || alike[l].outer == all[j].inner;
+      if (!overlaps && all[j].outer->extent == all[i].outer->extent && all[j].inner->extent == all[i].inner->extent)
+        alike[m++] = all[j];
+    }
+    if (merge(c, k, alike, m) || (m > 1 && merge(c, k, &all[i], 1)))
       return true;
+  }
   return false;
 }
 
-/* The one outermost loop there is, when nothing is accumulated around it. */
-static KStmt *single_loop(const Kernel *k) {
-  KStmt *r = NULL;
-  for (KStmt *s = k->body; s; s = s->next) {
-    if (s->kind == KS_FOR && r)
-      return NULL;
-    if (s->kind == KS_ACC || s->kind == KS_STORE || s->kind == KS_UPDATE)
-      return NULL;
-    if (s->kind == KS_FOR)
-      r = s;
-  }
-  return r;
-}
-
-void schedule_loops(Ctx *c, Kernel *k) {
+void nest_merge(Ctx *c, Kernel *k) {
   drop_units(k);
-  merge_nest(c, k, k->body, false);
-  KStmt *top = single_loop(k);
-  if (top && top->loop == KL_SERIAL)
-    top->loop = KL_PARALLEL;
-}
-
-Dim schedule_parts(Ctx *c, const Kernel *k) {
-  KStmt *top = single_loop(k);
-  return top && top->loop == KL_PARALLEL ? top->extent : dim_const(c, 1);
+  while (merge_some(c, k))
+    ;
 }
 
 /* --- buffers --- */
@@ -245,7 +227,7 @@ static void note_use(Walk *w, KBuf *b, KExpr **index) {
   w->used[b->index] = true;
 }
 
-uint32_t schedule_prune(Kernel *k, uint32_t *kept) {
+uint32_t nest_prune(Kernel *k, uint32_t *kept) {
   Walk w = {.k = k, .access = note_use};
   w.used = arena_array(k->arena, bool, k->nbuf);
   walk(&w, k->body);
@@ -299,7 +281,7 @@ static bool plain(const KStmt *s) { /* one nest, nothing accumulated */
   return true;
 }
 
-uint32_t schedule_in_place(const Kernel *k) {
+uint32_t nest_in_place(const Kernel *k) {
   InPlace p = {.w = {.k = k, .access = place_access, .ok = true}};
   if (!plain(k->body) || k->nbuf != k->nin + 1)
     return 0;
@@ -313,42 +295,4 @@ uint32_t schedule_in_place(const Kernel *k) {
     if (!(p.bad >> i & 1) && dtype_bits(k->buf[i]->dtype) == dtype_bits(k->buf[k->nin]->dtype))
       r |= 1u << i;
   return r;
-}
-
-/* --- cost --- */
-
-/* Work of an expression in units of a simple operation: functions count more, by their polynomials. */
-static int64_t weight(const KExpr *e) {
-  int64_t n = 0;
-  if (e->kind == KE_UNARY || e->kind == KE_BINARY)
-    n = e->op >= KOP_exp && e->op <= KOP_tan ? 16 : e->op == KOP_pow ? 40 : e->op == KOP_div || e->op == KOP_sqrt ? 4 : 1;
-  if (e->kind == KE_SELECT || e->kind == KE_CAST)
-    n = 1;
-  for (int i = 0; i < arity(e); i++)
-    n += weight(e->arg[i]);
-  return n;
-}
-
-static Dim list_flops(Ctx *c, const KStmt *s) {
-  Dim sum = dim_const(c, 0);
-  for (; s; s = s->next) {
-    int64_t n = s->value ? weight(s->value) + (s->kind == KS_UPDATE) : 0;
-    sum = dim_add(c, sum, dim_const(c, n));
-    if (s->kind == KS_FOR)
-      sum = dim_add(c, sum, dim_mul(c, s->extent, list_flops(c, s->body)));
-    else if (s->body)
-      sum = dim_add(c, sum, list_flops(c, s->body));
-  }
-  return sum;
-}
-
-void schedule_cost(Ctx *c, const Kernel *k, Dim *flops, Dim *bytes) {
-  *flops = list_flops(c, k->body);
-  *bytes = dim_const(c, 0);
-  for (uint32_t i = 0; i < k->nbuf; i++) {
-    Dim n = dim_const(c, (dtype_bits(k->buf[i]->dtype) + 7) / 8);
-    for (int j = 0; j < k->buf[i]->rank; j++)
-      n = dim_mul(c, n, k->buf[i]->dim[j]);
-    *bytes = dim_add(c, *bytes, n);
-  }
 }

@@ -36,6 +36,9 @@ typedef struct Plan {
   Value **freed;      /* by step of the region being written: values not read behind it */
   Graph **queue;      /* regions to write */
   uint32_t nregion;
+  const Groups *groups; /* of region 0, or NULL */
+  uint32_t *group_last; /* by Value.id: 1 + the last kernel step that reads it; 0: none */
+  uint32_t *packed;     /* by Groups.packed: slot */
 } Plan;
 
 static Place *place(Plan *p, const Value *v) {
@@ -53,6 +56,47 @@ static Value *root_of(Plan *p, Value *v) {
   return r;
 }
 
+/* --- nodes and steps --- */
+
+/* The group that computes n as part of one step, or NULL: n is a step of its own, or gone. */
+static Group *group_of(const Plan *p, const Node *n) {
+  return p->groups && !n->graph->up ? p->groups->fate[n->id].group : NULL;
+}
+
+static bool is_gone(const Plan *p, const Node *n) {
+  return p->groups && !n->graph->up && p->groups->fate[n->id].gone;
+}
+
+/* Does a step stand where n stands: its own, or that of the group it is the root of? */
+static bool has_step(const Plan *p, const Node *n) {
+  const Group *x = group_of(p, n);
+  return x ? x->root == n : !is_gone(p, n);
+}
+
+/* What the step at n reads and writes. */
+static void step_values(const Plan *p, const Node *n, Value *const **in, uint32_t *nin, Value *const **out, uint32_t *nout) {
+  const Group *x = group_of(p, n);
+  *in = x ? x->in : n->in, *nin = x ? x->nin : n->nin;
+  *out = x ? x->out : n->out, *nout = x ? x->nout : n->nout;
+}
+
+static void number_steps(Plan *p, Graph *g) {
+  uint32_t s = 0;
+  for (Node *n = g->first; n; n = n->next)
+    if (has_step(p, n))
+      p->step_of[n->id] = s++;
+  for (Node *n = g->first; n; n = n->next)
+    if (group_of(p, n))
+      p->step_of[n->id] = p->step_of[group_of(p, n)->root->id];
+  for (uint32_t i = 0; p->groups && !g->up && i < p->groups->n; i++) {
+    const Group *x = p->groups->group[i];
+    uint32_t at = p->step_of[x->root->id];
+    for (uint32_t k = 0; k < x->nin; k++)
+      if (k != 1 || x->packed == UINT32_MAX)
+        p->group_last[x->in[k]->id] = p->group_last[x->in[k]->id] > at + 1 ? p->group_last[x->in[k]->id] : at + 1;
+  }
+}
+
 /* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
 static const Node *user_in(const Graph *g, const Use *u) {
   const Graph *at = u->node ? u->node->graph : u->graph;
@@ -66,11 +110,13 @@ static const Node *user_in(const Graph *g, const Use *u) {
 
 static uint32_t last_use(Plan *p, const Graph *g, const Value *v) {
   uint32_t last = v->def ? p->step_of[v->def->id] : 0;
+  if (p->group_last[v->id] > last + 1)
+    last = p->group_last[v->id] - 1;
   for (const Use *u = v->uses; u; u = u->next) {
     const Node *n = user_in(g, u);
     if (!n)
       return END;
-    if (p->step_of[n->id] > last)
+    if (!group_of(p, n) && !is_gone(p, n) && p->step_of[n->id] > last)
       last = p->step_of[n->id];
   }
   return last;
@@ -157,7 +203,7 @@ static bool same_extents(const Type *a, const Type *b) {
 
 static bool can_view(Plan *p, const Node *n) {
   const Value *x = n->nin ? n->in[0] : NULL;
-  return !n->graph->up && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR && x->type.dtype &&
+  return !n->graph->up && has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR && x->type.dtype &&
          n->out[0] && type_early(p, &n->out[0]->type);
 }
 
@@ -166,26 +212,39 @@ static bool in_arena(Plan *p, const Value *v) {
   return v->def && !v->def->graph->up && !(op_info(v->def->op)->flags & OPF_CONTROL) && type_early(p, &v->type);
 }
 
+/* Value v's memory, when the step at n may compute `out` into it: it is made by a step before, read here for the last time, and
+ * by no other input of the step. */
+static Value *reusable(Plan *p, const Node *n, Value *v, const Value *out) {
+  Value *const *in, *const *outs;
+  uint32_t nin, nout;
+  if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) ||
+      dtype_bits(v->type.dtype) != dtype_bits(out->type.dtype))
+    return NULL;
+  Value *root = root_of(p, v);
+  if (!in_arena(p, root) || place(p, root)->last != p->step_of[n->id])
+    return NULL;
+  step_values(p, n, &in, &nin, &outs, &nout);
+  for (uint32_t k = 0; k < nin; k++) /* another input reads the same memory in another order */
+    if (in[k] && in[k] != v && root_of(p, in[k]) == root)
+      return NULL;
+  return root;
+}
+
 /* The input whose memory an element-by-element step may overwrite, or NULL. */
 static Value *inplace_input(Plan *p, const Node *n) {
-  if (!(op_info(n->op)->flags & OPF_ELEMENTWISE) || n->graph->up || !n->out[0] || !type_early(p, &n->out[0]->type) ||
-      place(p, n->out[0])->last == END)
+  const Group *x = group_of(p, n);
+  Value *const *in, *const *out;
+  Value *root = NULL;
+  uint32_t nin, nout;
+  if (!has_step(p, n) || n->graph->up || (!x && !(op_info(n->op)->flags & OPF_ELEMENTWISE)))
     return NULL;
-  for (int i = 0; i < n->nin; i++) {
-    Value *v = n->in[i];
-    if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) || !same_extents(&v->type, &n->out[0]->type) ||
-        dtype_bits(v->type.dtype) != dtype_bits(n->out[0]->type.dtype))
-      continue;
-    Value *root = root_of(p, v);
-    if (!in_arena(p, root) || place(p, root)->last != p->step_of[n->id])
-      continue;
-    bool shared = false; /* another input reads the same memory in another order */
-    for (int k = 0; k < n->nin; k++)
-      shared |= n->in[k] && n->in[k] != v && root_of(p, n->in[k]) == root;
-    if (!shared)
-      return root;
-  }
-  return NULL;
+  step_values(p, n, &in, &nin, &out, &nout);
+  if (!nout || !out[0] || !type_early(p, &out[0]->type) || place(p, out[0])->last == END)
+    return NULL;
+  for (uint32_t i = 0; i < nin && !root; i++)
+    if (in[i] && (x ? i < 32 && (x->in_place >> i & 1) : same_extents(&in[i]->type, &out[0]->type)))
+      root = reusable(p, n, in[i], out[0]);
+  return root;
 }
 
 static void extend(Plan *p, Value *root, uint32_t last) {
@@ -197,9 +256,7 @@ static void extend(Plan *p, Value *root, uint32_t last) {
  * `last` of a root covers all views made so far, and a view made later extends it before anybody may overwrite it,
  * because the view's own step reads the root. */
 static void place_values(Plan *p, Graph *g) {
-  uint32_t s = 0;
-  for (Node *n = g->first; n; n = n->next)
-    p->step_of[n->id] = s++;
+  number_steps(p, g);
   for (uint32_t i = 0; i < g->nin; i++)
     *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next)
@@ -218,7 +275,8 @@ static void place_values(Plan *p, Graph *g) {
     Value *root = inplace_input(p, n);
     if (!root)
       continue;
-    Place *o = place(p, n->out[0]);
+    Value *made = group_of(p, n) ? group_of(p, n)->out[0] : n->out[0];
+    Place *o = place(p, made);
     uint32_t last = o->last;
     o->inplace = true, o->root = root;
     extend(p, root, last);
@@ -282,33 +340,6 @@ static void make_slot(Plan *p, const Graph *g, Value *v) {
 
 /* --- steps --- */
 
-static bool small_integers(const Value *v) {
-  int64_t n = 1, d;
-  if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 || v->type.rank > 1)
-    return false;
-  for (int i = 0; i < v->type.rank; i++) {
-    if (!dim_is_const(v->type.dim[i], &d))
-      return false;
-    n *= d;
-  }
-  return n <= MAX_CONTENT;
-}
-
-/* On the CPU by nature: shape arithmetic, control flow, strings and containers. */
-static bool is_host(const Node *n) {
-  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims)
-    return true;
-  bool small = true, special = false;
-  for (int i = 0; i < n->nin + n->nout; i++) {
-    const Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
-    if (!v)
-      continue;
-    small &= small_integers(v);
-    special |= v->type.kind != VK_TENSOR || v->type.dtype == DT_str;
-  }
-  return small || special;
-}
-
 static uint32_t region_of(Plan *p, Graph *body) {
   if (!body)
     return PROG_NONE;
@@ -317,6 +348,8 @@ static uint32_t region_of(Plan *p, Graph *body) {
 }
 
 static StepKind step_kind(Plan *p, const Node *n) {
+  if (group_of(p, n))
+    return STEP_KERNEL;
   switch (n->op) {
   case OP_If: return STEP_IF;
   case OP_Loop: return STEP_LOOP;
@@ -353,7 +386,7 @@ static void set_bound(Plan *p, uint32_t sym, const Graph *g) {
  * forgets them before each trip, so a symbol is listed only where it is new. */
 static void add_binds(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
-  for (int i = 0; i < n->nout; i++)
+  for (int i = 0; i < n->nout && !group_of(p, n); i++) /* a kernel's extents are known before */
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++) {
       Dim d = n->out[i]->type.dim[k];
       uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
@@ -388,32 +421,79 @@ static void add_frees(Plan *p, ProgStep *s, const Node *n) {
   s->free = list_end(&l);
 }
 
+/* The slot of packed weights: bytes in the file behind all others. */
+static uint32_t packed_slot(Plan *p, uint32_t i) {
+  const Packed *x = &p->groups->packed[i];
+  if (p->packed[i] != PROG_NONE)
+    return p->packed[i];
+  Dim size = dim_const(p->c, (int64_t)x->size);
+  Type t = type_tensor(DT_u8, 1, &size);
+  ProgSlot s = {.kind = SLOT_CONST, .base = PROG_NONE, .file = p->in->nfile, .offset = x->offset, .size = x->size};
+  image_type(&p->im, &s, &t);
+  s.name = image_string(&p->im, x->value->name);
+  return p->packed[i] = image_slot(&p->im, &s);
+}
+
+static uint32_t list_exprs(Plan *p, const Dim *d, uint32_t n) {
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; i < n; i++)
+    list_add(&l, image_expr(&p->im, d[i]));
+  return list_end(&l);
+}
+
+static void write_call(Plan *p, ProgStep *s, const Group *x) {
+  const Unit *u = x->unit;
+  ProgCall call = {.kernel = x->kernel, .parts = image_expr(&p->im, u->parts), .scratch = image_expr(&p->im, u->scratch),
+                   .flops = image_expr(&p->im, u->flops), .bytes = image_expr(&p->im, u->bytes)};
+  call.nequal = x->nequal, call.equal = list_exprs(p, x->equal, 2 * x->nequal);
+  s->nexprs = x->ndim, s->exprs = list_exprs(p, x->dim, x->ndim);
+  s->call = image_call(&p->im, &call);
+}
+
+static void write_kernels(Plan *p) {
+  for (uint32_t i = 0; i < p->groups->nkernel; i++) {
+    const Unit *u = p->groups->kernel[i];
+    const Group *x = NULL;
+    for (uint32_t k = 0; !x; k++)
+      x = p->groups->group[k]->kernel == i ? p->groups->group[k] : NULL;
+    ProgKernel r = {.name = image_string(&p->im, u->name), .signature = image_string(&p->im, x->signature), .object = PROG_NONE,
+                    .nin = (uint16_t)x->nin, .nout = (uint16_t)x->nout, .ndim = x->ndim, .kind = u->kind};
+    if (p->in->code && p->in->code[i].object != UINT32_MAX)
+      r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
+    image_kernel(&p->im, &r);
+  }
+  for (uint32_t i = 0; i < p->in->nobject; i++)
+    image_object(&p->im, p->in->object[i].bytes, p->in->object[i].size, p->in->object[i].target);
+}
+
 static void write_step(Plan *p, const Node *n) {
-  ProgStep s = {.kind = (uint8_t)step_kind(p, n), .host = is_host(n), .region = {PROG_NONE, PROG_NONE}};
+  const Group *x = group_of(p, n);
   const OpInfo *op = op_info(n->op);
+  Value *const *in, *const *out;
+  uint32_t nin, nout;
+  ProgStep s = {.kind = (uint8_t)step_kind(p, n), .host = node_is_host(n), .region = {PROG_NONE, PROG_NONE}, .call = PROG_NONE};
+  step_values(p, n, &in, &nin, &out, &nout);
   s.domain = image_string(&p->im, op->domain);
   s.op = image_string(&p->im, op->name);
-  s.origin = image_origin(&p->im, n->origin);
+  s.origin = image_origin(&p->im, x ? x->origin : n->origin);
   List l = image_list(&p->im);
-  for (int i = 0; i < n->nin; i++)
-    list_add(&l, slot(p, n->in[i]));
+  for (uint32_t i = 0; i < nin; i++)
+    list_add(&l, x && i == 1 && x->packed != UINT32_MAX ? packed_slot(p, x->packed) : slot(p, in[i]));
   s.nin = l.n, s.in = list_end(&l);
   l = image_list(&p->im);
-  for (int i = 0; i < n->nout; i++)
-    list_add(&l, slot(p, n->out[i]));
+  for (uint32_t i = 0; i < nout; i++)
+    list_add(&l, slot(p, out[i]));
   s.nout = l.n, s.out = list_end(&l);
-  if (n->op == OP_Dims) {
-    const DimsAttr *at = ATTR(n, Dims);
-    l = image_list(&p->im);
-    for (int64_t i = 0; i < at->dims.n; i++)
-      list_add(&l, image_expr(&p->im, at->dims.v[i]));
-    s.nexprs = l.n, s.exprs = list_end(&l);
-  }
+  if (n->op == OP_Dims)
+    s.nexprs = (uint32_t)ATTR(n, Dims)->dims.n, s.exprs = list_exprs(p, ATTR(n, Dims)->dims.v, s.nexprs);
   for (int b = 0; b < 2; b++)
     s.region[b] = region_of(p, n->body[b]);
+  if (x)
+    write_call(p, &s, x);
   add_binds(p, &s, n);
   add_frees(p, &s, n);
-  image_attr(&p->im, &s, op->attrs, n->attr);
+  if (!x)
+    image_attr(&p->im, &s, op->attrs, n->attr);
   image_step(&p->im, &s);
 }
 
@@ -440,19 +520,27 @@ static void write_region(Plan *p, Graph *g) {
     make_slot(p, g, g->in[i]);
     list_add(&own, slot(p, g->in[i]));
   }
-  for (Node *n = g->first; n; n = n->next)
-    for (int i = 0; i < n->nout; i++)
-      if (n->out[i]) {
-        make_slot(p, g, n->out[i]);
-        list_add(&own, slot(p, n->out[i]));
+  for (Node *n = g->first; n; n = n->next) {
+    Value *const *in, *const *out;
+    uint32_t nin, nout;
+    step_values(p, n, &in, &nin, &out, &nout);
+    for (uint32_t i = 0; has_step(p, n) && i < nout; i++)
+      if (out[i]) {
+        make_slot(p, g, out[i]);
+        list_add(&own, slot(p, out[i]));
       }
+  }
   p->freed = arena_array(p->a, Value *, graph_node_count(g, false) + 1u);
   for (uint32_t i = 0; g->up && i < g->nin; i++)
     free_behind_last_use(p, g->in[i]);
-  for (Node *n = g->first; n; n = n->next)
-    for (int i = 0; i < n->nout; i++)
-      if (n->out[i])
-        free_behind_last_use(p, n->out[i]);
+  for (Node *n = g->first; n; n = n->next) {
+    Value *const *in, *const *out;
+    uint32_t nin, nout;
+    step_values(p, n, &in, &nin, &out, &nout);
+    for (uint32_t i = 0; has_step(p, n) && i < nout; i++)
+      if (out[i])
+        free_behind_last_use(p, out[i]);
+  }
   r.nown = own.n, r.own = list_end(&own);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < g->nin; i++)
@@ -460,7 +548,8 @@ static void write_region(Plan *p, Graph *g) {
   r.nin = l.n, r.in = list_end(&l);
   add_region_binds(p, &r, g);
   for (Node *n = g->first; n; n = n->next)
-    write_step(p, n);
+    if (has_step(p, n))
+      write_step(p, n);
   r.nstep = image_step_count(&p->im) - r.step;
   l = image_list(&p->im);
   for (uint32_t i = 0; i < g->nout; i++)
@@ -484,6 +573,7 @@ static void write_port(Plan *p, Value *v, const char *name, SectionId sec, const
 
 uint64_t plan_build_id(void) {
   uint64_t h = hash_bytes("layout", 6, sizeof(ProgSlot) * 1000000 + sizeof(ProgStep) * 1000 + sizeof(ProgRegion));
+  h = hash_bytes("kernels", 7, h + sizeof(ProgKernel) * 1000000 + sizeof(ProgCall) * 1000 + sizeof(ProgObject));
   for (OpId i = 1; i < op_count(); i++) {
     const OpInfo *o = op_info(i);
     h = hash_bytes(o->name, strlen(o->name), h + (uint64_t)o->since);
@@ -504,12 +594,22 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   for (uint32_t i = 0; i < g->nin; i++)
     count_type(&p, &g->in[i]->type);
   image_end_input_symbols(&p.im);
+  p.groups = in->groups;
+  p.group_last = arena_array(a, uint32_t, *g->next_id);
+  p.packed = arena_array(a, uint32_t, p.groups ? p.groups->npacked : 0);
+  for (uint32_t i = 0; p.groups && i < p.groups->npacked; i++)
+    p.packed[i] = PROG_NONE;
   number_symbols(&p, g);
+  for (uint32_t i = 0; p.groups && i < p.groups->n; i++)
+    for (uint32_t k = 0; k < p.groups->group[i]->ndim; k++)
+      count_symbols(&p, p.groups->group[i]->dim[k]);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);
   map_init(&p.bound, a);
   mark_early(&p, g);
   place_values(&p, g);
+  if (p.groups)
+    write_kernels(&p);
   region_of(&p, g);
   for (uint32_t i = 0; i < p.nregion; i++)
     write_region(&p, p.queue[i]);
@@ -520,6 +620,8 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   for (uint32_t i = 0; i < in->nmeta; i++)
     image_meta(&p.im, in->meta[2 * i], in->meta[2 * i + 1]);
   for (uint32_t i = 0; i < in->nfile; i++)
-    image_file(&p.im, in->file[i].name, in->file[i].size);
+    image_file(&p.im, in->file[i].name, in->file[i].size, 0);
+  if (p.groups && p.groups->npacked)
+    image_file(&p.im, "", p.groups->packed_size, FILE_PACKED);
   return image_finish(&p.im, plan_build_id(), program, size);
 }

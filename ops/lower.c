@@ -118,12 +118,11 @@ int lower_level(const Lower *x, const KExpr *e) {
   return level;
 }
 
-KExpr *lower_open(Lower *x, const char *name, Dim extent, KLoopKind kind, int width, KCursor *behind) {
+KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind) {
   KCursor inside;
   Level *l = &x->level[x->depth++];
   l->before = x->at.at;
   KStmt *s = ks_for(&x->at, name, extent, &inside);
-  s->loop = (uint8_t)kind, s->width = (uint16_t)width;
   if (behind)
     *behind = x->at;
   l->var = s->var;
@@ -173,12 +172,12 @@ static KExpr *let_at(Lower *x, const char *name, KExpr *e, int level) {
 }
 
 KExpr *lower_once(Lower *x, const char *name, KExpr *e) {
-  return trivial(e) ? e : let_at(x, name, e, lower_level(x, e));
+  return trivial(e) ? e : let_at(x, name, e, x->flat ? x->depth : lower_level(x, e));
 }
 
 Status lower_check(Lower *x, KExpr *cond, KExpr *number) {
   KStmt *loop;
-  int a = lower_level(x, cond), b = lower_level(x, number), level = a > b ? a : b;
+  int a = lower_level(x, cond), b = lower_level(x, number), level = x->flat ? x->depth : a > b ? a : b;
   KCursor at = cursor_of(x, level, &loop);
   ks_check(&at, cond, number);
   put_back(x, level, at, loop);

@@ -27,6 +27,7 @@ typedef struct Lower {
   KCursor at;     /* statements go here */
   Level level[LOWER_LEVELS];
   int depth;      /* levels open */
+  bool flat;      /* nothing moves out of the innermost loop (epilogues of products) */
   uint8_t *level_of; /* by variable id: how many loops must be open for it to be in scope */
   uint32_t nlevel_of;
   /* The element of v at index (v's rank of i64 expressions). */
@@ -80,8 +81,8 @@ KExpr *lower_once(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e);    /* how many loops e depends on */
 Status lower_check(Lower *x, KExpr *cond, KExpr *number); /* a KS_CHECK, as far out as it can stand */
 KExpr *lower_index_const(Lower *x, int64_t v);      /* an i64 */
-/* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. width: lanes of a vector loop, else 0. */
-KExpr *lower_open(Lower *x, const char *name, Dim extent, KLoopKind kind, int width, KCursor *behind);
+/* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
+KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
 void lower_close(Lower *x, int n, KCursor behind);  /* the n innermost; behind the outermost of them */
 void lower_set_level(Lower *x, const KVar *v, int level);
 DType lower_work(DType t);                          /* the type arithmetic is done in: f32 for f16 and bf16, else t */
@@ -93,9 +94,6 @@ bool same_dims(const Type *a, const Type *b);
 void row_index(const Row *r, KExpr **at);
 /* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */
 bool lower_view_affine(Ctx *c, const Node *n);
-
-/* Lanes of vector loops over elements of that type: the emitter picks the width, the order of sums follows from it. */
-enum { LOWER_LANES = 16 };
 
 /* Short forms of expressions. */
 static inline KExpr *k_add(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_add, a, b); }

@@ -26,14 +26,12 @@ void row_index(const Row *r, KExpr **at) {
   }
 }
 
-/* Opens the loops over the row's axes; the last axis of all runs in lanes. */
+/* Opens the loops over the row's axes. */
 static int open_pass(Row *r, KCursor *behind) {
   int depth = 0;
-  for (int i = 0; i < r->rank; i++) {
-    bool lanes = i == r->rank - 1;
+  for (int i = 0; i < r->rank; i++)
     if (r->inner[i])
-      r->at[i] = lower_open(r->x, "k", r->dim[i], lanes ? KL_VECTOR : KL_SERIAL, lanes ? LOWER_LANES : 0, depth++ ? NULL : behind);
-  }
+      r->at[i] = lower_open(r->x, "k", r->dim[i], depth++ ? NULL : behind);
   return depth;
 }
 

@@ -1,0 +1,467 @@
+/* loop.c - one loop kernel for a set of nodes.
+ *
+ *   for the axes of the result, outermost first       or, with a ROW node:  for the axes outside of a row
+ *     store root[i, j, …]                                                     passes over the row, in begin
+ *                                                                             for the axes inside of a row: store root[…]
+ *
+ * An element of a value is computed where it is asked for. What is asked for again at the same place, or is wanted as an
+ * output on the way, becomes a variable. In later passes over a row a value stored on the way is read back.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/loop.h"
+
+#include "codegen/nest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Memo {
+  const Value *v;
+  KExpr *index[MAX_RANK];
+  KExpr *e;
+  int level;
+  const KVar *scope; /* innermost loop that e depends on; NULL: none */
+  struct Memo *next;
+} Memo;
+
+typedef struct Build {
+  Lower x;
+  const LoopSpec *s;
+  Value *in[LOOP_BUFFERS];
+  KBuf *inbuf[LOOP_BUFFERS];
+  uint32_t nin;
+  KBuf *outbuf[LOOP_BUFFERS];
+  bool stored[LOOP_BUFFERS];
+  Memo *memo;
+  Row row;
+  bool in_row;        /* the passes of the core are done or under way */
+  KExpr *lead[MAX_RANK]; /* epilogue: the root's index on each axis */
+} Build;
+
+static bool member(const Build *b, const Node *n) {
+  for (uint32_t i = 0; n && i < b->s->nnode; i++)
+    if (b->s->node[i] == n)
+      return true;
+  return false;
+}
+
+static int output_of(const Build *b, const Value *v) {
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    if (b->s->out[i] == v)
+      return (int)i;
+  return -1;
+}
+
+/* --- what was computed before --- */
+
+static bool same_expr(const KExpr *a, const KExpr *b) {
+  return a == b || (a->kind == KE_INT && b->kind == KE_INT && a->i == b->i && a->dtype == b->dtype) ||
+         (a->kind == KE_VAR && b->kind == KE_VAR && a->var == b->var) || (a->kind == KE_DIM && b->kind == KE_DIM && a->dim == b->dim);
+}
+
+static KExpr *recall(Build *b, const Value *v, KExpr *const *index) {
+  for (Memo *m = b->memo; m; m = m->next) {
+    bool same = m->v == v && m->level <= b->x.depth && (!m->level || b->x.level[m->level - 1].var == m->scope);
+    for (int i = 0; same && i < v->type.rank; i++)
+      same = same_expr(m->index[i], index[i]);
+    if (same)
+      return m->e;
+  }
+  return NULL;
+}
+
+static void remember(Build *b, const Value *v, KExpr *const *index, KExpr *e) {
+  Memo *m = arena_new(b->x.a, Memo);
+  m->v = v, m->e = e, m->level = lower_level(&b->x, e);
+  m->scope = m->level ? b->x.level[m->level - 1].var : NULL;
+  if (v->type.rank)
+    memcpy(m->index, index, (size_t)v->type.rank * sizeof *index);
+  m->next = b->memo, b->memo = m;
+}
+
+/* --- reading --- */
+
+/* The only element of a constant as a literal. */
+static KExpr *literal(Build *b, const Tensor *t) {
+  uint64_t bits = 0;
+  if (dtype_is_float(t->dtype))
+    return ke_float(b->x.k, t->dtype, const_elem(t, 0));
+  memcpy(&bits, t->data, (size_t)dtype_bits(t->dtype) / 8);
+  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, &bits, 0));
+}
+
+static KBuf *buffer(Build *b, const Value *v) {
+  for (uint32_t i = 0; i < b->nin; i++)
+    if (b->in[i] == v)
+      return b->inbuf[i];
+  return NULL;
+}
+
+/* Epilogue: index in terms of the product's own axes [batch,] m, n. */
+static Status flat_index(Build *b, const Value *v, KExpr *const *index, KExpr **at) {
+  const Type *out = &b->s->acc->type;
+  int r = out->rank, lead = r - v->type.rank, groups = b->s->batched ? 3 : 2, n = 0;
+  for (int g = 0; g < groups; g++) {
+    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1;
+    KExpr *e = v == b->s->acc ? b->lead[to - 1] : NULL;
+    for (int i = from; i < to; i++)
+      if (i >= lead && !dim_is(v->type.dim[i - lead], 1))
+        e = index[i - lead];
+    if (buffer(b, v)->rank > n && e)
+      at[n++] = e;
+  }
+  return n == buffer(b, v)->rank ? ST_OK : fail(b->x.c, ST_INTERNAL, "an operand that does not fit the epilogue");
+}
+
+static Status load(Build *b, Value *v, KExpr *const *index, KExpr **e) {
+  KBuf *buf = buffer(b, v);
+  KExpr *at[MAX_RANK];
+  if (!buf)
+    return fail(b->x.c, ST_INTERNAL, "'%s' is no input of the kernel", v->name ? v->name : "?");
+  if (b->s->acc) {
+    TRY(flat_index(b, v, index, at));
+    index = at;
+  }
+  *e = ke_load(b->x.k, buf, index);
+  if (!b->x.flat && lower_level(&b->x, *e) < b->x.depth)
+    *e = lower_once(&b->x, "c", *e);
+  return ST_OK;
+}
+
+/* Gemm (13): alpha * A B + beta * C. */
+static Status scaled(Build *b, const Node *n, KExpr *const *index, KExpr **e) {
+  const GemmAttr *a = ATTR(n, Gemm);
+  Lower *x = &b->x;
+  KExpr *c;
+  if (a->alpha != 1)
+    *e = k_mul(x, *e, k_num(x, *e, a->alpha));
+  if (n->nin < 3 || !n->in[2] || a->beta == 0)
+    return ST_OK;
+  TRY(lower_read_bcast(x, n, 2, index, &c));
+  *e = k_add(x, *e, a->beta == 1 ? c : k_mul(x, c, k_num(x, c, a->beta)));
+  return ST_OK;
+}
+
+static Status compute(Build *b, Value *v, KExpr *const *index, KExpr **e) {
+  const Node *n = v->def;
+  if (n != b->s->core)
+    return op_lowering(n->op)->elem(&b->x, n, v->index, index, e);
+  if (!b->in_row)
+    return fail(b->x.c, ST_INTERNAL, "a row is asked for before it is there");
+  return op_lowering(n->op)->row_elem(&b->row, index, e);
+}
+
+static Status store(Build *b, int out, KExpr *const *index, KExpr *e) {
+  KExpr *at[MAX_RANK];
+  if (b->s->acc) {
+    int r = b->s->acc->type.rank, n = 0;
+    if (b->s->batched)
+      at[n++] = b->lead[0];
+    at[n++] = b->lead[r - 2], at[n] = b->lead[r - 1];
+    index = at;
+  }
+  ks_store(&b->x.at, b->outbuf[out], index, e);
+  b->stored[out] = true;
+  return ST_OK;
+}
+
+static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
+  Build *b = (Build *)(void *)x;
+  int out = output_of(b, v);
+  const Dim *content;
+  int64_t n;
+  if (v->konst && tensor_count(v->konst) == 1) {
+    *e = literal(b, v->konst);
+    return ST_OK;
+  }
+  if (!v->konst && value_content(x->c, v, &content, &n) && n == 1) {
+    *e = ke_cast(x->k, v->type.dtype, ke_dim(x->k, *content));
+    return ST_OK;
+  }
+  if ((*e = recall(b, v, index)))
+    return ST_OK;
+  if (!member(b, v->def)) {
+    TRY(load(b, v, index, e));
+    if (v == b->s->acc && v->def->op == OP_Gemm)
+      TRY(scaled(b, v->def, index, e));
+  } else if (out >= 0 && b->stored[out]) {
+    *e = ke_load(x->k, b->outbuf[out], index);
+  } else {
+    TRY(compute(b, v, index, e));
+  }
+  if (out >= 0 && !b->stored[out]) {
+    *e = lower_once(x, "v", *e);
+    TRY(store(b, out, index, *e));
+  } else if (value_use_count(v) > 1) {
+    *e = lower_once(x, "v", *e);
+  }
+  remember(b, v, index, *e);
+  return ST_OK;
+}
+
+/* --- buffers --- */
+
+/* [batch,] m, n of an epilogue's operand, without what is broadcast. */
+static int operand_dims(Build *b, const Type *t, Dim *dim) {
+  int r = b->s->acc->type.rank, lead = r - t->rank, groups = b->s->batched ? 3 : 2, n = 0;
+  for (int g = 0; g < groups; g++) {
+    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1;
+    Dim d = dim_const(b->x.c, 1);
+    for (int j = from > lead ? from : lead; j < to; j++)
+      d = dim_mul(b->x.c, d, t->dim[j - lead]);
+    if (!dim_is(d, 1))
+      dim[n++] = d;
+  }
+  return n;
+}
+
+static Status add_input(Build *b, Value *v) {
+  char name[32];
+  Dim dim[MAX_RANK];
+  if (!v || buffer(b, v) || member(b, v->def) || (v->konst && tensor_count(v->konst) == 1))
+    return ST_OK;
+  if (b->nin == LOOP_BUFFERS)
+    return fail(b->x.c, ST_INTERNAL, "a group with too many inputs");
+  int rank = v->type.rank;
+  if (b->s->acc)
+    rank = operand_dims(b, &v->type, dim);
+  else
+    memcpy(dim, v->type.dim, sizeof dim);
+  snprintf(name, sizeof name, "x%u", b->nin);
+  b->in[b->nin] = v;
+  b->inbuf[b->nin++] = kernel_add_buf(b->x.k, name, v->type.dtype, rank, dim, false);
+  return ST_OK;
+}
+
+static Status add_inputs(Build *b) {
+  const Node *gemm = b->s->acc && b->s->acc->def->op == OP_Gemm ? b->s->acc->def : NULL;
+  if (gemm && gemm->nin > 2)
+    TRY(add_input(b, gemm->in[2]));
+  for (uint32_t i = 0; i < b->s->nnode; i++)
+    for (int k = 0; k < b->s->node[i]->nin; k++)
+      TRY(add_input(b, b->s->node[i]->in[k]));
+  return ST_OK;
+}
+
+static Dim product_of(Ctx *c, const Type *t, int from, int to) {
+  Dim d = dim_const(c, 1);
+  for (int i = from; i < to; i++)
+    d = dim_mul(c, d, t->dim[i]);
+  return d;
+}
+
+/* [batch,] m, n of a product's result. */
+static int flat_dims(Ctx *c, const Type *t, bool batched, Dim *dim) {
+  int r = t->rank, n = 0;
+  if (batched)
+    dim[n++] = product_of(c, t, 0, r - 2);
+  dim[n++] = batched ? t->dim[r - 2] : product_of(c, t, 0, r - 1);
+  dim[n++] = t->dim[r - 1];
+  return n;
+}
+
+static void add_outputs(Build *b) {
+  char name[32];
+  Dim dim[MAX_RANK];
+  for (uint32_t i = 0; i < b->s->nout; i++) {
+    const Type *t = &b->s->out[i]->type;
+    snprintf(name, sizeof name, b->s->nout > 1 ? "y%u" : "y", i);
+    if (b->s->acc)
+      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, flat_dims(b->x.c, t, b->s->batched, dim), dim, true);
+    else
+      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, t->rank, t->dim, true);
+  }
+}
+
+/* --- loops --- */
+
+/* Opens loops over axes [from, to) of t; axes of extent 1 need none. */
+static int open_axes(Build *b, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
+  static const char *const names[] = {"i", "j", "k", "l"};
+  int n = 0;
+  for (int i = from; i < to; i++)
+    if (dim_is(t->dim[i], 1))
+      index[i] = lower_index_const(&b->x, 0);
+    else
+      index[i] = lower_open(&b->x, names[i & 3], t->dim[i], n++ ? NULL : behind);
+  return n;
+}
+
+/* Makes sure that output `out` is stored at that index. */
+static Status emit_output(Build *b, uint32_t out, KExpr *const *index) {
+  KExpr *e;
+  TRY(read(&b->x, b->s->out[out], index, &e));
+  if (!b->stored[out])
+    TRY(store(b, (int)out, index, e));
+  return ST_OK;
+}
+
+static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
+
+/* Concat: a loop nest per input, around it the axes before. */
+static Status concat_nests(Build *b, const Node *n) {
+  const Type *t = &n->out[0]->type;
+  int a = axis_of(ATTR(n, Concat)->axis, t->rank);
+  KExpr *index[MAX_RANK], *at[MAX_RANK], *e;
+  KCursor behind, inner;
+  int outer = open_axes(b, t, 0, a, index, &behind);
+  Dim from = dim_const(b->x.c, 0);
+  for (int i = 0; i < n->nin; i++) {
+    const Type *in = &n->in[i]->type;
+    for (int k = 0; k < t->rank; k++)
+      if (k != a && in->dim[k] != t->dim[k]) {
+        KExpr *have = ke_dim(b->x.k, in->dim[k]);
+        TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
+      }
+    int depth = open_axes(b, in, a, t->rank, index, &inner);
+    TRY(lower_read(&b->x, n->in[i], index, &e));
+    memcpy(at, index, sizeof at);
+    at[a] = k_add(&b->x, index[a], ke_dim(b->x.k, from));
+    ks_store(&b->x.at, b->outbuf[0], at, e);
+    lower_close(&b->x, depth, inner);
+    from = dim_add(b->x.c, from, in->dim[a]);
+  }
+  lower_close(&b->x, outer, behind);
+  return ST_OK;
+}
+
+/* Outputs that differ in extents: a nest for each, around them the axes they share. */
+static Status output_nests(Build *b) {
+  const Type *t = &b->s->out[0]->type;
+  KExpr *index[MAX_RANK];
+  KCursor behind, inner;
+  int shared = t->rank;
+  for (uint32_t o = 1; o < b->s->nout; o++) {
+    const Type *u = &b->s->out[o]->type;
+    int k = 0;
+    while (k < shared && k < u->rank && u->dim[k] == t->dim[k])
+      k++;
+    shared = k;
+  }
+  int outer = open_axes(b, t, 0, shared, index, &behind);
+  for (uint32_t o = 0; o < b->s->nout; o++) {
+    const Type *u = &b->s->out[o]->type;
+    int depth = open_axes(b, u, shared, u->rank, index, &inner);
+    TRY(emit_output(b, o, index));
+    lower_close(&b->x, depth, inner);
+  }
+  lower_close(&b->x, outer, behind);
+  return ST_OK;
+}
+
+/* An output that may hold what lies between the passes: the row operator's own result, of the type it computes in. */
+static KBuf *spill_of(Build *b) {
+  const Value *v = b->s->core->out[0];
+  DType t = v->type.dtype;
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    if ((t == DT_f32 || t == DT_f64) && b->s->out[i]->type.dtype == t && same_dims(&b->s->out[i]->type, &v->type))
+      return b->outbuf[i];
+  return NULL;
+}
+
+/* Stores inside of a row, or behind the passes when each row gives one element. */
+static Status row_nest(Build *b) {
+  static const char *const names[] = {"i", "j", "k", "l"};
+  Row *r = &b->row;
+  Lower *x = &b->x;
+  const Lowering *l = op_lowering(b->s->core->op);
+  KExpr *index[MAX_RANK + 1];
+  KCursor behind, inner;
+  int outer = 0, depth = 0, n = 0;
+  *r = (Row){.x = x, .n = b->s->core, .split = -1};
+  l->space(x->c, r);
+  r->spill = r->reduced || r->serial ? NULL : spill_of(b);
+  for (int i = 0; i < r->rank; i++)
+    if (!r->inner[i])
+      r->at[i] = dim_is(r->dim[i], 1) ? lower_index_const(x, 0) : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
+  TRY(l->begin(r));
+  b->in_row = true;
+  for (int i = 0; !r->reduced && i < r->rank; i++)
+    if (r->inner[i]) {
+      KExpr *k = lower_open(x, "k", r->dim[i], depth++ ? NULL : &inner);
+      r->at[i] = r->backwards ? k_sub(x, k_sub(x, ke_dim(x->k, r->dim[i]), lower_index_const(x, 1)), k) : k;
+    }
+  if (r->reduced) {
+    const Type *t = &b->s->core->out[0]->type;
+    bool keep = t->rank == r->rank;
+    for (int i = 0; i < r->rank; i++)
+      if (!r->inner[i] || keep)
+        index[n++] = r->inner[i] ? lower_index_const(x, 0) : r->at[i];
+  } else {
+    row_index(r, index);
+  }
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    if (!b->stored[i])
+      TRY(emit_output(b, i, index));
+  lower_close(x, depth, inner);
+  lower_close(x, outer, behind);
+  return ST_OK;
+}
+
+/* Epilogue of a product: loops over [batch,] m, n; the axes that m or the batch stand for share its variable. */
+static Status epilogue_nest(Build *b) {
+  const Type *t = &b->s->acc->type;
+  int r = t->rank, n, depth = 0;
+  Dim dim[MAX_RANK];
+  KExpr *var[3];
+  KCursor behind;
+  n = flat_dims(b->x.c, t, b->s->batched, dim);
+  for (int i = 0; i < n; i++)
+    var[i] = lower_open(&b->x, i == n - 1 ? "n" : i == n - 2 ? "m" : "b", dim[i], depth++ ? NULL : &behind);
+  for (int i = 0; i < r; i++)
+    b->lead[i] = i == r - 1 ? var[n - 1] : i == r - 2 || !b->s->batched ? var[n - 2] : var[0];
+  TRY(emit_output(b, 0, b->lead));
+  lower_close(&b->x, depth, behind);
+  return ST_OK;
+}
+
+bool loop_epilogue_operand(const Type *out, const Type *t, bool batched) {
+  int r = out->rank, lead = r - t->rank, groups = batched ? 3 : 2;
+  if (lead < 0 || r < groups)
+    return false;
+  for (int g = 0; g < groups; g++) { /* all axes of a group are there, or none */
+    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1, there = 0, gone = 0;
+    for (int i = from; i < to; i++) {
+      bool one = i < lead || dim_is(t->dim[i - lead], 1);
+      if (!one && t->dim[i - lead] != out->dim[i])
+        return false;
+      if (!dim_is(out->dim[i], 1))
+        there += !one, gone += one;
+    }
+    if (there && gone)
+      return false;
+  }
+  return true;
+}
+
+Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
+  Build *b = arena_new(a, Build);
+  uint32_t kept[LOOP_BUFFERS];
+  Dim dim[MAX_RANK];
+  const Node *root = s->nnode ? s->node[s->nnode - 1] : NULL;
+  b->s = s;
+  b->x = (Lower){.c = c, .a = a, .k = kernel_create(c, a, s->name), .read = read};
+  b->x.at = kernel_cursor(b->x.k);
+  if (s->acc) {
+    b->x.flat = true;
+    b->in[0] = s->acc;
+    b->inbuf[b->nin++] = kernel_add_buf(b->x.k, "acc", s->acc->type.dtype, flat_dims(c, &s->acc->type, s->batched, dim), dim, false);
+  }
+  TRY(add_inputs(b));
+  add_outputs(b);
+  if (s->acc)
+    TRY(epilogue_nest(b));
+  else if (s->core)
+    TRY(row_nest(b));
+  else if (root->op == OP_Concat)
+    TRY(concat_nests(b, root));
+  else
+    TRY(output_nests(b));
+  if (!s->acc)
+    nest_merge(c, b->x.k);
+  uint32_t n = nest_prune(b->x.k, kept);
+  out->kernel = b->x.k, out->nin = n;
+  out->in = arena_array(a, Value *, n + 1u);
+  for (uint32_t i = 0; i < n; i++)
+    out->in[i] = b->in[kept[i]];
+  return kernel_verify(c, b->x.k);
+}
