@@ -27,6 +27,7 @@ struct sard_model {
   const char *path;  /* "" when from memory */
   sard_times times;
   const char *device;
+  int cores;         /* that the process may use */
   int threads;       /* that a run may use */
   struct Pool *pool; /* the environment's; NULL: no step uses it */
 };

@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "codegen/backend.h"
 #include "support/checked.h"
+#include "support/cores.h"
+#include "support/cpu.h"
 #include "support/dim.h"
 
 #include <string.h>
@@ -128,13 +131,18 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return error_new(SARD_ERROR_USAGE, err, "sard_load: options without SARD_OPTIONS_INIT");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  if (opt.device && strcmp(opt.device, "reference"))
-    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has 'reference'", opt.device);
+  bool cpu = cpu_level() && backend_present();
+  const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
+  if (!strcmp(device, "cpu") && !cpu)
+    return error_new(SARD_ERROR_DEVICE, err, "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
+                     "'reference' works without");
+  if (strcmp(device, "reference") && strcmp(device, "cpu"))
+    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device, cpu ? "'cpu' and " : "");
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
-  *m = (sard_model){.env = env, .device = "reference", .threads = 1};
+  *m = (sard_model){.env = env, .device = strcmp(device, "cpu") ? "reference" : "cpu", .threads = opt.threads};
   env_prepare(env, &m->c, opt.timeout, opt.cancel);
   a->m = m, a->o = &opt;
   Status st = ctx_protect(&m->c, compile_model, a);
