@@ -6,7 +6,7 @@
 #include "bench/machine.h"
 #include "tests/kernel/jit.h"
 
-#include "codegen/product.h"
+#include "codegen/attention.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +126,64 @@ static void bench_product(Bench *b, const Shape *s) {
   free(a), free(w), free(p), free(out), free(r.args.scratch);
 }
 
+/* --- attention --- */
+
+typedef struct Heads {
+  int64_t batch, heads, kv_heads, q, kv, dims;
+  bool causal;
+  const char *what;
+} Heads;
+
+static const Heads attentions[] = {
+    {2, 12, 12, 128, 128, 64, false, "BERT-base, 2x128"}, {1, 12, 12, 197, 197, 64, false, "ViT-B"},
+    {3, 12, 12, 8, 8, 32, false, "MiniLM, 3x8"},          {1, 12, 12, 512, 512, 64, false, "BERT-base, 512"},
+    {1, 12, 12, 1024, 1024, 64, true, "GPT-2, 1024"},     {1, 12, 12, 4, 20, 64, true, "GPT-2, 4 after 16"},
+    {1, 12, 12, 1, 513, 64, true, "GPT-2, 1 after 512"},  {1, 9, 3, 1, 513, 64, true, "Llama 135M, 1 after 512"},
+    {4, 8, 8, 32, 32, 64, false, "encoder, 32x4"},
+};
+
+typedef struct Lengths {
+  int64_t batch, q, kv;
+} Lengths;
+
+static bool length_of(void *arg, Dim sym, int64_t *v) {
+  const Lengths *l = arg;
+  *v = sym->name[0] == 'b' ? l->batch : sym->name[0] == 'q' ? l->q : l->kv;
+  return true;
+}
+
+static void bench_attention(Bench *b, const Heads *s) {
+  Ctx *c = &b->jit.ctx;
+  Unit u = {.kind = UNIT_ATTENTION, .name = "attention"};
+  u.attention = (Attention){.batch = dim_sym(c, "b"), .q_len = dim_sym(c, "q"), .kv_len = dim_sym(c, "kv"), .heads = s->heads,
+                            .kv_heads = s->kv_heads, .dk = s->dims, .dv = s->dims, .scale = 0.125, .causal = s->causal};
+  attention_schedule(c, &u, b->jit.level);
+  int64_t t0 = machine_thread_ns();
+  KernelFn fn = compile(b, &u);
+  double took = (double)(machine_thread_ns() - t0) * 1e-6;
+  Lengths l = {s->batch, s->q, s->kv};
+  int64_t parts, scratch, dim[8], nq = s->batch * s->heads * s->q * s->dims, nk = s->batch * s->kv_heads * s->kv * s->dims;
+  const Dim *expr;
+  uint32_t n;
+  unit_signature(b->jit.arena, &u, &expr, &n);
+  for (uint32_t i = 0; i < n && i < countof(dim); i++)
+    dim_eval(expr[i], length_of, &l, &dim[i]);
+  if (!dim_eval(u.parts, length_of, &l, &parts) || !dim_eval(u.scratch, length_of, &l, &scratch))
+    abort();
+  void *buf[] = {floats(nq), floats(nk), floats(nk), floats(nq)};
+  Run r = {fn, {.buf = buf, .dim = dim, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
+  double t = best_seconds(run_once, &r), gflops = 4e-9 * (double)nq * (double)s->kv / t;
+  if (s->causal)
+    gflops *= (double)(2 * s->kv - s->q + 1) / (double)(2 * s->kv); /* what is seen */
+  printf("%2lld x %2lld/%2lld heads, %4lld of %4lld  %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s  parts %-4lld compile %5.1f ms  %s\n",
+         (long long)s->batch, (long long)s->heads, (long long)s->kv_heads, (long long)s->q, (long long)s->kv, t * 1e3, gflops,
+         100 * gflops / b->peak, 8e-9 * (double)nk / t, (long long)parts, took, s->what);
+  fflush(stdout);
+  for (int i = 0; i < 4; i++)
+    free(buf[i]);
+  free(r.args.scratch);
+}
+
 static bool wanted(int argc, char **argv, const char *group) {
   bool any = argc < 2;
   for (int i = 1; i < argc; i++)
@@ -147,6 +205,9 @@ int main(int argc, char **argv) {
   if (wanted(argc, argv, "product"))
     for (size_t i = 0; i < countof(shapes); i++)
       bench_product(&b, &shapes[i]);
+  if (wanted(argc, argv, "attention"))
+    for (size_t i = 0; i < countof(attentions); i++)
+      bench_attention(&b, &attentions[i]);
   jit_close(&b.jit);
   return 0;
 }

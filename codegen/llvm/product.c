@@ -44,18 +44,14 @@ static void heights(const Product *p, int mr, int *low, int *high) {
 
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
-  TileSet *s = &g->tiles;
-  s->kernel = arena_array(g->e->a, TileKernel, (size_t)plan->mr);
-  heights(g->p, plan->mr, &s->low, &s->high);
-  for (int r = s->low; r <= s->high; r++) {
-    TileKernel *t = &s->kernel[r - 1];
-    *t = (TileKernel){.rows = r, .lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4};
-    if (g->p->trans_a)
-      t->a_row = 4;
-    else
-      t->a_step = 4;
-    tile_kernel(g->e, t);
-  }
+  TileKernel like = {.lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4};
+  int low, high;
+  if (g->p->trans_a)
+    like.a_row = 4;
+  else
+    like.a_step = 4;
+  heights(g->p, plan->mr, &low, &high);
+  tile_set(g->e, &g->tiles, low, high, like);
 }
 
 /* --- the epilogue --- */
@@ -194,43 +190,25 @@ static void pack_rows(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
 /* dst[k][nr] = src[j * ld + k]: columns of the panel are rows of B. Rows behind `width` repeat row 0 and are never stored. */
 static void pack_columns(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
   Emitter *e = g->e;
-  enum { GROUP = 4 };
-  int nr = g->plan.nr;
-  Loop j = loop_begin(e, i64_of(e, 0), i64_of(e, nr), GROUP);
-  LVal row[GROUP], to = at_float(e, dst, j.i);
-  for (int i = 0; i < GROUP; i++) {
+  int w = lanes(g), nr = g->plan.nr;
+  LVal row[16], v[16];
+  Loop j = loop_begin(e, i64_of(e, 0), i64_of(e, nr), w);
+  LVal to = at_float(e, dst, j.i), whole = LLVMBuildAnd(e->b, k, i64_of(e, -w), "");
+  for (int i = 0; i < w; i++) {
     LVal r = i64_add(e, j.i, i64_of(e, i));
     r = LLVMBuildSelect(e->b, i64_less(e, r, width), r, i64_of(e, 0), "");
     row[i] = at_bytes(e, src, i64_mul(e, r, ld));
   }
-  LVal squares = LLVMBuildAnd(e->b, k, i64_of(e, -GROUP), "");
-  Loop l = loop_begin(e, i64_of(e, 0), squares, GROUP);
-  LVal v[GROUP], t[GROUP];
-  for (int i = 0; i < GROUP; i++)
-    v[i] = load_f32(e, GROUP, at_float(e, row[i], l.i));
-  static const int low[] = {0, 4, 1, 5}, high[] = {2, 6, 3, 7}, first[] = {0, 1, 4, 5}, last[] = {2, 3, 6, 7};
-  const int *const pick[] = {low, high, first, last};
-  LVal mask[4];
-  for (int p = 0; p < 4; p++) {
-    LVal at[GROUP];
-    for (int i = 0; i < GROUP; i++)
-      at[i] = LLVMConstInt(e->i32, (unsigned)pick[p][i], 0);
-    mask[p] = LLVMConstVector(at, GROUP);
-  }
-  for (int i = 0; i < 2; i++) {
-    t[i] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[0], "");
-    t[i + 2] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[1], "");
-  }
-  for (int i = 0; i < GROUP; i++) {
-    LVal x = LLVMBuildShuffleVector(e->b, t[i / 2 * 2], t[i / 2 * 2 + 1], mask[2 + i % 2], "");
-    LVal p = at_bytes(e, to, i64_muli(e, i64_add(e, l.i, i64_of(e, i)), nr * 4));
-    LLVMSetAlignment(LLVMBuildStore(e->b, x, p), 4);
-  }
+  Loop l = loop_begin(e, i64_of(e, 0), whole, w);
+  for (int i = 0; i < w; i++)
+    v[i] = load_f32(e, w, at_float(e, row[i], l.i));
+  transpose_f32(e, v, w);
+  for (int i = 0; i < w; i++)
+    store_f32(e, v[i], at_bytes(e, to, i64_muli(e, i64_add(e, l.i, i64_of(e, i)), nr * 4)));
   loop_end(e, &l);
-  l = loop_begin(e, squares, k, 1);
-  for (int i = 0; i < GROUP; i++)
-    store_f32(e, load_f32(e, 1, at_float(e, row[i], l.i)),
-              at_bytes(e, to, i64_add(e, i64_muli(e, l.i, nr * 4), i64_of(e, i * 4))));
+  l = loop_begin(e, whole, k, 1);
+  for (int i = 0; i < w; i++)
+    store_f32(e, load_f32(e, 1, at_float(e, row[i], l.i)), at_bytes(e, to, i64_add(e, i64_muli(e, l.i, nr * 4), i64_of(e, i * 4))));
   loop_end(e, &l);
   loop_end(e, &j);
 }

@@ -33,6 +33,24 @@ LVal load_f32(Emitter *e, int lanes, LVal p) {
 
 void store_f32(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4); }
 
+/* Swaps blocks of 1, 2, 4 … lanes across the diagonal. */
+void transpose_f32(Emitter *e, LVal *v, int n) {
+  for (int s = 1; s < n; s *= 2) {
+    LVal low[16], high[16];
+    for (int l = 0; l < n; l++) {
+      low[l] = emit_int(e->i32, l & s ? n + l - s : l);
+      high[l] = emit_int(e->i32, l & s ? n + l : l + s);
+    }
+    LVal pick_low = LLVMConstVector(low, (unsigned)n), pick_high = LLVMConstVector(high, (unsigned)n);
+    for (int i = 0; i < n; i++)
+      if (!(i & s)) {
+        LVal a = v[i], b = v[i + s];
+        v[i] = LLVMBuildShuffleVector(e->b, a, b, pick_low, "");
+        v[i + s] = LLVMBuildShuffleVector(e->b, a, b, pick_high, "");
+      }
+  }
+}
+
 /* --- control --- */
 
 Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step) {
@@ -247,6 +265,15 @@ void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step,
   LVal none = LLVMGetUndef(e->i64); /* a constant of the kernel: nothing to pass */
   LVal arg[] = {a, t->a_row ? none : a_row, t->a_step ? none : a_step, b, t->b_step ? none : b_step, k, sums, more};
   LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
+}
+
+void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
+  *s = (TileSet){.kernel = arena_array(e->a, TileKernel, (size_t)high), .low = low, .high = high};
+  for (int r = low; r <= high; r++) {
+    s->kernel[r - 1] = like;
+    s->kernel[r - 1].rows = r;
+    tile_kernel(e, &s->kernel[r - 1]);
+  }
 }
 
 void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums,

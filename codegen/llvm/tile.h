@@ -33,6 +33,9 @@ LVal at_float(Emitter *e, LVal p, LVal index);
 LVal load_f32(Emitter *e, int lanes, LVal p);  /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);
 
+/* v[i] lane j and v[j] lane i change places; n vectors of n lanes, n a power of two. */
+void transpose_f32(Emitter *e, LVal *v, int n);
+
 /* A function of the module alone; the builder stands in its entry block. */
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
 /* The fields of the KernelArgs that fn's first parameter points to. */
@@ -57,6 +60,8 @@ typedef struct TileSet {
   TileKernel *kernel; /* of 1 … high rows; fn NULL below low */
   int low, high;
 } TileSet;
+/* kernels of `like` for low..high rows */
+void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
 void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
 
 /* The value of a dim expression: a constant, or its place among the unit's. */
