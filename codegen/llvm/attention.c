@@ -49,32 +49,11 @@ static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t he
   return at_float(e, base, i64_add(e, entry, in));
 }
 
-/* Qt[d][width] = scale * Q[i][d], zero where there is no query. */
+/* Qt[d][width] = scale * Q[i][d]; lanes without a query repeat the last one. */
 static void pack_queries(Gen *g, Part *w) {
   Emitter *e = g->e;
-  int n = lanes(g);
-  LVal scale = emit_splat(e, emit_real(e->f32, g->t->scale), n), zero = i64_of(e, 0);
-  Loop i = loop_begin(e, zero, i64_of(e, g->width), n);
-  LVal row[16], v[16], to = at_float(e, w->qt, i.i);
-  for (int r = 0; r < n; r++) {
-    LVal at = i64_add(e, i.i, i64_of(e, r)), last = i64_sub(e, w->n, i64_of(e, 1)); /* beyond the last: the last again */
-    row[r] = at_bytes(e, w->q, i64_mul(e, i64_min(e, at, last), w->q_row));
-  }
-  int64_t whole = g->t->dk / n * n;
-  Loop d = loop_begin(e, zero, i64_of(e, whole), n);
-  for (int r = 0; r < n; r++)
-    v[r] = LLVMBuildFMul(e->b, load_f32(e, n, at_float(e, row[r], d.i)), scale, "");
-  transpose_f32(e, v, n);
-  for (int r = 0; r < n; r++)
-    store_f32(e, v[r], at_bytes(e, to, i64_muli(e, i64_add(e, d.i, i64_of(e, r)), g->width * 4)));
-  loop_end(e, &d);
-  d = loop_begin(e, i64_of(e, whole), i64_of(e, g->t->dk), 1);
-  for (int r = 0; r < n; r++) {
-    LVal x = LLVMBuildFMul(e->b, load_f32(e, 1, at_float(e, row[r], d.i)), emit_real(e->f32, g->t->scale), "");
-    store_f32(e, x, at_bytes(e, to, i64_add(e, i64_muli(e, d.i, g->width * 4), i64_of(e, r * 4))));
-  }
-  loop_end(e, &d);
-  loop_end(e, &i);
+  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, g->t->scale), w->qt, i64_of(e, g->width * 4),
+                  i64_of(e, g->width));
 }
 
 /* Rows split evenly into tiles of at most `most`; run `call` for each with its first row and its height. */
@@ -370,10 +349,10 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   const AttentionPlan *plan = &g->plan;
   LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
   g->width = width;
-  tile_set(e, &g->scores, 1, tile.mr, (TileKernel){.vecs = width / lanes(g), .lanes = lanes(g), .unroll = plan->level->unroll,
+  tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8, (TileKernel){.vecs = width / lanes(g), .lanes = lanes(g), .unroll = plan->level->unroll,
                                                    .a_step = 4, .b_step = width * 4});
   tile_set(e, &g->values, 1, plan->value.mr < width ? plan->value.mr : width,
-           (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4, .a_step = width * 4});
+           (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4});
   *type = LLVMFunctionType(e->i32, param, countof(param), 0);
   *fn = function_begin(e, name, e->i32, param, countof(param));
   g->args = args_of(e, *fn);

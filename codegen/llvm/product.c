@@ -187,32 +187,6 @@ static void pack_rows(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
-/* dst[k][nr] = src[j * ld + k]: columns of the panel are rows of B. Rows behind `width` repeat row 0 and are never stored. */
-static void pack_columns(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
-  Emitter *e = g->e;
-  int w = lanes(g), nr = g->plan.nr;
-  LVal row[16], v[16];
-  Loop j = loop_begin(e, i64_of(e, 0), i64_of(e, nr), w);
-  LVal to = at_float(e, dst, j.i), whole = LLVMBuildAnd(e->b, k, i64_of(e, -w), "");
-  for (int i = 0; i < w; i++) {
-    LVal r = i64_add(e, j.i, i64_of(e, i));
-    r = LLVMBuildSelect(e->b, i64_less(e, r, width), r, i64_of(e, 0), "");
-    row[i] = at_bytes(e, src, i64_mul(e, r, ld));
-  }
-  Loop l = loop_begin(e, i64_of(e, 0), whole, w);
-  for (int i = 0; i < w; i++)
-    v[i] = load_f32(e, w, at_float(e, row[i], l.i));
-  transpose_f32(e, v, w);
-  for (int i = 0; i < w; i++)
-    store_f32(e, v[i], at_bytes(e, to, i64_muli(e, i64_add(e, l.i, i64_of(e, i)), nr * 4)));
-  loop_end(e, &l);
-  l = loop_begin(e, whole, k, 1);
-  for (int i = 0; i < w; i++)
-    store_f32(e, load_f32(e, 1, at_float(e, row[i], l.i)), at_bytes(e, to, i64_add(e, i64_muli(e, l.i, nr * 4), i64_of(e, i * 4))));
-  loop_end(e, &l);
-  loop_end(e, &j);
-}
-
 /* void pack(src, ld in bytes, k, width, dst) */
 static void make_pack(Gen *g) {
   Emitter *e = g->e;
@@ -222,10 +196,7 @@ static void make_pack(Gen *g) {
   g->pack = function_begin(e, sub_name(g, "pack", 0), none, param, countof(param));
   LVal a[countof(param)];
   LLVMGetParams(g->pack, a);
-  if (g->p->trans_b)
-    pack_columns(g, a[0], a[1], a[2], a[3], a[4]);
-  else
-    pack_rows(g, a[0], a[1], a[2], a[3], a[4]);
+  pack_rows(g, a[0], a[1], a[2], a[3], a[4]);
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
@@ -270,6 +241,11 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   LVal ld = i64_muli(e, g->p->trans_b ? g->k : g->n, 4);
   LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
   LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  if (g->p->trans_b) {
+    pack_transposed(e, at_float(e, w->b, at), ld, width, w->steps, emit_real(e->f32, 1), dst, i64_of(e, g->plan.nr * 4),
+                    i64_of(e, g->plan.nr));
+    return dst;
+  }
   LVal arg[] = {at_float(e, w->b, at), ld, w->steps, width, dst};
   LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
   return dst;
@@ -333,7 +309,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   unit_signature(e->a, u, &g.dim, &g.ndim);
   make_kernels(&g);
   TRY(make_epilogue(&g));
-  if (!p->packed_b)
+  if (!p->packed_b && !p->trans_b)
     make_pack(&g);
   g.args = emit_function(e, name);
   TRY(dim_value(e, &g.args, p->m, g.dim, g.ndim, &g.m));

@@ -33,8 +33,9 @@ LVal at_float(Emitter *e, LVal p, LVal index);
 LVal load_f32(Emitter *e, int lanes, LVal p);  /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);
 
-/* v[i] lane j and v[j] lane i change places; n vectors of n lanes, n a power of two. */
-void transpose_f32(Emitter *e, LVal *v, int n);
+/* dst[k][cols] = scale * src[col][k] for `cols` rows of src, a multiple of 8 (of 4 with 128-bit vectors); rows from `rows` >= 1 on repeat the last one.
+ * ld: bytes from row to row of src; dst_ld: of dst. */
+void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols);
 
 /* A function of the module alone; the builder stands in its entry block. */
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
