@@ -1,5 +1,5 @@
 /* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then products
- * and attention as a share of them. `make bench`; arguments: parts of the names of the groups to run (peak, product, attention).
+ * and attention as a share of them. `make bench`; arguments: what to run (product, attention, MxNxK, before that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
  *
  * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -8,12 +8,14 @@
 
 #include "codegen/attention.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct Bench {
   Jit jit;
+  uint8_t tile;           /* Product.tile */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -102,8 +104,7 @@ static void bench_product(Bench *b, const Shape *s) {
   Ctx *c = &b->jit.ctx;
   Unit u = {.kind = UNIT_PRODUCT, .name = "product"};
   u.product = (Product){.batch = dim_const(c, 1), .m = dim_sym(c, "m"), .n = dim_const(c, s->n), .k = dim_const(c, s->k), .packed_b = true};
-  const char *tile = getenv("TILE");
-  u.product.tile = tile ? (uint8_t)atoi(tile) : 0;
+  u.product.tile = b->tile;
   ProductPlan plan = product_plan(&u.product, b->jit.level);
   product_schedule(c, &u, b->jit.level);
   int64_t packed, m = s->m, parts, scratch;
@@ -193,7 +194,7 @@ static bool wanted(int argc, char **argv, const char *group) {
 
 int main(int argc, char **argv) {
   Bench b = {0};
-  if (!jit_open(&b.jit, getenv("LEVEL"))) {
+  if (!jit_open(&b.jit, getenv("SARD_LEVEL"))) {
     fprintf(stderr, "%s\n", b.jit.ctx.err.message);
     return 1;
   }
@@ -202,6 +203,12 @@ int main(int argc, char **argv) {
   b.bandwidth = machine_bandwidth(1);
   printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n\n", b.jit.level, b.peak, b.bandwidth,
          machine_bandwidth(2));
+  Shape one = {.what = "as asked"};
+  for (int i = 1; i < argc; i++)
+    if (!strncmp(argv[i], "tile=", 5))
+      b.tile = (uint8_t)atoi(argv[i] + 5);
+    else if (sscanf(argv[i], "%" SCNd64 "x%" SCNd64 "x%" SCNd64, &one.m, &one.n, &one.k) == 3 && one.m > 0 && one.n > 0 && one.k > 0)
+      bench_product(&b, &one);
   if (wanted(argc, argv, "product"))
     for (size_t i = 0; i < countof(shapes); i++)
       bench_product(&b, &shapes[i]);

@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-/* Tiles that leave the inner loop without spills, best first; the narrow ones are for products with few columns. */
-static const ProductTile avx512_tiles[] = {{8, 48}, {12, 32}, {6, 64}, {12, 16}, {0, 0}};
+/* Tiles that leave the inner loop without spills, best first; the narrow ones are for products with few columns. Twelve rows
+ * come late: rows at a distance of 4 KB (K = 1024) share a set of L1, of eight lines. */
+static const ProductTile avx512_tiles[] = {{8, 48}, {6, 64}, {12, 32}, {12, 16}, {0, 0}};
 static const ProductTile avx2_tiles[] = {{4, 24}, {6, 16}, {12, 8}, {0, 0}};
 static const ProductTile sse2_tiles[] = {{4, 8}, {4, 4}, {0, 0}};
 static const ProductTile neon_tiles[] = {{8, 12}, {8, 8}, {8, 4}, {0, 0}};
@@ -45,7 +46,9 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
   return *t;
 }
 
-enum { PART_ROWS = 128, PART_COLS = 384 };
+/* Few columns, so that there are parts for many threads; many rows, because every block of rows reads B's panels again from L3
+ * (256x768x3072 on Zen 4: 94.0 % of peak with 128 x 384, 96.1 % so). */
+enum { PART_ROWS = 256, PART_COLS = 96 };
 
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
