@@ -81,8 +81,9 @@ static void make_scores(Gen *g, Part *w) {
   Split s = split_rows(e, w->keys, g->scores.high);
   Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
   LVal row = split_first(e, &s, t.i), k = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row));
-  tile_dispatch(e, &g->scores, split_height(e, &s, t.i), k, w->k_row, i64_of(e, 4), w->qt, i64_of(e, 0), i64_of(e, g->t->dk),
-                at_bytes(e, w->s, i64_muli(e, row, g->width * 4)), emit_int(e->i1, 0));
+  TileArgs x = {.a = k, .a_row = w->k_row, .b = w->qt, .k = i64_of(e, g->t->dk), .more = emit_int(e->i1, 0),
+                .sums = at_bytes(e, w->s, i64_muli(e, row, g->width * 4))};
+  tile_dispatch(e, &g->scores, split_height(e, &s, t.i), &x);
   loop_end(e, &t);
 }
 
@@ -308,8 +309,9 @@ static void add_values(Gen *g, Part *w) {
   LVal o = at_bytes(e, w->o, i64_muli(e, p.i, (int64_t)g->width * nr * 4));
   Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
   LVal row = split_first(e, &s, t.i);
-  tile_dispatch(e, &g->values, split_height(e, &s, t.i), at_float(e, w->s, row), i64_of(e, 4), i64_of(e, g->width * 4), v, v_row, w->keys,
-                at_bytes(e, o, i64_muli(e, row, nr * 4)), more);
+  TileArgs x = {.a = at_float(e, w->s, row), .a_step = i64_of(e, g->width * 4), .b = v, .b_step = v_row, .k = w->keys, .more = more,
+                .sums = at_bytes(e, o, i64_muli(e, row, nr * 4))};
+  tile_dispatch(e, &g->values, split_height(e, &s, t.i), &x);
   loop_end(e, &t);
   loop_end(e, &p);
 }

@@ -44,7 +44,8 @@ static void heights(const Product *p, int mr, int *low, int *high) {
 
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
-  TileKernel like = {.lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4};
+  TileKernel like = {.lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4,
+                     .ahead = g->p->packed_b};
   int low, high;
   if (g->p->trans_a)
     like.a_row = 4;
@@ -207,6 +208,7 @@ static void make_pack(Gen *g) {
 typedef struct Part {
   LVal batch, tiles, base, extra;   /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
   LVal tile0, tile1, panel0, panel1;
+  LVal ahead_step;                  /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
   LVal a, b;                        /* the operands of this batch */
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
@@ -223,7 +225,12 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   if (g->p->trans_a)
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
   LVal a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
-  tile_dispatch(e, &g->tiles, rows, a, a_row, a_step, b, i64_of(e, 0), w->steps, sums, w->more);
+  TileArgs x = {.a = a, .a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
+  if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no harm */
+    LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
+    x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
+  }
+  tile_dispatch(e, &g->tiles, rows, &x);
   LLVMBasicBlockRef done = when_begin(e, w->last);
   LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, w->batch, m0, rows, col0, cols};
@@ -285,6 +292,7 @@ static void make_body(Gen *g) {
   LVal rest = i64_div(e, p.i, row_blocks);
   w.tile0 = i64_mul(e, i64_rem(e, p.i, row_blocks), row_tiles);
   w.tile1 = i64_min(e, i64_add(e, w.tile0, row_tiles), w.tiles);
+  w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
   w.panel0 = i64_mul(e, i64_rem(e, rest, col_blocks), col_panels);
   w.panel1 = i64_min(e, i64_add(e, w.panel0, col_panels), panels);
   w.batch = i64_div(e, rest, col_blocks);

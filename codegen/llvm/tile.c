@@ -182,6 +182,7 @@ typedef struct Inner {
   const TileKernel *t;
   int bases;
   LVal a_row, a_step, b_step;
+  LVal ahead, ahead_step;
   LVal a[MAX_ROWS], b, left, sum[MAX_ROWS * MAX_VECS];
 } Inner;
 
@@ -213,7 +214,7 @@ static void steps(Inner *in, int unroll) {
   Emitter *e = in->e;
   const TileKernel *t = in->t;
   int n = t->rows * t->vecs;
-  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_sum[MAX_ROWS * MAX_VECS];
+  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_ahead = NULL, phi_sum[MAX_ROWS * MAX_VECS];
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), "");
   LLVMBuildCondBr(e->b, enough, body, done);
@@ -225,8 +226,15 @@ static void steps(Inner *in, int unroll) {
     phi_a[i] = in->a[i] = LLVMBuildPhi(e->b, e->ptr, "a");
   for (int i = 0; i < n; i++)
     phi_sum[i] = in->sum[i] = LLVMBuildPhi(e->b, LLVMTypeOf(old.sum[i]), "");
+  if (t->ahead)
+    phi_ahead = in->ahead = LLVMBuildPhi(e->b, e->ptr, "ahead");
   for (int u = 0; u < unroll; u++)
     one_step(in, u);
+  if (t->ahead) {
+    LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
+    emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
+    in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, unroll));
+  }
   in->left = i64_sub(e, in->left, i64_of(e, unroll));
   in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, unroll));
   for (int i = 0; i < in->bases; i++)
@@ -245,6 +253,8 @@ static void steps(Inner *in, int unroll) {
   } while (0)
   JOIN(phi_left, old.left, in->left);
   JOIN(phi_b, old.b, in->b);
+  if (t->ahead)
+    JOIN(phi_ahead, old.ahead, in->ahead);
   for (int i = 0; i < in->bases; i++)
     JOIN(phi_a[i], old.a[i], in->a[i]);
   for (int i = 0; i < n; i++)
@@ -274,15 +284,16 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
 }
 
 void tile_kernel(Emitter *e, TileKernel *t) {
-  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1};
-  const char *name = arena_printf(e->a, "tile.%dx%d.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, (long long)t->a_row, (long long)t->a_step,
-                                  (long long)t->b_step);
+  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
+  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
+                                  t->ahead ? "+" : "", (long long)t->a_row, (long long)t->a_step, (long long)t->b_step);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
     return;
   t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, countof(param));
-  Inner in = {.e = e, .t = t, .a_row = LLVMGetParam(t->fn, 1), .a_step = LLVMGetParam(t->fn, 2), .b_step = LLVMGetParam(t->fn, 4)};
+  Inner in = {.e = e, .t = t, .a_row = LLVMGetParam(t->fn, 1), .a_step = LLVMGetParam(t->fn, 2), .b_step = LLVMGetParam(t->fn, 4),
+              .ahead = LLVMGetParam(t->fn, 8), .ahead_step = LLVMGetParam(t->fn, 9)};
   if (t->a_step)
     in.a_step = i64_of(e, t->a_step);
   if (t->b_step)
@@ -304,9 +315,10 @@ void tile_kernel(Emitter *e, TileKernel *t) {
     LLVMPositionBuilderAtEnd(e->b, back);
 }
 
-void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more) {
+void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x) {
   LVal none = LLVMGetUndef(e->i64); /* a constant of the kernel: nothing to pass */
-  LVal arg[] = {a, t->a_row ? none : a_row, t->a_step ? none : a_step, b, t->b_step ? none : b_step, k, sums, more};
+  LVal arg[] = {x->a, t->a_row ? none : x->a_row, t->a_step ? none : x->a_step, x->b, t->b_step ? none : x->b_step, x->k, x->sums, x->more,
+                t->ahead ? x->ahead : LLVMGetUndef(e->ptr), t->ahead ? x->ahead_step : none};
   LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
 }
 
@@ -319,8 +331,7 @@ void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
   }
 }
 
-void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums,
-                   LVal more) {
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x) {
   LLVMBasicBlockRef done = emit_block(e, "called");
   for (int r = s->high; r >= s->low; r--) { /* tall ones first: they are the rule */
     LLVMBasicBlockRef next = NULL;
@@ -330,7 +341,7 @@ void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, 
       LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, rows, i64_of(e, r), ""), yes, next);
       LLVMPositionBuilderAtEnd(e->b, yes);
     }
-    tile_call(e, &s->kernel[r - 1], a, a_row, a_step, b, b_step, k, sums, more);
+    tile_call(e, &s->kernel[r - 1], x);
     LLVMBuildBr(e->b, done);
     if (next)
       LLVMPositionBuilderAtEnd(e->b, next);

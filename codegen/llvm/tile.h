@@ -42,28 +42,33 @@ LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsig
 /* The fields of the KernelArgs that fn's first parameter points to. */
 EmitArgs args_of(Emitter *e, LVal fn);
 
-/* How an inner kernel reads A. */
+/* An inner kernel: what is fixed in its code. */
 typedef struct TileKernel {
   int rows, vecs, lanes, unroll;
   int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
   int64_t b_step;        /* bytes from k to k of B; 0: an argument */
+  bool ahead;            /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;
 
-/* void kernel(a, a_row, a_step, b, b_step, k, sums, more): sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps.
- * Emitted once per module: units share their inner kernels. */
-void tile_kernel(Emitter *e, TileKernel *t);
-void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+/* One call: sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
+typedef struct TileArgs {
+  LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
+} TileArgs;
 
-/* Calls kernel[rows - 1] for the run-time value rows, which lies in low..high. */
+/* Emitted once per module: units share their inner kernels. */
+void tile_kernel(Emitter *e, TileKernel *t);
+void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x);
+
+/* Kernels alike but for their rows, low to high. */
 typedef struct TileSet {
-  TileKernel *kernel; /* of 1 … high rows; fn NULL below low */
+  TileKernel *kernel; /* by rows - 1 */
   int low, high;
 } TileSet;
-/* kernels of `like` for low..high rows */
 void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
-void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+/* Calls the kernel of that many rows, a run-time value in low..high. */
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x);
 
 /* The value of a dim expression: a constant, or its place among the unit's. */
 Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32_t ndim, LVal *v);
