@@ -16,8 +16,9 @@
 typedef struct Place {
   uint32_t slot;    /* PROG_NONE: none yet */
   uint32_t last;    /* step of its own region that reads it last; END: region output */
-  Value *root;      /* whose memory it shares: itself, or the value it is a view of or computed into */
+  Value *root;      /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
   bool view, inplace;
+  Value *next_freed; /* the next value that is freed behind the same step */
 } Place;
 
 enum { END = UINT32_MAX - 1 };
@@ -30,14 +31,26 @@ typedef struct Plan {
   Place *place;       /* by Value.id */
   uint32_t *step_of;  /* by Node.id: index within its region */
   bool *bound_early;  /* by symbol: known from the input shapes */
-  bool *bound;        /* by symbol: known from inputs or from a step's output so far */
+  Map bound;          /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
   uint32_t nsym;
+  Value **freed;      /* by step of the region being written: values not read behind it */
   Graph **queue;      /* regions to write */
   uint32_t nregion;
 } Plan;
 
 static Place *place(Plan *p, const Value *v) {
   return &p->place[v->id];
+}
+
+/* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
+ * the way. */
+static Value *root_of(Plan *p, Value *v) {
+  Value *r = v, *next;
+  while (!r->konst && place(p, r)->root != r)
+    r = place(p, r)->root;
+  for (; v != r; v = next)
+    next = place(p, v)->root, place(p, v)->root = r;
+  return r;
 }
 
 /* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
@@ -49,10 +62,6 @@ static const Node *user_in(const Graph *g, const Use *u) {
     at = n->graph;
   }
   return n; /* NULL: output of g itself */
-}
-
-static const Graph *home(const Graph *g, const Value *v) {
-  return v->def ? v->def->graph : g;
 }
 
 static uint32_t last_use(Plan *p, const Graph *g, const Value *v) {
@@ -152,6 +161,11 @@ static bool can_view(Plan *p, const Node *n) {
          n->out[0] && type_early(p, &n->out[0]->type);
 }
 
+/* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
+static bool in_arena(Plan *p, const Value *v) {
+  return v->def && !v->def->graph->up && !(op_info(v->def->op)->flags & OPF_CONTROL) && type_early(p, &v->type);
+}
+
 /* The input whose memory an element-by-element step may overwrite, or NULL. */
 static Value *inplace_input(Plan *p, const Node *n) {
   if (!(op_info(n->op)->flags & OPF_ELEMENTWISE) || n->graph->up || !n->out[0] || !type_early(p, &n->out[0]->type) ||
@@ -162,12 +176,12 @@ static Value *inplace_input(Plan *p, const Node *n) {
     if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) || !same_extents(&v->type, &n->out[0]->type) ||
         dtype_bits(v->type.dtype) != dtype_bits(n->out[0]->type.dtype))
       continue;
-    Value *root = place(p, v)->root;
-    if (!root->def || !type_early(p, &root->type) || place(p, root)->last != p->step_of[n->id])
+    Value *root = root_of(p, v);
+    if (!in_arena(p, root) || place(p, root)->last != p->step_of[n->id])
       continue;
     bool shared = false; /* another input reads the same memory in another order */
     for (int k = 0; k < n->nin; k++)
-      shared |= n->in[k] && n->in[k] != v && place(p, n->in[k])->root == root;
+      shared |= n->in[k] && n->in[k] != v && root_of(p, n->in[k]) == root;
     if (!shared)
       return root;
   }
@@ -187,16 +201,16 @@ static void place_values(Plan *p, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     p->step_of[n->id] = s++;
   for (uint32_t i = 0; i < g->nin; i++)
-    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false};
+    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next)
     for (int i = 0; i < n->nout; i++)
       if (n->out[i])
-        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false};
+        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
     if (can_view(p, n)) {
       Place *v = place(p, n->out[0]);
       v->view = true;
-      v->root = n->in[0]->konst ? n->in[0] : place(p, n->in[0])->root;
+      v->root = root_of(p, n->in[0]);
       if (!v->root->konst)
         extend(p, v->root, v->last);
     }
@@ -206,10 +220,6 @@ static void place_values(Plan *p, Graph *g) {
       continue;
     Place *o = place(p, n->out[0]);
     uint32_t last = o->last;
-    /* everything rooted in the output moves to the new root */
-    for (Node *m = n; m; m = m->next)
-      if (m->out && m->nout && m->out[0] && place(p, m->out[0])->root == n->out[0] && m != n)
-        place(p, m->out[0])->root = root;
     o->inplace = true, o->root = root;
     extend(p, root, last);
   }
@@ -250,7 +260,7 @@ static uint32_t slot(Plan *p, Value *v) {
 static void make_slot(Plan *p, const Graph *g, Value *v) {
   Place *at = place(p, v);
   ProgSlot s = {.file = PROG_NONE, .base = PROG_NONE, .name = image_string(&p->im, v->name)};
-  Value *root = at->root;
+  Value *root = root_of(p, v);
   uint32_t root_last = root->konst ? END : place(p, root)->last;
   image_type(&p->im, &s, &v->type);
   s.first = v->def ? p->step_of[v->def->id] : 0;
@@ -259,7 +269,7 @@ static void make_slot(Plan *p, const Graph *g, Value *v) {
     s.kind = SLOT_VIEW, s.base = slot(p, root);
   } else if (v->is_input && !g->up) {
     s.kind = SLOT_INPUT;
-  } else if (!g->up && v->def && type_early(p, &v->type) && root_last != END) {
+  } else if (in_arena(p, v) && root_last != END) {
     s.kind = SLOT_ARENA;
     if (at->inplace)
       s.base = slot(p, root);
@@ -316,16 +326,40 @@ static StepKind step_kind(Plan *p, const Node *n) {
   }
 }
 
-/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. */
+typedef struct BoundKey {
+  const Graph *g;
+  uintptr_t sym;
+} BoundKey;
+
+/* Is the symbol told by the program's inputs, or by a step or an input of g or of a graph around it? */
+static bool is_bound(Plan *p, uint32_t sym, const Graph *g) {
+  if (p->bound_early[sym])
+    return true;
+  for (; g; g = g->up) {
+    BoundKey k = {g, sym};
+    if (map_get_n(&p->bound, (const char *)&k, sizeof k))
+      return true;
+  }
+  return false;
+}
+
+static void set_bound(Plan *p, uint32_t sym, const Graph *g) {
+  BoundKey *k = arena_new(p->a, BoundKey);
+  *k = (BoundKey){g, sym};
+  map_put_n(&p->bound, (const char *)k, sizeof *k, k);
+}
+
+/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. In a body the runtime
+ * forgets them before each trip, so a symbol is listed only where it is new. */
 static void add_binds(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
   for (int i = 0; i < n->nout; i++)
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++) {
       Dim d = n->out[i]->type.dim[k];
       uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || p->bound_early[sym] || (p->bound[sym] && !n->graph->up))
+      if (sym == PROG_NONE || is_bound(p, sym, n->graph))
         continue;
-      p->bound[sym] = true;
+      set_bound(p, sym, n->graph);
       list_add(&l, sym), list_add(&l, (uint32_t)i), list_add(&l, (uint32_t)k);
     }
   s->nbinds = l.n / 3;
@@ -336,20 +370,20 @@ static bool is_dynamic(Plan *p, uint32_t s) {
   return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC;
 }
 
-/* Dynamic values of this region, and views of them, that nobody reads behind step s. */
+/* A dynamic value, or a view's hold on memory, goes when its last reader has run; readers inside bodies count as their
+ * owner's step, which does not list them among its inputs. */
+static void free_behind_last_use(Plan *p, Value *v) {
+  Place *at = place(p, v);
+  if (at->last == END || !(is_dynamic(p, at->slot) || (at->view && !root_of(p, v)->konst)))
+    return;
+  at->next_freed = p->freed[at->last];
+  p->freed[at->last] = v;
+}
+
 static void add_frees(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
-  uint32_t at = p->step_of[n->id];
-  for (int i = 0; i < n->nin + n->nout; i++) {
-    Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
-    if (!v || v->konst || home(n->graph, v) != n->graph || (v->is_input && !n->graph->up))
-      continue;
-    Value *r = place(p, v)->root;
-    if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
-      list_add(&l, slot(p, v));
-    else if (place(p, v)->view && place(p, v)->last == at && !r->konst)
-      list_add(&l, slot(p, v)); /* drops the view's hold on the memory */
-  }
+  for (Value *v = p->freed[p->step_of[n->id]]; v; v = place(p, v)->next_freed)
+    list_add(&l, place(p, v)->slot);
   s->nfree = l.n;
   s->free = list_end(&l);
 }
@@ -390,9 +424,9 @@ static void add_region_binds(Plan *p, ProgRegion *r, const Graph *g) {
     for (int k = 0; k < g->in[i]->type.rank; k++) {
       Dim d = g->in[i]->type.dim[k];
       uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || p->bound_early[sym])
+      if (sym == PROG_NONE || is_bound(p, sym, g))
         continue;
-      p->bound[sym] = true;
+      set_bound(p, sym, g);
       list_add(&l, sym), list_add(&l, i), list_add(&l, (uint32_t)k);
     }
   r->nbinds = l.n / 3;
@@ -412,6 +446,13 @@ static void write_region(Plan *p, Graph *g) {
         make_slot(p, g, n->out[i]);
         list_add(&own, slot(p, n->out[i]));
       }
+  p->freed = arena_array(p->a, Value *, graph_node_count(g, false) + 1u);
+  for (uint32_t i = 0; g->up && i < g->nin; i++)
+    free_behind_last_use(p, g->in[i]);
+  for (Node *n = g->first; n; n = n->next)
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i])
+        free_behind_last_use(p, n->out[i]);
   r.nown = own.n, r.own = list_end(&own);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < g->nin; i++)
@@ -460,17 +501,20 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     p.place[i].slot = PROG_NONE;
   p.step_of = arena_array(a, uint32_t, *g->next_id);
   p.queue = arena_array(a, Graph *, *g->next_id + 1u);
+  for (uint32_t i = 0; i < g->nin; i++)
+    count_type(&p, &g->in[i]->type);
+  image_end_input_symbols(&p.im);
   number_symbols(&p, g);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);
-  p.bound = arena_array(a, bool, p.nsym + 1u);
+  map_init(&p.bound, a);
   mark_early(&p, g);
   place_values(&p, g);
   region_of(&p, g);
   for (uint32_t i = 0; i < p.nregion; i++)
     write_region(&p, p.queue[i]);
   for (uint32_t i = 0; i < g->nin; i++)
-    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, NULL);
+    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, g->in[i]->deflt);
   for (uint32_t i = 0; i < g->nout; i++)
     write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
   for (uint32_t i = 0; i < in->nmeta; i++)

@@ -1,11 +1,11 @@
 #!/bin/sh
 # run.sh - the demo: fetch a sentence-embedding model, run it on a few sentences, show how similar they are.
-# Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it fetches or makes is in
-# demo/data, which git ignores; what is there already is not fetched again.
+# usage: run.sh [BUILD]. Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it
+# fetches or makes is in demo/data, which git ignores; what is there already is not fetched again.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-sard=${SARD:-$here/../build/sard}
+sard=${SARD:-${1:-$here/../build}/sard}
 data=$here/data
 mkdir -p "$data"
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold= plain=; fi
@@ -56,7 +56,7 @@ set --
 while IFS= read -r line; do set -- "$@" --text "$line"; done < "$data/sentences.txt"
 say "running it on $(($# / 2)) sentences (sard run --text)"
 "$sard" run "$data/model.onnx" --tokenizer "$data/tokenizer.json" "$@" \
-  --output "$data/outputs.npz" --output 461="$data/embeddings.npy" -v
+  --output "$data/outputs.npz" --output 461="$data/embeddings.npy" -v 2>&1
 
 if [ ! -x "$data/similarity" ] || [ "$here/similarity.c" -nt "$data/similarity" ]; then
   "${CC:-cc}" -std=c11 -O2 -o "$data/similarity" "$here/similarity.c" -lm

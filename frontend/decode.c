@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* What wire.def charges for a message covers what both structs take. */
-#define COST_COVERS(message, pb, raw) \
+#define COST_COVERS(message, pb, raw)                                                                                  \
   static_assert(COST_##message >= sizeof(pb) + (raw), "wire.def charges too little for " #message)
 enum {
 #define MESSAGE(name, cost) COST_##name = cost,
@@ -105,7 +105,8 @@ static Status tensor(Decode *d, const Onnx__TensorProto *p, RawTensor *t) {
                    .meta = entries(d, p->metadata_props, p->n_metadata_props),
                    .nmeta = (uint32_t)p->n_metadata_props};
   if (p->segment)
-    return fail(d->c, ST_UNSUPPORTED, "tensor '%s' is one segment of a larger tensor: segments are not supported", t->name);
+    return fail(d->c, ST_UNSUPPORTED, "tensor '%s' is one segment of a larger tensor: segments are not supported",
+                t->name);
   if (p->has_data_location && p->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT && !t->external)
     return fail(d->c, ST_INVALID, "tensor '%s' has the unknown data location %d", t->name, (int)p->data_location);
   find_pieces(d, &p->base, t);
@@ -180,8 +181,7 @@ static const RawType *type(Decode *d, const Onnx__TypeProto *p) {
     t->kind = RT_OPAQUE;
     t->denotation = arena_printf(d->a, "%s/%s", text(p->opaque_type->domain), text(p->opaque_type->name));
     break;
-  default:
-    break;
+  default: break;
   }
   return t;
 }
@@ -209,14 +209,15 @@ static const RawValueInfo *infos(Decode *d, Onnx__ValueInfoProto **p, size_t n) 
 static Status graph(Decode *d, const Onnx__GraphProto *p, const RawGraph **out);
 
 static const char *const type_name[] = {
-  [RA_UNDEFINED] = "UNDEFINED", [RA_FLOAT] = "FLOAT", [RA_INT] = "INT", [RA_STRING] = "STRING", [RA_TENSOR] = "TENSOR",
-  [RA_GRAPH] = "GRAPH", [RA_FLOATS] = "FLOATS", [RA_INTS] = "INTS", [RA_STRINGS] = "STRINGS", [RA_TENSORS] = "TENSORS",
-  [RA_GRAPHS] = "GRAPHS", [RA_SPARSE] = "SPARSE_TENSOR", [RA_SPARSES] = "SPARSE_TENSORS", [RA_TYPE] = "TYPE_PROTO",
-  [RA_TYPES] = "TYPE_PROTOS",
+    [RA_UNDEFINED] = "UNDEFINED",    [RA_FLOAT] = "FLOAT",     [RA_INT] = "INT",
+    [RA_STRING] = "STRING",          [RA_TENSOR] = "TENSOR",   [RA_GRAPH] = "GRAPH",
+    [RA_FLOATS] = "FLOATS",          [RA_INTS] = "INTS",       [RA_STRINGS] = "STRINGS",
+    [RA_TENSORS] = "TENSORS",        [RA_GRAPHS] = "GRAPHS",   [RA_SPARSE] = "SPARSE_TENSOR",
+    [RA_SPARSES] = "SPARSE_TENSORS", [RA_TYPE] = "TYPE_PROTO", [RA_TYPES] = "TYPE_PROTOS",
 };
 
 #define BIT(t) (1u << (t))
-/* A value of one of these types must be there; the others may be left out by writers that skip zeros and empty lists. */
+/* A value of one of these types must be there; others may be left out by writers that skip zeros and empty lists. */
 enum { NEEDS_VALUE = BIT(RA_TENSOR) | BIT(RA_GRAPH) | BIT(RA_SPARSE) | BIT(RA_TYPE) };
 
 /* The types of the values that the attribute holds, as bits. */
@@ -242,7 +243,8 @@ static Status attr_type(Decode *d, const Onnx__AttributeProto *p, RawAttr *a) {
   }
   unsigned lowest = given ? (unsigned)__builtin_ctz(given) : 0;
   if (kind == RA_UNDEFINED && (!given || given != BIT(lowest)))
-    return fail(d->c, ST_INVALID, "attribute '%s' has no type and %s", a->name, given ? "values of several types" : "no value");
+    return fail(d->c, ST_INVALID, "attribute '%s' has no type and %s", a->name,
+                given ? "values of several types" : "no value");
   if (kind == RA_UNDEFINED)
     kind = lowest;
   if (given & ~BIT(kind))
@@ -284,7 +286,9 @@ static Status attr_value(Decode *d, Onnx__AttributeProto *p, RawAttr *a) {
   case RA_STRINGS: a->strings = strs(d, p->strings, p->n_strings), a->n = (uint32_t)p->n_strings; break;
   case RA_TENSORS: a->n = (uint32_t)p->n_tensors; return tensors(d, p->tensors, p->n_tensors, &a->tensor);
   case RA_GRAPHS: a->n = (uint32_t)p->n_graphs; return graphs(d, p->graphs, p->n_graphs, &a->graph);
-  case RA_SPARSES: a->n = (uint32_t)p->n_sparse_tensors; return sparses(d, p->sparse_tensors, p->n_sparse_tensors, &a->sparse);
+  case RA_SPARSES:
+    a->n = (uint32_t)p->n_sparse_tensors;
+    return sparses(d, p->sparse_tensors, p->n_sparse_tensors, &a->sparse);
   case RA_TYPES: a->tp = types(d, p->type_protos, p->n_type_protos), a->n = (uint32_t)p->n_type_protos; break;
   }
   return ST_OK;
@@ -386,9 +390,13 @@ static Status functions(Decode *d, Onnx__FunctionProto **p, size_t n, const RawF
   return ST_OK;
 }
 
+static Status no_model(Ctx *c, Status st) {
+  return err_hint(c, st, "make sure that the file is an ONNX model and was copied completely");
+}
+
 static Status model(Decode *d, const Onnx__ModelProto *p, RawModel **out) {
   if (!p->graph)
-    return fail(d->c, ST_INVALID, "the model has no graph");
+    return no_model(d->c, fail(d->c, ST_INVALID, "the model has no graph"));
   RawModel *m = arena_new(d->a, RawModel);
   *m = (RawModel){.ir_version = p->has_ir_version ? p->ir_version : 0,
                   .model_version = p->has_model_version ? p->model_version : 0,
@@ -428,13 +436,11 @@ Status decode_model(Ctx *c, Arena *a, const uint8_t *data, size_t n, const LoadO
   Decode d = {.c = c, .a = a};
   ProtobufCMessage *m;
   if (!n)
-    return fail(c, ST_INVALID, "the model is empty");
+    return no_model(c, fail(c, ST_INVALID, "the model is empty"));
   Status st = unpack(&d, WIRE_ModelProto, &onnx__model_proto__descriptor, data, n, &limits, &scan, &m);
-  if (!st)
-    st = model(&d, (const Onnx__ModelProto *)m, out);
-  if (st == ST_INVALID && !*c->err.node)
-    err_hint(c, st, "make sure that the file is an ONNX model and was copied completely");
-  return st;
+  if (st)
+    return st == ST_INVALID ? no_model(c, st) : st;
+  return model(&d, (const Onnx__ModelProto *)m, out);
 }
 
 Status decode_tensor(Ctx *c, Arena *a, const uint8_t *data, size_t n, RawTensor **out) {

@@ -1,5 +1,6 @@
-/* weights.c - tensor data: borrowed where the bytes are right as they are, converted where not, refused where they do not
- * match the shape. What a name of external data leads to is judged by the descriptor that was opened, not by the name.
+/* weights.c - tensor data: borrowed where the bytes are right as they are, converted where not, refused where they do
+ * not match the shape. What a name of external data leads to is judged by the descriptor that was opened, not by the
+ * name.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/weights.h"
 
@@ -21,37 +22,41 @@ struct Weights {
   Ctx *c;
   Model *m;
   bool strict;
-  size_t budget;     /* bytes that converted tensors may still take */
-  int dir[2];        /* where external data is looked for; -1: nowhere */
+  size_t budget;       /* bytes that converted tensors may still take */
+  int dir[2];          /* where external data is looked for; -1: nowhere */
   const char *root[2]; /* real paths of the directories that it must lie in */
-  uint32_t cap;      /* of m->file, once it is ours to extend */
-  Map by_name;       /* location -> Mapped */
+  uint32_t cap;        /* of m->file, once it is ours to extend */
+  Map by_name;         /* location -> Mapped */
   Cleanup cleanup;
 };
 
 /* The typed field that holds data of a type; 0: raw data only. */
 static const uint8_t field_of[DT_count] = {
-    [DT_f32] = TP_FLOAT_DATA,     [DT_c64] = TP_FLOAT_DATA,      [DT_f64] = TP_DOUBLE_DATA,     [DT_c128] = TP_DOUBLE_DATA,
-    [DT_i64] = TP_INT64_DATA,     [DT_u64] = TP_UINT64_DATA,     [DT_u32] = TP_UINT64_DATA,     [DT_str] = TP_STRING_DATA,
-    [DT_i32] = TP_INT32_DATA,     [DT_i16] = TP_INT32_DATA,      [DT_i8] = TP_INT32_DATA,       [DT_u16] = TP_INT32_DATA,
-    [DT_u8] = TP_INT32_DATA,      [DT_bool] = TP_INT32_DATA,     [DT_f16] = TP_INT32_DATA,      [DT_bf16] = TP_INT32_DATA,
-    [DT_f8e4m3fn] = TP_INT32_DATA, [DT_f8e4m3fnuz] = TP_INT32_DATA, [DT_f8e5m2] = TP_INT32_DATA, [DT_f8e5m2fnuz] = TP_INT32_DATA,
-    [DT_f8e8m0] = TP_INT32_DATA,  [DT_f4e2m1] = TP_INT32_DATA,   [DT_i4] = TP_INT32_DATA,       [DT_u4] = TP_INT32_DATA,
-    [DT_i2] = TP_INT32_DATA,      [DT_u2] = TP_INT32_DATA,       [DT_f6e2m3] = TP_INT32_DATA,   [DT_f6e3m2] = TP_INT32_DATA,
+    [DT_f32] = TP_FLOAT_DATA,    [DT_c64] = TP_FLOAT_DATA,        [DT_f64] = TP_DOUBLE_DATA,
+    [DT_c128] = TP_DOUBLE_DATA,  [DT_i64] = TP_INT64_DATA,        [DT_u64] = TP_UINT64_DATA,
+    [DT_u32] = TP_UINT64_DATA,   [DT_str] = TP_STRING_DATA,       [DT_i32] = TP_INT32_DATA,
+    [DT_i16] = TP_INT32_DATA,    [DT_i8] = TP_INT32_DATA,         [DT_u16] = TP_INT32_DATA,
+    [DT_u8] = TP_INT32_DATA,     [DT_bool] = TP_INT32_DATA,       [DT_f16] = TP_INT32_DATA,
+    [DT_bf16] = TP_INT32_DATA,   [DT_f8e4m3fn] = TP_INT32_DATA,   [DT_f8e4m3fnuz] = TP_INT32_DATA,
+    [DT_f8e5m2] = TP_INT32_DATA, [DT_f8e5m2fnuz] = TP_INT32_DATA, [DT_f8e8m0] = TP_INT32_DATA,
+    [DT_f4e2m1] = TP_INT32_DATA, [DT_i4] = TP_INT32_DATA,         [DT_u4] = TP_INT32_DATA,
+    [DT_i2] = TP_INT32_DATA,     [DT_u2] = TP_INT32_DATA,         [DT_f6e2m3] = TP_INT32_DATA,
+    [DT_f6e3m2] = TP_INT32_DATA,
 };
 
 static const char *field_name(int field) {
-  static const char *const name[] = {[TP_FLOAT_DATA] = "float_data",   [TP_INT32_DATA] = "int32_data",
-                                     [TP_STRING_DATA] = "string_data", [TP_INT64_DATA] = "int64_data",
-                                     [TP_RAW_DATA] = "raw_data",       [TP_DOUBLE_DATA] = "double_data",
-                                     [TP_UINT64_DATA] = "uint64_data"};
+  static const char *const name[] = {
+      [TP_FLOAT_DATA] = "float_data",  [TP_INT32_DATA] = "int32_data", [TP_STRING_DATA] = "string_data",
+      [TP_INT64_DATA] = "int64_data",  [TP_RAW_DATA] = "raw_data",     [TP_DOUBLE_DATA] = "double_data",
+      [TP_UINT64_DATA] = "uint64_data"};
   return name[field];
 }
 
 /* --- type and shape --- */
 
 /* A tensor of this type and shape without data; its count of elements and of bytes. */
-static Status empty_tensor(Ctx *c, Arena *a, int32_t dtype, uint32_t ndim, const int64_t *dim, Tensor **out, size_t *bytes) {
+static Status empty_tensor(Ctx *c, Arena *a, int32_t dtype, uint32_t ndim, const int64_t *dim, Tensor **out,
+                           size_t *bytes) {
   int64_t count;
   char text[512];
   if (!dtype_valid(dtype))
@@ -73,13 +78,15 @@ static Status empty_tensor(Ctx *c, Arena *a, int32_t dtype, uint32_t ndim, const
 
 static Status size_mismatch(Ctx *c, const Tensor *t, size_t needed, size_t given, const char *what) {
   char text[512];
-  return fail(c, ST_INVALID, "%s needs %zu %s, but the data has %zu", tensor_type_text(t, text, sizeof text), needed, what, given);
+  return fail(c, ST_INVALID, "%s needs %zu %s, but the data has %zu", tensor_type_text(t, text, sizeof text), needed,
+              what, given);
 }
 
 static Status take_budget(Ctx *c, size_t *budget, size_t bytes) {
   if (bytes > *budget)
-    return err_hint(c, fail(c, ST_MEMORY, "converting takes %zu bytes, over the limit for a model's structure", bytes),
-                    "raise the memory limit if the file is to be trusted (--max-memory)");
+    return fail(c, ST_MEMORY,
+                "it takes %zu bytes of memory when converted, over the limit of %zu for what a model's file unfolds to",
+                bytes, *budget);
   *budget -= bytes;
   return ST_OK;
 }
@@ -196,8 +203,8 @@ static Status fill_units(Ctx *c, const RawTensor *t, const Tensor *to, size_t n)
     if (to->dtype == DT_bool)
       bits = bits != 0;
     if (!put_unit(to->data, i, unit, bits))
-      return fail(c, ST_INVALID, "value %lld of %s is out of range for %s", (long long)bits, field_name(t->piece->field),
-                  dtype_name(to->dtype));
+      return fail(c, ST_INVALID, "value %lld of %s is out of range for %s", (long long)bits,
+                  field_name(t->piece->field), dtype_name(to->dtype));
   }
   return ST_OK;
 }
@@ -226,7 +233,8 @@ static Status inline_data(Ctx *c, Arena *a, size_t *budget, const RawTensor *t, 
   int field = t->npiece ? t->piece->field : 0;
   for (uint32_t i = 1; i < t->npiece; i++)
     if (t->piece[i].field != field || field == TP_RAW_DATA)
-      return fail(c, ST_INVALID, "it has data twice: in %s and in %s", field_name(field), field_name(t->piece[i].field));
+      return fail(c, ST_INVALID, "it has data twice: in %s and in %s", field_name(field),
+                  field_name(t->piece[i].field));
   if (!field) {
     if (bytes)
       return size_mismatch(c, to, bytes, 0, "bytes");
@@ -276,7 +284,10 @@ static Status parse_location(Ctx *c, const RawTensor *t, Location *l) {
   *l = (Location){.length = -1};
   for (uint32_t i = 0; i < t->next; i++) {
     const char *key = t->ext[i].key;
-    const char **to = !strcmp(key, "location") ? &l->name : !strcmp(key, "offset") ? &offset : !strcmp(key, "length") ? &length : NULL;
+    const char **to = !strcmp(key, "location") ? &l->name
+                      : !strcmp(key, "offset") ? &offset
+                      : !strcmp(key, "length") ? &length
+                                               : NULL;
     if (to && *to)
       return fail(c, ST_INVALID, "external data: '%s' is given twice", key);
     if (to)
@@ -285,7 +296,8 @@ static Status parse_location(Ctx *c, const RawTensor *t, Location *l) {
   if (!l->name || !*l->name)
     return fail(c, ST_INVALID, "external data has no location");
   if (*l->name == '/')
-    return fail(c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read", l->name);
+    return fail(c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read",
+                l->name);
   if (climbs(l->name))
     return fail(c, ST_INVALID, "external data at '%s' leaves the model's directory", l->name);
   if (offset && !parse_size(offset, &l->offset))
@@ -314,7 +326,8 @@ static bool real_path_of(int fd, const struct stat *st, const char *dir, const c
   }
   struct stat now;
   int len = snprintf(link, sizeof link, "%s/%s", dir, name);
-  return len > 0 && len < PATH_MAX && realpath(link, out) && !lstat(out, &now) && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+  return len > 0 && len < PATH_MAX && realpath(link, out) && !lstat(out, &now) && now.st_dev == st->st_dev &&
+         now.st_ino == st->st_ino;
 }
 
 /* Judges the open file, not its name: a regular file in one of the directories. */
@@ -413,8 +426,9 @@ static Status external_data(Weights *w, const RawTensor *t, Tensor *to, size_t b
   if (l.length >= 0 && (size_t)l.length != bytes)
     return size_mismatch(w->c, to, bytes, (size_t)l.length, "bytes");
   if ((size_t)l.offset > f->size || bytes > f->size - (size_t)l.offset)
-    return err_hint(w->c, fail(w->c, ST_INVALID, "external data '%s' has %zu bytes, too few for %zu bytes at offset %lld", l.name,
-                               f->size, bytes, (long long)l.offset),
+    return err_hint(w->c,
+                    fail(w->c, ST_INVALID, "external data '%s' has %zu bytes, too few for %zu bytes at offset %lld",
+                         l.name, f->size, bytes, (long long)l.offset),
                     "make sure that the data file belongs to this model and was copied completely");
   to->data = bytes ? lend(f->base + l.offset) : arena_get(w->m->arena, 0, 1, 64);
   return ST_OK;
@@ -443,8 +457,8 @@ static Status check_sparse(Ctx *c, const Tensor *values, const Tensor *index, co
     return fail(c, ST_UNSUPPORTED, "sparse tensors of %s", dtype_name(values->dtype));
   if (index->dtype != DT_i64 || (index->rank != 1 && index->rank != 2) || index->dim[0] != values->dim[0] ||
       (index->rank == 2 && index->dim[1] != dense->rank))
-    return fail(c, ST_INVALID, "indices of a sparse tensor must be i64[%lld] or i64[%lld,%d]", (long long)values->dim[0],
-                (long long)values->dim[0], dense->rank);
+    return fail(c, ST_INVALID, "indices of a sparse tensor must be i64[%lld] or i64[%lld,%d]",
+                (long long)values->dim[0], (long long)values->dim[0], dense->rank);
   return ST_OK;
 }
 

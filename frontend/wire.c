@@ -1,8 +1,8 @@
 /* wire.c - one walk over the wire format, done twice: first to check and count, then to write the compact copy.
  *
- * The walk descends by the table of wire.def, at most WIRE_MAX_DEPTH levels. The first pass allocates nothing, so that a
- * file which asks for too much is refused before it gets anything. Lengths in the compact copy are written as five bytes,
- * patched when the message ends.
+ * The walk descends by the table of wire.def, at most WIRE_MAX_DEPTH levels. The first pass allocates nothing, so that
+ * a file which asks for too much is refused before it gets anything. Lengths in the compact copy are written as five
+ * bytes, patched when the message ends.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/wire.h"
 
@@ -25,9 +25,9 @@ typedef struct WireField {
 
 enum { MAX_FIELD = 26 };
 static const WireField field_table[WIRE_COUNT][MAX_FIELD + 1] = {
-#define FIELD(message, number, name, label, kind, what) \
+#define FIELD(message, number, name, label, kind, what)                                                                \
   [WIRE_##message][number] = {#name, KIND_##kind, LABEL_##label, WHAT_##what, 0},
-#define SUB(message, number, name, label, child, what) \
+#define SUB(message, number, name, label, child, what)                                                                 \
   [WIRE_##message][number] = {#name, KIND_MESSAGE, LABEL_##label, WHAT_##what, WIRE_##child},
 #include "frontend/wire.def"
 };
@@ -40,8 +40,8 @@ static const struct {
 #include "frontend/wire.def"
 };
 
-/* What a field takes beyond its bytes: protobuf-c notes every field of a message in a table that grows by doubling, with
- * room for the first 16 on the stack; text is copied and rounded up; lists hold a pointer or a counted string. */
+/* What a field takes beyond its bytes: protobuf-c notes every field of a message in a table that grows by doubling,
+ * with room for the first 16 on the stack; text is copied and rounded up; lists hold a pointer or a counted string. */
 enum { NOTE_COST = 80, FREE_NOTES = 16, TEXT_COST = 40, MEMBER_COST = 16 };
 
 /* No message of n bytes that means something takes more than this to decode: a file of empty submessages does. */
@@ -61,15 +61,15 @@ typedef struct Scan {
   const uint8_t *base; /* start of the input */
   bool strict;
   size_t limit;
-  uint8_t *out;        /* NULL in the first pass */
-  size_t n, cap;       /* bytes of the compact copy so far, and its size */
-  WirePiece *piece;    /* NULL in the first pass */
+  uint8_t *out;     /* NULL in the first pass */
+  size_t n, cap;    /* bytes of the compact copy so far, and its size */
+  WirePiece *piece; /* NULL in the first pass */
   uint64_t npiece, piece_cap;
-  size_t data;         /* bytes of the input that pieces hold */
+  size_t data; /* bytes of the input that pieces hold */
   size_t cost;
-  unsigned dropping;   /* > 0: inside a field that nobody reads */
+  unsigned dropping; /* > 0: inside a field that nobody reads */
   unsigned polls;
-  WirePiece last;      /* the newest piece, also in the first pass */
+  WirePiece last; /* the newest piece, also in the first pass */
 } Scan;
 
 /* One field as read: its tag, and where value and field end. */
@@ -117,23 +117,22 @@ static Status bad(Scan *s, const Frame *f, const char *field, const uint8_t *at,
   size_t most = 400; /* of a deep path, the end says more */
   if (path.len > most)
     tail += path.len - most;
-  fail(s->c, ST_INVALID, "damaged protobuf at byte %zu, in %s%s%s%s: %s", (size_t)(at - s->base), tail == path.text ? "" : "...",
-       tail, field ? "." : "", field ? field : "", why);
+  fail(s->c, ST_INVALID, "damaged protobuf at byte %zu, in %s%s%s%s: %s", (size_t)(at - s->base),
+       tail == path.text ? "" : "...", tail, field ? "." : "", field ? field : "", why);
   arena_destroy(tmp);
   return ST_INVALID;
 }
 
-static Status too_much(Scan *s, size_t cost, size_t limit) {
-  Status st = fail(s->c, ST_MEMORY, "the model's structure takes more than %zu MiB of memory to decode (limit: %zu MiB)",
-                   cost >> 20, limit >> 20);
-  return err_hint(s->c, st, "raise the memory limit if the file is to be trusted (--max-memory)");
+static Status too_much(Scan *s, size_t cost) {
+  return fail(s->c, ST_MEMORY, "the model's structure takes more than %zu MiB of memory; the limit is %zu MiB",
+              cost >> 20, s->limit >> 20);
 }
 
 static Status charge(Scan *s, size_t bytes) {
   if (s->dropping || s->out)
     return ST_OK;
   s->cost += bytes; /* cannot overflow: at most a few hundred for each byte of the input, and we stop at the limit */
-  return s->cost > s->limit ? too_much(s, s->cost, s->limit) : ST_OK;
+  return s->cost > s->limit ? too_much(s, s->cost) : ST_OK;
 }
 
 /* --- the compact copy --- */
@@ -212,10 +211,8 @@ static Status read_item(Scan *s, const Frame *f, const uint8_t *p, const uint8_t
     p += len;
     break;
   case WT_GROUP:
-  case WT_GROUP_END:
-    return bad(s, f, name, it->start, "groups are not used in ONNX");
-  default:
-    return bad(s, f, name, it->start, "no such wire type");
+  case WT_GROUP_END: return bad(s, f, name, it->start, "groups are not used in ONNX");
+  default: return bad(s, f, name, it->start, "no such wire type");
   }
   it->end = p;
   return ST_OK;
@@ -284,7 +281,8 @@ static Status scan_data(Scan *s, const Frame *f, const Item *it, uint64_t first)
   const uint8_t *start = packed ? it->value : it->start;
   size_t len = (size_t)(it->end - start);
   s->data += len;
-  bool joins = s->npiece > first && !packed && !s->last.packed && s->last.field == it->number && s->last.ptr + s->last.len == start;
+  bool joins = s->npiece > first && !packed && !s->last.packed && s->last.field == it->number &&
+               s->last.ptr + s->last.len == start;
   if (joins) {
     s->last.len += len;
   } else {
@@ -369,15 +367,18 @@ static Status walk(Scan *s, WireMessage type, const uint8_t *data, size_t n) {
   return scan_message(s, &root, data, data + n);
 }
 
-Status wire_scan(Ctx *c, Arena *a, WireMessage type, const uint8_t *data, size_t n, const WireLimits *l, WireScan *out) {
+Status wire_scan(Ctx *c, Arena *a, WireMessage type, const uint8_t *data, size_t n, const WireLimits *l,
+                 WireScan *out) {
   size_t limit = l && l->max_bytes ? l->max_bytes : (size_t)1 << 30;
   Scan s = {.c = c, .strict = l && l->strict, .limit = limit};
   TRY(walk(&s, type, data, n));
-  size_t structure = n - s.data, most = GENEROUS_BYTES + structure * GENEROUS_RATIO;
-  if (s.cost > most)
-    return too_much(&s, s.cost, most);
+  size_t structure = n - s.data;
+  if (s.cost > GENEROUS_BYTES + structure * GENEROUS_RATIO)
+    return fail(c, ST_MEMORY,
+                "the %zu KiB of the model's structure would take %zu MiB of memory: a sound model needs far less",
+                structure >> 10, s.cost >> 20);
   if (s.n > INT_MAX || s.n > limit)
-    return too_much(&s, s.n, limit < INT_MAX ? limit : INT_MAX);
+    return too_much(&s, s.n);
   *out = (WireScan){.n = s.n, .npiece = (uint32_t)s.npiece, .cost = s.cost};
   out->bytes = s.out = arena_get(a, s.n, 1, 16);
   out->piece = s.piece = arena_array(a, WirePiece, s.npiece);

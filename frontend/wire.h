@@ -53,7 +53,7 @@ typedef struct WireScan {
   size_t cost;          /* upper estimate of the bytes that decoding takes */
 } WireScan;
 
-/* Scans a message of the given type. ST_INVALID names the offset and the path ("ModelProto.graph.node[17].attribute[2]");
+/* Scans a message of the given type. ST_INVALID names offset and path ("ModelProto.graph.node[17].attribute[2]");
  * ST_MEMORY when decoding would take more than the limit, or much more than a message of n bytes can need. */
 Status wire_scan(Ctx *c, Arena *a, WireMessage type, const uint8_t *data, size_t n, const WireLimits *l, WireScan *out);
 

@@ -6,6 +6,7 @@
 #include "ops/arith.h"
 
 #include "ops/ops.h"
+#include "support/checked.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,7 +19,8 @@ typedef struct Elems {
 /* Constants of bool and float tensors, as far as they are whole numbers. */
 static bool constant_elems(Infer *x, const Tensor *t, Elems *r) {
   int64_t n = t->kind == VK_TENSOR ? tensor_count(t) : 0;
-  if (t->kind != VK_TENSOR || t->rank > 1 || n > MAX_CONTENT || !(t->dtype == DT_bool || dtype_is_int(t->dtype) || dtype_is_float(t->dtype)))
+  if (t->kind != VK_TENSOR || t->rank > 1 || n > MAX_CONTENT ||
+      !(t->dtype == DT_bool || dtype_is_int(t->dtype) || dtype_is_float(t->dtype)))
     return false;
   Dim *d = arena_array(x->arena, Dim, (size_t)n);
   for (int64_t i = 0; i < n; i++) {
@@ -103,22 +105,51 @@ static Dim logic(Ctx *c, OpId op, Dim a, Dim b) {
   return truth(c, x >= 0 && y >= 0, !absorbing);
 }
 
+/* a + b, a - b, a * b; NULL where numbers would wrap. */
+static Dim sum(Ctx *c, Dim a, Dim b) {
+  int64_t x, y, r;
+  bool numbers = dim_is_const(a, &x) && dim_is_const(b, &y);
+  return numbers && !add_ok(x, y, &r) ? NULL : dim_add(c, a, b);
+}
+
+static Dim difference(Ctx *c, Dim a, Dim b) {
+  int64_t x, y, r;
+  bool numbers = dim_is_const(a, &x) && dim_is_const(b, &y);
+  return numbers && !sub_ok(x, y, &r) ? NULL : dim_sub(c, a, b);
+}
+
+static Dim product(Ctx *c, Dim a, Dim b) {
+  int64_t x, y, r;
+  bool numbers = dim_is_const(a, &x) && dim_is_const(b, &y);
+  return numbers && !mul_ok(x, y, &r) ? NULL : dim_mul(c, a, b);
+}
+
+static Dim extreme(Ctx *c, bool largest, Dim a, Dim b) {
+  int64_t x, y;
+  if (dim_is_const(a, &x) && dim_is_const(b, &y)) /* their difference may overflow */
+    return (x > y) == largest ? a : b;
+  return largest ? dim_max(c, a, b) : dim_min(c, a, b);
+}
+
 static Dim one_of_two(Infer *x, Dim a, Dim b) {
   Ctx *c = x->c;
   switch (x->n->op) {
-  case OP_Add: case OP_Sum: return dim_add(c, a, b);
-  case OP_Sub: return dim_sub(c, a, b);
-  case OP_Mul: return dim_mul(c, a, b);
+  case OP_Add:
+  case OP_Sum: return sum(c, a, b);
+  case OP_Sub: return difference(c, a, b);
+  case OP_Mul: return product(c, a, b);
   case OP_Div: return quotient(c, a, b);
   case OP_Mod: return remainder_of(c, a, b, ATTR(x->n, Mod)->fmod != 0);
-  case OP_Max: return dim_max(c, a, b);
-  case OP_Min: return dim_min(c, a, b);
+  case OP_Max: return extreme(c, true, a, b);
+  case OP_Min: return extreme(c, false, a, b);
   case OP_Equal: return equal(c, a, b);
   case OP_Less: return less(c, a, b);
   case OP_Greater: return less(c, b, a);
   case OP_GreaterOrEqual: return negated(c, less(c, a, b));
   case OP_LessOrEqual: return negated(c, less(c, b, a));
-  case OP_And: case OP_Or: case OP_Xor: return logic(c, x->n->op, a, b);
+  case OP_And:
+  case OP_Or:
+  case OP_Xor: return logic(c, x->n->op, a, b);
   default: return NULL;
   }
 }
@@ -127,12 +158,14 @@ static Dim one_of_one(Infer *x, Dim a) {
   Ctx *c = x->c;
   Dim zero = dim_const(c, 0);
   switch (x->n->op) {
-  case OP_Neg: return dim_sub(c, zero, a);
-  case OP_Abs: return a->lo >= 0 ? a : a->hi <= 0 ? dim_sub(c, zero, a) : NULL;
-  case OP_Relu: return dim_max(c, a, zero);
+  case OP_Neg: return difference(c, zero, a);
+  case OP_Abs: return a->lo >= 0 ? a : a->hi <= 0 ? difference(c, zero, a) : NULL;
+  case OP_Relu: return extreme(c, true, a, zero);
   case OP_Not: return negated(c, a);
   case OP_Sign: return a->lo > 0 ? dim_const(c, 1) : a->hi < 0 ? dim_const(c, -1) : dim_is(a, 0) ? a : NULL;
-  case OP_Max: case OP_Min: case OP_Sum: return a;
+  case OP_Max:
+  case OP_Min:
+  case OP_Sum: return a;
   default: return NULL;
   }
 }
@@ -152,7 +185,8 @@ static bool fits(DType t, Dim d) {
     return true;
   if (t == DT_bool)
     return v == 0 || v == 1;
-  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
+  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits
+                                  : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
 }
 
 /* Content is kept for the types shapes are computed in. */
@@ -219,8 +253,8 @@ void content_clip(Infer *x) {
       return;
   Dim *r = arena_array(x->arena, Dim, (size_t)in.n);
   for (int64_t i = 0; i < in.n; i++) {
-    r[i] = bound[1].n ? dim_max(x->c, in.v[i], bound[1].v[0]) : in.v[i];
-    r[i] = bound[2].n ? dim_min(x->c, r[i], bound[2].v[0]) : r[i];
+    r[i] = bound[1].n ? extreme(x->c, true, in.v[i], bound[1].v[0]) : in.v[i];
+    r[i] = bound[2].n ? extreme(x->c, false, r[i], bound[2].v[0]) : r[i];
   }
   set_content(x, 0, r);
 }
@@ -255,9 +289,10 @@ void content_reduce(Infer *x, bool to_scalar) {
   if (!in.n && op != OP_ReduceSum && op != OP_ReduceProd)
     return;
   Dim r = in.n ? in.v[0] : dim_const(c, op == OP_ReduceProd);
-  for (int64_t i = 1; i < in.n; i++)
-    r = op == OP_ReduceSum ? dim_add(c, r, in.v[i]) : op == OP_ReduceProd ? dim_mul(c, r, in.v[i])
-        : op == OP_ReduceMax ? dim_max(c, r, in.v[i]) : dim_min(c, r, in.v[i]);
-  if (fits(t, r))
+  for (int64_t i = 1; r && i < in.n; i++)
+    r = op == OP_ReduceSum    ? sum(c, r, in.v[i])
+        : op == OP_ReduceProd ? product(c, r, in.v[i])
+                              : extreme(c, op == OP_ReduceMax, r, in.v[i]);
+  if (r && fits(t, r))
     set_content(x, 0, &r);
 }

@@ -22,7 +22,8 @@ static Status heads_of(Infer *x, int i, int64_t heads, const char *what, Heads *
   if (heads == ABSENT || heads < 1)
     return infer_fail(x, "q_num_heads and kv_num_heads are needed with inputs of rank 3");
   if (dim_is_const(t->dim[2], &size) && size % heads)
-    return infer_fail(x, "the hidden size %lld of %s is not a multiple of its %lld heads", (long long)size, what, (long long)heads);
+    return infer_fail(x, "the hidden size %lld of %s is not a multiple of its %lld heads", (long long)size, what,
+                      (long long)heads);
   n = dim_const(x->c, heads);
   *h = (Heads){t->dim[0], n, t->dim[1], dim_div(x->c, t->dim[2], n)};
   return ST_OK;
@@ -47,7 +48,8 @@ Status attention_infer(Infer *x) {
   int rank, past;
   if (has_in(x, 4) != has_in(x, 5))
     return infer_fail(x, "past_key and past_value must be given together");
-  if (!in_rank(x, 0, &rank) || !in_rank(x, 1, &rank) || !in_rank(x, 2, &rank) || (has_in(x, 4) && !in_rank(x, 4, &past)))
+  if (!in_rank(x, 0, &rank) || !in_rank(x, 1, &rank) || !in_rank(x, 2, &rank) ||
+      (has_in(x, 4) && !in_rank(x, 4, &past)))
     return ST_OK;
   rank = in_type(x, 0)->rank;
   if (rank != in_type(x, 1)->rank || rank != in_type(x, 2)->rank)

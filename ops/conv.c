@@ -29,7 +29,11 @@ static Status check_bias(Infer *x, int i, Dim channels) {
 /* Input 0 and weight iw; the output has dtype t. */
 static Status forward(Infer *x, int iw, int ibias, DType t) {
   const ConvAttr *a = ATTR(x->n, Conv);
-  const WindowAttr wa = {.auto_pad = a->auto_pad, .kernel = a->kernel_shape, .pads = a->pads, .strides = a->strides, .dilations = a->dilations};
+  const WindowAttr wa = {.auto_pad = a->auto_pad,
+                         .kernel = a->kernel_shape,
+                         .pads = a->pads,
+                         .strides = a->strides,
+                         .dilations = a->dilations};
   WindowSpec s;
   int rank;
   bool known;
@@ -78,7 +82,11 @@ static Dim transposed_dim(Infer *x, const ConvTransposeAttr *a, const WindowSpec
 
 Status conv_transpose_infer(Infer *x) {
   const ConvTransposeAttr *a = ATTR(x->n, ConvTranspose);
-  const WindowAttr wa = {.auto_pad = a->auto_pad, .kernel = a->kernel_shape, .pads = a->pads, .strides = a->strides, .dilations = a->dilations};
+  const WindowAttr wa = {.auto_pad = a->auto_pad,
+                         .kernel = a->kernel_shape,
+                         .pads = a->pads,
+                         .strides = a->strides,
+                         .dilations = a->dilations};
   WindowSpec s;
   int rank;
   bool known;

@@ -77,7 +77,7 @@ Status cast_infer(Infer *x) {
 Status castlike_infer(Infer *x) {
   const Type *like = in_type(x, 1);
   int rank;
-  if (like->dtype)
+  if (like->kind == VK_TENSOR && like->dtype)
     return cast_type(x, like->dtype);
   if (in_rank(x, 0, &rank))
     set_out(x, 0, DT_none, rank, in_type(x, 0)->dim);

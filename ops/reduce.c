@@ -105,7 +105,8 @@ Status topk_infer(Infer *x) {
   memcpy(dim, in_type(x, 0)->dim, sizeof dim);
   dim[axis] = topk_extent(x, rank, axis);
   if (dim[axis]->hi < 0 || dim[axis]->lo > in_dim(x, 0, axis)->hi)
-    return infer_fail(x, "k is %s, but axis %d has %s elements", dim_text(x->c, dim[axis]), axis, dim_text(x->c, in_dim(x, 0, axis)));
+    return infer_fail(x, "k is %s, but axis %d has %s elements", dim_text(x->c, dim[axis]), axis,
+                      dim_text(x->c, in_dim(x, 0, axis)));
   set_out(x, 0, DT_none, rank, dim);
   set_out(x, 1, DT_i64, rank, dim);
   return ST_OK;

@@ -18,9 +18,10 @@ static Status window_dim(Infer *x, const WindowSpec *s, int i, Dim in, Dim kerne
   Dim far = reach(c, kernel, s->dilation[i]);
   Dim room = dim_sub(c, dim_add(c, in, dim_const(c, s->begin[i] + s->end[i])), far);
   if (room->hi < 0)
-    return infer_fail(x, "on spatial axis %d the window of %s is larger than the padded input of %s", i, dim_text(c, far),
-                      dim_text(c, dim_add(c, room, far)));
-  room = dim_add(c, room, stride); /* floor((room + stride) / stride): the same expression as SAME gives where both agree */
+    return infer_fail(x, "on spatial axis %d the window of %s is larger than the padded input of %s", i,
+                      dim_text(c, far), dim_text(c, dim_add(c, room, far)));
+  room = dim_add(c, room,
+                 stride); /* floor((room + stride) / stride): the same expression as SAME gives where both agree */
   if (!s->ceil || s->mode == PAD_VALID) {
     *out = dim_div(c, room, stride);
     return ST_OK;

@@ -6,7 +6,8 @@
 #include "ir/infer.h"
 #include "ops/eval/nn.h"
 
-/* Spatial extents of the output. in and kernel: s->n dims each. ST_INVALID when no value of the symbols fits a window. */
+/* Spatial extents of the output. in and kernel: s->n dims each. ST_INVALID when no value of the symbols fits a window.
+ */
 Status window_dims(Infer *x, const WindowSpec *s, Dim const *in, Dim const *kernel, Dim *out);
 /* Kernel extents of the weight `w` (input, rank known, spatial axes from 2), merged with kernel_shape in s. */
 Status window_weight(Infer *x, WindowSpec *s, int w, Dim *kernel);

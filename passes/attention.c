@@ -20,6 +20,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { MAX_MASKS = 4 };
+
 /* What stands behind an input of the attention: transpose(v, perm) * scale. */
 typedef struct Operand {
   Value *v;
@@ -29,7 +31,8 @@ typedef struct Operand {
 
 typedef struct Heads {
   Operand q, k, v;
-  Value *mask[4];       /* their sum, as it was added up from the last */
+  Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
+  Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
   int nmask;
   double scale;         /* of the scores, besides the operands' own */
   bool guarded;
@@ -99,6 +102,10 @@ static void lose_repetition(Match *m, Heads *h) {
   peel(m, &h->v, false);
 }
 
+static bool four(const Operand *o) {
+  return type_known(o->v) && o->v->type.rank == 4;
+}
+
 static Dim extent(const Operand *o, int axis) {
   return o->v->type.dim[o->perm[axis]];
 }
@@ -107,8 +114,6 @@ static Dim extent(const Operand *o, int axis) {
 static bool fits(const Heads *h) {
   int64_t hq, hk;
   const Operand *q = &h->q, *k = &h->k, *v = &h->v;
-  if (!type_known(q->v) || !type_known(k->v) || !type_known(v->v) || q->v->type.rank != 4 || k->v->type.rank != 4 || v->v->type.rank != 4)
-    return false;
   if (extent(q, 0) != extent(k, 0) || extent(q, 0) != extent(v, 0) || extent(q, 3) != extent(k, 3) ||
       extent(k, 1) != extent(v, 1) || extent(k, 2) != extent(v, 2))
     return false;
@@ -121,12 +126,12 @@ static bool fits(const Heads *h) {
 static bool const_open(const Value *v) {
   const Tensor *t = v->konst;
   int64_t n = tensor_count(t), last = t->rank ? t->dim[t->rank - 1] : 1;
-  if (!tensor_aligned(t) || n > 1 << 24)
+  if (n > 1 << 24)
     return false;
   for (int64_t i = 0; i < n; i += last) {
     bool open = false;
     for (int64_t j = 0; j < last; j++) {
-      double x = elem_f64(t->dtype, t->data, i + j);
+      double x = const_elem(t, i + j);
       if (isnan(x))
         return false;
       open |= x > -INFINITY;
@@ -140,22 +145,23 @@ static bool const_open(const Value *v) {
 static bool const_finite(const Value *v) {
   const Tensor *t = v->konst;
   int64_t n = tensor_count(t);
-  if (!tensor_aligned(t) || n > 1 << 24)
+  if (n > 1 << 24)
     return false;
   for (int64_t i = 0; i < n; i++)
-    if (!isfinite(elem_f64(t->dtype, t->data, i)))
+    if (!isfinite(const_elem(t, i)))
       return false;
   return true;
 }
 
-/* v holds finite numbers, given that sums and products of finite numbers do (exporters use the lowest float for that). */
-static bool stays_finite(const Value *v, int depth) {
+/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do (exporters use the lowest float for that). */
+static bool stays_finite_in(const Value *v, int *budget) {
   static const struct { OpId op; int first, last; } through[] = {
       {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
       {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
       {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
-      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
-  if (!v || v->type.kind != VK_TENSOR || depth > 40)
+      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0},
+      {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
+  if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
     return true;
@@ -168,21 +174,38 @@ static bool stays_finite(const Value *v, int depth) {
   for (size_t i = 0; i < countof(through); i++)
     if (through[i].op == v->def->op) {
       for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
-        if (!stays_finite(v->def->in[k], depth + 1))
+        if (!stays_finite_in(v->def->in[k], budget))
           return false;
       return true;
     }
   return false;
 }
 
-static bool open_rows(const Value *mask) {
-  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask, 0));
+static bool stays_finite(const Value *v) {
+  int budget = 300;
+  return stays_finite_in(v, &budget);
 }
 
-/* The mask reaches every score by broadcasting; Attention takes a short last axis for a mask that ends early. */
+static bool open_rows(const Value *mask) {
+  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask));
+}
+
+/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
 static bool mask_fits(const Value *mask, const Value *scores) {
-  return type_known(mask) && mask->type.rank >= 1 && broadcasts_into(mask, scores) &&
-         mask->type.dim[mask->type.rank - 1] == scores->type.dim[3] && mask->type.dtype == scores->type.dtype;
+  int rank = mask->type.rank;
+  if (!type_known(mask) || rank < 1 || rank > 4 || mask->type.dtype != scores->type.dtype)
+    return false;
+  for (int i = 0; i < rank - 1; i++)
+    if (!dim_is(mask->type.dim[i], 1) && mask->type.dim[i] != scores->type.dim[4 - rank + i])
+      return false;
+  return true;
+}
+
+/* a and b have rank 4 and agree on all axes but the last. */
+static bool same_rows(const Value *a, const Value *b) {
+  if (!type_known(a) || !type_known(b) || a->type.rank != 4 || b->type.rank != 4)
+    return false;
+  return !memcmp(a->type.dim, b->type.dim, 3 * sizeof a->type.dim[0]);
 }
 
 /* --- matching --- */
@@ -217,24 +240,60 @@ static Node *product(const Value *v, double *scale) {
              : NULL;
 }
 
+/* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask). Returns s. */
+static Value *windowed(Match *m, Value *v, Heads *h) {
+  Node *join = def_of(v, OP_Reshape), *add = join ? def_of(join->in[0], OP_Add) : NULL;
+  if (!add || !used_once(v) || !used_once(add->out[0]) || h->nmask == MAX_MASKS)
+    return NULL;
+  for (int i = 0; i < 2; i++) {
+    Value *five = add->in[i], *mask = add->in[1 - i];
+    Node *open = def_of(five, OP_Reshape);
+    if (!open || !used_once(five) || !same_shape(open->in[0], v) || !same_shape(five, add->out[0]) || five->type.rank != 5 ||
+        v->type.rank != 4 || memcmp(five->type.dim + 2, v->type.dim + 1, 3 * sizeof(Dim)) || !type_known(mask) ||
+        mask->type.rank != 5 || !broadcasts_into(mask, five) || !dims_bound(m->g, five->type.dim, 5, NULL))
+      continue;
+    h->mask[h->nmask] = mask;
+    h->windows[h->nmask++] = five;
+    match_also(m, join);
+    match_also(m, add);
+    match_also(m, open);
+    return open->in[0];
+  }
+  return NULL;
+}
+
+/* [B,W,..] windows of a mask to [B*W,..]. */
+static Value *flat_mask(Match *m, Value *mask, const Value *five) {
+  Dim d[5];
+  memcpy(d, mask->type.dim, sizeof d);
+  d[0] = five->type.dim[0], d[1] = five->type.dim[1];
+  mask = EMIT(m, Expand, NULL, mask, dims_value(m, d, 5));
+  return reshape_to(m, mask, (Dim[]){dim_mul(m->c, d[0], d[1]), d[2], d[3], d[4]}, 4);
+}
+
 /* Follows sums of scores and masks to the product. */
 static Node *match_scores(Match *m, Value *v, Heads *h) {
   Node *mm;
   while (!(mm = product(v, &h->scale))) {
+    Value *inner = windowed(m, v, h);
+    if (inner) {
+      v = inner;
+      continue;
+    }
     Node *add = def_of(v, OP_Add);
     double unused = 1;
-    if (!add || !used_once(v) || h->nmask == 4)
+    if (!add || !used_once(v) || h->nmask == MAX_MASKS)
       return NULL;
-    int at = same_shape(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
-    if (!same_shape(add->in[at], v))
+    int at = same_rows(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
+    if (!same_rows(add->in[at], v))
       return NULL;
     h->mask[h->nmask++] = add->in[1 - at];
     match_also(m, add);
     v = add->in[at];
   }
   for (int i = 0; i < h->nmask; i++)
-    if (!mask_fits(h->mask[i], mm->out[0]) ||
-        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i], 0))))
+    if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
+        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
       return NULL;
   match_also(m, mm);
   return mm;
@@ -288,8 +347,11 @@ static bool match(Match *m, Node *n, Heads *h) {
   peel(m, &h->q, scaling);
   peel(m, &h->k, scaling);
   peel(m, &h->v, false);
+  if (!four(&h->q) || !four(&h->k) || !four(&h->v))
+    return false;
   lose_repetition(m, h);
-  return fits(h);
+  Dim keys = extent(&h->k, 2);
+  return fits(h) && dims_bound(m->g, &keys, 1, NULL);
 }
 
 /* --- building --- */
@@ -310,6 +372,10 @@ static bool has_hidden(const Operand *o) {
   return dim_is_const(extent(o, 1), NULL) && (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
+static bool bound(const Match *m, const Operand *o) {
+  return dims_bound(m->g, o->v->type.dim, 4, NULL);
+}
+
 /* The operand as [batch, sequence, heads * size]. */
 static Value *hidden(Match *m, Operand *o, bool scaling) {
   static const int64_t swap[] = {1, 0, 2};
@@ -325,9 +391,15 @@ static Value *hidden(Match *m, Operand *o, bool scaling) {
 }
 
 static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q, Value *k, Value *v) {
-  Value *mask = h->nmask ? h->mask[0] : NULL;
-  for (int i = 1; i < h->nmask; i++)
-    mask = EMIT(m, Add, NULL, h->mask[i], mask);
+  Value *mask = NULL;
+  for (int i = 0; i < h->nmask; i++) {
+    Value *one = h->windows[i] ? flat_mask(m, h->mask[i], h->windows[i]) : h->mask[i];
+    mask = mask ? EMIT(m, Add, NULL, one, mask) : one;
+  }
+  /* Attention reads a short last axis as a mask that ends early. */
+  Dim keys = extent(&h->k, 2), unit = dim_const(m->c, 1);
+  if (mask && !h->attr && mask->type.dim[mask->type.rank - 1] != keys)
+    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){unit, keys}, 2));
   return emit(m, OP_Attention, a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
 }
 
@@ -345,7 +417,8 @@ static Value *make_hidden(Match *m) {
   if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) || !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
     return NULL;
   if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
-      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk))
+      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) || !bound(m, &h.k) ||
+      !bound(m, &h.v))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);

@@ -52,6 +52,7 @@ static Status eval_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
     wanted[i] = rt_list(f->p, s->out + i) != PROG_NONE;
   Eval e = {.c = f->c, .op = f->p->op[index], .nin = (int)s->nin, .nout = (int)s->nout, .in = in, .out = out, .wanted = wanted,
             .attr = f->p->attr[index], .scratch = scratch, .keep = f->keep, .alloc = alloc_output, .host = &host};
+  TRY(eval_check_types(&e));
   TRY(eval_find(e.op)(&e));
   for (uint32_t i = 0; i < s->nout; i++) {
     if (!wanted[i])
@@ -127,15 +128,15 @@ static void bind_outputs(Frame *f, const ProgStep *s) {
 
 static Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
+  const ProgStep *up = *f->at;
   TRY(ctx_poll(f->c));
+  *f->at = s;
   Arena *scratch = arena_create(f->c);
   Status st = dispatch(f, s, index, scratch);
   arena_destroy(scratch);
-  if (st) {
-    const ProgOrigin *o = rt_origin(f->p, s->origin);
-    return err_node(f->c, st, rt_string(f->p, o->node), rt_string(f->p, *rt_string(f->p, o->op) ? o->op : s->op),
-                    rt_string(f->p, o->module), rt_string(f->p, o->source));
-  }
+  if (st)
+    return st;
+  *f->at = up;
   bind_outputs(f, s);
   for (uint32_t i = 0; i < s->nfree; i++) {
     uint32_t slot = rt_list(f->p, s->free + i);
@@ -155,6 +156,13 @@ Status run_region(Frame *f, uint32_t region) {
 void region_enter(Frame *f, const ProgRegion *r) {
   for (uint32_t i = 0; i < r->nown; i++)
     cell_clear(f, &f->cell[rt_list(f->p, r->own + i)]);
+  for (uint32_t k = 0; k < r->nbinds; k++)
+    rt_symbols_forget(&f->sym, rt_list(f->p, r->binds + 3 * k));
+  for (uint32_t i = 0; i < r->nstep; i++) {
+    const ProgStep *s = rt_step(f->p, r->step + i);
+    for (uint32_t k = 0; k < s->nbinds; k++)
+      rt_symbols_forget(&f->sym, rt_list(f->p, s->binds + 3 * k));
+  }
 }
 
 void region_bind(Frame *f, const ProgRegion *r) {
@@ -185,6 +193,17 @@ static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, ui
   return ST_OK;
 }
 
+/* Characters of strings may belong to an input or to the model; an output lives longer. */
+static void own_strings(Frame *f, Tensor *t) {
+  for (int64_t i = 0; t->kind != VK_TENSOR && i < t->nitem; i++)
+    own_strings(f, t->item[i]);
+  if (t->kind != VK_TENSOR || t->dtype != DT_str)
+    return;
+  Str *s = t->data;
+  for (int64_t i = 0, n = tensor_count(t); i < n; i++)
+    s[i].ptr = arena_strndup(f->keep, s[i].ptr, s[i].len);
+}
+
 static Status store_output(Frame *f, uint32_t i) {
   const Cell *x = &f->cell[rt_output(f->p, i)->slot];
   RtOutput *o = &f->out[i];
@@ -193,8 +212,10 @@ static Status store_output(Frame *f, uint32_t i) {
   if (x->state == CELL_EMPTY)
     return no_value(f, rt_output(f->p, i)->slot);
   o->t = x->t;
-  if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP)
+  if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP) {
+    own_strings(f, &o->t);
     return ST_OK;
+  }
   if (o->into) { /* the caller's memory, whose shape and dtype were not what we computed, or a view */
     char a[200], b[200];
     if (o->into->dtype != x->t.dtype || !tensor_same_shape(o->into, &x->t))
@@ -218,6 +239,7 @@ static Status store_output(Frame *f, uint32_t i) {
       memcpy(held.t.data, x->t.data, n);
   }
   o->t = held.t;
+  own_strings(f, &o->t);
   return ST_OK;
 }
 
@@ -227,6 +249,7 @@ typedef struct RunArgs {
   uint32_t nin;
   RtOutput *out;
   uint32_t nout;
+  const ProgStep *at; /* the innermost step under way; outlives the frame, for errors */
 } RunArgs;
 
 static Status run(Ctx *c, void *arg) {
@@ -240,6 +263,7 @@ static Status run(Ctx *c, void *arg) {
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
   TRY(frame_init(f, r->p, c, r->out, r->nout));
+  f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
   TRY(run_region(f, 0));
@@ -253,8 +277,13 @@ static Status run(Ctx *c, void *arg) {
 Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
-  RunArgs r = {p, in, nin, out, nout};
-  return ctx_protect(c, run, &r);
+  RunArgs r = {.p = p, .in = in, .nin = nin, .out = out, .nout = nout};
+  Status st = ctx_protect(c, run, &r);
+  if (!st || !r.at)
+    return st;
+  const ProgOrigin *o = rt_origin(p, r.at->origin);
+  return err_node(c, st, rt_string(p, o->node), rt_string(p, *rt_string(p, o->op) ? o->op : r.at->op),
+                  rt_string(p, o->module), rt_string(p, o->source));
 }
 
 typedef struct ShapeArgs {
@@ -275,8 +304,11 @@ static Status output_shape(Ctx *c, void *arg) {
   TRY(rt_symbols_from_inputs(&s, c, in));
   const ProgPort *port = rt_output(q->p, q->i);
   const ProgSlot *slot = rt_slot(q->p, port->slot);
+  int64_t count;
   if (slot->vkind != VK_TENSOR || !rt_symbols_dims(&s, slot, q->dim))
     return fail(c, ST_UNSUPPORTED, "the shape of output '%s' depends on the data", rt_string(q->p, port->name));
+  if (!extent_ok(q->dim, slot->rank, &count))
+    return fail(c, ST_INVALID, "output '%s' has no shape for these input shapes", rt_string(q->p, port->name));
   *q->rank = slot->rank;
   arena_destroy(a);
   return ST_OK;

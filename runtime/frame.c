@@ -162,7 +162,7 @@ static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int6
 }
 
 static bool fits_callers(const RtOutput *o, DType t, int rank, const int64_t *dim) {
-  return o->into && o->wanted && o->into->dtype == t && o->into->rank == rank && t != DT_str &&
+  return o->into && o->wanted && o->into->dtype == t && tensor_aligned(o->into) && o->into->rank == rank && t != DT_str &&
          (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
 }
 
@@ -173,6 +173,8 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
   TRY(check_inferred(f, i, t, rank, dim));
   RtOutput *o = f->out_of[i] == PROG_NONE ? NULL : &f->out[f->out_of[i]];
   if (f->layout->offset[i] != UINT64_MAX) {
+    if (f->layout->offset[i] + bytes > f->layout->arena) /* a symbol was bound again: only a damaged program does that */
+      return fail(f->c, ST_INTERNAL, "an output of %zu bytes does not fit the place planned for it", bytes);
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, f->arena + f->layout->offset[i], CELL_ARENA);
   } else if (o && fits_callers(o, t, rank, dim)) {

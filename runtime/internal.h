@@ -31,7 +31,10 @@ struct RtProgram {
 };
 
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
-#define COUNT(p, sec, T) ((uint32_t)((p)->h->section[sec].size / sizeof(T)))
+
+/* --- verify.c --- */
+/* Indices and lists were checked before, the structure they make is checked here. */
+bool program_structure_ok(const RtProgram *p, Arena *scratch);
 
 /* --- symbols.c: values of symbols and expressions in one run --- */
 typedef struct Symbols {
@@ -46,6 +49,7 @@ typedef struct Symbols {
 
 void rt_symbols_init(Symbols *s, const RtProgram *p, Arena *a);
 void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v);
+void rt_symbols_forget(Symbols *s, uint32_t sym);
 /* False: unbound symbol, overflow, division by zero, extents that do not broadcast. */
 bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
 /* All dims of a slot; false as above or when the rank is not known. */
@@ -80,6 +84,7 @@ typedef struct Frame {
   Cleanup cleanup;
   RtOutput *out;     /* by output */
   uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
+  const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
 } Frame;
 
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout);
@@ -98,7 +103,7 @@ Status run_region(Frame *f, uint32_t region);
 Status run_if(Frame *f, const ProgStep *s);
 Status run_loop(Frame *f, const ProgStep *s);
 Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr);
-void region_enter(Frame *f, const ProgRegion *r); /* clears what an earlier trip left */
+void region_enter(Frame *f, const ProgRegion *r); /* clears what an earlier trip left, symbols too */
 void region_bind(Frame *f, const ProgRegion *r);  /* symbols that the body's inputs tell */
 
 #endif

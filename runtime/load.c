@@ -93,7 +93,7 @@ static bool slot_ok(const RtProgram *p, uint32_t i, uint32_t nfile) {
     return false;
   if (s->kind == SLOT_VIEW && s->base == PROG_NONE)
     return false;
-  if (s->kind == SLOT_ARENA && (s->vkind != VK_TENSOR || !s->dtype || s->rank < 0 || s->first > s->last))
+  if (s->kind == SLOT_ARENA && (s->vkind != VK_TENSOR || !s->dtype || s->dtype == DT_str || s->rank < 0 || s->first > s->last))
     return false;
   return s->kind != SLOT_CONST || s->file == PROG_NONE || s->file < nfile;
 }
@@ -181,9 +181,12 @@ static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   for (uint32_t i = 0; i < rt_count(p, SEC_REGIONS); i++)
     if (!region_ok(p, i))
       return damaged(c, "regions");
-  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
-    if (!control_ok(p, rt_step(p, i)))
-      return damaged(c, "control flow");
+  for (uint32_t r = 0; r < rt_count(p, SEC_REGIONS); r++) { /* steps of no region are refused by verify.c */
+    const ProgRegion *x = REC(p, SEC_REGIONS, ProgRegion) + r;
+    for (uint32_t i = 0; i < x->nstep; i++)
+      if (!control_ok(p, rt_step(p, x->step + i)))
+        return damaged(c, "control flow");
+  }
   for (uint32_t i = 0; i < rt_count(p, SEC_ORIGINS); i++) {
     const ProgOrigin *o = rt_origin(p, i);
     if (!str_ok(p, o->node) || !str_ok(p, o->op) || !str_ok(p, o->module) || !str_ok(p, o->klass) || !str_ok(p, o->source) ||
@@ -256,6 +259,25 @@ static Status load_const(Ctx *c, Arena *a, RtProgram *p, uint32_t i, const RtFil
   return ST_OK;
 }
 
+/* Steps of a special kind interpret the attributes of one operator. */
+static bool kind_ok(const ProgStep *s, OpId op) {
+  switch (s->kind) {
+  case STEP_DIMS: return op == OP_Dims;
+  case STEP_IF: return op == OP_If;
+  case STEP_LOOP: return op == OP_Loop;
+  case STEP_SCAN: return op == OP_Scan;
+  default: return eval_find(op);
+  }
+}
+
+static Status load_step(Ctx *c, Arena *a, RtProgram *p, uint32_t i) {
+  const ProgStep *s = rt_step(p, i);
+  p->op[i] = eval_op_by_name(rt_string(p, s->domain), rt_string(p, s->op));
+  if (!p->op[i] || !kind_ok(s, p->op[i]))
+    return fail(c, ST_UNSUPPORTED, "no evaluator for operator %s", rt_string(p, s->op));
+  return attr_decode(c, a, eval_attrs(p->op[i]), REC(p, SEC_ATTRS, uint8_t) + s->attr, s->nattr, &p->attr[i]);
+}
+
 Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
                RtProgram **out) {
   TRY(check_header(c, image, size, build));
@@ -264,19 +286,19 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
   p->alloc = c->alloc;
   pthread_mutex_init(&p->lock, NULL);
   TRY(check_tables(c, p, nfile));
+  Arena *scratch = arena_create(c);
+  bool ok = program_structure_ok(p, scratch);
+  arena_destroy(scratch);
+  if (!ok)
+    return damaged(c, "its structure");
   p->konst = arena_array(a, Tensor *, rt_count(p, SEC_SLOTS));
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
     if (rt_slot(p, i)->kind == SLOT_CONST)
       TRY(load_const(c, a, p, i, file));
   p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
   p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));
-  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++) {
-    const ProgStep *s = rt_step(p, i);
-    p->op[i] = eval_op_by_name(rt_string(p, s->domain), rt_string(p, s->op));
-    if (!p->op[i] || ((s->kind == STEP_EVAL || s->kind == STEP_VIEW) && !eval_find(p->op[i])))
-      return fail(c, ST_UNSUPPORTED, "no evaluator for operator %s", rt_string(p, s->op));
-    TRY(attr_decode(c, a, eval_attrs(p->op[i]), REC(p, SEC_ATTRS, uint8_t) + s->attr, s->nattr, &p->attr[i]));
-  }
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
+    TRY(load_step(c, a, p, i));
   *out = p;
   return ST_OK;
 }

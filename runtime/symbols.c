@@ -25,6 +25,12 @@ void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v) {
   s->value[sym] = v;
 }
 
+void rt_symbols_forget(Symbols *s, uint32_t sym) {
+  if (s->value[sym] != UNBOUND)
+    s->epoch++;
+  s->value[sym] = UNBOUND;
+}
+
 static bool apply(uint32_t op, int64_t x, int64_t y, int64_t *v) {
   switch (op) {
   case DIM_ADD: return add_ok(x, y, v);
@@ -119,41 +125,48 @@ static Status check_type(const RtProgram *p, Ctx *c, uint32_t i, const Tensor *t
   return ST_OK;
 }
 
-/* Number of unbound symbols of an expression, and one of them. */
-static uint32_t unbound(const Symbols *s, uint32_t expr, uint32_t *sym) {
+/* Distinct unbound symbols of an expression, and one of them: 0, 1, or 2 for more. budget bounds the walk: a crafted program
+ * may share operands so that it is endless. */
+static uint32_t unbound(const Symbols *s, uint32_t expr, uint32_t *sym, int *budget) {
   const ProgExpr *e = REC(s->p, SEC_EXPRS, ProgExpr) + expr;
   if (e->op == DIM_CONST)
     return 0;
+  if (--*budget < 0)
+    return 2;
   if (e->op == DIM_SYM) {
     if (s->value[e->a] != UNBOUND)
       return 0;
     *sym = e->a;
     return 1;
   }
-  uint32_t x = PROG_NONE, y = PROG_NONE, n = unbound(s, e->a, &x), m = unbound(s, e->b, &y);
+  uint32_t x = PROG_NONE, y = PROG_NONE, n = unbound(s, e->a, &x, budget), m = n < 2 ? unbound(s, e->b, &y, budget) : 2;
   *sym = n ? x : y;
-  return n && m && x == y && n == 1 && m == 1 ? 1 : n + m;
+  return n == 1 && m == 1 && x == y ? 1 : n + m > 2 ? 2 : n + m;
 }
 
-/* Solves expr == v for its one unbound symbol, taking expr to be linear in it; a wrong guess is found by the check that
- * every dimension gets afterwards. */
-static bool solve(Symbols *s, uint32_t expr, uint32_t sym, int64_t v) {
-  int64_t at0, at1, slope, rest;
-  const ProgExpr *e = REC(s->p, SEC_EXPRS, ProgExpr) + expr;
-  if (e->op == DIM_SYM) {
-    rt_symbols_bind(s, sym, v);
-    return true;
+static uint32_t unknowns(const Symbols *s, uint32_t expr, uint32_t *sym) {
+  int budget = 2000;
+  return unbound(s, expr, sym, &budget);
+}
+
+typedef enum { SOLVED, IMPOSSIBLE, NOT_LINEAR } Solution;
+
+/* Solves expr == v for its one unbound symbol, when expr is linear in it (seen at 0, 1 and 2; a wrong guess is found by the
+ * check that every dimension gets afterwards). */
+static Solution solve(Symbols *s, uint32_t expr, uint32_t sym, int64_t v) {
+  int64_t at[3], slope, second, rest;
+  bool ok = true;
+  for (int k = 0; k < 3; k++) {
+    rt_symbols_bind(s, sym, k);
+    ok = ok && rt_symbols_eval(s, expr, &at[k]);
   }
-  rt_symbols_bind(s, sym, 0);
-  bool ok = rt_symbols_eval(s, expr, &at0);
-  rt_symbols_bind(s, sym, 1);
-  ok = ok && rt_symbols_eval(s, expr, &at1) && sub_ok(at1, at0, &slope) && slope && sub_ok(v, at0, &rest) &&
-       !(slope == -1 && rest == INT64_MIN) && rest % slope == 0;
-  s->epoch++;
-  s->value[sym] = UNBOUND;
-  if (ok)
-    rt_symbols_bind(s, sym, rest / slope);
-  return ok;
+  rt_symbols_forget(s, sym);
+  if (!ok || !sub_ok(at[1], at[0], &slope) || !sub_ok(at[2], at[1], &second) || slope != second || !slope)
+    return NOT_LINEAR;
+  if (!sub_ok(v, at[0], &rest) || (slope == -1 && rest == INT64_MIN) || rest % slope || rest / slope < 0)
+    return IMPOSSIBLE;
+  rt_symbols_bind(s, sym, rest / slope);
+  return SOLVED;
 }
 
 static Status mismatch(Symbols *s, Ctx *c, uint32_t i, int axis, int64_t have, uint32_t expr) {
@@ -175,6 +188,12 @@ static Status mismatch(Symbols *s, Ctx *c, uint32_t i, int axis, int64_t have, u
               (long long)have, text, (long long)want);
 }
 
+/* An extent whose expression nothing determines, as `height//8` where height stands nowhere else, can be anything. */
+static bool undetermined(Symbols *s, uint32_t expr, int64_t v) {
+  uint32_t sym = PROG_NONE, n = unknowns(s, expr, &sym);
+  return n > 1 || (n == 1 && solve(s, expr, sym, v) == NOT_LINEAR);
+}
+
 /* Binds symbols until nothing more follows from the shapes. */
 static void bind_all(Symbols *s, const Tensor *const *in, uint32_t nin) {
   for (bool more = true; more;) {
@@ -183,7 +202,7 @@ static void bind_all(Symbols *s, const Tensor *const *in, uint32_t nin) {
       const ProgSlot *slot = rt_slot(s->p, rt_input(s->p, i)->slot);
       for (int k = 0; in[i]->kind == VK_TENSOR && k < slot->rank; k++) {
         uint32_t sym = PROG_NONE, expr = rt_list(s->p, slot->dims + (uint32_t)k);
-        if (unbound(s, expr, &sym) == 1 && solve(s, expr, sym, in[i]->dim[k]))
+        if (unknowns(s, expr, &sym) == 1 && solve(s, expr, sym, in[i]->dim[k]) == SOLVED)
           s->from[sym] = i << 8 | (uint32_t)k, more = true;
       }
     }
@@ -200,6 +219,8 @@ Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in) {
     for (int k = 0; in[i]->kind == VK_TENSOR && k < slot->rank; k++) {
       int64_t v;
       uint32_t expr = rt_list(s->p, slot->dims + (uint32_t)k);
+      if (undetermined(s, expr, in[i]->dim[k]))
+        continue;
       if (!rt_symbols_eval(s, expr, &v) || v != in[i]->dim[k])
         return mismatch(s, c, i, k, in[i]->dim[k], expr);
     }

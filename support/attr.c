@@ -48,7 +48,7 @@ void *attr_copy(Arena *a, const AttrInfo *info, const void *attr) {
       break;
     }
     case AK_TENSOR: {
-      const Tensor *t = ATTR_GET(const Tensor *, attr, f);
+      const Tensor *t = ATTR_GET(Tensor *, attr, f);
       if (t)
         ATTR_AT(const Tensor *, p, f) = arena_copy(a, t, sizeof *t);
       break;
@@ -80,7 +80,7 @@ static bool field_equal(const AttrField *f, const void *a, const void *b) {
     return true;
   }
   case AK_TENSOR: {
-    const Tensor *x = ATTR_GET(const Tensor *, a, f), *y = ATTR_GET(const Tensor *, b, f);
+    const Tensor *x = ATTR_GET(Tensor *, a, f), *y = ATTR_GET(Tensor *, b, f);
     return x == y || (x && y && tensor_equal(x, y));
   }
   }
@@ -109,7 +109,7 @@ uint64_t attr_hash(const AttrInfo *info, const void *attr) {
     case AK_DIMS: h = hash_bytes(ATTR_GET(Dims, attr, f).v, (size_t)ATTR_GET(Dims, attr, f).n * sizeof(Dim), h); break;
     case AK_STRS: h = hash_bytes(&ATTR_GET(Strs, attr, f).n, sizeof(int64_t), h); break; /* equality decides */
     case AK_TENSOR: {
-      const Tensor *t = ATTR_GET(const Tensor *, attr, f);
+      const Tensor *t = ATTR_GET(Tensor *, attr, f);
       if (t && t->dtype != DT_str)
         h = hash_bytes(t->data, tensor_bytes(t), h + t->dtype);
       break;
@@ -135,7 +135,7 @@ bool attr_is_default(const AttrField *f, const void *attr) {
   case AK_FLOATS: return !ATTR_GET(Floats, attr, f).v;
   case AK_STRS: return !ATTR_GET(Strs, attr, f).v;
   case AK_DIMS: return !ATTR_GET(Dims, attr, f).v;
-  case AK_TENSOR: return !ATTR_GET(const Tensor *, attr, f);
+  case AK_TENSOR: return !ATTR_GET(Tensor *, attr, f);
   }
   return false;
 }

@@ -63,7 +63,7 @@ void attr_encode(StrBuf *b, const AttrInfo *info, const void *attr) {
         put_str(b, s.v[i]);
       break;
     }
-    case AK_TENSOR: put_tensor(b, ATTR_GET(const Tensor *, attr, f)); break;
+    case AK_TENSOR: put_tensor(b, ATTR_GET(Tensor *, attr, f)); break;
     case AK_DIMS: break;
     }
 }

@@ -1,7 +1,7 @@
 /* file.c - read-only mappings of regular files.
  *
- * Files are opened with O_NONBLOCK, so that a FIFO does not hang us before it is refused, and O_NOCTTY. Symbolic links are
- * followed: where a path may lead is the caller's question (frontend/weights.c asks it of the open descriptor).
+ * Files are opened with O_NONBLOCK, so that a FIFO does not hang us before it is refused, and O_NOCTTY. Symbolic links
+ * are followed: where a path may lead is the caller's question (frontend/weights.c asks it of the open descriptor).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "support/file.h"
 
@@ -90,8 +90,10 @@ Status map_check(Ctx *c, const Mapped *m) {
   if (fstat(m->fd, &st))
     return fail_errno(c, "examine the file", m->path);
   if (st.st_size < 0 || (size_t)st.st_size < m->size)
-    return err_file(c, fail(c, ST_INVALID, "the file was cut short while it was in use: %zu bytes then, %lld now", m->size,
-                            (long long)st.st_size), m->path);
+    return err_file(c,
+                    fail(c, ST_INVALID, "the file was cut short while it was in use: %zu bytes then, %lld now", m->size,
+                         (long long)st.st_size),
+                    m->path);
   return ST_OK;
 }
 

@@ -2,8 +2,9 @@
  *
  *   q [B][Hq][S][D]   k [B][Hk][L][D]   v [B][Hk][L][Dv]   y [B][Hq][S][Dv];  3-D inputs hold [B][S][H*D]
  *
- * Query head h reads key/value head h / (Hq / Hk). Scores are double: one row of L at a time, rounded once at the end, where
- * ONNX's own reference rounds after every operator of the definition (in bf16 the results differ by a unit of the last place).
+ * Query head h reads key/value head h / (Hq / Hk). Scores are double: one row of L at a time, rounded once at the end,
+ * where ONNX's own reference rounds after every operator of the definition (in bf16 the results differ by a unit of the
+ * last place).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -28,8 +29,10 @@ static Status view_heads(Eval *e, int i, int64_t heads, const char *what, Heads 
     *h = (Heads){.B = d[0], .H = d[1], .S = d[2], .D = d[3], .sb = d[1] * d[2] * d[3], .sh = d[2] * d[3], .ss = d[3]};
   } else {
     if (heads < 1 || d[2] % heads)
-      return eval_fail(e, "the hidden size %lld of %s is not a multiple of its %lld heads", (long long)d[2], what, (long long)heads);
-    *h = (Heads){.B = d[0], .H = heads, .S = d[1], .D = d[2] / heads, .sb = d[1] * d[2], .sh = d[2] / heads, .ss = d[2]};
+      return eval_fail(e, "the hidden size %lld of %s is not a multiple of its %lld heads", (long long)d[2], what,
+                       (long long)heads);
+    *h =
+        (Heads){.B = d[0], .H = heads, .S = d[1], .D = d[2] / heads, .sb = d[1] * d[2], .sh = d[2] / heads, .ss = d[2]};
   }
   return nn_load(e, t, &h->data);
 }
@@ -40,12 +43,12 @@ typedef struct Att {
   Heads q, k, v, pk, pv; /* pk, pv: past; data NULL when absent */
   int64_t past, L;       /* past length; past + new keys */
   double scale;
-  const double *mask;    /* float mask, or bool as 0 / 1 */
+  const double *mask; /* float mask, or bool as 0 / 1 */
   bool mask_is_bool;
   int64_t mask_len, mask_stride[4]; /* of its last axis; strides over (B, H, S, L) */
-  const int64_t *valid;  /* nonpad_kv_seqlen, or NULL */
-  DType soft;            /* precision of the softmax */
-  const double **krow, **vrow; /* rows of the concatenated keys and values of the head at hand */
+  const int64_t *valid;             /* nonpad_kv_seqlen, or NULL */
+  DType soft;                       /* precision of the softmax */
+  const double **krow, **vrow;      /* rows of the concatenated keys and values of the head at hand */
   double *score, *bias, *acc, *raw;
   Tensor *y, *qk;
 } Att;
@@ -70,8 +73,8 @@ static Status check_attrs(Att *t) {
     return eval_fail(e, "nonpad_kv_seqlen cannot be combined with past_key and past_value");
   if (a->softcap < 0)
     return eval_fail(e, "softcap is %g; it must not be negative", (double)a->softcap);
-  if (a->softmax_precision != ABSENT && a->softmax_precision != DT_f32 && a->softmax_precision != DT_f16 && a->softmax_precision != DT_f64 &&
-      a->softmax_precision != DT_bf16)
+  if (a->softmax_precision != ABSENT && a->softmax_precision != DT_f32 && a->softmax_precision != DT_f16 &&
+      a->softmax_precision != DT_f64 && a->softmax_precision != DT_bf16)
     return eval_fail(e, "softmax_precision %lld is not f32, f16, f64 or bf16", (long long)a->softmax_precision);
   t->soft = a->softmax_precision == ABSENT ? DT_f64 : (DType)a->softmax_precision;
   return ST_OK;
@@ -81,12 +84,13 @@ static Status check_heads(Att *t) {
   Eval *e = t->e;
   const Heads *q = &t->q, *k = &t->k, *v = &t->v;
   if (k->B != q->B || v->B != q->B)
-    return eval_fail(e, "the batch sizes of Q, K and V differ: %lld, %lld, %lld", (long long)q->B, (long long)k->B, (long long)v->B);
+    return eval_fail(e, "the batch sizes of Q, K and V differ: %lld, %lld, %lld", (long long)q->B, (long long)k->B,
+                     (long long)v->B);
   if (k->D != q->D)
     return eval_fail(e, "the head sizes of Q and K differ: %lld and %lld", (long long)q->D, (long long)k->D);
   if (k->H != v->H || k->S != v->S)
-    return eval_fail(e, "K and V differ in heads or length: %lld x %lld and %lld x %lld", (long long)k->H, (long long)k->S, (long long)v->H,
-                     (long long)v->S);
+    return eval_fail(e, "K and V differ in heads or length: %lld x %lld and %lld x %lld", (long long)k->H,
+                     (long long)k->S, (long long)v->H, (long long)v->S);
   if (k->H < 1 ? q->H != k->H : q->H % k->H != 0)
     return eval_fail(e, "%lld query heads are not a multiple of %lld key heads", (long long)q->H, (long long)k->H);
   return ST_OK;
@@ -102,8 +106,8 @@ static Status load_past(Att *t) {
       return eval_fail(e, "past_key and past_value must have the types of K and V");
     TRY(view_heads(e, 4, 0, "past_key", &t->pk));
     TRY(view_heads(e, 5, 0, "past_value", &t->pv));
-    if (t->pk.B != t->k.B || t->pk.H != t->k.H || t->pk.D != t->k.D || t->pv.B != t->v.B || t->pv.H != t->v.H || t->pv.D != t->v.D ||
-        t->pk.S != t->pv.S)
+    if (t->pk.B != t->k.B || t->pk.H != t->k.H || t->pk.D != t->k.D || t->pv.B != t->v.B || t->pv.H != t->v.H ||
+        t->pv.D != t->v.D || t->pk.S != t->pv.S)
       return eval_fail(e, "past_key and past_value do not fit K and V");
     t->past = t->pk.S;
   }
@@ -147,22 +151,23 @@ static Status load_valid(Att *t) {
   TRY(eval_ints(e, 6, &t->valid, &n));
   for (int64_t b = 0; b < n; b++)
     if (t->valid[b] < 0 || t->valid[b] > t->L)
-      return eval_fail(e, "nonpad_kv_seqlen[%lld] is %lld; it must be in [0, %lld]", (long long)b, (long long)t->valid[b], (long long)t->L);
+      return eval_fail(e, "nonpad_kv_seqlen[%lld] is %lld; it must be in [0, %lld]", (long long)b,
+                       (long long)t->valid[b], (long long)t->L);
   return ST_OK;
 }
 
 /* --- outputs --- */
 
-/* present = past ++ new along the sequence. Element by element, so that the bits stay. */
+/* present = past ++ new along the sequence, bit by bit. */
 static void write_present(Eval *e, Tensor *out, const Tensor *past, const Tensor *now, const Heads *h) {
-  int64_t before = past ? past->dim[2] : 0, at = 0;
+  int64_t before = past ? past->dim[2] * h->D : 0, at = 0;
   for (int64_t b = 0; b < h->B; b++)
     for (int64_t g = 0; g < h->H; g++) {
-      for (int64_t i = 0; i < before * h->D; i++)
-        nn_copy_element(e, out, at++, past, (b * h->H + g) * before * h->D + i);
-      for (int64_t s = 0; s < h->S; s++)
-        for (int64_t d = 0; d < h->D; d++)
-          nn_copy_element(e, out, at++, now, b * h->sb + g * h->sh + s * h->ss + d);
+      if (past)
+        nn_copy(e, out, at, past, (b * h->H + g) * before, before);
+      at += before;
+      for (int64_t s = 0; s < h->S; s++, at += h->D)
+        nn_copy(e, out, at, now, b * h->sb + g * h->sh + s * h->ss, h->D);
     }
 }
 
@@ -190,7 +195,7 @@ static Status make_outputs(Att *t) {
 
 /* --- one row of scores --- */
 
-/* The bias of query s: 0 or the mask's value where it may look, -inf elsewhere. Returns whether it may look anywhere. */
+/* The bias of query s: 0 or the mask's value where it may look, -inf elsewhere. Returns whether it may look at all. */
 static bool row_bias(Att *t, int64_t b, int64_t h, int64_t s) {
   const AttentionAttr *a = t->a;
   int64_t p = s + (t->valid ? t->valid[b] - t->q.S : t->past); /* absolute position */
@@ -199,7 +204,9 @@ static bool row_bias(Att *t, int64_t b, int64_t h, int64_t s) {
   for (int64_t j = 0; j < t->L; j++) {
     double v = 0;
     if (m)
-      v = j >= t->mask_len ? -INFINITY : !t->mask_is_bool ? m[j * t->mask_stride[3]] : m[j * t->mask_stride[3]] != 0 ? 0 : -INFINITY;
+      v = j >= t->mask_len ? -INFINITY : m[j * t->mask_stride[3]];
+    if (t->mask_is_bool)
+      v = v > 0 ? 0 : -INFINITY;
     if ((a->is_causal && j > p) || (a->left_window_size >= 0 && p - j > a->left_window_size) ||
         (a->right_window_size >= 0 && j - p > a->right_window_size) || (t->valid && j >= t->valid[b]))
       v = -INFINITY;
@@ -236,7 +243,8 @@ static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
       dot += q[d] * t->krow[j][d];
     dot *= t->scale;
     double capped = cap > 0 ? cap * tanh(dot / cap) : dot;
-    t->score[j] = t->bias[j] == -INFINITY ? -INFINITY : capped + t->bias[j]; /* what is masked does not count, even NaN */
+    t->score[j] =
+        t->bias[j] == -INFINITY ? -INFINITY : capped + t->bias[j]; /* what is masked does not count, even NaN */
     t->raw[j] = mode == 0 ? dot : mode == 1 ? capped : t->score[j];
   }
   softmax_row(t, any);
@@ -309,8 +317,9 @@ static Status load_caches(Eval *e, const Heads *x, Rotary *r) {
     const Tensor *t = e->in[i];
     const char *what = i == 1 ? "cos_cache" : "sin_cache";
     TRY(nn_expect_rank(e, i, rank, what));
-    TRY(nn_expect_dim(e, i, rank - 1, r->half, i == 1 ? "the last extent of cos_cache (half the rotated size)"
-                                                      : "the last extent of sin_cache (half the rotated size)"));
+    TRY(nn_expect_dim(e, i, rank - 1, r->half,
+                      i == 1 ? "the last extent of cos_cache (half the rotated size)"
+                             : "the last extent of sin_cache (half the rotated size)"));
     if (rank == 3 && (t->dim[0] != x->B || t->dim[1] != x->S))
       return eval_fail(e, "%s must be batch x sequence x half without position_ids", what);
     if (i == 2 && rank == 2 && t->dim[0] != rows)
@@ -327,7 +336,8 @@ static Status load_caches(Eval *e, const Heads *x, Rotary *r) {
   TRY(eval_ints(e, 3, &r->position, &n));
   for (int64_t i = 0; i < n; i++)
     if (r->position[i] < 0 || r->position[i] >= rows)
-      return eval_fail(e, "position_ids holds %lld; the caches have %lld rows", (long long)r->position[i], (long long)rows);
+      return eval_fail(e, "position_ids holds %lld; the caches have %lld rows", (long long)r->position[i],
+                       (long long)rows);
   return ST_OK;
 }
 
@@ -355,7 +365,8 @@ Status rotary_eval(Eval *e) {
   TRY(view_heads(e, 0, a->num_heads, "X", &x));
   int64_t size = a->rotary_embedding_dim ? a->rotary_embedding_dim : x.D;
   if (size < 0 || size > x.D || size % 2)
-    return eval_fail(e, "the rotated size %lld must be even and at most the head size %lld", (long long)size, (long long)x.D);
+    return eval_fail(e, "the rotated size %lld must be even and at most the head size %lld", (long long)size,
+                     (long long)x.D);
   r.half = size / 2;
   TRY(load_caches(e, &x, &r));
   TRY(eval_out_like(e, 0, t, &out));

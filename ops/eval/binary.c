@@ -1,5 +1,5 @@
-/* binary.c - functions of two or more elements with broadcasting: arithmetic, bits, comparisons, logic, Max/Min/Mean/Sum.
- * Floats are computed in double and rounded once; integers wrap modulo 2^bits.
+/* binary.c - functions of two or more elements with broadcasting: arithmetic, bits, comparisons, logic,
+ * Max/Min/Mean/Sum. Floats are computed in double and rounded once; integers wrap modulo 2^bits.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/loop.h"
 
@@ -10,13 +10,13 @@
 
 typedef void (*FloatFn)(int64_t n, const double *a, const double *b, double *r, double p);
 
-#define FLOAT_FN(name, expr)                                                                         \
-  static void float_##name(int64_t n, const double *a, const double *b, double *r, double p) {       \
-    (void)p;                                                                                         \
-    for (int64_t i = 0; i < n; i++) {                                                                \
-      double x = a[i], y = b[i];                                                                     \
-      r[i] = expr;                                                                                   \
-    }                                                                                                \
+#define FLOAT_FN(name, expr)                                                                                           \
+  static void float_##name(int64_t n, const double *a, const double *b, double *r, double p) {                         \
+    (void)p;                                                                                                           \
+    for (int64_t i = 0; i < n; i++) {                                                                                  \
+      double x = a[i], y = b[i];                                                                                       \
+      r[i] = expr;                                                                                                     \
+    }                                                                                                                  \
   }
 
 static double mod_floor(double x, double y) { /* the sign of y, as Python's % */
@@ -33,19 +33,19 @@ static double sigmoid(double x) {
 
 FLOAT_FN(add, x + y)
 FLOAT_FN(sub, x - y)
-FLOAT_FN(mul, x *y)
+FLOAT_FN(mul, (x * y))
 FLOAT_FN(div, x / y)
 FLOAT_FN(pow, pow(x, y))
 FLOAT_FN(prelu, x < 0 ? x * y : x)
 FLOAT_FN(mod, p != 0 ? fmod(x, y) : mod_floor(x, y))
-FLOAT_FN(swiglu, x *sigmoid(p *x) * y)
+FLOAT_FN(swiglu, (x * sigmoid(p * x) * y))
 FLOAT_FN(max, isnan(x) || x > y ? x : y)
 FLOAT_FN(min, isnan(x) || x < y ? x : y)
 
 static const FloatFn float_fn[OP_count] = {
-    [OP_Add] = float_add, [OP_Sub] = float_sub, [OP_Mul] = float_mul, [OP_Div] = float_div, [OP_Pow] = float_pow,
-    [OP_PRelu] = float_prelu, [OP_Mod] = float_mod, [OP_SwiGLU] = float_swiglu, [OP_Max] = float_max,
-    [OP_Min] = float_min, [OP_Mean] = float_add, [OP_Sum] = float_add,
+    [OP_Add] = float_add, [OP_Sub] = float_sub,     [OP_Mul] = float_mul,  [OP_Div] = float_div,
+    [OP_Pow] = float_pow, [OP_PRelu] = float_prelu, [OP_Mod] = float_mod,  [OP_SwiGLU] = float_swiglu,
+    [OP_Max] = float_max, [OP_Min] = float_min,     [OP_Mean] = float_add, [OP_Sum] = float_add,
 };
 
 /* --- a span of integers --- */
@@ -60,20 +60,20 @@ typedef struct IntType {
 
 typedef Status (*IntFn)(Eval *e, const IntType *t, int64_t n, const int64_t *a, const int64_t *b, int64_t *r);
 
-#define INT_FN(name, expr)                                                                                        \
-  static Status int_##name(Eval *e, const IntType *t, int64_t n, const int64_t *a, const int64_t *b, int64_t *r) { \
-    (void)e, (void)t;                                                                                             \
-    for (int64_t i = 0; i < n; i++) {                                                                             \
-      uint64_t x = (uint64_t)a[i], y = (uint64_t)b[i];                                                            \
-      r[i] = (int64_t)(expr);                                                                                     \
-    }                                                                                                             \
-    return ST_OK;                                                                                                 \
+#define INT_FN(name, expr)                                                                                             \
+  static Status int_##name(Eval *e, const IntType *t, int64_t n, const int64_t *a, const int64_t *b, int64_t *r) {     \
+    (void)e, (void)t;                                                                                                  \
+    for (int64_t i = 0; i < n; i++) {                                                                                  \
+      uint64_t x = (uint64_t)a[i], y = (uint64_t)b[i];                                                                 \
+      r[i] = (int64_t)(expr);                                                                                          \
+    }                                                                                                                  \
+    return ST_OK;                                                                                                      \
   }
 
 INT_FN(add, x + y)
 INT_FN(sub, x - y)
-INT_FN(mul, x *y)
-INT_FN(and, x &y)
+INT_FN(mul, (x * y))
+INT_FN(and, (x & y))
 INT_FN(or, x | y)
 INT_FN(xor, x ^ y)
 INT_FN(prelu, !t->is_unsigned && a[i] < 0 ? x * y : x)
@@ -142,20 +142,18 @@ static Status int_pow(Eval *e, const IntType *t, int64_t n, const int64_t *a, co
 }
 
 static const IntFn int_fn[OP_count] = {
-    [OP_Add] = int_add, [OP_Sub] = int_sub, [OP_Mul] = int_mul, [OP_Div] = int_div, [OP_Pow] = int_pow,
-    [OP_Mod] = int_mod, [OP_PRelu] = int_prelu, [OP_BitShift] = int_shift, [OP_BitwiseAnd] = int_and,
-    [OP_BitwiseOr] = int_or, [OP_BitwiseXor] = int_xor, [OP_Max] = int_max, [OP_Min] = int_min,
+    [OP_Add] = int_add,        [OP_Sub] = int_sub,      [OP_Mul] = int_mul,        [OP_Div] = int_div,
+    [OP_Pow] = int_pow,        [OP_Mod] = int_mod,      [OP_PRelu] = int_prelu,    [OP_BitShift] = int_shift,
+    [OP_BitwiseAnd] = int_and, [OP_BitwiseOr] = int_or, [OP_BitwiseXor] = int_xor, [OP_Max] = int_max,
+    [OP_Min] = int_min,
 };
 
 /* --- two inputs, one output --- */
 
 static Status same_dtypes(Eval *e) {
-  for (int i = 0; i < e->nin; i++) {
-    if (!e->in[i])
-      return eval_fail(e, "input %d is missing", i);
+  for (int i = 1; i < e->nin; i++)
     if (e->in[i]->dtype != e->in[0]->dtype && e->op != OP_Pow)
       return eval_fail(e, "the inputs must have one element type");
-  }
   return ST_OK;
 }
 
@@ -236,12 +234,14 @@ Status binary_eval(Eval *e) {
   double p;
   bool flag;
   Tensor *y;
+  TRY(operands(e, 2));
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));
   TRY(shape_rules(e, rank, dim));
   TRY(attributes(e, &p, &flag));
   bool fa = dtype_is_float(a->dtype), fb = dtype_is_float(b->dtype);
-  if ((!fa && !dtype_is_int(a->dtype)) || (!fb && !dtype_is_int(b->dtype)) || !(fa ? (void *)float_fn[e->op] : (void *)int_fn[e->op]))
+  if ((!fa && !dtype_is_int(a->dtype)) || (!fb && !dtype_is_int(b->dtype)) ||
+      !(fa ? (void *)float_fn[e->op] : (void *)int_fn[e->op]))
     return eval_unsupported(e, "not defined for these element types");
   TRY(eval_out(e, 0, a->dtype, rank, dim, &y));
   return fa || fb ? float_spans(e, y, p) : int_spans(e, y, flag);
@@ -286,6 +286,7 @@ Status compare_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, 2));
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));
   if (dtype_kind(a->dtype) == DK_COMPLEX || (e->op != OP_Equal && a->dtype == DT_str))
@@ -309,6 +310,7 @@ Status logic_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, 2));
   if (a->dtype != DT_bool || b->dtype != DT_bool)
     return eval_fail(e, "the inputs must be bool");
   TRY(common_shape(e, &rank, dim));
@@ -358,6 +360,7 @@ Status variadic_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, e->nin > 1 ? e->nin : 1));
   DType t = e->in[0]->dtype;
   TRY(same_dtypes(e));
   TRY(common_shape(e, &rank, dim));

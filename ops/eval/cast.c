@@ -1,8 +1,8 @@
 /* cast.c - Cast and CastLike: between all numeric types, bool and strings.
  *
- * Numbers: rounded once, to nearest even; integers wrap; float to integer goes toward zero, and what does not fit (undefined
- * in ONNX) becomes the nearest 64-bit integer, then wraps. Strings are written as NumPy writes them: the shortest digits that
- * read back as the same number. Reading and writing do not depend on the locale.
+ * Numbers: rounded once, to nearest even; integers wrap; float to integer goes toward zero, and what does not fit
+ * (undefined in ONNX) becomes the nearest 64-bit integer, then wraps. Strings are written as NumPy writes them: the
+ * shortest digits that read back as the same number. Reading and writing do not depend on the locale.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/loop.h"
 
@@ -44,8 +44,8 @@ static uint8_t e8m0_code(double v, bool saturate, RoundMode round) {
   return code > 254 ? (saturate ? 254 : 255) : (uint8_t)code;
 }
 
-/* An integer as a double that rounds to narrower types as the integer itself would: what does not fit 53 bits is kept as one
- * sticky bit below them. */
+/* An integer as a double that rounds to narrower types as the integer itself would: what does not fit 53 bits is kept
+ * as one sticky bit below them. */
 static double sticky_double(int64_t v, bool is_unsigned) {
   bool negative = !is_unsigned && v < 0;
   uint64_t m = negative ? 0 - (uint64_t)v : (uint64_t)v;
@@ -122,7 +122,8 @@ static int float_text(const Cast *k, double v, char *out, size_t cap) {
     return snprintf(out, cap, "%s%s", sign, v == 0 ? "0.0" : "inf");
   int n = shortest_digits(k, a, digits, &e);
   if (a < 1e-4 || a >= top)
-    return snprintf(out, cap, "%s%c%s%.*se%c%02d", sign, digits[0], n > 1 ? "." : "", n - 1, digits + 1, e < 0 ? '-' : '+', abs(e));
+    return snprintf(out, cap, "%s%c%s%.*se%c%02d", sign, digits[0], n > 1 ? "." : "", n - 1, digits + 1,
+                    e < 0 ? '-' : '+', abs(e));
   if (e < 0)
     return snprintf(out, cap, "%s0.%.*s%.*s", sign, -e - 1, "0000000000", n, digits);
   if (n <= e + 1)
@@ -210,7 +211,8 @@ static bool fits(DType t, int64_t v) {
   int bits = dtype_bits(t);
   if (bits == 64)
     return true; /* parse_int has seen to it */
-  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
+  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits
+                                  : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
 }
 
 static Status string_to_number(Eval *e, const Cast *k, const Tensor *x, Tensor *y, int64_t i) {
@@ -265,9 +267,11 @@ static Status cast_to(Eval *e, int64_t to, int64_t saturate, Str round_mode) {
   const Tensor *x = e->in[0];
   Cast k = {.from = x->dtype, .saturate = saturate != 0};
   Tensor *y;
-  if (to < 0 || to > DT_count || !dtype_valid((int)to))
+  if (to < 0 || to >= DT_count || !dtype_valid((int)to))
     return eval_fail(e, "there is no element type %lld", (long long)to);
   k.to = (DType)to;
+  if (!dtype_valid(k.from))
+    return eval_fail(e, "the input has no element type");
   if (dtype_kind(k.from) == DK_COMPLEX || dtype_kind(k.to) == DK_COMPLEX)
     return eval_unsupported(e, "casts of complex numbers are not supported");
   if (str_is(round_mode, "down"))
@@ -293,11 +297,13 @@ static Status cast_to(Eval *e, int64_t to, int64_t saturate, Str round_mode) {
 /* Cast (28). ST_INVALID: a string that is no number. Complex numbers: ST_UNSUPPORTED. */
 Status cast_eval(Eval *e) {
   const CastAttr *a = e->attr;
+  TRY(operands(e, 1));
   return cast_to(e, a->to, a->saturate, a->round_mode);
 }
 
 /* CastLike (25): to the element type of input 1. */
 Status castlike_eval(Eval *e) {
   const CastLikeAttr *a = e->attr;
+  TRY(operands(e, 2));
   return cast_to(e, e->in[1]->dtype, a->saturate, a->round_mode);
 }

@@ -2,8 +2,8 @@
  *
  *   x [N][C][spatial]   w [M][C/group][kernel]   y [N][M][spatial]      (ConvTranspose: w [C][M/group][kernel])
  *
- * All four run on doubles, one output row (last axis) at a time: each tap adds weight * input row to the row, so that the
- * inner loop runs over contiguous numbers. Integer sums stay exact.
+ * All four run on doubles, one output row (last axis) at a time: each tap adds weight * input row to the row, so that
+ * the inner loop runs over contiguous numbers. Integer sums stay exact.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -44,16 +44,18 @@ static void put_row(const Conv *k, int64_t m, int64_t at, double *row, int64_t n
 /* --- forward --- */
 
 typedef struct Taps {
-  int64_t n;           /* taps of all axes but the last that fall inside the input, at one outer output position */
-  int64_t *x, *w;      /* offsets of the input row and of the weight row */
-  int64_t *o0, *o1;    /* per tap of the last axis: output positions [o0, o1) it feeds */
+  int64_t n;        /* taps of all axes but the last that fall inside the input, at one outer output position */
+  int64_t *x, *w;   /* offsets of the input row and of the weight row */
+  int64_t *o0, *o1; /* per tap of the last axis: output positions [o0, o1) it feeds */
 } Taps;
 
 static Status taps_new(Eval *e, const Window *w, Taps *t) {
   int last = w->n - 1;
   int64_t outer = product(w->kernel, last), k = w->kernel[last];
-  *t = (Taps){.x = arena_array(e->scratch, int64_t, (size_t)outer), .w = arena_array(e->scratch, int64_t, (size_t)outer),
-              .o0 = arena_array(e->scratch, int64_t, (size_t)k), .o1 = arena_array(e->scratch, int64_t, (size_t)k)};
+  *t = (Taps){.x = arena_array(e->scratch, int64_t, (size_t)outer),
+              .w = arena_array(e->scratch, int64_t, (size_t)outer),
+              .o0 = arena_array(e->scratch, int64_t, (size_t)k),
+              .o1 = arena_array(e->scratch, int64_t, (size_t)k)};
   for (int64_t i = 0; i < k; i++) {
     int64_t first = w->begin[last] - i * w->dilation[last], s = w->stride[last], n = w->out[last];
     int64_t end = w->in[last] + first; /* o * s - first is in [0, in) */
@@ -120,7 +122,8 @@ static Status run_forward(const Conv *k, const Window *w) {
           row[i] = k->bias ? k->bias[m] : 0;
         for (int64_t c = 0; c < cg; c++)
           for (int64_t i = 0; i < t.n; i++)
-            add_row(w, &t, k->x + (b * k->C + m / mg * cg + c) * k->in_size + t.x[i], k->w + (m * cg + c) * k->k_size + t.w[i], row);
+            add_row(w, &t, k->x + (b * k->C + m / mg * cg + c) * k->in_size + t.x[i],
+                    k->w + (m * cg + c) * k->k_size + t.w[i], row);
         put_row(k, m, at + m * k->out_size, row, n);
       }
       at += n;
@@ -132,7 +135,11 @@ static Status run_forward(const Conv *k, const Window *w) {
 /* --- what the operators share --- */
 
 static WindowAttr window_attr(const ConvAttr *a) {
-  return (WindowAttr){.auto_pad = a->auto_pad, .kernel = a->kernel_shape, .pads = a->pads, .strides = a->strides, .dilations = a->dilations};
+  return (WindowAttr){.auto_pad = a->auto_pad,
+                      .kernel = a->kernel_shape,
+                      .pads = a->pads,
+                      .strides = a->strides,
+                      .dilations = a->dilations};
 }
 
 static Status check_group(Eval *e, int64_t group, int64_t C, const char *what) {
@@ -155,15 +162,16 @@ static Status forward_setup(Eval *e, int iw, DType t, Conv *k, Window *win) {
   TRY(check_group(e, k->group, k->C, "input channels"));
   TRY(check_group(e, k->group, k->M, "output channels"));
   if (w->dim[1] != k->C / k->group)
-    return eval_fail(e, "W takes %lld channels per group, but X has %lld in %lld group%s", (long long)w->dim[1], (long long)k->C,
-                     (long long)k->group, k->group == 1 ? "" : "s");
+    return eval_fail(e, "W takes %lld channels per group, but X has %lld in %lld group%s", (long long)w->dim[1],
+                     (long long)k->C, (long long)k->group, k->group == 1 ? "" : "s");
   TRY(window_spec(e->c, &wa, x->rank - 2, &s));
   TRY(window_kernel(e->c, &s, w->dim + 2));
   TRY(window_apply(e, &s, x->dim + 2, win));
   dim[0] = k->N, dim[1] = k->M;
   memcpy(dim + 2, win->out, (size_t)win->n * sizeof *dim);
   TRY(eval_out(e, 0, t, x->rank, dim, &k->out));
-  k->in_size = product(win->in, win->n), k->out_size = product(win->out, win->n), k->k_size = product(win->kernel, win->n);
+  k->in_size = product(win->in, win->n), k->out_size = product(win->out, win->n),
+  k->k_size = product(win->kernel, win->n);
   return ST_OK;
 }
 
@@ -208,8 +216,10 @@ static Status load_centred(Eval *e, int i, int iz, bool per_first, const double 
   TRY(nn_load(e, e->in[iz], &zero));
   int64_t nz = tensor_count(e->in[iz]);
   if (nz != 1 && !(per_first && e->in[iz]->rank == 1 && nz == first))
-    return eval_fail(e, per_first ? "the zero point (input %d) must be a scalar or have one element per output channel"
-                                  : "the zero point (input %d) must be a scalar", iz);
+    return eval_fail(e,
+                     per_first ? "the zero point (input %d) must be a scalar or have one element per output channel"
+                               : "the zero point (input %d) must be a scalar",
+                     iz);
   if (e->in[iz]->dtype != t->dtype)
     return eval_fail(e, "the zero point (input %d) must have the type of input %d", iz, i);
   TRY(nn_buffer(e, n, &r));
@@ -239,7 +249,8 @@ static Status load_multiplier(Eval *e, Conv *k) {
   if (tensor_count(e->in[1]) != 1 || tensor_count(e->in[6]) != 1 || tensor_count(e->in[7]) != 1)
     return eval_fail(e, "x_scale, y_scale and y_zero_point must be scalars");
   if (nw != 1 && (e->in[4]->rank != 1 || nw != k->M))
-    return eval_fail(e, "w_scale must be a scalar or have one element for each of the %lld output channels", (long long)k->M);
+    return eval_fail(e, "w_scale must be a scalar or have one element for each of the %lld output channels",
+                     (long long)k->M);
   TRY(nn_load(e, e->in[1], &xs));
   TRY(nn_load(e, e->in[4], &ws));
   TRY(nn_load(e, e->in[6], &ys));
@@ -274,8 +285,8 @@ static Status transpose_extents(Eval *e, const ConvTransposeAttr *a, WindowSpec 
   TRY(conv_transpose_lists(e->c, a, n));
   for (int i = 0; i < n; i++) {
     int64_t extra = a->output_padding.n ? a->output_padding.v[i] : 0, full, far, total;
-    if (!mul_ok(in[i] - 1, s->stride[i], &full) || !mul_ok(s->kernel[i] - 1, s->dilation[i], &far) || !add_ok(full, far, &full) ||
-        !add_ok(full, extra + 1, &full) || full >= (int64_t)1 << 60)
+    if (!mul_ok(in[i] - 1, s->stride[i], &full) || !mul_ok(s->kernel[i] - 1, s->dilation[i], &far) ||
+        !add_ok(full, far, &full) || !add_ok(full, extra + 1, &full) || full >= (int64_t)1 << 60)
       return eval_fail(e, "the output extent on spatial axis %d is too large", i);
     bool same = s->mode == PAD_SAME_UPPER || s->mode == PAD_SAME_LOWER;
     if (a->output_shape.n || same) {
@@ -286,13 +297,15 @@ static Status transpose_extents(Eval *e, const ConvTransposeAttr *a, WindowSpec 
       out[i] = full - s->begin[i] - s->end[i];
     }
     if (out[i] < 0)
-      return eval_fail(e, "the pads on spatial axis %d are larger than the unpadded output of %lld", i, (long long)full);
+      return eval_fail(e, "the pads on spatial axis %d are larger than the unpadded output of %lld", i,
+                       (long long)full);
   }
   return ST_OK;
 }
 
 /* One channel of x into one channel of acc (double, out_size): every input number meets every tap. */
-static void scatter(const WindowSpec *s, const int64_t *in, const int64_t *out, const double *x, const double *w, double *acc) {
+static void scatter(const WindowSpec *s, const int64_t *in, const int64_t *out, const double *x, const double *w,
+                    double *acc) {
   int last = s->n - 1;
   int64_t at[MAX_RANK] = {0};
   do {
@@ -340,15 +353,19 @@ static Status run_transposed(const Conv *k, const WindowSpec *s, const int64_t *
 }
 
 Status conv_transpose_lists(Ctx *c, const ConvTransposeAttr *a, int n) {
-  const struct { const char *name; Ints list; int64_t least; } lists[] = {{"output_padding", a->output_padding, 0}, {"output_shape", a->output_shape, 1}};
+  const struct {
+    const char *name;
+    Ints list;
+    int64_t least;
+  } lists[] = {{"output_padding", a->output_padding, 0}, {"output_shape", a->output_shape, 1}};
   for (size_t k = 0; k < countof(lists); k++) {
     Ints l = lists[k].list;
     if (l.n && l.n != n)
       return fail(c, ST_INVALID, "%s has %lld values where %d are needed", lists[k].name, (long long)l.n, n);
     for (int64_t i = 0; i < l.n; i++)
       if (l.v[i] < lists[k].least || l.v[i] > (int64_t)1 << WINDOW_LIMIT_BITS)
-        return fail(c, ST_INVALID, "%s[%lld] is %lld; it must be at least %lld and at most 2^%d", lists[k].name, (long long)i, (long long)l.v[i],
-                    (long long)lists[k].least, WINDOW_LIMIT_BITS);
+        return fail(c, ST_INVALID, "%s[%lld] is %lld; it must be at least %lld and at most 2^%d", lists[k].name,
+                    (long long)i, (long long)l.v[i], (long long)lists[k].least, WINDOW_LIMIT_BITS);
   }
   return ST_OK;
 }
@@ -356,7 +373,11 @@ Status conv_transpose_lists(Ctx *c, const ConvTransposeAttr *a, int n) {
 /* ConvTranspose, ONNX 22. */
 Status conv_transpose_eval(Eval *e) {
   const ConvTransposeAttr *a = e->attr;
-  const WindowAttr wa = {.auto_pad = a->auto_pad, .kernel = a->kernel_shape, .pads = a->pads, .strides = a->strides, .dilations = a->dilations};
+  const WindowAttr wa = {.auto_pad = a->auto_pad,
+                         .kernel = a->kernel_shape,
+                         .pads = a->pads,
+                         .strides = a->strides,
+                         .dilations = a->dilations};
   const Tensor *x = e->in[0], *w = e->in[1];
   Conv k = {.e = e, .group = a->group};
   WindowSpec s;

@@ -1,9 +1,8 @@
 /* einsum.c - Einsum (28): operands are contracted from left to right, each step one batched matrix product.
  *
- * In a step between P (so far) and the next operand, labels that are still needed (by the output or a later operand) are
- * batch (in both), rows (in P only) or columns (in the operand only); the others are summed. Partial results stay in double
- * or int64, so floats are rounded once.
- * SPDX-License-Identifier: Apache-2.0 */
+ * In a step between P (so far) and the next operand, labels that are still needed (by the output or a later operand)
+ * are batch (in both), rows (in P only) or columns (in the operand only); the others are summed. Partial results stay
+ * in double or int64, so floats are rounded once. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/einsum.h"
 
 #include "ops/eval/loop.h"
@@ -15,7 +14,8 @@
 /* --- the equation --- */
 
 static Status bad(Ctx *c, Str text, const char *why) {
-  return fail(c, ST_INVALID, "einsum equation \"%.*s\": %s", (int)(text.len < 120 ? text.len : 120), text.ptr ? text.ptr : "", why);
+  return fail(c, ST_INVALID, "einsum equation \"%.*s\": %s", (int)(text.len < 120 ? text.len : 120),
+              text.ptr ? text.ptr : "", why);
 }
 
 static int letter(char ch) {
@@ -333,8 +333,9 @@ Status einsum_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   Tensor *y;
   View acc;
+  TRY(operands(e, e->nin > 1 ? e->nin : 1));
   for (int i = 0; i < e->nin; i++) {
-    if (!e->in[i] || e->in[i]->dtype != e->in[0]->dtype)
+    if (e->in[i]->dtype != e->in[0]->dtype)
       return eval_fail(e, "the inputs must have one element type");
     if (i < EIN_MAX_IN)
       rank[i] = e->in[i]->rank;

@@ -5,12 +5,12 @@
 
 #include "support/tensor.h"
 
-/* Labels: 0..51 for A-Z, a-z (in the order of ASCII); 52 + i for the i-th axis of the ellipsis, counted from its left end in
- * the operand that has most of them. */
+/* Labels: 0..51 for A-Z, a-z (in the order of ASCII); 52 + i for the i-th axis of the ellipsis, counted from its left
+ * end in the operand that has most of them. */
 enum { EIN_MAX_LABEL = 52 + MAX_RANK, EIN_MAX_IN = 64 };
 
 typedef struct Term {
-  int n;                      /* rank of the operand */
+  int n; /* rank of the operand */
   uint8_t label[MAX_RANK];
 } Term;
 

@@ -34,6 +34,8 @@ OpId eval_op_by_name(const char *domain, const char *name); /* OP_none: not know
 const AttrInfo *eval_attrs(OpId op);
 
 /* --- for evaluators --- */
+/* Arity and dtypes of the inputs against the operator's signature, before its evaluator is called. */
+Status eval_check_types(Eval *e);
 bool eval_has(const Eval *e, int i); /* input i is given */
 /* Makes output i. Dims are checked, the byte budget too. Memory is not zeroed. Not wanted: *out is scratch memory. */
 Status eval_out(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out);

@@ -5,24 +5,34 @@
 #include <math.h>
 #include <string.h>
 
-#define LOAD(T, R)                             \
-  do {                                         \
-    const T *p = (const T *)data + at;         \
-    if (step == 1)                             \
-      for (int64_t i = 0; i < n; i++)          \
-        v[i] = (R)p[i];                        \
-    else                                       \
-      for (int64_t i = 0; i < n; i++)          \
-        v[i] = (R)p[i * step];                 \
-    return;                                    \
+Status operands(Eval *e, int n) {
+  for (int i = 0; i < n || i < e->nin; i++) {
+    if (i < n && !eval_has(e, i))
+      return eval_fail(e, "input %d is missing", i);
+    if (eval_has(e, i) && e->in[i]->kind != VK_TENSOR)
+      return eval_fail(e, "input %d must be a tensor", i);
+  }
+  return ST_OK;
+}
+
+#define LOAD(T, R)                                                                                                     \
+  do {                                                                                                                 \
+    const T *p = (const T *)data + at;                                                                                 \
+    if (step == 1)                                                                                                     \
+      for (int64_t i = 0; i < n; i++)                                                                                  \
+        v[i] = (R)p[i];                                                                                                \
+    else                                                                                                               \
+      for (int64_t i = 0; i < n; i++)                                                                                  \
+        v[i] = (R)p[i * step];                                                                                         \
+    return;                                                                                                            \
   } while (0)
 
-#define STORE(T)                               \
-  do {                                         \
-    T *p = (T *)data + at;                     \
-    for (int64_t i = 0; i < n; i++)            \
-      p[i * step] = (T)v[i];                   \
-    return;                                    \
+#define STORE(T)                                                                                                       \
+  do {                                                                                                                 \
+    T *p = (T *)data + at;                                                                                             \
+    for (int64_t i = 0; i < n; i++)                                                                                    \
+      p[i * step] = (T)v[i];                                                                                           \
+    return;                                                                                                            \
   } while (0)
 
 void load_f64(DType t, const void *data, int64_t at, int64_t step, int64_t n, double *v) {

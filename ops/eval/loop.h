@@ -1,12 +1,16 @@
-/* loop.h - what the element-by-element evaluators share: spans of a broadcast, and elements in and out as doubles or int64.
+/* loop.h - what the element-by-element evaluators share: spans of a broadcast, and elements in and out as doubles or
+ * int64.
  *
- * An evaluator walks its output in spans of at most CHUNK elements; along a span each input advances by 0 or 1. Elements are
- * widened to double (floats) or int64 (integers, bool; u64 keeps its bits), worked on, and rounded or wrapped once.
- * SPDX-License-Identifier: Apache-2.0 */
+ * An evaluator walks its output in spans of at most CHUNK elements; along a span each input advances by 0 or 1.
+ * Elements are widened to double (floats) or int64 (integers, bool; u64 keeps its bits), worked on, and rounded or
+ * wrapped once. SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_OPS_EVAL_LOOP_H
 #define SARD_OPS_EVAL_LOOP_H
 
 #include "ops/eval/eval.h"
+
+/* Every given input is a tensor (not a sequence or optional), and the first n are given. */
+Status operands(Eval *e, int n);
 
 enum { CHUNK = 256, LOOP_MAX_IN = 3 };
 
@@ -26,10 +30,10 @@ typedef struct Loop {
   int64_t done, total; /* elements of the output */
   uint64_t spans;
   /* the current span */
-  int64_t out;                     /* its first element in the output */
-  int64_t at[LOOP_MAX_IN];         /* in input k */
-  int64_t step[LOOP_MAX_IN];       /* 0 or 1 */
-  int64_t len;                     /* 1..CHUNK */
+  int64_t out;               /* its first element in the output */
+  int64_t at[LOOP_MAX_IN];   /* in input k */
+  int64_t step[LOOP_MAX_IN]; /* 0 or 1 */
+  int64_t len;               /* 1..CHUNK */
 } Loop;
 
 /* A walk over shape dim[rank], to which each of the n tensors broadcasts (checked by the caller). */

@@ -70,8 +70,10 @@ static Status multiply_batches(Eval *e, const Tensor *a, const Tensor *b, Tensor
   return ST_OK;
 }
 
-/* MatMul (13), as numpy.matmul: [..., M, K] x [..., K, N], batch axes broadcast, vectors get a 1 that is dropped again. */
+/* MatMul (13), as numpy.matmul: [..., M, K] x [..., K, N], batch axes broadcast, vectors get a 1 that is dropped again.
+ */
 Status matmul_eval(Eval *e) {
+  TRY(operands(e, 2));
   TRY(one_dtype(e));
   if (!e->in[0]->rank || !e->in[1]->rank)
     return eval_fail(e, "a scalar cannot be multiplied as a matrix");
@@ -94,7 +96,7 @@ Status matmul_eval(Eval *e) {
 
 typedef struct GemmTarget {
   Tensor *y;
-  const Tensor *c; /* NULL: absent */
+  const Tensor *c;  /* NULL: absent */
   int64_t row, col; /* strides of c */
   int64_t n;
   double alpha, beta;
@@ -155,6 +157,7 @@ Status gemm_eval(Eval *e) {
   const Tensor *a = e->in[0], *b = e->in[1];
   const GemmAttr *at = e->attr;
   bool ta = at->transA != 0, tb = at->transB != 0;
+  TRY(operands(e, 2));
   TRY(one_dtype(e));
   if (a->rank != 2 || b->rank != 2)
     return eval_fail(e, "A and B must have two dimensions");
@@ -167,8 +170,10 @@ Status gemm_eval(Eval *e) {
   if (!tensor_count(t.y))
     return ST_OK;
   Product p = {.m = m, .n = n, .k = k, .put = put_gemm, .arg = &t};
-  p.a = (Operand){.dtype = a->dtype, .data = a->data, .row = offset_table(e, m, ta ? 1 : k), .col = offset_table(e, k, ta ? m : 1)};
-  p.b = (Operand){.dtype = b->dtype, .data = b->data, .row = offset_table(e, k, tb ? 1 : n), .col = offset_table(e, n, tb ? k : 1)};
+  p.a = (Operand){
+      .dtype = a->dtype, .data = a->data, .row = offset_table(e, m, ta ? 1 : k), .col = offset_table(e, k, ta ? m : 1)};
+  p.b = (Operand){
+      .dtype = b->dtype, .data = b->data, .row = offset_table(e, k, tb ? 1 : n), .col = offset_table(e, n, tb ? k : 1)};
   product_prepare(e, &p, k);
   return product_run(e, &p);
 }

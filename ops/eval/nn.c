@@ -51,7 +51,11 @@ bool nn_int_range(DType t, double *lo, double *hi) {
 }
 
 double nn_round(DType t, double v) {
-  union { double d; float f; uint8_t b[8]; } u = {0};
+  union {
+    double d;
+    float f;
+    uint8_t b[8];
+  } u = {0};
   if (t == DT_f64)
     return v;
   if (t == DT_f32)
@@ -77,17 +81,19 @@ void nn_store(Tensor *out, int64_t at, const double *v, int64_t n) {
   }
 }
 
-void nn_copy_element(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j) {
+void nn_copy(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j, int64_t n) {
   int bits = dtype_bits(dst->dtype);
-  if (dst->dtype == DT_str) {
-    const Str *s = (const Str *)src->data + j;
-    ((Str *)dst->data)[i] = (Str){arena_strndup(e->keep, s->len ? s->ptr : "", s->len), s->len};
-  } else if (bits % 8) {
-    elem_set_f64(dst->dtype, dst->data, i, elem_f64(src->dtype, src->data, j));
-  } else {
-    size_t b = (size_t)bits / 8;
-    memcpy((char *)dst->data + (size_t)i * b, (const char *)src->data + (size_t)j * b, b);
-  }
+  size_t b = (size_t)bits / 8;
+  if (dst->dtype == DT_str)
+    for (int64_t k = 0; k < n; k++) {
+      const Str *s = (const Str *)src->data + j + k;
+      ((Str *)dst->data)[i + k] = (Str){arena_strndup(e->keep, s->len ? s->ptr : "", s->len), s->len};
+    }
+  else if (bits % 8)
+    for (int64_t k = 0; k < n; k++)
+      elem_set_f64(dst->dtype, dst->data, i + k, elem_f64(src->dtype, src->data, j + k));
+  else if (n)
+    memcpy((char *)dst->data + (size_t)i * b, (const char *)src->data + (size_t)j * b, (size_t)n * b);
 }
 
 Status nn_expect_rank(Eval *e, int i, int rank, const char *what) {
@@ -104,8 +110,14 @@ Status nn_expect_dim(Eval *e, int i, int axis, int64_t want, const char *what) {
 
 /* --- windows --- */
 
-static const struct { const char *name; AutoPad mode; } pad_modes[] = {
-    {"NOTSET", PAD_EXPLICIT}, {"", PAD_EXPLICIT}, {"SAME_UPPER", PAD_SAME_UPPER}, {"SAME_LOWER", PAD_SAME_LOWER}, {"VALID", PAD_VALID}};
+static const struct {
+  const char *name;
+  AutoPad mode;
+} pad_modes[] = {{"NOTSET", PAD_EXPLICIT},
+                 {"", PAD_EXPLICIT},
+                 {"SAME_UPPER", PAD_SAME_UPPER},
+                 {"SAME_LOWER", PAD_SAME_LOWER},
+                 {"VALID", PAD_VALID}};
 
 static Status fill(Ctx *c, const char *name, Ints list, int n, int64_t least, int64_t standard, int64_t *v) {
   if (list.v && list.n && list.n != n)
@@ -113,8 +125,8 @@ static Status fill(Ctx *c, const char *name, Ints list, int n, int64_t least, in
   for (int i = 0; i < n; i++) {
     v[i] = list.v && list.n ? list.v[i] : standard;
     if (list.v && list.n && (v[i] < least || v[i] > (int64_t)1 << WINDOW_LIMIT_BITS))
-      return fail(c, ST_INVALID, "%s[%d] is %lld; it must be at least %lld and at most 2^%d", name, i, (long long)v[i], (long long)least,
-                  WINDOW_LIMIT_BITS);
+      return fail(c, ST_INVALID, "%s[%d] is %lld; it must be at least %lld and at most 2^%d", name, i, (long long)v[i],
+                  (long long)least, WINDOW_LIMIT_BITS);
   }
   return ST_OK;
 }
@@ -126,8 +138,8 @@ Status window_spec(Ctx *c, const WindowAttr *a, int n, WindowSpec *s) {
   while (m < countof(pad_modes) && !str_is(a->auto_pad, pad_modes[m].name))
     m++;
   if (m == countof(pad_modes))
-    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID", (int)(a->auto_pad.len < 40 ? a->auto_pad.len : 40),
-                a->auto_pad.ptr);
+    return fail(c, ST_INVALID, "auto_pad is '%.*s'; it must be NOTSET, SAME_UPPER, SAME_LOWER or VALID",
+                (int)(a->auto_pad.len < 40 ? a->auto_pad.len : 40), a->auto_pad.ptr);
   s->mode = pad_modes[m].mode;
   TRY(fill(c, "kernel_shape", a->kernel, n, 1, -1, s->kernel));
   TRY(fill(c, "strides", a->strides, n, 1, 1, s->stride));
@@ -143,11 +155,13 @@ Status window_kernel(Ctx *c, WindowSpec *s, const int64_t *weight) {
     if (!weight && s->kernel[i] < 0)
       return fail(c, ST_INVALID, "kernel_shape is missing");
     if (weight && s->kernel[i] >= 0 && s->kernel[i] != weight[i])
-      return fail(c, ST_INVALID, "kernel_shape[%d] is %lld, but the weight has %lld there", i, (long long)s->kernel[i], (long long)weight[i]);
+      return fail(c, ST_INVALID, "kernel_shape[%d] is %lld, but the weight has %lld there", i, (long long)s->kernel[i],
+                  (long long)weight[i]);
     if (weight)
       s->kernel[i] = weight[i];
     if (s->kernel[i] < 1)
-      return fail(c, ST_INVALID, "the kernel's extent on spatial axis %d is %lld; it must be at least 1", i, (long long)s->kernel[i]);
+      return fail(c, ST_INVALID, "the kernel's extent on spatial axis %d is %lld; it must be at least 1", i,
+                  (long long)s->kernel[i]);
   }
   return ST_OK;
 }
@@ -160,7 +174,8 @@ static bool reach(int64_t kernel, int64_t dilation, int64_t *r) {
 static Status apply_axis(Eval *e, const WindowSpec *s, int i, int64_t in, Window *w) {
   int64_t far, stride = s->stride[i], begin = s->begin[i], end = s->end[i];
   if (in >= (int64_t)1 << 60 || !reach(s->kernel[i], s->dilation[i], &far))
-    return eval_fail(e, "the kernel of %lld with dilation %lld is too large", (long long)s->kernel[i], (long long)s->dilation[i]);
+    return eval_fail(e, "the kernel of %lld with dilation %lld is too large", (long long)s->kernel[i],
+                     (long long)s->dilation[i]);
   if (s->mode == PAD_SAME_UPPER || s->mode == PAD_SAME_LOWER) {
     w->out[i] = in / stride + (in % stride != 0);
     int64_t total = w->out[i] ? (w->out[i] - 1) * stride + far - in : 0;
@@ -172,8 +187,9 @@ static Status apply_axis(Eval *e, const WindowSpec *s, int i, int64_t in, Window
   int64_t room = in + begin + end - far; /* all below 2^62 */
   w->begin[i] = begin, w->end[i] = end;
   if (room < 0)
-    return eval_fail(e, "on spatial axis %d the window of %lld (kernel %lld, dilation %lld) is larger than the padded input of %lld", i,
-                     (long long)far, (long long)s->kernel[i], (long long)s->dilation[i], (long long)(in + begin + end));
+    return eval_fail(
+        e, "on spatial axis %d the window of %lld (kernel %lld, dilation %lld) is larger than the padded input of %lld",
+        i, (long long)far, (long long)s->kernel[i], (long long)s->dilation[i], (long long)(in + begin + end));
   bool up = s->ceil && s->mode == PAD_EXPLICIT; /* VALID: ceil((in - far + 1) / stride) is the rounded-down form */
   w->out[i] = room / stride + (up && room % stride) + 1;
   if (up && w->out[i] > 1 && (w->out[i] - 1) * stride >= in + begin)

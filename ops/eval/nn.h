@@ -20,9 +20,9 @@ void nn_store(Tensor *out, int64_t at, const double *v, int64_t n);
 double nn_round(DType t, double v);
 /* The range of an integer type of at most 32 bits; false for other types. */
 bool nn_int_range(DType t, double *lo, double *hi);
-/* One element: the only way that fits every dtype, strings (characters copied to e->keep) included. */
-void nn_copy_element(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j);
-/* The input must be a float tensor of the given rank; what names it ("W"). */
+/* dst[i .. i + n) = src[j .. j + n) of the same dtype, whichever it is (characters of strings copied to e->keep). */
+void nn_copy(Eval *e, Tensor *dst, int64_t i, const Tensor *src, int64_t j, int64_t n);
+/* Input i must have the given rank; what names it ("W"). */
 Status nn_expect_rank(Eval *e, int i, int rank, const char *what);
 /* Dimension `axis` of input i must be `want`; what names it in the message. */
 Status nn_expect_dim(Eval *e, int i, int axis, int64_t want, const char *what);
@@ -37,8 +37,8 @@ typedef struct WindowAttr {
 
 typedef enum { PAD_EXPLICIT, PAD_SAME_UPPER, PAD_SAME_LOWER, PAD_VALID } AutoPad;
 
-/* The attributes with defaults filled in and checked: kernel, strides and dilations at least 1, pads at least 0, and none
- * above 2^40. kernel[] is -1 when the attribute is not given. */
+/* The attributes with defaults filled in and checked: kernel, strides and dilations at least 1, pads at least 0, and
+ * none above 2^40. kernel[] is -1 when the attribute is not given. */
 typedef struct WindowSpec {
   int n; /* spatial axes */
   AutoPad mode;
@@ -49,7 +49,8 @@ typedef struct WindowSpec {
 /* A spec on an input: begin and end hold the actual padding, out the output extents. */
 typedef struct Window {
   int n;
-  int64_t in[MAX_RANK], out[MAX_RANK], kernel[MAX_RANK], stride[MAX_RANK], dilation[MAX_RANK], begin[MAX_RANK], end[MAX_RANK];
+  int64_t in[MAX_RANK], out[MAX_RANK], kernel[MAX_RANK], stride[MAX_RANK], dilation[MAX_RANK], begin[MAX_RANK],
+      end[MAX_RANK];
 } Window;
 
 enum { WINDOW_LIMIT_BITS = 40 };

@@ -1,7 +1,7 @@
 /* norm.c - evaluation of the normalisations and of Dropout.
  *
- * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value to
- * the input's type before scale and bias are applied.
+ * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value
+ * to the input's type before scale and bias are applied.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -106,7 +106,8 @@ Status batch_norm_eval(Eval *e) {
   return ST_OK;
 }
 
-/* Groups of per_group channels share statistics; scale and bias per channel. stage: the type of the normalised value. */
+/* Groups of per_group channels share statistics; scale and bias per channel. stage: the type of the normalised value.
+ */
 static Status group_norm(Eval *e, int64_t per_group, double epsilon, DType stage) {
   const Tensor *x = e->in[0];
   const double *v, *scale, *bias;
@@ -146,7 +147,8 @@ Status group_norm_eval(Eval *e) {
   if (e->in[0]->rank < 2)
     return eval_fail(e, "X must have a batch and a channel axis");
   if (a->num_groups < 1 || e->in[0]->dim[1] % a->num_groups)
-    return eval_fail(e, "num_groups %lld does not divide the %lld channels", (long long)a->num_groups, (long long)e->in[0]->dim[1]);
+    return eval_fail(e, "num_groups %lld does not divide the %lld channels", (long long)a->num_groups,
+                     (long long)e->in[0]->dim[1]);
   TRY(check_stash(e, a->stash_type));
   return group_norm(e, e->in[0]->dim[1] / a->num_groups, (double)a->epsilon, e->in[0]->dtype);
 }
@@ -287,18 +289,18 @@ Status lp_norm_eval(Eval *e) {
   TRY(nn_load(e, x, &v));
   int64_t outer = extent(x->dim, 0, axis), n = x->dim[axis], inner = extent(x->dim, axis + 1, x->rank);
   TRY(nn_buffer(e, tensor_count(x), &y));
-  for (int64_t o = 0; o < outer; o++) {
-    TRY(ctx_poll(e->c));
+  for (int64_t o = 0; o < outer; o++)
     for (int64_t i = 0; i < inner; i++) {
       const double *p = v + o * n * inner + i;
       double s = 0;
+      if (i % 1024 == 0)
+        TRY(ctx_poll(e->c));
       for (int64_t k = 0; k < n; k++)
         s += a->p == 1 ? fabs(p[k * inner]) : p[k * inner] * p[k * inner];
       s = a->p == 1 ? s : sqrt(s);
       for (int64_t k = 0; k < n; k++)
         y[o * n * inner + k * inner + i] = s == 0 ? 0 : p[k * inner] / s;
     }
-  }
   nn_store(out, 0, y, tensor_count(x));
   return ST_OK;
 }
@@ -361,9 +363,10 @@ Status mvn_eval(Eval *e) {
   TRY(nn_buffer(e, groups, &var));
   double n = (double)total / (double)groups;
   for (int pass = 0; pass < 3; pass++) {
-    TRY(ctx_poll(e->c));
     for (int64_t k = 0; k < total; k++, next_index(x->rank, x->dim, idx)) {
       int64_t g = 0;
+      if (k % 65536 == 0)
+        TRY(ctx_poll(e->c));
       for (int j = 0; j < x->rank; j++)
         g += idx[j] * slot[j];
       if (pass == 0)

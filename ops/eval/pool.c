@@ -20,7 +20,8 @@ static double window_count(const Pool *p, const int64_t *o, const int64_t *insid
   const Window *w = p->w;
   double n = 1;
   for (int i = 0; i < w->n; i++) {
-    int64_t start = o[i] * w->stride[i] - w->begin[i], end = w->in[i] + w->end[i], k = (end - 1 - start) / w->dilation[i] + 1;
+    int64_t start = o[i] * w->stride[i] - w->begin[i], end = w->in[i] + w->end[i],
+            k = (end - 1 - start) / w->dilation[i] + 1;
     n *= (double)(!p->attr->count_include_pad ? inside[i] : k < w->kernel[i] ? k : w->kernel[i]);
   }
   return n;
@@ -71,7 +72,8 @@ static int64_t column_major(const Window *w, int64_t at) {
   return r;
 }
 
-static Status run_planes(Eval *e, Pool *p, int64_t planes, int64_t in_size, const double *x, Tensor *out, Tensor *index) {
+static Status run_planes(Eval *e, Pool *p, int64_t planes, int64_t in_size, const double *x, Tensor *out,
+                         Tensor *index) {
   const Window *w = p->w;
   int last = w->n - 1;
   int64_t at = 0;

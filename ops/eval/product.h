@@ -1,7 +1,6 @@
 /* product.h - the one matrix product of the reference evaluators: C[i,j] = sum over k of A[i,k] B[k,j], accumulated in
- * double (floats) or int64 (integers, wrapping), operands read through tables of offsets, so that transposes, broadcasts and
- * the index sets of Einsum are all the same product.
- * SPDX-License-Identifier: Apache-2.0 */
+ * double (floats) or int64 (integers, wrapping), operands read through tables of offsets, so that transposes,
+ * broadcasts and the index sets of Einsum are all the same product. SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_OPS_EVAL_PRODUCT_H
 #define SARD_OPS_EVAL_PRODUCT_H
 
@@ -22,6 +21,7 @@ typedef struct Product {
   void (*put)(void *arg, int64_t i, int64_t j, int64_t n, const double *f, const int64_t *z);
   void *arg;
   void *a_block, *b_block; /* product_prepare's */
+  bool b_unit;             /* product_run's: columns of B lie side by side */
 } Product;
 
 /* Takes working memory for products of depth k from e->scratch; once for any number of runs. */

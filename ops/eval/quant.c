@@ -40,7 +40,8 @@ static Status find_grain(Eval *e, int64_t axis_attr, int64_t block, Grain *g) {
   int axis;
   if (!dtype_is_float(s->dtype) && s->dtype != DT_i32)
     return eval_fail(e, "the scale must be a float");
-  bool both_one = eval_has(e, 2) && tensor_count(s) == 1 && tensor_count(e->in[2]) == 1; /* [] and [1] are one thing here */
+  bool both_one =
+      eval_has(e, 2) && tensor_count(s) == 1 && tensor_count(e->in[2]) == 1; /* [] and [1] are one thing here */
   if (eval_has(e, 2) && !both_one && !tensor_same_shape(e->in[2], s))
     return eval_fail(e, "scale and zero point must have the same shape");
   if (block < 0)
@@ -61,7 +62,8 @@ static Status find_grain(Eval *e, int64_t axis_attr, int64_t block, Grain *g) {
   for (int i = 0; fits && i < x->rank; i++)
     fits = s->dim[i] == (i == axis ? g->nblock : x->dim[i]);
   if (!fits)
-    return eval_fail(e, "the scale's shape must be the input's, with %lld blocks of %lld on axis %d", (long long)g->nblock, (long long)block, axis);
+    return eval_fail(e, "the scale's shape must be the input's, with %lld blocks of %lld on axis %d",
+                     (long long)g->nblock, (long long)block, axis);
   return ST_OK;
 }
 
@@ -100,12 +102,14 @@ Status quantize_eval(Eval *e) {
   if (a->output_dtype && !dtype_valid(a->output_dtype < DT_count && a->output_dtype > 0 ? (int)a->output_dtype : 0))
     return eval_fail(e, "output_dtype %lld is no type", (long long)a->output_dtype);
   if (a->output_dtype && eval_has(e, 2) && (DType)a->output_dtype != t)
-    return eval_fail(e, "output_dtype is %s, but y_zero_point is %s", dtype_name((DType)a->output_dtype), dtype_name(t));
+    return eval_fail(e, "output_dtype is %s, but y_zero_point is %s", dtype_name((DType)a->output_dtype),
+                     dtype_name(t));
   if (a->output_dtype)
     t = (DType)a->output_dtype;
   if (!is_quant_float(t) && (!nn_int_range(t, &lo, &hi) || dtype_bits(t) > 16))
     return eval_fail(e, "%s is no quantised type", dtype_name(t));
-  if (a->precision && a->precision != DT_f32 && a->precision != DT_f16 && a->precision != DT_bf16 && a->precision != DT_f64)
+  if (a->precision && a->precision != DT_f32 && a->precision != DT_f16 && a->precision != DT_bf16 &&
+      a->precision != DT_f64)
     return eval_fail(e, "precision %lld is no float type to divide in", (long long)a->precision);
   TRY(find_grain(e, a->axis, a->block_size, &g));
   TRY(eval_out(e, 0, t, x->rank, x->dim, &out));
@@ -133,7 +137,8 @@ Status dequantize_eval(Eval *e) {
   double *row;
   DType t = a->output_dtype ? (DType)(a->output_dtype & 255) : e->in[1]->dtype;
   if (a->output_dtype < 0 || a->output_dtype > 255 || (t != DT_f32 && t != DT_f16 && t != DT_bf16 && t != DT_f64))
-    return eval_fail(e, "the output type %lld is not f32, f16, bf16 or f64", a->output_dtype ? (long long)a->output_dtype : (long long)t);
+    return eval_fail(e, "the output type %lld is not f32, f16, bf16 or f64",
+                     a->output_dtype ? (long long)a->output_dtype : (long long)t);
   if (eval_has(e, 2) && e->in[2]->dtype != x->dtype)
     return eval_fail(e, "x and x_zero_point must have the same type");
   TRY(find_grain(e, a->axis, a->block_size, &g));
@@ -181,14 +186,15 @@ Status dynamic_quantize_eval(Eval *e) {
 
 /* A scale or zero point over the rows (of a) or columns (of b) of a stack of matrices. */
 typedef struct Param {
-  const double *v;           /* NULL: absent */
-  int64_t stride[MAX_RANK];  /* over the axes of the matrices it goes with */
+  const double *v;          /* NULL: absent */
+  int64_t stride[MAX_RANK]; /* over the axes of the matrices it goes with */
 } Param;
 
-/* Input i as parameter of matrices of the given shape; axis: where a vector runs (rows: rank - 2, columns: rank - 1). */
+/* Input i as parameter of matrices of the given shape; axis: where a vector runs (rows: rank - 2, columns: rank - 1).
+ */
 static Status load_param(Eval *e, int i, int rank, const int64_t *dim, int axis, Param *p) {
   *p = (Param){0};
-  if (!eval_has(e, i))
+  if (i < 0 || !eval_has(e, i)) /* -1: the operator has no such input */
     return ST_OK;
   const Tensor *t = e->in[i];
   bool fits = true;
@@ -205,7 +211,8 @@ static Status load_param(Eval *e, int i, int rank, const int64_t *dim, int axis,
     fits = t->rank == 0 || t->dim[0] == 1;
   }
   if (!fits)
-    return eval_fail(e, "input %d must be a scalar, or have one element per %s", i, axis == rank - 2 ? "row" : "column");
+    return eval_fail(e, "input %d must be a scalar, or have one element per %s", i,
+                     axis == rank - 2 ? "row" : "column");
   return nn_load(e, t, &p->v);
 }
 
@@ -254,9 +261,11 @@ static Status load_stack(Eval *e, int i, int izero, int iscale, bool is_a, Stack
 }
 
 /* Output shape: the batch axes broadcast, then M and N where the operand had them. */
-static Status product_shape(Eval *e, const Stack *a, const Stack *b, int ia, int ib, int *batch, int64_t *full, int *rank, int64_t *dim) {
+static Status product_shape(Eval *e, const Stack *a, const Stack *b, int ia, int ib, int *batch, int64_t *full,
+                            int *rank, int64_t *dim) {
   if (a->dim[a->rank - 1] != b->dim[b->rank - 2])
-    return eval_fail(e, "inner dimensions %lld and %lld differ", (long long)a->dim[a->rank - 1], (long long)b->dim[b->rank - 2]);
+    return eval_fail(e, "inner dimensions %lld and %lld differ", (long long)a->dim[a->rank - 1],
+                     (long long)b->dim[b->rank - 2]);
   TRY(eval_broadcast(e, a->rank - 2, a->dim, b->rank - 2, b->dim, batch, full));
   full[*batch] = a->dim[a->rank - 2], full[*batch + 1] = b->dim[b->rank - 1];
   *rank = *batch;
@@ -293,7 +302,8 @@ typedef struct Requant {
 } Requant;
 
 /* row[j] * (a_scale * b_scale / y_scale), rounded, plus the zero point. */
-static void requantise(const Requant *q, const Stack *a, const Stack *b, int64_t *ia, int64_t *ib, int64_t m, int64_t N, double *row) {
+static void requantise(const Requant *q, const Stack *a, const Stack *b, int64_t *ia, int64_t *ib, int64_t m, int64_t N,
+                       double *row) {
   ia[a->rank - 2] = m, ia[a->rank - 1] = 0, ib[b->rank - 2] = 0;
   double as = param_at(&a->scale, a->rank, ia);
   for (int64_t j = 0; j < N; j++) {
@@ -303,7 +313,8 @@ static void requantise(const Requant *q, const Stack *a, const Stack *b, int64_t
   }
 }
 
-static Status multiply(Eval *e, const Stack *a, const Stack *b, int batch, const int64_t *full, const Requant *q, Tensor *out) {
+static Status multiply(Eval *e, const Stack *a, const Stack *b, int batch, const int64_t *full, const Requant *q,
+                       Tensor *out) {
   int64_t M = full[batch], N = full[batch + 1], K = a->dim[a->rank - 1], idx[MAX_RANK] = {0}, at = 0;
   int64_t ia[MAX_RANK] = {0}, ib[MAX_RANK] = {0};
   double *row;
@@ -357,6 +368,7 @@ Status qlinear_matmul_eval(Eval *e) {
   TRY(load_stack(e, 3, 5, 4, false, &b));
   TRY(product_shape(e, &a, &b, 0, 3, &batch, full, &rank, dim));
   TRY(eval_out(e, 0, e->in[7]->dtype, rank, dim, &out));
-  Requant q = {elem_f64(e->in[6]->dtype, e->in[6]->data, 0), elem_f64(e->in[7]->dtype, e->in[7]->data, 0), e->in[6]->dtype};
+  Requant q = {elem_f64(e->in[6]->dtype, e->in[6]->data, 0), elem_f64(e->in[7]->dtype, e->in[7]->data, 0),
+               e->in[6]->dtype};
   return multiply(e, &a, &b, batch, full, &q, out);
 }

@@ -2,8 +2,8 @@
  *
  *   x [T][B][I]   w [D][G*H][I]   r [D][G*H][H]   b [D][2*G*H]   y [T][D][B][H]     D directions, G gates of H units
  *
- * Gates: LSTM i o f c, GRU z r h, RNN i. Weights are transposed once per direction, so that a step adds input * row to a
- * row of all gates: the inner loops are contiguous. The state stays in double over the steps.
+ * Gates: LSTM i o f c, GRU z r h, RNN i. Weights are transposed once per direction, so that a step adds input * row to
+ * a row of all gates: the inner loops are contiguous. The state stays in double over the steps.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -18,29 +18,36 @@ typedef struct Activation {
   double alpha, beta;
 } Activation;
 
-static double act_relu(double x, double a, double b) { (void)a, (void)b; return x > 0 || x != x ? x : 0; }
-static double act_tanh(double x, double a, double b) { (void)a, (void)b; return tanh(x); }
-static double act_sigmoid(double x, double a, double b) { (void)a, (void)b; return 1 / (1 + exp(-x)); }
-static double act_affine(double x, double a, double b) { return a * x + b; }
-static double act_leaky(double x, double a, double b) { (void)b; return x >= 0 ? x : a * x; }
-static double act_thresholded(double x, double a, double b) { (void)b; return x >= a ? x : 0; }
-static double act_scaled_tanh(double x, double a, double b) { return a * tanh(b * x); }
-static double act_hard_sigmoid(double x, double a, double b) { return fmin(fmax(a * x + b, 0), 1); }
-static double act_elu(double x, double a, double b) { (void)b; return x >= 0 ? x : a * expm1(x); }
-static double act_softsign(double x, double a, double b) { (void)a, (void)b; return x / (1 + fabs(x)); }
-static double act_softplus(double x, double a, double b) { (void)a, (void)b; return fmax(x, 0) + log1p(exp(-fabs(x))); }
+/* name, takes the next activation_alpha, the next activation_beta, their defaults, f(x, a, b) */
+#define ACTIVATIONS(A)                                                                                                 \
+  A(Relu, 0, 0, 0, 0, x > 0 || x != x ? x : 0)                                                                         \
+  A(Tanh, 0, 0, 0, 0, tanh(x))                                                                                         \
+  A(Sigmoid, 0, 0, 0, 0, 1 / (1 + exp(-x)))                                                                            \
+  A(Affine, 1, 1, 1, 0, a *x + b)                                                                                      \
+  A(LeakyRelu, 1, 0, 0.01, 0, x >= 0 ? x : a * x)                                                                      \
+  A(ThresholdedRelu, 1, 0, 1, 0, x >= a ? x : 0)                                                                       \
+  A(ScaledTanh, 1, 1, 1, 1, a *tanh(b *x))                                                                             \
+  A(HardSigmoid, 1, 1, 0.2, 0.5, fmin(fmax(a *x + b, 0), 1))                                                           \
+  A(Elu, 1, 0, 1, 0, x >= 0 ? x : a * expm1(x))                                                                        \
+  A(Softsign, 0, 0, 0, 0, x / (1 + fabs(x)))                                                                           \
+  A(Softplus, 0, 0, 0, 0, fmax(x, 0) + log1p(exp(-fabs(x))))
+
+#define A(name, has_a, has_b, std_a, std_b, expr)                                                                      \
+  static double act_##name(double x, double a, double b) {                                                             \
+    (void)a, (void)b;                                                                                                  \
+    return expr;                                                                                                       \
+  }
+ACTIVATIONS(A)
+#undef A
 
 static const struct {
   const char *name;
-  bool has_alpha, has_beta; /* takes the next value of activation_alpha, activation_beta */
+  bool has_alpha, has_beta;
   Activation standard;
 } activations[] = {
-    {"Relu", false, false, {act_relu, 0, 0}},          {"Tanh", false, false, {act_tanh, 0, 0}},
-    {"Sigmoid", false, false, {act_sigmoid, 0, 0}},    {"Affine", true, true, {act_affine, 1, 0}},
-    {"LeakyRelu", true, false, {act_leaky, 0.01, 0}},  {"ThresholdedRelu", true, false, {act_thresholded, 1, 0}},
-    {"ScaledTanh", true, true, {act_scaled_tanh, 1, 1}}, {"HardSigmoid", true, true, {act_hard_sigmoid, 0.2, 0.5}},
-    {"Elu", true, false, {act_elu, 1, 0}},             {"Softsign", false, false, {act_softsign, 0, 0}},
-    {"Softplus", false, false, {act_softplus, 0, 0}},
+#define A(name, has_a, has_b, std_a, std_b, expr) {#name, has_a, has_b, {act_##name, std_a, std_b}},
+    ACTIVATIONS(A)
+#undef A
 };
 
 enum { MAX_ACT = 3 };
@@ -77,7 +84,8 @@ static Status pick_activations(Rnn *k, const Common *a) {
   for (int i = 0; i < n; i++) {
     Str name = a->activations.n ? a->activations.v[i] : str_of(standard[k->op == OP_RNN][i % k->nact]);
     size_t f = 0;
-    while (f < countof(activations) && (strlen(activations[f].name) != name.len || strncasecmp(activations[f].name, name.ptr, name.len)))
+    while (f < countof(activations) &&
+           (strlen(activations[f].name) != name.len || strncasecmp(activations[f].name, name.ptr, name.len)))
       f++;
     if (f == countof(activations))
       return eval_fail(k->e, "activation '%.*s' is not known", (int)(name.len < 60 ? name.len : 60), name.ptr);
@@ -150,7 +158,8 @@ static Status load_inputs(Rnn *k) {
   TRY(eval_ints(e, 4, &k->len, &n));
   for (int64_t b = 0; b < n; b++)
     if (k->len[b] < 0 || k->len[b] > k->T)
-      return eval_fail(e, "sequence_lens[%lld] is %lld; it must be in [0, %lld]", (long long)b, (long long)k->len[b], (long long)k->T);
+      return eval_fail(e, "sequence_lens[%lld] is %lld; it must be in [0, %lld]", (long long)b, (long long)k->len[b],
+                       (long long)k->T);
   return ST_OK;
 }
 
@@ -299,10 +308,10 @@ static Status run(Rnn *k, const Common *a) {
   return ST_OK;
 }
 
-#define COMMON(a)                                                                                                     \
-  (Common) {                                                                                                          \
-    (a)->activations, (a)->activation_alpha, (a)->activation_beta, (a)->direction, (a)->hidden_size, (a)->layout,     \
-        isnan((a)->clip) ? (double)INFINITY : (double)(a)->clip                                                       \
+#define COMMON(a)                                                                                                      \
+  (Common) {                                                                                                           \
+    (a)->activations, (a)->activation_alpha, (a)->activation_beta, (a)->direction, (a)->hidden_size, (a)->layout,      \
+        isnan((a)->clip) ? (double)INFINITY : (double)(a)->clip                                                        \
   }
 
 /* LSTM, ONNX 22. */

@@ -30,16 +30,20 @@ static Status reduced_axes(Eval *e, bool *reduced) {
 /* --- accumulating a span --- */
 
 static double start_f64(OpId op) {
-  return op == OP_ReduceMax || op == OP_ReduceLogSumExp ? -INFINITY : op == OP_ReduceMin ? INFINITY : op == OP_ReduceProd;
+  return op == OP_ReduceMax || op == OP_ReduceLogSumExp ? -INFINITY
+         : op == OP_ReduceMin                           ? INFINITY
+                                                        : op == OP_ReduceProd;
 }
 
 static double combine_f64(OpId op, double acc, double x) {
   switch (op) {
-  case OP_ReduceMax: case OP_ReduceLogSumExp: return isnan(x) || x > acc ? x : acc; /* LogSumExp: first the largest */
+  case OP_ReduceMax:
+  case OP_ReduceLogSumExp: return isnan(x) || x > acc ? x : acc; /* LogSumExp: first the largest */
   case OP_ReduceMin: return isnan(x) || x < acc ? x : acc;
   case OP_ReduceProd: return acc * x;
   case OP_ReduceL1: return acc + fabs(x);
-  case OP_ReduceL2: case OP_ReduceSumSquare: return acc + x * x;
+  case OP_ReduceL2:
+  case OP_ReduceSumSquare: return acc + x * x;
   default: return acc + x;
   }
 }
@@ -67,7 +71,8 @@ static int64_t combine_i64(OpId op, bool is_unsigned, int64_t acc, int64_t x) {
   case OP_ReduceMin: return x < acc ? x : acc;
   case OP_ReduceProd: return (int64_t)(a * b);
   case OP_ReduceL1: return (int64_t)(a + (x < 0 && !is_unsigned ? 0 - b : b));
-  case OP_ReduceL2: case OP_ReduceSumSquare: return (int64_t)(a + b * b);
+  case OP_ReduceL2:
+  case OP_ReduceSumSquare: return (int64_t)(a + b * b);
   default: return (int64_t)(a + b);
   }
 }
@@ -162,15 +167,17 @@ static Status reduce_ints(Eval *e, const Tensor *kept, int64_t count, int64_t n,
   return ST_OK;
 }
 
-/* ReduceL1, L2, Mean, Prod, SumSquare (18), Sum (13), LogSum, LogSumExp (28), Max, Min (20). Over no elements: 0, 1 for Prod,
- * the least or greatest value for Max and Min, -inf for the logarithms, NaN for the mean of floats. */
+/* ReduceL1, L2, Mean, Prod, SumSquare (18), Sum (13), LogSum, LogSumExp (28), Max, Min (20). Over no elements: 0, 1 for
+ * Prod, the least or greatest value for Max and Min, -inf for the logarithms, NaN for the mean of floats. */
 Status reduce_eval(Eval *e) {
   const Tensor *x = e->in[0];
-  bool keep = ((const ReduceAttr *)e->attr)->keepdims != 0, reduced[MAX_RANK], is_float = dtype_is_float(x->dtype);
-  bool is_bool = x->dtype == DT_bool && (e->op == OP_ReduceMax || e->op == OP_ReduceMin);
+  bool keep = ((const ReduceAttr *)e->attr)->keepdims != 0, reduced[MAX_RANK];
   bool only_float = e->op == OP_ReduceLogSum || e->op == OP_ReduceLogSumExp;
   int64_t dim[MAX_RANK], n = 1;
   int rank = 0;
+  TRY(operands(e, 1));
+  bool is_float = dtype_is_float(x->dtype),
+       is_bool = x->dtype == DT_bool && (e->op == OP_ReduceMax || e->op == OP_ReduceMin);
   if (!is_float && !is_bool && (only_float || !dtype_is_int(x->dtype)))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(reduced_axes(e, reduced));
@@ -190,13 +197,15 @@ Status reduce_eval(Eval *e) {
 
 /* --- ArgMax, ArgMin --- */
 
-/* ArgMax, ArgMin (13): the first (or last) index of the extreme along an axis; NaN counts as the extreme, as in NumPy. */
+/* ArgMax, ArgMin (13): the first (or last) index of the extreme along an axis; NaN counts as the extreme, as in NumPy.
+ */
 Status argreduce_eval(Eval *e) {
   const Tensor *x = e->in[0];
   const ArgReduceAttr *a = e->attr;
   int64_t dim[MAX_RANK], flip = e->op == OP_ArgMax ? -1 : 0; /* keys are made so that the smallest wins */
   int axis, rank = 0;
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype) && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(eval_axis(e, a->axis, x->rank, false, &axis));
@@ -259,6 +268,7 @@ Status cumulate_eval(Eval *e) {
   int64_t n;
   int axis;
   Tensor *y;
+  TRY(operands(e, 2));
   bool is_float = dtype_is_float(x->dtype);
   if (!is_float && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));

@@ -18,8 +18,9 @@ typedef enum { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNE
 typedef enum { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL } Rounding;
 
 static const char *const mode_names[] = {"nearest", "linear", "cubic", NULL};
-static const char *const coord_names[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                          "tf_crop_and_resize", NULL};
+static const char *const coord_names[] = {
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
+    NULL};
 static const char *const rounding_names[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
 static const char *const policy_names[] = {"stretch", "not_larger", "not_smaller", NULL};
 static const char *const padding_names[] = {"zeros", "border", "reflection", NULL};
@@ -57,7 +58,8 @@ Status resize_axes(Ctx *c, Ints axes, int rank, int64_t n, int *axis) {
   bool seen[MAX_RANK] = {false};
   int64_t want = axes.v ? axes.n : rank;
   if (n >= 0 && n != want)
-    return fail(c, ST_INVALID, "scales or sizes has %lld elements where %lld are needed", (long long)n, (long long)want);
+    return fail(c, ST_INVALID, "scales or sizes has %lld elements where %lld are needed", (long long)n,
+                (long long)want);
   if (want > rank)
     return fail(c, ST_INVALID, "%lld axes are more than the rank %d", (long long)want, rank);
   for (int i = 0; i < want; i++) {
@@ -71,7 +73,8 @@ Status resize_axes(Ctx *c, Ints axes, int rank, int64_t n, int *axis) {
   return ST_OK;
 }
 
-Status resize_from_sizes(Ctx *c, Str policy, int n, const int *axis, const int64_t *sizes, const int64_t *in, int64_t *out, double *scale) {
+Status resize_from_sizes(Ctx *c, Str policy, int n, const int *axis, const int64_t *sizes, const int64_t *in,
+                         int64_t *out, double *scale) {
   int which = 0;
   double best = 0;
   TRY(pick(c, "keep_aspect_ratio_policy", policy, policy_names, &which));
@@ -98,13 +101,13 @@ Status resize_from_sizes(Ctx *c, Str policy, int n, const int *axis, const int64
 
 typedef struct AxisPlan {
   int64_t in, out;
-  double scale, length;   /* length: the output extent, a fraction when it comes from a scale */
+  double scale, length; /* length: the output extent, a fraction when it comes from a scale */
   double roi0, roi1;
   bool identity;
-  int64_t taps;           /* per output position; 1 for nearest */
-  int64_t *index;         /* [out][taps], inside the input */
-  double *weight;         /* [out][taps]; NULL for nearest */
-  bool *outside;          /* [out]: takes the extrapolation value; NULL: none does */
+  int64_t taps;   /* per output position; 1 for nearest */
+  int64_t *index; /* [out][taps], inside the input */
+  double *weight; /* [out][taps]; NULL for nearest */
+  bool *outside;  /* [out]: takes the extrapolation value; NULL: none does */
 } AxisPlan;
 
 typedef struct Plan {
@@ -163,7 +166,8 @@ static void fill_taps(const Plan *p, AxisPlan *ax, int64_t o, double x, double s
 static Status plan_axis(Plan *p, AxisPlan *x) {
   Eval *e = p->e;
   double st = p->a->antialias && p->mode != NEAREST && x->scale < 1 ? x->scale : 1;
-  x->identity = fabs(x->scale - 1) <= 1e-9 && x->in == x->out && (p->coord != TF_CROP || (x->roi0 == 0 && x->roi1 == 1));
+  x->identity =
+      fabs(x->scale - 1) <= 1e-9 && x->in == x->out && (p->coord != TF_CROP || (x->roi0 == 0 && x->roi1 == 1));
   if (x->identity)
     return ST_OK;
   double reach = floor(-(p->mode == CUBIC ? 2 : 1) / st) + 1; /* first tap, relative to the source position */
@@ -212,7 +216,7 @@ static Status run_nearest(Plan *p, const Tensor *x, Tensor *out) {
     if (is_outside(p, idx) && out->dtype != DT_str)
       elem_set_f64(out->dtype, out->data, k, (double)p->a->extrapolation_value);
     else
-      nn_copy_element(p->e, out, k, x, at);
+      nn_copy(p->e, out, k, x, at, 1);
   }
   return ST_OK;
 }

@@ -44,6 +44,7 @@ Status softmax_eval(Eval *e) {
   void (*row)(double *v, int64_t n) = e->op == OP_Softmax ? softmax : e->op == OP_LogSoftmax ? log_softmax : hardmax;
   int axis;
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(eval_axis(e, ((const SoftmaxAttr *)e->attr)->axis, x->rank, false, &axis));

@@ -1,6 +1,5 @@
-/* topk.c - TopK (24): the k largest or smallest along an axis with their indices, sorted; of equal values the lower index
- * first. NaN counts as larger than every number, as in NumPy's sort.
- * SPDX-License-Identifier: Apache-2.0 */
+/* topk.c - TopK (24): the k largest or smallest along an axis with their indices, sorted; of equal values the lower
+ * index first. NaN counts as larger than every number, as in NumPy's sort. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/loop.h"
 
 #include <string.h>
@@ -24,7 +23,8 @@ static Status count_of(Eval *e, int axis, int64_t *k) {
   if (n != 1)
     return eval_fail(e, "k must be one number");
   if (*v < 0 || *v > e->in[0]->dim[axis])
-    return eval_fail(e, "k is %lld, but axis %d has %lld elements", (long long)*v, axis, (long long)e->in[0]->dim[axis]);
+    return eval_fail(e, "k is %lld, but axis %d has %lld elements", (long long)*v, axis,
+                     (long long)e->in[0]->dim[axis]);
   *k = *v;
   return ST_OK;
 }
@@ -35,6 +35,7 @@ Status topk_eval(Eval *e) {
   int64_t k = 0, dim[MAX_RANK], flip = a->largest ? -1 : 0;
   int axis;
   Tensor *values, *indices;
+  TRY(operands(e, 2));
   if (!dtype_is_float(x->dtype) && !dtype_is_int(x->dtype))
     return eval_unsupported(e, "not defined for %s", dtype_name(x->dtype));
   TRY(eval_axis(e, a->axis, x->rank, false, &axis));

@@ -7,20 +7,26 @@
 
 typedef double (*Fn)(double x, const double *p); /* p: the attributes, alpha or bias first */
 
-static double max_nan(double a, double b) { return isnan(a) || a > b ? a : b; } /* NaN in a or b propagates */
-static double min_nan(double a, double b) { return isnan(a) || a < b ? a : b; }
+static double max_nan(double a, double b) {
+  return isnan(a) || a > b ? a : b;
+} /* NaN in a or b propagates */
+static double min_nan(double a, double b) {
+  return isnan(a) || a < b ? a : b;
+}
 
 static double sigmoid(double x) {
   double t = exp(-fabs(x));
   return x < 0 ? t / (1 + t) : isnan(x) ? x : 1 / (1 + t);
 }
 
-static double softplus(double x) { return max_nan(x, 0) + log1p(exp(-fabs(x))); }
+static double softplus(double x) {
+  return max_nan(x, 0) + log1p(exp(-fabs(x)));
+}
 
-#define FN(name, expr)                                       \
-  static double fn_##name(double x, const double *p) {       \
-    (void)p;                                                 \
-    return expr;                                             \
+#define FN(name, expr)                                                                                                 \
+  static double fn_##name(double x, const double *p) {                                                                 \
+    (void)p;                                                                                                           \
+    return expr;                                                                                                       \
   }
 FN(abs, fabs(x))
 FN(acos, acos(x))
@@ -40,16 +46,16 @@ FN(floor, floor(x))
 FN(gelu, 0.5 * x * erfc(-x * M_SQRT1_2))
 FN(gelu_tanh, x / (1 + exp(-2 * sqrt(M_2_PI) * (x + 0.044715 * x * x * x)))) /* (1 + tanh u) / 2 = 1 / (1 + exp(-2u)) */
 FN(hard_sigmoid, max_nan(min_nan(p[0] * x + p[1], 1), 0))
-FN(hard_swish, x * max_nan(min_nan(x / 6 + 0.5, 1), 0))
+FN(hard_swish, x *max_nan(min_nan(x / 6 + 0.5, 1), 0))
 FN(leaky_relu, x < 0 ? p[0] * x : x)
 FN(log, log(x))
-FN(mish, x * tanh(softplus(x)))
+FN(mish, x *tanh(softplus(x)))
 FN(neg, -x)
 FN(reciprocal, 1 / x)
 FN(relu, max_nan(x, 0))
 FN(round, nearbyint(x))
 FN(selu, x > 0 ? p[1] * x : p[1] * p[0] * expm1(x))
-FN(shrink, x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : 0)
+FN(shrink, x<-p[1] ? x + p[0] : x> p[1] ? x - p[0] : 0)
 FN(sigmoid, sigmoid(x))
 FN(sign, isnan(x) ? x : (double)((x > 0) - (x < 0)))
 FN(sin, sin(x))
@@ -57,21 +63,50 @@ FN(sinh, sinh(x))
 FN(softplus, softplus(x))
 FN(softsign, x / (1 + fabs(x)))
 FN(sqrt, sqrt(x))
-FN(swish, x * sigmoid(p[0] * x))
+FN(swish, x *sigmoid(p[0] * x))
 FN(tan, tan(x))
 FN(tanh, tanh(x))
 FN(thresholded_relu, x > p[0] ? x : 0)
 
 static const Fn functions[OP_count] = {
-    [OP_Abs] = fn_abs, [OP_Acos] = fn_acos, [OP_Acosh] = fn_acosh, [OP_Asin] = fn_asin, [OP_Asinh] = fn_asinh,
-    [OP_Atan] = fn_atan, [OP_Atanh] = fn_atanh, [OP_Ceil] = fn_ceil, [OP_Celu] = fn_celu, [OP_Cos] = fn_cos,
-    [OP_Cosh] = fn_cosh, [OP_Elu] = fn_elu, [OP_Erf] = fn_erf, [OP_Exp] = fn_exp, [OP_Floor] = fn_floor,
-    [OP_Gelu] = fn_gelu, [OP_HardSigmoid] = fn_hard_sigmoid, [OP_HardSwish] = fn_hard_swish,
-    [OP_LeakyRelu] = fn_leaky_relu, [OP_Log] = fn_log, [OP_Mish] = fn_mish, [OP_Neg] = fn_neg,
-    [OP_Reciprocal] = fn_reciprocal, [OP_Relu] = fn_relu, [OP_Round] = fn_round, [OP_Selu] = fn_selu,
-    [OP_Shrink] = fn_shrink, [OP_Sigmoid] = fn_sigmoid, [OP_Sign] = fn_sign, [OP_Sin] = fn_sin, [OP_Sinh] = fn_sinh,
-    [OP_Softplus] = fn_softplus, [OP_Softsign] = fn_softsign, [OP_Sqrt] = fn_sqrt, [OP_Swish] = fn_swish,
-    [OP_Tan] = fn_tan, [OP_Tanh] = fn_tanh, [OP_ThresholdedRelu] = fn_thresholded_relu,
+    [OP_Abs] = fn_abs,
+    [OP_Acos] = fn_acos,
+    [OP_Acosh] = fn_acosh,
+    [OP_Asin] = fn_asin,
+    [OP_Asinh] = fn_asinh,
+    [OP_Atan] = fn_atan,
+    [OP_Atanh] = fn_atanh,
+    [OP_Ceil] = fn_ceil,
+    [OP_Celu] = fn_celu,
+    [OP_Cos] = fn_cos,
+    [OP_Cosh] = fn_cosh,
+    [OP_Elu] = fn_elu,
+    [OP_Erf] = fn_erf,
+    [OP_Exp] = fn_exp,
+    [OP_Floor] = fn_floor,
+    [OP_Gelu] = fn_gelu,
+    [OP_HardSigmoid] = fn_hard_sigmoid,
+    [OP_HardSwish] = fn_hard_swish,
+    [OP_LeakyRelu] = fn_leaky_relu,
+    [OP_Log] = fn_log,
+    [OP_Mish] = fn_mish,
+    [OP_Neg] = fn_neg,
+    [OP_Reciprocal] = fn_reciprocal,
+    [OP_Relu] = fn_relu,
+    [OP_Round] = fn_round,
+    [OP_Selu] = fn_selu,
+    [OP_Shrink] = fn_shrink,
+    [OP_Sigmoid] = fn_sigmoid,
+    [OP_Sign] = fn_sign,
+    [OP_Sin] = fn_sin,
+    [OP_Sinh] = fn_sinh,
+    [OP_Softplus] = fn_softplus,
+    [OP_Softsign] = fn_softsign,
+    [OP_Sqrt] = fn_sqrt,
+    [OP_Swish] = fn_swish,
+    [OP_Tan] = fn_tan,
+    [OP_Tanh] = fn_tanh,
+    [OP_ThresholdedRelu] = fn_thresholded_relu,
 };
 
 /* The attributes as numbers, in the order the functions above expect. */
@@ -128,6 +163,7 @@ Status unary_eval(Eval *e) {
   Fn fn;
   double p[2], v[CHUNK];
   int64_t w[CHUNK];
+  TRY(operands(e, 1));
   DKind kind = dtype_kind(x->dtype);
   TRY(function_of(e, &fn));
   if (kind != DK_FLOAT && (!dtype_is_int(x->dtype) || !(has_integer_form(e->op) || e->op == OP_Shrink)))
@@ -156,6 +192,7 @@ Status unary_eval(Eval *e) {
 Status not_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (x->dtype != DT_bool)
     return eval_fail(e, "the input must be bool");
   TRY(eval_out_like(e, 0, x, &y));
@@ -168,6 +205,7 @@ Status not_eval(Eval *e) {
 Status bitnot_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_int(x->dtype))
     return eval_fail(e, "the input must hold integers");
   TRY(eval_out_like(e, 0, x, &y));
@@ -180,6 +218,7 @@ Status bitnot_eval(Eval *e) {
 Status isnan_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype))
     return eval_fail(e, "the input must hold floating-point numbers");
   TRY(eval_out(e, 0, DT_bool, x->rank, x->dim, &y));
@@ -193,6 +232,7 @@ Status isinf_eval(Eval *e) {
   const Tensor *x = e->in[0];
   const IsInfAttr *a = e->attr;
   Tensor *y;
+  TRY(operands(e, 1));
   if (!dtype_is_float(x->dtype))
     return eval_fail(e, "the input must hold floating-point numbers");
   TRY(eval_out(e, 0, DT_bool, x->rank, x->dim, &y));
@@ -215,6 +255,7 @@ static Status bound_ok(Eval *e, int i) {
 Status clip_eval(Eval *e) {
   const Tensor *x = e->in[0];
   Tensor *y;
+  TRY(operands(e, 1));
   TRY(bound_ok(e, 1));
   TRY(bound_ok(e, 2));
   bool is_float = dtype_is_float(x->dtype), is_unsigned = x->dtype == DT_u64;

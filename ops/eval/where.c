@@ -10,6 +10,7 @@ Status where_eval(Eval *e) {
   int64_t dim[MAX_RANK];
   int rank;
   Tensor *y;
+  TRY(operands(e, 3));
   if (c->dtype != DT_bool || a->dtype != b->dtype)
     return eval_fail(e, "the condition must be bool and the other inputs of one element type");
   TRY(eval_broadcast(e, a->rank, a->dim, b->rank, b->dim, &rank, dim));
@@ -53,6 +54,7 @@ Status trilu_eval(Eval *e) {
   bool upper = ((const TriluAttr *)e->attr)->upper != 0;
   int64_t k = 0, n = 1;
   Tensor *y;
+  TRY(operands(e, 1));
   if (x->rank < 2)
     return eval_fail(e, "the input must have at least 2 dimensions");
   if (eval_has(e, 1)) {

@@ -125,7 +125,8 @@ def schema_of_package():
     """The same lines from the descriptors of an installed onnx package. ImportError where there is none."""
     from onnx import onnx_ml_pb2
 
-    names = {1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string", 12: "bytes", 13: "uint32"}
+    names = {1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string", 12: "bytes",
+             13: "uint32"}
     lines = []
 
     def short(d):
@@ -135,7 +136,9 @@ def schema_of_package():
         lines.extend(f"enum {short(e)} {v.name} = {v.number}" for v in e.values)
 
     def field(d, f):
-        kind = f"message {short(f.message_type)}" if f.message_type else f"enum {short(f.enum_type)}" if f.enum_type else names[f.type]
+        kind = names.get(f.type)
+        if f.message_type or f.enum_type:
+            kind = f"message {short(f.message_type)}" if f.message_type else f"enum {short(f.enum_type)}"
         many = f.is_repeated if hasattr(f, "is_repeated") else f.label == 3
         label = f"oneof {f.containing_oneof.name}" if f.containing_oneof else "repeated" if many else "optional"
         packed = " packed" if f.GetOptions().packed else ""

@@ -1,4 +1,5 @@
-/* test_decode.c - protobuf bytes to raw structs: every field arrives, contradictions are refused, memory stays in bounds.
+/* test_decode.c - protobuf bytes to raw structs: every field arrives, contradictions are refused, memory stays in
+ * bounds.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/decode.h"
 
@@ -194,11 +195,12 @@ static void attribute_values(void **state) {
   pb_str(&at, 1, "i"), pb_int(&at, 20, RA_INT), pb_int(&at, 3, -1), pb_msg(&n, 5, &at);
   pb_str(&at, 1, "s"), pb_int(&at, 20, RA_STRING), pb_bytes(&at, 4, "a\0b", 3), pb_msg(&n, 5, &at);
   pb_str(&at, 1, "fs"), pb_int(&at, 20, RA_FLOATS), pb_f32(&at, 7, 1), pb_f32(&at, 7, 2), pb_msg(&n, 5, &at);
-  pb_str(&at, 1, "is"), pb_int(&at, 20, RA_INTS), pb_int(&at, 8, 5), pb_bytes(&at, 8, "\x06\x07", 2), pb_msg(&n, 5, &at);
+  pb_str(&at, 1, "is"), pb_int(&at, 20, RA_INTS), pb_int(&at, 8, 5), pb_bytes(&at, 8, "\x06\x07", 2),
+      pb_msg(&n, 5, &at);
   pb_str(&at, 1, "ss"), pb_int(&at, 20, RA_STRINGS), pb_str(&at, 9, "x"), pb_str(&at, 9, ""), pb_msg(&n, 5, &at);
-  pb_str(&at, 1, "old"), pb_int(&at, 3, 4), pb_msg(&n, 5, &at);                     /* no type: taken from the value */
-  pb_str(&at, 1, "zero"), pb_int(&at, 20, RA_INT), pb_msg(&n, 5, &at);              /* a zero left out */
-  pb_str(&at, 1, "empty"), pb_int(&at, 20, RA_INTS), pb_msg(&n, 5, &at);            /* an empty list */
+  pb_str(&at, 1, "old"), pb_int(&at, 3, 4), pb_msg(&n, 5, &at);          /* no type: taken from the value */
+  pb_str(&at, 1, "zero"), pb_int(&at, 20, RA_INT), pb_msg(&n, 5, &at);   /* a zero left out */
+  pb_str(&at, 1, "empty"), pb_int(&at, 20, RA_INTS), pb_msg(&n, 5, &at); /* an empty list */
   pb_str(&at, 1, "ref"), pb_int(&at, 20, RA_INT), pb_str(&at, 21, "outer"), pb_msg(&n, 5, &at);
   pb_msg(&g, 1, &n);
   Pb m = model_of(&g);
@@ -225,7 +227,8 @@ static void attribute_messages(void **state) {
   pb_str(&t, 8, "t0"), pb_msg(&at, 10, &t), pb_str(&t, 8, "t1"), pb_msg(&at, 10, &t);
   pb_int(&at, 20, RA_TENSORS), pb_msg(&n, 5, &at);
   pb_str(&inner, 2, "then"), pb_msg(&at, 6, &inner), pb_int(&at, 20, RA_GRAPH), pb_msg(&n, 5, &at);
-  pb_str(&t, 8, "sparse"), pb_msg(&sp, 1, &t), pb_int(&sp, 3, 9), pb_msg(&at, 22, &sp), pb_int(&at, 20, RA_SPARSE), pb_msg(&n, 5, &at);
+  pb_str(&t, 8, "sparse"), pb_msg(&sp, 1, &t), pb_int(&sp, 3, 9), pb_msg(&at, 22, &sp), pb_int(&at, 20, RA_SPARSE),
+      pb_msg(&n, 5, &at);
   pb_msg(&g, 1, &n);
   Pb m = model_of(&g);
   const RawAttr *x = decoded(&m)->graph->node->attr;
@@ -397,9 +400,12 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-      T(model_fields), T(node_and_values), T(types_nest), T(attribute_values), T(attribute_messages),
-      T(attributes_that_contradict), T(models_refused), T(last_scalar_counts), T(a_real_model), T(estimate_covers_fixtures),
-      T(cut_anywhere), T(every_allocation_may_fail),
+      T(model_fields),       T(node_and_values),
+      T(types_nest),         T(attribute_values),
+      T(attribute_messages), T(attributes_that_contradict),
+      T(models_refused),     T(last_scalar_counts),
+      T(a_real_model),       T(estimate_covers_fixtures),
+      T(cut_anywhere),       T(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,7 +161,8 @@ static void small_types_in_int32_data(void **state) {
   t = tensor_of(DT_u2, 5), pb_int(&t, TP_INT32_DATA, 0xe4), pb_int(&t, TP_INT32_DATA, 1); /* four in each: 0 1 2 3, 1 */
   gives(&t, (uint8_t[]){0xe4, 1}, 2);
   t = tensor_of(DT_f6e2m3, 4); /* one in each; 4 x 6 bits, the first lowest: 1 + (2 << 6) + (3 << 12) + (63 << 18) */
-  pb_int(&t, TP_INT32_DATA, 1), pb_int(&t, TP_INT32_DATA, 2), pb_int(&t, TP_INT32_DATA, 3), pb_int(&t, TP_INT32_DATA, 63);
+  pb_int(&t, TP_INT32_DATA, 1), pb_int(&t, TP_INT32_DATA, 2), pb_int(&t, TP_INT32_DATA, 3),
+      pb_int(&t, TP_INT32_DATA, 63);
   gives(&t, (uint8_t[]){0x81, 0x30, 0xfc}, 3);
 }
 
@@ -365,7 +366,8 @@ static void symlink_farm(void **state) {
   char path[256], command[1024];
   snprintf(command, sizeof command,
            "cd '%s' && mkdir -p blobs snapshots/rev && printf model > blobs/aa && printf 01234567 > blobs/bb && "
-           "ln -s ../../blobs/aa snapshots/rev/model.onnx && ln -s ../../blobs/bb snapshots/rev/model.onnx_data", dir);
+           "ln -s ../../blobs/aa snapshots/rev/model.onnx && ln -s ../../blobs/bb snapshots/rev/model.onnx_data",
+           dir);
   assert_int_equal(system(command), 0);
   snprintf(path, sizeof path, "%s/snapshots/rev/model.onnx", dir);
   strcat(dir, "/snapshots/rev");
@@ -397,8 +399,8 @@ static RawTensor floats(const float *v, const int64_t *n, WirePiece *piece) {
   return (RawTensor){.name = "w", .dtype = DT_f32, .ndim = 1, .dim = n, .piece = piece, .npiece = 1};
 }
 
-static Status sparse(const int64_t *index, uint32_t index_rank, const int64_t *index_dim, const int64_t *dim, uint32_t ndim,
-                     const Tensor **out) {
+static Status sparse(const int64_t *index, uint32_t index_rank, const int64_t *index_dim, const int64_t *dim,
+                     uint32_t ndim, const Tensor **out) {
   static const float v[] = {5, 6};
   static const int64_t two = 2;
   WirePiece pv, pi = {(const uint8_t *)index, sizeof *index, TP_RAW_DATA, true};
@@ -413,8 +415,8 @@ static Status sparse(const int64_t *index, uint32_t index_rank, const int64_t *i
   return st;
 }
 
-static void bad_sparse(const int64_t *index, uint32_t rank, const int64_t *index_dim, const int64_t *dim, uint32_t ndim, Status kind,
-                       const char *text) {
+static void bad_sparse(const int64_t *index, uint32_t rank, const int64_t *index_dim, const int64_t *dim, uint32_t ndim,
+                       Status kind, const char *text) {
   const Tensor *out;
   assert_int_equal(sparse(index, rank, index_dim, dim, ndim, &out), kind);
   if (!strstr(c.err.message, text) || !strstr(c.err.message, "'w'"))
@@ -423,7 +425,8 @@ static void bad_sparse(const int64_t *index, uint32_t rank, const int64_t *index
 
 static void sparse_tensors(void **state) {
   (void)state;
-  const int64_t shape[] = {2, 3}, n[] = {2}, n2[] = {2, 2}, n3[] = {2, 3}, three[] = {3}, huge[] = {1 << 20, 1 << 20}, minus[] = {-1, 3};
+  const int64_t shape[] = {2, 3}, n[] = {2}, n2[] = {2, 2}, n3[] = {2, 3}, three[] = {3}, huge[] = {1 << 20, 1 << 20},
+                minus[] = {-1, 3};
   const float want[] = {0, 5, 0, 0, 0, 6};
   const Tensor *t;
   assert_int_equal(sparse((int64_t[]){1, 5}, 1, n, shape, 2, &t), ST_OK);
@@ -436,18 +439,31 @@ static void sparse_tensors(void **state) {
   bad_sparse((int64_t[]){0, 3, 1, 0}, 2, n2, shape, 2, ST_INVALID, "index 0 of a sparse tensor is out of range");
   bad_sparse((int64_t[]){5, 1}, 1, n, shape, 2, ST_INVALID, "must ascend");
   bad_sparse((int64_t[]){1, 1}, 1, n, shape, 2, ST_INVALID, "must ascend");
-  bad_sparse((int64_t[]){1, 2, 3}, 1, three, shape, 2, ST_INVALID, "indices of a sparse tensor must be i64[2] or i64[2,2]");
+  bad_sparse((int64_t[]){1, 2, 3}, 1, three, shape, 2, ST_INVALID,
+             "indices of a sparse tensor must be i64[2] or i64[2,2]");
   bad_sparse((int64_t[]){0, 0, 0, 0, 0, 1}, 2, n3, shape, 2, ST_INVALID, "indices of a sparse tensor must be");
   bad_sparse((int64_t[]){0, 1}, 1, n, minus, 2, ST_INVALID, "negative extent");
-  bad_sparse((int64_t[]){0, 1}, 1, n, huge, 2, ST_MEMORY, "over the limit");
+  bad_sparse((int64_t[]){0, 1}, 1, n, huge, 2, ST_MEMORY, "takes 4398046511104 bytes of memory");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-      T(raw_data_is_borrowed), T(scalars_and_empty_tensors), T(typed_fields), T(small_types_in_int32_data), T(strings),
-      T(contradictions), T(bad_types_and_shapes), T(external_is_mapped_once), T(external_numbers), T(external_names),
-      T(prefix_is_not_inside), T(links_within), T(symlink_farm), T(external_without_directory), T(sparse_tensors),
+      T(raw_data_is_borrowed),
+      T(scalars_and_empty_tensors),
+      T(typed_fields),
+      T(small_types_in_int32_data),
+      T(strings),
+      T(contradictions),
+      T(bad_types_and_shapes),
+      T(external_is_mapped_once),
+      T(external_numbers),
+      T(external_names),
+      T(prefix_is_not_inside),
+      T(links_within),
+      T(symlink_farm),
+      T(external_without_directory),
+      T(sparse_tensors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

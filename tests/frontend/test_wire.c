@@ -61,7 +61,8 @@ static void raw_data_is_cut_out(void **state) {
   assert_int_equal(s.piece->len, sizeof data);
   assert_true(s.piece->ptr > t.b && s.piece->ptr + s.piece->len < t.b + t.n);
   /* dims, data_type, name, and the note: tag of 5 bytes, index 0, one piece */
-  const uint8_t want[] = {8, 0xe2, 9, 16, 1, 0x42, 0x81, 0x80, 0x80, 0x80, 0, 'w', 0xf9, 0xff, 0xff, 0xff, 15, 0, 0, 0, 0, 1, 0, 0, 0};
+  const uint8_t want[] = {8,    0xe2, 9,    16, 1, 0x42, 0x81, 0x80, 0x80, 0x80, 0, 'w', 0xf9,
+                          0xff, 0xff, 0xff, 15, 0, 0,    0,    0,    1,    0,    0, 0};
   assert_int_equal(s.n, sizeof want);
   assert_memory_equal(s.bytes, want, sizeof want);
   pb_free(&t);
@@ -131,7 +132,9 @@ static void says_where(void **state) {
   pb_msg(&n, 5, &at);
   pb_msg(&g, 1, &n);
   pb_msg(&m, 7, &g);
-  refused(&m, WIRE_ModelProto, "damaged protobuf at byte 22, in ModelProto.graph.node[1].attribute[1].t.name: a field has the wrong wire type");
+  refused(
+      &m, WIRE_ModelProto,
+      "damaged protobuf at byte 22, in ModelProto.graph.node[1].attribute[1].t.name: a field has the wrong wire type");
 }
 
 static void bytes_refused(const char *bytes, size_t n, const char *text) {
@@ -158,7 +161,9 @@ static void damaged_bytes(void **state) {
   BAD("\x0a\x01x", "ir_version: a field has the wrong wire type");
   BAD("\x0d\x00\x00", "a number is cut short");
   BAD("\x12\x02\xc3\x28", "producer_name: text is not valid UTF-8");
-  BAD("\x12\x03" "a\0b", "producer_name: text holds a NUL byte");
+  BAD("\x12\x03"
+      "a\0b",
+      "producer_name: text holds a NUL byte");
   BAD("\x3a\x00\x3a\x00", "ModelProto.graph: a single message is given twice");
   BAD("\x80", "a field tag is cut short");
 }
@@ -236,8 +241,9 @@ static void lengths_are_patched(void **state) {
   pb_msg(&m, 7, &g);
   WireScan s;
   assert_int_equal(scan(&m, WIRE_ModelProto, &s), ST_OK);
-  const uint8_t want[] = {0x3a, 0x80 | 26, 0x80, 0x80, 0x80, 0, 0x2a, 0x80 | 13, 0x80, 0x80, 0x80, 0, 0xf9, 0xff, 0xff, 0xff, 15,
-                          0, 0, 0, 0, 1, 0, 0, 0, 0x12, 0x81, 0x80, 0x80, 0x80, 0, 'g'};
+  const uint8_t want[] = {0x3a, 0x80 | 26, 0x80, 0x80, 0x80, 0,    0x2a, 0x80 | 13, 0x80, 0x80, 0x80,
+                          0,    0xf9,      0xff, 0xff, 0xff, 15,   0,    0,         0,    0,    1,
+                          0,    0,         0,    0x12, 0x81, 0x80, 0x80, 0x80,      0,    'g'};
   assert_int_equal(s.n, sizeof want);
   assert_memory_equal(s.bytes, want, sizeof want);
   pb_free(&m);
@@ -246,9 +252,17 @@ static void lengths_are_patched(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-      T(raw_data_is_cut_out), T(runs_are_one_piece), T(unknown_fields_are_dropped), T(training_is_checked_and_dropped),
-      T(says_where), T(damaged_bytes), T(packed_numbers), T(depth_is_bounded), T(empty_submessages_are_too_much),
-      T(limit_is_kept), T(lengths_are_patched),
+      T(raw_data_is_cut_out),
+      T(runs_are_one_piece),
+      T(unknown_fields_are_dropped),
+      T(training_is_checked_and_dropped),
+      T(says_where),
+      T(damaged_bytes),
+      T(packed_numbers),
+      T(depth_is_bounded),
+      T(empty_submessages_are_too_much),
+      T(limit_is_kept),
+      T(lengths_are_patched),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

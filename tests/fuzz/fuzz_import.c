@@ -1,5 +1,5 @@
-/* fuzz_import.c - libFuzzer target: any bytes as a model, with 256 MiB to spend. Whatever comes, the importer answers with a
- * status and a message, and gives all memory back.
+/* fuzz_import.c - libFuzzer target: any bytes as a model, with 256 MiB to spend. Whatever comes, the importer answers
+ * with a status and a message, and gives all memory back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/model.h"
 

@@ -55,12 +55,14 @@ def model(graph_bytes, functions=(), opset=17, domains=(), ir=8, more=b""):
 
 
 def graph(nodes=(), inits=(), inputs=(), outputs=(), sparse=(), infos=(), name="g", more=b""):
-    return (datas(1, nodes) + data(2, name) + datas(5, inits) + datas(11, inputs) + datas(12, outputs) + datas(13, infos) +
+    return (datas(1, nodes) + data(2, name) + datas(5, inits) + datas(11, inputs) + datas(12, outputs) +
+            datas(13, infos) +
             datas(15, sparse) + more)
 
 
 def node(op, ins, outs, attrs=(), name=None, domain=None, more=b""):
-    return (datas(1, ins) + datas(2, outs) + (data(3, name) if name is not None else b"") + data(4, op) + datas(5, attrs) +
+    return (datas(1, ins) + datas(2, outs) + (data(3, name) if name is not None else b"") + data(4, op) +
+            datas(5, attrs) +
             (data(7, domain) if domain else b"") + more)
 
 
@@ -92,7 +94,8 @@ def value(name, dtype=FLOAT, dims=(2,)):
 
 
 def tensor(name, dtype=FLOAT, dims=(2,), raw=None, more=b""):
-    return (b"".join(num(1, d) for d in dims) + num(2, dtype) + data(8, name) + (data(9, raw) if raw is not None else b"") + more)
+    return (b"".join(num(1, d) for d in dims) + num(2, dtype) + data(8, name) +
+            (data(9, raw) if raw is not None else b"") + more)
 
 
 def floats(name, values, dims=None):
@@ -108,7 +111,8 @@ def external(name, entries, dtype=FLOAT, dims=(2,)):
 
 
 def function(name, ins, outs, nodes, domain="local", attrs=(), opset=17, more=b""):
-    return (data(1, name) + datas(4, ins) + datas(5, outs) + datas(6, attrs) + datas(7, nodes) + data(9, num(2, opset)) +
+    return (data(1, name) + datas(4, ins) + datas(5, outs) + datas(6, attrs) + datas(7, nodes) +
+            data(9, num(2, opset)) +
             data(9, data(1, domain) + num(2, 1)) + data(10, domain) + more)
 
 
@@ -119,4 +123,5 @@ def add_constant(init=None, sparse=None, raw_graph=b""):
 
 
 def relu(name="relu", op="Relu", attrs=(), more=b""):
-    return model(graph([node(op, ["x"], ["y"], attrs, name=name, more=more)], inputs=[value("x")], outputs=[value("y")]))
+    return model(graph([node(op, ["x"], ["y"], attrs, name=name, more=more)], inputs=[value("x")],
+                       outputs=[value("y")]))

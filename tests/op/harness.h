@@ -3,16 +3,16 @@
  * A case is a block of lines; blocks are separated by empty lines; a line that starts with `#` is a comment:
  *     op Add                       first line; any words behind the name are a note
  *     attr axis=1 mode=linear ks=[1,2] alpha=0.5 value={f32[1] 3}
- *     in f32[2,3] 1 2 3 4 5 6      one line per input; `in -`: absent; `var` for `in`: never given to inference as a constant
+ *     in f32[2,3] 1 2 3 4 5 6      one line per input; `in -`: absent; `var` for `in`: never a constant to inference
  *     out f32[2,3] ...             one line per output; `out -`: not wanted; `out ?`: not compared
  *     tol 1e-5                     instead of the tolerance of the output's dtype
  *     error text                   evaluation must fail with a message that contains text
  *     infer error                  …and inference must fail as well, all inputs being constants
- * A tensor: dtype[dims] and values in row-major order; one value followed by `*` fills. nan, inf, -inf; strings in double quotes
- * with \" \\ \n \xNN. Containers: seq{ t | t | t } and opt{ t }.
+ * A tensor: dtype[dims] and values in row-major order; one value followed by `*` fills. nan, inf, -inf; strings in double
+ * quotes with \" \\ \n \xNN. Containers: seq{ t | t | t } and opt{ t }.
  *
- * Inference is run three times: with all inputs constants, with static shapes, and with a symbol for every extent; whatever it
- * says must agree with what evaluation gives.
+ * Inference is run three times: with all inputs constants, with static shapes, and with a symbol for every extent; whatever
+ * it says must agree with what evaluation gives. ELEMENTWISE operators are also run in the place of each input they fit.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_TESTS_OP_HARNESS_H
 #define SARD_TESTS_OP_HARNESS_H
@@ -262,8 +262,8 @@ static bool h_near(double a, double b, double tol, double scale) {
   return fabs(a - b) <= tol * fmax(fabs(b), 1e-3 * scale);
 }
 
-/* got equals want: type, shape, elements within tol (< 0: that of the dtype) relative to the element or, for small ones,
- * to a thousandth of the largest. */
+/* got equals want: type, shape, elements within tol (< 0: that of the dtype) relative to the element or, for small
+ * ones, to a thousandth of the largest. */
 __attribute__((unused)) static bool h_equal(Harness *h, const Tensor *got, const Tensor *want, double tol) {
   bool ok = got && got->kind == want->kind;
   if (ok && want->kind != VK_TENSOR) {
@@ -319,8 +319,8 @@ static Status h_run_protected(Ctx *c, void *arg) {
 }
 
 /* Runs the evaluator; out[i] is set for the outputs it made. wanted NULL: all. */
-__attribute__((unused)) static Status h_eval(Harness *h, OpId op, const void *attr, int nin, Tensor *const *in, int nout,
-                                             const bool *wanted, Tensor **out) {
+__attribute__((unused)) static Status h_eval(Harness *h, OpId op, const void *attr, int nin, Tensor *const *in,
+                                             int nout, const bool *wanted, Tensor **out) {
   static const bool all[H_MAX] = {true, true, true, true, true, true, true, true, true, true, true, true,
                                   true, true, true, true, true, true, true, true, true, true, true, true};
   if (!eval_find(op))
@@ -439,7 +439,8 @@ static Status h_infer(Harness *h, Case *k, HMode mode, Tensor *const *got, bool 
   *agrees = true;
   for (int i = 0; !st && got && i < k->nout; i++)
     if (got[i] && n->out[i] && !h_type_agrees(h, n->out[i], got[i], &bind)) {
-      print_error("%s: %s inference of output %d gives %s\n", h->where, names[mode], i, type_text(&h->c, &n->out[i]->type));
+      print_error("%s: %s inference of output %d gives %s\n", h->where, names[mode], i,
+                  type_text(&h->c, &n->out[i]->type));
       h_print(h, "evaluation gives", got[i]);
       *agrees = false;
     }
@@ -487,7 +488,8 @@ __attribute__((unused)) static bool h_run_case(Harness *h, Case *k) {
   for (int i = 0; i < k->nout; i++)
     if (k->out[i])
       ok &= h_equal(h, got[i], k->out[i], k->tol);
-  return ok & h_check_inference(h, k, got) & h_check_in_place(h, k, got[0]);
+  bool inferred = h_check_inference(h, k, got), placed = h_check_in_place(h, k, got[0]);
+  return ok && inferred && placed;
 }
 
 /* One line of a block. */

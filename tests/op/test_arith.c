@@ -1,5 +1,5 @@
-/* test_arith.c - inference of the mathematical operators on symbols: shape arithmetic, comparisons decided by ranges, the
- * extents of products and reductions; and evaluators under a cancel flag and a memory limit.
+/* test_arith.c - inference of the mathematical operators on symbols: shape arithmetic, comparisons decided by ranges,
+ * the extents of products and reductions; and evaluators under a cancel flag and a memory limit.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
@@ -51,8 +51,12 @@ static Value *holding(World *w, DType t, int rank, const char *text) {
   return v;
 }
 
-static Value *vec(World *w, const char *text) { return holding(w, DT_i64, 1, text); }
-static Value *constant(World *w, const char *text) { return graph_add_const(w->g, NULL, h_tensor(&w->h, text)); }
+static Value *vec(World *w, const char *text) {
+  return holding(w, DT_i64, 1, text);
+}
+static Value *constant(World *w, const char *text) {
+  return graph_add_const(w->g, NULL, h_tensor(&w->h, text));
+}
 
 static Value *run(World *w, OpId op, const char *attr, int nin, Value **in) {
   Node *n = graph_add_node(w->g, NULL, op, nin, op_info(op)->min_out, h_attrs(&w->h, op, attr), NULL);
@@ -61,7 +65,10 @@ static Value *run(World *w, OpId op, const char *attr, int nin, Value **in) {
     fail_msg("%s: %s", op_info(op)->name, w->h.c.err.message);
   return n->out[0];
 }
-#define IN(...) (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]){__VA_ARGS__}
+#define IN(...)                                                                                                        \
+  (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]) {                                             \
+    __VA_ARGS__                                                                                                        \
+  }
 #define OP(name, attr, ...) run(w, OP_##name, attr, IN(__VA_ARGS__))
 
 static void show(World *w, const Dim *d, int64_t n) {
@@ -119,7 +126,8 @@ static void arithmetic(void **state) {
   holds(w, OP(Min, "", s, holding(w, DT_i64, 0, "0")), "0, 0, 0");
   holds(w, OP(Neg, "", vec(w, "3, -4")), "-3, 4");
   holds(w, OP(Abs, "", vec(w, "seq, -4")), "seq, 4");
-  holds(w, OP(Clip, "", s, constant(w, "i64[] 1"), constant(w, "i64[] 9")), "Min(9, Max(1, batch)), Min(9, Max(1, seq)), 9");
+  holds(w, OP(Clip, "", s, constant(w, "i64[] 1"), constant(w, "i64[] 9")),
+        "Min(9, Max(1, batch)), Min(9, Max(1, seq)), 9");
   has_type(w, OP(Add, "", two, two), "i64[]");
 }
 
@@ -141,6 +149,15 @@ static void ranges(void **state) {
   World *w = *state;
   holds(w, OP(Add, "", holding(w, DT_i32, 1, "2147483647"), holding(w, DT_i32, 1, "1")), "?");
   holds(w, OP(Cast, "to=6", vec(w, "2147483648")), "?");
+  Value *least = vec(w, "-9223372036854775807 - 1"), *most = vec(w, "9223372036854775807");
+  holds(w, OP(Add, "", most, vec(w, "1")), "?");
+  holds(w, OP(Sub, "", least, vec(w, "1")), "?");
+  holds(w, OP(Mul, "", most, vec(w, "2")), "?");
+  holds(w, OP(Neg, "", least), "?");
+  holds(w, OP(Max, "", vec(w, "5"), least), "5");
+  holds(w, OP(Min, "", most, vec(w, "-5")), "-5");
+  holds(w, OP(Relu, "", least), "0");
+  holds(w, OP(ReduceProd, "keepdims=0", vec(w, "4611686018427387904, 4")), "?");
   holds(w, OP(Less, "", vec(w, "-9223372036854775807"), vec(w, "9223372036854775807")), "1");
   holds(w, OP(Equal, "", vec(w, "-9223372036854775807"), vec(w, "9223372036854775807")), "0");
 }
@@ -212,7 +229,8 @@ static void products(void **state) {
   has_type(w, OP(MatMul, "", q, k), "f32[batch, 12, seq, past + seq]");
   has_type(w, OP(MatMul, "", q, shaped(w, DT_f32, "64")), "f32[batch, 12, seq]");
   has_type(w, OP(MatMul, "", shaped(w, DT_f32, "n, 8"), shaped(w, DT_f32, "heads, 8, 3")), "f32[heads, n, 3]");
-  has_type(w, OP(Gemm, "transB=1", shaped(w, DT_f32, "n, 8"), shaped(w, DT_f32, "5, 8"), shaped(w, DT_f32, "5")), "f32[n, 5]");
+  has_type(w, OP(Gemm, "transB=1", shaped(w, DT_f32, "n, 8"), shaped(w, DT_f32, "5, 8"), shaped(w, DT_f32, "5")),
+           "f32[n, 5]");
   has_type(w, OP(Einsum, "equation=bhid,bhdj->bhij", q, k), "f32[batch, 12, seq, past + seq]");
   has_type(w, OP(Einsum, "equation=\"...i,...i\"", q, q), "f32[batch, 12, seq]");
   has_type(w, OP(MatMul, "", q, graph_add_input(w->g, "x", type_tensor(DT_f32, -1, NULL))), "f32[*]");
@@ -234,10 +252,17 @@ static void broadcasts(void **state) {
 
 static void cancelled(void **state) {
   World *w = *state;
-  static const struct { const char *op, *attr, *in[3]; } cases[] = {
-      {"MatMul", "", {"f32[8,8] 1*", "f32[8,8] 1*"}}, {"Exp", "", {"f32[8] 1*"}}, {"Softmax", "", {"f32[8] 1*"}},
-      {"Cast", "to=7", {"f32[8] 1*"}}, {"ArgMax", "", {"f32[8] 1*"}}, {"TopK", "", {"f32[8] 1*", "i64[1] 2"}},
-      {"Trilu", "", {"f32[2,2] 1*"}}, {"CumSum", "", {"f32[8] 1*", "i64[] 0"}}, {"Einsum", "equation=ij->", {"f32[2,2] 1*"}}};
+  static const struct {
+    const char *op, *attr, *in[3];
+  } cases[] = {{"MatMul", "", {"f32[8,8] 1*", "f32[8,8] 1*"}},
+               {"Exp", "", {"f32[8] 1*"}},
+               {"Softmax", "", {"f32[8] 1*"}},
+               {"Cast", "to=7", {"f32[8] 1*"}},
+               {"ArgMax", "", {"f32[8] 1*"}},
+               {"TopK", "", {"f32[8] 1*", "i64[1] 2"}},
+               {"Trilu", "", {"f32[2,2] 1*"}},
+               {"CumSum", "", {"f32[8] 1*", "i64[] 0"}},
+               {"Einsum", "equation=ij->", {"f32[2,2] 1*"}}};
   static const atomic_int flag = 1;
   w->h.c.cancel = &flag;
   for (size_t i = 0; i < countof(cases); i++) {
@@ -246,21 +271,24 @@ static void cancelled(void **state) {
     while (n < 3 && cases[i].in[n])
       in[n] = h_tensor(&w->h, cases[i].in[n]), n++;
     OpId op = op_find("", cases[i].op);
-    assert_int_equal(h_eval(&w->h, op, h_attrs(&w->h, op, cases[i].attr), n, in, op_info(op)->min_out, NULL, out), ST_CANCELLED);
+    assert_int_equal(h_eval(&w->h, op, h_attrs(&w->h, op, cases[i].attr), n, in, op_info(op)->min_out, NULL, out),
+                     ST_CANCELLED);
   }
 }
 
 /* Few bytes of input can ask for a great output; it must fail before it is made. */
 static void over_budget(void **state) {
   World *w = *state;
-  static const struct { const char *op, *attr, *in[2]; Status st; } cases[] = {
-      {"MatMul", "", {"f32[1099511627776,0]", "f32[0,1]"}, ST_MEMORY},
-      {"MatMul", "", {"f32[1099511627776,0]", "f32[0,1099511627776]"}, ST_INVALID},
-      {"Gemm", "transA=1", {"f32[0,1099511627776]", "f32[0,1]"}, ST_MEMORY},
-      {"ReduceSum", "", {"f32[1099511627776,0]", "i64[1] 1"}, ST_MEMORY},
-      {"Einsum", "equation=ij->i", {"f32[1099511627776,0]", NULL}, ST_MEMORY},
-      {"Add", "", {"f32[100000,1] 1*", "f32[100000] 1*"}, ST_MEMORY},
-      {"Einsum", "equation=ij,ij->", {"f32[100000,1] 1*", "f32[1,100000] 1*"}, ST_MEMORY}};
+  static const struct {
+    const char *op, *attr, *in[2];
+    Status st;
+  } cases[] = {{"MatMul", "", {"f32[1099511627776,0]", "f32[0,1]"}, ST_MEMORY},
+               {"MatMul", "", {"f32[1099511627776,0]", "f32[0,1099511627776]"}, ST_INVALID},
+               {"Gemm", "transA=1", {"f32[0,1099511627776]", "f32[0,1]"}, ST_MEMORY},
+               {"ReduceSum", "", {"f32[1099511627776,0]", "i64[1] 1"}, ST_MEMORY},
+               {"Einsum", "equation=ij->i", {"f32[1099511627776,0]", NULL}, ST_MEMORY},
+               {"Add", "", {"f32[100000,1] 1*", "f32[100000] 1*"}, ST_MEMORY},
+               {"Einsum", "equation=ij,ij->", {"f32[100000,1] 1*", "f32[1,100000] 1*"}, ST_MEMORY}};
   for (size_t i = 0; i < countof(cases); i++) {
     Tensor *in[2] = {h_tensor(&w->h, cases[i].in[0]), cases[i].in[1] ? h_tensor(&w->h, cases[i].in[1]) : NULL}, *out[2];
     OpId op = op_find("", cases[i].op);
@@ -273,7 +301,8 @@ static void over_budget(void **state) {
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_world, close_world)
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(arithmetic), TEST(division), TEST(ranges), TEST(comparisons), TEST(torchscript_expand),
-                                     TEST(casts), TEST(reductions), TEST(products), TEST(broadcasts), TEST(cancelled), TEST(over_budget)};
+  const struct CMUnitTest tests[] = {TEST(arithmetic),         TEST(division),  TEST(ranges),     TEST(comparisons),
+                                     TEST(torchscript_expand), TEST(casts),     TEST(reductions), TEST(products),
+                                     TEST(broadcasts),         TEST(cancelled), TEST(over_budget)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_nn.c - neural network operators: the cases of nn.txt (made by gen_nn.py) and nn_errors.txt, and symbolic extents.
+/* test_nn.c - neural network operators: the cases of nn.txt (made by gen_nn.py) and nn_errors.txt, and symbolic
+ * extents.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
@@ -38,7 +39,9 @@ static const char *inferred(Harness *h, const char *op, const char *attrs, int n
 
 static void symbolic(void **state) {
   (void)state;
-  static const struct { const char *op, *attrs, *in[3], *want; } cases[] = {
+  static const struct {
+    const char *op, *attrs, *in[3], *want;
+  } cases[] = {
       {"Conv", "", {"f32[N,3,H,W]", "f32[8,3,3,3]"}, "f32[N, 8, H - 2, W - 2]"},
       {"Conv", "pads=[1,1,1,1]", {"f32[N,3,H,W]", "f32[8,3,3,3]"}, "f32[N, 8, H, W]"},
       {"Conv", "strides=[2] auto_pad=SAME_UPPER", {"f32[N,3,H]", "f32[8,3,3]"}, "f32[N, 8, (H + 1)//2]"},

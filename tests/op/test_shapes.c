@@ -104,7 +104,7 @@ static void type_is(World *w, const Value *v, const char *text) {
 }
 
 static void content_is(World *w, const Value *v, const char *text) {
-  int64_t n;
+  int64_t n = 0;
   if (!v->content || !dim_is_const(type_count(&w->h.c, &v->type), &n))
     fail_msg("no content, %s expected", text);
   if (same_dims(w, text, n, v->content))

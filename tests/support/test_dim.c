@@ -259,7 +259,8 @@ static void test_garbage(void **state) {
     dim_parse_prefix(c, text, text + n, &rest);
     assert_true(rest >= text && rest <= text + n);
   }
-  assert_non_null(dim_parse_prefix(c, "a + b]", "a + b]" + 6, &rest));
+  const char *closed = "a + b]";
+  assert_non_null(dim_parse_prefix(c, closed, closed + 6, &rest));
 }
 
 /* Shared parts make an expression 2^60 large when written out; it becomes a symbol long before. */

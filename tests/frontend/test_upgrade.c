@@ -1,0 +1,279 @@
+/* test_upgrade.c - nodes of old opsets, loaded and run: every row of the table of upgrade steps against upgrade.txt.
+ *
+ * A case is one node; its inputs (`in` given to the run, `init` stored in the model, `in -` absent) and outputs are
+ * tensors as in tests/op/harness.h. Each case is run with the shapes of its inputs declared, with a symbol for every
+ * extent, and with unknown ranks, where a step may also say that it needs to know more.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "frontend/upgrade.h"
+#include "include/sard.h"
+#include "tests/frontend/pb.h"
+#include "tests/op/harness.h"
+
+enum { MOST = 8 };
+typedef enum { STATIC, SYMBOLS, UNKNOWN, MODES } Mode;
+
+typedef struct Old {
+  char op[64], note[64], attrs[512], error[128];
+  int opset, nin, nout, line;
+  Tensor *in[MOST], *out[MOST]; /* NULL: absent input; output that is not compared */
+  bool init[MOST];
+  double tol;
+} Old;
+
+/* --- the model --- */
+
+static void put_list(Pb *a, const char *text) {
+  bool f = strchr(text, '.') || strstr(text, "e-");
+  int64_t n = 0;
+  for (const char *p = text + 1; *p && *p != ']'; p += *p == ',', n++) {
+    char *end;
+    if (f)
+      pb_f32(a, 7, strtof(p, &end));
+    else
+      pb_int(a, 8, strtoll(p, &end, 10));
+    p = end;
+  }
+  pb_int(a, 20, f ? 6 : 7);
+}
+
+static void put_attr(Pb *node, const char *name, const char *text) {
+  Pb a = {0};
+  pb_str(&a, 1, name);
+  if (*text == '[') {
+    put_list(&a, text);
+  } else if (strchr("-0123456789", *text) && (strchr(text, '.') || strstr(text, "e-"))) {
+    pb_f32(&a, 2, strtof(text, NULL));
+    pb_int(&a, 20, 1);
+  } else if (strchr("-0123456789", *text)) {
+    pb_int(&a, 3, strtoll(text, NULL, 10));
+    pb_int(&a, 20, 2);
+  } else {
+    pb_str(&a, 4, text);
+    pb_int(&a, 20, 3);
+  }
+  pb_msg(node, 5, &a);
+}
+
+static void put_io(Pb *graph, int field, const char *name, const Tensor *t, Mode mode) {
+  Pb info = {0}, type = {0}, tensor = {0}, shape = {0};
+  pb_str(&info, 1, name);
+  if (t) {
+    pb_int(&tensor, 1, t->dtype);
+    for (int i = 0; i < t->rank; i++) {
+      Pb dim = {0};
+      char sym[16];
+      snprintf(sym, sizeof sym, "%s_%d", name, i);
+      if (mode == STATIC)
+        pb_int(&dim, 1, t->dim[i]);
+      else
+        pb_str(&dim, 2, sym);
+      pb_msg(&shape, 1, &dim);
+    }
+    if (mode != UNKNOWN)
+      pb_msg(&tensor, 2, &shape);
+    pb_free(&shape);
+    pb_msg(&type, 1, &tensor);
+    pb_msg(&info, 2, &type);
+  }
+  pb_msg(graph, field, &info);
+}
+
+static void put_init(Pb *graph, const char *name, const Tensor *t) {
+  Pb p = {0};
+  for (int i = 0; i < t->rank; i++)
+    pb_int(&p, 1, t->dim[i]);
+  pb_int(&p, 2, t->dtype);
+  pb_str(&p, 8, name);
+  pb_bytes(&p, 9, t->data, tensor_bytes(t));
+  pb_msg(graph, 5, &p);
+}
+
+static void put_attrs(Pb *node, const char *text) {
+  char copy[512], *save = NULL;
+  snprintf(copy, sizeof copy, "%s", text);
+  for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+    char *eq = strchr(w, '=');
+    *eq = 0;
+    put_attr(node, w, eq + 1);
+  }
+}
+
+static Pb make_model(const Old *k, Mode mode) {
+  Pb model = {0}, graph = {0}, node = {0}, opset = {0};
+  char name[16];
+  for (int i = 0; i < k->nin; i++) {
+    snprintf(name, sizeof name, "x%d", i);
+    pb_str(&node, 1, k->in[i] ? name : "");
+  }
+  for (int i = 0; i < k->nout; i++) {
+    snprintf(name, sizeof name, "y%d", i);
+    pb_str(&node, 2, name);
+  }
+  pb_str(&node, 3, "old");
+  pb_str(&node, 4, k->op);
+  put_attrs(&node, k->attrs);
+  pb_msg(&graph, 1, &node);
+  pb_str(&graph, 2, "g");
+  for (int i = 0; i < k->nin; i++) {
+    snprintf(name, sizeof name, "x%d", i);
+    if (k->in[i] && k->init[i])
+      put_init(&graph, name, k->in[i]);
+    else if (k->in[i])
+      put_io(&graph, 11, name, k->in[i], mode);
+  }
+  for (int i = 0; i < k->nout; i++) {
+    snprintf(name, sizeof name, "y%d", i);
+    put_io(&graph, 12, name, NULL, mode);
+  }
+  pb_int(&model, 1, 8);
+  pb_int(&opset, 2, k->opset);
+  pb_msg(&model, 7, &graph);
+  pb_msg(&model, 8, &opset);
+  return model;
+}
+
+/* --- running --- */
+
+static bool compare(Harness *h, const Old *k, const sard_result *r) {
+  bool ok = true;
+  for (int i = 0; i < k->nout; i++) {
+    sard_tensor t;
+    if (!k->out[i])
+      continue;
+    assert_int_equal(sard_result_tensor(r, (size_t)i, &t), SARD_OK);
+    Tensor got = {.dtype = (DType)t.dtype, .rank = (int8_t)t.rank, .data = t.data};
+    memcpy(got.dim, t.dim, sizeof got.dim);
+    ok = h_equal(h, &got, k->out[i], k->tol ? k->tol : h_tolerance(got.dtype)) && ok;
+  }
+  return ok;
+}
+
+/* "": passed. */
+static const char *run(Harness *h, const Old *k, Mode mode, bool *right) {
+  Pb model = make_model(k, mode);
+  sard_model *m = NULL;
+  sard_result *r = NULL;
+  sard_error *e = NULL;
+  sard_tensor in[MOST] = {0};
+  size_t n = 0;
+  for (int i = 0; i < k->nin; i++)
+    if (k->in[i] && !k->init[i]) {
+      in[n] = (sard_tensor){.data = k->in[i]->data, .dtype = (sard_dtype)k->in[i]->dtype, .rank = k->in[i]->rank};
+      memcpy(in[n++].dim, k->in[i]->dim, sizeof in[0].dim);
+    }
+  const char *text = "";
+  *right = true;
+  if (sard_load_bytes(NULL, model.b, model.n, NULL, NULL, &m, &e) || sard_run(m, in, n, NULL, &r, &e))
+    text = arena_strdup(h->a, sard_error_text(e));
+  else
+    *right = compare(h, k, r);
+  sard_result_free(r);
+  sard_model_free(m);
+  sard_error_free(e);
+  pb_free(&model);
+  return text;
+}
+
+static bool run_case(Harness *h, const Old *k) {
+  bool ok = true, right;
+  char where[192];
+  for (Mode mode = 0; mode < MODES; mode++) {
+    static const char *const name[] = {"static", "symbols", "unknown ranks"};
+    snprintf(where, sizeof where, "line %d: %s %d%s (%s)", k->line, k->op, k->opset, k->note, name[mode]);
+    h->where = where;
+    const char *error = run(h, k, mode, &right);
+    bool needs_more = mode == UNKNOWN && (strstr(error, "unknown rank") || strstr(error, "not constant"));
+    bool good = *k->error ? *error && (strstr(error, k->error) || mode == UNKNOWN) : (!*error && right) || needs_more;
+    if (!good)
+      print_error("%s: %s\n", where, *error ? error : right ? "no error" : "other values");
+    ok = ok && good;
+  }
+  return ok;
+}
+
+/* --- the file --- */
+
+static void read_line(Harness *h, Old *k, char *line) {
+  if (!strncmp(line, "op ", 3)) {
+    if (sscanf(line + 3, "%63s %d%63[^\n]", k->op, &k->opset, k->note) < 2)
+      fail_msg("bad line: %s", line);
+  } else if (!strncmp(line, "attr ", 5)) {
+    snprintf(k->attrs, sizeof k->attrs, "%.500s", line + 5);
+  } else if (!strncmp(line, "in ", 3) || !strncmp(line, "init ", 5)) {
+    const char *text = strchr(line, ' ') + 1;
+    k->init[k->nin] = line[2] == 'i';
+    k->in[k->nin++] = *text == '-' ? NULL : h_tensor(h, text);
+  } else if (!strncmp(line, "out ", 4)) {
+    k->out[k->nout++] = line[4] == '?' ? NULL : h_tensor(h, line + 4);
+  } else if (!strncmp(line, "tol ", 4)) {
+    k->tol = strtod(line + 4, NULL);
+  } else if (!strncmp(line, "error ", 6)) {
+    snprintf(k->error, sizeof k->error, "%.120s", line + 6);
+  } else {
+    fail_msg("bad line: %s", line);
+  }
+}
+
+static void mark_rows(const Old *k, bool *seen) {
+  const char *op;
+  int opset;
+  for (uint32_t i = 0; upgrade_info(i, &op, &opset); i++)
+    if (!strcmp(op, k->op) && (k->opset < opset || !opset))
+      seen[i] = true;
+}
+
+static void test_cases(void **state) {
+  (void)state;
+  static bool seen[512];
+  static char line[8192];
+  FILE *f = fopen(TEST_DIR "/frontend/upgrade.txt", "r");
+  assert_non_null(f);
+  Harness h;
+  h_open(&h);
+  Old k = {0};
+  int failed = 0, count = 0, number = 0;
+  for (bool more = true; more;) {
+    more = fgets(line, sizeof line, f) != NULL;
+    number++;
+    if (more && *line == '#')
+      continue;
+    if (more && *line != '\n') {
+      line[strcspn(line, "\n")] = 0;
+      if (!*k.op)
+        k.line = number;
+      read_line(&h, &k, line);
+      continue;
+    }
+    if (*k.op) {
+      mark_rows(&k, seen);
+      failed += !run_case(&h, &k), count++;
+    }
+    k = (Old){0};
+  }
+  fclose(f);
+  h_close(&h);
+  assert_int_equal(failed, 0);
+  assert_true(count > 100);
+  const char *op;
+  int opset;
+  for (uint32_t i = 0; upgrade_info(i, &op, &opset); i++)
+    if (!seen[i] && strcmp(op, "Scan")) /* Scan has bodies: test_import.c */
+      fail_msg("no case for %s before opset %d", op, opset);
+}
+
+/* The table is searched by halving. */
+static void test_order(void **state) {
+  (void)state;
+  const char *op, *last = "";
+  int opset, before = 0;
+  for (uint32_t i = 0; upgrade_info(i, &op, &opset); i++) {
+    int d = strcmp(last, op);
+    assert_true(d < 0 || (!d && (before <= opset || !opset)));
+    last = op, before = opset;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_cases)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
