@@ -41,7 +41,8 @@ static int64_t after(int64_t *at, int64_t bytes) {
 
 AttentionPlan attention_plan(const Attention *t, const char *level) {
   const ProductLevel *l = product_level(level);
-  AttentionPlan p = {.level = l, .wide = widest(l), .narrow = narrowest(l), .value = for_columns(l, t->dv), .keys = KEYS};
+  AttentionPlan p = {
+      .level = l, .wide = widest(l), .narrow = narrowest(l), .value = for_columns(l, t->dv), .keys = KEYS};
   int64_t w = p.wide.nr, f = (int64_t)sizeof(float);
   p.value_panels = (t->dv + p.value.nr - 1) / p.value.nr;
   p.qt = after(&p.bytes, t->dk * w * f);

@@ -1,10 +1,10 @@
 /* attention.h - attention apart from any compiler: how the work falls into parts, and the scratch it needs.
  *
- * A part is one head of one batch entry and up to `queries` queries. Scores are held transposed, a row per key and a lane per
- * query, so that the softmax needs nothing from the neighbouring lane and K is read in place:
+ * A part is one head of one batch entry and up to `queries` queries. Scores are held transposed, a row per key and a
+ * lane per query, so that the softmax needs nothing from the neighbouring lane and K is read in place:
  *
  *     Qt [dk][queries]   scaled queries, packed once per part          S  [keys][queries]  one block of keys at a time
- *     S = K · Qt         rows of K in place, as A of a product         O  [queries][dv] += St · V, rows of V in place, as B
+ *     S = K · Qt         rows of K in place, as A of a product         O  [queries][dv] += St · V, V in place
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_ATTENTION_H
 #define SARD_CODEGEN_ATTENTION_H
@@ -13,10 +13,10 @@
 
 typedef struct AttentionPlan {
   const ProductLevel *level;
-  ProductTile wide, narrow;  /* keys by queries of S: many queries, and few */
-  ProductTile value;         /* queries by columns of V of O */
-  int64_t keys;              /* most keys in a block */
-  int64_t value_panels;      /* panels of V's columns */
+  ProductTile wide, narrow;          /* keys by queries of S: many queries, and few */
+  ProductTile value;                 /* queries by columns of V of O */
+  int64_t keys;                      /* most keys in a block */
+  int64_t value_panels;              /* panels of V's columns */
   int64_t qt, s, stats, o, v, bytes; /* scratch: where each begins, in bytes, and all of it */
 } AttentionPlan;
 

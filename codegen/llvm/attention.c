@@ -1,13 +1,13 @@
-/* attention.c - emission of attention: one function per unit; a part is one head and up to 64 queries (codegen/attention.h).
+/* attention.c - emission of attention: one function per unit; a part is one head and up to 64 queries
+ * (codegen/attention.h).
  *
  *   Qt = scale * Q, transposed
  *   for each block of keys (blocks that causality excludes are not visited):
- *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a l + sum P
- *     O = a O + Pt · V
- *   out = O / l
+ *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a
+ * l + sum P O = a O + Pt · V out = O / l
  *
- * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included; V of a masked
- * key still meets a weight of 0, so it has to be finite.
+ * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included; V
+ * of a masked key still meets a weight of 0, so it has to be finite.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/attention.h"
 #include "codegen/llvm/tile.h"
@@ -23,24 +23,27 @@ typedef struct Gen {
   uint32_t ndim;
   EmitArgs args;
   LVal q_len, kv_len;
-  int width;              /* queries of the function being made */
+  int width; /* queries of the function being made */
   TileSet scores, values;
 } Gen;
 
 /* Where a part finds things: addresses, and distances in bytes. */
 typedef struct Part {
-  LVal b, h, i0, n;         /* batch entry, head, first query, queries */
+  LVal b, h, i0, n; /* batch entry, head, first query, queries */
   LVal q, k, v, out;
   LVal q_row, k_row, v_row, out_row;
   LVal qt, s, max, sum, fix, o, v_pack;
-  LVal j0, j1, keys;        /* the block of keys */
-  LVal first;               /* i1: it is the first one */
-  LVal offset;              /* causal: query i looks at keys up to i + offset */
+  LVal j0, j1, keys; /* the block of keys */
+  LVal first;        /* i1: it is the first one */
+  LVal offset;       /* causal: query i looks at keys up to i + offset */
 } Part;
 
-static int lanes(const Gen *g) { return g->plan.level->lanes; }
+static int lanes(const Gen *g) {
+  return g->plan.level->lanes;
+}
 
-/* Address of head h of batch entry b, and the distance of its rows. split: [batch, heads, len, d], else [batch, len, heads * d]. */
+/* Address of head h of batch entry b, and the distance of its rows. split: [batch, heads, len, d], else [batch, len,
+ * heads * d]. */
 static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t heads, LVal len, int64_t d, LVal *row) {
   Emitter *e = g->e;
   LVal base = emit_arg_buf(e, &g->args, buf), entry = i64_mul(e, b, i64_muli(e, len, heads * d));
@@ -52,8 +55,8 @@ static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t he
 /* Qt[d][width] = scale * Q[i][d]; lanes without a query repeat the last one. */
 static void pack_queries(Gen *g, Part *w) {
   Emitter *e = g->e;
-  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, g->t->scale), w->qt, i64_of(e, g->width * 4),
-                  i64_of(e, g->width));
+  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, g->t->scale), w->qt,
+                  i64_of(e, g->width * 4), i64_of(e, g->width));
 }
 
 /* Rows split evenly into tiles of at most `most`; run `call` for each with its first row and its height. */
@@ -81,7 +84,11 @@ static void make_scores(Gen *g, Part *w) {
   Split s = split_rows(e, w->keys, g->scores.high);
   Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
   LVal row = split_first(e, &s, t.i), k = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row));
-  TileArgs x = {.a = k, .a_row = w->k_row, .b = w->qt, .k = i64_of(e, g->t->dk), .more = emit_int(e->i1, 0),
+  TileArgs x = {.a = k,
+                .a_row = w->k_row,
+                .b = w->qt,
+                .k = i64_of(e, g->t->dk),
+                .more = emit_int(e->i1, 0),
                 .sums = at_bytes(e, w->s, i64_muli(e, row, g->width * 4))};
   tile_dispatch(e, &g->scores, split_height(e, &s, t.i), &x);
   loop_end(e, &t);
@@ -99,11 +106,13 @@ typedef struct Mask {
 static Status find_mask(Gen *g, Part *w, Mask *m) {
   Emitter *e = g->e;
   const Attention *t = g->t;
-  *m = (Mask){.any = t->mask != DT_none, .one_row = t->mask_rank < 2 || dim_is(t->mask_dim[t->mask_rank - 2], 1),
+  *m = (Mask){.any = t->mask != DT_none,
+              .one_row = t->mask_rank < 2 || dim_is(t->mask_dim[t->mask_rank - 2], 1),
               .size = t->mask == DT_bool ? 1 : 4};
   if (!m->any)
     return ST_OK;
-  LVal index[] = {w->b, w->h, w->i0, i64_of(e, 0)}, step = i64_of(e, 1), zero = i64_of(e, 0), at = zero, stride[4] = {zero, zero, zero, zero};
+  LVal index[] = {w->b, w->h, w->i0, i64_of(e, 0)}, step = i64_of(e, 1), zero = i64_of(e, 0), at = zero,
+       stride[4] = {zero, zero, zero, zero};
   for (int axis = 3, i = t->mask_rank; i-- > 0; axis--) {
     LVal n;
     TRY(dim_value(e, &g->args, t->mask_dim[i], g->dim, g->ndim, &n));
@@ -251,7 +260,8 @@ static Status softmax_block(Gen *g, Part *w) {
   int vectors = g->width / lanes(g), side = vectors < SIDE_BY_SIDE ? vectors : SIDE_BY_SIDE;
   if (vectors % side)
     side = 1;
-  Loop l = loop_begin(e, i64_of(e, 0), w->n, side * lanes(g)); /* lanes without queries are worked out where they come along */
+  Loop l = loop_begin(e, i64_of(e, 0), w->n,
+                      side * lanes(g)); /* lanes without queries are worked out where they come along */
   softmax_group(g, w, &m, l.i, side);
   loop_end(e, &l);
   return ST_OK;
@@ -309,7 +319,12 @@ static void add_values(Gen *g, Part *w) {
   LVal o = at_bytes(e, w->o, i64_muli(e, p.i, (int64_t)g->width * nr * 4));
   Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
   LVal row = split_first(e, &s, t.i);
-  TileArgs x = {.a = at_float(e, w->s, row), .a_step = i64_of(e, g->width * 4), .b = v, .b_step = v_row, .k = w->keys, .more = more,
+  TileArgs x = {.a = at_float(e, w->s, row),
+                .a_step = i64_of(e, g->width * 4),
+                .b = v,
+                .b_step = v_row,
+                .k = w->keys,
+                .more = more,
                 .sums = at_bytes(e, o, i64_muli(e, row, nr * 4))};
   tile_dispatch(e, &g->values, split_height(e, &s, t.i), &x);
   loop_end(e, &t);
@@ -326,7 +341,8 @@ static void store_rows(Gen *g, Part *w, LVal seen) {
   l = LLVMBuildSelect(e->b, seen, l, emit_real(e->f32, 0), "");
   LVal none = LLVMBuildFCmp(e->b, LLVMRealOEQ, l, emit_real(e->f32, 0), "");
   LVal inverse = emit_splat(e, LLVMBuildFDiv(e->b, emit_real(e->f32, 1), l, ""), v);
-  LVal empty = emit_real(emit_vec(e->f32, v), g->t->zero_rows ? 0 : NAN), to = at_bytes(e, w->out, i64_mul(e, i.i, w->out_row));
+  LVal empty = emit_real(emit_vec(e->f32, v), g->t->zero_rows ? 0 : NAN),
+       to = at_bytes(e, w->out, i64_mul(e, i.i, w->out_row));
   for (int64_t c = 0; c < g->t->dv; c += v) {
     LVal from = at_bytes(e, w->o, i64_add(e, i64_of(e, c / nr * g->width * nr * 4), i64_muli(e, i.i, nr * 4)));
     LVal x = load_f32(e, v, at_bytes(e, from, i64_of(e, c % nr * 4)));
@@ -335,7 +351,8 @@ static void store_rows(Gen *g, Part *w, LVal seen) {
     if (c + v <= g->t->dv) {
       store_f32(e, x, p);
     } else {
-      LVal mask = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, v), emit_int(emit_vec(e->i32, v), g->t->dv - c), "");
+      LVal mask =
+          LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, v), emit_int(emit_vec(e->i32, v), g->t->dv - c), "");
       emit_masked_store(e, x, p, mask, 4);
     }
   }
@@ -351,8 +368,12 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   const AttentionPlan *plan = &g->plan;
   LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
   g->width = width;
-  tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8, (TileKernel){.vecs = width / lanes(g), .lanes = lanes(g), .unroll = plan->level->unroll,
-                                                   .a_step = 4, .b_step = width * 4});
+  tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8,
+           (TileKernel){.vecs = width / lanes(g),
+                        .lanes = lanes(g),
+                        .unroll = plan->level->unroll,
+                        .a_step = 4,
+                        .b_step = width * 4});
   tile_set(e, &g->values, 1, plan->value.mr < width ? plan->value.mr : width,
            (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4});
   *type = LLVMFunctionType(e->i32, param, countof(param), 0);
@@ -360,7 +381,8 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   g->args = args_of(e, *fn);
   TRY(dim_value(e, &g->args, t->q_len, g->dim, g->ndim, &g->q_len));
   TRY(dim_value(e, &g->args, t->kv_len, g->dim, g->ndim, &g->kv_len));
-  Part w = {.b = LLVMGetParam(*fn, 1), .h = LLVMGetParam(*fn, 2), .i0 = LLVMGetParam(*fn, 3), .n = LLVMGetParam(*fn, 4)};
+  Part w = {
+      .b = LLVMGetParam(*fn, 1), .h = LLVMGetParam(*fn, 2), .i0 = LLVMGetParam(*fn, 3), .n = LLVMGetParam(*fn, 4)};
   LVal scratch = g->args.scratch, kh = i64_div(e, w.h, i64_of(e, t->heads / t->kv_heads));
   w.q = head_of(g, 0, t->q_split, w.b, w.h, t->heads, g->q_len, t->dk, &w.q_row);
   w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->kv_len, t->dk, &w.k_row);
@@ -395,10 +417,12 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
   LVal wide, narrow, q_len, zero = i64_of(e, 0);
   LType type;
   if (g.plan.level->lanes * 32 != e->bits)
-    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target", g.plan.level->level);
-  if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1 || t->dk > 4096 || t->dv > 4096)
-    return fail(e->c, ST_UNSUPPORTED, "%s: %lld heads of %lld and %lld, %lld of keys and values", name, (long long)t->heads,
-                (long long)t->dk, (long long)t->dv, (long long)t->kv_heads);
+    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
+                g.plan.level->level);
+  if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1 || t->dk > 4096 ||
+      t->dv > 4096)
+    return fail(e->c, ST_UNSUPPORTED, "%s: %lld heads of %lld and %lld, %lld of keys and values", name,
+                (long long)t->heads, (long long)t->dk, (long long)t->dv, (long long)t->kv_heads);
   if (t->mask != DT_none && t->mask != DT_f32 && t->mask != DT_bool)
     return fail(e->c, ST_UNSUPPORTED, "%s: a mask of %s", name, dtype_name(t->mask));
   unit_signature(e->a, u, &g.dim, &g.ndim);

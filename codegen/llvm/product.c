@@ -5,8 +5,9 @@
  *       for each panel of columns (packed here when B is not packed already)
  *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1
  *
- * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one stream).
- * M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream, read once.
+ * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one
+ * stream). M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream,
+ * read once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 #include "codegen/product.h"
@@ -20,15 +21,19 @@ typedef struct Gen {
   const Dim *dim;
   uint32_t ndim;
   TileSet tiles;
-  LVal epilogue, pack;          /* functions */
+  LVal epilogue, pack; /* functions */
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
 } Gen;
 
-static int lanes(const Gen *g) { return g->plan.level->lanes; }
+static int lanes(const Gen *g) {
+  return g->plan.level->lanes;
+}
 
-static const char *sub_name(const Gen *g, const char *what, int i) { return arena_printf(g->e->a, "%s.%s%d", g->name, what, i); }
+static const char *sub_name(const Gen *g, const char *what, int i) {
+  return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);
+}
 
 /* --- the inner kernels --- */
 
@@ -44,7 +49,10 @@ static void heights(const Product *p, int mr, int *low, int *high) {
 
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
-  TileKernel like = {.lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4,
+  TileKernel like = {.lanes = lanes(g),
+                     .vecs = plan->nr / lanes(g),
+                     .unroll = plan->level->unroll,
+                     .b_step = plan->nr * 4,
                      .ahead = g->p->packed_b};
   int low, high;
   if (g->p->trans_a)
@@ -59,7 +67,7 @@ static void make_kernels(Gen *g) {
 
 typedef struct Epilogue {
   Gen *g;
-  KEmit *walk;      /* NULL: sums are stored as they are */
+  KEmit *walk; /* NULL: sums are stored as they are */
   const KVar *row_var, *col_var, *batch_var;
   const KStmt *body;
   LVal out, sums, batch, row0, col0, i; /* addresses and indices at hand */
@@ -80,7 +88,8 @@ static Status epilogue_loops(Epilogue *x, const Kernel *k) {
   return ST_OK;
 }
 
-/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that exist. */
+/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that
+ * exist. */
 static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal mask) {
   Gen *g = x->g;
   Emitter *e = g->e;
@@ -206,10 +215,10 @@ static void make_pack(Gen *g) {
 /* --- a part --- */
 
 typedef struct Part {
-  LVal batch, tiles, base, extra;   /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
+  LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
   LVal tile0, tile1, panel0, panel1;
-  LVal ahead_step;                  /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
-  LVal a, b;                        /* the operands of this batch */
+  LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
+  LVal a, b;       /* the operands of this batch */
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
 
@@ -226,7 +235,8 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
   LVal a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   TileArgs x = {.a = a, .a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
-  if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no harm */
+  if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
+                           harm */
     LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
     x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
   }
@@ -288,7 +298,8 @@ static void make_body(Gen *g) {
   LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
-  w.base = i64_div(e, g->m, w.tiles), w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
+  w.base = i64_div(e, g->m, w.tiles),
+  w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
   LVal rest = i64_div(e, p.i, row_blocks);
   w.tile0 = i64_mul(e, i64_rem(e, p.i, row_blocks), row_tiles);
   w.tile1 = i64_min(e, i64_add(e, w.tile0, row_tiles), w.tiles);
@@ -313,7 +324,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   const Product *p = g.p;
   g.plan = product_plan(p, e->target->cpu_level);
   if (g.plan.level->lanes * 32 != e->bits)
-    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target", g.plan.level->level);
+    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
+                g.plan.level->level);
   unit_signature(e->a, u, &g.dim, &g.ndim);
   make_kernels(&g);
   TRY(make_epilogue(&g));

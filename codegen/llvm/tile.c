@@ -1,29 +1,51 @@
 /* tile.c - the inner kernel of products: a tile of sums in vector registers while k runs; and loops to put around it.
  *
- * One step of k reads `vecs` vectors of B, broadcasts `rows` values of A and does rows * vecs multiply-adds. Code generation
- * runs no IR passes, so everything is in SSA form from the start.
+ * One step of k reads `vecs` vectors of B, broadcasts `rows` values of A and does rows * vecs multiply-adds. Code
+ * generation runs no IR passes, so everything is in SSA form from the start.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 #include "runtime/kernel_abi.h"
 
 /* --- arithmetic --- */
 
-LVal i64_of(Emitter *e, int64_t v) { return LLVMConstInt(e->i64, (unsigned long long)v, 1); }
-LVal i64_add(Emitter *e, LVal a, LVal b) { return LLVMBuildAdd(e->b, a, b, ""); }
-LVal i64_sub(Emitter *e, LVal a, LVal b) { return LLVMBuildSub(e->b, a, b, ""); }
-LVal i64_mul(Emitter *e, LVal a, LVal b) { return LLVMBuildMul(e->b, a, b, ""); }
-LVal i64_muli(Emitter *e, LVal a, int64_t b) { return LLVMBuildMul(e->b, a, i64_of(e, b), ""); }
-LVal i64_div(Emitter *e, LVal a, LVal b) { return LLVMBuildUDiv(e->b, a, b, ""); }
-LVal i64_rem(Emitter *e, LVal a, LVal b) { return LLVMBuildURem(e->b, a, b, ""); }
-LVal i64_less(Emitter *e, LVal a, LVal b) { return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, ""); }
-LVal i64_min(Emitter *e, LVal a, LVal b) { return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, ""); }
+LVal i64_of(Emitter *e, int64_t v) {
+  return LLVMConstInt(e->i64, (unsigned long long)v, 1);
+}
+LVal i64_add(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildAdd(e->b, a, b, "");
+}
+LVal i64_sub(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSub(e->b, a, b, "");
+}
+LVal i64_mul(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildMul(e->b, a, b, "");
+}
+LVal i64_muli(Emitter *e, LVal a, int64_t b) {
+  return LLVMBuildMul(e->b, a, i64_of(e, b), "");
+}
+LVal i64_div(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildUDiv(e->b, a, b, "");
+}
+LVal i64_rem(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildURem(e->b, a, b, "");
+}
+LVal i64_less(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, "");
+}
+LVal i64_min(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, "");
+}
 
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b) {
   return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b);
 }
 
-LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
-LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
+LVal at_bytes(Emitter *e, LVal p, LVal bytes) {
+  return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, "");
+}
+LVal at_float(Emitter *e, LVal p, LVal index) {
+  return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, "");
+}
 
 LVal load_f32(Emitter *e, int lanes, LVal p) {
   LVal v = LLVMBuildLoad2(e->b, emit_vec(e->f32, lanes), p, "");
@@ -31,7 +53,9 @@ LVal load_f32(Emitter *e, int lanes, LVal p) {
   return v;
 }
 
-void store_f32(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4); }
+void store_f32(Emitter *e, LVal v, LVal p) {
+  LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4);
+}
 
 /* v[i] lane j and v[j] lane i change places, by swapping blocks of 1, 2, 4 … lanes across the diagonal. */
 static void transpose_f32(Emitter *e, LVal *v, int n) {
@@ -89,7 +113,8 @@ void when_end(Emitter *e, LLVMBasicBlockRef done) {
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n) {
   LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(ret, param, n, 0));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
-  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, nounwind, 0));
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(e->lc, nounwind, 0));
   LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", ""); /* nothing may become a call */
   LLVMSetLinkage(fn, LLVMInternalLinkage);
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
@@ -130,8 +155,10 @@ Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32
 
 /* --- transposing --- */
 
-static void pack_square(Emitter *e, int n, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal col) {
-  LVal row[16], v[16], spread = emit_splat(e, scale, n), to = at_float(e, dst, col), last = i64_sub(e, rows, i64_of(e, 1));
+static void pack_square(Emitter *e, int n, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld,
+                        LVal col) {
+  LVal row[16], v[16], spread = emit_splat(e, scale, n), to = at_float(e, dst, col),
+                       last = i64_sub(e, rows, i64_of(e, 1));
   for (int i = 0; i < n; i++)
     row[i] = at_bytes(e, src, i64_mul(e, i64_min(e, i64_add(e, col, i64_of(e, i)), last), ld));
   LVal whole = LLVMBuildAnd(e->b, k, i64_of(e, -n), "");
@@ -175,8 +202,8 @@ void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scal
 
 enum { MAX_ROWS = 16, MAX_VECS = 6, ROWS_PER_BASE = 3 };
 
-/* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's address
- * plus one or two distances, which x86 addresses without further registers. */
+/* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's
+ * address plus one or two distances, which x86 addresses without further registers. */
 typedef struct Inner {
   Emitter *e;
   const TileKernel *t;
@@ -209,7 +236,8 @@ static void one_step(Inner *in, int step) {
   }
 }
 
-/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time. */
+/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time.
+ */
 static void steps(Inner *in, int unroll) {
   Emitter *e = in->e;
   const TileKernel *t = in->t;
@@ -242,14 +270,14 @@ static void steps(Inner *in, int unroll) {
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
   LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), ""), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
-#define JOIN(phi, was, now)                                                            \
-  do {                                                                                 \
-    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                \
-    LVal in_[] = {was, now};                                                           \
-    LLVMBasicBlockRef from[] = {before, latch};                                        \
-    LLVMAddIncoming(phi, in_, from, 2);                                                \
-    LLVMAddIncoming(out, in_, from, 2);                                                \
-    now = out;                                                                         \
+#define JOIN(phi, was, now)                                                                                            \
+  do {                                                                                                                 \
+    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                                                \
+    LVal in_[] = {was, now};                                                                                           \
+    LLVMBasicBlockRef from[] = {before, latch};                                                                        \
+    LLVMAddIncoming(phi, in_, from, 2);                                                                                \
+    LLVMAddIncoming(out, in_, from, 2);                                                                                \
+    now = out;                                                                                                         \
   } while (0)
   JOIN(phi_left, old.left, in->left);
   JOIN(phi_b, old.b, in->b);
@@ -285,15 +313,20 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
 
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
-  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
-                                  t->ahead ? "+" : "", (long long)t->a_row, (long long)t->a_step, (long long)t->b_step);
+  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, t->ahead ? "+" : "",
+                                  (long long)t->a_row, (long long)t->a_step, (long long)t->b_step);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
     return;
   t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, countof(param));
-  Inner in = {.e = e, .t = t, .a_row = LLVMGetParam(t->fn, 1), .a_step = LLVMGetParam(t->fn, 2), .b_step = LLVMGetParam(t->fn, 4),
-              .ahead = LLVMGetParam(t->fn, 8), .ahead_step = LLVMGetParam(t->fn, 9)};
+  Inner in = {.e = e,
+              .t = t,
+              .a_row = LLVMGetParam(t->fn, 1),
+              .a_step = LLVMGetParam(t->fn, 2),
+              .b_step = LLVMGetParam(t->fn, 4),
+              .ahead = LLVMGetParam(t->fn, 8),
+              .ahead_step = LLVMGetParam(t->fn, 9)};
   if (t->a_step)
     in.a_step = i64_of(e, t->a_step);
   if (t->b_step)
@@ -317,8 +350,16 @@ void tile_kernel(Emitter *e, TileKernel *t) {
 
 void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x) {
   LVal none = LLVMGetUndef(e->i64); /* a constant of the kernel: nothing to pass */
-  LVal arg[] = {x->a, t->a_row ? none : x->a_row, t->a_step ? none : x->a_step, x->b, t->b_step ? none : x->b_step, x->k, x->sums, x->more,
-                t->ahead ? x->ahead : LLVMGetUndef(e->ptr), t->ahead ? x->ahead_step : none};
+  LVal arg[] = {x->a,
+                t->a_row ? none : x->a_row,
+                t->a_step ? none : x->a_step,
+                x->b,
+                t->b_step ? none : x->b_step,
+                x->k,
+                x->sums,
+                x->more,
+                t->ahead ? x->ahead : LLVMGetUndef(e->ptr),
+                t->ahead ? x->ahead_step : none};
   LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
 }
 

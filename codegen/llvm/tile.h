@@ -23,18 +23,18 @@ LVal i64_add(Emitter *e, LVal a, LVal b);
 LVal i64_sub(Emitter *e, LVal a, LVal b);
 LVal i64_mul(Emitter *e, LVal a, LVal b);
 LVal i64_muli(Emitter *e, LVal a, int64_t b);
-LVal i64_div(Emitter *e, LVal a, LVal b);      /* unsigned: extents are not negative */
+LVal i64_div(Emitter *e, LVal a, LVal b); /* unsigned: extents are not negative */
 LVal i64_rem(Emitter *e, LVal a, LVal b);
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b);
 LVal i64_min(Emitter *e, LVal a, LVal b);
-LVal i64_less(Emitter *e, LVal a, LVal b);     /* i1, signed */
+LVal i64_less(Emitter *e, LVal a, LVal b); /* i1, signed */
 LVal at_bytes(Emitter *e, LVal p, LVal bytes);
 LVal at_float(Emitter *e, LVal p, LVal index);
-LVal load_f32(Emitter *e, int lanes, LVal p);  /* aligned as f32 */
+LVal load_f32(Emitter *e, int lanes, LVal p); /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);
 
-/* dst[k][cols] = scale * src[col][k] for `cols` rows of src, a multiple of 8 (of 4 with 128-bit vectors); rows from `rows` >= 1 on repeat the last one.
- * ld: bytes from row to row of src; dst_ld: of dst. */
+/* dst[k][cols] = scale * src[col][k] for `cols` rows of src, a multiple of 8 (of 4 with 128-bit vectors); rows from
+ * `rows` >= 1 on repeat the last one. ld: bytes from row to row of src; dst_ld: of dst. */
 void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols);
 
 /* A function of the module alone; the builder stands in its entry block. */

@@ -1,6 +1,6 @@
 /* test_attention.c - compiled attention against its definition in double: softmax(scale * Q K^T + mask) V per head.
- * Scores are of size sqrt(dk) / 3 before the scale, weights sum to 1 and values lie in [-1, 1]: errors of f32 scores and weights come
- * to some units of 2^-23; the tests allow 2^-18.
+ * Scores are of size sqrt(dk) / 3 before the scale, weights sum to 1 and values lie in [-1, 1]: errors of f32 scores
+ * and weights come to some units of 2^-23; the tests allow 2^-18.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,8 +65,12 @@ static Compiled compile(Attention t) {
   return c;
 }
 
-static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
-static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
+static Dim sym(const char *name) {
+  return dim_sym(&jit.ctx, name);
+}
+static Dim num(int64_t v) {
+  return dim_const(&jit.ctx, v);
+}
 
 static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
   int64_t dim[16], parts = value(c->u.parts, s), scratch = value(c->u.scratch, s);
@@ -76,7 +80,8 @@ static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
   for (uint32_t i = 0; i < c->ndim; i++)
     dim[i] = value(c->dim[i], s);
   for (int i = pieces; i-- > 0;) {
-    KernelArgs a = {.buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
+    KernelArgs a = {
+        .buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
     assert_int_equal(c->fn(&a), 0);
   }
   for (int i = 0; i < 64; i++)
@@ -108,7 +113,8 @@ static void row(const Attention *t, Sizes s, void *const *buf, int64_t b, int64_
   for (int64_t j = 0; j < s.k; j++) {
     double m = t->causal && j > i + s.k - s.q ? -INFINITY : mask_value(t, s, buf[3], b, h, i, j), dot = 0;
     for (int64_t d = 0; d < t->dk; d++)
-      dot += (double)q[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] * (double)k[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dk, d)];
+      dot += (double)q[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] *
+             (double)k[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dk, d)];
     score[j] = m == -INFINITY ? m : dot * t->scale + m;
     max = score[j] > max || score[j] != score[j] ? score[j] : max;
   }
@@ -134,8 +140,9 @@ static void compare(const Attention *t, Sizes s, void *const *buf, const float *
         for (int64_t d = 0; d < t->dv; d++) {
           double got = (double)out[at(t->out_split, b, h, i, t->heads, s.q, t->dv, d)];
           if (isnan(want[d]) ? !isnan(got) : !(fabs(got - want[d]) <= allowed))
-            fail_msg("b %lld q %lld k %lld, dims %lld %lld: [%lld,%lld,%lld,%lld] is %.9g, not %.9g", (long long)s.b, (long long)s.q,
-                     (long long)s.k, (long long)t->dk, (long long)t->dv, (long long)b, (long long)h, (long long)i, (long long)d, got, want[d]);
+            fail_msg("b %lld q %lld k %lld, dims %lld %lld: [%lld,%lld,%lld,%lld] is %.9g, not %.9g", (long long)s.b,
+                     (long long)s.q, (long long)s.k, (long long)t->dk, (long long)t->dv, (long long)b, (long long)h,
+                     (long long)i, (long long)d, got, want[d]);
         }
       }
 }
@@ -169,8 +176,9 @@ static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t,
   free(out), free(again);
 }
 
-static const Sizes sizes[] = {{1, 1, 1},  {2, 3, 5},    {1, 8, 8},    {2, 16, 17}, {1, 33, 130}, {2, 64, 64}, {1, 65, 300},
-                              {1, 1, 513}, {1, 130, 97}, {0, 4, 4},   {1, 0, 4},   {2, 5, 0},    {1, 4, 20}};
+static const Sizes sizes[] = {{1, 1, 1},   {2, 3, 5},    {1, 8, 8},   {2, 16, 17},  {1, 33, 130},
+                              {2, 64, 64}, {1, 65, 300}, {1, 1, 513}, {1, 130, 97}, {0, 4, 4},
+                              {1, 0, 4},   {2, 5, 0},    {1, 4, 20}};
 
 static void check_all(Attention t) {
   Compiled c = compile(t);
@@ -179,7 +187,13 @@ static void check_all(Attention t) {
 }
 
 static Attention plain(int64_t heads, int64_t kv_heads, int64_t dk, int64_t dv) {
-  return (Attention){.batch = sym("b"), .q_len = sym("q"), .kv_len = sym("k"), .heads = heads, .kv_heads = kv_heads, .dk = dk, .dv = dv,
+  return (Attention){.batch = sym("b"),
+                     .q_len = sym("q"),
+                     .kv_len = sym("k"),
+                     .heads = heads,
+                     .kv_heads = kv_heads,
+                     .dk = dk,
+                     .dv = dv,
                      .scale = 1 / sqrt((double)dk)};
 }
 
@@ -244,7 +258,11 @@ static void hostile(const Attention *t, Sizes s, void **buf) {
   float *mask = buf[3], *q = buf[0], *k = buf[1];
   for (int64_t i = 0; i < s.q; i++)
     for (int64_t j = 0; j < s.k; j++)
-      mask[i * s.k + j] = i == 2 ? -INFINITY : i == 3 ? -3.402823466e38f : i == 4 && j ? -INFINITY : (i + j) % 3 ? 0 : -3.402823466e38f;
+      mask[i * s.k + j] = i == 2        ? -INFINITY
+                          : i == 3      ? -3.402823466e38f
+                          : i == 4 && j ? -INFINITY
+                          : (i + j) % 3 ? 0
+                                        : -3.402823466e38f;
   if (s.q > 6 && s.k > 6) {
     q[at(t->q_split, 0, 0, 5, t->heads, s.q, t->dk, 0)] = NAN; /* a row that is NaN */
     k[at(t->kv_split, 0, 0, 6, t->kv_heads, s.k, t->dk, 1)] = NAN;
@@ -286,8 +304,9 @@ static void test_large_scores(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_layouts), cmocka_unit_test(test_dims),        cmocka_unit_test(test_grouped),     cmocka_unit_test(test_causal),
-      cmocka_unit_test(test_masks),   cmocka_unit_test(test_masked_rows), cmocka_unit_test(test_large_scores),
+      cmocka_unit_test(test_layouts),      cmocka_unit_test(test_dims),  cmocka_unit_test(test_grouped),
+      cmocka_unit_test(test_causal),       cmocka_unit_test(test_masks), cmocka_unit_test(test_masked_rows),
+      cmocka_unit_test(test_large_scores),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   int failed = 0;
