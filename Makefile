@@ -1,7 +1,7 @@
 # Sard's commands. CMake does the work (CMakePresets.json); this file gives it short names.
 # SPDX-License-Identifier: Apache-2.0
 .DELETE_ON_ERROR:
-.PHONY: all demo test test-ci asan fmt bless install clean setup setup-ci
+.PHONY: all demo bench test test-ci asan fmt bless install clean setup setup-ci
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
@@ -10,6 +10,11 @@ all: setup
 
 demo: all
 	@demo/run.sh build
+
+# FMA peak and memory bandwidth of this machine, then products and attention as shares of them.
+bench: all
+	@cmake --build build --target bench
+	@build/bench
 
 # Everything that must hold for a change to land, in minutes.
 test: all
