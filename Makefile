@@ -16,7 +16,7 @@ test: all
 	@python3 scripts/check.py build -j $(JOBS)
 
 # The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
-test-ci: setup-ci
+test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
 
 asan: setup-ci

@@ -17,8 +17,8 @@ typedef struct Place {
   uint32_t slot;    /* PROG_NONE: none yet */
   uint32_t last;    /* step of its own region that reads it last; END: region output */
   Value *root;      /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
-  const Graph *home; /* the graph that it is an input of, or in which it is made; NULL: a constant */
   bool view, inplace;
+  Value *next_freed; /* the next value that is freed behind the same step */
 } Place;
 
 enum { END = UINT32_MAX - 1 };
@@ -33,6 +33,7 @@ typedef struct Plan {
   bool *bound_early;  /* by symbol: known from the input shapes */
   Map bound;          /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
   uint32_t nsym;
+  Value **freed;      /* by step of the region being written: values not read behind it */
   Graph **queue;      /* regions to write */
   uint32_t nregion;
 } Plan;
@@ -160,6 +161,11 @@ static bool can_view(Plan *p, const Node *n) {
          n->out[0] && type_early(p, &n->out[0]->type);
 }
 
+/* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
+static bool in_arena(Plan *p, const Value *v) {
+  return v->def && !v->def->graph->up && !(op_info(v->def->op)->flags & OPF_CONTROL) && type_early(p, &v->type);
+}
+
 /* The input whose memory an element-by-element step may overwrite, or NULL. */
 static Value *inplace_input(Plan *p, const Node *n) {
   if (!(op_info(n->op)->flags & OPF_ELEMENTWISE) || n->graph->up || !n->out[0] || !type_early(p, &n->out[0]->type) ||
@@ -171,7 +177,7 @@ static Value *inplace_input(Plan *p, const Node *n) {
         dtype_bits(v->type.dtype) != dtype_bits(n->out[0]->type.dtype))
       continue;
     Value *root = root_of(p, v);
-    if (!root->def || !type_early(p, &root->type) || place(p, root)->last != p->step_of[n->id])
+    if (!in_arena(p, root) || place(p, root)->last != p->step_of[n->id])
       continue;
     bool shared = false; /* another input reads the same memory in another order */
     for (int k = 0; k < n->nin; k++)
@@ -195,11 +201,11 @@ static void place_values(Plan *p, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     p->step_of[n->id] = s++;
   for (uint32_t i = 0; i < g->nin; i++)
-    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], g, false, false};
+    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next)
     for (int i = 0; i < n->nout; i++)
       if (n->out[i])
-        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], g, false, false};
+        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
     if (can_view(p, n)) {
       Place *v = place(p, n->out[0]);
@@ -263,7 +269,7 @@ static void make_slot(Plan *p, const Graph *g, Value *v) {
     s.kind = SLOT_VIEW, s.base = slot(p, root);
   } else if (v->is_input && !g->up) {
     s.kind = SLOT_INPUT;
-  } else if (!g->up && v->def && type_early(p, &v->type) && root_last != END) {
+  } else if (in_arena(p, v) && root_last != END) {
     s.kind = SLOT_ARENA;
     if (at->inplace)
       s.base = slot(p, root);
@@ -364,20 +370,20 @@ static bool is_dynamic(Plan *p, uint32_t s) {
   return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC;
 }
 
-/* Dynamic values of this region, and views of them, that nobody reads behind step s. */
+/* A dynamic value, or a view's hold on memory, goes when its last reader has run; readers inside bodies count as their
+ * owner's step, which does not list them among its inputs. */
+static void free_behind_last_use(Plan *p, Value *v) {
+  Place *at = place(p, v);
+  if (at->last == END || !(is_dynamic(p, at->slot) || (at->view && !root_of(p, v)->konst)))
+    return;
+  at->next_freed = p->freed[at->last];
+  p->freed[at->last] = v;
+}
+
 static void add_frees(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
-  uint32_t at = p->step_of[n->id];
-  for (int i = 0; i < n->nin + n->nout; i++) {
-    Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
-    if (!v || v->konst || place(p, v)->home != n->graph || (v->is_input && !n->graph->up))
-      continue;
-    Value *r = root_of(p, v);
-    if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
-      list_add(&l, slot(p, v));
-    else if (place(p, v)->view && place(p, v)->last == at && !r->konst)
-      list_add(&l, slot(p, v)); /* drops the view's hold on the memory */
-  }
+  for (Value *v = p->freed[p->step_of[n->id]]; v; v = place(p, v)->next_freed)
+    list_add(&l, place(p, v)->slot);
   s->nfree = l.n;
   s->free = list_end(&l);
 }
@@ -440,6 +446,13 @@ static void write_region(Plan *p, Graph *g) {
         make_slot(p, g, n->out[i]);
         list_add(&own, slot(p, n->out[i]));
       }
+  p->freed = arena_array(p->a, Value *, graph_node_count(g, false) + 1u);
+  for (uint32_t i = 0; g->up && i < g->nin; i++)
+    free_behind_last_use(p, g->in[i]);
+  for (Node *n = g->first; n; n = n->next)
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i])
+        free_behind_last_use(p, n->out[i]);
   r.nown = own.n, r.own = list_end(&own);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < g->nin; i++)

@@ -325,6 +325,13 @@ static uint32_t trimmed(const char *const *name, uint32_t n, int least) {
   return n;
 }
 
+/* Outputs without unwanted ones at the end, but as many as inference functions rely on; where any number is possible,
+ * how many there are says something (Split). */
+static uint32_t count_outputs(const RawNode *r, const OpInfo *op) {
+  uint32_t n = op->max_out == OP_VARIADIC ? r->nout : trimmed(r->out, r->nout, 0);
+  return n < (uint32_t)op->min_out ? (uint32_t)op->min_out : n;
+}
+
 static Status check_arity(Import *im, const RawNode *n, OpId op, uint32_t nin, uint32_t nout, int64_t opset) {
   const OpInfo *info = op_info(op);
   Status st = ST_OK;
@@ -385,7 +392,7 @@ static Status add_node(Import *im, Scope *s, const RawNode *r, OpId op, const Or
   }
   const RawGraph *body[2] = {0};
   void *attr = NULL;
-  uint32_t nin = trimmed(r->in, r->nin, op_info(op)->min_in), nout = trimmed(r->out, r->nout, 0);
+  uint32_t nin = trimmed(r->in, r->nin, op_info(op)->min_in), nout = count_outputs(r, op_info(op));
   TRY(read_form(im, r, &op, nin, nout, opset, &attr, body));
   if (nin >= OP_VARIADIC || nout >= OP_VARIADIC)
     return fail(c, ST_UNSUPPORTED, "more than %d inputs or outputs", OP_VARIADIC - 1);

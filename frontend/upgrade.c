@@ -466,7 +466,8 @@ static Status resize_11(Upgrade *u) {
   if (up && down && (!mode || str_is(mode->s, "nearest")))
     return unsupported(u, "enlarges one dimension and shrinks another");
   if (!n)
-    ctx_log(u->c, 0, "%s: the scales are not constant; taken to enlarge", u->n.name);
+    ctx_log(u->c, 0, "%s '%s' of opset %lld: the scales are not constant; taken to enlarge", u->n.op, u->n.name,
+            (long long)u->opset);
   put(u, str_attr("coordinate_transformation_mode", "asymmetric"));
   put(u, str_attr("nearest_mode", down ? "ceil" : nearest));
   set_inputs(u, NAMES(name_of(u, 0), "", scales));

@@ -58,6 +58,51 @@ static Value *slice_all(Match *m) {
   return same_shape_out(m);
 }
 
+/* Slice by constants and steps of 1: axes from the front, bounds within constant extents, no steps. */
+static Value *slice_stated(Match *m) {
+  Node *n = m->root;
+  const int64_t *v[4];
+  int64_t count[4] = {0}, from[MAX_RANK], to[MAX_RANK], at[MAX_RANK], d;
+  Value *x = n->in[0];
+  bool same = n->nin == 4;
+  for (int i = 0; i < 4; i++) {
+    bool given = i + 1 < n->nin && n->in[i + 1];
+    if (given ? !value_ints(n->in[i + 1], &v[i], &count[i], m->g->arena) || n->in[i + 1]->type.dtype != DT_i64 : i < 2)
+      return NULL;
+    if (given && count[i] != count[0])
+      return NULL;
+  }
+  if (!type_known(x) || count[0] > x->type.rank)
+    return NULL;
+  for (int64_t i = 0; i < count[0]; i++) {
+    int axis = count[2] ? axis_of(v[2][i], x) : (int)i;
+    if (axis < 0 || (count[3] && v[3][i] != 1))
+      return NULL;
+    at[i] = axis, from[i] = v[0][i], to[i] = v[1][i];
+    if (dim_is_const(x->type.dim[axis], &d)) {
+      from[i] = from[i] < -d ? 0 : from[i] < 0 ? from[i] + d : from[i] > d ? d : from[i];
+      to[i] = to[i] < -d ? 0 : to[i] < 0 ? to[i] + d : to[i] > d ? d : to[i];
+    } else if (to[i] >= INT32_MAX) {
+      to[i] = INT64_MAX;
+    }
+    same = same && count[2] && at[i] == v[2][i] && from[i] == v[0][i] && to[i] == v[1][i];
+  }
+  if (same)
+    return NULL;
+  return EMIT(m, Slice, NULL, x, const_ints(m, from, count[0]), const_ints(m, to, count[0]), const_ints(m, at, count[0]));
+}
+
+static Value *pad_nothing(Match *m) {
+  const int64_t *pad;
+  int64_t n;
+  if (!value_ints(m->root->in[1], &pad, &n, m->g->arena))
+    return NULL;
+  for (int64_t i = 0; i < n; i++)
+    if (pad[i])
+      return NULL;
+  return same_shape_out(m);
+}
+
 static Value *concat_some(Match *m) {
   Node *n = m->root;
   int axis = axis_of(ATTR(n, Concat)->axis, n->out[0]), kept = 0;
@@ -303,7 +348,8 @@ static Value *rows_before(Match *m, Value *y) {
 
 static Value *rows_of_matmul(Match *m) {
   Value *y = m->v[0], *w = m->v[1];
-  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2)
+  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2 ||
+      !dims_bound(m->g, y->type.dim, 2, NULL))
     return NULL;
   return EMIT(m, MatMul, NULL, rows_before(m, y), w);
 }
@@ -376,6 +422,8 @@ static const Rule rules[] = {
     {"cast like", P(CastLike, V(0), V(1)), cast_like},
     {"dropout", OPERATOR(Dropout), dropout},
     {"slice of all", OPERATOR(Slice), slice_all},
+    {"slice by constants", OPERATOR(Slice), slice_stated},
+    {"pad of nothing", OPERATOR(Pad), pad_nothing},
     {"concat of one", OPERATOR(Concat), concat_some},
     {"split in one", OPERATOR(Split), split_one},
     {"where decided", OPERATOR(Where), where_decided},

@@ -61,6 +61,7 @@ typedef struct Suite {
   Worker *worker;
   int nworker;
   int64_t count[3];
+  Cleanup cleanup; /* ends the workers; the suite is in the arena, as failure may unwind past its maker */
 } Suite;
 
 /* --- one case, in the worker --- */
@@ -288,8 +289,7 @@ static Status wait_workers(Suite *s) {
 
 static Status run_all(Suite *s) {
   bool json = opt_set(s->t->o, OPT_json);
-  Cleanup cleanup;
-  ctx_on_failure(s->t->c, &cleanup, end_workers, s);
+  ctx_on_failure(s->t->c, &s->cleanup, end_workers, s);
   Status st = ST_OK;
   while (!st && s->printed < s->n) {
     for (int i = 0; i < s->nworker && s->next < s->n && !st; i++)
@@ -303,7 +303,7 @@ static Status run_all(Suite *s) {
     if (!st)
       tool_progress(s->t, "%zu of %zu cases, %lld failed", s->printed, s->n, (long long)s->count[FAILED]);
   }
-  ctx_forget(s->t->c, &cleanup);
+  ctx_forget(s->t->c, &s->cleanup);
   end_workers(s);
   return st;
 }
@@ -346,22 +346,23 @@ static Status find_cases(Suite *s) {
 }
 
 Status cmd_test(Tool *t) {
-  Suite s = {.t = t};
+  Suite *s = arena_new(t->arena, Suite);
+  s->t = t;
   Cores cores;
   StrBuf b;
-  TRY(find_cases(&s));
+  TRY(find_cases(s));
   cores_find(t->arena, &cores);
   int64_t jobs = opt_int(t->o, OPT_jobs, cores.usable);
-  s.nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
-  s.worker = arena_array(t->arena, Worker, (size_t)s.nworker);
-  s.out = arena_array(t->arena, Outcome, s.n);
-  TRY(run_all(&s));
-  t->failed = s.count[FAILED] > 0;
+  s->nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
+  s->worker = arena_array(t->arena, Worker, (size_t)s->nworker);
+  s->out = arena_array(t->arena, Outcome, s->n);
+  TRY(run_all(s));
+  t->failed = s->count[FAILED] > 0;
   buf_init(&b, t->arena);
   if (opt_set(t->o, OPT_json))
-    json_all(&s, &b);
+    json_all(s, &b);
   else
-    buf_printf(&b, "%lld passed, %lld failed, %lld skipped\n", (long long)s.count[PASSED], (long long)s.count[FAILED],
-               (long long)s.count[SKIPPED]);
+    buf_printf(&b, "%lld passed, %lld failed, %lld skipped\n", (long long)s->count[PASSED], (long long)s->count[FAILED],
+               (long long)s->count[SKIPPED]);
   return tool_print(t, &b);
 }

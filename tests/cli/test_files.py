@@ -120,6 +120,7 @@ def damaged_npy(c, tmp):
             3,
             "",
         ),
+        ("strings of no characters", head(b"{'descr': '|S0', 'fortran_order': False, 'shape': (%d,), }" % 2**33)[:-24], 3, "characters"),
         (
             "20 dimensions",
             head(b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1," * 20 + b"), }"),

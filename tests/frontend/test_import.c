@@ -145,6 +145,22 @@ static void test_declared(void **state) { /* value_info fills what inference lea
   close_model(&l);
 }
 
+static void test_no_outputs(void **state) { /* a node whose results nobody wants */
+  (void)state;
+  Loaded l;
+  Pb g = relu_graph(), n = {0};
+  put_ints(&g, "s", (const int64_t[]){1, -1}, 2);
+  put_op(&g, "unwanted", "Reshape", "x s", "-");
+  put_op(&g, "split", "Split", "x", "- third -");
+  n = node("made", "Reshape", "x s", ""), put_node(&g, &n);
+  Pb m = model_of(&g, 8, 13);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "unwanted")->nout, 1);
+  assert_null(find_node(l.m->graph, "made")->out[0]);
+  assert_int_equal(find_node(l.m->graph, "split")->nout, 3);
+  close_model(&l);
+}
+
 static void test_unsorted(void **state) {
   (void)state;
   Loaded l;
@@ -319,7 +335,19 @@ static void test_unknown_without_inference(void **state) { /* `sard inspect` sho
   close_model(&l);
   m = model_of(&g, 3, 6);
   refused(&m, ST_INVALID, "'slope'", NULL); /* a known opset has no such attribute: wrong, not new */
+
+  g = relu_graph(); /* an old form that needs a rank nobody knows */
+  put_value(&g, GRAPH_INPUT, "q", F32, NULL);
+  n = node("old", "Add", "y q", "z"), attr_int(&n, "broadcast", 1), attr_int(&n, "axis", 0), put_node(&g, &n);
+  h = (Pb){0};
+  pb_put(&h, g.b, g.n);
+  m = model_of(&g, 3, 6);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "old")->op, OP_none);
+  close_model(&l);
   options.no_infer = false;
+  m = model_of(&h, 3, 6);
+  refused(&m, ST_UNSUPPORTED, "Add of opset 6", "unknown rank", "newer opset", "old", NULL);
 }
 
 static void test_opsets(void **state) {
@@ -1036,6 +1064,7 @@ int main(void) {
       cmocka_unit_test(test_cut),
       cmocka_unit_test(test_default_runs),
       cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_no_outputs),
       cmocka_unit_test(test_direct_outputs),
       cmocka_unit_test(test_no_memory),
       cmocka_unit_test(test_large),

@@ -185,7 +185,7 @@ static void test_random_graphs(void **state) {
 static void test_fixtures(void **state) {
   static const char *const name[] = {"bert_qa/dynamo", "bert_qa/ts17", "encoder/dynamo", "gpt2/dynamo", "llama/ts17", "swin/dynamo24",
                                      "resnet/dynamo", "unet/ts17", "vit/ts14", "mobilenet/dynamo", "t5_encoder/dynamo", "whisper_encoder/ts17"};
-  double sum = 0, worst = 0;
+  double worst = 0;
   int n = 0;
   (void)state;
   for (size_t i = 0; i < countof(name); i++) {
@@ -211,7 +211,7 @@ static void test_fixtures(void **state) {
       double ratio;
       check_layout(m->program, &ratio);
       print_message("%-24s %.3f of %llu KiB\n", name[i], ratio, (unsigned long long)m->program->layouts->arena >> 10);
-      sum += ratio, worst = ratio > worst ? ratio : worst, n++;
+      worst = ratio > worst ? ratio : worst, n++;
       sard_result_free(r);
     } else {
       print_message("%-24s %s\n", name[i], sard_error_text(err));
