@@ -422,12 +422,30 @@ typedef struct Rewriter {
   bool changed;
 } Rewriter;
 
+/* Takes back what a rule emitted before n. */
+static void take_back(Node *n, uint32_t first_id) {
+  for (Node *k = n->prev, *prev; k && k->id >= first_id; k = prev) {
+    prev = k->prev;
+    for (int i = 0; i < k->nout; i++)
+      if (k->out[i] && k->out[i]->uses)
+        return;
+    node_remove(k);
+  }
+}
+
 static Status apply(Rewriter *r, const Rule *rule, Node *n, bool *done) {
   Match m = {.c = r->c, .g = n->graph, .root = n};
+  uint32_t first_id = *n->graph->next_id;
   *done = false;
   if (!match_root(&m, rule->pat, n))
     return ST_OK;
   Value *by = rule->make(&m), *old = n->out[0];
+  if (m.st == ST_INVALID || m.st == ST_UNSUPPORTED) { /* a graph that fails when the run comes here stays as it is */
+    ctx_log(r->c, 2, "%s: not applied to %s '%s': %s", rule->name, op_info(n->op)->name, n->origin->node, r->c->err.message);
+    take_back(n, first_id);
+    r->c->err = (Err){0};
+    return ST_OK;
+  }
   if (m.st)
     return err_note(r->c, m.st, "while rewriting by '%s'", rule->name);
   if (!by || by == old)

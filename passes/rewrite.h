@@ -65,7 +65,7 @@ Status rewrite(Ctx *c, Graph *g, const Rule *rules, size_t n);
 
 /* --- for make functions --- */
 /* A node before the root with merged origin and inferred type; its first output. attr NULL: defaults. Never NULL: when
- * inference fails m->st is set and the rewrite ends with that error. */
+ * inference fails m->st is set and the rule is not applied. */
 Value *emit(Match *m, OpId op, const void *attr, int nin, Value *const *in);
 #define EMIT(m, name, attr, ...) \
   emit(m, OP_##name, attr, (int)countof(((Value *[]){__VA_ARGS__})), (Value *[]){__VA_ARGS__})
