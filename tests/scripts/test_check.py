@@ -14,7 +14,7 @@ CASES = [
     ("counts behind long output", {"a": LONG + "print('7 passed, 0 failed, 2 skipped')"}, 0, "7 passed, 0 failed, 2 skipped"),
     ("cmocka", {"a": LONG + "print('[  PASSED  ] 3 test(s).')"}, 0, "3 passed, 0 failed, 0 skipped"),
     ("silence is one test", {"a": "", "b": LONG}, 0, "2 passed, 0 failed, 0 skipped"),
-    ("a crash", {"a": "print('5 passed, 0 failed'); import os; os.abort()"}, 1, "5 passed, 1 failed, 0 skipped"),
+    ("a crash", {"a": "print('5 passed, 0 failed', flush=True); import os; os.abort()"}, 1, "5 passed, 1 failed, 0 skipped"),
     ("a failure", {"a": "print('5 passed, 2 failed'); exit(1)", "b": ""}, 1, "6 passed, 2 failed, 0 skipped"),
     ("no test", {}, 1, "0 passed, 0 failed, 0 skipped"),
 ]
