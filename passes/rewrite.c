@@ -441,7 +441,8 @@ static Status apply(Rewriter *r, const Rule *rule, Node *n, bool *done) {
     return ST_OK;
   Value *by = rule->make(&m), *old = n->out[0];
   if (m.st == ST_INVALID || m.st == ST_UNSUPPORTED) { /* a graph that fails when the run comes here stays as it is */
-    ctx_log(r->c, 2, "%s: not applied to %s '%s': %s", rule->name, op_info(n->op)->name, n->origin->node, r->c->err.message);
+    ctx_log(r->c, 2, "%s: not applied to %s '%s': %s", rule->name, op_info(n->op)->name, n->origin->node,
+            r->c->err.message);
     take_back(n, first_id);
     r->c->err = (Err){0};
     return ST_OK;

@@ -1,6 +1,5 @@
-/* fuzz_ir.c - libFuzzer target: text is parsed as a graph, typed, optimised, verified after every pass, printed and parsed
- * again. Start it on the files of tests/ir.
- * SPDX-License-Identifier: Apache-2.0 */
+/* fuzz_ir.c - libFuzzer target: text is parsed as a graph, typed, optimised, verified after every pass, printed and
+ * parsed again. Start it on the files of tests/ir. SPDX-License-Identifier: Apache-2.0 */
 #include "ir/infer.h"
 #include "passes/pass.h"
 
