@@ -249,17 +249,6 @@ Value *const_like(Match *m, double x, DType t) {
   return graph_add_const(m->g, NULL, k);
 }
 
-Value *const_view(Match *m, const Value *k, int rank, const int64_t *dim) {
-  Tensor *t = arena_copy(m->g->arena, k->konst, sizeof *t);
-  t->rank = (int8_t)rank;
-  memset(t->dim, 0, sizeof t->dim);
-  for (int i = 0; i < rank; i++)
-    t->dim[i] = dim[i];
-  Value *v = graph_add_const(m->g, NULL, t);
-  v->hash = k->hash;
-  return v;
-}
-
 Value *dims_value(Match *m, Dim const *d, int n) {
   int64_t v[MAX_CONTENT];
   int k = 0;
@@ -289,7 +278,8 @@ Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n) {
 
 /* --- changing the graph --- */
 
-bool sharpen_type(Value *v, const Type *t) {
+/* Types may only become sharper: constants for symbols, a rank where there was none. Returns whether it did. */
+static bool sharpen_type(Value *v, const Type *t) {
   bool better = false;
   if (v->type.kind != VK_TENSOR || t->kind != VK_TENSOR)
     return false;

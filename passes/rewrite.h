@@ -46,7 +46,6 @@ typedef struct Pat {
 #define PAT_LIST(...) (const Pat *const[]){__VA_ARGS__, NULL}
 #define P(name, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .in = PAT_LIST(__VA_ARGS__)})
 #define P1(name, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .inner = true, .in = PAT_LIST(__VA_ARGS__)})
-#define PT(name, fn, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .test = fn, .in = PAT_LIST(__VA_ARGS__)})
 #define OPERATOR(name) (&(const Pat){.kind = PK_OP, .op = OP_##name}) /* whatever its inputs */
 #define V(i) (&(const Pat){.kind = PK_VAR, .var = (i)})
 #define W(i, fn) (&(const Pat){.kind = PK_VAR, .var = (i), .test = fn})
@@ -70,8 +69,6 @@ Value *emit(Match *m, OpId op, const void *attr, int nin, Value *const *in);
   emit(m, OP_##name, attr, (int)countof(((Value *[]){__VA_ARGS__})), (Value *[]){__VA_ARGS__})
 Value *const_ints(Match *m, const int64_t *v, int64_t n); /* i64[n] */
 Value *const_like(Match *m, double x, DType t);           /* a scalar */
-/* A constant with other dims over the same data (the counts are equal). */
-Value *const_view(Match *m, const Value *k, int rank, const int64_t *dim);
 /* Shape tensor i64[n] of these dims: a constant, or a Dims node. Call only when dims_bound. */
 Value *dims_value(Match *m, Dim const *d, int n);
 Value *reshape_to(Match *m, Value *x, Dim const *d, int n); /* x itself when it has that shape already */
@@ -102,7 +99,5 @@ void remove_dead(Node *n);
 /* After a value became better known (constant, sharper type): infers its users again, as far as that teaches
  * something. */
 Status infer_users(Ctx *c, Value *v);
-/* Types may only become sharper: constants for symbols, a rank where there was none. Returns whether it did. */
-bool sharpen_type(Value *v, const Type *t);
 
 #endif
