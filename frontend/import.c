@@ -266,6 +266,18 @@ static Status import_inputs(Import *im, Scope *s, const RawGraph *r) {
 static Status import_nodes(Import *im, Scope *s, const RawNode *node, uint32_t n);
 static Status import_body(Import *im, Scope *up, Node *owner, int which, const RawGraph *r);
 
+/* Every node looks its domain up in the list, so that a long one is refused; no real model imports ten. */
+static Status check_opsets(Ctx *c, const OpsetImport *opset, uint32_t n) {
+  if (n > MAX_OPSETS)
+    return fail(c, ST_INVALID, "%u opset imports; at most %d are accepted", n, MAX_OPSETS);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = 0; j < i; j++)
+      if (opset[i].version != opset[j].version && !strcmp(plain_domain(opset[i].domain), plain_domain(opset[j].domain)))
+        return fail(c, ST_INVALID, "domain '%s' is imported twice, as opset %lld and as opset %lld", opset[i].domain,
+                    (long long)opset[j].version, (long long)opset[i].version);
+  return ST_OK;
+}
+
 static Status opset_of(Import *im, const Frame *f, const char *domain, int64_t *version) {
   domain = plain_domain(domain);
   for (uint32_t i = 0; i < f->nopset; i++)
@@ -635,6 +647,9 @@ Status import_model(Ctx *c, Arena *a, const RawModel *raw, Weights *w, const Loa
   for (OpId i = 1; i < op_count(); i++)
     if (!*op_info(i)->domain)
       map_put(&im.ops, op_info(i)->name, (void *)(uintptr_t)i);
+  TRY(check_opsets(c, raw->opset, raw->nopset));
+  for (uint32_t i = 0; i < raw->nfunction; i++)
+    TRY(check_opsets(c, raw->function[i].opset, raw->function[i].nopset));
   TRY(functions_open(c, a, raw, o && o->max_nodes ? o->max_nodes : DEFAULT_MAX_NODES, &im.fs));
   import_ranges(c, a, raw->graph);
   reserve_names(&im, raw->graph);

@@ -1,9 +1,10 @@
 /* sard.h - the public C API of Sard, an ONNX graph compiler and runtime.
  *
  *   sard_model *m;
+ *   sard_result *r;
  *   sard_error *err = NULL;
  *   if (sard_load_file(NULL, "model.onnx", NULL, &m, &err)) { puts(sard_error_text(err)); … }
- *   sard_run(m, inputs, n_inputs, outputs, n_outputs, NULL, &err);
+ *   sard_run(m, inputs, n_inputs, NULL, &r, &err);
  *
  * Conventions. Functions that can fail return a sard_status (0: success) and take a `sard_error **err` (may be NULL); on
  * failure *err is a new error to be freed with sard_error_free, and nothing else was changed. Pointers that a function

@@ -46,14 +46,14 @@ Dim type_count(Ctx *c, const Type *t) {
   return n;
 }
 
-static void print_type(Ctx *c, StrBuf *b, const Type *t) {
+void type_print(StrBuf *b, const Type *t) {
   static const char *const kind[] = {"", "seq", "optional", "map"};
   if (t->kind != VK_TENSOR) {
     buf_printf(b, "%s(", kind[t->kind]);
     if (t->kind == VK_MAP)
       buf_printf(b, "%s, ", dtype_name(t->dtype));
     if (t->elem)
-      print_type(c, b, t->elem);
+      type_print(b, t->elem);
     else
       buf_puts(b, "?");
     buf_puts(b, ")");
@@ -76,7 +76,7 @@ static void print_type(Ctx *c, StrBuf *b, const Type *t) {
 const char *type_text(Ctx *c, const Type *t) {
   StrBuf b;
   buf_init(&b, dim_arena(c));
-  print_type(c, &b, t);
+  type_print(&b, t);
   return b.text;
 }
 

@@ -101,6 +101,7 @@ bool type_equal(const Type *a, const Type *b);
 bool type_is_static(const Type *t); /* tensor, known dtype and rank, all dims constant */
 Dim type_count(Ctx *c, const Type *t); /* product of the dims; rank must be known */
 const char *type_text(Ctx *c, const Type *t); /* "f32[batch,384]", "f32[*]" for unknown rank, "?" */
+void type_print(StrBuf *b, const Type *t);
 
 /* --- building --- */
 Graph *graph_create(Ctx *c, const char *name); /* owns a new arena */

@@ -99,7 +99,10 @@ static bool eat_none(Parser *s) {
 }
 
 static int hex(char ch) {
-  return ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+  return ch >= '0' && ch <= '9'   ? ch - '0'
+         : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+         : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                  : -1;
 }
 
 static Status quoted(Parser *s, Str *out) {
@@ -224,8 +227,10 @@ static Status use(Parser *s, Value **v) {
 /* --- types --- */
 
 static Status type(Parser *s, Type *t, int depth) {
-  static const struct { const char *name; ValueKind kind; } box[] = {
-      {"seq", VK_SEQUENCE}, {"optional", VK_OPTIONAL}, {"map", VK_MAP}};
+  static const struct {
+    const char *name;
+    ValueKind kind;
+  } box[] = {{"seq", VK_SEQUENCE}, {"optional", VK_OPTIONAL}, {"map", VK_MAP}};
   *t = (Type){.kind = VK_TENSOR, .rank = -1};
   space(s);
   const char *at = s->p;
@@ -344,7 +349,12 @@ static void pattern(Arena *a, Tensor *t, uint64_t seed) {
       elem_set_f64(t->dtype == DT_c64 ? DT_f32 : DT_f64, t->data, 2 * i, (double)(h >> 44) / (1 << 20));
       break;
     case DK_STRING: ((Str *)t->data)[i] = str_of(arena_printf(a, "s%u", (unsigned)(h & 15))); break;
-    default: elem_set_i64(t->dtype, t->data, i, (int64_t)(h & (dtype_bits(t->dtype) == 8 ? 255 : dtype_kind(t->dtype) == DK_BOOL ? 1 : 7))); break;
+    default:
+      elem_set_i64(t->dtype, t->data, i,
+                   (int64_t)(h & (dtype_bits(t->dtype) == 8         ? 255
+                                  : dtype_kind(t->dtype) == DK_BOOL ? 1
+                                                                    : 7)));
+      break;
     }
   }
 }
@@ -358,7 +368,8 @@ static Status new_tensor(Parser *s, const char *at, const Type *t, bool limited,
     if (!dim_is_const(t->dim[i], &d[i]))
       return bad(s, at, "a constant has no symbolic dimensions");
   /* Elements that are written out cannot be more than the text is long. */
-  if (!extent_ok(d, t->rank, &n) || !dtype_bytes(t->dtype, n, &bytes) || bytes > MAX_PATTERN || (limited && n > s->end - s->p))
+  if (!extent_ok(d, t->rank, &n) || !dtype_bytes(t->dtype, n, &bytes) || bytes > MAX_PATTERN ||
+      (limited && n > s->end - s->p))
     return bad(s, at, "the constant is too large");
   return tensor_new(s->c, s->a, t->dtype, t->rank, d, out);
 }

@@ -68,33 +68,6 @@ static void print_value(Printer *p, const Value *v) {
     buf_putc(p->b, '_');
 }
 
-static void print_type(StrBuf *b, const Type *t) {
-  static const char *const kind[] = {"", "seq", "optional", "map"};
-  if (t->kind != VK_TENSOR) {
-    buf_printf(b, "%s(", kind[t->kind]);
-    if (t->kind == VK_MAP)
-      buf_printf(b, "%s, ", dtype_name(t->dtype));
-    if (t->elem)
-      print_type(b, t->elem);
-    else
-      buf_putc(b, '?');
-    buf_putc(b, ')');
-    return;
-  }
-  buf_puts(b, dtype_name(t->dtype));
-  if (t->rank < 0) {
-    buf_puts(b, "[*]");
-    return;
-  }
-  buf_putc(b, '[');
-  for (int i = 0; i < t->rank; i++) {
-    if (i)
-      buf_puts(b, ", ");
-    dim_print(b, t->dim[i]);
-  }
-  buf_putc(b, ']');
-}
-
 /* --- elements --- */
 
 /* Element i as the first element of raw (16 bytes, aligned); data may be unaligned. Not for strings. */
@@ -281,7 +254,7 @@ static void print_const(Printer *p, Value *v) {
   buf_puts(p->b, "const ");
   print_name(p, v);
   buf_puts(p->b, " : ");
-  print_type(p->b, &v->type);
+  type_print(p->b, &v->type);
   buf_puts(p->b, " = ");
   if (tensor_count(v->konst) <= limit)
     print_elems(p->b, v->konst);
@@ -313,7 +286,7 @@ static void print_node(Printer *p, const Node *n) {
   for (int i = 0; i < n->nout && !p->o.no_types; i++) {
     buf_puts(p->b, i ? ", " : " : ");
     if (n->out[i])
-      print_type(p->b, &n->out[i]->type);
+      type_print(p->b, &n->out[i]->type);
     else
       buf_putc(p->b, '_');
   }
@@ -372,7 +345,7 @@ static void print_graph(Printer *p, const Graph *g) {
     if (p->o.no_types)
       continue;
     buf_puts(p->b, " : ");
-    print_type(p->b, &g->in[i]->type);
+    type_print(p->b, &g->in[i]->type);
   }
   for (const Node *n = g->first; n; n = n->next) {
     print_consts_of(p, n); /* in a body: all printed already */

@@ -14,7 +14,7 @@ typedef struct Check {
   uint32_t *uses; /* by value id: inputs and outputs met that name it */
   Value **all;    /* by value id */
   uint32_t nid;
-  Map names;      /* to the Value that had the name last */
+  Map names; /* to the Value that had the name last */
 } Check;
 
 static Status broken(Check *k, const Node *n, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -32,7 +32,9 @@ static Status check_type(Check *k, const Node *n, const Type *t, int depth) {
   if (t->kind > VK_MAP || t->dtype >= DT_count)
     return broken(k, n, "a type of no known kind");
   if (t->kind != VK_TENSOR)
-    return !t->elem ? ST_OK : depth > 16 ? broken(k, n, "a type nested too deep") : check_type(k, n, t->elem, depth + 1);
+    return !t->elem     ? ST_OK
+           : depth > 16 ? broken(k, n, "a type nested too deep")
+                        : check_type(k, n, t->elem, depth + 1);
   if (t->rank < -1 || t->rank > MAX_RANK)
     return broken(k, n, "a rank of %d", t->rank);
   for (int i = 0; i < t->rank; i++)
@@ -145,8 +147,9 @@ static Status check_uses(Check *k, Value *v) {
   for (const Use *u = v->uses; u; u = u->next, n++) {
     if (n > k->uses[v->id])
       break;
-    bool right = u->node ? u->slot < u->node->nin && u->node->in[u->slot] == v && u->node->use[u->slot] == u
-                         : u->graph && u->slot < u->graph->nout && u->graph->out[u->slot] == v && u->graph->use[u->slot] == u;
+    bool right =
+        u->node ? u->slot < u->node->nin && u->node->in[u->slot] == v && u->node->use[u->slot] == u
+                : u->graph && u->slot < u->graph->nout && u->graph->out[u->slot] == v && u->graph->use[u->slot] == u;
     if (!right || *u->at != u)
       return broken(k, u->node, "the use list of %%%s names a use that is none", v->name);
     outputs += !u->node;
@@ -154,7 +157,8 @@ static Status check_uses(Check *k, Value *v) {
   if (outputs != v->nout)
     return broken(k, v->def, "%%%s is an output %u times, not %u", v->name, outputs, v->nout);
   if (n != k->uses[v->id])
-    return broken(k, v->def, "%%%s has %u uses, its list %s", v->name, k->uses[v->id], n < k->uses[v->id] ? "fewer" : "more");
+    return broken(k, v->def, "%%%s has %u uses, its list %s", v->name, k->uses[v->id],
+                  n < k->uses[v->id] ? "fewer" : "more");
   return ST_OK;
 }
 

@@ -140,6 +140,12 @@ def write_data_set(m, feed, expected, folder):
             (folder / f"{kind}_{k}.pb").write_bytes(tensor.SerializeToString())
 
 
+def write_tolerance(data_sets, folder):
+    """`sard test`'s tolerance per element, "rtol atol": 1e-5 of the largest magnitude of the output that has the least."""
+    least = min(float(t.abs().max()) for tensors in data_sets for t in tensors if t.numel())
+    (folder / "tolerance.txt").write_text(f"1e-3 {1e-5 * least:.1g}\n")
+
+
 def check_with_onnxruntime(folder):
     """Texts about data sets on which onnxruntime differs from PyTorch: a check of the export, not of PyTorch."""
     read = lambda f: numpy_helper.to_array(onnx.TensorProto.FromString(f.read_bytes()))
@@ -205,6 +211,7 @@ def export(name, kind, out):
     path.write_bytes(proto.SerializeToString(deterministic=True))
     for k, (feed, tensors) in enumerate(zip(m.feeds, expected)):
         write_data_set(m, feed, tensors, folder / f"test_data_set_{k}")
+    write_tolerance(expected, folder)
     check_text(folder)
     return check_with_onnxruntime(folder)
 

@@ -1,8 +1,7 @@
-/* algebra.c - one form for what exporters write in several: no-ops go, constants stand on the right, Squeeze, Unsqueeze and
- * Flatten are Reshapes whose shape is stated in full, transpositions are merged, linear layers are MatMul + Add on the
- * activation's own rank, axes and split sizes are explicit.
- * Needs: types inferred. Every rule holds for all values of the symbols.
- * SPDX-License-Identifier: Apache-2.0 */
+/* algebra.c - one form for what exporters write in several: no-ops go, constants stand on the right, Squeeze, Unsqueeze
+ * and Flatten are Reshapes whose shape is stated in full, transpositions are merged, linear layers are MatMul + Add on
+ * the activation's own rank, axes and split sizes are explicit. Needs: types inferred. Every rule holds for all values
+ * of the symbols. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
 #include <math.h>
@@ -89,7 +88,8 @@ static Value *slice_stated(Match *m) {
   }
   if (same)
     return NULL;
-  return EMIT(m, Slice, NULL, x, const_ints(m, from, count[0]), const_ints(m, to, count[0]), const_ints(m, at, count[0]));
+  return EMIT(m, Slice, NULL, x, const_ints(m, from, count[0]), const_ints(m, to, count[0]),
+              const_ints(m, at, count[0]));
 }
 
 static Value *pad_nothing(Match *m) {
@@ -137,7 +137,8 @@ static Value *div_to_mul(Match *m) {
   double k;
   int e;
   Value *c = m->v[1];
-  if (!value_scalar(c, &k) || !dtype_is_float(c->konst->dtype) || !isfinite(k) || fabs(frexp(k, &e)) != 0.5 || abs(e) > 12)
+  if (!value_scalar(c, &k) || !dtype_is_float(c->konst->dtype) || !isfinite(k) || fabs(frexp(k, &e)) != 0.5 ||
+      abs(e) > 12)
     return NULL;
   Tensor *t;
   if ((m->st = tensor_new(m->c, m->g->arena, c->konst->dtype, c->konst->rank, c->konst->dim, &t)))
@@ -159,7 +160,8 @@ static Value *where_decided(Match *m) {
 /* The shape input says exactly the output's extents. */
 static bool is_shape_of(const Value *s, const Value *out) {
   int64_t n;
-  if (!s->content || !type_known(s) || !dim_is_const(s->type.rank == 1 ? s->type.dim[0] : NULL, &n) || n != out->type.rank)
+  if (!s->content || !type_known(s) || !dim_is_const(s->type.rank == 1 ? s->type.dim[0] : NULL, &n) ||
+      n != out->type.rank)
     return false;
   for (int i = 0; i < n; i++)
     if (s->content[i] != out->type.dim[i])
@@ -248,8 +250,8 @@ static Value *transpose_twice(Match *m) {
   return transpose_by(m, m->v[0], r, rank);
 }
 
-/* The groups of consecutive dims of `to` whose products are the dims of `from`, in order: to[first[i] .. first[i + 1]) is
- * from[i]. False: `to` does not split `from`. */
+/* The groups of consecutive dims of `to` whose products are the dims of `from`, in order: to[first[i] .. first[i + 1])
+ * is from[i]. False: `to` does not split `from`. */
 static bool split_groups(Ctx *c, int nfrom, Dim const *from, int nto, Dim const *to, int *first) {
   int at = 0;
   for (int i = 0; i < nfrom; i++) {
@@ -270,7 +272,8 @@ static bool split_groups(Ctx *c, int nfrom, Dim const *from, int nto, Dim const 
 
 /* A Reshape that splits axes of a transposed value splits them before the transposition:
  *     x [S, B*H, D] -> Transpose [B*H, S, D] -> Reshape [B, H, S, D]   is   x -> Reshape [S, B, H, D] -> Transpose.
- * So the Reshapes around a transposition meet and merge (dynamo writes K's transposition as Reshape, Transpose, Reshape). */
+ * So the Reshapes around a transposition meet and merge (dynamo writes K's transposition as Reshape, Transpose,
+ * Reshape). */
 static Value *split_before_transpose(Match *m) {
   Value *x = m->v[0], *t = m->node[1]->out[0], *out = m->root->out[0];
   int64_t p[MAX_RANK], q[MAX_RANK];
@@ -348,31 +351,31 @@ static Value *rows_before(Match *m, Value *y) {
 
 static Value *rows_of_matmul(Match *m) {
   Value *y = m->v[0], *w = m->v[1];
-  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2 ||
-      !dims_bound(m->g, y->type.dim, 2, NULL))
+  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 ||
+      w->type.rank != 2 || !dims_bound(m->g, y->type.dim, 2, NULL))
     return NULL;
   return EMIT(m, MatMul, NULL, rows_before(m, y), w);
 }
 
 static Value *rows_of_bias(Match *m) {
   Value *y = m->v[0], *b = m->v[1];
-  if (!splits_rows(m, m->node[1]->out[0]) || !same_shape(y, m->node[1]->out[0]) || !type_known(b) || b->type.rank != 1 ||
-      b->type.dim[0] != y->type.dim[1])
+  if (!splits_rows(m, m->node[1]->out[0]) || !same_shape(y, m->node[1]->out[0]) || !type_known(b) ||
+      b->type.rank != 1 || b->type.dim[0] != y->type.dim[1])
     return NULL;
   return emit(m, m->node[1]->op, NULL, 2, (Value *[]){rows_before(m, y), b});
 }
 
 /* --- axes --- */
 
-#define AXIS_RULE(Name, Kind, of, last)                                        \
-  static Value *axis_##Name(Match *m) {                                        \
-    Kind##Attr a = *ATTR(m->root, Kind);                                       \
-    int axis = axis_of(a.axis, of);                                            \
-    int64_t want = axis >= 0 && (last) && axis == (of)->type.rank - 1 ? -1 : axis; \
-    if (axis < 0 || a.axis == want)                                            \
-      return NULL;                                                             \
-    a.axis = want;                                                             \
-    return emit(m, OP_##Name, &a, m->root->nin, m->root->in);                  \
+#define AXIS_RULE(Name, Kind, of, last)                                                                                \
+  static Value *axis_##Name(Match *m) {                                                                                \
+    Kind##Attr a = *ATTR(m->root, Kind);                                                                               \
+    int axis = axis_of(a.axis, of);                                                                                    \
+    int64_t want = axis >= 0 && (last) && axis == (of)->type.rank - 1 ? -1 : axis;                                     \
+    if (axis < 0 || a.axis == want)                                                                                    \
+      return NULL;                                                                                                     \
+    a.axis = want;                                                                                                     \
+    return emit(m, OP_##Name, &a, m->root->nin, m->root->in);                                                          \
   }
 AXIS_RULE(Gather, Gather, m->root->in[0], false)
 AXIS_RULE(Concat, Concat, m->root->out[0], false)

@@ -4,11 +4,11 @@
  *                 MatMul -> (* scale) -> (+ mask) -> Softmax -> (guard) -> MatMul -'
  *   k' [B,H,D,L] '                                              v [B,Hk,L,D] '
  *
- * Operands are followed through transpositions and through factors that are scalars: dynamo multiplies Q and K by the root
- * of the scale each. Where Q, K and V all come from [batch, sequence, heads * size] (or sequence first) and the result goes
- * back there, the node takes and gives that layout, and splitting the heads is its own business. Else it takes 4-D operands,
- * as with a cache. Keys and values that are repeated for grouped heads lose the repetition. The node that opset 23 exports
- * contain is brought to the same form.
+ * Operands are followed through transpositions and through factors that are scalars: dynamo multiplies Q and K by the
+ * root of the scale each. Where Q, K and V all come from [batch, sequence, heads * size] (or sequence first) and the
+ * result goes back there, the node takes and gives that layout, and splitting the heads is its own business. Else it
+ * takes 4-D operands, as with a cache. Keys and values that are repeated for grouped heads lose the repetition. The
+ * node that opset 23 exports contain is brought to the same form.
  *
  * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
  * zeros in Attention. So without a guard the mask must be known to leave every row open: see open_rows.
@@ -34,10 +34,10 @@ typedef struct Heads {
   Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
   Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
   int nmask;
-  double scale;         /* of the scores, besides the operands' own */
+  double scale; /* of the scores, besides the operands' own */
   bool guarded;
   const AttentionAttr *attr; /* of a node that is an Attention already, or NULL */
-  bool repeated;        /* K and V lost a repetition */
+  bool repeated;             /* K and V lost a repetition */
 } Heads;
 
 /* --- operands --- */
@@ -46,7 +46,8 @@ typedef struct Heads {
 static Value *unscaled(const Value *v, double *scale) {
   Node *n = v->def;
   double k;
-  if (!n || (n->op != OP_Mul && n->op != OP_Div) || !value_scalar(n->in[1], &k) || !same_type(n->in[0], v) || !isfinite(k) || k == 0)
+  if (!n || (n->op != OP_Mul && n->op != OP_Div) || !value_scalar(n->in[1], &k) || !same_type(n->in[0], v) ||
+      !isfinite(k) || k == 0)
     return NULL;
   *scale *= n->op == OP_Mul ? k : 1 / k;
   return n->in[0];
@@ -82,8 +83,9 @@ static Value *unrepeated(const Operand *o) {
   Value *x = open->in[0];
   const Type *t = &x->type, *one = &open->out[0]->type, *many = &expand->out[0]->type, *all = &o->v->type;
   int64_t heads, times, total;
-  if (!type_known(x) || t->rank != 4 || one->rank != 5 || many->rank != 5 || all->rank != 4 || !dim_is_const(t->dim[1], &heads) ||
-      !dim_is_const(many->dim[2], &times) || !dim_is_const(all->dim[1], &total) || heads * times != total || !dim_is(one->dim[2], 1))
+  if (!type_known(x) || t->rank != 4 || one->rank != 5 || many->rank != 5 || all->rank != 4 ||
+      !dim_is_const(t->dim[1], &heads) || !dim_is_const(many->dim[2], &times) || !dim_is_const(all->dim[1], &total) ||
+      heads * times != total || !dim_is(one->dim[2], 1))
     return NULL;
   static const int of5[] = {0, 1, 3, 4};
   for (int i = 0; i < 4; i++)
@@ -117,7 +119,8 @@ static bool fits(const Heads *h) {
   if (extent(q, 0) != extent(k, 0) || extent(q, 0) != extent(v, 0) || extent(q, 3) != extent(k, 3) ||
       extent(k, 1) != extent(v, 1) || extent(k, 2) != extent(v, 2))
     return false;
-  return extent(q, 1) == extent(k, 1) || (dim_is_const(extent(q, 1), &hq) && dim_is_const(extent(k, 1), &hk) && hk > 0 && hq % hk == 0);
+  return extent(q, 1) == extent(k, 1) ||
+         (dim_is_const(extent(q, 1), &hq) && dim_is_const(extent(k, 1), &hk) && hk > 0 && hq % hk == 0);
 }
 
 /* --- masks --- */
@@ -153,14 +156,24 @@ static bool const_finite(const Value *v) {
   return true;
 }
 
-/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do (exporters use the lowest float for that). */
+/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do
+ * (exporters use the lowest float for that). */
 static bool stays_finite_in(const Value *v, int *budget) {
-  static const struct { OpId op; int first, last; } through[] = {
-      {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
-      {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
-      {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
-      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0},
-      {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
+  static const struct {
+    OpId op;
+    int first, last;
+  } through[] = {{OP_Where, 1, 2},     {OP_Add, 0, 1},
+                 {OP_Sub, 0, 1},       {OP_Mul, 0, 1},
+                 {OP_Expand, 0, 0},    {OP_Reshape, 0, 0},
+                 {OP_Transpose, 0, 0}, {OP_Slice, 0, 0},
+                 {OP_Gather, 0, 0},    {OP_Squeeze, 0, 0},
+                 {OP_Unsqueeze, 0, 0}, {OP_Identity, 0, 0},
+                 {OP_Split, 0, 0},     {OP_Neg, 0, 0},
+                 {OP_Tile, 0, 0},      {OP_Cast, 0, 0},
+                 {OP_Concat, 0, 255},  {OP_Min, 0, 255},
+                 {OP_Max, 0, 255},     {OP_Trilu, 0, 0},
+                 {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2},
+                 {OP_Abs, 0, 0},       {OP_Relu, 0, 0}};
   if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
@@ -190,7 +203,8 @@ static bool open_rows(const Value *mask) {
   return !mask || (mask->konst ? const_open(mask) : stays_finite(mask));
 }
 
-/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
+/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be
+ * refused. */
 static bool mask_fits(const Value *mask, const Value *scores) {
   int rank = mask->type.rank;
   if (!type_known(mask) || rank < 1 || rank > 4 || mask->type.dtype != scores->type.dtype)
@@ -240,7 +254,8 @@ static Node *product(const Value *v, double *scale) {
              : NULL;
 }
 
-/* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask). Returns s. */
+/* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask).
+ * Returns s. */
 static Value *windowed(Match *m, Value *v, Heads *h) {
   Node *join = def_of(v, OP_Reshape), *add = join ? def_of(join->in[0], OP_Add) : NULL;
   if (!add || !used_once(v) || !used_once(add->out[0]) || h->nmask == MAX_MASKS)
@@ -248,9 +263,10 @@ static Value *windowed(Match *m, Value *v, Heads *h) {
   for (int i = 0; i < 2; i++) {
     Value *five = add->in[i], *mask = add->in[1 - i];
     Node *open = def_of(five, OP_Reshape);
-    if (!open || !used_once(five) || !same_shape(open->in[0], v) || !same_shape(five, add->out[0]) || five->type.rank != 5 ||
-        v->type.rank != 4 || memcmp(five->type.dim + 2, v->type.dim + 1, 3 * sizeof(Dim)) || !type_known(mask) ||
-        mask->type.rank != 5 || !broadcasts_into(mask, five) || !dims_bound(m->g, five->type.dim, 5, NULL))
+    if (!open || !used_once(five) || !same_shape(open->in[0], v) || !same_shape(five, add->out[0]) ||
+        five->type.rank != 5 || v->type.rank != 4 || memcmp(five->type.dim + 2, v->type.dim + 1, 3 * sizeof(Dim)) ||
+        !type_known(mask) || mask->type.rank != 5 || !broadcasts_into(mask, five) ||
+        !dims_bound(m->g, five->type.dim, 5, NULL))
       continue;
     h->mask[h->nmask] = mask;
     h->windows[h->nmask++] = five;
@@ -302,8 +318,8 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
 static bool match_product(Match *m, Node *pv, Heads *h) {
   Value *p = unguarded(m, pv->in[0], &h->guarded);
   Node *soft = def_of(p, OP_Softmax), *qk;
-  if (!soft || !type_known(p) || p->type.rank != 4 || axis_of(ATTR(soft, Softmax)->axis, p) != 3 || !dtype_is_float(p->type.dtype) ||
-      (!h->guarded && !used_once(p)))
+  if (!soft || !type_known(p) || p->type.rank != 4 || axis_of(ATTR(soft, Softmax)->axis, p) != 3 ||
+      !dtype_is_float(p->type.dtype) || (!h->guarded && !used_once(p)))
     return false;
   h->scale = 1;
   match_also(m, pv);
@@ -369,7 +385,8 @@ static AttentionAttr attributes(Match *m, const Heads *h) {
 /* Do its axes lie as they do when heads were split off [batch, sequence, heads * size]? */
 static bool has_hidden(const Operand *o) {
   static const int64_t batch_first[] = {0, 2, 1, 3}, seq_first[] = {1, 2, 0, 3};
-  return dim_is_const(extent(o, 1), NULL) && (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
+  return dim_is_const(extent(o, 1), NULL) &&
+         (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
 static bool bound(const Match *m, const Operand *o) {
@@ -414,11 +431,12 @@ static Value *make_hidden(Match *m) {
   if (!perm_of(t, p, &rank) || rank != 4 || !used_once(t->in[0]))
     return NULL;
   bool swapped = !memcmp(p, seq_first, sizeof seq_first);
-  if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) || !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
+  if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) ||
+      !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
     return NULL;
   if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
-      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) || !bound(m, &h.k) ||
-      !bound(m, &h.v))
+      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) ||
+      !bound(m, &h.k) || !bound(m, &h.v))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);
@@ -447,7 +465,8 @@ static Value *make_heads(Match *m) {
 
 /* --- packed projections --- */
 
-/* One of n parts that a projection computes together: Gather(Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first), i)
+/* One of n parts that a projection computes together: Gather(Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first),
+ * i)
  * -> a Split of x's last axis, and the transposition of the rest. */
 static Value *unpack(Match *m) {
   Node *g = m->root, *t = m->node[1], *r = m->node[2];
@@ -457,8 +476,8 @@ static Value *unpack(Match *m) {
   int64_t count;
   int rank, k = 0;
   Dim d[MAX_RANK];
-  if (ATTR(g, Gather)->axis != 0 || !value_ints(g->in[1], &index, &count, m->g->arena) || count != 1 || g->in[1]->type.rank != 0 ||
-      !perm_of(t, p, &rank) || !type_known(x))
+  if (ATTR(g, Gather)->axis != 0 || !value_ints(g->in[1], &index, &count, m->g->arena) || count != 1 ||
+      g->in[1]->type.rank != 0 || !perm_of(t, p, &rank) || !type_known(x))
     return NULL;
   int at = (int)p[0], lead = x->type.rank - 1;
   if (at != lead || rank < lead + 2 || !dim_is_const(y->type.dim[at], &n) || n < 2 || n > (int)countof(size))
@@ -479,7 +498,8 @@ static Value *unpack(Match *m) {
   /* The Split that an earlier part made. */
   Node *split = NULL;
   for (Use *u = x->uses; u && !split; u = u->next)
-    if (u->node && u->node->op == OP_Split && u->node->graph == m->g && u->node->nout == n && ATTR(u->node, Split)->axis == lead)
+    if (u->node && u->node->op == OP_Split && u->node->graph == m->g && u->node->nout == n &&
+        ATTR(u->node, Split)->axis == lead)
       split = u->node;
   if (!split) {
     SplitAttr a = {.axis = lead, .num_outputs = ABSENT};

@@ -5,11 +5,13 @@
 
 #include <string.h>
 
-enum { COMPARE_BYTES = 64 << 10 }; /* larger constants are the same when they are the same memory: weights stay unread */
+enum {
+  COMPARE_BYTES = 64 << 10
+}; /* larger constants are the same when they are the same memory: weights stay unread */
 
 typedef struct Entry {
   uint64_t hash;
-  Node *node;        /* or */
+  Node *node; /* or */
   Value *konst;
   struct Entry *next;
 } Entry;

@@ -1,8 +1,7 @@
-/* fold.c - evaluates nodes whose inputs are all constants, with the reference evaluators; takes the branch of an If that
- * a constant condition names.
- * A result may have 1 MiB, or the size of its inputs and 64 KiB. Quantised weights stay quantised: what widens 8-bit and
- * narrower tensors is left alone. A node that cannot be evaluated stays: if the run reaches it, the run says why.
- * SPDX-License-Identifier: Apache-2.0 */
+/* fold.c - evaluates nodes whose inputs are all constants, with the reference evaluators; takes the branch of an If
+ * that a constant condition names. A result may have 1 MiB, or the size of its inputs and 64 KiB. Quantised weights
+ * stay quantised: what widens 8-bit and narrower tensors is left alone. A node that cannot be evaluated stays: if the
+ * run reaches it, the run says why. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/eval.h"
 #include "passes/rewrite.h"
 #include "support/checked.h"
@@ -54,8 +53,18 @@ static Status evaluate(Ctx *c, void *arg) {
   j->wanted = arena_array(j->scratch, bool, n->nout);
   for (int i = 0; i < n->nout; i++)
     j->wanted[i] = n->out[i];
-  Eval e = {.c = c, .op = n->op, .nin = n->nin, .nout = n->nout, .in = in, .out = j->out, .wanted = j->wanted,
-            .attr = n->attr, .scratch = j->scratch, .keep = n->graph->arena, .alloc = get_memory, .host = j};
+  Eval e = {.c = c,
+            .op = n->op,
+            .nin = n->nin,
+            .nout = n->nout,
+            .in = in,
+            .out = j->out,
+            .wanted = j->wanted,
+            .attr = n->attr,
+            .scratch = j->scratch,
+            .keep = n->graph->arena,
+            .alloc = get_memory,
+            .host = j};
   return eval_find(n->op)(&e);
 }
 
@@ -70,8 +79,9 @@ static bool widens_weight(const Node *n) {
 
 /* Work that grows faster than the data: folded only when the inputs are small. */
 static bool heavy(const Node *n) {
-  static const OpId ops[] = {OP_MatMul, OP_Gemm, OP_Einsum, OP_Conv, OP_ConvTranspose, OP_ConvInteger, OP_QLinearConv,
-                             OP_MatMulInteger, OP_QLinearMatMul, OP_LSTM, OP_GRU, OP_RNN, OP_Attention, OP_GridSample};
+  static const OpId ops[] = {OP_MatMul,      OP_Gemm,        OP_Einsum,        OP_Conv,          OP_ConvTranspose,
+                             OP_ConvInteger, OP_QLinearConv, OP_MatMulInteger, OP_QLinearMatMul, OP_LSTM,
+                             OP_GRU,         OP_RNN,         OP_Attention,     OP_GridSample};
   size_t total = 0;
   for (size_t i = 0; i < countof(ops); i++)
     if (n->op == ops[i]) {

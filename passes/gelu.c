@@ -33,7 +33,8 @@ static Value *tanh_form(Match *m) { return make(m, "tanh"); }
   {name, P(Mul, P1(Div, V(0), K(2)), part), fn},                         \
   {name, P(Mul, V(0), P1(Mul, part, K(0.5))), fn}
 
-static const Rule rules[] = {FORMS("gelu by erf", ONE_PLUS_ERF, erf_form), FORMS("gelu by tanh", ONE_PLUS_TANH, tanh_form)};
+static const Rule rules[] = {FORMS("gelu by erf", ONE_PLUS_ERF, erf_form),
+                             FORMS("gelu by tanh", ONE_PLUS_TANH, tanh_form)};
 
 Status pass_gelu(Ctx *c, Graph *g) {
   return rewrite(c, g, rules, countof(rules));

@@ -1,6 +1,6 @@
 /* layer_norm.c - (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias -> LayerNormalization (opset 17 form).
- * TorchScript below opset 17 writes ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add; others repeat the Sub, or
- * square by Mul. The means are over the last axes, and scale and bias have just these axes.
+ * TorchScript below opset 17 writes ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add; others repeat the Sub,
+ * or square by Mul. The means are over the last axes, and scale and bias have just these axes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -78,10 +78,12 @@ static bool fits_f32(const Value *x, double eps) {
 static Value *make(Match *m) {
   Value *x = m->v[X], *scale = m->v[SCALE], *bias = m->v[BIAS];
   double eps;
-  if (!type_known(x) || !dtype_is_float(x->type.dtype) || !keeps_dims(m) || !value_scalar(m->v[EPS], &eps) || !(eps >= 0) || !fits_f32(m->v[X], eps))
+  if (!type_known(x) || !dtype_is_float(x->type.dtype) || !keeps_dims(m) || !value_scalar(m->v[EPS], &eps) ||
+      !(eps >= 0) || !fits_f32(x, eps))
     return NULL;
   int axis = first_axis(m), rank = x->type.rank;
-  if (axis < 0 || !same_type(x, m->root->out[0]) || (scale && !spans(scale, x, axis)) || (bias && !spans(bias, x, axis)))
+  if (axis < 0 || !same_type(x, m->root->out[0]) || (scale && !spans(scale, x, axis)) ||
+      (bias && !spans(bias, x, axis)))
     return NULL;
   if (!scale && !(scale = ones(m, x, axis)))
     return NULL;

@@ -249,17 +249,6 @@ Value *const_like(Match *m, double x, DType t) {
   return graph_add_const(m->g, NULL, k);
 }
 
-Value *const_view(Match *m, const Value *k, int rank, const int64_t *dim) {
-  Tensor *t = arena_copy(m->g->arena, k->konst, sizeof *t);
-  t->rank = (int8_t)rank;
-  memset(t->dim, 0, sizeof t->dim);
-  for (int i = 0; i < rank; i++)
-    t->dim[i] = dim[i];
-  Value *v = graph_add_const(m->g, NULL, t);
-  v->hash = k->hash;
-  return v;
-}
-
 Value *dims_value(Match *m, Dim const *d, int n) {
   int64_t v[MAX_CONTENT];
   int k = 0;
@@ -289,7 +278,8 @@ Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n) {
 
 /* --- changing the graph --- */
 
-bool sharpen_type(Value *v, const Type *t) {
+/* Types may only become sharper: constants for symbols, a rank where there was none. Returns whether it did. */
+static bool sharpen_type(Value *v, const Type *t) {
   bool better = false;
   if (v->type.kind != VK_TENSOR || t->kind != VK_TENSOR)
     return false;
@@ -422,12 +412,31 @@ typedef struct Rewriter {
   bool changed;
 } Rewriter;
 
+/* Takes back what a rule emitted before n. */
+static void take_back(Node *n, uint32_t first_id) {
+  for (Node *k = n->prev, *prev; k && k->id >= first_id; k = prev) {
+    prev = k->prev;
+    for (int i = 0; i < k->nout; i++)
+      if (k->out[i] && k->out[i]->uses)
+        return;
+    node_remove(k);
+  }
+}
+
 static Status apply(Rewriter *r, const Rule *rule, Node *n, bool *done) {
   Match m = {.c = r->c, .g = n->graph, .root = n};
+  uint32_t first_id = *n->graph->next_id;
   *done = false;
   if (!match_root(&m, rule->pat, n))
     return ST_OK;
   Value *by = rule->make(&m), *old = n->out[0];
+  if (m.st == ST_INVALID || m.st == ST_UNSUPPORTED) { /* a graph that fails when the run comes here stays as it is */
+    ctx_log(r->c, 2, "%s: not applied to %s '%s': %s", rule->name, op_info(n->op)->name, n->origin->node,
+            r->c->err.message);
+    take_back(n, first_id);
+    r->c->err = (Err){0};
+    return ST_OK;
+  }
   if (m.st)
     return err_note(r->c, m.st, "while rewriting by '%s'", rule->name);
   if (!by || by == old)

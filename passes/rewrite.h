@@ -5,11 +5,11 @@
  *     };
  *     Status pass_tidy(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }
  *
- * Patterns are static data. Operators that are commutative match in both orders, with full backtracking. A variable that
- * occurs twice stands for one value. A node matched by P1 has no use outside the match, so that it goes away.
+ * Patterns are static data. Operators that are commutative match in both orders, with full backtracking. A variable
+ * that occurs twice stands for one value. A node matched by P1 has no use outside the match, so that it goes away.
  * `make` returns the value that replaces the root's first output, or NULL (before it emitted anything) to decline. The
- * rewriter infers the types of new nodes, merges the origins of all matched nodes into them, removes what died, logs the
- * rule's name (ctx_log level 2), and sweeps graph and bodies until nothing matches any more.
+ * rewriter infers the types of new nodes, merges the origins of all matched nodes into them, removes what died, logs
+ * the rule's name (ctx_log level 2), and sweeps graph and bodies until nothing matches any more.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_PASSES_REWRITE_H
 #define SARD_PASSES_REWRITE_H
@@ -46,8 +46,6 @@ typedef struct Pat {
 #define PAT_LIST(...) (const Pat *const[]){__VA_ARGS__, NULL}
 #define P(name, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .in = PAT_LIST(__VA_ARGS__)})
 #define P1(name, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .inner = true, .in = PAT_LIST(__VA_ARGS__)})
-#define PT(name, fn, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .test = fn, .in = PAT_LIST(__VA_ARGS__)})
-#define P1T(name, fn, ...) (&(const Pat){.kind = PK_OP, .op = OP_##name, .inner = true, .test = fn, .in = PAT_LIST(__VA_ARGS__)})
 #define OPERATOR(name) (&(const Pat){.kind = PK_OP, .op = OP_##name}) /* whatever its inputs */
 #define V(i) (&(const Pat){.kind = PK_VAR, .var = (i)})
 #define W(i, fn) (&(const Pat){.kind = PK_VAR, .var = (i), .test = fn})
@@ -65,14 +63,12 @@ Status rewrite(Ctx *c, Graph *g, const Rule *rules, size_t n);
 
 /* --- for make functions --- */
 /* A node before the root with merged origin and inferred type; its first output. attr NULL: defaults. Never NULL: when
- * inference fails m->st is set and the rewrite ends with that error. */
+ * inference fails m->st is set and the rule is not applied. */
 Value *emit(Match *m, OpId op, const void *attr, int nin, Value *const *in);
 #define EMIT(m, name, attr, ...) \
   emit(m, OP_##name, attr, (int)countof(((Value *[]){__VA_ARGS__})), (Value *[]){__VA_ARGS__})
 Value *const_ints(Match *m, const int64_t *v, int64_t n); /* i64[n] */
 Value *const_like(Match *m, double x, DType t);           /* a scalar */
-/* A constant with other dims over the same data (the counts are equal). */
-Value *const_view(Match *m, const Value *k, int rank, const int64_t *dim);
 /* Shape tensor i64[n] of these dims: a constant, or a Dims node. Call only when dims_bound. */
 Value *dims_value(Match *m, Dim const *d, int n);
 Value *reshape_to(Match *m, Value *x, Dim const *d, int n); /* x itself when it has that shape already */
@@ -95,14 +91,13 @@ bool perm_of(const Node *n, int64_t *perm, int *rank);
 int axis_of(int64_t axis, const Value *x);
 
 /* --- for passes that are no list of rules --- */
-/* Replaces every use of old by `by`, with what old's type says that by's does not. An output of the outermost graph keeps
- * its name: `by` takes it, or an Identity stays behind (then returns false). */
+/* Replaces every use of old by `by`, with what old's type says that by's does not. An output of the outermost graph
+ * keeps its name: `by` takes it, or an Identity stays behind (then returns false). */
 bool replace_value(Value *old, Value *by);
 /* Removes n when nothing uses it, then what fed it alone. */
 void remove_dead(Node *n);
-/* After a value became better known (constant, sharper type): infers its users again, as far as that teaches something. */
+/* After a value became better known (constant, sharper type): infers its users again, as far as that teaches
+ * something. */
 Status infer_users(Ctx *c, Value *v);
-/* Types may only become sharper: constants for symbols, a rank where there was none. Returns whether it did. */
-bool sharpen_type(Value *v, const Type *t);
 
 #endif

@@ -1,5 +1,6 @@
 /* rms_norm.c - x / sqrt(mean(x^2) + epsilon) * scale -> RMSNormalization (opset 23 form). The dynamo exporter writes
- * Pow, ReduceMean, Add, Sqrt, Reciprocal, Mul, Mul at every opset; half-precision models compute it in f32 between Casts.
+ * Pow, ReduceMean, Add, Sqrt, Reciprocal, Mul, Mul at every opset; half-precision models compute it in f32 between
+ * Casts.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -30,11 +31,13 @@ static Value *make(Match *m) {
   for (int i = 0; i < m->nnode; i++)
     if (m->node[i]->op == OP_ReduceMean && !ATTR(m->node[i], Reduce)->keepdims)
       return NULL;
-  if (!same_type(x, m->root->out[0]) || !dtype_is_float(x->type.dtype) || x->type.rank < 1 || !value_scalar(m->v[EPS], &eps) ||
-      !(eps >= 0) || !fits_f32(m->v[X], eps) || !value_ints(m->v[AXES], &axes, &n, m->g->arena) || n != 1 || axis_of(axes[0], x) != x->type.rank - 1)
+  if (!same_type(x, m->root->out[0]) || !dtype_is_float(x->type.dtype) || x->type.rank < 1 ||
+      !value_scalar(m->v[EPS], &eps) || !(eps >= 0) || !fits_f32(x, eps) ||
+      !value_ints(m->v[AXES], &axes, &n, m->g->arena) || n != 1 || axis_of(axes[0], x) != x->type.rank - 1)
     return NULL;
   Dim width = x->type.dim[x->type.rank - 1];
-  if (scale && (!type_known(scale) || scale->type.dtype != x->type.dtype || scale->type.rank != 1 || scale->type.dim[0] != width))
+  if (scale && (!type_known(scale) || scale->type.dtype != x->type.dtype || scale->type.rank != 1 ||
+                scale->type.dim[0] != width))
     return NULL;
   if (!scale) {
     int64_t k;

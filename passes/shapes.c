@@ -1,8 +1,7 @@
 /* shapes.c - collapses the forests of Shape, Gather, Concat, … that compute shapes: an integer tensor whose elements
- * inference knows as dim expressions becomes a constant, or one Dims node; comparisons of such tensors that come out the
- * same for all values of the symbols are decided.
- * Needs: types inferred. A Dims node uses only symbols that the graph's inputs bind.
- * SPDX-License-Identifier: Apache-2.0 */
+ * inference knows as dim expressions becomes a constant, or one Dims node; comparisons of such tensors that come out
+ * the same for all values of the symbols are decided. Needs: types inferred. A Dims node uses only symbols that the
+ * graph's inputs bind. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -62,7 +61,8 @@ static bool compares(OpId op) {
   return op == OP_Equal || op == OP_Greater || op == OP_GreaterOrEqual || op == OP_Less || op == OP_LessOrEqual;
 }
 
-/* A constant bool when every element of the comparison is decided. Operands have one shape, or one of them one element. */
+/* A constant bool when every element of the comparison is decided. Operands have one shape, or one of them one element.
+ */
 static Value *decided(Ctx *c, Node *n) {
   const Dim *a, *b;
   int64_t na, nb, shape[MAX_RANK];
@@ -73,7 +73,8 @@ static Value *decided(Ctx *c, Node *n) {
   if (na == nb && !same_shape(n->in[0], n->in[1]) && na != 1)
     return NULL;
   big = na >= nb ? n->in[0] : n->in[1];
-  if (!type_is_static(&v->type) || v->type.rank != big->type.rank || !dim_is(type_count(c, &v->type), na > nb ? na : nb))
+  if (!type_is_static(&v->type) || v->type.rank != big->type.rank ||
+      !dim_is(type_count(c, &v->type), na > nb ? na : nb))
     return NULL;
   for (int i = 0; i < v->type.rank; i++)
     dim_is_const(v->type.dim[i], &shape[i]);

@@ -25,8 +25,8 @@ static bool one_element(const Value *v) {
   return true;
 }
 
-/* The operand that n works through element by element: all others are scalars, or, if `other` is asked for, at most one has
- * n's own shape. -1: there is none. */
+/* The operand that n works through element by element: all others are scalars, or, if `other` is asked for, at most one
+ * has n's own shape. -1: there is none. */
 static int through(const Node *n, int *other) {
   int at = -1;
   *other = -1;
@@ -64,7 +64,8 @@ static Value *meet(Match *m) {
   Value *v = m->root->in[0];
   while (v->def && v->def->op != OP_Transpose) {
     Node *f = v->def;
-    if (n == MAX_CHAIN || f->nin > 4 || f->graph != m->g || !value_sole_user(v) || (side[n] = through(f, &other[n])) < 0)
+    if (n == MAX_CHAIN || f->nin > 4 || f->graph != m->g || !value_sole_user(v) ||
+        (side[n] = through(f, &other[n])) < 0)
       return NULL;
     if (other[n] >= 0) { /* follow the operand that is transposed */
       if (!def_of(f->in[side[n]], OP_Transpose)) {
@@ -97,11 +98,13 @@ static Value *meet(Match *m) {
 }
 
 static Value *join(Match *m) {
-  Node *n = m->root, *a = n->nin == 2 ? def_of(n->in[0], OP_Transpose) : NULL, *b = a ? def_of(n->in[1], OP_Transpose) : NULL;
+  Node *n = m->root, *a = n->nin == 2 ? def_of(n->in[0], OP_Transpose) : NULL,
+       *b = a ? def_of(n->in[1], OP_Transpose) : NULL;
   int64_t p[MAX_RANK], q[MAX_RANK];
   int rank, other;
-  if (!b || a == b || !elementwise(n) || !value_sole_user(n->in[0]) || !value_sole_user(n->in[1]) || !perm_of(a, p, &rank) ||
-      !perm_of(b, q, &other) || other != rank || memcmp(p, q, (size_t)rank * sizeof *p) || !same_shape(n->in[0], n->in[1]))
+  if (!b || a == b || !elementwise(n) || !value_sole_user(n->in[0]) || !value_sole_user(n->in[1]) ||
+      !perm_of(a, p, &rank) || !perm_of(b, q, &other) || other != rank || memcmp(p, q, (size_t)rank * sizeof *p) ||
+      !same_shape(n->in[0], n->in[1]))
     return NULL;
   match_also(m, a);
   match_also(m, b);

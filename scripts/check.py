@@ -15,6 +15,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 
 PLAIN = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+SHOWN = ["models/models"]  # results worth reading when they are good: the fixtures and their exports
 CMOCKA = {"PASSED": 0, "FAILED": 1, "SKIPPED": 2}
 CMOCKA_LINE = re.compile(r"^\[  (PASSED|FAILED|SKIPPED) \S* *\] (\d+) test", re.M)
 
@@ -43,7 +44,8 @@ def main():
     build, rest = sys.argv[1], sys.argv[2:]
     with tempfile.TemporaryDirectory() as tmp:
         xml = os.path.join(tmp, "junit.xml")
-        cmd = ["ctest", "--test-dir", build, "--output-on-failure", "--timeout", "600", "--output-junit", xml] + rest
+        cmd = ["ctest", "--test-dir", build, "--output-on-failure", "--timeout", "600", "--output-junit", xml,
+               "--test-output-size-passed", "9000000", "--test-output-size-failed", "9000000"] + rest
         code = subprocess.run(cmd, stdin=subprocess.DEVNULL).returncode
         if not os.path.exists(xml):
             print("0 passed, 1 failed, 0 skipped")
@@ -51,6 +53,8 @@ def main():
         total = [0, 0, 0]
         for case in ET.parse(xml).getroot().iter("testcase"):
             total = [a + b for a, b in zip(total, counts(case))]
+            if case.get("name") in SHOWN and case.get("status") == "run":
+                print(case.findtext("system-out").strip().rpartition("\n")[0])
     if code and not total[1]:
         total[1] = 1
     print("%d passed, %d failed, %d skipped" % tuple(total))

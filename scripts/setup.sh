@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
-build="cmake ninja-build pkg-config gcc libc6-dev protobuf-c-compiler libprotobuf-c-dev libjansson-dev libutf8proc-dev
+build="cmake ninja-build pkg-config gcc g++ libc6-dev protobuf-c-compiler libprotobuf-c-dev libjansson-dev libutf8proc-dev
   libzip-dev libcmocka-dev python3-pip llvm-19-dev"
 ci="clang libclang-rt-14-dev clang-format"
 
@@ -16,7 +16,7 @@ for p in $want; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
 done
 # A compiler or pip that is there without its package is as good.
-for pair in gcc:cc cmake:cmake clang:clang python3-pip:pip3; do
+for pair in gcc:cc g++:c++ cmake:cmake clang:clang python3-pip:pip3; do
   p=${pair%%:*}
   if command -v "${pair##*:}" >/dev/null 2>&1; then
     missing=$(printf '%s' "$missing" | sed "s/ $p\( \|\$\)/\1/")

@@ -4,9 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 jobs=$1
+steps=0
 failed=0
 step() {
   local name=$1 start=$SECONDS
+  steps=$((steps + 1))
   shift
   echo "== $name"
   if "$@"; then echo "== $name: ok ($((SECONDS - start)) s)"; else
@@ -23,5 +25,5 @@ step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.p
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
 step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
 step "installation" scripts/test_install.sh
-echo "$((8 - failed)) passed, $failed failed, 0 skipped"
+echo "$((steps - failed)) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

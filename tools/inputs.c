@@ -47,7 +47,9 @@ static Status from_npz(Ctx *c, Arena *a, const char *path, const Port *p, Tensor
   return st;
 }
 
-Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out) {
+/* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named
+ * so. */
+static Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out) {
   Str bytes;
   if (has_suffix(path, ".npz"))
     return from_npz(c, a, path, p, out);

@@ -12,8 +12,4 @@ Status inputs_gather(Tool *t, const Session *s, const Tensor ***out);
 /* With this file in place of --inputs; NULL: none. */
 Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out);
 
-/* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named
- * so. */
-Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out);
-
 #endif

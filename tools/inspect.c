@@ -248,22 +248,25 @@ static void text_head(const Inspect *x, StrBuf *b) {
   text_field(b, "size", size);
   buf_printf(b, "%-12s%s in %lld tensor%s, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements),
              (long long)x->all.tensors, x->all.tensors == 1 ? "" : "s", bytes_text(x->t->arena, x->all.bytes));
-  buf_printf(b, "%-12s%lld, of %zu operator%s\n", "nodes", (long long)x->nodes, x->nop, x->nop == 1 ? "" : "s");
+  buf_printf(b, "%-12s%lld, of %zu operator%s (constants are parameters)\n", "nodes", (long long)x->nodes, x->nop, x->nop == 1 ? "" : "s");
 }
 
 static void text_values(const Inspect *x, StrBuf *b, const char *title, Value *const *v, uint32_t n) {
+  const char **name = arena_array(x->t->arena, const char *, n);
   int width = 0;
   heading(x, b, title);
   for (uint32_t i = 0; i < n; i++) {
-    int w = text_width(v[i]->name, strlen(v[i]->name));
+    StrBuf shown;
+    buf_init(&shown, x->t->arena);
+    buf_escaped(&shown, v[i]->name);
+    name[i] = shown.text;
+    int w = text_width(name[i], strlen(name[i]));
     width = w > width && w <= 40 ? w : width;
   }
   for (uint32_t i = 0; i < n; i++) {
-    StrBuf name;
-    buf_init(&name, x->t->arena);
-    buf_escaped(&name, v[i]->name);
     buf_puts(b, "  ");
-    buf_pad(b, name.text, width + 2);
+    buf_pad(b, name[i], width);
+    buf_puts(b, "  ");
     buf_escaped(b, type_text(x->t->c, &v[i]->type));
     buf_puts(b, v[i]->konst && v[i]->is_input ? "  (has a default)\n" : "\n");
   }

@@ -77,6 +77,7 @@ int main(int argc, char **argv) {
   sigemptyset(&sa.sa_mask);
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
+  signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write, after which nothing half-written stays */
   alloc_init_system(&alloc);
   ctx_open(&c, &alloc);
   c.cancel = &interrupted_atomic;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""test_example.py - examples/embed.c compiles without warnings against the shared library and runs.
+"""test_example.py - the programs of examples/ compile without warnings against the shared library and run.
 SPDX-License-Identifier: Apache-2.0"""
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,32 @@ def check(what, ok, detail=""):
         print("FAILED", what, detail)
 
 
+def build(source, std, exe):
+    return subprocess.run([os.environ.get("CC", "cc"), "-std=" + std, "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+                           os.path.join(ROOT, "examples", source), "-I" + os.path.join(ROOT, "include"),
+                           "-L" + BUILD, "-lsard", "-Wl,-rpath," + BUILD, "-o", exe], capture_output=True, text=True)
+
+
+def first(exe):
+    """first.c prints what the command computes for the same image, and is the program that README.md shows"""
+    made = build("first.c", "c11", exe)
+    check("first.c compiles", made.returncode == 0, made.stderr)
+    model = os.path.join(FIXTURES, "resnet", "ts17", "model.onnx")
+    run = subprocess.run([exe, model], capture_output=True, text=True)
+    sard = subprocess.run([os.path.join(BUILD, "sard"), "run", model, "--input", "image=zeros:1x3x32x32", "--json"],
+                          capture_output=True, text=True)
+    want = json.loads(sard.stdout)["outputs"][0]["data"]
+    check("first.c runs", run.stdout.split() == ["%g" % x for x in want], run.stdout + run.stderr)
+    other = subprocess.run([exe, os.path.join(FIXTURES, "encoder", "ts17", "model.onnx")], capture_output=True, text=True)
+    check("first.c tells what is wrong", other.returncode == 1 and "input 'tokens'" in other.stderr, other.stderr)
+    with open(os.path.join(ROOT, "examples", "first.c"), encoding="utf-8") as f:
+        program = f.read()
+    program = program[program.index("#include"):]
+    check("first.c is about twenty lines", program.count("\n") <= 21, program.count("\n"))
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        check("first.c is what the README shows", "".join("    " + x if x.strip() else x for x in program.splitlines(True)) in f.read())
+
+
 def main():
     if os.environ.get("SARD_SANITIZED") == "1":
         print("the example is built without sanitizers, as users build it: skipped here")
@@ -30,10 +57,9 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         exe = os.path.join(tmp, "embed")
         for std in ("c11", "c17"):
-            made = subprocess.run([os.environ.get("CC", "cc"), "-std=" + std, "-Wall", "-Wextra", "-Wpedantic", "-Werror",
-                                   os.path.join(ROOT, "examples", "embed.c"), "-I" + os.path.join(ROOT, "include"),
-                                   "-L" + BUILD, "-lsard", "-Wl,-rpath," + BUILD, "-o", exe], capture_output=True, text=True)
+            made = build("embed.c", std, exe)
             check("compiles as " + std, made.returncode == 0, made.stderr)
+        first(os.path.join(tmp, "first"))
         header = subprocess.run([os.environ.get("CC", "cc"), "-x", "c++", "-fsyntax-only", "-Wall", "-Werror",
                                  os.path.join(ROOT, "include", "sard.h"), "-Wno-pragma-once-outside-header"],
                                 capture_output=True, text=True)

@@ -353,6 +353,11 @@ def output_forms(c, tmp):
     c.check("doctor", r.returncode == 0 and "reference yes" in r.stdout and "cores" in r.stdout, r.stdout)
     odd = models.identity(w.F32, ("n",)).replace(b"tests", b"t\x1b[2J")
     r = sard("inspect", write(os.path.join(tmp, "odd.onnx"), odd))
+    name = "a name of more than forty characters, \x1b[1m escaped"
+    x = w.tensor_type(w.F32, [2])
+    long = w.model([w.node("Relu", [name], ["y"], "n")], [w.value(name, x)], [w.value("y", x)], [])
+    long = sard("inspect", write(os.path.join(tmp, "long.onnx"), long)).stdout
+    c.check("names and types stay apart", "escaped  f32[2]" in long and "  y  f32[2]" in long, long)
     c.check("no escape codes of strangers reach the terminal", "\033" not in r.stdout and "\\x1b" in r.stdout, r.stdout)
 
 

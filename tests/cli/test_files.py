@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -291,6 +292,17 @@ def whole_or_nothing(c, tmp):
         sard(*ok, "-o", "y=" + out + "/y.npy").returncode == 0 and read(out + "/y.npy")[:6] == b"\x93NUMPY",
     )
     c.check("and nothing else is left", os.listdir(out) == ["y.npy"], os.listdir(out))
+    os.remove(out + "/y.npy")
+    for name in ("all.npz", "y=" + out + "/y.npy"):
+        to = name if "=" in name else out + "/" + name
+        r = subprocess.run(
+            [SARD, *ok, "-o", to],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        )
+        c.check("a limit on file sizes is an error", r.returncode == 3 and "File too large" in r.stderr, r.stderr)
+        c.check("that leaves nothing", os.listdir(out) == [], os.listdir(out))
     if os.path.exists("/dev/full"):
         with open("/dev/full", "wb") as full:
             r = subprocess.run([SARD, *ok], stdout=full, stderr=subprocess.PIPE)

@@ -15,24 +15,7 @@
 
 #include <cmocka.h>
 
-static Alloc alloc;
-static Ctx c;
-static Arena *a;
-
-static int setup(void **state) {
-  (void)state;
-  alloc_init_system(&alloc);
-  ctx_open(&c, &alloc);
-  a = arena_create(&c);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  ctx_close(&c);
-  assert_int_equal(atomic_load(&alloc.used), 0);
-  return 0;
-}
+#include "tests/support/fixture.h"
 
 static void entry(Pb *up, uint32_t field, const char *key, const char *value) {
   Pb e = {0};

@@ -373,6 +373,13 @@ static void test_opsets(void **state) {
   refused(&m, ST_INVALID, "imports no opset", NULL);
   g = relu_graph(), m = model_of(&g, 8, -3);
   refused(&m, ST_INVALID, "opset -3", NULL);
+  g = relu_graph(), m = model_of(&g, 8, 17);
+  put_opset(&m, 8, "ai.onnx", 11);
+  refused(&m, ST_INVALID, "imported twice", "opset 17", "opset 11", NULL);
+  g = relu_graph(), m = model_of(&g, 8, 17);
+  put_opset(&m, 8, "ai.onnx", 17);
+  load_ok(&l, &m);
+  close_model(&l);
   g = relu_graph(), m = model_of(&g, 2, 0); /* before opsets */
   load_ok(&l, &m);
   close_model(&l);

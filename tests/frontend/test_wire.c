@@ -12,24 +12,7 @@
 
 #include <cmocka.h>
 
-static Alloc alloc;
-static Ctx c;
-static Arena *a;
-
-static int setup(void **state) {
-  (void)state;
-  alloc_init_system(&alloc);
-  ctx_open(&c, &alloc);
-  a = arena_create(&c);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  ctx_close(&c);
-  assert_int_equal(atomic_load(&alloc.used), 0);
-  return 0;
-}
+#include "tests/support/fixture.h"
 
 static Status scan(const Pb *p, WireMessage type, WireScan *s) {
   return wire_scan(&c, a, type, p->b, p->n, NULL, s);

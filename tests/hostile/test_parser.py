@@ -69,7 +69,8 @@ case("2 MB of empty attributes", (BUDGET, INVALID), w.model(w.data(1, w.data(5, 
 case("2 MB of empty functions", (BUDGET, INVALID), w.data(25, b"") * (1 << 19) + PLAIN)
 case("2 MB of empty names", (BUDGET, INVALID, OK), w.model(w.graph([w.data(1, b"") * (1 << 20)])))
 case("2 MB of empty types", (BUDGET, INVALID), w.model(w.data(11, w.data(2, b"")) * (1 << 19)))
-case("2 MB of opset imports", (BUDGET, INVALID, OK), w.data(8, b"") * (1 << 20) + PLAIN)
+case("2 MB of opset imports", BUDGET, w.data(8, b"") * (1 << 20) + PLAIN)
+case("5000 opset imports", INVALID, w.data(8, b"") * 5000 + PLAIN, "opset imports")
 case("a million one-byte ints", (OK, INVALID), w.relu(attrs=[w.attr("v", w.A_INTS, w.data(8, b"\x01" * (1 << 20)))]))
 
 # --- tensors ---

@@ -52,12 +52,14 @@ static Status interp_check(Interp *x, const Value *v, const Tensor *t) {
   if (t->kind != VK_TENSOR || v->type.rank < 0)
     return ST_OK;
   if (v->type.rank != t->rank || (v->type.dtype && v->type.dtype != t->dtype))
-    return fail(x->c, ST_INTERNAL, "%%%s is %s, not %s", v->name, tensor_type_text(t, text, sizeof text), type_text(x->c, &v->type));
+    return fail(x->c, ST_INTERNAL, "%%%s is %s, not %s", v->name, tensor_type_text(t, text, sizeof text),
+                type_text(x->c, &v->type));
   for (int i = 0; i < t->rank; i++) {
     int64_t want;
     interp_bind(x, v->type.dim[i], t->dim[i]);
     if (dim_eval(v->type.dim[i], interp_get, x, &want) && want != t->dim[i])
-      return fail(x->c, ST_INTERNAL, "%%%s is %s, not %s", v->name, tensor_type_text(t, text, sizeof text), type_text(x->c, &v->type));
+      return fail(x->c, ST_INTERNAL, "%%%s is %s, not %s", v->name, tensor_type_text(t, text, sizeof text),
+                  type_text(x->c, &v->type));
   }
   return ST_OK;
 }
@@ -90,8 +92,17 @@ static Status interp_node(Interp *x, const Node *n) {
     for (int i = 0; i < n->nout; i++)
       out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i]);
   } else {
-    Eval e = {.c = x->c, .op = n->op, .nin = n->nin, .nout = n->nout, .in = in, .out = out, .wanted = wanted,
-              .attr = n->attr, .scratch = x->a, .keep = x->a, .alloc = interp_alloc};
+    Eval e = {.c = x->c,
+              .op = n->op,
+              .nin = n->nin,
+              .nout = n->nout,
+              .in = in,
+              .out = out,
+              .wanted = wanted,
+              .attr = n->attr,
+              .scratch = x->a,
+              .keep = x->a,
+              .alloc = interp_alloc};
     EvalFn fn = eval_find(n->op);
     if (!fn)
       return fail(x->c, ST_UNSUPPORTED, "%s has no evaluator", op_info(n->op)->name);

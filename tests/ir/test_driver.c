@@ -13,16 +13,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char text[] =
-    "graph \"g\" {\n"
-    "  in %x : f32[n]\n"
-    "  const %one : f32[] = {1}\n"
-    "  %a : f32[n] = Mul(%x, %one) @ \"first\" _ _\n"
-    "  %y : f32[n] = Neg(%a)\n"
-    "  %z : f32[n] = Neg(%a)\n"
-    "  %s : f32[n] = Add(%y, %z)\n"
-    "  out %s\n"
-    "}\n";
+static const char text[] = "graph \"g\" {\n"
+                           "  in %x : f32[n]\n"
+                           "  const %one : f32[] = {1}\n"
+                           "  %a : f32[n] = Mul(%x, %one) @ \"first\" _ _\n"
+                           "  %y : f32[n] = Neg(%a)\n"
+                           "  %z : f32[n] = Neg(%a)\n"
+                           "  %s : f32[n] = Add(%y, %z)\n"
+                           "  out %s\n"
+                           "}\n";
 
 typedef struct Sink {
   char text[20000];
@@ -86,13 +85,17 @@ static Status dumps(Ctx *c, void *arg) {
   Graph *g = graph(c);
   (void)arg;
   s = (Sink){.n = 0};
-  assert_int_equal(passes_run(c, g, &(PassOptions){.dump_after = "algebra", .stop_after = "algebra", .out = take, .arg = &s}), ST_OK);
+  assert_int_equal(
+      passes_run(c, g, &(PassOptions){.dump_after = "algebra", .stop_after = "algebra", .out = take, .arg = &s}),
+      ST_OK);
   assert_int_equal(count(s.text, "# after algebra\n"), 1);
   assert_int_equal(count(s.text, "# after"), 1);
   assert_null(strstr(s.text, "Mul("));
   assert_int_equal(graph_node_count(g, true), 3); /* stopped before cse */
   s = (Sink){.n = 0};
-  assert_int_equal(passes_run(c, g, &(PassOptions){.dump_after = "all", .time = true, .verify = true, .out = take, .arg = &s}), ST_OK);
+  assert_int_equal(
+      passes_run(c, g, &(PassOptions){.dump_after = "all", .time = true, .verify = true, .out = take, .arg = &s}),
+      ST_OK);
   assert_true(count(s.text, "# after") >= 10);
   assert_true(count(s.text, " ms ") >= 10);
   assert_int_equal(graph_node_count(g, true), 2);
@@ -147,13 +150,22 @@ static void test_memory(void **state) {
   assert_true(failed > 3 && done == 3);
 }
 
-static void test_names(void **state) { (void)state, in_ctx(names); }
-static void test_dumps(void **state) { (void)state, in_ctx(dumps); }
-static void test_logs(void **state) { (void)state, in_ctx(logs); }
-static void test_cancel(void **state) { (void)state, in_ctx(cancelled); }
+static void test_names(void **state) {
+  (void)state, in_ctx(names);
+}
+static void test_dumps(void **state) {
+  (void)state, in_ctx(dumps);
+}
+static void test_logs(void **state) {
+  (void)state, in_ctx(logs);
+}
+static void test_cancel(void **state) {
+  (void)state, in_ctx(cancelled);
+}
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_dumps), cmocka_unit_test(test_logs),
-                                     cmocka_unit_test(test_cancel), cmocka_unit_test(test_memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_dumps),
+                                     cmocka_unit_test(test_logs), cmocka_unit_test(test_cancel),
+                                     cmocka_unit_test(test_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

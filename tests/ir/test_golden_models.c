@@ -1,8 +1,7 @@
-/* test_golden_models.c - what the passes make of real exports: one golden dump per model, which every export of it must give.
- * The dump lists what the outputs need, from the inputs on, with numbers for names; the computation of attention masks is
- * left out (exporters differ there for good reasons), so is everything's origin. Large constants show as hashes of their
- * bytes. SARD_BLESS=1 writes the dump of the first export named.
- * SPDX-License-Identifier: Apache-2.0 */
+/* test_golden_models.c - what the passes make of real exports: one golden dump per model, which every export of it must
+ * give. The dump lists what the outputs need, from the inputs on, with numbers for names; the computation of attention
+ * masks is left out (exporters differ there for good reasons), so is everything's origin. Large constants show as
+ * hashes of their bytes. SARD_BLESS=1 writes the dump of the first export named. SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,8 +122,8 @@ static Status one_export(Ctx *c, void *arg) {
   char *want = read_text(golden);
   assert_non_null(want);
   if (strcmp(got, want))
-    die("%s/%s differs from tests/ir/models/%s.txt in line %d:\n%s", j->k->model, j->export, j->k->golden, first_difference(got, want),
-        getenv("SARD_SHOW") ? got : "(SARD_SHOW=1 prints it)");
+    die("%s/%s differs from tests/ir/models/%s.txt in line %d:\n%s", j->k->model, j->export, j->k->golden,
+        first_difference(got, want), getenv("SARD_SHOW") ? got : "(SARD_SHOW=1 prints it)");
   free(want);
   model_close(c, m);
   return ST_OK;

@@ -8,9 +8,8 @@
  *     --- fold algebra             passes by name, or `all`
  *     graph "before" { … }         what comes out
  *
- * The graph is run before and after on random inputs, and the results must agree. SARD_BLESS=1 writes what came out into
- * the files, to be reviewed as a diff.
- * SPDX-License-Identifier: Apache-2.0 */
+ * The graph is run before and after on random inputs, and the results must agree. SARD_BLESS=1 writes what came out
+ * into the files, to be reviewed as a diff. SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,7 +119,13 @@ static Tensor *random_tensor(Case *k, const Value *v, Binding *b, uint64_t *seed
   bool real = dtype_is_float(t->dtype);
   const char *r = setting(k->range, v->name);
   char *end;
-  double lo = r ? strtod(r, &end) : real ? -1 : 0, hi = r ? strtod(end + 2, NULL) : real ? 1 : t->dtype == DT_bool ? 1 : 3;
+  double lo = r      ? strtod(r, &end)
+              : real ? -1
+                     : 0,
+         hi = r                     ? strtod(end + 2, NULL)
+              : real                ? 1
+              : t->dtype == DT_bool ? 1
+                                    : 3;
   for (int64_t i = 0, n = tensor_count(t); i < n; i++) {
     double u = uniform(seed);
     if (real)
@@ -134,7 +139,8 @@ static Tensor *random_tensor(Case *k, const Value *v, Binding *b, uint64_t *seed
 static void compare(Case *k, const char *name, const Tensor *x, const Tensor *y) {
   char a[200], b[200];
   if (x->dtype != y->dtype || !tensor_same_shape(x, y))
-    die("%s: %%%s is %s before and %s after", k->path, name, tensor_type_text(x, a, sizeof a), tensor_type_text(y, b, sizeof b));
+    die("%s: %%%s is %s before and %s after", k->path, name, tensor_type_text(x, a, sizeof a),
+        tensor_type_text(y, b, sizeof b));
   double top = 0, off = 0;
   for (int64_t i = 0, n = tensor_count(x); i < n && x->dtype != DT_str; i++) {
     double p = elem_f64(x->dtype, x->data, i), q = elem_f64(y->dtype, y->data, i);
@@ -172,7 +178,8 @@ static void check_meaning(Case *k, Graph *before, Graph *after) {
     uint64_t seed = 11 + (uint64_t)round;
     Binding b = {.k = k, .shift = round && !k->bind ? 1 : 0};
     Tensor **in = arena_array(k->a, Tensor *, before->nin);
-    const Tensor **x = arena_array(k->a, const Tensor *, before->nout), **y = arena_array(k->a, const Tensor *, before->nout);
+    const Tensor **x = arena_array(k->a, const Tensor *, before->nout),
+                 **y = arena_array(k->a, const Tensor *, before->nout);
     for (uint32_t i = 0; i < before->nin; i++)
       in[i] = random_tensor(k, before->in[i], &b, &seed);
     if (interp_run(k->c, k->a, before, in, x))

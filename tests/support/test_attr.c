@@ -13,30 +13,13 @@
 
 #include <cmocka.h>
 
+#include "tests/support/fixture.h"
+
 static const AttrInfo *const infos[] = {
 #define ATTRS(Name, ...) &Name##_attrs,
 #include "ops/eval/attrs.def"
 #undef ATTRS
 };
-
-static Alloc alloc;
-static Ctx c;
-static Arena *a;
-
-static int setup(void **state) {
-  (void)state;
-  alloc_init_system(&alloc);
-  ctx_open(&c, &alloc);
-  a = arena_create(&c);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  ctx_close(&c);
-  assert_int_equal(atomic_load(&alloc.used), 0);
-  return 0;
-}
 
 static uint32_t seed;
 static uint32_t rnd(uint32_t n) {

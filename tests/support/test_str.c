@@ -11,24 +11,7 @@
 
 #include <cmocka.h>
 
-static Alloc alloc;
-static Ctx c;
-static Arena *a;
-
-static int setup(void **state) {
-  (void)state;
-  alloc_init_system(&alloc);
-  ctx_open(&c, &alloc);
-  a = arena_create(&c);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  ctx_close(&c);
-  assert_int_equal(atomic_load(&alloc.used), 0);
-  return 0;
-}
+#include "tests/support/fixture.h"
 
 static void test_utf8(void **state) {
   static const char *const good[] = {"", "ascii", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "\x7f"};
