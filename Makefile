@@ -1,7 +1,7 @@
 # Sard's commands. CMake does the work (CMakePresets.json); this file gives it short names.
 # SPDX-License-Identifier: Apache-2.0
 .DELETE_ON_ERROR:
-.PHONY: all demo test test-ci asan fmt bless install clean setup setup-ci
+.PHONY: all demo bench test test-ci asan fmt bless install clean setup setup-ci
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
@@ -11,12 +11,17 @@ all: setup
 demo: all
 	@demo/run.sh build
 
+# FMA peak and memory bandwidth of this machine, then products and attention as shares of them.
+bench: all
+	@cmake --build build --target bench
+	@build/bench
+
 # Everything that must hold for a change to land, in minutes.
 test: all
 	@python3 scripts/check.py build -j $(JOBS)
 
 # The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
-test-ci: setup-ci
+test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
 
 asan: setup-ci
@@ -32,7 +37,7 @@ bless: all
 	@git --no-pager diff --stat -- tests
 
 install: all
-	@cmake --install build --prefix $(PREFIX)
+	@cmake --install build --prefix "$(PREFIX)"
 
 setup:
 	@scripts/setup.sh build

@@ -2,16 +2,27 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "support/checked.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The default environment: the one piece of state a process has without asking. */
 static sard_env default_env;
 static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 
+/* What the machine has: more cannot be meant, and systems that overcommit would grant it. */
+static size_t machine_memory(void) {
+  long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  size_t bytes;
+  return pages > 0 && page > 0 && size_mul_ok((size_t)pages, (size_t)page, &bytes) ? bytes : 0;
+}
+
 static void make_default(void) {
   alloc_init_system(&default_env.alloc);
+  default_env.alloc.limit = machine_memory();
 }
 
 sard_env *env_or_default(sard_env *env) {
@@ -54,7 +65,7 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
   alloc_init_system(&env->alloc);
   if (env->o.alloc)
     env->alloc.get = callers_get, env->alloc.put = callers_put, env->alloc.self = env;
-  env->alloc.limit = env->o.max_memory;
+  env->alloc.limit = env->o.max_memory ? env->o.max_memory : machine_memory();
   *out = env;
   return SARD_OK;
 }

@@ -80,6 +80,16 @@ static void copy_strided(char *dense, const sard_tensor *t, size_t elem, bool to
   }
 }
 
+/* No element lies further away than a size can say. */
+static bool strides_ok(const sard_tensor *t) {
+  int64_t far = dtype_bits((DType)t->dtype) / 8, d;
+  for (int k = 0; k < t->rank; k++)
+    if (t->dim[k] > 1 && (t->stride[k] == INT64_MIN || !mul_ok(t->dim[k] - 1, t->stride[k] < 0 ? -t->stride[k] : t->stride[k], &d) ||
+                          !mul_ok(d, dtype_bits((DType)t->dtype) / 8, &d) || !add_ok(far, d, &far)))
+      return false;
+  return true;
+}
+
 static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_t i) {
   if (!dtype_valid((int)t->dtype))
     return fail(c, ST_USAGE, "%s %zu: %d is no element type", what, i, (int)t->dtype);
@@ -90,6 +100,8 @@ static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_
     return fail(c, ST_USAGE, "%s %zu: data is NULL", what, i);
   if (t->strided && !is_dense(t) && (dtype_bits((DType)t->dtype) < 8))
     return fail(c, ST_UNSUPPORTED, "%s %zu: strides on a type below 8 bits", what, i);
+  if (t->strided && bytes && !strides_ok(t))
+    return fail(c, ST_USAGE, "%s %zu: its strides reach further than memory does", what, i);
   return ST_OK;
 }
 
@@ -164,15 +176,22 @@ void sard_model_free(sard_model *m) {
 }
 
 sard_times sard_model_times(const sard_model *m) {
-  return m->times;
+  return m ? m->times : (sard_times){0};
 }
 
 /* --- description --- */
 
-size_t sard_input_count(const sard_model *m) { return rt_count(m->program, SEC_INPUTS); }
-size_t sard_output_count(const sard_model *m) { return rt_count(m->program, SEC_OUTPUTS); }
-size_t sard_symbol_count(const sard_model *m) { return rt_count(m->program, SEC_SYMBOLS); }
-size_t sard_step_count(const sard_model *m) { return rt_count(m->program, SEC_STEPS); }
+size_t sard_input_count(const sard_model *m) { return m ? rt_count(m->program, SEC_INPUTS) : 0; }
+size_t sard_output_count(const sard_model *m) { return m ? rt_count(m->program, SEC_OUTPUTS) : 0; }
+size_t sard_step_count(const sard_model *m) { return m ? rt_count(m->program, SEC_STEPS) : 0; }
+
+/* Those of the input shapes come first in a program; what inference made up follows. */
+size_t sard_symbol_count(const sard_model *m) {
+  uint32_t n = 0;
+  while (m && n < rt_count(m->program, SEC_SYMBOLS) && rt_symbol(m->program, n)->of_input)
+    n++;
+  return n;
+}
 
 static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *io) {
   const ProgSlot *s = rt_slot(m->program, port->slot);
@@ -205,7 +224,7 @@ const char *sard_output_dim_text(const sard_model *m, size_t i, int axis) {
 }
 
 static int64_t port_index(const sard_model *m, SectionId sec, const char *name) {
-  for (uint32_t i = 0; name && i < rt_count(m->program, sec); i++) {
+  for (uint32_t i = 0; m && name && i < rt_count(m->program, sec); i++) {
     const ProgPort *p = sec == SEC_INPUTS ? rt_input(m->program, i) : rt_output(m->program, i);
     if (!strcmp(rt_string(m->program, p->name), name))
       return i;
@@ -221,11 +240,11 @@ const char *sard_symbol_name(const sard_model *m, size_t i) {
 }
 
 const char *sard_metadata_key(const sard_model *m, size_t i) {
-  return i < rt_count(m->program, SEC_META) ? rt_string(m->program, rt_meta(m->program, (uint32_t)i)->key) : NULL;
+  return m && i < rt_count(m->program, SEC_META) ? rt_string(m->program, rt_meta(m->program, (uint32_t)i)->key) : NULL;
 }
 
 const char *sard_metadata(const sard_model *m, const char *key) {
-  for (uint32_t i = 0; key && i < rt_count(m->program, SEC_META); i++)
+  for (uint32_t i = 0; m && key && i < rt_count(m->program, SEC_META); i++)
     if (!strcmp(rt_string(m->program, rt_meta(m->program, i)->key), key))
       return rt_string(m->program, rt_meta(m->program, i)->value);
   return NULL;
@@ -275,6 +294,8 @@ void sard_result_free(sard_result *r) {
   alloc_put(&r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
 }
 
+enum { MAX_NESTED = 8 }; /* sequences in sequences */
+
 typedef struct FeedArgs {
   const sard_model *m;
   const sard_tensor *in;
@@ -282,6 +303,32 @@ typedef struct FeedArgs {
   sard_result *r;
   Tensor *dense;
 } FeedArgs;
+
+/* A sequence or optional, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
+static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int depth, Tensor *out) {
+  if (depth > MAX_NESTED || t->kind > SARD_KIND_OPTIONAL || t->nitem < 0 || (t->nitem && !t->item) ||
+      (t->kind == SARD_KIND_OPTIONAL && t->nitem > 1))
+    return fail(c, ST_USAGE, "input %zu: no valid sequence or optional", i);
+  *out = (Tensor){.kind = (uint8_t)t->kind, .nitem = t->nitem, .item = arena_array(mem, Tensor *, (size_t)t->nitem)};
+  for (int64_t k = 0; k < t->nitem; k++) {
+    const sard_tensor *x = &t->item[k];
+    Tensor *y = out->item[k] = arena_new(mem, Tensor);
+    if (x->kind != SARD_KIND_TENSOR) {
+      TRY(feed_items(c, mem, x, i, depth + 1, y));
+      continue;
+    }
+    TRY(check_tensor(c, x, "an item of input", i));
+    *y = to_tensor(x);
+    if (is_dense(x)) {
+      y->data = tensor_bytes(y) ? arena_copy(mem, x->data, tensor_bytes(y)) : arena_get(mem, 0, 1, 64);
+    } else {
+      size_t elem = (size_t)dtype_bits((DType)x->dtype) / 8;
+      y->data = arena_get(mem, (size_t)sard_tensor_count(x), elem, 64);
+      copy_strided(y->data, x, elem, true);
+    }
+  }
+  return ST_OK;
+}
 
 /* The inputs as dense tensors; strided ones are copied. */
 static Status feed(Ctx *c, void *arg) {
@@ -292,6 +339,10 @@ static Status feed(Ctx *c, void *arg) {
     TRY(map_check(c, &a->m->file[i]));
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
+    if (t->kind != SARD_KIND_TENSOR) {
+      TRY(feed_items(c, mem, t, i, 0, &a->dense[i]));
+      continue;
+    }
     if (t->dtype == SARD_NONE && !t->data)
       continue;
     TRY(check_tensor(c, t, "input", i));
@@ -388,7 +439,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
 }
 
 size_t sard_result_count(const sard_result *r) {
-  return r->n;
+  return r ? r->n : 0;
 }
 
 sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t) {

@@ -1,19 +1,22 @@
-/* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then products
- * and attention as a share of them. `make bench`; arguments: parts of the names of the groups to run (peak, product, attention).
+/* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then
+ * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, MxNxK, before
+ * that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
  *
  * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/machine.h"
 #include "tests/kernel/jit.h"
 
-#include "codegen/product.h"
+#include "codegen/attention.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct Bench {
   Jit jit;
+  uint8_t tile;           /* Product.tile */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -86,24 +89,37 @@ typedef struct Shape {
 } Shape;
 
 static const Shape shapes[] = {
-    {256, 768, 768, "BERT-base projection, 2x128"}, {256, 3072, 768, "BERT-base feed-forward up"},
-    {256, 768, 3072, "BERT-base feed-forward down"}, {256, 2304, 768, "BERT-base Q, K, V together"},
-    {128, 768, 768, "one sequence of 128"},          {197, 768, 768, "ViT-B projection"},
-    {197, 3072, 768, "ViT-B feed-forward up"},       {1024, 1024, 1024, ""},
-    {512, 4096, 1024, ""},                           {256, 1024, 4096, ""},
-    {24, 384, 384, "MiniLM projection, 3x8"},        {24, 1536, 384, "MiniLM feed-forward up"},
-    {24, 384, 1536, "MiniLM feed-forward down"},     {4, 384, 384, "small"},
-    {128, 512, 512, "encoder of width 512, 32x4"},   {4, 2304, 768, "GPT-2, 4 tokens"},
-    {4, 50257, 768, "GPT-2 head, 4 tokens"},         {1, 3072, 768, "one token"},
-    {1, 768, 3072, "one token"},                     {1, 50257, 768, "head, one token"},
+    {256, 768, 768, "BERT-base projection, 2x128"},
+    {256, 3072, 768, "BERT-base feed-forward up"},
+    {256, 768, 3072, "BERT-base feed-forward down"},
+    {256, 2304, 768, "BERT-base Q, K, V together"},
+    {128, 768, 768, "one sequence of 128"},
+    {197, 768, 768, "ViT-B projection"},
+    {197, 3072, 768, "ViT-B feed-forward up"},
+    {1024, 1024, 1024, ""},
+    {512, 4096, 1024, ""},
+    {256, 1024, 4096, ""},
+    {24, 384, 384, "MiniLM projection, 3x8"},
+    {24, 1536, 384, "MiniLM feed-forward up"},
+    {24, 384, 1536, "MiniLM feed-forward down"},
+    {4, 384, 384, "small"},
+    {128, 512, 512, "encoder of width 512, 32x4"},
+    {4, 2304, 768, "GPT-2, 4 tokens"},
+    {4, 50257, 768, "GPT-2 head, 4 tokens"},
+    {1, 3072, 768, "one token"},
+    {1, 768, 3072, "one token"},
+    {1, 50257, 768, "head, one token"},
 };
 
 static void bench_product(Bench *b, const Shape *s) {
   Ctx *c = &b->jit.ctx;
   Unit u = {.kind = UNIT_PRODUCT, .name = "product"};
-  u.product = (Product){.batch = dim_const(c, 1), .m = dim_sym(c, "m"), .n = dim_const(c, s->n), .k = dim_const(c, s->k), .packed_b = true};
-  const char *tile = getenv("TILE");
-  u.product.tile = tile ? (uint8_t)atoi(tile) : 0;
+  u.product = (Product){.batch = dim_const(c, 1),
+                        .m = dim_sym(c, "m"),
+                        .n = dim_const(c, s->n),
+                        .k = dim_const(c, s->k),
+                        .packed_b = true};
+  u.product.tile = b->tile;
   ProductPlan plan = product_plan(&u.product, b->jit.level);
   product_schedule(c, &u, b->jit.level);
   int64_t packed, m = s->m, parts, scratch;
@@ -119,11 +135,79 @@ static void bench_product(Bench *b, const Shape *s) {
   Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
   double t = best_seconds(run_once, &r);
   double gflops = 2e-9 * (double)s->m * (double)s->n * (double)s->k / t, gbs = 4e-9 * (double)s->n * (double)s->k / t;
-  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile %5.1f ms  %s\n", (long long)s->m,
-         (long long)s->n, (long long)s->k, plan.mr, plan.nr, t * 1e3, gflops, 100 * gflops / b->peak, gbs, 100 * gbs / b->bandwidth,
-         (long long)parts, compile, s->what);
+  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile "
+         "%5.1f ms  %s\n",
+         (long long)s->m, (long long)s->n, (long long)s->k, plan.mr, plan.nr, t * 1e3, gflops, 100 * gflops / b->peak,
+         gbs, 100 * gbs / b->bandwidth, (long long)parts, compile, s->what);
   fflush(stdout);
   free(a), free(w), free(p), free(out), free(r.args.scratch);
+}
+
+/* --- attention --- */
+
+typedef struct Heads {
+  int64_t batch, heads, kv_heads, q, kv, dims;
+  bool causal;
+  const char *what;
+} Heads;
+
+static const Heads attentions[] = {
+    {2, 12, 12, 128, 128, 64, false, "BERT-base, 2x128"}, {1, 12, 12, 197, 197, 64, false, "ViT-B"},
+    {3, 12, 12, 8, 8, 32, false, "MiniLM, 3x8"},          {1, 12, 12, 512, 512, 64, false, "BERT-base, 512"},
+    {1, 12, 12, 1024, 1024, 64, true, "GPT-2, 1024"},     {1, 12, 12, 4, 20, 64, true, "GPT-2, 4 after 16"},
+    {1, 12, 12, 1, 513, 64, true, "GPT-2, 1 after 512"},  {1, 9, 3, 1, 513, 64, true, "Llama 135M, 1 after 512"},
+    {4, 8, 8, 32, 32, 64, false, "encoder, 32x4"},
+};
+
+typedef struct Lengths {
+  int64_t batch, q, kv;
+} Lengths;
+
+static bool length_of(void *arg, Dim sym, int64_t *v) {
+  const Lengths *l = arg;
+  *v = sym->name[0] == 'b' ? l->batch : sym->name[0] == 'q' ? l->q : l->kv;
+  return true;
+}
+
+static void bench_attention(Bench *b, const Heads *s) {
+  Ctx *c = &b->jit.ctx;
+  Unit u = {.kind = UNIT_ATTENTION, .name = "attention"};
+  u.attention = (Attention){.batch = dim_sym(c, "b"),
+                            .q_len = dim_sym(c, "q"),
+                            .kv_len = dim_sym(c, "kv"),
+                            .heads = s->heads,
+                            .kv_heads = s->kv_heads,
+                            .dk = s->dims,
+                            .dv = s->dims,
+                            .scale = 0.125,
+                            .causal = s->causal};
+  attention_schedule(c, &u, b->jit.level);
+  int64_t t0 = machine_thread_ns();
+  KernelFn fn = compile(b, &u);
+  double took = (double)(machine_thread_ns() - t0) * 1e-6;
+  Lengths l = {s->batch, s->q, s->kv};
+  int64_t parts, scratch, dim[8], nq = s->batch * s->heads * s->q * s->dims,
+                                  nk = s->batch * s->kv_heads * s->kv * s->dims;
+  const Dim *expr;
+  uint32_t n;
+  unit_signature(b->jit.arena, &u, &expr, &n);
+  for (uint32_t i = 0; i < n && i < countof(dim); i++)
+    dim_eval(expr[i], length_of, &l, &dim[i]);
+  if (!dim_eval(u.parts, length_of, &l, &parts) || !dim_eval(u.scratch, length_of, &l, &scratch))
+    abort();
+  void *buf[] = {floats(nq), floats(nk), floats(nk), floats(nq)};
+  Run r = {fn, {.buf = buf, .dim = dim, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
+  double t = best_seconds(run_once, &r), gflops = 4e-9 * (double)nq * (double)s->kv / t;
+  if (s->causal)
+    gflops *= (double)(2 * s->kv - s->q + 1) / (double)(2 * s->kv); /* what is seen */
+  printf("%2lld x %2lld/%2lld heads, %4lld of %4lld  %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s  parts %-4lld compile "
+         "%5.1f ms  %s\n",
+         (long long)s->batch, (long long)s->heads, (long long)s->kv_heads, (long long)s->q, (long long)s->kv, t * 1e3,
+         gflops, 100 * gflops / b->peak, 8e-9 * (double)nk / t, (long long)parts, took, s->what);
+  fflush(stdout);
+  for (int i = 0; i < 4; i++)
+    free(buf[i]);
+  free(r.args.scratch);
 }
 
 static bool wanted(int argc, char **argv, const char *group) {
@@ -135,18 +219,28 @@ static bool wanted(int argc, char **argv, const char *group) {
 
 int main(int argc, char **argv) {
   Bench b = {0};
-  if (!jit_open(&b.jit, getenv("LEVEL"))) {
+  if (!jit_open(&b.jit, getenv("SARD_LEVEL"))) {
     fprintf(stderr, "%s\n", b.jit.ctx.err.message);
     return 1;
   }
   machine_print_cpu();
   b.peak = machine_peak(b.jit.level);
   b.bandwidth = machine_bandwidth(1);
-  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n\n", b.jit.level, b.peak, b.bandwidth,
-         machine_bandwidth(2));
+  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n\n", b.jit.level, b.peak,
+         b.bandwidth, machine_bandwidth(2));
+  Shape one = {.what = "as asked"};
+  for (int i = 1; i < argc; i++)
+    if (!strncmp(argv[i], "tile=", 5))
+      b.tile = (uint8_t)atoi(argv[i] + 5);
+    else if (sscanf(argv[i], "%" SCNd64 "x%" SCNd64 "x%" SCNd64, &one.m, &one.n, &one.k) == 3 && one.m > 0 &&
+             one.n > 0 && one.k > 0)
+      bench_product(&b, &one);
   if (wanted(argc, argv, "product"))
     for (size_t i = 0; i < countof(shapes); i++)
       bench_product(&b, &shapes[i]);
+  if (wanted(argc, argv, "attention"))
+    for (size_t i = 0; i < countof(attentions); i++)
+      bench_attention(&b, &attentions[i]);
   jit_close(&b.jit);
   return 0;
 }

@@ -18,26 +18,36 @@ typedef float V16 __attribute__((vector_size(64)));
 
 /* x = x * a + b in CHAINS independent registers, as instructions: nothing for a compiler to do. */
 #if defined(__x86_64__)
-#define FMA(x, a, b) __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(x) : "v"(a), "v"(b))
+#define FMA(x, a, b)    __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(x) : "v"(a), "v"(b))
 #define MULADD(x, a, b) __asm__ volatile("mulps %1, %0\n\taddps %2, %0" : "+x"(x) : "x"(a), "x"(b))
 #else
 #define MULADD(x, a, b) __asm__ volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(x) : "w"(a), "w"(b))
 #endif
-#define PEAK(name, V, STEP, features)                                                            \
-  features static float name(void) {                                                             \
-    V a = {0.999f}, b = {0.001f}, x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a;                 \
-    V y0 = b, y1 = b, y2 = b, y3 = b, y4 = b, y5 = b;                                            \
-    for (int t = 0; t < TURNS; t++) {                                                            \
-      STEP(x0, a, b); STEP(x1, a, b); STEP(x2, a, b); STEP(x3, a, b); STEP(x4, a, b); STEP(x5, a, b); \
-      STEP(y0, a, b); STEP(y1, a, b); STEP(y2, a, b); STEP(y3, a, b); STEP(y4, a, b); STEP(y5, a, b); \
-    }                                                                                            \
-    x0 += x1 + x2 + x3 + x4 + x5 + y0 + y1 + y2 + y3 + y4 + y5;                                  \
-    return x0[0];                                                                                \
+#define PEAK(name, V, STEP, features)                                                                                  \
+  features static float name(void) {                                                                                   \
+    V a = {0.999f}, b = {0.001f}, x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a;                                      \
+    V y0 = b, y1 = b, y2 = b, y3 = b, y4 = b, y5 = b;                                                                  \
+    for (int t = 0; t < TURNS; t++) {                                                                                  \
+      STEP(x0, a, b);                                                                                                  \
+      STEP(x1, a, b);                                                                                                  \
+      STEP(x2, a, b);                                                                                                  \
+      STEP(x3, a, b);                                                                                                  \
+      STEP(x4, a, b);                                                                                                  \
+      STEP(x5, a, b);                                                                                                  \
+      STEP(y0, a, b);                                                                                                  \
+      STEP(y1, a, b);                                                                                                  \
+      STEP(y2, a, b);                                                                                                  \
+      STEP(y3, a, b);                                                                                                  \
+      STEP(y4, a, b);                                                                                                  \
+      STEP(y5, a, b);                                                                                                  \
+    }                                                                                                                  \
+    x0 += x1 + x2 + x3 + x4 + x5 + y0 + y1 + y2 + y3 + y4 + y5;                                                        \
+    return x0[0];                                                                                                      \
   }
 PEAK(peak4, V4, MULADD, )
 #if defined(__x86_64__)
 PEAK(peak8, V8, FMA, __attribute__((target("avx2,fma"))))
-PEAK(peak16, V16, FMA, __attribute__((target("avx512f,prefer-vector-width=512"))))
+PEAK(peak16, V16, FMA, __attribute__((target("avx512f"))))
 #endif
 
 int64_t machine_thread_ns(void) {
@@ -92,7 +102,7 @@ double machine_bandwidth(int threads) {
   for (int turn = 0; turn < 8; turn++) {
     pthread_t id[64];
     Reader r[64];
-    int64_t t0 = now_ns();
+    int64_t t0 = threads > 1 ? now_ns() : machine_thread_ns();
     for (int i = 0; i < threads && i < 64; i++) {
       r[i] = (Reader){.data = data + (size_t)i * n, .n = n};
       if (i && pthread_create(&id[i], NULL, read_all, &r[i]))
@@ -101,7 +111,7 @@ double machine_bandwidth(int threads) {
     read_all(&r[0]);
     for (int i = 1; i < threads && i < 64; i++)
       pthread_join(id[i], NULL);
-    double gbs = (double)bytes / (double)(now_ns() - t0);
+    double gbs = (double)bytes / (double)((threads > 1 ? now_ns() : machine_thread_ns()) - t0);
     best = gbs > best ? gbs : best;
   }
   free(data);

@@ -8,7 +8,7 @@
 /* CPU time of the calling thread: what runs beside it is not counted. */
 int64_t machine_thread_ns(void);
 void machine_print_cpu(void);
-double machine_peak(const char *level);    /* GFLOP/s of f32 multiply-adds in the registers of that level, one thread */
-double machine_bandwidth(int threads);     /* GB/s of reading memory well beyond the caches, all threads together */
+double machine_peak(const char *level); /* GFLOP/s of f32 multiply-adds in the registers of that level, one thread */
+double machine_bandwidth(int threads);  /* GB/s of reading memory well beyond the caches, all threads together */
 
 #endif

@@ -69,6 +69,12 @@ uint32_t image_symbol_count(const Image *im) {
   return (uint32_t)(im->sec[SEC_SYMBOLS].len / sizeof(ProgSymbol));
 }
 
+void image_end_input_symbols(Image *im) {
+  ProgSymbol *r = (ProgSymbol *)(void *)im->sec[SEC_SYMBOLS].text;
+  for (uint32_t i = 0; i < image_symbol_count(im); i++)
+    r[i].of_input = 1;
+}
+
 uint32_t image_expr(Image *im, Dim d) {
   uint32_t i = known(&im->exprs, &d->id, sizeof d->id);
   if (i != PROG_NONE)

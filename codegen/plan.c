@@ -16,9 +16,9 @@
 typedef struct Place {
   uint32_t slot;    /* PROG_NONE: none yet */
   uint32_t last;    /* step of its own region that reads it last; END: region output */
-  Value *root;      /* whose memory it shares: itself, or the value it is a view of or computed into */
-  const Graph *home; /* the graph that it is an input of, or in which it is made; NULL: a constant */
+  Value *root;      /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
   bool view, inplace;
+  Value *next_freed; /* the next value that is freed behind the same step */
 } Place;
 
 enum { END = UINT32_MAX - 1 };
@@ -33,6 +33,7 @@ typedef struct Plan {
   bool *bound_early;  /* by symbol: known from the input shapes */
   Map bound;          /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
   uint32_t nsym;
+  Value **freed;      /* by step of the region being written: values not read behind it */
   Graph **queue;      /* regions to write */
   uint32_t nregion;
   const Groups *groups; /* of region 0, or NULL */
@@ -83,6 +84,17 @@ static void number_steps(Plan *p, Graph *g) {
       if (k != 1 || x->packed == UINT32_MAX)
         p->group_last[x->in[k]->id] = p->group_last[x->in[k]->id] > at + 1 ? p->group_last[x->in[k]->id] : at + 1;
   }
+}
+
+/* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
+ * the way. */
+static Value *root_of(Plan *p, Value *v) {
+  Value *r = v, *next;
+  while (!r->konst && place(p, r)->root != r)
+    r = place(p, r)->root;
+  for (; v != r; v = next)
+    next = place(p, v)->root, place(p, v)->root = r;
+  return r;
 }
 
 /* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
@@ -195,6 +207,11 @@ static bool can_view(Plan *p, const Node *n) {
          n->out[0] && type_early(p, &n->out[0]->type);
 }
 
+/* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
+static bool in_arena(Plan *p, const Value *v) {
+  return v->def && !v->def->graph->up && !(op_info(v->def->op)->flags & OPF_CONTROL) && type_early(p, &v->type);
+}
+
 /* Value v's memory, when the step at n may compute `out` into it: it is made by a step before, read here for the last time, and
  * by no other input of the step. */
 static Value *reusable(Plan *p, const Node *n, Value *v, const Value *out) {
@@ -203,12 +220,12 @@ static Value *reusable(Plan *p, const Node *n, Value *v, const Value *out) {
   if (!v || !v->def || v->def->graph != n->graph || !type_early(p, &v->type) ||
       dtype_bits(v->type.dtype) != dtype_bits(out->type.dtype))
     return NULL;
-  Value *root = place(p, v)->root;
-  if (!root->def || !type_early(p, &root->type) || place(p, root)->last != p->step_of[n->id])
+  Value *root = root_of(p, v);
+  if (!in_arena(p, root) || place(p, root)->last != p->step_of[n->id])
     return NULL;
   step_values(p, n, &in, &nin, &outs, &nout);
   for (uint32_t k = 0; k < nin; k++) /* another input reads the same memory in another order */
-    if (in[k] && in[k] != v && place(p, in[k])->root == root)
+    if (in[k] && in[k] != v && root_of(p, in[k]) == root)
       return NULL;
   return root;
 }
@@ -241,16 +258,16 @@ static void extend(Plan *p, Value *root, uint32_t last) {
 static void place_values(Plan *p, Graph *g) {
   number_steps(p, g);
   for (uint32_t i = 0; i < g->nin; i++)
-    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], g, false, false};
+    *place(p, g->in[i]) = (Place){PROG_NONE, last_use(p, g, g->in[i]), g->in[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next)
     for (int i = 0; i < n->nout; i++)
       if (n->out[i])
-        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], g, false, false};
+        *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
     if (can_view(p, n)) {
       Place *v = place(p, n->out[0]);
       v->view = true;
-      v->root = n->in[0]->konst ? n->in[0] : place(p, n->in[0])->root;
+      v->root = root_of(p, n->in[0]);
       if (!v->root->konst)
         extend(p, v->root, v->last);
     }
@@ -261,10 +278,6 @@ static void place_values(Plan *p, Graph *g) {
     Value *made = group_of(p, n) ? group_of(p, n)->out[0] : n->out[0];
     Place *o = place(p, made);
     uint32_t last = o->last;
-    /* everything rooted in the output moves to the new root */
-    for (Node *m = n; m; m = m->next)
-      if (m->out && m->nout && m->out[0] && place(p, m->out[0])->root == made && m->out[0] != made)
-        place(p, m->out[0])->root = root;
     o->inplace = true, o->root = root;
     extend(p, root, last);
   }
@@ -305,7 +318,7 @@ static uint32_t slot(Plan *p, Value *v) {
 static void make_slot(Plan *p, const Graph *g, Value *v) {
   Place *at = place(p, v);
   ProgSlot s = {.file = PROG_NONE, .base = PROG_NONE, .name = image_string(&p->im, v->name)};
-  Value *root = at->root;
+  Value *root = root_of(p, v);
   uint32_t root_last = root->konst ? END : place(p, root)->last;
   image_type(&p->im, &s, &v->type);
   s.first = v->def ? p->step_of[v->def->id] : 0;
@@ -314,7 +327,7 @@ static void make_slot(Plan *p, const Graph *g, Value *v) {
     s.kind = SLOT_VIEW, s.base = slot(p, root);
   } else if (v->is_input && !g->up) {
     s.kind = SLOT_INPUT;
-  } else if (!g->up && v->def && type_early(p, &v->type) && root_last != END) {
+  } else if (in_arena(p, v) && root_last != END) {
     s.kind = SLOT_ARENA;
     if (at->inplace)
       s.base = slot(p, root);
@@ -390,22 +403,20 @@ static bool is_dynamic(Plan *p, uint32_t s) {
   return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC;
 }
 
-/* Dynamic values of this region, and views of them, that nobody reads behind step s. */
+/* A dynamic value, or a view's hold on memory, goes when its last reader has run; readers inside bodies count as their
+ * owner's step, which does not list them among its inputs. */
+static void free_behind_last_use(Plan *p, Value *v) {
+  Place *at = place(p, v);
+  if (at->last == END || !(is_dynamic(p, at->slot) || (at->view && !root_of(p, v)->konst)))
+    return;
+  at->next_freed = p->freed[at->last];
+  p->freed[at->last] = v;
+}
+
 static void add_frees(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
-  uint32_t at = p->step_of[n->id], nin, nout;
-  Value *const *in, *const *out;
-  step_values(p, n, &in, &nin, &out, &nout);
-  for (uint32_t i = 0; i < nin + nout; i++) {
-    Value *v = i < nin ? in[i] : out[i - nin];
-    if (!v || v->konst || place(p, v)->home != n->graph || (v->is_input && !n->graph->up))
-      continue;
-    Value *r = place(p, v)->root;
-    if (place(p, v)->last == at && is_dynamic(p, slot(p, v)))
-      list_add(&l, slot(p, v));
-    else if (place(p, v)->view && place(p, v)->last == at && !r->konst)
-      list_add(&l, slot(p, v)); /* drops the view's hold on the memory */
-  }
+  for (Value *v = p->freed[p->step_of[n->id]]; v; v = place(p, v)->next_freed)
+    list_add(&l, place(p, v)->slot);
   s->nfree = l.n;
   s->free = list_end(&l);
 }
@@ -519,6 +530,17 @@ static void write_region(Plan *p, Graph *g) {
         list_add(&own, slot(p, out[i]));
       }
   }
+  p->freed = arena_array(p->a, Value *, graph_node_count(g, false) + 1u);
+  for (uint32_t i = 0; g->up && i < g->nin; i++)
+    free_behind_last_use(p, g->in[i]);
+  for (Node *n = g->first; n; n = n->next) {
+    Value *const *in, *const *out;
+    uint32_t nin, nout;
+    step_values(p, n, &in, &nin, &out, &nout);
+    for (uint32_t i = 0; has_step(p, n) && i < nout; i++)
+      if (out[i])
+        free_behind_last_use(p, out[i]);
+  }
   r.nown = own.n, r.own = list_end(&own);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < g->nin; i++)
@@ -574,6 +596,9 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   p.packed = arena_array(a, uint32_t, p.groups ? p.groups->npacked : 0);
   for (uint32_t i = 0; p.groups && i < p.groups->npacked; i++)
     p.packed[i] = PROG_NONE;
+  for (uint32_t i = 0; i < g->nin; i++)
+    count_type(&p, &g->in[i]->type);
+  image_end_input_symbols(&p.im);
   number_symbols(&p, g);
   for (uint32_t i = 0; p.groups && i < p.groups->n; i++)
     for (uint32_t k = 0; k < p.groups->group[i]->ndim; k++)
@@ -589,7 +614,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   for (uint32_t i = 0; i < p.nregion; i++)
     write_region(&p, p.queue[i]);
   for (uint32_t i = 0; i < g->nin; i++)
-    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, NULL);
+    write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, g->in[i]->deflt);
   for (uint32_t i = 0; i < g->nout; i++)
     write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
   for (uint32_t i = 0; i < in->nmeta; i++)

@@ -1,8 +1,8 @@
-/* product.h - matrix products apart from any compiler: which tile a CPU level multiplies with, how the work falls into parts
- * and blocks, and the layout of a packed B. codegen/llvm/product.c emits what is planned here.
+/* product.h - matrix products apart from any compiler: which tile a CPU level multiplies with, how the work falls into
+ * parts and blocks, and the layout of a packed B. codegen/llvm/product.c emits what is planned here.
  *
- * A tile is mr rows of A by nr columns of B, held in vector registers while k runs. B is packed by panels of nr columns; a
- * panel holds, k after k, its nr values, so that a tile reads it as one stream; columns beyond N are zero:
+ * A tile is mr rows of A by nr columns of B, held in vector registers while k runs. B is packed by panels of nr
+ * columns; a panel holds, k after k, its nr values, so that a tile reads it as one stream; columns beyond N are zero:
  *
  *        n = 0 … nr-1        nr … 2nr-1      …  last, padded
  *      +------------------+------------------+---------+
@@ -11,36 +11,37 @@
  *      |  …               |  …               |         |     matrix b of a batch at b * product_packed_floats
  *      +------------------+------------------+---------+
  *
- * Rows are never padded: M rows are split evenly into ceil(M / mr) tiles, heights differ by at most one, and every height
- * has an inner kernel of its own. K is split evenly into blocks of at most kc, whose results are added in order.
+ * Rows are never padded: M rows are split evenly into ceil(M / mr) tiles, heights differ by at most one, and every
+ * height has an inner kernel of its own. K is split evenly into blocks of at most kc, whose results are added in order.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_PRODUCT_H
 #define SARD_CODEGEN_PRODUCT_H
 
 #include "codegen/unit.h"
 
-/* A row of a level's table. The inner kernel keeps mr * nr / lanes accumulators, nr / lanes values of B and one of A. */
+/* A row of a level's table. The inner kernel keeps mr * nr / lanes accumulators, nr / lanes values of B and one of A.
+ */
 typedef struct ProductTile {
   uint8_t mr, nr;
 } ProductTile;
 
 typedef struct ProductLevel {
-  const char *level;         /* support/cpu.h's names */
-  uint8_t lanes;             /* f32 of a vector register */
-  uint8_t unroll;            /* steps of k in one turn of the inner loop */
-  uint32_t l1, l2;           /* bytes of data cache per core taken for granted */
-  const ProductTile *tile;   /* the first of equally good ones is taken; ends with mr 0 */
+  const char *level;       /* support/cpu.h's names */
+  uint8_t lanes;           /* f32 of a vector register */
+  uint8_t unroll;          /* steps of k in one turn of the inner loop */
+  uint32_t l1, l2;         /* bytes of data cache per core taken for granted */
+  const ProductTile *tile; /* the first of equally good ones is taken; ends with mr 0 */
 } ProductLevel;
 
 typedef struct ProductPlan {
   const ProductLevel *level;
   int mr, nr;
-  int64_t kc;                /* most steps of k in a block */
-  int64_t row_tiles;         /* most tiles of rows in a part */
-  int64_t col_panels;        /* most panels of columns in a part */
-  int64_t tile_bytes;        /* scratch: sums of one part (of one tile, when k surely is one block) */
-  int64_t panel_bytes;       /* scratch: one packed block of a panel of B; 0 when B is packed already */
-  bool one_block;            /* k surely is one block */
+  int64_t kc;          /* most steps of k in a block */
+  int64_t row_tiles;   /* most tiles of rows in a part */
+  int64_t col_panels;  /* most panels of columns in a part */
+  int64_t tile_bytes;  /* scratch: sums of one part (of one tile, when k surely is one block) */
+  int64_t panel_bytes; /* scratch: one packed block of a panel of B; 0 when B is packed already */
+  bool one_block;      /* k surely is one block */
 } ProductPlan;
 
 /* The table of a level; the baseline of its architecture when the level is not known. Never NULL. */
@@ -49,10 +50,12 @@ ProductPlan product_plan(const Product *p, const char *level);
 /* Fills in parts, scratch, flops and bytes of a UNIT_PRODUCT. */
 void product_schedule(Ctx *c, Unit *u, const char *level);
 
-/* Packed B of n columns by k rows: its size, false if that overflows. Panels are independent of each other: threads may pack
- * ranges of them. src: f32, row-major, at any alignment, [k, n], or [n, k] if trans; dst: the whole of packed B. */
+/* Packed B of n columns by k rows: its size, false if that overflows. Panels are independent of each other: threads may
+ * pack ranges of them. src: f32, row-major, at any alignment, [k, n], or [n, k] if trans; dst: the whole of packed B.
+ */
 bool product_packed_floats(const ProductPlan *plan, int64_t k, int64_t n, int64_t *floats);
 int64_t product_panels(const ProductPlan *plan, int64_t n);
-void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, const void *src, float *dst, int64_t panel0, int64_t panel1);
+void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, const void *src, float *dst,
+                  int64_t panel0, int64_t panel1);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "support/cpu.h"
 
+enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
+
 /* --- what a body touches --- */
 
 static bool uses(const KExpr *x, const KVar *v) {
@@ -82,24 +84,43 @@ static bool scheduled(const KStmt *s) {
 
 /* --- the schedule --- */
 
+static int64_t expr_flops(const KExpr *x) {
+  if (!x)
+    return 0;
+  int64_t n = 0;
+  for (int i = 0; i < 3; i++)
+    n += expr_flops(x->arg[i]);
+  if ((x->kind == KE_UNARY || x->kind == KE_BINARY) && dtype_is_float(x->arg[0]->dtype))
+    n += x->op >= KOP_exp || x->op == KOP_pow ? 16 : 1; /* a polynomial or so */
+  return n;
+}
+
+static int64_t list_flops(const KStmt *s) {
+  int64_t n = 0;
+  for (; s; s = s->next)
+    n += expr_flops(s->value) + (s->kind == KS_UPDATE && dtype_is_float(s->var->dtype)) + list_flops(s->body);
+  return n;
+}
+
 typedef struct Scheduler {
   Ctx *c;
   Kernel *k;
   int lanes;
 } Scheduler;
 
-/* Lanes for a loop of that extent: no more than the next power of two. 1: not worth it. */
-static uint16_t lanes_for(const Scheduler *s, Dim extent) {
+/* Lanes for a loop: two registers, so that an accumulator does not wait for itself; one where the body is long, which takes half
+ * the time to compile and runs as fast. No more than the next power of two of the extent. 1: not worth it. */
+static uint16_t lanes_for(const Scheduler *s, const KStmt *f) {
   int64_t n;
-  int w = s->lanes;
-  if (dim_is_const(extent, &n))
+  int w = list_flops(f->body) >= LONG_BODY ? s->lanes / 2 : s->lanes;
+  if (dim_is_const(f->extent, &n))
     while (w > 1 && w / 2 >= n)
       w /= 2;
   return (uint16_t)w;
 }
 
 static void make_vector(const Scheduler *s, KStmt *f) {
-  uint16_t w = lanes_for(s, f->extent);
+  uint16_t w = lanes_for(s, f);
   if (w > 1)
     f->loop = KL_VECTOR, f->width = w;
 }
@@ -191,7 +212,7 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   if (n == 1) {
-    uint16_t w = lanes_for(s, f->extent);
+    uint16_t w = lanes_for(s, f);
     if (w > 1)
       f->loop = KL_PARALLEL, f->width = w;
     return;
@@ -222,17 +243,6 @@ void unit_schedule(Ctx *c, Unit *u, const char *cpu_level) {
 }
 
 /* --- counts --- */
-
-static int64_t expr_flops(const KExpr *x) {
-  if (!x)
-    return 0;
-  int64_t n = 0;
-  for (int i = 0; i < 3; i++)
-    n += expr_flops(x->arg[i]);
-  if ((x->kind == KE_UNARY || x->kind == KE_BINARY) && dtype_is_float(x->arg[0]->dtype))
-    n += x->op >= KOP_exp || x->op == KOP_pow ? 16 : 1; /* a polynomial or so */
-  return n;
-}
 
 static Dim count_flops(Ctx *c, const KStmt *s, Dim trips) {
   Dim n = dim_const(c, 0);

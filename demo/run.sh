@@ -1,12 +1,11 @@
 #!/bin/sh
 # run.sh - the demo: fetch a sentence-embedding model, run it on a few sentences, show how similar they are.
-# usage: run.sh [BUILD]. Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it fetches or makes is in
-# demo/data, which git ignores; what is there already is not fetched again.
+# usage: run.sh [BUILD]. Called by `make demo` after the build; needs python3 with pip, and a C compiler. Everything it
+# fetches or makes is in demo/data, which git ignores; what is there already is not fetched again.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-build=${1:-$here/../build}
-sard=$build/sard
+sard=${SARD:-${1:-$here/../build}/sard}
 data=$here/data
 mkdir -p "$data"
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold= plain=; fi

@@ -1,8 +1,8 @@
 /* similarity.c - prints the cosine similarities of embeddings as a table: similarity EMBEDDINGS.npy SENTENCES.txt
  *
- * The .npy file holds float32 in row-major order, one row per line of the text file, as `sard run --output NAME=FILE.npy`
- * writes it. Columns are as wide as the terminal shows the text (Chinese characters take two). Colour on a terminal.
- * SPDX-License-Identifier: Apache-2.0 */
+ * The .npy file holds float32 in row-major order, one row per line of the text file, as `sard run --output
+ * NAME=FILE.npy` writes it. Columns are as wide as the terminal shows the text (Chinese characters take two). Colour on
+ * a terminal. SPDX-License-Identifier: Apache-2.0 */
 #define _XOPEN_SOURCE 700
 #include <locale.h>
 #include <math.h>

@@ -5,14 +5,17 @@
 
 #include <string.h>
 
-static const char *const type_names[] = {"nothing", "a float",  "an int",   "a string",        "a tensor",       "a graph", "floats", "ints",
-                                         "strings", "tensors", "graphs", "a sparse tensor", "sparse tensors", "a type",  "types"};
+static const char *const type_names[] = {"nothing", "a float",         "an int",         "a string", "a tensor",
+                                         "a graph", "floats",          "ints",           "strings",  "tensors",
+                                         "graphs",  "a sparse tensor", "sparse tensors", "a type",   "types"};
 static const uint8_t wanted_type[] = {
-    [AK_INT] = RA_INT,       [AK_FLOAT] = RA_FLOAT, [AK_STR] = RA_STRING,    [AK_INTS] = RA_INTS,
+    [AK_INT] = RA_INT,       [AK_FLOAT] = RA_FLOAT,  [AK_STR] = RA_STRING,    [AK_INTS] = RA_INTS,
     [AK_FLOATS] = RA_FLOATS, [AK_STRS] = RA_STRINGS, [AK_TENSOR] = RA_TENSOR, [AK_DIMS] = RA_UNDEFINED};
 
-static const struct Bodies { OpId op; const char *attr[2]; } bodies[] = {
-    {OP_If, {"then_branch", "else_branch"}}, {OP_Loop, {"body", NULL}}, {OP_Scan, {"body", NULL}}};
+static const struct Bodies {
+  OpId op;
+  const char *attr[2];
+} bodies[] = {{OP_If, {"then_branch", "else_branch"}}, {OP_Loop, {"body", NULL}}, {OP_Scan, {"body", NULL}}};
 
 static const struct Bodies *bodies_of(OpId op) {
   for (size_t i = 0; i < countof(bodies); i++)
@@ -102,8 +105,6 @@ Status import_attrs(Ctx *c, Arena *a, Weights *w, const RawNode *n, OpId op, voi
     for (uint32_t k = 0; k < i; k++)
       if (!strcmp(n->attr[k].name, t->name))
         return fail(c, ST_INVALID, "attribute '%s' is given twice", t->name);
-    if (*t->ref)
-      return fail(c, ST_INVALID, "attribute '%s' refers to an attribute of a function, outside of one", t->name);
     if (take_body(op, t, body))
       continue;
     const AttrField *f = attr_field(info, t->name);
@@ -116,7 +117,8 @@ Status import_attrs(Ctx *c, Arena *a, Weights *w, const RawNode *n, OpId op, voi
 
 /* --- Constant --- */
 
-static Status constant_list(Ctx *c, Arena *keep, DType d, const void *v, uint32_t n, size_t size, bool scalar, const Tensor **out) {
+static Status constant_list(Ctx *c, Arena *keep, DType d, const void *v, uint32_t n, size_t size, bool scalar,
+                            const Tensor **out) {
   Tensor *t;
   int64_t dim = n;
   TRY(tensor_new(c, keep, d, scalar ? 0 : 1, &dim, &t));
@@ -137,9 +139,12 @@ static Status constant_strings(Ctx *c, Arena *keep, const Str *s, uint32_t n, bo
 }
 
 Status import_constant(Ctx *c, Arena *a, Weights *w, const RawNode *n, Arena *keep, const Tensor **out) {
-  static const struct { const char *name; uint8_t type; } forms[] = {
-      {"value", RA_TENSOR},    {"sparse_value", RA_SPARSE}, {"value_int", RA_INT},       {"value_ints", RA_INTS},
-      {"value_float", RA_FLOAT}, {"value_floats", RA_FLOATS}, {"value_string", RA_STRING}, {"value_strings", RA_STRINGS}};
+  static const struct {
+    const char *name;
+    uint8_t type;
+  } forms[] = {{"value", RA_TENSOR},        {"sparse_value", RA_SPARSE},  {"value_int", RA_INT},
+               {"value_ints", RA_INTS},     {"value_float", RA_FLOAT},    {"value_floats", RA_FLOATS},
+               {"value_string", RA_STRING}, {"value_strings", RA_STRINGS}};
   (void)a;
   if (n->nattr != 1 || n->nin || n->nout != 1)
     return fail(c, ST_INVALID, "a Constant has one attribute, no input and one output");

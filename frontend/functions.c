@@ -23,7 +23,8 @@ static const char *plain_domain(const char *d) {
 }
 
 /* The map's key, in buf if it fits (cap bytes), else in a. */
-static char *make_key(Arena *a, char *buf, size_t cap, const char *domain, const char *name, const char *overload, size_t *n) {
+static char *make_key(Arena *a, char *buf, size_t cap, const char *domain, const char *name, const char *overload,
+                      size_t *n) {
   domain = plain_domain(domain);
   size_t d = strlen(domain), k = strlen(name), o = strlen(overload);
   *n = d + k + o + 2;
@@ -72,8 +73,7 @@ static Status nodes_cost(Functions *fs, const RawNode *node, uint32_t n, int dep
     *cost += f ? f->cost : 1;
     for (uint32_t k = 0; k < node[i].nattr; k++) {
       const RawAttr *t = &node[i].attr[k];
-      uint32_t bodies = t->type == RA_GRAPH ? 1 : t->type == RA_GRAPHS ? t->n : 0;
-      for (uint32_t b = 0; b < bodies; b++)
+      for (uint32_t b = 0; b < raw_bodies(t); b++)
         TRY(nodes_cost(fs, t->graph[b]->node, t->graph[b]->nnode, depth + 1, cost));
     }
   }
@@ -99,8 +99,9 @@ Status functions_open(Ctx *c, Arena *a, const RawModel *raw, uint32_t max_nodes,
     TRY(function_cost(fs, &fn[i], 0));
   TRY(nodes_cost(fs, raw->graph->node, raw->graph->nnode, 0, &total));
   if (total > max_nodes)
-    return err_hint(c, fail(c, ST_MEMORY, "the model has %s%llu nodes when its functions are expanded; the limit is %u",
-                            total == SATURATED ? "more than " : "", (unsigned long long)total, max_nodes),
+    return err_hint(c,
+                    fail(c, ST_MEMORY, "the model has %s%llu nodes when its functions are expanded; the limit is %u",
+                         total == SATURATED ? "more than " : "", (unsigned long long)total, max_nodes),
                     "raise the node limit if the model can be trusted");
   *out = fs;
   return ST_OK;
@@ -130,6 +131,8 @@ Status function_attrs(Ctx *c, Arena *a, const RawFunction *fn, const RawNode *ca
         value = attr_named(fn->attr_default, fn->ndefault, t->ref);
       if (!value)
         continue;
+      if (*value->ref)
+        return fail(c, ST_INVALID, "attribute '%s' refers to '%s', which is a reference itself", t->name, t->ref);
       if (value->type == RA_GRAPH || value->type == RA_GRAPHS)
         return fail(c, ST_UNSUPPORTED, "attribute '%s' hands a graph to a function", t->ref);
       if (t->type && value->type != t->type)

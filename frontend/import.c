@@ -1,9 +1,9 @@
 /* import.c - raw structs to the graph: names become values, nodes are upgraded, checked, typed and put in order.
  *
- * Values are found through scopes: one per graph, a body's scope inside its enclosing one. A call of a model-local function is
- * expanded in place: its body is imported in a scope of its own that sees nothing outside; the names of its values get
- * the call's name in front. Each node is typed as soon as it is made, so that upgrade steps may ask for ranks.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Values are found through scopes: one per graph, a body's scope inside its enclosing one. A call of a model-local
+ * function is expanded in place: its body is imported in a scope of its own that sees nothing outside; the names of its
+ * values get the call's name in front. Each node is typed as soon as it is made, so that upgrade steps may ask for
+ * ranks. SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/import.h"
 
 #include "frontend/upgrade.h"
@@ -21,8 +21,8 @@ typedef struct Frame {
   uint32_t nopset;
   const RawFunction *fn; /* NULL: the model itself */
   const RawNode *call;
-  const char *prefix;    /* of names */
-  const Origin *origin;  /* of the call */
+  const char *prefix;   /* of names */
+  const Origin *origin; /* of the call */
 } Frame;
 
 typedef struct Scope {
@@ -42,8 +42,8 @@ typedef struct Import {
   Weights *w;
   Functions *fs;
   bool infer;
-  Map used;  /* names of values -> count of names made from it + 1 */
-  Map ops;   /* operators of ai.onnx -> OpId */
+  Map used; /* names of values -> count of names made from it + 1 */
+  Map ops;  /* operators of ai.onnx -> OpId */
   uint32_t fresh;
   int depth;
 } Import;
@@ -128,15 +128,25 @@ static const char *fresh_name(void *arg, const char *base) {
 
 /* --- types --- */
 
+/* What writers put where they know nothing: it names no symbol, as two of them need not be equal. */
+static bool names_nothing(const char *param) {
+  static const char *const none[] = {"", "?", "*", "None", "unk"};
+  for (size_t i = 0; i < countof(none); i++)
+    if (!strcmp(param, none[i]))
+      return true;
+  return false;
+}
+
 static Status import_dim(Import *im, const RawDim *d, const char *of, int i, Dim *out) {
   Ctx *c = im->c;
+  *out = NULL;
   if (d->kind == RD_VALUE && d->value < -1)
     return fail(c, ST_INVALID, "dimension %d of '%s' is %lld", i, of, (long long)d->value);
   if (d->kind == RD_VALUE && d->value >= 0)
     *out = dim_const(c, d->value);
-  else if (d->kind == RD_PARAM && *d->param)
+  else if (d->kind == RD_PARAM && !names_nothing(d->param))
     *out = dim_parse(c, d->param, strlen(d->param));
-  else /* unknown; several writers say -1 */
+  if (!*out || (*out)->hi < 0) /* unknown; several writers say -1 */
     *out = dim_fresh(c, arena_printf(im->a, "%.64s_dim%d", of, i));
   return ST_OK;
 }
@@ -196,7 +206,8 @@ static Status add_constant(Import *im, Scope *s, const char *name, const Tensor 
 
 static Status check_default(Import *im, Value *v) {
   const Tensor *t = v->deflt;
-  bool fits = v->type.kind == t->kind && (!v->type.dtype || v->type.dtype == t->dtype) && (v->type.rank < 0 || v->type.rank == t->rank);
+  bool fits = v->type.kind == t->kind && (!v->type.dtype || v->type.dtype == t->dtype) &&
+              (v->type.rank < 0 || v->type.rank == t->rank);
   for (int i = 0; fits && i < v->type.rank; i++)
     fits = v->type.dim[i]->kind != DIM_CONST || v->type.dim[i]->value == t->dim[i];
   char text[160];
@@ -295,15 +306,16 @@ static Status unknown_op(Import *im, const RawNode *n, int64_t opset) {
   Ctx *c = im->c;
   const char *domain = plain_domain(n->domain);
   bool known = !*domain;
-  Status st = fail(c, ST_UNSUPPORTED, "operator %s%s%s of %sopset %lld is not supported", domain, *domain ? "." : "", n->op,
-                   *domain ? "" : "ai.onnx ", (long long)opset);
+  Status st = fail(c, ST_UNSUPPORTED, "operator %s%s%s of %sopset %lld is not supported", domain, *domain ? "." : "",
+                   n->op, *domain ? "" : "ai.onnx ", (long long)opset);
   const char *near = strlen(n->op) < 64 ? nearest_name(n->op, op_name, (void *)(uintptr_t)domain) : NULL;
   if (near && *near)
     return err_hint(c, st, "the nearest operator that is supported is %s", near);
   if (known)
     hint_opset(c, st, opset);
-  return err_hint(c, st, known ? "`sard ops` lists what is supported"
-                               : "custom operators are not supported, unless the model defines them as functions");
+  return err_hint(c, st,
+                  known ? "`sard ops` lists what is supported"
+                        : "custom operators are not supported, unless the model defines them as functions");
 }
 
 /* The number of names without empty ones at the end. */
@@ -311,6 +323,13 @@ static uint32_t trimmed(const char *const *name, uint32_t n, int least) {
   while (n > (uint32_t)least && !*name[n - 1])
     n--;
   return n;
+}
+
+/* Outputs without unwanted ones at the end, but as many as inference functions rely on; where any number is possible,
+ * how many there are says something (Split). */
+static uint32_t count_outputs(const RawNode *r, const OpInfo *op) {
+  uint32_t n = op->max_out == OP_VARIADIC ? r->nout : trimmed(r->out, r->nout, 0);
+  return n < (uint32_t)op->min_out ? (uint32_t)op->min_out : n;
 }
 
 static Status check_arity(Import *im, const RawNode *n, OpId op, uint32_t nin, uint32_t nout, int64_t opset) {
@@ -349,24 +368,32 @@ static Status set_outputs(Import *im, Scope *s, const RawNode *r, Node *n) {
   return ST_OK;
 }
 
-/* One node in newest form. */
-static Status add_node(Import *im, Scope *s, const RawNode *r, const Origin *origin, int64_t opset) {
+/* Attributes and bodies of r. Without inference, what a newer opset has changed is not known rather than wrong. */
+static Status read_form(Import *im, const RawNode *r, OpId *op, uint32_t nin, uint32_t nout, int64_t opset, void **attr,
+                        const RawGraph **body) {
+  if (!*op)
+    return im->infer ? unknown_op(im, r, opset) : ST_OK;
+  Status st = check_arity(im, r, *op, nin, nout, opset);
+  if (!st)
+    st = hint_opset(im->c, import_attrs(im->c, im->a, im->w, r, *op, attr, body), opset);
+  if (!st || im->infer || opset <= NEWEST_OPSET)
+    return st;
+  *op = OP_none, *attr = NULL, body[0] = body[1] = NULL;
+  return ST_OK;
+}
+
+/* One node in newest form; op OP_none: an operator that is not known (without inference only). */
+static Status add_node(Import *im, Scope *s, const RawNode *r, OpId op, const Origin *origin, int64_t opset) {
   Ctx *c = im->c;
   if (!strcmp(r->op, "Constant") && !*plain_domain(r->domain)) {
     const Tensor *t;
     TRY(import_constant(c, im->a, im->w, r, im->m->arena, &t));
     return *r->out[0] ? add_constant(im, s, r->out[0], t) : ST_OK;
   }
-  OpId op = find_op(im, r);
   const RawGraph *body[2] = {0};
   void *attr = NULL;
-  uint32_t nin = trimmed(r->in, r->nin, op_info(op)->min_in), nout = trimmed(r->out, r->nout, 0);
-  if (!op && im->infer)
-    return unknown_op(im, r, opset);
-  if (op) {
-    TRY(check_arity(im, r, op, nin, nout, opset));
-    TRY(hint_opset(c, import_attrs(c, im->a, im->w, r, op, &attr, body), opset));
-  }
+  uint32_t nin = trimmed(r->in, r->nin, op_info(op)->min_in), nout = count_outputs(r, op_info(op));
+  TRY(read_form(im, r, &op, nin, nout, opset, &attr, body));
   if (nin >= OP_VARIADIC || nout >= OP_VARIADIC)
     return fail(c, ST_UNSUPPORTED, "more than %d inputs or outputs", OP_VARIADIC - 1);
   if (body[0])
@@ -376,7 +403,7 @@ static Status add_node(Import *im, Scope *s, const RawNode *r, const Origin *ori
   for (int b = 0; b < 2 && body[b]; b++)
     TRY(import_body(im, s, n, b, body[b]));
   TRY(set_outputs(im, s, r, n));
-  return im->infer ? node_infer(c, n) : ST_OK;
+  return im->infer ? control_tolerate(n, node_infer(c, n)) : ST_OK;
 }
 
 static const Type *known_type(void *arg, const char *name) {
@@ -392,17 +419,28 @@ static const Tensor *known_constant(void *arg, const char *name) {
 static Status import_operator(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
   int64_t opset;
   TRY(opset_of(im, s->frame, r->domain, &opset));
-  if (*plain_domain(r->domain))
-    return add_node(im, s, r, origin, opset);
+  if (*plain_domain(r->domain) || !upgrade_wanted(r->op, opset))
+    return add_node(im, s, r, find_op(im, r), origin, opset);
   void *arg[2] = {im, s};
   Upgrade *u = arena_new(im->a, Upgrade);
-  *u = (Upgrade){.c = im->c, .a = im->a, .keep = im->m->arena, .n = *r, .type = known_type, .konst = known_constant, .fresh = fresh_name, .arg = arg};
-  TRY(upgrade_node(u, opset));
+  *u = (Upgrade){.c = im->c,
+                 .a = im->a,
+                 .keep = im->m->arena,
+                 .n = *r,
+                 .type = known_type,
+                 .konst = known_constant,
+                 .fresh = fresh_name,
+                 .arg = arg};
+  Status st = upgrade_node(u, opset);
+  if (st == ST_UNSUPPORTED && !im->infer)
+    return add_node(im, s, r, OP_none, origin, opset);
+  if (st)
+    return st;
   for (uint32_t i = 0; i < u->nbefore; i++)
-    TRY(add_node(im, s, &u->before[i], origin, opset));
-  TRY(add_node(im, s, &u->n, origin, opset));
+    TRY(add_node(im, s, &u->before[i], find_op(im, &u->before[i]), origin, opset));
+  TRY(add_node(im, s, &u->n, find_op(im, &u->n), origin, opset));
   for (uint32_t i = 0; i < u->nafter; i++)
-    TRY(add_node(im, s, &u->after[i], origin, opset));
+    TRY(add_node(im, s, &u->after[i], find_op(im, &u->after[i]), origin, opset));
   return ST_OK;
 }
 
@@ -411,8 +449,8 @@ static Status import_operator(Import *im, Scope *s, const RawNode *r, const Orig
 static Status bind_parameters(Import *im, const Scope *s, const RawNode *call, Scope *inner) {
   const RawFunction *fn = inner->frame->fn;
   if (call->nin > fn->nin || call->nout > fn->nout)
-    return fail(im->c, ST_INVALID, "function %s takes %u inputs and gives %u outputs; here it has %u and %u", fn->name, fn->nin,
-                fn->nout, call->nin, call->nout);
+    return fail(im->c, ST_INVALID, "function %s takes %u inputs and gives %u outputs; here it has %u and %u", fn->name,
+                fn->nin, fn->nout, call->nin, call->nout);
   for (uint32_t i = 0; i < fn->nin; i++) {
     Value *v = absent;
     if (i < call->nin && *call->in[i] && !(v = lookup(s, call->in[i])))
@@ -424,7 +462,8 @@ static Status bind_parameters(Import *im, const Scope *s, const RawNode *call, S
 }
 
 /* Outputs of the call take over the values the body made; what it only handed through gets an Identity. */
-static Status bind_results(Import *im, Scope *s, const RawNode *call, const Scope *inner, uint32_t first_id, const Origin *origin) {
+static Status bind_results(Import *im, Scope *s, const RawNode *call, const Scope *inner, uint32_t first_id,
+                           const Origin *origin) {
   const RawFunction *fn = inner->frame->fn;
   Map taken;
   map_init(&taken, im->a);
@@ -448,7 +487,11 @@ static Status bind_results(Import *im, Scope *s, const RawNode *call, const Scop
 }
 
 static Status import_call(Import *im, Scope *s, const RawNode *call, const RawFunction *fn, const Origin *origin) {
-  Frame f = {.opset = fn->opset, .nopset = fn->nopset, .fn = fn, .call = call, .origin = origin,
+  Frame f = {.opset = fn->opset,
+             .nopset = fn->nopset,
+             .fn = fn,
+             .call = call,
+             .origin = origin,
              .prefix = arena_printf(im->a, "%s/", origin->node)};
   Scope inner = {.frame = &f, .g = s->g};
   uint32_t first_id = *s->g->next_id;
@@ -461,16 +504,28 @@ static Status import_call(Import *im, Scope *s, const RawNode *call, const RawFu
   return bind_results(im, s, call, &inner, first_id, origin);
 }
 
+/* The attributes of r, with references resolved in functions and refused elsewhere. */
+static Status own_attrs(Import *im, const Frame *f, const RawNode *r, RawNode *own) {
+  *own = *r;
+  if (r->nattr > MAX_ATTRS)
+    return fail(im->c, ST_INVALID, "%u attributes; at most %d are supported", r->nattr, MAX_ATTRS);
+  if (f->fn)
+    return function_attrs(im->c, im->a, f->fn, f->call, r, own);
+  for (uint32_t i = 0; i < r->nattr; i++)
+    if (*r->attr[i].ref)
+      return fail(im->c, ST_INVALID, "attribute '%s' refers to an attribute of a function, outside of one",
+                  r->attr[i].name);
+  return ST_OK;
+}
+
 static Status import_node(Import *im, Scope *s, const RawNode *r, uint32_t index) {
   const Frame *f = s->frame;
   const Origin *origin = import_origin(s->g, im->a, r, index, f->prefix, f->origin);
   RawNode own;
-  Status st = r->nattr > MAX_ATTRS ? fail(im->c, ST_INVALID, "%u attributes", r->nattr) : ST_OK;
-  if (!st && f->fn)
-    st = function_attrs(im->c, im->a, f->fn, f->call, r, &own), r = &own;
-  const RawFunction *fn = st ? NULL : functions_find(im->fs, r);
+  Status st = own_attrs(im, f, r, &own);
+  const RawFunction *fn = st ? NULL : functions_find(im->fs, &own);
   if (!st)
-    st = fn ? import_call(im, s, r, fn, origin) : import_operator(im, s, r, origin);
+    st = fn ? import_call(im, s, &own, fn, origin) : import_operator(im, s, &own, origin);
   return st ? err_origin(im->c, st, origin) : ST_OK;
 }
 

@@ -36,7 +36,8 @@ typedef struct LoadOptions {
   bool strict;           /* refuse hard-linked external data and unknown fields */
   size_t max_bytes;      /* of protobuf metadata decoded into memory, weights excluded; 0: 1 GiB */
   uint32_t max_nodes;    /* after inlining functions, bodies included; 0: 2,000,000 */
-  bool no_infer;         /* stop before type inference: for inspection of models with unknown operators */
+  bool no_infer;         /* no type inference, for inspection: an operator that is not known, or whose old or new form
+                            is not, becomes a node of OP_none with Origin.op; types are those that the file declares */
 } LoadOptions;
 
 /* Reads a model: bounded scan, protobuf-c, opset upgrade, functions inlined, types inferred. Weights are spans of the

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-const char *raw_node_text(Arena *a, const RawNode *n, uint32_t index) {
+/* "'encoder.3' (MatMul)", for messages; in a. */
+static const char *node_text(Arena *a, const RawNode *n, uint32_t index) {
   return *n->name ? arena_printf(a, "'%s' (%s)", n->name, n->op) : arena_printf(a, "#%u (%s)", index, n->op);
 }
 
@@ -69,9 +70,8 @@ static void node_uses(Uses *u, const RawNode *n, const Locals *l) {
   for (uint32_t i = 0; i < n->nin; i++)
     add_use(u, n->in[i], l);
   for (uint32_t i = 0; i < n->nattr; i++)
-    if (n->attr[i].type == RA_GRAPH || n->attr[i].type == RA_GRAPHS)
-      for (uint32_t k = 0; k < (n->attr[i].type == RA_GRAPH ? 1 : n->attr[i].n); k++)
-        body_uses(u, n->attr[i].graph[k], l);
+    for (uint32_t k = 0; k < raw_bodies(&n->attr[i]); k++)
+      body_uses(u, n->attr[i].graph[k], l);
 }
 
 /* --- the order --- */
@@ -84,17 +84,18 @@ static Status define_outputs(Ctx *c, Arena *a, const RawNode *node, uint32_t n, 
         continue;
       if (map_get(given, name))
         return fail(c, ST_INVALID, "node %s makes '%s', which is already an input or an initializer",
-                    raw_node_text(a, &node[i], i), name);
+                    node_text(a, &node[i], i), name);
       uintptr_t before = (uintptr_t)map_put(def, name, (void *)(uintptr_t)(i + 1));
       if (before)
         return fail(c, ST_INVALID, "two nodes make '%s': %s and %s", name,
-                    raw_node_text(a, &node[before - 1], (uint32_t)before - 1), raw_node_text(a, &node[i], i));
+                    node_text(a, &node[before - 1], (uint32_t)before - 1), node_text(a, &node[i], i));
     }
   return ST_OK;
 }
 
 /* Depth first from each node in the file's order; a node comes after all it reads. */
-static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first, uint32_t *order) {
+static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint32_t *use, const size_t *first,
+                   uint32_t *order) {
   enum { NEW, OPEN, DONE };
   uint8_t *state = arena_array(a, uint8_t, n);
   uint32_t *stack = arena_array(a, uint32_t, n), count = 0;
@@ -113,7 +114,7 @@ static Status sort(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const uint
       uint32_t d = use[next[i]++];
       if (state[d] == OPEN)
         return fail(c, ST_INVALID, "the graph has a cycle: node %s needs what node %s makes, and the other way round",
-                    raw_node_text(a, &node[i], i), raw_node_text(a, &node[d], d));
+                    node_text(a, &node[i], i), node_text(a, &node[d], d));
       if (state[d] == NEW)
         stack[top++] = d, state[d] = OPEN, next[d] = first[d];
     }

@@ -91,7 +91,8 @@ static const char *module_of_name(Arena *a, const char *name) {
   return m;
 }
 
-const Origin *import_origin(Graph *g, Arena *a, const RawNode *n, uint32_t index, const char *prefix, const Origin *from) {
+const Origin *import_origin(Graph *g, Arena *a, const RawNode *n, uint32_t index, const char *prefix,
+                            const Origin *from) {
   bool onnx = !*n->domain || !strcmp(n->domain, "ai.onnx");
   const char *op = onnx ? n->op : arena_printf(a, "%s.%s", n->domain, n->op), *name = n->name;
   if (prefix)

@@ -1,9 +1,8 @@
 /* upgrade.c - one table row per change that ONNX made to an operator, and the step that brings a node over it.
  *
- * A row says: before this opset the operator had another form. Rows of one operator run in the order of their opsets, so
- * a node of opset 1 passes through all of them. Changes that only add element types, or attributes whose default is what
- * was meant before, need no row.
- * SPDX-License-Identifier: Apache-2.0 */
+ * A row says: before this opset the operator had another form. Rows of one operator run in the order of their opsets,
+ * so a node of opset 1 passes through all of them. Changes that only add element types, or attributes whose default is
+ * what was meant before, need no row. SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/upgrade.h"
 
 #include "support/dtype.h"
@@ -89,18 +88,32 @@ static const char *fresh(Upgrade *u, const char *base) {
   return u->fresh(u->arg, base);
 }
 
-static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in, uint32_t nattr, const RawAttr *attr) {
+static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in, uint32_t nattr,
+                    const RawAttr *attr) {
   const char **i = arena_array(u->a, const char *, nin), **o = arena_array(u->a, const char *, 1);
   for (uint32_t k = 0; k < nin; k++)
     i[k] = in[k];
   o[0] = out;
-  return (RawNode){.name = u->n.name, .op = op, .domain = "", .overload = "", .doc = "", .in = i, .nin = nin, .out = o, .nout = 1,
-                   .attr = nattr ? arena_copy(u->a, attr, nattr * sizeof *attr) : NULL, .nattr = nattr};
+  return (RawNode){.name = u->n.name,
+                   .op = op,
+                   .domain = "",
+                   .overload = "",
+                   .doc = "",
+                   .in = i,
+                   .nin = nin,
+                   .out = o,
+                   .nout = 1,
+                   .attr = nattr ? arena_copy(u->a, attr, nattr * sizeof *attr) : NULL,
+                   .nattr = nattr};
 }
 
-#define NAMES(...) (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]){__VA_ARGS__}
+#define NAMES(...)                                                                                                     \
+  (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]) {                         \
+    __VA_ARGS__                                                                                                        \
+  }
 
-static const char *put_before(Upgrade *u, const char *op, uint32_t nin, const char *const *in, uint32_t nattr, const RawAttr *attr) {
+static const char *put_before(Upgrade *u, const char *op, uint32_t nin, const char *const *in, uint32_t nattr,
+                              const RawAttr *attr) {
   const char *out = fresh(u, u->n.nout ? u->n.out[0] : u->n.op);
   assert(u->nbefore < countof(u->before));
   u->before[u->nbefore++] = make(u, op, out, nin, in, nattr, attr);
@@ -108,12 +121,22 @@ static const char *put_before(Upgrade *u, const char *op, uint32_t nin, const ch
 }
 
 static const char *constant_ints(Upgrade *u, const int64_t *v, uint32_t n) {
-  RawAttr t = {.name = "value_ints", .ref = "", .doc = "", .type = RA_INTS, .n = n, .ints = n ? arena_copy(u->a, v, n * sizeof *v) : NULL};
+  RawAttr t = {.name = "value_ints",
+               .ref = "",
+               .doc = "",
+               .type = RA_INTS,
+               .n = n,
+               .ints = n ? arena_copy(u->a, v, n * sizeof *v) : NULL};
   return put_before(u, "Constant", 0, NULL, 1, &t);
 }
 
 static const char *constant_floats(Upgrade *u, const float *v, uint32_t n) {
-  RawAttr t = {.name = "value_floats", .ref = "", .doc = "", .type = RA_FLOATS, .n = n, .floats = n ? arena_copy(u->a, v, n * sizeof *v) : NULL};
+  RawAttr t = {.name = "value_floats",
+               .ref = "",
+               .doc = "",
+               .type = RA_FLOATS,
+               .n = n,
+               .floats = n ? arena_copy(u->a, v, n * sizeof *v) : NULL};
   return put_before(u, "Constant", 0, NULL, 1, &t);
 }
 
@@ -189,7 +212,8 @@ static Status explicit_broadcast(Upgrade *u) {
     return unsupported(u, "broadcasts along an axis of a value of unknown rank");
   int64_t axis = t->i < 0 ? t->i + ra : t->i, add = ra - axis - rb, axes[MAX_RANK];
   if (axis < 0 || axis > ra || add < 0)
-    return fail(u->c, ST_INVALID, "B has %d dimensions and cannot be laid along axis %lld of A, which has %d", rb, (long long)t->i, ra);
+    return fail(u->c, ST_INVALID, "B has %d dimensions and cannot be laid along axis %lld of A, which has %d", rb,
+                (long long)t->i, ra);
   if (!add)
     return ST_OK;
   for (int64_t i = 0; i < add; i++)
@@ -218,7 +242,10 @@ static Status prelu_7(Upgrade *u) {
 }
 
 static Status selu_6(Upgrade *u) { /* the defaults had fewer digits */
-  static const struct { const char *name; float v; } was[] = {{"alpha", 1.6732f}, {"gamma", 1.0507f}};
+  static const struct {
+    const char *name;
+    float v;
+  } was[] = {{"alpha", 1.6732f}, {"gamma", 1.0507f}};
   for (size_t i = 0; i < countof(was); i++)
     if (!find(u, was[i].name))
       put(u, (RawAttr){.name = was[i].name, .type = RA_FLOAT, .f = was[i].v});
@@ -235,7 +262,8 @@ static Status cast_6(Upgrade *u) { /* `to` was the type's name */
       put(u, int_attr("to", d));
       return ST_OK;
     }
-  return fail(u->c, ST_INVALID, "attribute 'to': '%.*s' is no element type", (int)(t->s.len < 64 ? t->s.len : 64), t->s.ptr ? t->s.ptr : "");
+  return fail(u->c, ST_INVALID, "attribute 'to': '%.*s' is no element type", (int)(t->s.len < 64 ? t->s.len : 64),
+              t->s.ptr ? t->s.ptr : "");
 }
 
 /* min and max become inputs. A bound left out was the largest float, which only infinities exceed: it stays out. */
@@ -251,6 +279,20 @@ static Status clip_11(Upgrade *u) {
   return ST_OK;
 }
 
+/* A row of which only one extent can differ from 1 is that axis. True: the axis is set. */
+static bool sole_axis(Upgrade *u, int rank, int64_t axis) {
+  int k = -1, count = 0;
+  if (rank < 1 || axis == rank)
+    return false;
+  axis += axis < 0 ? rank : 0;
+  for (int i = (int)axis; i < rank; i++)
+    if (!dim_is(u->type(u->arg, u->n.in[0])->dim[i], 1))
+      k = i, count++;
+  if (count == 1)
+    put(u, int_attr("axis", k));
+  return count == 1;
+}
+
 /* Before opset 13 the input was seen as a matrix: dimensions before `axis` are rows, the others columns, and a row was
  * normalised as a whole. The same as today where axis is the last; else through Flatten and Reshape. */
 static Status softmax_13(Upgrade *u) {
@@ -263,6 +305,8 @@ static Status softmax_13(Upgrade *u) {
     return ST_OK;
   if (rank >= 0 && (axis < -rank || axis > rank))
     return fail(u->c, ST_INVALID, "axis %lld is no axis of a value of %d dimensions", (long long)axis, rank);
+  if (sole_axis(u, rank, axis))
+    return ST_OK;
   RawAttr at = int_attr("axis", axis);
   const char *x = u->n.in[0], *y, *shape = put_before(u, "Shape", NAMES(x), 0, NULL);
   set_input(u, 0, put_before(u, "Flatten", NAMES(x), 1, &at));
@@ -422,7 +466,8 @@ static Status resize_11(Upgrade *u) {
   if (up && down && (!mode || str_is(mode->s, "nearest")))
     return unsupported(u, "enlarges one dimension and shrinks another");
   if (!n)
-    ctx_log(u->c, 0, "%s: the scales are not constant; taken to enlarge", u->n.name);
+    ctx_log(u->c, 0, "%s '%s' of opset %lld: the scales are not constant; taken to enlarge", u->n.op, u->n.name,
+            (long long)u->opset);
   put(u, str_attr("coordinate_transformation_mode", "asymmetric"));
   put(u, str_attr("nearest_mode", down ? "ceil" : nearest));
   set_inputs(u, NAMES(name_of(u, 0), "", scales));
@@ -478,7 +523,8 @@ static Status batch_norm_7(Upgrade *u) {
   return ST_OK;
 }
 
-/* spatial=0: mean, variance, scale and bias per element of a sample, not per channel. y = (x - m) / sqrt(v + e) * s + b */
+/* spatial=0: mean, variance, scale and bias per element of a sample, not per channel. y = (x - m) / sqrt(v + e) * s + b
+ */
 static Status batch_norm_9(Upgrade *u) {
   const RawAttr *sp, *e;
   TRY(take_typed(u, "spatial", RA_INT, &sp));
@@ -566,7 +612,8 @@ static RawValueInfo info(const char *name) {
 }
 
 /* Opset 8 scanned a batch: all values had a leading batch dimension, and each sample was scanned by itself. That is a
- * Scan over the batch around a Scan over the sequence: the outer one has no states, and stacks what the inner one gives. */
+ * Scan over the batch around a Scan over the sequence: the outer one has no states, and stacks what the inner one
+ * gives. */
 static Status scan_9(Upgrade *u) {
   if (find(u, "scan_input_axes")) /* the inner one, made below */
     return ST_OK;
@@ -589,7 +636,11 @@ static Status scan_9(Upgrade *u) {
   if (k->i < 1 || k->i > nin)
     return fail(u->c, ST_INVALID, "num_scan_inputs is %lld with %u inputs", (long long)k->i, nin);
   attr[0] = *body, attr[1] = *k;
-  attr[2] = (RawAttr){.name = "scan_input_axes", .ref = "", .doc = "", .type = RA_INTS, .n = (uint32_t)k->i,
+  attr[2] = (RawAttr){.name = "scan_input_axes",
+                      .ref = "",
+                      .doc = "",
+                      .type = RA_INTS,
+                      .n = (uint32_t)k->i,
                       .ints = arena_array(u->a, int64_t, (size_t)k->i)};
   if (dir) {
     attr[3] = *dir;
@@ -598,7 +649,14 @@ static Status scan_9(Upgrade *u) {
   *inner = u->n;
   inner->in = in_name, inner->nin = nin, inner->out = out_name, inner->nout = nout;
   inner->attr = attr, inner->nattr = dir ? 4 : 3;
-  *g = (RawGraph){.name = body->graph[0]->name, .doc = "", .node = inner, .nnode = 1, .in = in, .nin = nin, .out = out, .nout = nout};
+  *g = (RawGraph){.name = body->graph[0]->name,
+                  .doc = "",
+                  .node = inner,
+                  .nnode = 1,
+                  .in = in,
+                  .nin = nin,
+                  .out = out,
+                  .nout = nout};
   const RawGraph **list = arena_new(u->a, const RawGraph *);
   list[0] = g;
   RawAttr *outer = arena_array(u->a, RawAttr, 2);
@@ -733,11 +791,22 @@ static size_t first_row(const char *op) {
   return lo;
 }
 
+static bool applies(const Row *r, int64_t opset) {
+  return opset < r->opset || r->opset == ALWAYS;
+}
+
+bool upgrade_wanted(const char *op, int64_t opset) {
+  for (size_t i = first_row(op); i < countof(rows) && !strcmp(rows[i].op, op); i++)
+    if (applies(&rows[i], opset))
+      return true;
+  return false;
+}
+
 Status upgrade_node(Upgrade *u, int64_t opset) {
-  const char *op = u->n.op;
+  const char *op = u->n.op; /* a step may change it */
   u->opset = opset;
   for (size_t i = first_row(op); i < countof(rows) && !strcmp(rows[i].op, op); i++)
-    if (opset < rows[i].opset || rows[i].opset == ALWAYS)
+    if (applies(&rows[i], opset))
       TRY(rows[i].step(u));
   return ST_OK;
 }

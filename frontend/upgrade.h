@@ -9,9 +9,9 @@
  * is in newest form already. */
 typedef struct Upgrade {
   Ctx *c;
-  Arena *a;                /* raw nodes made here */
-  Arena *keep;             /* data of constants made here */
-  RawNode n;               /* a copy; its lists are not shared once a step has changed them */
+  Arena *a;    /* raw nodes made here */
+  Arena *keep; /* data of constants made here */
+  RawNode n;   /* a copy; its lists are not shared once a step has changed them */
   int64_t opset;
   RawNode before[12], after[4];
   uint32_t nbefore, nafter;
@@ -21,8 +21,10 @@ typedef struct Upgrade {
   void *arg;
 } Upgrade;
 
-/* Applies the steps between opset and the newest form, in order. ST_UNSUPPORTED: the old form has no equivalent, or what
- * decides it (a rank, a constant) is not known. */
+/* False: a node of this operator and opset is in newest form. */
+bool upgrade_wanted(const char *op, int64_t opset);
+/* Applies the steps between opset and the newest form, in order. ST_UNSUPPORTED: the old form has no equivalent, or
+ * what decides it (a rank, a constant) is not known. */
 Status upgrade_node(Upgrade *u, int64_t opset);
 /* Row i of the table of steps: operator, and the first opset that has the newer form (0: whatever the opset says).
  * False at the end. */

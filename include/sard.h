@@ -86,7 +86,9 @@ typedef struct sard_str {
   size_t len;
 } sard_str;
 
-/* A view of the caller's memory, or of an output's. Never owns data. */
+typedef enum sard_kind { SARD_KIND_TENSOR, SARD_KIND_SEQUENCE, SARD_KIND_OPTIONAL, SARD_KIND_MAP } sard_kind;
+
+/* A view of the caller's memory, or of an output's. Never owns data. Fields that a program does not use are zero. */
 typedef struct sard_tensor {
   void *data;           /* dtype's elements; SARD_STRING: an array of sard_str; types below 8 bits are packed */
   sard_dtype dtype;
@@ -94,6 +96,9 @@ typedef struct sard_tensor {
   int64_t dim[SARD_MAX_RANK];
   int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
   bool strided;         /* false: row-major without gaps, stride is not read */
+  sard_kind kind;       /* sequence or optional, as an input: the fields above are not read; copied before the run */
+  const struct sard_tensor *item; /* its values: an optional has one or none */
+  int64_t nitem;
 } sard_tensor;
 
 SARD_API const char *sard_dtype_name(sard_dtype t); /* "f32" */
@@ -107,7 +112,7 @@ typedef struct sard_env sard_env;
 
 typedef struct sard_env_options {
   size_t size;                 /* SARD_ENV_OPTIONS_INIT */
-  size_t max_memory;           /* bytes for all models of this environment; 0: no limit */
+  size_t max_memory;           /* bytes for all models of this environment; 0: the machine's memory; SIZE_MAX: no limit */
   void *(*alloc)(void *arg, size_t size, size_t align); /* NULL: the system's allocator. Called from any thread. */
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
@@ -159,7 +164,6 @@ SARD_API sard_times sard_model_times(const sard_model *m);
 /* --- description --- */
 
 /* An input or output. dim[i] >= 0: fixed; -1: symbolic, and its name or expression is sard_io_dim_text. */
-typedef enum sard_kind { SARD_KIND_TENSOR, SARD_KIND_SEQUENCE, SARD_KIND_OPTIONAL, SARD_KIND_MAP } sard_kind;
 typedef struct sard_io {
   const char *name;
   sard_kind kind;
@@ -212,12 +216,13 @@ typedef struct sard_run_options {
 /* What a run made. */
 typedef struct sard_result sard_result;
 
-/* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default. The
- * outputs are in *out, to be freed with sard_result_free. */
+/* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default; sequences
+ * and optionals are given by kind, item and nitem. The outputs are in *out, to be freed with sard_result_free. */
 SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_run_options *o,
                               sard_result **out, sard_error **err);
 /* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
- * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. */
+ * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. It must not
+ * overlap the inputs. When the run fails, what it holds is not defined. */
 SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_tensor *outputs,
                                    size_t n_outputs, const sard_run_options *o, sard_error **err);
 SARD_API size_t sard_result_count(const sard_result *r);

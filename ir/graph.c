@@ -123,19 +123,26 @@ static Value *new_value(Graph *g, const char *name) {
   return v;
 }
 
-static void add_use(Value *v, Node *n, Graph *g, uint32_t slot, Arena *a) {
-  Use *u = arena_new(a, Use);
-  *u = (Use){.node = n, .graph = g, .slot = slot, .next = v->uses};
+static void link_use(Value *v, Use *u) {
+  u->next = v->uses, u->at = &v->uses;
+  if (u->next)
+    u->next->at = &u->next;
   v->uses = u;
+  v->nout += !u->node;
 }
 
-static void drop_use(Value *v, const Node *n, const Graph *g, uint32_t slot) {
-  for (Use **u = &v->uses; *u; u = &(*u)->next)
-    if ((*u)->node == n && (*u)->slot == slot && (n || (*u)->graph == g)) {
-      *u = (*u)->next;
-      return;
-    }
-  assert(!"use list out of step");
+static Use *add_use(Value *v, Node *n, Graph *g, uint32_t slot, Arena *a) {
+  Use *u = arena_new(a, Use);
+  *u = (Use){.node = n, .graph = g, .slot = slot};
+  link_use(v, u);
+  return u;
+}
+
+static void drop_use(Value *v, Use *u) {
+  *u->at = u->next;
+  if (u->next)
+    u->next->at = u->at;
+  v->nout -= !u->node;
 }
 
 Value *graph_add_input(Graph *g, const char *name, Type t) {
@@ -148,14 +155,10 @@ Value *graph_add_input(Graph *g, const char *name, Type t) {
 
 void graph_add_output(Graph *g, Value *v) {
   g->out = grow(g->arena, g->out, g->nout, sizeof *g->out);
+  g->use = grow(g->arena, g->use, g->nout, sizeof *g->use);
   g->out[g->nout] = v;
-  add_use(v, NULL, g, g->nout++, g->arena);
-}
-
-void graph_set_output(Graph *g, uint32_t i, Value *v) {
-  drop_use(g->out[i], NULL, g, i);
-  g->out[i] = v;
-  add_use(v, NULL, g, i, g->arena);
+  g->use[g->nout] = add_use(v, NULL, g, g->nout, g->arena);
+  g->nout++;
 }
 
 /* Small integer constants carry their elements as dims, so that inference sees through them. */
@@ -206,6 +209,7 @@ Node *graph_add_node(Graph *g, Node *before, OpId op, int nin, int nout, const v
   n->op = op, n->graph = g;
   n->nin = (uint16_t)nin, n->nout = (uint16_t)nout;
   n->in = arena_array(g->arena, Value *, (size_t)nin);
+  n->use = arena_array(g->arena, Use *, (size_t)nin);
   n->out = arena_array(g->arena, Value *, (size_t)nout);
   n->attr = attr ? attr_copy(g->arena, info->attrs, attr) : attr_new(g->arena, info->attrs);
   n->origin = origin ? origin : &nowhere;
@@ -227,10 +231,10 @@ Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origi
 
 void node_set_input(Node *n, int i, Value *v) {
   if (n->in[i])
-    drop_use(n->in[i], n, NULL, (uint32_t)i);
+    drop_use(n->in[i], n->use[i]);
   n->in[i] = v;
   if (v)
-    add_use(v, n, NULL, (uint32_t)i, n->graph->arena);
+    n->use[i] = add_use(v, n, NULL, (uint32_t)i, n->graph->arena);
 }
 
 void node_set_inputs(Node *n, int nin, Value *const *in) {
@@ -240,6 +244,7 @@ void node_set_inputs(Node *n, int nin, Value *const *in) {
   for (int i = 0; i < n->nin; i++)
     node_set_input(n, i, NULL);
   n->in = arena_array(n->graph->arena, Value *, (size_t)nin);
+  n->use = arena_array(n->graph->arena, Use *, (size_t)nin);
   n->nin = (uint16_t)nin;
   for (int i = 0; i < nin; i++)
     node_set_input(n, i, list[i]);
@@ -252,7 +257,7 @@ void node_drop_output(Node *n, int i) {
 
 void graph_drop_outputs(Graph *g) {
   for (uint32_t i = 0; i < g->nout; i++)
-    drop_use(g->out[i], NULL, g, i);
+    drop_use(g->out[i], g->use[i]);
   g->nout = 0;
 }
 
@@ -269,11 +274,11 @@ void node_move_before(Node *n, Node *before) {
 /* Bodies go with their node: what they use of outer values is no use any more. */
 static void drop_body(Graph *g) {
   for (uint32_t i = 0; i < g->nout; i++)
-    drop_use(g->out[i], NULL, g, i);
+    drop_use(g->out[i], g->use[i]);
   for (Node *n = g->first; n; n = n->next) {
     for (int i = 0; i < n->nin; i++)
       if (n->in[i])
-        drop_use(n->in[i], n, NULL, (uint32_t)i);
+        drop_use(n->in[i], n->use[i]);
     for (int b = 0; b < 2; b++)
       if (n->body[b])
         drop_body(n->body[b]);
@@ -301,9 +306,9 @@ void value_replace(Value *old, Value *by) {
       u->node->in[u->slot] = by;
     else
       u->graph->out[u->slot] = by;
-    u->next = by->uses, by->uses = u;
+    link_use(by, u);
   }
-  old->uses = NULL;
+  old->uses = NULL, old->nout = 0;
   if (by->name[0] == '_' && by->def && (output || old->name[0] != '_'))
     by->name = old->name;
 }
@@ -314,18 +319,8 @@ void value_rename(Value *v, const char *name) {
 
 /* --- asking --- */
 
-int value_use_count(const Value *v) {
-  int n = 0;
-  for (const Use *u = v->uses; u; u = u->next)
-    n++;
-  return n;
-}
-
 bool value_is_output(const Value *v) {
-  for (const Use *u = v->uses; u; u = u->next)
-    if (!u->node)
-      return true;
-  return false;
+  return v->nout;
 }
 
 Node *value_sole_user(const Value *v) {
@@ -392,20 +387,23 @@ Origin *origin_new(Graph *g, const char *node, const char *op, uint32_t index) {
 }
 
 const Origin *origin_merge(Graph *g, const Origin *root, const Origin *const *more, uint32_t n) {
-  uint32_t total = root->nmore;
+  uint64_t total = root->nmore;
   for (uint32_t i = 0; i < n; i++)
     total += 1 + more[i]->nmore;
+  if (total > MAX_ORIGINS) /* the first of them; a chain of merges would grow without end */
+    total = MAX_ORIGINS;
   Origin *o = arena_new(g->arena, Origin);
   *o = *root;
-  o->more = arena_array(g->arena, const Origin *, total);
+  o->more = arena_array(g->arena, const Origin *, (size_t)total);
   o->nmore = 0;
-  for (uint32_t i = 0; i < root->nmore; i++)
+  for (uint32_t i = 0; i < root->nmore && o->nmore < total; i++)
     o->more[o->nmore++] = root->more[i];
   for (uint32_t i = 0; i < n; i++) {
     if (more[i] == root)
       continue;
-    o->more[o->nmore++] = more[i];
-    for (uint32_t k = 0; k < more[i]->nmore; k++)
+    if (o->nmore < total)
+      o->more[o->nmore++] = more[i];
+    for (uint32_t k = 0; k < more[i]->nmore && o->nmore < total; k++)
       o->more[o->nmore++] = more[i]->more[k];
   }
   return o;

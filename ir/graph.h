@@ -29,7 +29,7 @@ typedef struct Use {
   Node *node;
   Graph *graph;
   uint32_t slot;
-  struct Use *next;
+  struct Use *next, **at; /* *at is this use */
 } Use;
 
 struct Value {
@@ -43,13 +43,14 @@ struct Value {
   const Type *declared; /* the type as the file states it, or NULL */
   const Dim *content;  /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   Use *uses;
+  uint32_t nout;       /* uses that are graph outputs */
   uint64_t hash;       /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
   uint32_t id;         /* unique in the outermost graph */
   uint32_t varies;     /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
 #define VARIES_RANK (1u << 31)
-enum { MAX_CONTENT = 256 };
+enum { MAX_CONTENT = 256, MAX_ORIGINS = 64 };
 
 /* Where a node came from. A fused node has several, the root first. */
 typedef struct Origin {
@@ -68,6 +69,7 @@ struct Node {
   uint16_t nin, nout;
   Value **in;          /* in[i] == NULL: optional input absent */
   Value **out;         /* out[i] == NULL: optional output not wanted */
+  Use **use;           /* of in[i] */
   void *attr;          /* struct of op_info(op)->attrs, or NULL */
   Graph *body[2];      /* If: then, else; Loop, Scan: body */
   const Origin *origin; /* never NULL */
@@ -84,10 +86,12 @@ struct Graph {
   Node *owner;          /* node whose body this is, or NULL */
   Node *first, *last;
   Value **in, **out;
+  Use **use;            /* of out[i] */
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
   uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
   uint32_t dims_before; /* body: symbols with a larger id were made inside */
+  bool impossible;      /* branch of an If: a node in it fails for the types it sees, so that only the run may tell */
 };
 
 /* --- types --- */
@@ -105,7 +109,6 @@ void graph_destroy(Graph *g); /* the outermost one */
 
 Value *graph_add_input(Graph *g, const char *name, Type t);
 void graph_add_output(Graph *g, Value *v);
-void graph_set_output(Graph *g, uint32_t i, Value *v);
 void graph_drop_outputs(Graph *g);              /* all of them: a body that is taken apart */
 /* A constant; t and its data must live as long as the graph (mapped file, or its arena). name may be NULL. */
 Value *graph_add_const(Graph *g, const char *name, const Tensor *t);
@@ -122,7 +125,6 @@ void value_replace(Value *old, Value *by);      /* every use, graph outputs incl
 void value_rename(Value *v, const char *name);
 
 /* --- asking --- */
-int value_use_count(const Value *v);            /* graph outputs count */
 bool value_is_output(const Value *v);
 Node *value_sole_user(const Value *v);          /* the one node that uses it once, if it is no graph output; else NULL */
 bool graph_encloses(const Graph *outer, const Graph *inner); /* or equal */

@@ -124,6 +124,15 @@ static Status check_outputs(Infer *x, const char *sig, const DType *var) {
 
 /* --- the driver --- */
 
+/* A symbol that stands in no input's shape: this node's inference made it up. */
+static bool made_up(const Infer *x, Dim sym) {
+  for (int i = 0; i < x->n->nin; i++)
+    for (int k = 0; x->n->in[i] && k < x->n->in[i]->type.rank; k++)
+      if (dim_uses(x->n->in[i]->type.dim[k], sym))
+        return false;
+  return true;
+}
+
 /* What the file declares fills what inference left open. A constant that contradicts a constant is an error. */
 static Status merge_declared(Infer *x, int i) {
   const Type *have = &x->n->out[i]->type;
@@ -156,8 +165,9 @@ static Status merge_declared(Infer *x, int i) {
     bool hc = have->dim[k]->kind == DIM_CONST, tc = t->dim[k]->kind == DIM_CONST;
     if (hc && tc)
       return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have), type_text(x->c, t));
-    if (hc && t->dim[k]->kind == DIM_SYM) /* a made-up symbol; the file knows more */
+    if (hc && t->dim[k]->kind == DIM_SYM && made_up(x, t->dim[k])) /* the file knows more */
       t->dim[k] = have->dim[k];
+    /* A constant where the input has a symbol is stale: the model was made dynamic after its shapes were noted. */
   }
   return ST_OK;
 }

@@ -20,7 +20,8 @@ typedef struct Printer {
 
 /* --- pieces --- */
 
-void text_quote(StrBuf *b, const char *s, size_t n) {
+/* "…" with \" \\ and \xNN for what is not printable UTF-8. */
+static void quote(StrBuf *b, const char *s, size_t n) {
   buf_putc(b, '"');
   for (size_t i = 0; i < n;) {
     size_t len = utf8_length(s + i, n - i);
@@ -57,7 +58,7 @@ static void print_name(Printer *p, const Value *v) {
   if (plain)
     buf_puts(p->b, v->name);
   else
-    text_quote(p->b, v->name, strlen(v->name));
+    quote(p->b, v->name, strlen(v->name));
 }
 
 static void print_value(Printer *p, const Value *v) {
@@ -96,7 +97,8 @@ static void print_type(StrBuf *b, const Type *t) {
 
 /* --- elements --- */
 
-void text_elem(DType t, const void *data, int64_t i, void *raw) {
+/* Element i as the first element of raw (16 bytes, aligned); data may be unaligned. Not for strings. */
+static void element(DType t, const void *data, int64_t i, void *raw) {
   int bytes = dtype_bits(t) / 8;
   if (bytes) {
     memcpy(raw, (const char *)data + i * bytes, (size_t)bytes);
@@ -109,14 +111,25 @@ void text_elem(DType t, const void *data, int64_t i, void *raw) {
     elem_set_i64(t, raw, 0, elem_i64(t, data, i));
 }
 
-/* The shortest decimal that reads back as the same element. */
+/* In plain figures if few of them are exact, else the shortest decimal that reads back as the same element. */
 static void print_float(StrBuf *b, DType t, const void *raw) {
   double v = elem_f64(t, raw, 0);
+  char text[40];
   if (isnan(v) || isinf(v)) {
     buf_puts(b, isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
     return;
   }
-  char text[40];
+  if (v == nearbyint(v) && fabs(v) < 1e7) {
+    buf_printf(b, "%.0f", v);
+    return;
+  }
+  for (int digits = 1; digits <= 6; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) {
+      buf_puts(b, text);
+      return;
+    }
+  }
   for (int digits = 1; digits <= 17; digits++) {
     _Alignas(16) char back[16] = {0};
     snprintf(text, sizeof text, "%.*g", digits, v);
@@ -132,10 +145,10 @@ static void print_elem(StrBuf *b, DType t, const void *data, int64_t i) {
   if (t == DT_str) {
     Str s;
     memcpy(&s, (const Str *)data + i, sizeof s);
-    text_quote(b, s.ptr ? s.ptr : "", s.len);
+    quote(b, s.ptr ? s.ptr : "", s.len);
     return;
   }
-  text_elem(t, data, i, raw);
+  element(t, data, i, raw);
   switch (dtype_kind(t)) {
   case DK_FLOAT: print_float(b, t, raw); break;
   case DK_BOOL: buf_puts(b, raw[0] ? "true" : "false"); break;
@@ -190,7 +203,7 @@ static void print_list(StrBuf *b, const AttrField *f, const void *attr) {
     switch (f->kind) {
     case AK_INTS: buf_printf(b, "%lld", (long long)any->v[i]); break;
     case AK_FLOATS: print_float(b, DT_f32, &ATTR_GET(Floats, attr, f).v[i]); break;
-    case AK_STRS: text_quote(b, ATTR_GET(Strs, attr, f).v[i].ptr, ATTR_GET(Strs, attr, f).v[i].len); break;
+    case AK_STRS: quote(b, ATTR_GET(Strs, attr, f).v[i].ptr, ATTR_GET(Strs, attr, f).v[i].len); break;
     default: dim_print(b, ATTR_GET(Dims, attr, f).v[i]); break;
     }
   }
@@ -203,7 +216,7 @@ static void print_attr(Printer *p, const AttrField *f, const void *attr) {
   switch (f->kind) {
   case AK_INT: buf_printf(b, "%lld", (long long)ATTR_GET(int64_t, attr, f)); break;
   case AK_FLOAT: print_float(b, DT_f32, &ATTR_GET(float, attr, f)); break;
-  case AK_STR: text_quote(b, ATTR_GET(Str, attr, f).ptr, ATTR_GET(Str, attr, f).len); break;
+  case AK_STR: quote(b, ATTR_GET(Str, attr, f).ptr, ATTR_GET(Str, attr, f).len); break;
   case AK_TENSOR: {
     const Tensor *t = ATTR_GET(Tensor *, attr, f);
     char shape[400];
@@ -234,7 +247,7 @@ static void print_origin(StrBuf *b, const Origin *o) {
   for (size_t i = 0; i < countof(part); i++) {
     buf_putc(b, ' ');
     if (part[i])
-      text_quote(b, part[i], strlen(part[i]));
+      quote(b, part[i], strlen(part[i]));
     else
       buf_putc(b, '_');
   }
@@ -317,7 +330,7 @@ static void print_node(Printer *p, const Node *n) {
   for (int k = 0; k < 2; k++)
     if (n->body[k]) {
       buf_puts(p->b, " body ");
-      text_quote(p->b, n->body[k]->name, strlen(n->body[k]->name));
+      quote(p->b, n->body[k]->name, strlen(n->body[k]->name));
       buf_putc(p->b, ' ');
       print_graph(p, n->body[k]);
     }
@@ -388,7 +401,7 @@ void graph_print(StrBuf *b, const Graph *g, const PrintOptions *o) {
   p.number = arena_array(b->arena, uint32_t, *g->next_id);
   p.shown = arena_array(b->arena, uint8_t, *g->next_id);
   buf_puts(b, "graph ");
-  text_quote(b, g->name, strlen(g->name));
+  quote(b, g->name, strlen(g->name));
   buf_putc(b, ' ');
   print_graph(&p, g);
   buf_putc(b, '\n');

@@ -141,18 +141,18 @@ static Status check_graph(Check *k, const Graph *g) {
 
 /* As many use records as uses, each of them true: then the list is exact. */
 static Status check_uses(Check *k, Value *v) {
-  uint32_t n = 0;
+  uint32_t n = 0, outputs = 0;
   for (const Use *u = v->uses; u; u = u->next, n++) {
     if (n > k->uses[v->id])
       break;
-    bool right = u->node ? u->slot < u->node->nin && u->node->in[u->slot] == v
-                         : u->graph && u->slot < u->graph->nout && u->graph->out[u->slot] == v;
-    if (!right)
+    bool right = u->node ? u->slot < u->node->nin && u->node->in[u->slot] == v && u->node->use[u->slot] == u
+                         : u->graph && u->slot < u->graph->nout && u->graph->out[u->slot] == v && u->graph->use[u->slot] == u;
+    if (!right || *u->at != u)
       return broken(k, u->node, "the use list of %%%s names a use that is none", v->name);
-    for (const Use *w = u->next; w && n < 64; w = w->next) /* doubles; long lists are sampled at their start */
-      if (w->node == u->node && w->slot == u->slot && (w->node || w->graph == u->graph))
-        return broken(k, u->node, "the use list of %%%s names a use twice", v->name);
+    outputs += !u->node;
   }
+  if (outputs != v->nout)
+    return broken(k, v->def, "%%%s is an output %u times, not %u", v->name, outputs, v->nout);
   if (n != k->uses[v->id])
     return broken(k, v->def, "%%%s has %u uses, its list %s", v->name, k->uses[v->id], n < k->uses[v->id] ? "fewer" : "more");
   return ST_OK;

@@ -27,7 +27,8 @@ Status control_arity(Ctx *c, OpId op, const void *attr, uint32_t body_nout, uint
   if (op == OP_Loop && nin < 2)
     return fail(c, ST_INVALID, "Loop needs the inputs M and cond, be they empty");
   if (op == OP_Scan && (scan_inputs(attr) < 1 || scan_inputs(attr) > nin))
-    return fail(c, ST_INVALID, "num_scan_inputs is %lld with %u inputs", (long long)((const ScanAttr *)attr)->num_scan_inputs, nin);
+    return fail(c, ST_INVALID, "num_scan_inputs is %lld with %u inputs",
+                (long long)((const ScanAttr *)attr)->num_scan_inputs, nin);
   if (body_nout < least)
     return fail(c, ST_INVALID, "the body has %u outputs; it needs at least %u", body_nout, least);
   uint32_t n = op == OP_Loop ? body_nout - 1 : body_nout;
@@ -59,7 +60,7 @@ static uint64_t hash_value(uint64_t h, const Value *v) {
   return h;
 }
 
-/* The graph that v belongs to, as far as it can be told: constants belong to nobody and never change. */
+/* Is v made outside of g? Constants never change; inputs do not say whose they are, so that all of them count. */
 static bool is_outer(const Graph *g, const Value *v) {
   return v && !v->konst && (v->def ? !graph_encloses(g, v->def->graph) : true);
 }
@@ -93,14 +94,26 @@ static void forget_types(Graph *g) {
       }
 }
 
+Status control_tolerate(Node *n, Status st) {
+  if (st != ST_INVALID)
+    return st;
+  for (Graph *g = n->graph; g->owner; g = g->up)
+    if (g->owner->op == OP_If) {
+      g->impossible = true;
+      return ST_OK;
+    }
+  return st;
+}
+
 static Status infer_body(Ctx *c, Graph *g) {
-  uint64_t h = seen_by(g);
-  if (g->typed == h)
+  if (g->typed && g->typed == seen_by(g))
     return ST_OK;
   if (g->typed)
     forget_types(g);
-  TRY(graph_infer(c, g));
-  g->typed = h;
+  g->impossible = false;
+  for (Node *n = g->first; n; n = n->next)
+    TRY(control_tolerate(n, node_infer(c, n)));
+  g->typed = seen_by(g); /* now: what it takes in from inner bodies' inputs has settled */
   return ST_OK;
 }
 
@@ -134,7 +147,8 @@ static void set_input_type(Value *v, Type t) {
 /* The type of one slice of a scanned input. */
 static Status slice_type(Ctx *c, const Node *n, uint32_t i, Type *t) {
   const ScanAttr *at = n->attr;
-  int64_t k = i - (n->nin - at->num_scan_inputs), axis = at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0;
+  int64_t k = i - (n->nin - at->num_scan_inputs),
+          axis = at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0;
   *t = type_in(n, (int)i);
   if (t->kind != VK_TENSOR)
     return fail(c, ST_INVALID, "Scan scans tensors; input %u is none", i);
@@ -181,6 +195,23 @@ Status control_leave(Ctx *c, Graph *g, bool typed) {
   return ST_OK;
 }
 
+static bool known_outside(const Graph *g, Dim d) {
+  if (d->kind == DIM_SYM)
+    return d->id <= g->dims_before;
+  for (int i = 0; i < d->n; i++)
+    if (!known_outside(g, d->arg[i]))
+      return false;
+  return true;
+}
+
+/* A type of the body as the outside may know it: extents in terms of the body's own symbols become new symbols. */
+static Type outside(Infer *x, const Graph *g, Type t) {
+  for (int k = 0; t.kind == VK_TENSOR && k < t.rank; k++)
+    if (!known_outside(g, t.dim[k]))
+      t.dim[k] = dim_fresh(x->c, "body");
+  return t;
+}
+
 /* --- If --- */
 
 /* What holds for both: equal dims stay, others become symbols; ranks that differ are unknown. */
@@ -191,7 +222,8 @@ static Status merge_types(Infer *x, int i, const Type *a, const Type *b, Type *r
     return ST_OK;
   }
   if (a->kind != b->kind || (a->dtype && b->dtype && a->dtype != b->dtype))
-    return infer_fail(x, "output %d is %s in one branch and %s in the other", i, type_text(x->c, a), type_text(x->c, b));
+    return infer_fail(x, "output %d is %s in one branch and %s in the other", i, type_text(x->c, a),
+                      type_text(x->c, b));
   if (!r->dtype)
     r->dtype = b->dtype;
   if (a->kind != VK_TENSOR) {
@@ -217,10 +249,15 @@ Status if_infer(Infer *x) {
       TRY(control_enter(x->c, x->n->body[b]));
     TRY(infer_body(x->c, x->n->body[b]));
   }
+  const Graph *a = x->n->body[0], *b = x->n->body[1];
+  if (a->impossible && b->impossible) /* then it is an error: what was wrong with the first */
+    for (Node *n = a->first; n; n = n->next)
+      TRY(node_infer(x->c, n));
   for (int i = 0; i < x->n->nout; i++) {
-    Type t;
-    TRY(merge_types(x, i, &x->n->body[0]->out[i]->type, &x->n->body[1]->out[i]->type, &t));
-    set_out_type(x, i, t);
+    Type t = a->impossible ? b->out[i]->type : a->out[i]->type;
+    if (!a->impossible && !b->impossible)
+      TRY(merge_types(x, i, &a->out[i]->type, &b->out[i]->type, &t));
+    set_out_type(x, i, outside(x, a->impossible ? b : a, t));
   }
   return ST_OK;
 }
@@ -250,7 +287,8 @@ static Status widen(Infer *x, int i, Value *in, const Type *out) {
     return ST_OK;
   }
   if (out->kind != t->kind || (out->dtype && t->dtype && out->dtype != t->dtype))
-    return infer_fail(x, "carried value %d is %s before a trip and %s after it", i, type_text(x->c, t), type_text(x->c, out));
+    return infer_fail(x, "carried value %d is %s before a trip and %s after it", i, type_text(x->c, t),
+                      type_text(x->c, out));
   if (t->kind != VK_TENSOR) {
     if (t->elem && out->elem && t->elem->rank >= 0 && !type_equal(t->elem, out->elem)) {
       Type *e = arena_copy(x->arena, t->elem, sizeof *e);
@@ -290,23 +328,6 @@ static Status infer_trips(Infer *x, Graph *g, int first, int from, int count) {
   }
 }
 
-static bool known_outside(const Graph *g, Dim d) {
-  if (d->kind == DIM_SYM)
-    return d->id <= g->dims_before;
-  for (int i = 0; i < d->n; i++)
-    if (!known_outside(g, d->arg[i]))
-      return false;
-  return true;
-}
-
-/* A type of the body as the outside may know it: extents in terms of the body's own symbols become new symbols. */
-static Type outside(Infer *x, const Graph *g, Type t) {
-  for (int k = 0; t.kind == VK_TENSOR && k < t.rank; k++)
-    if (!known_outside(g, t.dim[k]))
-      t.dim[k] = dim_fresh(x->c, "loop");
-  return t;
-}
-
 /* The type of a carried value behind the loop: what no trip changes is as at the start. */
 static void carried_type(Infer *x, int i, const Graph *g, const Value *in, const Value *out) {
   Type t = in->type;
@@ -343,7 +364,8 @@ static Dim loop_trips(Infer *x) {
   const Dim *m;
   int64_t n;
   double v = 0;
-  bool goes_on = next == g->in[1] || (value_scalar(next, &v) && v != 0), enters = !start || (value_scalar(start, &v) && v != 0);
+  bool goes_on = next == g->in[1] || (value_scalar(next, &v) && v != 0),
+       enters = !start || (value_scalar(start, &v) && v != 0);
   if (goes_on && enters && in_content(x, 0, &m, &n) && n == 1)
     return dim_max(x->c, dim_const(x->c, 0), m[0]);
   return dim_fresh(x->c, "trips");
@@ -372,7 +394,8 @@ static Status scan_trips(Infer *x, int states, Dim *trips) {
     if (in_type(x, i)->rank < 0)
       continue;
     rank = in_type(x, i)->rank;
-    TRY(norm_axis(x, at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0, rank, false, &axis));
+    TRY(norm_axis(x, at->scan_input_axes.v && k < at->scan_input_axes.n ? at->scan_input_axes.v[k] : 0, rank, false,
+                  &axis));
     Dim d = in_dim(x, i, axis);
     if (*trips)
       TRY(same_dim(x, *trips, d, "the lengths of the scanned inputs", &d));

@@ -16,7 +16,7 @@
 #define NONDET OPF_NONDET
 #define VARIADIC OP_VARIADIC
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status infer(Infer *x) __attribute__((weak));
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status infer(Infer *x);
 #include "ops/ops.def"
 #undef OP
 

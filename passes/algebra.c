@@ -58,6 +58,51 @@ static Value *slice_all(Match *m) {
   return same_shape_out(m);
 }
 
+/* Slice by constants and steps of 1: axes from the front, bounds within constant extents, no steps. */
+static Value *slice_stated(Match *m) {
+  Node *n = m->root;
+  const int64_t *v[4];
+  int64_t count[4] = {0}, from[MAX_RANK], to[MAX_RANK], at[MAX_RANK], d;
+  Value *x = n->in[0];
+  bool same = n->nin == 4;
+  for (int i = 0; i < 4; i++) {
+    bool given = i + 1 < n->nin && n->in[i + 1];
+    if (given ? !value_ints(n->in[i + 1], &v[i], &count[i], m->g->arena) || n->in[i + 1]->type.dtype != DT_i64 : i < 2)
+      return NULL;
+    if (given && count[i] != count[0])
+      return NULL;
+  }
+  if (!type_known(x) || count[0] > x->type.rank)
+    return NULL;
+  for (int64_t i = 0; i < count[0]; i++) {
+    int axis = count[2] ? axis_of(v[2][i], x) : (int)i;
+    if (axis < 0 || (count[3] && v[3][i] != 1))
+      return NULL;
+    at[i] = axis, from[i] = v[0][i], to[i] = v[1][i];
+    if (dim_is_const(x->type.dim[axis], &d)) {
+      from[i] = from[i] < -d ? 0 : from[i] < 0 ? from[i] + d : from[i] > d ? d : from[i];
+      to[i] = to[i] < -d ? 0 : to[i] < 0 ? to[i] + d : to[i] > d ? d : to[i];
+    } else if (to[i] >= INT32_MAX) {
+      to[i] = INT64_MAX;
+    }
+    same = same && count[2] && at[i] == v[2][i] && from[i] == v[0][i] && to[i] == v[1][i];
+  }
+  if (same)
+    return NULL;
+  return EMIT(m, Slice, NULL, x, const_ints(m, from, count[0]), const_ints(m, to, count[0]), const_ints(m, at, count[0]));
+}
+
+static Value *pad_nothing(Match *m) {
+  const int64_t *pad;
+  int64_t n;
+  if (!value_ints(m->root->in[1], &pad, &n, m->g->arena))
+    return NULL;
+  for (int64_t i = 0; i < n; i++)
+    if (pad[i])
+      return NULL;
+  return same_shape_out(m);
+}
+
 static Value *concat_some(Match *m) {
   Node *n = m->root;
   int axis = axis_of(ATTR(n, Concat)->axis, n->out[0]), kept = 0;
@@ -286,30 +331,6 @@ static Value *gemm(Match *m) {
   return add ? EMIT(m, Add, NULL, y, n->in[2]) : y;
 }
 
-/* Rows that a Reshape put together are still rows: y = Reshape(x: [.., K] -> [N, K]); the weight is 2-D. */
-static bool joins_rows(const Value *x, const Value *y) {
-  return type_known(x) && type_known(y) && x->type.rank >= 2 && y->type.rank >= 2 &&
-         x->type.dim[x->type.rank - 1] == y->type.dim[y->type.rank - 1];
-}
-
-static Value *matmul_through(Match *m) {
-  Value *x = m->v[0], *w = m->v[1], *y = m->node[1]->out[0];
-  if (!joins_rows(x, y) || !type_known(w) || w->type.rank != 2 || y->type.rank > x->type.rank || !stated(m, m->root->out[0]))
-    return NULL;
-  Value *r = EMIT(m, MatMul, NULL, x, w), *out = m->root->out[0];
-  return reshape_to(m, r, out->type.dim, out->type.rank);
-}
-
-/* Reshape(x) + row -> Reshape(x + row). */
-static Value *bias_through(Match *m) {
-  Value *x = m->v[0], *b = m->v[1], *y = m->node[1]->out[0], *out = m->root->out[0];
-  if (!joins_rows(x, y) || y->type.rank > x->type.rank || !type_known(b) || b->type.rank != 1 || !stated(m, out) ||
-      !same_shape(y, out) || b->type.dim[0] != y->type.dim[y->type.rank - 1])
-    return NULL;
-  Value *r = emit(m, m->root->op, NULL, 2, (Value *[]){x, b});
-  return reshape_to(m, r, out->type.dim, out->type.rank);
-}
-
 /* Reshape(f(y)) that splits the rows of y [N, K] -> f(Reshape(y)): layers keep the activation's own rank. */
 static bool splits_rows(Match *m, const Value *y) {
   Value *out = m->root->out[0];
@@ -327,7 +348,8 @@ static Value *rows_before(Match *m, Value *y) {
 
 static Value *rows_of_matmul(Match *m) {
   Value *y = m->v[0], *w = m->v[1];
-  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2)
+  if (!splits_rows(m, m->node[1]->out[0]) || !type_known(y) || !type_known(w) || y->type.rank != 2 || w->type.rank != 2 ||
+      !dims_bound(m->g, y->type.dim, 2, NULL))
     return NULL;
   return EMIT(m, MatMul, NULL, rows_before(m, y), w);
 }
@@ -400,6 +422,8 @@ static const Rule rules[] = {
     {"cast like", P(CastLike, V(0), V(1)), cast_like},
     {"dropout", OPERATOR(Dropout), dropout},
     {"slice of all", OPERATOR(Slice), slice_all},
+    {"slice by constants", OPERATOR(Slice), slice_stated},
+    {"pad of nothing", OPERATOR(Pad), pad_nothing},
     {"concat of one", OPERATOR(Concat), concat_some},
     {"split in one", OPERATOR(Split), split_one},
     {"where decided", OPERATOR(Where), where_decided},
@@ -417,7 +441,7 @@ static const Rule rules[] = {
     {"fill", OPERATOR(ConstantOfShape), fill_to_expand},
     {"expand", OPERATOR(Expand), expand_stated},
     {"split before transpose", P(Reshape, P1(Transpose, V(0)), V(1)), split_before_transpose},
-    {"rows of matmul", P(Reshape, P1(MatMul, V(0), C(1)), V(2)), rows_of_matmul},
+    {"rows of matmul", P(Reshape, P1(MatMul, V(0), V(1)), V(2)), rows_of_matmul},
     {"rows of bias", P(Reshape, P1(Add, V(0), C(1)), V(2)), rows_of_bias},
     {"reshape of reshape", P(Reshape, P(Reshape, V(0), V(1)), V(2)), reshape_twice},
     {"reshape", OPERATOR(Reshape), reshape_stated},
@@ -425,8 +449,6 @@ static const Rule rules[] = {
     {"transpose of transpose", P(Transpose, P(Transpose, V(0))), transpose_twice},
     {"transpose of ones", OPERATOR(Transpose), transpose_units},
     {"gemm", OPERATOR(Gemm), gemm},
-    {"matmul through reshape", P(MatMul, P1(Reshape, V(0), V(2)), C(1)), matmul_through},
-    {"bias through reshape", P(Add, P1(Reshape, V(0), V(2)), C(1)), bias_through},
     {"axis", OPERATOR(Gather), axis_Gather},
     {"axis", OPERATOR(Concat), axis_Concat},
     {"axis", OPERATOR(Softmax), axis_Softmax},

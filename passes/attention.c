@@ -20,6 +20,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { MAX_MASKS = 4 };
+
 /* What stands behind an input of the attention: transpose(v, perm) * scale. */
 typedef struct Operand {
   Value *v;
@@ -29,7 +31,8 @@ typedef struct Operand {
 
 typedef struct Heads {
   Operand q, k, v;
-  Value *mask[4];       /* their sum, as it was added up from the last */
+  Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
+  Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
   int nmask;
   double scale;         /* of the scores, besides the operands' own */
   bool guarded;
@@ -150,14 +153,15 @@ static bool const_finite(const Value *v) {
   return true;
 }
 
-/* v holds finite numbers, given that sums and products of finite numbers do (exporters use the lowest float for that). */
-static bool stays_finite(const Value *v, int depth) {
+/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do (exporters use the lowest float for that). */
+static bool stays_finite_in(const Value *v, int *budget) {
   static const struct { OpId op; int first, last; } through[] = {
       {OP_Where, 1, 2}, {OP_Add, 0, 1}, {OP_Sub, 0, 1}, {OP_Mul, 0, 1}, {OP_Expand, 0, 0}, {OP_Reshape, 0, 0},
       {OP_Transpose, 0, 0}, {OP_Slice, 0, 0}, {OP_Gather, 0, 0}, {OP_Squeeze, 0, 0}, {OP_Unsqueeze, 0, 0},
       {OP_Identity, 0, 0}, {OP_Split, 0, 0}, {OP_Neg, 0, 0}, {OP_Tile, 0, 0}, {OP_Cast, 0, 0}, {OP_Concat, 0, 255},
-      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
-  if (!v || v->type.kind != VK_TENSOR || depth > 40)
+      {OP_Min, 0, 255}, {OP_Max, 0, 255}, {OP_Trilu, 0, 0},
+      {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2}, {OP_Abs, 0, 0}, {OP_Relu, 0, 0}};
+  if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
     return true;
@@ -170,15 +174,20 @@ static bool stays_finite(const Value *v, int depth) {
   for (size_t i = 0; i < countof(through); i++)
     if (through[i].op == v->def->op) {
       for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
-        if (!stays_finite(v->def->in[k], depth + 1))
+        if (!stays_finite_in(v->def->in[k], budget))
           return false;
       return true;
     }
   return false;
 }
 
+static bool stays_finite(const Value *v) {
+  int budget = 300;
+  return stays_finite_in(v, &budget);
+}
+
 static bool open_rows(const Value *mask) {
-  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask, 0));
+  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask));
 }
 
 /* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be refused. */
@@ -231,13 +240,49 @@ static Node *product(const Value *v, double *scale) {
              : NULL;
 }
 
+/* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask). Returns s. */
+static Value *windowed(Match *m, Value *v, Heads *h) {
+  Node *join = def_of(v, OP_Reshape), *add = join ? def_of(join->in[0], OP_Add) : NULL;
+  if (!add || !used_once(v) || !used_once(add->out[0]) || h->nmask == MAX_MASKS)
+    return NULL;
+  for (int i = 0; i < 2; i++) {
+    Value *five = add->in[i], *mask = add->in[1 - i];
+    Node *open = def_of(five, OP_Reshape);
+    if (!open || !used_once(five) || !same_shape(open->in[0], v) || !same_shape(five, add->out[0]) || five->type.rank != 5 ||
+        v->type.rank != 4 || memcmp(five->type.dim + 2, v->type.dim + 1, 3 * sizeof(Dim)) || !type_known(mask) ||
+        mask->type.rank != 5 || !broadcasts_into(mask, five) || !dims_bound(m->g, five->type.dim, 5, NULL))
+      continue;
+    h->mask[h->nmask] = mask;
+    h->windows[h->nmask++] = five;
+    match_also(m, join);
+    match_also(m, add);
+    match_also(m, open);
+    return open->in[0];
+  }
+  return NULL;
+}
+
+/* [B,W,..] windows of a mask to [B*W,..]. */
+static Value *flat_mask(Match *m, Value *mask, const Value *five) {
+  Dim d[5];
+  memcpy(d, mask->type.dim, sizeof d);
+  d[0] = five->type.dim[0], d[1] = five->type.dim[1];
+  mask = EMIT(m, Expand, NULL, mask, dims_value(m, d, 5));
+  return reshape_to(m, mask, (Dim[]){dim_mul(m->c, d[0], d[1]), d[2], d[3], d[4]}, 4);
+}
+
 /* Follows sums of scores and masks to the product. */
 static Node *match_scores(Match *m, Value *v, Heads *h) {
   Node *mm;
   while (!(mm = product(v, &h->scale))) {
+    Value *inner = windowed(m, v, h);
+    if (inner) {
+      v = inner;
+      continue;
+    }
     Node *add = def_of(v, OP_Add);
     double unused = 1;
-    if (!add || !used_once(v) || h->nmask == 4)
+    if (!add || !used_once(v) || h->nmask == MAX_MASKS)
       return NULL;
     int at = same_rows(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
     if (!same_rows(add->in[at], v))
@@ -247,8 +292,8 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
     v = add->in[at];
   }
   for (int i = 0; i < h->nmask; i++)
-    if (!mask_fits(h->mask[i], mm->out[0]) ||
-        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i], 0))))
+    if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
+        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
       return NULL;
   match_also(m, mm);
   return mm;
@@ -327,6 +372,10 @@ static bool has_hidden(const Operand *o) {
   return dim_is_const(extent(o, 1), NULL) && (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
+static bool bound(const Match *m, const Operand *o) {
+  return dims_bound(m->g, o->v->type.dim, 4, NULL);
+}
+
 /* The operand as [batch, sequence, heads * size]. */
 static Value *hidden(Match *m, Operand *o, bool scaling) {
   static const int64_t swap[] = {1, 0, 2};
@@ -342,13 +391,15 @@ static Value *hidden(Match *m, Operand *o, bool scaling) {
 }
 
 static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q, Value *k, Value *v) {
-  Value *mask = h->nmask ? h->mask[0] : NULL;
-  for (int i = 1; i < h->nmask; i++)
-    mask = EMIT(m, Add, NULL, h->mask[i], mask);
+  Value *mask = NULL;
+  for (int i = 0; i < h->nmask; i++) {
+    Value *one = h->windows[i] ? flat_mask(m, h->mask[i], h->windows[i]) : h->mask[i];
+    mask = mask ? EMIT(m, Add, NULL, one, mask) : one;
+  }
   /* Attention reads a short last axis as a mask that ends early. */
-  Dim keys = extent(&h->k, 2), one = dim_const(m->c, 1);
+  Dim keys = extent(&h->k, 2), unit = dim_const(m->c, 1);
   if (mask && !h->attr && mask->type.dim[mask->type.rank - 1] != keys)
-    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){one, keys}, 2));
+    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){unit, keys}, 2));
   return emit(m, OP_Attention, a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
 }
 
@@ -366,7 +417,8 @@ static Value *make_hidden(Match *m) {
   if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) || !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
     return NULL;
   if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
-      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk))
+      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) || !bound(m, &h.k) ||
+      !bound(m, &h.v))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);

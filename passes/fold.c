@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { ALWAYS_BYTES = 1 << 20, SPARE_BYTES = 64 << 10 };
+enum { ALWAYS_BYTES = 1 << 20, SPARE_BYTES = 64 << 10, HEAVY_BYTES = 64 << 10 };
 
 typedef struct Job {
   Node *n;
@@ -68,6 +68,20 @@ static bool widens_weight(const Node *n) {
          dtype_bits(n->out[0]->type.dtype) > dtype_bits(w->dtype) && dtype_is_float(n->out[0]->type.dtype);
 }
 
+/* Work that grows faster than the data: folded only when the inputs are small. */
+static bool heavy(const Node *n) {
+  static const OpId ops[] = {OP_MatMul, OP_Gemm, OP_Einsum, OP_Conv, OP_ConvTranspose, OP_ConvInteger, OP_QLinearConv,
+                             OP_MatMulInteger, OP_QLinearMatMul, OP_LSTM, OP_GRU, OP_RNN, OP_Attention, OP_GridSample};
+  size_t total = 0;
+  for (size_t i = 0; i < countof(ops); i++)
+    if (n->op == ops[i]) {
+      for (int k = 0; k < n->nin; k++)
+        total += n->in[k] ? tensor_bytes(n->in[k]->konst) : 0;
+      return total > HEAVY_BYTES || (n->op == OP_Einsum && n->nin > 2);
+    }
+  return false;
+}
+
 static bool foldable(const Node *n) {
   if (op_info(n->op)->flags & (OPF_NONDET | OPF_CONTROL) || !eval_find(n->op) || !n->nin)
     return false;
@@ -82,7 +96,7 @@ static bool foldable(const Node *n) {
   for (int i = 0; i < n->nout; i++)
     if (n->out[i] && n->out[i]->type.kind != VK_TENSOR)
       return false;
-  return some && !widens_weight(n);
+  return some && !widens_weight(n) && !heavy(n);
 }
 
 /* A constant in the graph's arena. What has the bytes of an input (Reshape & co.) borrows them. */

@@ -70,10 +70,15 @@ static Value *ones(Match *m, const Value *x, int axis) {
   return graph_add_const(m->g, NULL, t);
 }
 
+/* The attribute is f32: in f64 arithmetic the difference would show. */
+static bool fits_f32(const Value *x, double eps) {
+  return x->type.dtype != DT_f64 || (double)(float)eps == eps;
+}
+
 static Value *make(Match *m) {
   Value *x = m->v[X], *scale = m->v[SCALE], *bias = m->v[BIAS];
   double eps;
-  if (!type_known(x) || !dtype_is_float(x->type.dtype) || !keeps_dims(m) || !value_scalar(m->v[EPS], &eps) || !(eps >= 0))
+  if (!type_known(x) || !dtype_is_float(x->type.dtype) || !keeps_dims(m) || !value_scalar(m->v[EPS], &eps) || !(eps >= 0) || !fits_f32(m->v[X], eps))
     return NULL;
   int axis = first_axis(m), rank = x->type.rank;
   if (axis < 0 || !same_type(x, m->root->out[0]) || (scale && !spans(scale, x, axis)) || (bias && !spans(bias, x, axis)))

@@ -89,7 +89,6 @@ bool same_type(const Value *a, const Value *b);    /* and dtype */
 bool broadcasts_into(const Value *k, const Value *x);
 /* Every symbol in d is bound when the graph's inputs are, or is a dimension of `near` (may be NULL). */
 bool dims_bound(const Graph *g, Dim const *d, int n, const Value *near);
-bool only_used_by(const Value *v, const Node *n);  /* all uses are inputs of n */
 /* Attribute perm of a Transpose (its default spelt out); false: rank not known. */
 bool perm_of(const Node *n, int64_t *perm, int *rank);
 /* Normalised axis, or -1 when the rank is not known. */

@@ -17,6 +17,11 @@ enum { X, SCALE, EPS, AXES };
 #define ANY_NORMAL(x) ALT(NORMAL(P1, x), NORMAL_DIV(P1, x))
 #define WIDE P1(Cast, V(X))
 
+/* The attribute is f32: in f64 arithmetic the difference would show. */
+static bool fits_f32(const Value *x, double eps) {
+  return x->type.dtype != DT_f64 || (double)(float)eps == eps;
+}
+
 static Value *make(Match *m) {
   Value *x = m->v[X], *scale = m->v[SCALE];
   const int64_t *axes;
@@ -26,7 +31,7 @@ static Value *make(Match *m) {
     if (m->node[i]->op == OP_ReduceMean && !ATTR(m->node[i], Reduce)->keepdims)
       return NULL;
   if (!same_type(x, m->root->out[0]) || !dtype_is_float(x->type.dtype) || x->type.rank < 1 || !value_scalar(m->v[EPS], &eps) ||
-      !(eps >= 0) || !value_ints(m->v[AXES], &axes, &n, m->g->arena) || n != 1 || axis_of(axes[0], x) != x->type.rank - 1)
+      !(eps >= 0) || !fits_f32(m->v[X], eps) || !value_ints(m->v[AXES], &axes, &n, m->g->arena) || n != 1 || axis_of(axes[0], x) != x->type.rank - 1)
     return NULL;
   Dim width = x->type.dim[x->type.rank - 1];
   if (scale && (!type_known(scale) || scale->type.dtype != x->type.dtype || scale->type.rank != 1 || scale->type.dim[0] != width))

@@ -128,15 +128,15 @@ static void bind_outputs(Frame *f, const ProgStep *s) {
 
 static Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
+  const ProgStep *up = *f->at;
   TRY(ctx_poll(f->c));
+  *f->at = s;
   Arena *scratch = arena_create(f->c);
   Status st = dispatch(f, s, index, scratch);
   arena_destroy(scratch);
-  if (st) {
-    const ProgOrigin *o = rt_origin(f->p, s->origin);
-    return err_node(f->c, st, rt_string(f->p, o->node), rt_string(f->p, *rt_string(f->p, o->op) ? o->op : s->op),
-                    rt_string(f->p, o->module), rt_string(f->p, o->source));
-  }
+  if (st)
+    return st;
+  *f->at = up;
   bind_outputs(f, s);
   for (uint32_t i = 0; i < s->nfree; i++) {
     uint32_t slot = rt_list(f->p, s->free + i);
@@ -249,6 +249,7 @@ typedef struct RunArgs {
   uint32_t nin;
   RtOutput *out;
   uint32_t nout;
+  const ProgStep *at; /* the innermost step under way; outlives the frame, for errors */
 } RunArgs;
 
 static Status run(Ctx *c, void *arg) {
@@ -262,6 +263,7 @@ static Status run(Ctx *c, void *arg) {
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
   TRY(frame_init(f, r->p, c, r->out, r->nout));
+  f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
   TRY(run_region(f, 0));
@@ -275,8 +277,13 @@ static Status run(Ctx *c, void *arg) {
 Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
-  RunArgs r = {p, in, nin, out, nout};
-  return ctx_protect(c, run, &r);
+  RunArgs r = {.p = p, .in = in, .nin = nin, .out = out, .nout = nout};
+  Status st = ctx_protect(c, run, &r);
+  if (!st || !r.at)
+    return st;
+  const ProgOrigin *o = rt_origin(p, r.at->origin);
+  return err_node(c, st, rt_string(p, o->node), rt_string(p, *rt_string(p, o->op) ? o->op : r.at->op),
+                  rt_string(p, o->module), rt_string(p, o->source));
 }
 
 typedef struct ShapeArgs {

@@ -31,7 +31,6 @@ struct RtProgram {
 };
 
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
-#define COUNT(p, sec, T) ((uint32_t)((p)->h->section[sec].size / sizeof(T)))
 
 /* --- verify.c --- */
 /* Indices and lists were checked before, the structure they make is checked here. */
@@ -85,6 +84,7 @@ typedef struct Frame {
   Cleanup cleanup;
   RtOutput *out;     /* by output */
   uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
+  const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
 } Frame;
 
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout);

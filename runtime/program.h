@@ -63,7 +63,7 @@ typedef struct ProgExpr {
 
 typedef struct ProgSymbol {
   uint32_t name;
-  uint32_t pad;
+  uint32_t of_input;   /* 1: stands in the shape of an input; these come first */
   int64_t lo, hi;      /* the range the exporter stated */
 } ProgSymbol;
 

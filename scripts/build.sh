@@ -8,4 +8,6 @@ if [ ! -f "$dir/build.ninja" ]; then
   cmake --preset "$1" >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
   mv "$dir.log" "$dir/configure.log"
 fi
-exec ninja -C "$dir" -j "$2" --quiet
+quiet=--quiet
+[ -t 1 ] && quiet= # a terminal sees the progress
+exec ninja -C "$dir" -j "$2" $quiet

@@ -5,7 +5,7 @@
 set -eu
 
 build="cmake ninja-build pkg-config gcc libc6-dev protobuf-c-compiler libprotobuf-c-dev libjansson-dev libutf8proc-dev
-  libzip-dev libcmocka-dev python3-pip"
+  libzip-dev libcmocka-dev python3-pip llvm-19-dev"
 ci="clang libclang-rt-14-dev clang-format"
 
 want=$build

@@ -86,7 +86,7 @@ char *escape_text(char *dst, size_t cap, const char *src, size_t n) {
     size_t len = utf8_length(src + i, n - i); /* 0: not UTF-8 */
     unsigned char ch = (unsigned char)src[i];
     bool c1 = len == 2 && ch == 0xc2 && (unsigned char)src[i + 1] < 0xa0; /* C1 controls drive terminals too */
-    if (len && !c1 && (ch >= 0x20 || ch == '\n') && ch != 0x7f) {
+    if (len && !c1 && ch >= 0x20 && ch != 0x7f) {
       if (o + len >= cap)
         break;
       memcpy(dst + o, src + i, len);
@@ -94,7 +94,7 @@ char *escape_text(char *dst, size_t cap, const char *src, size_t n) {
     } else {
       if (o + 4 >= cap)
         break;
-      o += (size_t)snprintf(dst + o, cap - o, "\\x%02x", ch);
+      o += (size_t)snprintf(dst + o, cap - o, ch == '\n' ? "\\n" : "\\x%02x", ch);
       i++;
     }
   }
@@ -153,13 +153,13 @@ Status err_node(Ctx *c, Status kind, const char *node, const char *op, const cha
 }
 
 Status err_note(Ctx *c, Status kind, const char *fmt, ...) {
-  char note[512], old[sizeof c->err.message];
+  char note[512], both[sizeof c->err.message];
   va_list ap;
   va_start(ap, fmt);
   format_into(note, sizeof note, fmt, ap);
   va_end(ap);
-  memcpy(old, c->err.message, sizeof old);
-  snprintf(c->err.message, sizeof c->err.message, "%.500s: %.520s", note, old);
+  snprintf(both, sizeof both, "%.500s: %.520s", note, c->err.message);
+  escape_text(c->err.message, sizeof c->err.message, both, strlen(both)); /* may have been cut inside a character */
   return kind;
 }
 

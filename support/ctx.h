@@ -78,7 +78,8 @@ Status err_note(Ctx *c, Status kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 void ctx_log(Ctx *c, int level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Copies at most cap-1 bytes of src to dst, escaping what a terminal should not see. Returns dst. */
+/* Copies at most cap-1 bytes of src to dst, escaping what a terminal should not see and line ends: the text stays one line.
+ * Returns dst. */
 char *escape_text(char *dst, size_t cap, const char *src, size_t n);
 
 /* CLOCK_MONOTONIC in nanoseconds. */

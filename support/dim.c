@@ -392,6 +392,26 @@ static void split_div(Ctx *c, Dim a, Dim b, Dim *q, Dim *r) {
   *q = sum_build(c, &whole), *r = sum_build(c, &rest);
 }
 
+/* a / b when b is a sum that divides a without rest, as 8*batch*(past + seq) by 2*(past + seq): term by term from one term
+ * of b, then checked by multiplying. NULL: not found. */
+static Dim sum_div(Ctx *c, Dim a, Dim b) {
+  Dim r = a, q = dim_const(c, 0);
+  if (b->kind != DIM_ADD || a->kind != DIM_ADD || a->n < b->n)
+    return NULL;
+  Term by = as_term(c, b->arg[b->n - 1]), t;
+  for (int step = 0; step < MAX_EXPAND && !dim_is(r, 0); step++) {
+    int i = r->kind == DIM_ADD ? r->n - 1 : 0;
+    while (i >= 0 && !term_div(c, as_term(c, r->kind == DIM_ADD ? r->arg[i] : r), by, &t))
+      i--;
+    if (i < 0)
+      return NULL;
+    Dim part = scaled(c, t.coef, t.base);
+    q = dim_add(c, q, part);
+    r = dim_sub(c, r, dim_mul(c, part, b));
+  }
+  return dim_is(r, 0) && dim_mul(c, q, b) == a ? q : NULL;
+}
+
 Dim dim_div(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 1))
     return a;
@@ -400,6 +420,8 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 0))
     return dim_fresh(c, "division_by_zero");
   Dim q, r;
+  if ((q = sum_div(c, a, b)))
+    return q;
   split_div(c, a, b, &q, &r);
   if (dim_is(r, 0))
     return q;
@@ -423,6 +445,8 @@ Dim dim_mod(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 0))
     return dim_fresh(c, "division_by_zero");
   Dim q, r;
+  if (sum_div(c, a, b))
+    return dim_const(c, 0);
   split_div(c, a, b, &q, &r);
   if (dim_is(r, 0))
     return r;

@@ -155,7 +155,7 @@ double small_float_value(DType t, unsigned code) {
 }
 
 unsigned small_float_code(DType t, double v, bool saturate) {
-  if (t == DT_f8e8m0) { /* powers of two; nearest, ties up, as ONNX Cast's default round_mode "up" */
+  if (t == DT_f8e8m0) { /* powers of two; to the next above, ONNX Cast's default round_mode "up" */
     if (isnan(v) || v < 0)
       return 255;
     if (isinf(v))
@@ -222,6 +222,7 @@ double elem_f64(DType t, const void *data, int64_t i) {
     return small_float_value(t, AT(uint8_t));
   case DT_f4e2m1: return small_float_value(t, get_bits(data, i, 4));
   case DT_f6e2m3: case DT_f6e3m2: return small_float_value(t, get_bits(data, i, 6));
+  case DT_none: case DT_str: case DT_c64: case DT_c128: return NAN; /* not numbers of one part */
   default: return (double)elem_i64(t, data, i);
   }
 }
@@ -240,6 +241,7 @@ int64_t elem_i64(DType t, const void *data, int64_t i) {
   case DT_u4: return get_bits(data, i, 4);
   case DT_i2: return (int64_t)(get_bits(data, i, 2) ^ 2) - 2;
   case DT_u2: return get_bits(data, i, 2);
+  case DT_none: case DT_str: case DT_c64: case DT_c128: return 0;
   default: { /* floats: toward zero; NaN 0; out of range: the nearest end */
     double v = elem_f64(t, data, i);
     return isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v;
@@ -258,6 +260,7 @@ void elem_set_i64(DType t, void *data, int64_t i, int64_t v) {
   case DT_bool: PUT(uint8_t, v != 0); break;
   case DT_i4: case DT_u4: set_bits(data, i, 4, (unsigned)v); break;
   case DT_i2: case DT_u2: set_bits(data, i, 2, (unsigned)v); break;
+  case DT_none: case DT_str: case DT_c64: case DT_c128: break;
   default: elem_set_f64(t, data, i, (double)v);
   }
 }

@@ -61,25 +61,13 @@ Status tensor_new(Ctx *c, Arena *a, DType dt, int rank, const int64_t *dim, Tens
   return ST_OK;
 }
 
-static Tensor *small(Arena *a, DType dt, int rank, int64_t n, size_t size, const void *v) {
-  Tensor *t = arena_new(a, Tensor);
-  t->dtype = dt, t->rank = (int8_t)rank, t->dim[0] = n;
-  t->data = arena_get(a, (size_t)n, size, 64);
-  if (n)
-    memcpy(t->data, v, (size_t)n * size);
-  return t;
-}
-
-Tensor *tensor_scalar_i64(Arena *a, int64_t v) {
-  return small(a, DT_i64, 0, 1, sizeof v, &v);
-}
-
 Tensor *tensor_vec_i64(Arena *a, const int64_t *v, int64_t n) {
-  return small(a, DT_i64, 1, n, sizeof *v, v);
-}
-
-Tensor *tensor_scalar_f32(Arena *a, float v) {
-  return small(a, DT_f32, 0, 1, sizeof v, &v);
+  Tensor *t = arena_new(a, Tensor);
+  t->dtype = DT_i64, t->rank = 1, t->dim[0] = n;
+  t->data = arena_get(a, (size_t)n, sizeof *v, 64);
+  if (n)
+    memcpy(t->data, v, (size_t)n * sizeof *v);
+  return t;
 }
 
 char *shape_text(int rank, const int64_t *dim, char *buf, size_t cap) {

@@ -32,10 +32,7 @@ bool tensor_equal(const Tensor *a, const Tensor *b); /* type, shape and bytes */
 
 /* A tensor with zeroed data in arena a; fails (ST_INVALID) when the dims are negative or overflow. */
 Status tensor_new(Ctx *c, Arena *a, DType t, int rank, const int64_t *dim, Tensor **out);
-/* Convenience for tests and folding: rank 0 and rank 1. */
-Tensor *tensor_scalar_i64(Arena *a, int64_t v);
-Tensor *tensor_vec_i64(Arena *a, const int64_t *v, int64_t n);
-Tensor *tensor_scalar_f32(Arena *a, float v);
+Tensor *tensor_vec_i64(Arena *a, const int64_t *v, int64_t n); /* i64[n] */
 
 /* "f32[2,128]", into a static-size buffer; returns buf. */
 char *tensor_type_text(const Tensor *t, char *buf, size_t cap);

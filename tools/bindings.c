@@ -28,7 +28,8 @@ static Status parse_one(Bindings *s, const char *text, size_t n) {
   errno = 0;
   int64_t v = eq ? strtoll(eq + 1, &end, 10) : -1;
   if (!eq || eq == text || end == eq + 1 || end != text + n || errno || v < 0)
-    return err_hint(s->c, fail(s->c, ST_USAGE, "--bind %.*s: SYMBOL=NUMBER is wanted", (int)n, text), "for example --bind batch=4,seq=128");
+    return err_hint(s->c, fail(s->c, ST_USAGE, "--bind %.*s: SYMBOL=NUMBER is wanted", (int)n, text),
+                    "for example --bind batch=4,seq=128");
   const char *name = arena_strndup(s->a, text, (size_t)(eq - text));
   Binding *old = bindings_find(s, name);
   if (old && old->value != v)

@@ -25,6 +25,7 @@ typedef struct Search {
 /* The names in a folder, sorted; those with a leading dot are left out. */
 static Status list_names(Ctx *c, Arena *a, const char *dir, char ***out, size_t *n) {
   struct dirent **entry;
+  Cleanup *held = arena_new(a, Cleanup);
   int found = scandir(dir, &entry, NULL, alphasort);
   if (found < 0)
     return fail_errno(c, "open the folder", dir);
@@ -44,14 +45,12 @@ static Status list_names(Ctx *c, Arena *a, const char *dir, char ***out, size_t 
     return fail(c, ST_MEMORY, "out of memory");
   for (char *p = text; p < at; p += strlen(p) + 1)
     ++*n;
-  typedef struct Held { char *p; Cleanup cleanup; } Held;
-  Held held = {.p = text};
-  ctx_on_failure(c, &held.cleanup, free, text);
+  ctx_on_failure(c, held, free, text);
   *out = arena_array(a, char *, *n);
   size_t i = 0;
   for (char *p = text; p < at; p += strlen(p) + 1)
     (*out)[i++] = arena_strdup(a, p);
-  ctx_forget(c, &held.cleanup);
+  ctx_forget(c, held);
   free(text);
   return ST_OK;
 }

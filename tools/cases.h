@@ -6,9 +6,9 @@
 #include "support/arena.h"
 
 typedef struct TestCase {
-  const char *dir;   /* holds model.onnx */
-  const char *name;  /* dir below the folder that was searched */
-  const char **set;  /* paths of test_data_set_N, in order of N */
+  const char *dir;  /* holds model.onnx */
+  const char *name; /* dir below the folder that was searched */
+  const char **set; /* paths of test_data_set_N, in order of N */
   uint32_t nset;
   double rtol, atol; /* of tolerance.txt; < 0: none */
 } TestCase;

@@ -49,12 +49,12 @@ static double difference(const Tensor *got, const Tensor *want, int64_t i, doubl
 static void compare_numbers(Arena *a, const Tensor *got, const Tensor *want, const Tolerance *tol, Diff *d) {
   bool complex = dtype_kind(got->dtype) == DK_COMPLEX, exact = !dtype_is_float(got->dtype) && !complex;
   int64_t n = tensor_count(got) * (complex ? 2 : 1);
-  double largest = 0;
+  double largest = 0, rtol = got->dtype == DT_bf16 && tol->bf16_rtol > tol->rtol ? tol->bf16_rtol : tol->rtol;
   for (int64_t i = 0; i < n; i++) {
     double g = element(got, i), w = element(want, i), e = difference(got, want, i, g, w);
     if (isfinite(w) && fabs(w) > largest)
       largest = fabs(w);
-    if (tol->relative < 0 ? !(e <= tol->atol + tol->rtol * (isfinite(w) ? fabs(w) : 0)) : (exact && e > 0) || isinf(e))
+    if (tol->relative < 0 ? !(e <= tol->atol + rtol * (isfinite(w) ? fabs(w) : 0)) : (exact && e > 0) || isinf(e))
       d->bad++;
     if (e > d->max_abs) {
       d->max_abs = e, d->worst = i;
@@ -70,11 +70,13 @@ static void compare_numbers(Arena *a, const Tensor *got, const Tensor *want, con
     return;
   d->ok = false;
   if (tol->relative >= 0)
-    d->reason = arena_printf(a, "largest difference %.3g (%.3g of the largest magnitude, %.3g allowed) at %s: %.9g, expected %.9g",
-                             d->max_abs, d->max_rel, exact ? 0 : tol->relative, d->at, d->got, d->want);
+    d->reason = arena_printf(
+        a, "largest difference %.3g (%.3g of the largest magnitude, %.3g allowed) at %s: %.9g, expected %.9g",
+        d->max_abs, d->max_rel, exact ? 0 : tol->relative, d->at, d->got, d->want);
   else
-    d->reason = arena_printf(a, "%lld of %lld elements out of tolerance, the largest difference %.3g at %s: %.9g, expected %.9g",
-                             (long long)d->bad, (long long)n, d->max_abs, d->at, d->got, d->want);
+    d->reason = arena_printf(
+        a, "%lld of %lld elements out of tolerance, the largest difference %.3g at %s: %.9g, expected %.9g",
+        (long long)d->bad, (long long)n, d->max_abs, d->at, d->got, d->want);
 }
 
 static void compare_strings(Arena *a, const Tensor *got, const Tensor *want, Diff *d) {
@@ -82,8 +84,9 @@ static void compare_strings(Arena *a, const Tensor *got, const Tensor *want, Dif
   for (int64_t i = 0; i < d->count; i++)
     if (!str_eq(g[i], w[i]) && !d->bad++) {
       d->ok = false, d->worst = i, d->at = index_text(a, got, i);
-      d->reason = arena_printf(a, "strings differ at %s: \"%.*s\", expected \"%.*s\"", d->at, (int)(g[i].len < 200 ? g[i].len : 200),
-                               g[i].ptr, (int)(w[i].len < 200 ? w[i].len : 200), w[i].ptr);
+      d->reason = arena_printf(a, "strings differ at %s: \"%.*s\", expected \"%.*s\"", d->at,
+                               (int)(g[i].len < 200 ? g[i].len : 200), g[i].ptr, (int)(w[i].len < 200 ? w[i].len : 200),
+                               w[i].ptr);
     }
 }
 
@@ -95,7 +98,8 @@ static void compare_items(Arena *a, const Tensor *got, const Tensor *want, const
     if (!x.ok)
       d->ok = false, d->reason = arena_printf(a, "item %lld: %s", (long long)i, x.reason);
     if (x.max_abs > d->max_abs)
-      d->max_abs = x.max_abs, d->max_rel = x.max_rel, d->got = x.got, d->want = x.want, d->at = x.at, d->worst = x.worst;
+      d->max_abs = x.max_abs, d->max_rel = x.max_rel, d->got = x.got, d->want = x.want, d->at = x.at,
+      d->worst = x.worst;
   }
 }
 
@@ -103,7 +107,8 @@ void compare_values(Arena *a, const Tensor *got, const Tensor *want, const Toler
   *d = (Diff){.ok = true, .reason = "", .worst = -1, .at = ""};
   if (got->kind == VK_OPTIONAL && want->kind == VK_TENSOR && got->nitem == 1)
     got = got->item[0];
-  if (got->kind != want->kind || (got->kind == VK_TENSOR && (got->dtype != want->dtype || !tensor_same_shape(got, want))) ||
+  if (got->kind != want->kind ||
+      (got->kind == VK_TENSOR && (got->dtype != want->dtype || !tensor_same_shape(got, want))) ||
       got->nitem != want->nitem) {
     d->ok = false;
     d->reason = arena_printf(a, "is %s, expected %s", type_of(a, got), type_of(a, want));

@@ -9,17 +9,18 @@
  * the largest difference is at most relative times the largest finite |want|; everything else is equal. */
 typedef struct Tolerance {
   double rtol, atol, relative;
+  double bf16_rtol; /* bfloat16 outputs: rtol is at least this */
 } Tolerance;
 
 typedef struct Diff {
   bool ok;
-  const char *reason;  /* "" when ok, else why not, with shapes or the worst element */
-  int64_t count, bad;  /* elements; those out of tolerance */
-  int64_t worst;       /* flat index of the largest difference; -1: none differs */
-  const char *at;      /* the same as "[1,0,5]" */
-  double got, want;    /* there */
-  double max_abs;      /* largest |got - want|; infinite where one of the two is not finite */
-  double max_rel;      /* over the largest |want| */
+  const char *reason; /* "" when ok, else why not, with shapes or the worst element */
+  int64_t count, bad; /* elements; those out of tolerance */
+  int64_t worst;      /* flat index of the largest difference; -1: none differs */
+  const char *at;     /* the same as "[1,0,5]" */
+  double got, want;   /* there */
+  double max_abs;     /* largest |got - want|; infinite where one of the two is not finite */
+  double max_rel;     /* over the largest |want| */
 } Diff;
 
 /* Compares tensors, sequences and optionals; strings and shapes are equal or not. */

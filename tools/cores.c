@@ -42,7 +42,8 @@ static const char *group_path(Arena *a, const char *controller) {
 }
 
 /* Calls fn with the text of file in the process's group and every group above it. */
-static void each_level(Arena *a, const char *root, const char *group, const char *file, void (*fn)(const char *text, const char *dir, Arena *a, void *arg), void *arg) {
+static void each_level(Arena *a, const char *root, const char *group, const char *file,
+                       void (*fn)(const char *text, const char *dir, Arena *a, void *arg), void *arg) {
   char *path = arena_strdup(a, group ? group : "");
   for (;;) {
     size_t n = strlen(path);

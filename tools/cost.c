@@ -83,9 +83,11 @@ static double attention_cost(Count *x) { /* Q.K and the weighted sum of V, for a
   return 2 * keys * (q.count + y.count);
 }
 
-static double recurrent_cost(Count *x) { /* X (seq, batch, input); W (dirs, gates * hidden, input); R (dirs, gates * hidden, hidden) */
+static double recurrent_cost(
+    Count *x) { /* X (seq, batch, input); W (dirs, gates * hidden, input); R (dirs, gates * hidden, hidden) */
   Shape in = in_shape(x, 0), w = in_shape(x, 1), r = in_shape(x, 2);
-  return in.rank != 3 || w.rank != 3 || r.rank != 3 ? -1 : 2 * (double)in.dim[0] * (double)in.dim[1] * (w.count + r.count);
+  return in.rank != 3 || w.rank != 3 || r.rank != 3 ? -1
+                                                    : 2 * (double)in.dim[0] * (double)in.dim[1] * (w.count + r.count);
 }
 
 static double einsum_cost(Count *x) { /* every combination of the letters once */
@@ -116,20 +118,57 @@ static const struct {
   OpId op;
   double (*cost)(Count *x);
 } heavy[] = {
-    {OP_MatMul, matmul_cost}, {OP_MatMulInteger, matmul_cost}, {OP_QLinearMatMul, matmul_cost}, {OP_Gemm, gemm_cost},
-    {OP_Conv, conv_cost}, {OP_ConvInteger, conv_cost}, {OP_QLinearConv, conv_cost}, {OP_ConvTranspose, conv_transpose_cost},
-    {OP_Attention, attention_cost}, {OP_LSTM, recurrent_cost}, {OP_GRU, recurrent_cost}, {OP_RNN, recurrent_cost},
+    {OP_MatMul, matmul_cost},
+    {OP_MatMulInteger, matmul_cost},
+    {OP_QLinearMatMul, matmul_cost},
+    {OP_Gemm, gemm_cost},
+    {OP_Conv, conv_cost},
+    {OP_ConvInteger, conv_cost},
+    {OP_QLinearConv, conv_cost},
+    {OP_ConvTranspose, conv_transpose_cost},
+    {OP_Attention, attention_cost},
+    {OP_LSTM, recurrent_cost},
+    {OP_GRU, recurrent_cost},
+    {OP_RNN, recurrent_cost},
     {OP_Einsum, einsum_cost},
 };
 
 /* Operators that read every input element a few times: counted as one operation per element. */
 static bool reads_all(OpId op) {
-  static const OpId ops[] = {
-      OP_ReduceL1, OP_ReduceL2, OP_ReduceLogSum, OP_ReduceLogSumExp, OP_ReduceMax, OP_ReduceMean, OP_ReduceMin, OP_ReduceProd,
-      OP_ReduceSum, OP_ReduceSumSquare, OP_ArgMax, OP_ArgMin, OP_Softmax, OP_LogSoftmax, OP_Hardmax, OP_CumSum, OP_CumProd,
-      OP_AveragePool, OP_MaxPool, OP_LpPool, OP_GlobalAveragePool, OP_GlobalMaxPool, OP_GlobalLpPool, OP_BatchNormalization,
-      OP_InstanceNormalization, OP_GroupNormalization, OP_LayerNormalization, OP_RMSNormalization, OP_LpNormalization, OP_LRN,
-      OP_MeanVarianceNormalization, OP_RotaryEmbedding, OP_QuantizeLinear, OP_DequantizeLinear};
+  static const OpId ops[] = {OP_ReduceL1,
+                             OP_ReduceL2,
+                             OP_ReduceLogSum,
+                             OP_ReduceLogSumExp,
+                             OP_ReduceMax,
+                             OP_ReduceMean,
+                             OP_ReduceMin,
+                             OP_ReduceProd,
+                             OP_ReduceSum,
+                             OP_ReduceSumSquare,
+                             OP_ArgMax,
+                             OP_ArgMin,
+                             OP_Softmax,
+                             OP_LogSoftmax,
+                             OP_Hardmax,
+                             OP_CumSum,
+                             OP_CumProd,
+                             OP_AveragePool,
+                             OP_MaxPool,
+                             OP_LpPool,
+                             OP_GlobalAveragePool,
+                             OP_GlobalMaxPool,
+                             OP_GlobalLpPool,
+                             OP_BatchNormalization,
+                             OP_InstanceNormalization,
+                             OP_GroupNormalization,
+                             OP_LayerNormalization,
+                             OP_RMSNormalization,
+                             OP_LpNormalization,
+                             OP_LRN,
+                             OP_MeanVarianceNormalization,
+                             OP_RotaryEmbedding,
+                             OP_QuantizeLinear,
+                             OP_DequantizeLinear};
   for (size_t i = 0; i < countof(ops); i++)
     if (ops[i] == op)
       return true;
@@ -180,7 +219,8 @@ static bool value_bytes(Count *x, const Value *v, int64_t *bytes) {
   Shape s = shape_of(x, v);
   int64_t count;
   size_t size;
-  if (s.rank < 0 || !v->type.dtype || !extent_ok(s.dim, s.rank, &count) || !dtype_bytes(v->type.dtype, count, &size) || size > INT64_MAX / 4)
+  if (s.rank < 0 || !v->type.dtype || !extent_ok(s.dim, s.rank, &count) || !dtype_bytes(v->type.dtype, count, &size) ||
+      size > INT64_MAX / 4)
     return false;
   *bytes = (int64_t)size;
   return true;

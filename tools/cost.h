@@ -7,12 +7,13 @@
 #include "tools/bindings.h"
 
 typedef struct Cost {
-  double *flops;        /* by OpId, op_count() of them: 2 per multiply-add in products, convolutions, attention, LSTM … */
-  double total;         /* the sum of flops */
-  double elementwise;   /* one per output element of element-wise operators, one per input element of reductions and norms */
-  int64_t unknown;      /* nodes whose shapes or operator are not known */
-  int64_t looped;       /* nodes inside Loop and Scan bodies: counted for one trip */
-  int64_t peak;         /* bytes of values alive at once, weights not counted, in file order and without reuse in place */
+  double *flops; /* by OpId, op_count() of them: 2 per multiply-add in products, convolutions, attention, LSTM … */
+  double total;  /* the sum of flops */
+  double
+      elementwise; /* one per output element of element-wise operators, one per input element of reductions and norms */
+  int64_t unknown; /* nodes whose shapes or operator are not known */
+  int64_t looped;  /* nodes inside Loop and Scan bodies: counted for one trip */
+  int64_t peak;    /* bytes of values alive at once, weights not counted, in file order and without reuse in place */
   bool peak_known;
 } Cost;
 

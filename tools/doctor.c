@@ -22,8 +22,9 @@ typedef struct Doctor {
 
 /* Flags of /proc/cpuinfo that matter to numeric kernels, on x86-64 and AArch64. */
 static const char *const interesting[] = {
-    "sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "i8mm", "bf16"};
+    "sse4_2",   "avx",         "f16c",        "fma",         "avx2",     "avx512f",  "avx512dq", "avx512bw",
+    "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
+    "asimd",    "asimdhp",     "asimddp",     "sve",         "sve2",     "i8mm",     "bf16"};
 
 static bool has_word(const char *list, const char *word) {
   size_t n = strlen(word);
@@ -101,7 +102,8 @@ static void text_all(const Doctor *d, StrBuf *b) {
   buf_printf(b, "sard        %s\ncpu         ", sard_version_string());
   buf_escaped(b, d->cpu);
   buf_printf(b, " (%s)\nfeatures    %s\n", d->arch, *d->features ? d->features : "none of those that kernels use");
-  buf_printf(b, "cores       %d usable: %d online, %d by affinity", d->cores.usable, d->cores.online, d->cores.affinity);
+  buf_printf(b, "cores       %d usable: %d online, %d by affinity", d->cores.usable, d->cores.online,
+             d->cores.affinity);
   if (d->cores.quota > 0)
     buf_printf(b, ", quota %.2f", d->cores.quota);
   buf_printf(b, "\nmemory      %s", d->total >= 0 ? bytes_text(a, d->total) : "unknown");
@@ -141,7 +143,8 @@ static void json_all(const Doctor *d, StrBuf *b) {
   const int64_t bytes[] = {d->total, d->available, d->cgroup_limit};
   const char *const key[] = {"total", "available", "cgroup_limit"};
   for (int i = 0; i < 3; i++)
-    buf_printf(b, "%s\"%s\": %s", i ? ", " : "", key[i], bytes[i] < 0 ? "null" : arena_printf(d->t->arena, "%lld", (long long)bytes[i]));
+    buf_printf(b, "%s\"%s\": %s", i ? ", " : "", key[i],
+               bytes[i] < 0 ? "null" : arena_printf(d->t->arena, "%lld", (long long)bytes[i]));
   buf_puts(b, "}, \"devices\": [");
   for (size_t i = 0; i < countof(devices); i++)
     buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", devices[i].name,

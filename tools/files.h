@@ -11,7 +11,7 @@ Status file_read(Ctx *c, Arena *a, const char *path, Str *out);
 /* A file being written under a temporary name beside its own. Removed again if the work fails before file_commit. */
 typedef struct OutFile {
   const char *path, *temp;
-  int fd; /* of temp; -1 once closed */
+  int fd;               /* of temp; -1 once closed */
   struct OutFile *next; /* for the caller */
   Cleanup cleanup;
 } OutFile;

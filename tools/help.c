@@ -55,7 +55,8 @@ static void option_text(StrBuf *b, const OptInfo *o) {
 
 static void command_text(StrBuf *b, CmdId cmd) {
   const CmdInfo *info = &cmd_table[cmd];
-  buf_printf(b, "sard %s - %s\n\nusage: sard %s%s%s [OPTIONS]\n\n", info->name, info->line, info->name, *info->args ? " " : "", info->args);
+  buf_printf(b, "sard %s - %s\n\nusage: sard %s%s%s [OPTIONS]\n\n", info->name, info->line, info->name,
+             *info->args ? " " : "", info->args);
   if (*info->text) {
     wrap(b, info->text, 0, 0);
     buf_putc(b, '\n');
@@ -66,11 +67,14 @@ static void command_text(StrBuf *b, CmdId cmd) {
       option_text(b, &opt_table[i]);
 }
 
-static const char exit_codes[] = "0 success, 1 a comparison or test failed, 2 usage, 3 invalid model or input, 4 unsupported, "
-                                 "5 out of time, budget or memory, 6 device, 130 interrupted";
+static const char exit_codes[] =
+    "0 success, 1 a comparison or test failed, 2 usage, 3 invalid model or input, 4 unsupported, "
+    "5 out of time, budget or memory, 6 device, 130 interrupted";
 
 static void tool_text(StrBuf *b) {
-  buf_printf(b, "sard %s - an ONNX graph compiler and runtime\n\nusage: sard COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n", SARD_VERSION_STRING);
+  buf_printf(b,
+             "sard %s - an ONNX graph compiler and runtime\n\nusage: sard COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n",
+             SARD_VERSION_STRING);
   for (CmdId i = 0; i < CMD_count; i++)
     buf_printf(b, "  %-12s%s\n", cmd_table[i].name, cmd_table[i].line);
   buf_puts(b, "\nexit codes: ");
@@ -117,9 +121,11 @@ static void man_options(StrBuf *b, CmdId cmd) {
 static void man_page(StrBuf *b, CmdId cmd) {
   bool all = cmd == CMD_count;
   const char *name = all ? "sard" : cmd_table[cmd].name;
-  buf_printf(b, ".TH \"SARD%s%s\" 1 \"\" \"sard %s\"\n.SH NAME\n", all ? "" : "\\-", all ? "" : name, SARD_VERSION_STRING);
+  buf_printf(b, ".TH \"SARD%s%s\" 1 \"\" \"sard %s\"\n.SH NAME\n", all ? "" : "\\-", all ? "" : name,
+             SARD_VERSION_STRING);
   if (all) {
-    buf_puts(b, "sard \\- an ONNX graph compiler and runtime\n.SH SYNOPSIS\n.B sard\nCOMMAND [ARGUMENTS] [OPTIONS]\n.SH COMMANDS\n");
+    buf_puts(b, "sard \\- an ONNX graph compiler and runtime\n.SH SYNOPSIS\n.B sard\nCOMMAND [ARGUMENTS] "
+                "[OPTIONS]\n.SH COMMANDS\n");
     for (CmdId i = 0; i < CMD_count; i++) {
       buf_printf(b, ".TP\n.B sard %s %s\n", cmd_table[i].name, cmd_table[i].args);
       man_puts(b, cmd_table[i].line);

@@ -19,7 +19,7 @@ typedef struct Gather {
   Tool *t;
   const Session *s;
   const Tensor **value;
-  Generator *gen; /* kind GEN_NONE: none for this input */
+  Generator *gen;    /* kind GEN_NONE: none for this input */
   const char **from; /* where the value came from, for messages */
   Bindings sym;
 } Gather;
@@ -53,7 +53,8 @@ Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor
     return from_npz(c, a, path, p, out);
   bool npy = has_suffix(path, ".npy");
   if (!npy && !has_suffix(path, ".pb"))
-    return err_hint(c, fail(c, ST_USAGE, "'%s' is neither a literal nor a generator nor an .npy, .npz or .pb file", path),
+    return err_hint(c,
+                    fail(c, ST_USAGE, "'%s' is neither a literal nor a generator nor an .npy, .npz or .pb file", path),
                     "write [[1,2],[3,4]], random:2x128, ones:2, zeros, arange:8 or a file name");
   TRY(file_read(c, a, path, &bytes));
   Status st = npy ? npy_read(c, a, bytes.ptr, bytes.len, p ? p->dtype : DT_none, out)
@@ -81,8 +82,9 @@ static Status check_dim(Gather *g, size_t i, const Tensor *v, int axis) {
   int64_t want;
   if (p->dim[axis] >= 0)
     return p->dim[axis] == v->dim[axis] ? ST_OK
-                                        : mismatch(g, i, v, arena_printf(a, "dimension %d is %lld, not %lld", axis,
-                                                                         (long long)v->dim[axis], (long long)p->dim[axis]));
+                                        : mismatch(g, i, v,
+                                                   arena_printf(a, "dimension %d is %lld, not %lld", axis,
+                                                                (long long)v->dim[axis], (long long)p->dim[axis]));
   if (!p->dim_text[axis])
     return ST_OK;
   Dim d = dim_parse(g->t->c, p->dim_text[axis], strlen(p->dim_text[axis]));
@@ -91,13 +93,15 @@ static Status check_dim(Gather *g, size_t i, const Tensor *v, int axis) {
     if (!x)
       bindings_add(&g->sym, d->name, v->dim[axis], arena_printf(a, "input '%s'", p->name));
     else if (x->value != v->dim[axis])
-      return mismatch(g, i, v, arena_printf(a, "dimension %d (%s) is %lld, but %s makes it %lld", axis, d->name,
-                                            (long long)v->dim[axis], x->from, (long long)x->value));
+      return mismatch(g, i, v,
+                      arena_printf(a, "dimension %d (%s) is %lld, but %s makes it %lld", axis, d->name,
+                                   (long long)v->dim[axis], x->from, (long long)x->value));
     else
       x->used = true;
   } else if (bindings_eval(&g->sym, d, &want) && want != v->dim[axis])
-    return mismatch(g, i, v, arena_printf(a, "dimension %d (%s) is %lld, and should be %lld", axis, p->dim_text[axis],
-                                          (long long)v->dim[axis], (long long)want));
+    return mismatch(g, i, v,
+                    arena_printf(a, "dimension %d (%s) is %lld, and should be %lld", axis, p->dim_text[axis],
+                                 (long long)v->dim[axis], (long long)want));
   return ST_OK;
 }
 
@@ -110,10 +114,12 @@ static Status check_value(Gather *g, size_t i) {
     return ST_OK;
   if (p->dtype && v->dtype != p->dtype) {
     mismatch(g, i, v, "");
-    return err_hint(g->t->c, ST_INVALID, "store it as %s", *dtype_numpy(p->dtype) ? dtype_numpy(p->dtype) : dtype_name(p->dtype));
+    return err_hint(g->t->c, ST_INVALID, "store it as %s",
+                    *dtype_numpy(p->dtype) ? dtype_numpy(p->dtype) : dtype_name(p->dtype));
   }
   if (p->rank >= 0 && v->rank != p->rank)
-    return mismatch(g, i, v, arena_printf(g->t->arena, "%d dimension%s, not %d", v->rank, v->rank == 1 ? "" : "s", p->rank));
+    return mismatch(g, i, v,
+                    arena_printf(g->t->arena, "%d dimension%s, not %d", v->rank, v->rank == 1 ? "" : "s", p->rank));
   for (int k = 0; k < p->rank; k++)
     TRY(check_dim(g, i, v, k));
   return ST_OK;
@@ -160,7 +166,8 @@ static Status find_input(Gather *g, const char *arg, size_t *index, const char *
     return ST_OK;
   const char *eq = strchr(arg, '=');
   if (!eq)
-    return err_hint(g->t->c, fail(g->t->c, ST_USAGE, "--input %s: NAME=VALUE is wanted", arg), "inputs: see sard inspect");
+    return err_hint(g->t->c, fail(g->t->c, ST_USAGE, "--input %s: NAME=VALUE is wanted", arg),
+                    "inputs: see sard inspect");
   return unknown_port(g->t->c, "input", arena_strndup(g->t->arena, arg, (size_t)(eq - arg)), s->in, s->nin);
 }
 
@@ -228,7 +235,8 @@ static const char *tokenizer_path(Gather *g) {
   const char *given = opt_str(g->t->o, OPT_tokenizer), *slash = strrchr(g->s->path, '/');
   if (given)
     return given;
-  const char *beside = arena_printf(g->t->arena, "%.*stokenizer.json", slash ? (int)(slash + 1 - g->s->path) : 0, g->s->path);
+  const char *beside =
+      arena_printf(g->t->arena, "%.*stokenizer.json", slash ? (int)(slash + 1 - g->s->path) : 0, g->s->path);
   return access(beside, F_OK) ? NULL : beside;
 }
 
@@ -261,8 +269,11 @@ static Status from_text(Gather *g) {
       any = true;
     }
   if (!any)
-    return err_hint(c, fail(c, ST_USAGE, "--text fills input_ids, attention_mask and token_type_ids; the model has none of them left to fill"),
-                    "sard inspect %s lists its inputs", g->s->path);
+    return err_hint(
+        c,
+        fail(c, ST_USAGE,
+             "--text fills input_ids, attention_mask and token_type_ids; the model has none of them left to fill"),
+        "sard inspect %s lists its inputs", g->s->path);
   return ST_OK;
 }
 

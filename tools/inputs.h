@@ -10,7 +10,8 @@
  * model declares: names, kinds, element types, ranks, fixed dimensions, and symbols that several inputs share. */
 Status inputs_gather(Tool *t, const Session *s, const Tensor ***out);
 
-/* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named so. */
+/* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named
+ * so. */
 Status value_from_file(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out);
 
 #endif

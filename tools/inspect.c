@@ -35,11 +35,11 @@ typedef struct Inspect {
   const char *untyped_reason;
   OpCount *op;
   size_t nop, cap_op;
-  Map ops;       /* name -> index + 1 */
-  bool *seen;    /* constants counted, by value id */
+  Map ops;    /* name -> index + 1 */
+  bool *seen; /* constants counted, by value id */
   Params param[DT_count], all;
   Module root;
-  Map modules;   /* path -> Module */
+  Map modules; /* path -> Module */
   int64_t nodes, with_module;
   Cost cost;
   bool has_cost;
@@ -230,11 +230,14 @@ static void text_field(StrBuf *b, const char *label, const char *value) {
 static void text_head(const Inspect *x, StrBuf *b) {
   const Model *m = x->m;
   text_field(b, "model", m->path ? m->path : x->t->o->arg[0]);
-  text_field(b, "producer", arena_printf(x->t->arena, "%s %s", m->producer ? m->producer : "", m->producer_version ? m->producer_version : ""));
+  const char *version = m->producer_version ? m->producer_version : "";
+  text_field(b, "producer",
+             arena_printf(x->t->arena, "%s%s%s", m->producer ? m->producer : "", *version ? " " : "", version));
   StrBuf v;
   buf_init(&v, x->t->arena);
   for (uint32_t i = 0; i < m->nopset; i++)
-    buf_printf(&v, "%s%s %lld", i ? ", " : "", *m->opset[i].domain ? m->opset[i].domain : "ai.onnx", (long long)m->opset[i].version);
+    buf_printf(&v, "%s%s %lld", i ? ", " : "", *m->opset[i].domain ? m->opset[i].domain : "ai.onnx",
+               (long long)m->opset[i].version);
   text_field(b, "opset", v.text);
   buf_printf(b, "%-12s%lld\n", "IR version", (long long)m->ir_version);
   text_field(b, "domain", m->domain);
@@ -243,9 +246,9 @@ static void text_head(const Inspect *x, StrBuf *b) {
     size = arena_printf(x->t->arena, "%s + %s %s", size, bytes_text(x->t->arena, (int64_t)m->file[i]->size),
                         strrchr(m->file[i]->path, '/') ? strrchr(m->file[i]->path, '/') + 1 : m->file[i]->path);
   text_field(b, "size", size);
-  buf_printf(b, "%-12s%s in %lld tensors, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements), (long long)x->all.tensors,
-             bytes_text(x->t->arena, x->all.bytes));
-  buf_printf(b, "%-12s%lld of %zu operators\n", "nodes", (long long)x->nodes, x->nop);
+  buf_printf(b, "%-12s%s in %lld tensor%s, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements),
+             (long long)x->all.tensors, x->all.tensors == 1 ? "" : "s", bytes_text(x->t->arena, x->all.bytes));
+  buf_printf(b, "%-12s%lld, of %zu operator%s\n", "nodes", (long long)x->nodes, x->nop, x->nop == 1 ? "" : "s");
 }
 
 static void text_values(const Inspect *x, StrBuf *b, const char *title, Value *const *v, uint32_t n) {
@@ -285,6 +288,8 @@ static void text_operators(const Inspect *x, StrBuf *b) {
 }
 
 static void text_parameters(const Inspect *x, StrBuf *b) {
+  if (!x->all.tensors)
+    return;
   heading(x, b, "parameters");
   for (int i = 0; i < DT_count; i++)
     if (x->param[i].tensors)
@@ -310,7 +315,8 @@ static void text_module(const Inspect *x, StrBuf *b, const Module *m, int64_t de
   if (m->first && m->depth >= depth)
     buf_puts(&one, "  ...");
   buf_pad(b, one.text, 58);
-  buf_printf(b, "%6lld nodes  %8s\n", (long long)m->nodes, m->parameters ? count_text(x->t->arena, (double)m->parameters) : "");
+  buf_printf(b, "%6lld nodes  %8s\n", (long long)m->nodes,
+             m->parameters ? count_text(x->t->arena, (double)m->parameters) : "");
   if (m->depth < depth)
     for (const Module *k = m->first; k; k = k->next)
       text_module(x, b, k, depth);
@@ -333,11 +339,12 @@ static void text_cost(const Inspect *x, StrBuf *b) {
   if (!x->has_cost)
     return;
   heading(x, b, "one run");
-  buf_printf(b, "  %-14s%s multiply-add operations (a multiply-add counts 2), %s element-wise\n", "FLOPs", count_text(a, c->total),
-             count_text(a, c->elementwise));
+  buf_printf(b, "  %-14s%s multiply-add operations (a multiply-add counts 2), %s element-wise\n", "FLOPs",
+             count_text(a, c->total), count_text(a, c->elementwise));
   for (OpId i = 1; i < op_count(); i++)
     if (c->flops[i] > 0)
-      buf_printf(b, "    %-18s%10s  %5.1f %%\n", op_info(i)->name, count_text(a, c->flops[i]), 100 * c->flops[i] / c->total);
+      buf_printf(b, "    %-18s%10s  %5.1f %%\n", op_info(i)->name, count_text(a, c->flops[i]),
+                 100 * c->flops[i] / c->total);
   buf_printf(b, "  %-14s%s\n", "weights", bytes_text(a, x->all.bytes));
   if (c->peak_known)
     buf_printf(b, "  %-14s%s of values alive at once, in file order\n", "activations", bytes_text(a, c->peak));
@@ -384,7 +391,8 @@ static void json_module(StrBuf *b, const Module *m, bool *first) {
   json_str(b, m->path);
   buf_puts(b, ", \"class\": ");
   json_str(b, m->klass);
-  buf_printf(b, ", \"depth\": %d, \"nodes\": %lld, \"parameters\": %lld}", m->depth, (long long)m->nodes, (long long)m->parameters);
+  buf_printf(b, ", \"depth\": %d, \"nodes\": %lld, \"parameters\": %lld}", m->depth, (long long)m->nodes,
+             (long long)m->parameters);
   for (const Module *k = m->first; k; k = k->next)
     json_module(b, k, first);
 }
@@ -403,10 +411,13 @@ static void json_cost(const Inspect *x, StrBuf *b) {
       nodes = 0;
       for (size_t k = 0; k < x->nop; k++)
         nodes += !strcmp(x->op[k].name, op_info(i)->name) ? x->op[k].count : 0;
-      buf_printf(b, "%s{\"op\": \"%s\", \"nodes\": %lld, \"flops\": %.0f}", first ? "" : ", ", op_info(i)->name, (long long)nodes, c->flops[i]);
+      buf_printf(b, "%s{\"op\": \"%s\", \"nodes\": %lld, \"flops\": %.0f}", first ? "" : ", ", op_info(i)->name,
+                 (long long)nodes, c->flops[i]);
       first = false;
     }
-  buf_printf(b, "], \"unknown_nodes\": %lld, \"weights_bytes\": %lld, \"activations_peak_bytes\": ", (long long)c->unknown, (long long)x->all.bytes);
+  buf_printf(b,
+             "], \"unknown_nodes\": %lld, \"weights_bytes\": %lld, \"activations_peak_bytes\": ", (long long)c->unknown,
+             (long long)x->all.bytes);
   if (c->peak_known)
     buf_printf(b, "%lld}", (long long)c->peak);
   else
@@ -434,8 +445,9 @@ static void json_lists(const Inspect *x, StrBuf *b) {
   buf_puts(b, "], \"parameters\": [");
   for (int i = 0, first = 1; i < DT_count; i++)
     if (x->param[i].tensors) {
-      buf_printf(b, "%s{\"dtype\": \"%s\", \"tensors\": %lld, \"elements\": %lld, \"bytes\": %lld}", first ? "" : ", ", dtype_name((DType)i),
-                 (long long)x->param[i].tensors, (long long)x->param[i].elements, (long long)x->param[i].bytes);
+      buf_printf(b, "%s{\"dtype\": \"%s\", \"tensors\": %lld, \"elements\": %lld, \"bytes\": %lld}", first ? "" : ", ",
+                 dtype_name((DType)i), (long long)x->param[i].tensors, (long long)x->param[i].elements,
+                 (long long)x->param[i].bytes);
       first = 0;
     }
   buf_puts(b, "], \"files\": [{\"path\": ");
@@ -451,13 +463,15 @@ static void json_lists(const Inspect *x, StrBuf *b) {
 static void json_all(const Inspect *x, StrBuf *b) {
   const Model *m = x->m;
   bool first = true;
-  const char *const text[][2] = {{"model", m->path}, {"producer", m->producer}, {"producer_version", m->producer_version}, {"domain", m->domain}};
+  const char *const text[][2] = {
+      {"model", m->path}, {"producer", m->producer}, {"producer_version", m->producer_version}, {"domain", m->domain}};
   buf_putc(b, '{');
   for (size_t i = 0; i < countof(text); i++) {
     json_key(b, &first, text[i][0]);
     json_str(b, text[i][1]);
   }
-  buf_printf(b, ", \"ir_version\": %lld, \"model_version\": %lld, \"typed\": %s, \"opsets\": ", (long long)m->ir_version,
+  buf_printf(b,
+             ", \"ir_version\": %lld, \"model_version\": %lld, \"typed\": %s, \"opsets\": ", (long long)m->ir_version,
              (long long)m->model_version, x->typed ? "true" : "false");
   json_lists(x, b);
   buf_puts(b, "], \"modules\": [");

@@ -23,7 +23,7 @@ typedef struct Parser {
   Arena *a;
   const char *p;
   DType dt;
-  int rank; /* -1 until the first element or empty list */
+  int rank;              /* -1 until the first element or empty list */
   int64_t dim[MAX_RANK]; /* -1: not known yet */
   Elem *elem;
   size_t n, cap;
@@ -167,8 +167,8 @@ static bool int_fits(DType dt, const Elem *e) {
 static Status store(Parser *x, Tensor *t, int64_t i, const Elem *e) {
   DKind k = dtype_kind(t->dtype);
   if (e->is_str != (k == DK_STRING))
-    return fail(x->c, ST_USAGE, "bad literal: element %lld is %s, %s is wanted", (long long)i, e->is_str ? "a string" : "a number",
-                dtype_name(t->dtype));
+    return fail(x->c, ST_USAGE, "bad literal: element %lld is %s, %s is wanted", (long long)i,
+                e->is_str ? "a string" : "a number", dtype_name(t->dtype));
   if (k == DK_STRING)
     ((Str *)t->data)[i] = e->s;
   else if (k == DK_FLOAT)
@@ -229,7 +229,8 @@ static bool parse_range(const char *s, Generator *g) {
 }
 
 Status generator_parse(Ctx *c, const char *text, Generator *g) {
-  static const char *const word[] = {[GEN_RANDOM] = "random", [GEN_ONES] = "ones", [GEN_ZEROS] = "zeros", [GEN_ARANGE] = "arange"};
+  static const char *const word[] = {
+      [GEN_RANDOM] = "random", [GEN_ONES] = "ones", [GEN_ZEROS] = "zeros", [GEN_ARANGE] = "arange"};
   *g = (Generator){0};
   size_t n = strcspn(text, ":");
   for (int k = GEN_RANDOM; k <= GEN_ARANGE; k++)

@@ -17,14 +17,15 @@ typedef struct Generator {
   bool has_shape, has_range;
   int rank;
   int64_t dim[MAX_RANK];
-  double lo, hi;   /* random, floats: lo <= x < hi */
+  double lo, hi;    /* random, floats: lo <= x < hi */
   int64_t ilo, ihi; /* random, integers: ilo <= x <= ihi; has_int false: the range is no whole number */
   bool has_int;
 } Generator;
 
 /* `random:2x128:0..30521`, `zeros`, `arange:3x4`. kind GEN_NONE: text starts with none of these words. */
 Status generator_parse(Ctx *c, const char *text, Generator *g);
-/* Fills a tensor of the given shape. seed and name decide what random gives, so the order of options does not matter. */
+/* Fills a tensor of the given shape. seed and name decide what random gives, so the order of options does not matter.
+ */
 Status generator_make(Ctx *c, Arena *a, const Generator *g, DType dt, int rank, const int64_t *dim, int64_t seed,
                       const char *name, Tensor **out);
 

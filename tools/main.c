@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/tool.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,11 +35,16 @@ typedef struct Args {
   Options *o;
 } Args;
 
+static bool is_dumb(void) {
+  const char *term = getenv("TERM");
+  return term && !strcmp(term, "dumb");
+}
+
 static bool want_color(const Options *o, int fd) {
-  const char *s = opt_str(o, OPT_color), *none = getenv("NO_COLOR"), *term = getenv("TERM");
+  const char *s = opt_str(o, OPT_color), *none = getenv("NO_COLOR");
   if (s && strcmp(s, "auto"))
     return !strcmp(s, "always");
-  return isatty(fd) && !(none && *none) && !(term && !strcmp(term, "dumb"));
+  return isatty(fd) && !(none && *none) && !is_dumb();
 }
 
 static Status run_command(Ctx *c, void *arg) {
@@ -47,7 +53,7 @@ static Status run_command(Ctx *c, void *arg) {
   t->arena = arena_create(c);
   Status st = options_parse(c, t->arena, x->argc, x->argv, x->o);
   t->color = want_color(x->o, 1), t->color_err = want_color(x->o, 2);
-  t->progress = isatty(2) && !opt_set(x->o, OPT_quiet);
+  t->progress = isatty(2) && !opt_set(x->o, OPT_quiet) && !is_dumb();
   TRY(st);
   if (opt_set(x->o, OPT_help)) {
     StrBuf b;
@@ -58,7 +64,7 @@ static Status run_command(Ctx *c, void *arg) {
   if (opt_set(x->o, OPT_max_memory) && x->o->cmd != CMD_test)
     c->alloc->limit = (size_t)opt_int(x->o, OPT_max_memory, 0);
   if (opt_set(x->o, OPT_timeout) && x->o->cmd != CMD_test)
-    c->deadline_ns = now_ns() + (int64_t)(opt_float(x->o, OPT_timeout, 0) * 1e9);
+    c->deadline_ns = now_ns() + (int64_t)(fmin(opt_float(x->o, OPT_timeout, 0), 1e9) * 1e9);
   return commands[x->o->cmd](t);
 }
 

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 #include <zip.h>
 
 enum { MAX_ENTRIES = 1 << 20 };
@@ -18,6 +18,7 @@ struct Npz {
   zip_t *zip;
   size_t n;
   const char **name;
+  uint64_t size; /* bytes of the file */
   Cleanup cleanup;
 };
 
@@ -38,7 +39,8 @@ static Status zip_failed(Ctx *c, const char *what, zip_error_t *e, const char *p
 
 Status npz_open(Ctx *c, Arena *a, const char *path, Npz **out) {
   int code = 0;
-  if (access(path, R_OK))
+  struct stat file;
+  if (stat(path, &file))
     return fail_errno(c, "open", path);
   Npz *z = arena_new(a, Npz);
   *z = (Npz){.c = c, .a = a, .path = path, .zip = zip_open(path, ZIP_RDONLY, &code)};
@@ -50,6 +52,7 @@ Status npz_open(Ctx *c, Arena *a, const char *path, Npz **out) {
     return st;
   }
   ctx_on_failure(c, &z->cleanup, discard, z);
+  z->size = (uint64_t)file.st_size;
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
   if (n > MAX_ENTRIES)
     return err_file(c, fail(c, ST_INVALID, "an .npz archive of %lld entries", (long long)n), path);
@@ -112,7 +115,7 @@ Status npz_read(Npz *z, size_t i, DType want, Tensor **out) {
   if (zip_stat_index(z->zip, i, 0, &s) || !(s.valid & ZIP_STAT_SIZE) || !(s.valid & ZIP_STAT_COMP_SIZE))
     return err_file(z->c, fail(z->c, ST_INVALID, "array '%s' has no size", z->name[i]), z->path);
   /* Deflate makes at most 1032 bytes of one: what claims more would only be a way to ask for memory. */
-  if (s.size / 1032 > s.comp_size + 64)
+  if (s.comp_size > z->size || s.size / 1032 > s.comp_size + 64)
     return err_file(z->c, fail(z->c, ST_INVALID, "array '%s' claims a size it cannot have", z->name[i]), z->path);
   uint8_t *p = arena_get(z->a, s.size, 1, 64);
   TRY(read_entry(z, i, p, s.size));
@@ -132,7 +135,8 @@ static void discard_writer(void *arg) {
 static Status add_entry(Ctx *c, Arena *a, zip_t *zip, const char *path, const char *name, const Tensor *t) {
   Str head, data;
   TRY(npy_write(c, a, t, &head, &data));
-  zip_buffer_fragment_t part[2] = {{(zip_uint8_t *)(uintptr_t)head.ptr, head.len}, {(zip_uint8_t *)(uintptr_t)data.ptr, data.len}};
+  zip_buffer_fragment_t part[2] = {{(zip_uint8_t *)(uintptr_t)head.ptr, head.len},
+                                   {(zip_uint8_t *)(uintptr_t)data.ptr, data.len}};
   zip_source_t *src = zip_source_buffer_fragment(zip, part, data.len ? 2 : 1, 0);
   if (!src)
     return zip_failed(c, "write the .npz archive", zip_get_error(zip), path);

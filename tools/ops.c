@@ -10,8 +10,11 @@
 
 static const char *kind_of(OpId op) {
   const OpInfo *i = op_info(op);
-  return i->flags & OPF_CONTROL ? "control" : i->flags & OPF_SHAPE_ONLY ? "shape" : i->flags & OPF_VIEW ? "view"
-         : i->flags & OPF_ELEMENTWISE ? "elementwise" : "general";
+  return i->flags & OPF_CONTROL       ? "control"
+         : i->flags & OPF_SHAPE_ONLY  ? "shape"
+         : i->flags & OPF_VIEW        ? "view"
+         : i->flags & OPF_ELEMENTWISE ? "elementwise"
+                                      : "general";
 }
 
 /* Where a node of this operator can run in this build. */
@@ -50,12 +53,14 @@ static Status check_names(Tool *t) {
 
 static void text_row(StrBuf *b, OpId op) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "%-28s%-10s%6d  %-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, runs_as(op), kind_of(op), i->sig);
+  buf_printf(b, "%-28s%-10s%6d  %-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, runs_as(op),
+             kind_of(op), i->sig);
 }
 
 static void json_row(StrBuf *b, OpId op, bool *first) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "%s{\"op\": \"%s\", \"domain\": \"%s\", \"since\": %d, \"inputs\": [%d, ", *first ? "" : ",\n ", i->name, i->domain, i->since, i->min_in);
+  buf_printf(b, "%s{\"op\": \"%s\", \"domain\": \"%s\", \"since\": %d, \"inputs\": [%d, ", *first ? "" : ",\n ",
+             i->name, i->domain, i->since, i->min_in);
   *first = false;
   buf_printf(b, i->max_in == OP_VARIADIC ? "null" : "%d", i->max_in);
   buf_printf(b, "], \"outputs\": [%d, ", i->min_out);
@@ -74,8 +79,8 @@ Status cmd_ops(Tool *t) {
   if (json)
     buf_putc(&b, '[');
   else
-    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since", "runs as", "kind", "signature",
-               tool_style(t, "0", s2));
+    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since",
+               "runs as", "kind", "signature", tool_style(t, "0", s2));
   for (OpId op = 1; op < op_count(); op++)
     if (wanted(t->o, op)) {
       if (json)

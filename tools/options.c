@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUN (1u << CMD_run)
+#define RUN     (1u << CMD_run)
 #define INSPECT (1u << CMD_inspect)
-#define TEST (1u << CMD_test)
-#define OPS (1u << CMD_ops)
-#define DOCTOR (1u << CMD_doctor)
-#define HELP (1u << CMD_help)
-#define ALL (~0u)
+#define TEST    (1u << CMD_test)
+#define OPS     (1u << CMD_ops)
+#define DOCTOR  (1u << CMD_doctor)
+#define HELP    (1u << CMD_help)
+#define ALL     (~0u)
 
 const CmdInfo cmd_table[CMD_count] = {
 #define CMD(name, args, min, max, line, text) {#name, args, min, max, line, text},
@@ -106,8 +106,7 @@ static Status set_value(Ctx *c, Arena *a, const OptInfo *o, OptValue *v, const c
   v->set = true, v->s = s;
   switch (o->kind) {
   case OPTK_FLAG:
-  case OPTK_STR:
-    break;
+  case OPTK_STR: break;
   case OPTK_LIST: {
     const char **list = arena_array(a, const char *, v->n + 1);
     if (v->n)
@@ -119,7 +118,7 @@ static Status set_value(Ctx *c, Arena *a, const OptInfo *o, OptValue *v, const c
   case OPTK_INT:
     errno = 0;
     v->i = strtoll(s, &end, 10);
-    if (end == s || *end || errno || v->i < 0)
+    if (end == s || *end || errno || v->i < 0 || v->i > INT32_MAX)
       return bad_value(c, o, s, "a whole number is wanted");
     break;
   case OPTK_FLOAT:

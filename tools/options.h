@@ -35,8 +35,8 @@ typedef struct OptInfo {
   char letter; /* 0: none */
   const char *name;
   OptKind kind;
-  const char *value;  /* NULL: a flag */
-  unsigned commands;  /* bit 1 << CmdId */
+  const char *value; /* NULL: a flag */
+  unsigned commands; /* bit 1 << CmdId */
   const char *help;
 } OptInfo;
 
@@ -45,7 +45,7 @@ extern const OptInfo opt_table[OPT_count];
 
 typedef struct OptValue {
   bool set;
-  const char *s;     /* as written; the last one of a repeated option */
+  const char *s; /* as written; the last one of a repeated option */
   int64_t i;
   double f;
   const char **list; /* OPTK_LIST */
@@ -62,9 +62,17 @@ typedef struct Options {
 /* argv[0] is the program. The command's name comes first. ST_USAGE with the nearest name as hint. */
 Status options_parse(Ctx *c, Arena *a, int argc, char **argv, Options *o);
 
-static inline bool opt_set(const Options *o, OptId id) { return o->v[id].set; }
-static inline const char *opt_str(const Options *o, OptId id) { return o->v[id].s; } /* NULL: not given */
-static inline int64_t opt_int(const Options *o, OptId id, int64_t def) { return o->v[id].set ? o->v[id].i : def; }
-static inline double opt_float(const Options *o, OptId id, double def) { return o->v[id].set ? o->v[id].f : def; }
+static inline bool opt_set(const Options *o, OptId id) {
+  return o->v[id].set;
+}
+static inline const char *opt_str(const Options *o, OptId id) {
+  return o->v[id].s;
+} /* NULL: not given */
+static inline int64_t opt_int(const Options *o, OptId id, int64_t def) {
+  return o->v[id].set ? o->v[id].i : def;
+}
+static inline double opt_float(const Options *o, OptId id, double def) {
+  return o->v[id].set ? o->v[id].f : def;
+}
 
 #endif

@@ -53,7 +53,8 @@ static Status read_tensor(Ctx *c, Arena *a, const void *bytes, size_t n, Tensor 
   return ST_OK;
 }
 
-static Status read_container(Ctx *c, Arena *a, ValueKind kind, const uint8_t *p, size_t n, int depth, Tensor **out, const char **name) {
+static Status read_container(Ctx *c, Arena *a, ValueKind kind, const uint8_t *p, size_t n, int depth, Tensor **out,
+                             const char **name) {
   const char *what = kind == VK_SEQUENCE ? "SequenceProto" : "OptionalProto";
   const uint8_t *end = p + n;
   Tensor *t = arena_new(a, Tensor);
@@ -67,13 +68,19 @@ static Status read_container(Ctx *c, Arena *a, ValueKind kind, const uint8_t *p,
       return fail(c, ST_INVALID, "damaged %s: it cannot be read at %zu bytes before its end", what, (size_t)(end - p));
     if (f.number == 1 && f.type == WIRE_BYTES && name)
       *name = arena_strndup(a, (const char *)f.ptr, (size_t)f.value);
-    if (f.number < 3 || f.number > 7 || f.type != WIRE_BYTES)
+    if (!f.number || f.number > 7 || f.type != (f.number == 2 ? WIRE_VARINT : WIRE_BYTES))
+      return err_hint(c,
+                      fail(c, ST_INVALID, "not a %s: it has field %llu of wire type %d", what,
+                           (unsigned long long)f.number, (int)f.type),
+                      "a tensor where a sequence or optional is wanted?");
+    if (f.number < 3)
       continue;
     Tensor *item;
     if (f.number == 3)
       TRY(read_tensor(c, a, f.ptr, (size_t)f.value, &item, NULL));
     else if (f.number == 5 || f.number == 7)
-      TRY(read_container(c, a, f.number == 5 ? VK_SEQUENCE : VK_OPTIONAL, f.ptr, (size_t)f.value, depth + 1, &item, NULL));
+      TRY(read_container(c, a, f.number == 5 ? VK_SEQUENCE : VK_OPTIONAL, f.ptr, (size_t)f.value, depth + 1, &item,
+                         NULL));
     else
       return fail(c, ST_UNSUPPORTED, "%s with sparse tensors or maps", what);
     if ((size_t)t->nitem == cap) {

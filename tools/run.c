@@ -37,7 +37,8 @@ static Status store_all(Run *r, OutFile *f) {
 static Status store_one(Run *r, OutFile *f, size_t i, bool npy) {
   Str head = {"", 0}, data;
   Ctx *c = r->t->c;
-  Status st = npy ? npy_write(c, r->t->arena, r->out[i], &head, &data) : pb_write(c, r->t->arena, r->s->out[i].name, r->out[i], &data);
+  Status st = npy ? npy_write(c, r->t->arena, r->out[i], &head, &data)
+                  : pb_write(c, r->t->arena, r->s->out[i].name, r->out[i], &data);
   if (st)
     return err_note(c, st, "output '%s'", r->s->out[i].name);
   TRY(file_put(c, f, head.ptr, head.len));
@@ -97,7 +98,7 @@ static Status compare_outputs(Run *r) {
   Ctx *c = r->t->c;
   const Options *o = r->t->o;
   const char *path = opt_str(o, OPT_expect);
-  Tolerance tol = {opt_float(o, OPT_rtol, 1e-3), opt_float(o, OPT_atol, 1e-7), opt_float(o, OPT_relative, -1)};
+  Tolerance tol = {opt_float(o, OPT_rtol, 1e-3), opt_float(o, OPT_atol, 1e-7), opt_float(o, OPT_relative, -1), 0};
   Npz *z;
   TRY(npz_open(c, r->t->arena, path, &z));
   while (npz_name(z, r->ncompared))
@@ -126,15 +127,16 @@ static void show_compared(const Run *r, StrBuf *b) {
   char s1[16], s2[16];
   for (size_t k = 0; k < r->ncompared; k++) {
     const Diff *d = &r->compared[k].d;
-    buf_printf(b, "%s%s%s  ", tool_style(r->t, d->ok ? "32" : "31", s1), d->ok ? "ok      " : "MISMATCH", tool_style(r->t, "0", s2));
+    buf_printf(b, "%s%s%s  ", tool_style(r->t, d->ok ? "32" : "31", s1), d->ok ? "ok      " : "MISMATCH",
+               tool_style(r->t, "0", s2));
     buf_escaped(b, r->compared[k].name);
     if (!d->ok)
       buf_printf(b, ": %s\n", d->reason);
     else if (d->worst < 0)
       buf_printf(b, ": all %lld elements equal\n", (long long)d->count);
     else
-      buf_printf(b, ": largest difference %.3g (%.3g of the largest magnitude) at %s: %.9g, expected %.9g\n", d->max_abs, d->max_rel,
-                 d->at, d->got, d->want);
+      buf_printf(b, ": largest difference %.3g (%.3g of the largest magnitude) at %s: %.9g, expected %.9g\n",
+                 d->max_abs, d->max_rel, d->at, d->got, d->want);
   }
 }
 
@@ -160,8 +162,8 @@ static void json_compared(const Run *r, StrBuf *b) {
     json_f64(b, d->max_abs, 9);
     buf_puts(b, ", \"max_rel\": ");
     json_f64(b, d->max_rel, 9);
-    buf_printf(b, ", \"mismatches\": %lld, \"elements\": %lld, \"index\": %lld, \"got\": ", (long long)d->bad, (long long)d->count,
-               (long long)d->worst);
+    buf_printf(b, ", \"mismatches\": %lld, \"elements\": %lld, \"index\": %lld, \"got\": ", (long long)d->bad,
+               (long long)d->count, (long long)d->worst);
     json_f64(b, d->got, 17);
     buf_puts(b, ", \"want\": ");
     json_f64(b, d->want, 17);
@@ -178,7 +180,9 @@ static void json_run(const Run *r, StrBuf *b) {
   json_str(b, r->s->path);
   buf_puts(b, ", \"device\": ");
   json_str(b, r->s->device);
-  buf_printf(b, ", \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, \"run_ms\": %.3f, \"outputs\": [",
+  buf_printf(b,
+             ", \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, \"run_ms\": %.3f, "
+             "\"outputs\": [",
              r->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms, r->s->run_ms);
   for (size_t i = 0; i < r->s->nout; i++) {
     buf_puts(b, i ? ", " : "");
@@ -194,20 +198,25 @@ static void report_times(const Run *r) {
   sard_times m = sard_model_times(r->s->model);
   int64_t steps[4];
   size_t used, peak;
-  tool_verbose(r->t, "load     %8.1f ms  (import %.1f, passes %.1f, compile %.1f)", r->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms);
+  tool_verbose(r->t, "load     %8.1f ms  (import %.1f, passes %.1f, compile %.1f)", r->s->load_ms, m.import_ms,
+               m.passes_ms, m.compile_ms);
   tool_verbose(r->t, "run      %8.1f ms  on %s", r->s->run_ms, r->s->device);
   session_steps(r->s, steps);
-  tool_verbose(r->t, "steps    %lld compiled, %lld library, %lld host, %lld reference", (long long)steps[0], (long long)steps[1],
-               (long long)steps[2], (long long)steps[3]);
+  tool_verbose(r->t, "steps    %lld compiled, %lld library, %lld host, %lld reference", (long long)steps[0],
+               (long long)steps[1], (long long)steps[2], (long long)steps[3]);
   sard_env_memory(r->s->env, &used, &peak);
   tool_verbose(r->t, "memory   %s at most, mapped weights not counted", bytes_text(r->t->arena, (int64_t)peak));
 }
 
 static SessionOptions session_options(const Options *o) {
-  return (SessionOptions){.device = opt_str(o, OPT_device), .threads = (int)opt_int(o, OPT_threads, 0),
-                          .max_memory = (size_t)opt_int(o, OPT_max_memory, 0), .timeout = opt_float(o, OPT_timeout, 0),
-                          .strict = opt_set(o, OPT_strict), .dump_after = opt_str(o, OPT_dump_after),
-                          .stop_after = opt_str(o, OPT_stop_after), .time_passes = opt_set(o, OPT_time_passes)};
+  return (SessionOptions){.device = opt_str(o, OPT_device),
+                          .threads = (int)opt_int(o, OPT_threads, 0),
+                          .max_memory = (size_t)opt_int(o, OPT_max_memory, 0),
+                          .timeout = opt_float(o, OPT_timeout, 0),
+                          .strict = opt_set(o, OPT_strict),
+                          .dump_after = opt_str(o, OPT_dump_after),
+                          .stop_after = opt_str(o, OPT_stop_after),
+                          .time_passes = opt_set(o, OPT_time_passes)};
 }
 
 Status cmd_run(Tool *t) {

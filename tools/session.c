@@ -8,6 +8,8 @@
 _Static_assert(sizeof(sard_str) == sizeof(Str), "strings pass through without a copy");
 _Static_assert((int)SARD_MAX_RANK == (int)MAX_RANK, "shapes pass through");
 
+static const char default_device[] = "reference"; /* what the library chooses when none is asked for */
+
 /* The API's error as ours. Takes e. */
 static Status api_error(Ctx *c, sard_status st, sard_error *e, const char *file) {
   if (!e)
@@ -45,9 +47,12 @@ void session_close(Session *s) {
 }
 
 static void describe(Arena *a, const sard_io *io, Port *p) {
-  static const ValueKind kinds[] = {[SARD_KIND_TENSOR] = VK_TENSOR, [SARD_KIND_SEQUENCE] = VK_SEQUENCE,
-                                    [SARD_KIND_OPTIONAL] = VK_OPTIONAL, [SARD_KIND_MAP] = VK_MAP};
-  *p = (Port){.name = io->name, .kind = kinds[io->kind], .dtype = (DType)io->dtype, .rank = io->rank, .optional = io->optional};
+  static const ValueKind kinds[] = {[SARD_KIND_TENSOR] = VK_TENSOR,
+                                    [SARD_KIND_SEQUENCE] = VK_SEQUENCE,
+                                    [SARD_KIND_OPTIONAL] = VK_OPTIONAL,
+                                    [SARD_KIND_MAP] = VK_MAP};
+  *p = (Port){
+      .name = io->name, .kind = kinds[io->kind], .dtype = (DType)io->dtype, .rank = io->rank, .optional = io->optional};
   memcpy(p->dim, io->dim, sizeof p->dim);
   (void)a;
 }
@@ -97,7 +102,7 @@ static void describe_all(Tool *t, Session *s) {
 Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out) {
   sard_error *e = NULL;
   Session *s = arena_new(t->arena, Session);
-  s->c = t->c, s->path = path, s->device = o->device ? o->device : "reference";
+  s->c = t->c, s->path = path, s->device = o->device ? o->device : default_device;
   ctx_on_failure(t->c, &s->cleanup, discard, s);
   sard_env_options eo = SARD_ENV_OPTIONS_INIT;
   eo.max_memory = o->max_memory, eo.log = log_stderr, eo.log_arg = t;
@@ -112,7 +117,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
   s->load_ms = (double)(now_ns() - start) / 1e6;
-  tool_progress(t, "%s", "");
+  tool_progress_end(t);
   if (st)
     return api_error(t->c, st, e, path);
   describe_all(t, s);
@@ -120,17 +125,22 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   return ST_OK;
 }
 
-/* A tensor as the API sees it; NULL: the input's default. */
-static Status to_api(Ctx *c, const Tensor *t, const char *name, sard_tensor *out) {
+/* A value as the API sees it; NULL: the input's default. */
+static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
   static char none; /* data of an empty tensor must not look like an absent one */
   *out = (sard_tensor){0};
   if (!t)
-    return ST_OK;
-  if (t->kind != VK_TENSOR)
-    return fail(c, ST_UNSUPPORTED, "input '%s': sequences and optionals cannot be given as inputs", name);
+    return;
+  if (t->kind != VK_TENSOR) {
+    sard_tensor *item = arena_array(a, sard_tensor, (size_t)t->nitem);
+    for (int64_t i = 0; i < t->nitem; i++)
+      to_api(a, t->item[i], &item[i]);
+    out->kind = t->kind == VK_OPTIONAL ? SARD_KIND_OPTIONAL : SARD_KIND_SEQUENCE, out->item = item,
+    out->nitem = t->nitem;
+    return;
+  }
   out->data = t->data ? t->data : &none, out->dtype = (sard_dtype)t->dtype, out->rank = t->rank;
   memcpy(out->dim, t->dim, sizeof out->dim);
-  return ST_OK;
 }
 
 static Tensor *from_api(Arena *a, const sard_tensor *x) {
@@ -156,7 +166,8 @@ static Status take_output(Tool *t, Session *s, size_t i, Tensor **out) {
   for (int64_t k = 0; k < n; k++) {
     sard_status st = sard_result_item(s->result, i, k, &x);
     if (st)
-      return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k, sard_status_name(st));
+      return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k,
+                  sard_status_name(st));
     box->item[k] = from_api(t->arena, &x);
   }
   *out = box;
@@ -168,7 +179,7 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
   sard_run_options ro = SARD_RUN_OPTIONS_INIT;
   sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
   for (size_t i = 0; i < s->nin; i++)
-    TRY(to_api(t->c, in[i], s->in[i].name, &x[i]));
+    to_api(t->arena, in[i], &x[i]);
   ro.timeout = timeout, ro.cancel = t->cancel;
   sard_result_free(s->result);
   s->result = NULL;
@@ -176,7 +187,7 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
   int64_t start = now_ns();
   sard_status st = sard_run(s->model, x, s->nin, &ro, &s->result, &e);
   s->run_ms = (double)(now_ns() - start) / 1e6;
-  tool_progress(t, "%s", "");
+  tool_progress_end(t);
   if (st)
     return api_error(t->c, st, e, s->path);
   *out = arena_array(t->arena, Tensor *, s->nout);

@@ -11,9 +11,9 @@
 typedef struct Port {
   const char *name;
   ValueKind kind;
-  DType dtype; /* DT_none: not known */
-  int rank;    /* -1: not known */
-  int64_t dim[MAX_RANK];        /* -1: symbolic */
+  DType dtype;           /* DT_none: not known */
+  int rank;              /* -1: not known */
+  int64_t dim[MAX_RANK]; /* -1: symbolic */
   const char *dim_text[MAX_RANK];
   bool optional;
   const char *type; /* "i64[batch,seq]" */
@@ -43,7 +43,8 @@ typedef struct SessionOptions {
 
 /* Loads a model. Freed when c fails or closes, or by session_close. */
 Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out);
-/* Runs it; in[i] == NULL: the input's default. Outputs (borrowed from the session until the next run) go to out[0..nout). */
+/* Runs it; in[i] == NULL: the input's default. Outputs (borrowed from the session until the next run) go to
+ * out[0..nout). */
 Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout, Tensor ***out);
 void session_close(Session *s);
 /* Steps by sard_step_kind. */

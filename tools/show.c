@@ -43,7 +43,14 @@ static void float_text(char *out, size_t cap, double v, const Format *f) {
 static void put_string(StrBuf *b, Str s) {
   size_t n = s.len < 200 ? s.len : 200;
   char text[900];
-  buf_printf(b, "\"%s\"%s", escape_text(text, sizeof text, s.ptr, n), n < s.len ? "..." : "");
+  escape_text(text, sizeof text, s.ptr, n);
+  buf_putc(b, '"');
+  for (const char *p = text; *p; p++)
+    if (*p == '"')
+      buf_puts(b, "\\\"");
+    else
+      buf_putc(b, *p);
+  buf_puts(b, n < s.len ? "\"..." : "\"");
 }
 
 static void element_text(const Show *s, int64_t i, char *out, size_t cap) {
@@ -99,6 +106,22 @@ static void see_width(Show *s, int64_t i, void *arg) {
   s->f.width = n > s->f.width ? n : s->f.width;
 }
 
+/* Digits that element i needs once its trailing zeros are gone. */
+static void see_digits(Show *s, int64_t i, void *arg) {
+  int *most = arg, n;
+  char text[400];
+  double v = elem_f64(s->t->dtype, s->t->data, i);
+  if (!isfinite(v))
+    return;
+  float_text(text, sizeof text, v, &s->f);
+  char *point = strchr(text, '.'), *end = strpbrk(text, "e");
+  end = end ? end : text + strlen(text);
+  while (point && end > point + 1 && end[-1] == '0')
+    end--;
+  n = point ? (int)(end - point) - 1 : 0;
+  *most = n > *most ? n : *most;
+}
+
 /* Fixed point where the magnitudes allow it, with the digits that tell the elements apart. */
 static void choose_format(Show *s) {
   if (dtype_is_float(s->t->dtype)) {
@@ -108,6 +131,9 @@ static void choose_format(Show *s) {
     s->f.digits = s->t->dtype == DT_f64 ? 8 : dtype_bits(s->t->dtype) == 32 ? 6 : 4;
     if (r.hi >= 1e4 && !s->f.exponent)
       s->f.digits = 3;
+    int digits = 1;
+    visit(s, 0, 0, see_digits, &digits);
+    s->f.digits = digits;
   }
   if (s->t->dtype != DT_str)
     visit(s, 0, 0, see_width, NULL);

@@ -1,8 +1,7 @@
 /* test.c - `sard test`: ONNX test cases, each in a process of its own.
  *
- * A worker writes one Report to its pipe and exits. What happens to it otherwise (a signal, a limit, the deadline) is the
- * result of its case and of no other.
- * SPDX-License-Identifier: Apache-2.0 */
+ * A worker writes one Report to its pipe and exits. What happens to it otherwise (a signal, a limit, the deadline) is
+ * the result of its case and of no other. SPDX-License-Identifier: Apache-2.0 */
 #include "tools/cases.h"
 #include "tools/compare.h"
 #include "tools/cores.h"
@@ -62,6 +61,7 @@ typedef struct Suite {
   Worker *worker;
   int nworker;
   int64_t count[3];
+  Cleanup cleanup; /* ends the workers; the suite is in the arena, as failure may unwind past its maker */
 } Suite;
 
 /* --- one case, in the worker --- */
@@ -79,10 +79,12 @@ static Status read_pb(Tool *t, const char *path, const Port *p, Tensor **out) {
   return st ? err_file(t->c, st, path) : ST_OK;
 }
 
-static Status read_values(Tool *t, const char *set, const char *stem, const Port *port, size_t nport, Tensor ***out, uint32_t *n) {
+static Status read_values(Tool *t, const char *set, const char *stem, const Port *port, size_t nport, Tensor ***out,
+                          uint32_t *n) {
   *n = case_files(set, stem);
   if (*n > nport)
-    return err_file(t->c, fail(t->c, ST_INVALID, "%u files %s_N.pb for %zu %ss of the model", *n, stem, nport, stem), set);
+    return err_file(t->c, fail(t->c, ST_INVALID, "%u files %s_N.pb for %zu %ss of the model", *n, stem, nport, stem),
+                    set);
   *out = arena_array(t->arena, Tensor *, nport);
   for (uint32_t i = 0; i < *n; i++)
     TRY(read_pb(t, arena_printf(t->arena, "%s/%s_%u.pb", set, stem, i), &port[i], &(*out)[i]));
@@ -118,10 +120,13 @@ static Status run_case(Ctx *c, void *arg) {
   const TestCase *x = k->x;
   Session *s;
   t->arena = arena_create(c);
-  SessionOptions so = {.device = opt_str(o, OPT_device), .threads = (int)opt_int(o, OPT_threads, 1),
-                       .max_memory = c->alloc->limit, .strict = opt_set(o, OPT_strict)};
-  Tolerance tol = {opt_float(o, OPT_rtol, x->rtol >= 0 ? x->rtol : 1e-3), opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7),
-                   opt_float(o, OPT_relative, -1)};
+  SessionOptions so = {.device = opt_str(o, OPT_device),
+                       .threads = (int)opt_int(o, OPT_threads, 1),
+                       .max_memory = c->alloc->limit,
+                       .strict = opt_set(o, OPT_strict)};
+  Tolerance tol = {opt_float(o, OPT_rtol, x->rtol >= 0 ? x->rtol : 1e-3),
+                   opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7), opt_float(o, OPT_relative, -1),
+                   opt_set(o, OPT_rtol) ? 0 : 0x1p-6}; /* two units of bfloat16, as the official runner */
   TRY(session_open(t, arena_printf(t->arena, "%s/model.onnx", x->dir), &so, &s));
   session_steps(s, k->r->steps);
   if (opt_set(o, OPT_require))
@@ -152,9 +157,9 @@ NORETURN static void work(Suite *s, size_t index, int fd) {
   Tool t = *s->t;
   alloc_init_system(&alloc);
   alloc.limit = (size_t)memory_limit(s->t);
-#ifndef SANITIZED /* the sanitizer's shadow alone is terabytes of address space */
+#ifndef SANITIZED /* whose shadow memory counts */
   struct rlimit rl = {(rlim_t)memory_limit(s->t) + ((rlim_t)1 << 30), (rlim_t)memory_limit(s->t) + ((rlim_t)1 << 30)};
-  setrlimit(RLIMIT_AS, &rl);
+  setrlimit(RLIMIT_DATA, &rl); /* not RLIMIT_AS: mapped weights are no memory of ours */
 #endif
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
   signal(SIGINT, SIG_IGN); /* the parent ends its workers */
@@ -216,7 +221,8 @@ static void finish_worker(Suite *s, Worker *w) {
     else if (WIFSIGNALED(status))
       snprintf(out->r.reason, sizeof out->r.reason, "the process died: %s", strsignal(WTERMSIG(status)));
     else
-      snprintf(out->r.reason, sizeof out->r.reason, "the process ended with exit code %d before its result", WEXITSTATUS(status));
+      snprintf(out->r.reason, sizeof out->r.reason, "the process ended with exit code %d before its result",
+               WEXITSTATUS(status));
   }
   out->r.reason[sizeof out->r.reason - 1] = 0;
   s->count[out->r.result]++;
@@ -247,8 +253,9 @@ static Status print_line(Suite *s, size_t i) {
     buf_puts(&b, ": ");
   buf_escaped(&b, x->r.reason);
   if (opt_set(s->t->o, OPT_verbose))
-    buf_printf(&b, "  (%.3f s, worst %.3g, %lld compiled, %lld library, %lld host, %lld reference)", x->seconds, x->r.worst,
-               (long long)x->r.steps[0], (long long)x->r.steps[1], (long long)x->r.steps[2], (long long)x->r.steps[3]);
+    buf_printf(&b, "  (%.3f s, worst %.3g, %lld compiled, %lld library, %lld host, %lld reference)", x->seconds,
+               x->r.worst, (long long)x->r.steps[0], (long long)x->r.steps[1], (long long)x->r.steps[2],
+               (long long)x->r.steps[3]);
   buf_putc(&b, '\n');
   return tool_print(s->t, &b);
 }
@@ -282,8 +289,7 @@ static Status wait_workers(Suite *s) {
 
 static Status run_all(Suite *s) {
   bool json = opt_set(s->t->o, OPT_json);
-  Cleanup cleanup;
-  ctx_on_failure(s->t->c, &cleanup, end_workers, s);
+  ctx_on_failure(s->t->c, &s->cleanup, end_workers, s);
   Status st = ST_OK;
   while (!st && s->printed < s->n) {
     for (int i = 0; i < s->nworker && s->next < s->n && !st; i++)
@@ -297,7 +303,7 @@ static Status run_all(Suite *s) {
     if (!st)
       tool_progress(s->t, "%zu of %zu cases, %lld failed", s->printed, s->n, (long long)s->count[FAILED]);
   }
-  ctx_forget(s->t->c, &cleanup);
+  ctx_forget(s->t->c, &s->cleanup);
   end_workers(s);
   return st;
 }
@@ -320,8 +326,8 @@ static void json_all(const Suite *s, StrBuf *b) {
       buf_printf(b, "%s\"%s\": %lld", k ? ", " : "", step_kind_name(k), (long long)x->r.steps[k]);
     buf_puts(b, "}}");
   }
-  buf_printf(b, "\n], \"passed\": %lld, \"failed\": %lld, \"skipped\": %lld}\n", (long long)s->count[PASSED], (long long)s->count[FAILED],
-             (long long)s->count[SKIPPED]);
+  buf_printf(b, "\n], \"passed\": %lld, \"failed\": %lld, \"skipped\": %lld}\n", (long long)s->count[PASSED],
+             (long long)s->count[FAILED], (long long)s->count[SKIPPED]);
 }
 
 static Status find_cases(Suite *s) {
@@ -340,21 +346,23 @@ static Status find_cases(Suite *s) {
 }
 
 Status cmd_test(Tool *t) {
-  Suite s = {.t = t};
+  Suite *s = arena_new(t->arena, Suite);
+  s->t = t;
   Cores cores;
   StrBuf b;
-  TRY(find_cases(&s));
+  TRY(find_cases(s));
   cores_find(t->arena, &cores);
   int64_t jobs = opt_int(t->o, OPT_jobs, cores.usable);
-  s.nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
-  s.worker = arena_array(t->arena, Worker, (size_t)s.nworker);
-  s.out = arena_array(t->arena, Outcome, s.n);
-  TRY(run_all(&s));
-  t->failed = s.count[FAILED] > 0;
+  s->nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
+  s->worker = arena_array(t->arena, Worker, (size_t)s->nworker);
+  s->out = arena_array(t->arena, Outcome, s->n);
+  TRY(run_all(s));
+  t->failed = s->count[FAILED] > 0;
   buf_init(&b, t->arena);
   if (opt_set(t->o, OPT_json))
-    json_all(&s, &b);
+    json_all(s, &b);
   else
-    buf_printf(&b, "%lld passed, %lld failed, %lld skipped\n", (long long)s.count[PASSED], (long long)s.count[FAILED], (long long)s.count[SKIPPED]);
+    buf_printf(&b, "%lld passed, %lld failed, %lld skipped\n", (long long)s->count[PASSED], (long long)s->count[FAILED],
+               (long long)s->count[SKIPPED]);
   return tool_print(t, &b);
 }

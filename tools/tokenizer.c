@@ -31,6 +31,7 @@ struct Tokenizer {
   Arena *a;
   Map vocab; /* token -> id + 1 */
   int64_t unk, max_chars;
+  size_t longest; /* bytes of the longest token: no longer stretch needs to be looked up */
   Str prefix;
   bool normalize, clean, chinese, accents, lower;
   bool split; /* BertPreTokenizer */
@@ -78,15 +79,16 @@ static void add_id(Ids *x, int64_t id) {
 /* --- characters --- */
 
 static bool is_space(int32_t ch) { /* White_Space */
-  return (ch >= 9 && ch <= 13) || ch == ' ' || ch == 0x85 || ch == 0xa0 || ch == 0x1680 || (ch >= 0x2000 && ch <= 0x200a) ||
-         ch == 0x2028 || ch == 0x2029 || ch == 0x202f || ch == 0x205f || ch == 0x3000;
+  return (ch >= 9 && ch <= 13) || ch == ' ' || ch == 0x85 || ch == 0xa0 || ch == 0x1680 ||
+         (ch >= 0x2000 && ch <= 0x200a) || ch == 0x2028 || ch == 0x2029 || ch == 0x202f || ch == 0x205f || ch == 0x3000;
 }
 
 static bool is_control(int32_t ch) {
   utf8proc_category_t k = utf8proc_category(ch);
   if (ch == '\t' || ch == '\n' || ch == '\r')
     return false;
-  return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO || k == UTF8PROC_CATEGORY_CS;
+  return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO ||
+         k == UTF8PROC_CATEGORY_CS;
 }
 
 static bool is_chinese(int32_t ch) {
@@ -119,7 +121,8 @@ static void to_chars(Chars *x, const char *s, size_t n) {
   }
 }
 
-/* Canonical decomposition without marks: NFD, then all of category Mn dropped. Order of marks is therefore no matter. */
+/* Canonical decomposition without marks: NFD, then all of category Mn dropped. Order of marks is therefore no matter.
+ */
 static void add_without_accents(Chars *x, int32_t ch) {
   utf8proc_int32_t part[32];
   int last = 0;
@@ -188,7 +191,7 @@ static void word_pieces(const Tokenizer *k, const int32_t *ch, size_t n, Ids *ou
   }
   char *text = arena_get(out->a, n * 4 + k->prefix.len + 1, 1, 1);
   while (start < n) {
-    size_t end = n;
+    size_t end = n - start > k->longest ? start + k->longest : n;
     int64_t id = -1;
     for (; end > start && id < 0; end -= id < 0)
       id = lookup(k, start > 0, ch + start, end - start, text);
@@ -223,7 +226,8 @@ static void split_words(const Tokenizer *k, const int32_t *ch, size_t n, Ids *ou
 /* --- added tokens --- */
 
 /* The leftmost and then longest added token in ch[from, n), of the kind wanted. */
-static const Added *find_added(const Tokenizer *k, bool normalized, const int32_t *ch, size_t from, size_t n, size_t *at) {
+static const Added *find_added(const Tokenizer *k, bool normalized, const int32_t *ch, size_t from, size_t n,
+                               size_t *at) {
   for (size_t i = from; i < n; i++) {
     const Added *best = NULL;
     for (size_t t = 0; t < k->nadded; t++) {
@@ -289,10 +293,10 @@ static Status encode_one(const Tokenizer *k, const char *text, Ids *ids, Ids *ty
   size_t keep = words.n;
   if (k->max_length && words.n + specials > (size_t)k->max_length)
     keep = (size_t)k->max_length > specials ? (size_t)k->max_length - specials : 0;
-  const int64_t *from = words.id + (k->cut_left ? words.n - keep : 0);
+  size_t from = k->cut_left ? words.n - keep : 0;
   for (size_t i = 0; i < k->npiece; i++)
     for (size_t m = 0; m < (k->piece[i].text ? keep : 1); m++) {
-      add_id(ids, k->piece[i].text ? from[m] : k->piece[i].id);
+      add_id(ids, k->piece[i].text ? words.id[from + m] : k->piece[i].id);
       add_id(types, k->piece[i].type);
     }
   return ST_OK;
@@ -348,7 +352,8 @@ static const char *type_name(const json_t *o) {
 
 static Status unsupported(const Tokenizer *k, const char *part, const json_t *o) {
   fail(k->c, ST_UNSUPPORTED, "%s of type '%s' is not handled", part, type_name(o));
-  return err_hint(k->c, ST_UNSUPPORTED, "WordPiece tokenizers of the BERT family are; give input_ids and attention_mask with --input");
+  return err_hint(k->c, ST_UNSUPPORTED,
+                  "WordPiece tokenizers of the BERT family are; give input_ids and attention_mask with --input");
 }
 
 static bool get_id(const json_t *v, int64_t *id) {
@@ -369,6 +374,7 @@ static Status load_model(Tokenizer *k, json_t *m) {
   json_object_foreach(vocab, key, v) {
     if (!get_id(v, &id))
       return damaged(k, "a token id in model.vocab is no number");
+    k->longest = strlen(key) > k->longest ? strlen(key) : k->longest;
     map_put(&k->vocab, arena_strdup(k->a, key), (void *)(intptr_t)(id + 1));
   }
   s = json_string_value(json_object_get(m, "unk_token"));
@@ -402,8 +408,10 @@ static Status load_added(Tokenizer *k, const json_t *list) {
     const json_t *o = json_array_get(list, i);
     const char *s = json_string_value(json_object_get(o, "content"));
     Added *x = &k->added[k->nadded++];
-    *x = (Added){.single_word = flag(o, "single_word", false), .lstrip = flag(o, "lstrip", false),
-                 .rstrip = flag(o, "rstrip", false), .normalized = flag(o, "normalized", !flag(o, "special", false))};
+    *x = (Added){.single_word = flag(o, "single_word", false),
+                 .lstrip = flag(o, "lstrip", false),
+                 .rstrip = flag(o, "rstrip", false),
+                 .normalized = flag(o, "normalized", !flag(o, "special", false))};
     if (!s || !get_id(json_object_get(o, "id"), &x->id))
       return damaged(k, "an added token without content or id");
     int64_t known = (int64_t)(intptr_t)map_get(&k->vocab, s) - 1;
@@ -432,7 +440,8 @@ static Status load_template(Tokenizer *k, const json_t *p) {
     return damaged(k, "post_processor.single is empty");
   k->piece = arena_array(k->a, Piece, n);
   for (size_t i = 0; i < n; i++) {
-    const json_t *item = json_array_get(list, i), *s = json_object_get(item, "SpecialToken"), *q = json_object_get(item, "Sequence");
+    const json_t *item = json_array_get(list, i), *s = json_object_get(item, "SpecialToken"),
+                 *q = json_object_get(item, "Sequence");
     Piece *x = &k->piece[k->npiece++];
     x->type = json_integer_value(json_object_get(s ? s : q, "type_id"));
     x->text = !s;
@@ -454,7 +463,8 @@ static Status load_post_processor(Tokenizer *k, const json_t *p) {
   if (strcmp(type_name(p), "BertProcessing"))
     return unsupported(k, "a tokenizer post-processor", p);
   int64_t cls, sep;
-  if (!get_id(json_array_get(json_object_get(p, "cls"), 1), &cls) || !get_id(json_array_get(json_object_get(p, "sep"), 1), &sep))
+  if (!get_id(json_array_get(json_object_get(p, "cls"), 1), &cls) ||
+      !get_id(json_array_get(json_object_get(p, "sep"), 1), &sep))
     return damaged(k, "post_processor has no cls and sep");
   k->piece[0].id = cls, k->piece[1].text = true, k->piece[2].id = sep;
   k->npiece = 3;

@@ -7,7 +7,7 @@
 #include <utf8proc.h>
 
 Status tool_print(Tool *t, const StrBuf *b) {
-  tool_progress(t, "%s", "");
+  tool_progress_end(t);
   if (fwrite(b->text, 1, b->len, stdout) != b->len || fflush(stdout))
     return fail_errno(t->c, "write the output", "standard output");
   return ST_OK;
@@ -23,15 +23,22 @@ void tool_verbose(const Tool *t, const char *fmt, ...) {
   fputc('\n', stderr);
 }
 
-void tool_progress(const Tool *t, const char *fmt, ...) {
+void tool_progress(Tool *t, const char *fmt, ...) {
   if (!t->progress)
     return;
+  t->shown = true;
   va_list ap;
   va_start(ap, fmt);
   fputs("\r\033[K", stderr);
   vfprintf(stderr, fmt, ap);
   va_end(ap);
   fflush(stderr);
+}
+
+void tool_progress_end(Tool *t) {
+  if (t->shown)
+    fputs("\r\033[K", stderr);
+  t->shown = false;
 }
 
 static void line(const char *label, const char *text) {
@@ -46,8 +53,8 @@ static void line(const char *label, const char *text) {
   fputc('\n', stderr);
 }
 
-void tool_report(const Tool *t, const Err *e) {
-  tool_progress(t, "%s", "");
+void tool_report(Tool *t, const Err *e) {
+  tool_progress_end(t);
   fflush(stdout);
   const char *message = *e->message ? e->message : "failed";
   fprintf(stderr, t->color_err ? "\033[1;31merror:\033[0m %s\n" : "error: %s\n", message);

@@ -8,12 +8,13 @@
 
 typedef struct Tool {
   Ctx *c;
-  Arena *arena;        /* lives as long as the command */
+  Arena *arena; /* lives as long as the command */
   const Options *o;
-  bool color;          /* on stdout */
-  bool color_err;      /* on stderr */
-  bool progress;       /* stderr is a terminal and -q was not given */
-  bool failed;         /* a comparison or test failed: exit code 1 */
+  bool color;                 /* on stdout */
+  bool color_err;             /* on stderr */
+  bool progress;              /* stderr is a terminal and -q was not given */
+  bool shown;                 /* a line of progress stands there now */
+  bool failed;                /* a comparison or test failed: exit code 1 */
   const volatile int *cancel; /* non-zero after SIGINT */
 } Tool;
 
@@ -26,10 +27,11 @@ typedef struct Tool {
 Status tool_print(Tool *t, const StrBuf *b);
 /* A line on stderr with -v only. */
 void tool_verbose(const Tool *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* A line on stderr that the next one overwrites, on a terminal only; "" erases it. */
-void tool_progress(const Tool *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* A line on stderr that the next one overwrites, on a terminal only. */
+void tool_progress(Tool *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void tool_progress_end(Tool *t); /* erases it */
 /* The error block on stderr. */
-void tool_report(const Tool *t, const Err *e);
+void tool_report(Tool *t, const Err *e);
 int tool_exit_code(Status st);
 
 /* Colour, if the tool may: codes such as "1" (bold), "31" (red). Returns "" otherwise. */

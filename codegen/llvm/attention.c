@@ -1,8 +1,455 @@
-/* attention.c - emission of attention.
+/* attention.c - emission of attention: one function per unit; a part is one head and up to 64 queries
+ * (codegen/attention.h).
+ *
+ *   Qt = scale * Q, transposed
+ *   for each block of keys (blocks that causality excludes are not visited):
+ *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a
+ * l + sum P O = a O + Pt · V out = O / l
+ *
+ * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included; V
+ * of a masked key still meets a weight of 0, so it has to be finite.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/llvm/internal.h"
+#include "codegen/attention.h"
+#include "codegen/llvm/tile.h"
+
+#include <math.h>
+
+typedef struct Gen {
+  Emitter *e;
+  const Attention *t;
+  AttentionPlan plan;
+  const char *name;
+  const Dim *dim;
+  uint32_t ndim;
+  EmitArgs args;
+  LVal q_len, kv_len;
+  int width; /* queries of the function being made */
+  TileSet scores, values;
+} Gen;
+
+/* Where a part finds things: addresses, and distances in bytes. */
+typedef struct Part {
+  LVal b, h, i0, n; /* batch entry, head, first query, queries */
+  LVal q, k, v, out;
+  LVal q_row, k_row, v_row, out_row;
+  LVal qt, s, max, sum, fix, o, v_pack;
+  LVal j0, j1, keys; /* the block of keys */
+  LVal first;        /* i1: it is the first one */
+  LVal offset;       /* causal: query i looks at keys up to i + offset */
+} Part;
+
+static int lanes(const Gen *g) {
+  return g->plan.level->lanes;
+}
+
+/* Address of head h of batch entry b, and the distance of its rows. split: [batch, heads, len, d], else [batch, len,
+ * heads * d]. */
+static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t heads, LVal len, int64_t d, LVal *row) {
+  Emitter *e = g->e;
+  LVal base = emit_arg_buf(e, &g->args, buf), entry = i64_mul(e, b, i64_muli(e, len, heads * d));
+  LVal in = split ? i64_mul(e, h, i64_muli(e, len, d)) : i64_muli(e, h, d);
+  *row = i64_of(e, 4 * (split ? d : heads * d));
+  return at_float(e, base, i64_add(e, entry, in));
+}
+
+/* Qt[d][width] = scale * Q[i][d]; lanes without a query repeat the last one. */
+static void pack_queries(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, g->t->scale), w->qt,
+                  i64_of(e, g->width * 4), i64_of(e, g->width));
+}
+
+/* Rows split evenly into tiles of at most `most`; run `call` for each with its first row and its height. */
+typedef struct Split {
+  LVal tiles, base, extra;
+} Split;
+
+static Split split_rows(Emitter *e, LVal rows, int most) {
+  Split s = {.tiles = i64_ceildiv(e, rows, i64_of(e, most))};
+  s.base = i64_div(e, rows, s.tiles), s.extra = i64_rem(e, rows, s.tiles);
+  return s;
+}
+
+static LVal split_first(Emitter *e, const Split *s, LVal tile) {
+  return i64_add(e, i64_mul(e, tile, s->base), i64_min(e, tile, s->extra));
+}
+
+static LVal split_height(Emitter *e, const Split *s, LVal tile) {
+  return i64_add(e, s->base, LLVMBuildZExt(e->b, i64_less(e, tile, s->extra), e->i64, ""));
+}
+
+/* S = K · Qt for the block of keys. */
+static void make_scores(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  Split s = split_rows(e, w->keys, g->scores.high);
+  Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
+  LVal row = split_first(e, &s, t.i), k = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row));
+  TileArgs x = {.a = k,
+                .a_row = w->k_row,
+                .b = w->qt,
+                .k = i64_of(e, g->t->dk),
+                .more = emit_int(e->i1, 0),
+                .sums = at_bytes(e, w->s, i64_muli(e, row, g->width * 4))};
+  tile_dispatch(e, &g->scores, split_height(e, &s, t.i), &x);
+  loop_end(e, &t);
+}
+
+/* --- masks --- */
+
+/* The mask's address for (b, h), its distances in elements from query to query and key to key. */
+typedef struct Mask {
+  LVal base, row, col;
+  bool any, one_row; /* one_row: every query has the same */
+  int size;          /* bytes of an element */
+} Mask;
+
+static Status find_mask(Gen *g, Part *w, Mask *m) {
+  Emitter *e = g->e;
+  const Attention *t = g->t;
+  *m = (Mask){.any = t->mask != DT_none,
+              .one_row = t->mask_rank < 2 || dim_is(t->mask_dim[t->mask_rank - 2], 1),
+              .size = t->mask == DT_bool ? 1 : 4};
+  if (!m->any)
+    return ST_OK;
+  LVal index[] = {w->b, w->h, w->i0, i64_of(e, 0)}, step = i64_of(e, 1), zero = i64_of(e, 0), at = zero,
+       stride[4] = {zero, zero, zero, zero};
+  for (int axis = 3, i = t->mask_rank; i-- > 0; axis--) {
+    LVal n;
+    TRY(dim_value(e, &g->args, t->mask_dim[i], g->dim, g->ndim, &n));
+    LVal single = LLVMBuildICmp(e->b, LLVMIntEQ, n, i64_of(e, 1), "");
+    stride[axis] = LLVMBuildSelect(e->b, single, zero, step, "");
+    at = i64_add(e, at, i64_mul(e, index[axis], stride[axis]));
+    step = i64_mul(e, step, n);
+  }
+  m->row = stride[2], m->col = stride[3];
+  m->base = at_bytes(e, emit_arg_buf(e, &g->args, 3), i64_muli(e, at, m->size));
+  return ST_OK;
+}
+
+/* The score with the mask's value m added, or -inf where a bool mask says no or a float mask is -inf. */
+static LVal apply_value(Gen *g, LVal score, LVal m) {
+  Emitter *e = g->e;
+  LVal out = emit_real(LLVMTypeOf(score), -INFINITY);
+  if (g->t->mask == DT_bool) {
+    LVal no = LLVMBuildICmp(e->b, LLVMIntEQ, m, LLVMConstNull(LLVMTypeOf(m)), "");
+    return emit_select(e, no, out, score);
+  }
+  LVal no = LLVMBuildFCmp(e->b, LLVMRealOEQ, m, emit_real(LLVMTypeOf(m), -INFINITY), "");
+  return emit_select(e, no, out, LLVMBuildFAdd(e->b, score, m, ""));
+}
+
+/* Scores of key j for the queries in the lanes from `at` on, masked. */
+static LVal mask_scores(Gen *g, Part *w, const Mask *m, LVal j, LVal at, LVal score) {
+  Emitter *e = g->e;
+  int n = lanes(g);
+  LType elem = g->t->mask == DT_bool ? e->i8 : e->f32;
+  if (m->any && m->one_row) {
+    LVal x = LLVMBuildLoad2(e->b, elem, at_bytes(e, m->base, i64_muli(e, i64_mul(e, j, m->col), m->size)), "");
+    LLVMSetAlignment(x, (unsigned)m->size);
+    score = apply_value(g, score, emit_splat(e, x, n));
+  } else if (m->any) { /* one element per lane; lanes without a query take the last query's */
+    LVal x = LLVMGetPoison(emit_vec(elem, n)), last = i64_sub(e, w->n, i64_of(e, 1));
+    for (int l = 0; l < n; l++) {
+      LVal i = i64_min(e, i64_add(e, at, i64_of(e, l)), last);
+      LVal index = i64_add(e, i64_mul(e, i, m->row), i64_mul(e, j, m->col));
+      LVal one = LLVMBuildLoad2(e->b, elem, at_bytes(e, m->base, i64_muli(e, index, m->size)), "");
+      LLVMSetAlignment(one, (unsigned)m->size);
+      x = LLVMBuildInsertElement(e->b, x, one, emit_int(e->i32, l), "");
+    }
+    score = apply_value(g, score, x);
+  }
+  if (g->t->causal) {
+    LVal limit = i64_sub(e, i64_sub(e, j, w->offset), i64_add(e, w->i0, at)); /* lane >= limit may look */
+    LVal lane = emit_splat(e, LLVMBuildTrunc(e->b, limit, e->i32, ""), n);
+    LVal no = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, n), lane, "");
+    score = emit_select(e, no, emit_real(LLVMTypeOf(score), -INFINITY), score);
+  }
+  return score;
+}
+
+/* --- softmax of a block, a vector of queries at a time --- */
+
+enum { SIDE_BY_SIDE = 4 };
+
+/* A loop over the keys of the block that carries n vectors from turn to turn. */
+typedef struct Carry {
+  LVal value[SIDE_BY_SIDE], phi[SIDE_BY_SIDE];
+  LLVMBasicBlockRef head;
+  LVal j, to;
+  int n;
+} Carry;
+
+/* At least one key: the body comes before the test. */
+static void carry_begin(Emitter *e, Carry *c, LVal to) {
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
+  LVal zero = i64_of(e, 0);
+  c->head = emit_block(e, "keys"), c->to = to;
+  LLVMBuildBr(e->b, c->head);
+  LLVMPositionBuilderAtEnd(e->b, c->head);
+  c->j = LLVMBuildPhi(e->b, e->i64, "j");
+  LLVMAddIncoming(c->j, &zero, &before, 1);
+  for (int i = 0; i < c->n; i++) {
+    c->phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(c->value[i]), "");
+    LLVMAddIncoming(c->phi[i], &c->value[i], &before, 1);
+    c->value[i] = c->phi[i];
+  }
+}
+
+static void carry_end(Emitter *e, Carry *c) {
+  LVal next = i64_add(e, c->j, i64_of(e, 1));
+  LLVMBasicBlockRef last = LLVMGetInsertBlock(e->b), done = emit_block(e, "keysdone");
+  LLVMAddIncoming(c->j, &next, &last, 1);
+  for (int i = 0; i < c->n; i++)
+    LLVMAddIncoming(c->phi[i], &c->value[i], &last, 1);
+  LLVMBuildCondBr(e->b, i64_less(e, next, c->to), c->head, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+/* m, l and the correction of the queries from lane `at` on, c->n vectors of them; S becomes P. */
+static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
+  Emitter *e = g->e;
+  int v = lanes(g);
+  LType vec = emit_vec(e->f32, v);
+  LVal old[SIDE_BY_SIDE], safe[SIDE_BY_SIDE], s = at_float(e, w->s, at);
+  Carry c = {.n = n};
+  for (int i = 0; i < n; i++) {
+    LVal seen = load_f32(e, v, at_float(e, w->max, i64_add(e, at, i64_of(e, i * v))));
+    c.value[i] = old[i] = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, -INFINITY), seen);
+  }
+  carry_begin(e, &c, w->keys);
+  LVal row = at_bytes(e, s, i64_muli(e, c.j, g->width * 4));
+  for (int i = 0; i < n; i++) {
+    LVal p = at_bytes(e, row, i64_of(e, i * v * 4)), x = load_f32(e, v, p);
+    if (m->any || g->t->causal) {
+      x = mask_scores(g, w, m, i64_add(e, w->j0, c.j), i64_add(e, at, i64_of(e, i * v)), x);
+      store_f32(e, x, p);
+    }
+    c.value[i] = emit_max_fast(e, x, c.value[i]); /* a NaN shows in the sum instead */
+  }
+  carry_end(e, &c);
+  LVal fix[SIDE_BY_SIDE];
+  for (int i = 0; i < n; i++) {
+    LVal now = c.value[i], none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, emit_real(vec, -INFINITY), "");
+    LVal q = i64_add(e, at, i64_of(e, i * v));
+    safe[i] = emit_select(e, none, emit_real(vec, 0), now); /* all masked so far: exp(-inf - 0) is the 0 it should be */
+    fix[i] = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, old[i], safe[i], ""));
+    store_f32(e, now, at_float(e, w->max, q));
+    store_f32(e, fix[i], at_float(e, w->fix, q));
+    c.value[i] = emit_real(vec, 0);
+  }
+  carry_begin(e, &c, w->keys);
+  row = at_bytes(e, s, i64_muli(e, c.j, g->width * 4));
+  for (int i = 0; i < n; i++) {
+    LVal p = at_bytes(e, row, i64_of(e, i * v * 4));
+    LVal x = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, load_f32(e, v, p), safe[i], ""));
+    store_f32(e, x, p);
+    c.value[i] = LLVMBuildFAdd(e->b, c.value[i], x, "");
+  }
+  carry_end(e, &c);
+  for (int i = 0; i < n; i++) {
+    LVal p = at_float(e, w->sum, i64_add(e, at, i64_of(e, i * v)));
+    LVal before = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, 0), load_f32(e, v, p));
+    store_f32(e, emit_fma(e, before, fix[i], c.value[i]), p);
+  }
+}
+
+static Status softmax_block(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  Mask m;
+  TRY(find_mask(g, w, &m));
+  int vectors = g->width / lanes(g), side = vectors < SIDE_BY_SIDE ? vectors : SIDE_BY_SIDE;
+  if (vectors % side)
+    side = 1;
+  Loop l = loop_begin(e, i64_of(e, 0), w->n,
+                      side * lanes(g)); /* lanes without queries are worked out where they come along */
+  softmax_group(g, w, &m, l.i, side);
+  loop_end(e, &l);
+  return ST_OK;
+}
+
+/* --- O = fix * O + Pt · V --- */
+
+static void correct(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  int v = lanes(g), nr = g->plan.value.nr;
+  LLVMBasicBlockRef done = when_begin(e, LLVMBuildNot(e->b, w->first, ""));
+  Loop i = loop_begin(e, i64_of(e, 0), w->n, 1);
+  LVal fix = emit_splat(e, load_f32(e, 1, at_float(e, w->fix, i.i)), v);
+  Loop p = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.value_panels), 1);
+  LVal row = at_bytes(e, w->o, i64_add(e, i64_muli(e, p.i, (int64_t)g->width * nr * 4), i64_muli(e, i.i, nr * 4)));
+  for (int x = 0; x < nr / v; x++) {
+    LVal at = at_bytes(e, row, i64_of(e, x * v * 4));
+    store_f32(e, LLVMBuildFMul(e->b, load_f32(e, v, at), fix, ""), at);
+  }
+  loop_end(e, &p);
+  loop_end(e, &i);
+  when_end(e, done);
+}
+
+/* The last columns of V, padded with zeros: reading a whole panel in place could leave the buffer. */
+static void pack_values(Gen *g, Part *w, LVal from) {
+  Emitter *e = g->e;
+  int nr = g->plan.value.nr, width = (int)(g->t->dv % nr);
+  Loop j = loop_begin(e, i64_of(e, 0), w->keys, 1);
+  LVal src = at_bytes(e, from, i64_mul(e, j.i, w->v_row)), dst = at_bytes(e, w->v_pack, i64_muli(e, j.i, nr * 4));
+  Loop c = loop_begin(e, i64_of(e, 0), i64_of(e, width), 1);
+  store_f32(e, load_f32(e, 1, at_float(e, src, c.i)), at_float(e, dst, c.i));
+  loop_end(e, &c);
+  c = loop_begin(e, i64_of(e, width), i64_of(e, nr), 1);
+  store_f32(e, emit_real(e->f32, 0), at_float(e, dst, c.i));
+  loop_end(e, &c);
+  loop_end(e, &j);
+}
+
+static void add_values(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  int nr = g->plan.value.nr;
+  Split s = split_rows(e, w->n, g->values.high);
+  LVal v_block = at_bytes(e, w->v, i64_mul(e, w->j0, w->v_row)), more = LLVMBuildNot(e->b, w->first, "");
+  Loop p = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.value_panels), 1);
+  LVal v = at_bytes(e, v_block, i64_muli(e, p.i, nr * 4)), v_row = w->v_row;
+  if (g->t->dv % nr) {
+    LVal last = LLVMBuildICmp(e->b, LLVMIntEQ, p.i, i64_of(e, g->plan.value_panels - 1), "");
+    LLVMBasicBlockRef done = when_begin(e, last);
+    pack_values(g, w, v);
+    when_end(e, done);
+    v = LLVMBuildSelect(e->b, last, w->v_pack, v, "");
+    v_row = LLVMBuildSelect(e->b, last, i64_of(e, nr * 4), v_row, "");
+  }
+  LVal o = at_bytes(e, w->o, i64_muli(e, p.i, (int64_t)g->width * nr * 4));
+  Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
+  LVal row = split_first(e, &s, t.i);
+  TileArgs x = {.a = at_float(e, w->s, row),
+                .a_step = i64_of(e, g->width * 4),
+                .b = v,
+                .b_step = v_row,
+                .k = w->keys,
+                .more = more,
+                .sums = at_bytes(e, o, i64_muli(e, row, nr * 4))};
+  tile_dispatch(e, &g->values, split_height(e, &s, t.i), &x);
+  loop_end(e, &t);
+  loop_end(e, &p);
+}
+
+/* --- the end: O / l --- */
+
+static void store_rows(Gen *g, Part *w, LVal seen) {
+  Emitter *e = g->e;
+  int v = lanes(g), nr = g->plan.value.nr;
+  Loop i = loop_begin(e, i64_of(e, 0), w->n, 1);
+  LVal l = load_f32(e, 1, at_float(e, w->sum, i.i));
+  l = LLVMBuildSelect(e->b, seen, l, emit_real(e->f32, 0), "");
+  LVal none = LLVMBuildFCmp(e->b, LLVMRealOEQ, l, emit_real(e->f32, 0), "");
+  LVal inverse = emit_splat(e, LLVMBuildFDiv(e->b, emit_real(e->f32, 1), l, ""), v);
+  LVal empty = emit_real(emit_vec(e->f32, v), g->t->zero_rows ? 0 : NAN),
+       to = at_bytes(e, w->out, i64_mul(e, i.i, w->out_row));
+  for (int64_t c = 0; c < g->t->dv; c += v) {
+    LVal from = at_bytes(e, w->o, i64_add(e, i64_of(e, c / nr * g->width * nr * 4), i64_muli(e, i.i, nr * 4)));
+    LVal x = load_f32(e, v, at_bytes(e, from, i64_of(e, c % nr * 4)));
+    x = emit_select(e, none, empty, LLVMBuildFMul(e->b, x, inverse, ""));
+    LVal p = at_bytes(e, to, i64_of(e, c * 4));
+    if (c + v <= g->t->dv) {
+      store_f32(e, x, p);
+    } else {
+      LVal mask =
+          LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, v), emit_int(emit_vec(e->i32, v), g->t->dv - c), "");
+      emit_masked_store(e, x, p, mask, 4);
+    }
+  }
+  loop_end(e, &i);
+}
+
+/* --- functions --- */
+
+/* int attend(args, b, h, i0, n): up to `width` queries of one head. */
+static Status make_attend(Gen *g, const char *name, int width, ProductTile tile, LVal *fn, LType *type) {
+  Emitter *e = g->e;
+  const Attention *t = g->t;
+  const AttentionPlan *plan = &g->plan;
+  LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
+  g->width = width;
+  tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8,
+           (TileKernel){.vecs = width / lanes(g),
+                        .lanes = lanes(g),
+                        .unroll = plan->level->unroll,
+                        .a_step = 4,
+                        .b_step = width * 4});
+  tile_set(e, &g->values, 1, plan->value.mr < width ? plan->value.mr : width,
+           (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4});
+  *type = LLVMFunctionType(e->i32, param, countof(param), 0);
+  *fn = function_begin(e, name, e->i32, param, countof(param));
+  g->args = args_of(e, *fn);
+  TRY(dim_value(e, &g->args, t->q_len, g->dim, g->ndim, &g->q_len));
+  TRY(dim_value(e, &g->args, t->kv_len, g->dim, g->ndim, &g->kv_len));
+  Part w = {
+      .b = LLVMGetParam(*fn, 1), .h = LLVMGetParam(*fn, 2), .i0 = LLVMGetParam(*fn, 3), .n = LLVMGetParam(*fn, 4)};
+  LVal scratch = g->args.scratch, kh = i64_div(e, w.h, i64_of(e, t->heads / t->kv_heads));
+  w.q = head_of(g, 0, t->q_split, w.b, w.h, t->heads, g->q_len, t->dk, &w.q_row);
+  w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->kv_len, t->dk, &w.k_row);
+  w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->kv_len, t->dv, &w.v_row);
+  w.out = head_of(g, t->mask == DT_none ? 3 : 4, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
+  w.q = at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)), w.out = at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row));
+  w.qt = at_bytes(e, scratch, i64_of(e, plan->qt)), w.s = at_bytes(e, scratch, i64_of(e, plan->s));
+  w.max = at_bytes(e, scratch, i64_of(e, plan->stats)), w.sum = at_bytes(e, w.max, i64_of(e, width * 4));
+  w.fix = at_bytes(e, w.sum, i64_of(e, width * 4)), w.o = at_bytes(e, scratch, i64_of(e, plan->o));
+  w.v_pack = at_bytes(e, scratch, i64_of(e, plan->v));
+  w.offset = i64_sub(e, g->kv_len, g->q_len);
+  LVal zero = i64_of(e, 0), end = g->kv_len;
+  if (t->causal) /* beyond the last query's last key there is nothing to see */
+    end = i64_min(e, end, i64_add(e, i64_add(e, w.i0, w.n), w.offset));
+  pack_queries(g, &w);
+  Loop j = loop_begin(e, zero, end, plan->keys);
+  w.j0 = j.i, w.j1 = i64_min(e, end, i64_add(e, j.i, i64_of(e, plan->keys)));
+  w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, zero, "");
+  make_scores(g, &w);
+  TRY(softmax_block(g, &w));
+  correct(g, &w);
+  add_values(g, &w);
+  loop_end(e, &j);
+  store_rows(g, &w, LLVMBuildICmp(e->b, LLVMIntSGT, end, zero, ""));
+  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+  return ST_OK;
+}
 
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
-  (void)u;
-  return fail(e->c, ST_UNSUPPORTED, "%s: attention has no code generation yet", name);
+  const Attention *t = &u->attention;
+  Gen g = {.e = e, .t = t, .name = name, .plan = attention_plan(t, e->target->cpu_level)};
+  LVal wide, narrow, q_len, zero = i64_of(e, 0);
+  LType type;
+  if (g.plan.level->lanes * 32 != e->bits)
+    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
+                g.plan.level->level);
+  if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1 || t->dk > 4096 ||
+      t->dv > 4096)
+    return fail(e->c, ST_UNSUPPORTED, "%s: %lld heads of %lld and %lld, %lld of keys and values", name,
+                (long long)t->heads, (long long)t->dk, (long long)t->dv, (long long)t->kv_heads);
+  if (t->mask != DT_none && t->mask != DT_f32 && t->mask != DT_bool)
+    return fail(e->c, ST_UNSUPPORTED, "%s: a mask of %s", name, dtype_name(t->mask));
+  unit_signature(e->a, u, &g.dim, &g.ndim);
+  int many = g.plan.wide.nr, few = g.plan.narrow.nr;
+  TRY(make_attend(&g, arena_printf(e->a, "%s.wide", name), many, g.plan.wide, &wide, &type));
+  TRY(make_attend(&g, arena_printf(e->a, "%s.narrow", name), few, g.plan.narrow, &narrow, &type));
+  g.args = emit_function(e, name);
+  TRY(dim_value(e, &g.args, t->q_len, g.dim, g.ndim, &q_len));
+  LVal blocks = i64_ceildiv(e, q_len, i64_of(e, many));
+  Loop p = loop_begin(e, g.args.begin, g.args.end, 1);
+  emit_poll(e, &g.args);
+  LVal i0 = i64_muli(e, i64_rem(e, p.i, blocks), many), rest = i64_div(e, p.i, blocks);
+  LVal h = i64_rem(e, rest, i64_of(e, t->heads)), b = i64_div(e, rest, i64_of(e, t->heads));
+  LVal n = i64_min(e, i64_sub(e, q_len, i0), i64_of(e, many)), arg0 = LLVMGetParam(g.args.fn, 0);
+  LLVMBasicBlockRef big = emit_block(e, "many"), small = emit_block(e, "few"), next = emit_block(e, "next");
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, n, i64_of(e, many / 2), ""), big, small);
+  LLVMPositionBuilderAtEnd(e->b, big);
+  LLVMBuildCall2(e->b, type, wide, (LVal[]){arg0, b, h, i0, n}, 5, "");
+  LLVMBuildBr(e->b, next);
+  LLVMPositionBuilderAtEnd(e->b, small);
+  Loop l = loop_begin(e, zero, n, few);
+  LVal left = i64_min(e, i64_sub(e, n, l.i), i64_of(e, few));
+  LLVMBuildCall2(e->b, type, narrow, (LVal[]){arg0, b, h, i64_add(e, i0, l.i), left}, 5, "");
+  loop_end(e, &l);
+  LLVMBuildBr(e->b, next);
+  LLVMPositionBuilderAtEnd(e->b, next);
+  loop_end(e, &p);
+  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+  return ST_OK;
 }

@@ -432,6 +432,19 @@ static int parallel_loops(const KStmt *s) {
   return n;
 }
 
+/* What stands beside a parallel loop runs once per range of parts, and not at all when there are no parts: only definitions and
+ * checks may. */
+static bool alone(const KStmt *first) {
+  for (const KStmt *s = first; s; s = s->next)
+    if (s->kind == KS_FOR && s->loop == KL_PARALLEL) {
+      for (const KStmt *other = first; other; other = other->next)
+        if (other != s && other->kind != KS_LET && other->kind != KS_ACC && other->kind != KS_CHECK)
+          return false;
+    } else if (parallel_loops(s->body))
+      return false;
+  return true;
+}
+
 KEmit *kemit_create(Emitter *e, const Kernel *kernel, const EmitArgs *args, const Dim *dim, uint32_t ndim) {
   KEmit *k = arena_new(e->a, KEmit);
   *k = (KEmit){.e = e, .k = kernel, .args = *args, .dim = dim, .ndim = ndim, .lanes = 1};
@@ -471,8 +484,8 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   kernel_signature_in(e->a, u->kernel, &dim, &ndim);
   EmitArgs args = emit_function(e, name);
   KEmit *k = kemit_create(e, u->kernel, &args, dim, ndim);
-  if (parallel_loops(u->kernel->body) > 1)
-    return kemit_unsupported(k, "two parallel loops side by side");
+  if (parallel_loops(u->kernel->body) && !alone(u->kernel->body))
+    return kemit_unsupported(k, "statements beside a parallel loop");
   for (uint32_t i = 0; i < u->kernel->nbuf; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */

@@ -5,8 +5,9 @@
  *       for each panel of columns (packed here when B is not packed already)
  *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1
  *
- * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one stream).
- * M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream, read once.
+ * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one
+ * stream). M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream,
+ * read once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 #include "codegen/product.h"
@@ -20,15 +21,19 @@ typedef struct Gen {
   const Dim *dim;
   uint32_t ndim;
   TileSet tiles;
-  LVal epilogue, pack;          /* functions */
+  LVal epilogue, pack; /* functions */
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
 } Gen;
 
-static int lanes(const Gen *g) { return g->plan.level->lanes; }
+static int lanes(const Gen *g) {
+  return g->plan.level->lanes;
+}
 
-static const char *sub_name(const Gen *g, const char *what, int i) { return arena_printf(g->e->a, "%s.%s%d", g->name, what, i); }
+static const char *sub_name(const Gen *g, const char *what, int i) {
+  return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);
+}
 
 /* --- the inner kernels --- */
 
@@ -44,25 +49,25 @@ static void heights(const Product *p, int mr, int *low, int *high) {
 
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
-  TileSet *s = &g->tiles;
-  s->kernel = arena_array(g->e->a, TileKernel, (size_t)plan->mr);
-  heights(g->p, plan->mr, &s->low, &s->high);
-  for (int r = s->low; r <= s->high; r++) {
-    TileKernel *t = &s->kernel[r - 1];
-    *t = (TileKernel){.rows = r, .lanes = lanes(g), .vecs = plan->nr / lanes(g), .unroll = plan->level->unroll, .b_step = plan->nr * 4};
-    if (g->p->trans_a)
-      t->a_row = 4;
-    else
-      t->a_step = 4;
-    tile_kernel(g->e, t);
-  }
+  TileKernel like = {.lanes = lanes(g),
+                     .vecs = plan->nr / lanes(g),
+                     .unroll = plan->level->unroll,
+                     .b_step = plan->nr * 4,
+                     .ahead = g->p->packed_b};
+  int low, high;
+  if (g->p->trans_a)
+    like.a_row = 4;
+  else
+    like.a_step = 4;
+  heights(g->p, plan->mr, &low, &high);
+  tile_set(g->e, &g->tiles, low, high, like);
 }
 
 /* --- the epilogue --- */
 
 typedef struct Epilogue {
   Gen *g;
-  KEmit *walk;      /* NULL: sums are stored as they are */
+  KEmit *walk; /* NULL: sums are stored as they are */
   const KVar *row_var, *col_var, *batch_var;
   const KStmt *body;
   LVal out, sums, batch, row0, col0, i; /* addresses and indices at hand */
@@ -83,7 +88,8 @@ static Status epilogue_loops(Epilogue *x, const Kernel *k) {
   return ST_OK;
 }
 
-/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that exist. */
+/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that
+ * exist. */
 static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal mask) {
   Gen *g = x->g;
   Emitter *e = g->e;
@@ -191,50 +197,6 @@ static void pack_rows(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
-/* dst[k][nr] = src[j * ld + k]: columns of the panel are rows of B. Rows behind `width` repeat row 0 and are never stored. */
-static void pack_columns(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
-  Emitter *e = g->e;
-  enum { GROUP = 4 };
-  int nr = g->plan.nr;
-  Loop j = loop_begin(e, i64_of(e, 0), i64_of(e, nr), GROUP);
-  LVal row[GROUP], to = at_float(e, dst, j.i);
-  for (int i = 0; i < GROUP; i++) {
-    LVal r = i64_add(e, j.i, i64_of(e, i));
-    r = LLVMBuildSelect(e->b, i64_less(e, r, width), r, i64_of(e, 0), "");
-    row[i] = at_bytes(e, src, i64_mul(e, r, ld));
-  }
-  LVal squares = LLVMBuildAnd(e->b, k, i64_of(e, -GROUP), "");
-  Loop l = loop_begin(e, i64_of(e, 0), squares, GROUP);
-  LVal v[GROUP], t[GROUP];
-  for (int i = 0; i < GROUP; i++)
-    v[i] = load_f32(e, GROUP, at_float(e, row[i], l.i));
-  static const int low[] = {0, 4, 1, 5}, high[] = {2, 6, 3, 7}, first[] = {0, 1, 4, 5}, last[] = {2, 3, 6, 7};
-  const int *const pick[] = {low, high, first, last};
-  LVal mask[4];
-  for (int p = 0; p < 4; p++) {
-    LVal at[GROUP];
-    for (int i = 0; i < GROUP; i++)
-      at[i] = LLVMConstInt(e->i32, (unsigned)pick[p][i], 0);
-    mask[p] = LLVMConstVector(at, GROUP);
-  }
-  for (int i = 0; i < 2; i++) {
-    t[i] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[0], "");
-    t[i + 2] = LLVMBuildShuffleVector(e->b, v[2 * i], v[2 * i + 1], mask[1], "");
-  }
-  for (int i = 0; i < GROUP; i++) {
-    LVal x = LLVMBuildShuffleVector(e->b, t[i / 2 * 2], t[i / 2 * 2 + 1], mask[2 + i % 2], "");
-    LVal p = at_bytes(e, to, i64_muli(e, i64_add(e, l.i, i64_of(e, i)), nr * 4));
-    LLVMSetAlignment(LLVMBuildStore(e->b, x, p), 4);
-  }
-  loop_end(e, &l);
-  l = loop_begin(e, squares, k, 1);
-  for (int i = 0; i < GROUP; i++)
-    store_f32(e, load_f32(e, 1, at_float(e, row[i], l.i)),
-              at_bytes(e, to, i64_add(e, i64_muli(e, l.i, nr * 4), i64_of(e, i * 4))));
-  loop_end(e, &l);
-  loop_end(e, &j);
-}
-
 /* void pack(src, ld in bytes, k, width, dst) */
 static void make_pack(Gen *g) {
   Emitter *e = g->e;
@@ -244,10 +206,7 @@ static void make_pack(Gen *g) {
   g->pack = function_begin(e, sub_name(g, "pack", 0), none, param, countof(param));
   LVal a[countof(param)];
   LLVMGetParams(g->pack, a);
-  if (g->p->trans_b)
-    pack_columns(g, a[0], a[1], a[2], a[3], a[4]);
-  else
-    pack_rows(g, a[0], a[1], a[2], a[3], a[4]);
+  pack_rows(g, a[0], a[1], a[2], a[3], a[4]);
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
@@ -256,9 +215,10 @@ static void make_pack(Gen *g) {
 /* --- a part --- */
 
 typedef struct Part {
-  LVal batch, tiles, base, extra;   /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
+  LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
   LVal tile0, tile1, panel0, panel1;
-  LVal a, b;                        /* the operands of this batch */
+  LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
+  LVal a, b;       /* the operands of this batch */
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
 
@@ -274,7 +234,13 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   if (g->p->trans_a)
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
   LVal a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
-  tile_dispatch(e, &g->tiles, rows, a, a_row, a_step, b, i64_of(e, 0), w->steps, sums, w->more);
+  TileArgs x = {.a = a, .a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
+  if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
+                           harm */
+    LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
+    x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
+  }
+  tile_dispatch(e, &g->tiles, rows, &x);
   LLVMBasicBlockRef done = when_begin(e, w->last);
   LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, w->batch, m0, rows, col0, cols};
@@ -292,6 +258,11 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   LVal ld = i64_muli(e, g->p->trans_b ? g->k : g->n, 4);
   LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
   LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  if (g->p->trans_b) {
+    pack_transposed(e, at_float(e, w->b, at), ld, width, w->steps, emit_real(e->f32, 1), dst, i64_of(e, g->plan.nr * 4),
+                    i64_of(e, g->plan.nr));
+    return dst;
+  }
   LVal arg[] = {at_float(e, w->b, at), ld, w->steps, width, dst};
   LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
   return dst;
@@ -327,10 +298,12 @@ static void make_body(Gen *g) {
   LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
-  w.base = i64_div(e, g->m, w.tiles), w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
+  w.base = i64_div(e, g->m, w.tiles),
+  w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
   LVal rest = i64_div(e, p.i, row_blocks);
   w.tile0 = i64_mul(e, i64_rem(e, p.i, row_blocks), row_tiles);
   w.tile1 = i64_min(e, i64_add(e, w.tile0, row_tiles), w.tiles);
+  w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
   w.panel0 = i64_mul(e, i64_rem(e, rest, col_blocks), col_panels);
   w.panel1 = i64_min(e, i64_add(e, w.panel0, col_panels), panels);
   w.batch = i64_div(e, rest, col_blocks);
@@ -351,11 +324,12 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   const Product *p = g.p;
   g.plan = product_plan(p, e->target->cpu_level);
   if (g.plan.level->lanes * 32 != e->bits)
-    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target", g.plan.level->level);
+    return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
+                g.plan.level->level);
   unit_signature(e->a, u, &g.dim, &g.ndim);
   make_kernels(&g);
   TRY(make_epilogue(&g));
-  if (!p->packed_b)
+  if (!p->packed_b && !p->trans_b)
     make_pack(&g);
   g.args = emit_function(e, name);
   TRY(dim_value(e, &g.args, p->m, g.dim, g.ndim, &g.m));

@@ -1,29 +1,51 @@
 /* tile.c - the inner kernel of products: a tile of sums in vector registers while k runs; and loops to put around it.
  *
- * One step of k reads `vecs` vectors of B, broadcasts `rows` values of A and does rows * vecs multiply-adds. Code generation
- * runs no IR passes, so everything is in SSA form from the start.
+ * One step of k reads `vecs` vectors of B, broadcasts `rows` values of A and does rows * vecs multiply-adds. Code
+ * generation runs no IR passes, so everything is in SSA form from the start.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 #include "runtime/kernel_abi.h"
 
 /* --- arithmetic --- */
 
-LVal i64_of(Emitter *e, int64_t v) { return LLVMConstInt(e->i64, (unsigned long long)v, 1); }
-LVal i64_add(Emitter *e, LVal a, LVal b) { return LLVMBuildAdd(e->b, a, b, ""); }
-LVal i64_sub(Emitter *e, LVal a, LVal b) { return LLVMBuildSub(e->b, a, b, ""); }
-LVal i64_mul(Emitter *e, LVal a, LVal b) { return LLVMBuildMul(e->b, a, b, ""); }
-LVal i64_muli(Emitter *e, LVal a, int64_t b) { return LLVMBuildMul(e->b, a, i64_of(e, b), ""); }
-LVal i64_div(Emitter *e, LVal a, LVal b) { return LLVMBuildUDiv(e->b, a, b, ""); }
-LVal i64_rem(Emitter *e, LVal a, LVal b) { return LLVMBuildURem(e->b, a, b, ""); }
-LVal i64_less(Emitter *e, LVal a, LVal b) { return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, ""); }
-LVal i64_min(Emitter *e, LVal a, LVal b) { return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, ""); }
+LVal i64_of(Emitter *e, int64_t v) {
+  return LLVMConstInt(e->i64, (unsigned long long)v, 1);
+}
+LVal i64_add(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildAdd(e->b, a, b, "");
+}
+LVal i64_sub(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSub(e->b, a, b, "");
+}
+LVal i64_mul(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildMul(e->b, a, b, "");
+}
+LVal i64_muli(Emitter *e, LVal a, int64_t b) {
+  return LLVMBuildMul(e->b, a, i64_of(e, b), "");
+}
+LVal i64_div(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildUDiv(e->b, a, b, "");
+}
+LVal i64_rem(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildURem(e->b, a, b, "");
+}
+LVal i64_less(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, "");
+}
+LVal i64_min(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, "");
+}
 
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b) {
   return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b);
 }
 
-LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
-LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
+LVal at_bytes(Emitter *e, LVal p, LVal bytes) {
+  return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, "");
+}
+LVal at_float(Emitter *e, LVal p, LVal index) {
+  return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, "");
+}
 
 LVal load_f32(Emitter *e, int lanes, LVal p) {
   LVal v = LLVMBuildLoad2(e->b, emit_vec(e->f32, lanes), p, "");
@@ -31,7 +53,27 @@ LVal load_f32(Emitter *e, int lanes, LVal p) {
   return v;
 }
 
-void store_f32(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4); }
+void store_f32(Emitter *e, LVal v, LVal p) {
+  LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4);
+}
+
+/* v[i] lane j and v[j] lane i change places, by swapping blocks of 1, 2, 4 … lanes across the diagonal. */
+static void transpose_f32(Emitter *e, LVal *v, int n) {
+  for (int s = 1; s < n; s *= 2) {
+    LVal low[16], high[16];
+    for (int l = 0; l < n; l++) {
+      low[l] = emit_int(e->i32, l & s ? n + l - s : l);
+      high[l] = emit_int(e->i32, l & s ? n + l : l + s);
+    }
+    LVal pick_low = LLVMConstVector(low, (unsigned)n), pick_high = LLVMConstVector(high, (unsigned)n);
+    for (int i = 0; i < n; i++)
+      if (!(i & s)) {
+        LVal a = v[i], b = v[i + s];
+        v[i] = LLVMBuildShuffleVector(e->b, a, b, pick_low, "");
+        v[i + s] = LLVMBuildShuffleVector(e->b, a, b, pick_high, "");
+      }
+  }
+}
 
 /* --- control --- */
 
@@ -71,7 +113,8 @@ void when_end(Emitter *e, LLVMBasicBlockRef done) {
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n) {
   LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(ret, param, n, 0));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
-  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, nounwind, 0));
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(e->lc, nounwind, 0));
   LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", ""); /* nothing may become a call */
   LLVMSetLinkage(fn, LLVMInternalLinkage);
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
@@ -110,17 +153,63 @@ Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32
   return fail(e->c, ST_INTERNAL, "%s is not among the dims of the unit", dim_text(e->c, d));
 }
 
+/* --- transposing --- */
+
+static void pack_square(Emitter *e, int n, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld,
+                        LVal col) {
+  LVal row[16], v[16], spread = emit_splat(e, scale, n), to = at_float(e, dst, col),
+                       last = i64_sub(e, rows, i64_of(e, 1));
+  for (int i = 0; i < n; i++)
+    row[i] = at_bytes(e, src, i64_mul(e, i64_min(e, i64_add(e, col, i64_of(e, i)), last), ld));
+  LVal whole = LLVMBuildAnd(e->b, k, i64_of(e, -n), "");
+  Loop l = loop_begin(e, i64_of(e, 0), whole, n);
+  for (int i = 0; i < n; i++)
+    v[i] = LLVMBuildFMul(e->b, load_f32(e, n, at_float(e, row[i], l.i)), spread, "");
+  transpose_f32(e, v, n);
+  LVal at = at_bytes(e, to, i64_mul(e, l.i, dst_ld));
+  for (int i = 0; i < n; i++, at = at_bytes(e, at, dst_ld))
+    store_f32(e, v[i], at);
+  loop_end(e, &l);
+  l = loop_begin(e, whole, k, 1);
+  LVal x = LLVMGetPoison(emit_vec(e->f32, n));
+  for (int i = 0; i < n; i++)
+    x = LLVMBuildInsertElement(e->b, x, load_f32(e, 1, at_float(e, row[i], l.i)), emit_int(e->i32, i), "");
+  store_f32(e, LLVMBuildFMul(e->b, x, spread, ""), at_bytes(e, to, i64_mul(e, l.i, dst_ld)));
+  loop_end(e, &l);
+}
+
+/* Squares of 8 at most: those of 16 run no faster to speak of and take three times as long to compile. */
+void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols) {
+  int lanes = e->bits >= 256 ? 8 : 4;
+  static const char name[] = "pack.transposed";
+  LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->f32, e->ptr, e->i64, e->i64}, none = LLVMVoidTypeInContext(e->lc);
+  LVal fn = LLVMGetNamedFunction(e->mod, name), a[countof(param)];
+  if (!fn) {
+    LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+    fn = function_begin(e, name, none, param, countof(param));
+    LLVMGetParams(fn, a);
+    Loop j = loop_begin(e, i64_of(e, 0), a[7], lanes);
+    pack_square(e, lanes, a[0], a[1], a[2], a[3], a[4], a[5], a[6], j.i);
+    loop_end(e, &j);
+    LLVMBuildRetVoid(e->b);
+    LLVMPositionBuilderAtEnd(e->b, back);
+  }
+  LVal arg[] = {src, ld, rows, k, scale, dst, dst_ld, cols};
+  LLVMBuildCall2(e->b, LLVMFunctionType(none, param, countof(param), 0), fn, arg, countof(arg), "");
+}
+
 /* --- the inner kernel --- */
 
 enum { MAX_ROWS = 16, MAX_VECS = 6, ROWS_PER_BASE = 3 };
 
-/* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's address
- * plus one or two distances, which x86 addresses without further registers. */
+/* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's
+ * address plus one or two distances, which x86 addresses without further registers. */
 typedef struct Inner {
   Emitter *e;
   const TileKernel *t;
   int bases;
   LVal a_row, a_step, b_step;
+  LVal ahead, ahead_step;
   LVal a[MAX_ROWS], b, left, sum[MAX_ROWS * MAX_VECS];
 } Inner;
 
@@ -147,12 +236,13 @@ static void one_step(Inner *in, int step) {
   }
 }
 
-/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time. */
+/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time.
+ */
 static void steps(Inner *in, int unroll) {
   Emitter *e = in->e;
   const TileKernel *t = in->t;
   int n = t->rows * t->vecs;
-  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_sum[MAX_ROWS * MAX_VECS];
+  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_ahead = NULL, phi_sum[MAX_ROWS * MAX_VECS];
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), "");
   LLVMBuildCondBr(e->b, enough, body, done);
@@ -164,8 +254,15 @@ static void steps(Inner *in, int unroll) {
     phi_a[i] = in->a[i] = LLVMBuildPhi(e->b, e->ptr, "a");
   for (int i = 0; i < n; i++)
     phi_sum[i] = in->sum[i] = LLVMBuildPhi(e->b, LLVMTypeOf(old.sum[i]), "");
+  if (t->ahead)
+    phi_ahead = in->ahead = LLVMBuildPhi(e->b, e->ptr, "ahead");
   for (int u = 0; u < unroll; u++)
     one_step(in, u);
+  if (t->ahead) {
+    LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
+    emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
+    in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, unroll));
+  }
   in->left = i64_sub(e, in->left, i64_of(e, unroll));
   in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, unroll));
   for (int i = 0; i < in->bases; i++)
@@ -173,17 +270,19 @@ static void steps(Inner *in, int unroll) {
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
   LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), ""), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
-#define JOIN(phi, was, now)                                                            \
-  do {                                                                                 \
-    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                \
-    LVal in_[] = {was, now};                                                           \
-    LLVMBasicBlockRef from[] = {before, latch};                                        \
-    LLVMAddIncoming(phi, in_, from, 2);                                                \
-    LLVMAddIncoming(out, in_, from, 2);                                                \
-    now = out;                                                                         \
+#define JOIN(phi, was, now)                                                                                            \
+  do {                                                                                                                 \
+    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                                                \
+    LVal in_[] = {was, now};                                                                                           \
+    LLVMBasicBlockRef from[] = {before, latch};                                                                        \
+    LLVMAddIncoming(phi, in_, from, 2);                                                                                \
+    LLVMAddIncoming(out, in_, from, 2);                                                                                \
+    now = out;                                                                                                         \
   } while (0)
   JOIN(phi_left, old.left, in->left);
   JOIN(phi_b, old.b, in->b);
+  if (t->ahead)
+    JOIN(phi_ahead, old.ahead, in->ahead);
   for (int i = 0; i < in->bases; i++)
     JOIN(phi_a[i], old.a[i], in->a[i]);
   for (int i = 0; i < n; i++)
@@ -213,15 +312,21 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
 }
 
 void tile_kernel(Emitter *e, TileKernel *t) {
-  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1};
-  const char *name = arena_printf(e->a, "tile.%dx%d.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, (long long)t->a_row, (long long)t->a_step,
-                                  (long long)t->b_step);
+  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
+  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, t->ahead ? "+" : "",
+                                  (long long)t->a_row, (long long)t->a_step, (long long)t->b_step);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
     return;
   t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, countof(param));
-  Inner in = {.e = e, .t = t, .a_row = LLVMGetParam(t->fn, 1), .a_step = LLVMGetParam(t->fn, 2), .b_step = LLVMGetParam(t->fn, 4)};
+  Inner in = {.e = e,
+              .t = t,
+              .a_row = LLVMGetParam(t->fn, 1),
+              .a_step = LLVMGetParam(t->fn, 2),
+              .b_step = LLVMGetParam(t->fn, 4),
+              .ahead = LLVMGetParam(t->fn, 8),
+              .ahead_step = LLVMGetParam(t->fn, 9)};
   if (t->a_step)
     in.a_step = i64_of(e, t->a_step);
   if (t->b_step)
@@ -243,14 +348,31 @@ void tile_kernel(Emitter *e, TileKernel *t) {
     LLVMPositionBuilderAtEnd(e->b, back);
 }
 
-void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more) {
+void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x) {
   LVal none = LLVMGetUndef(e->i64); /* a constant of the kernel: nothing to pass */
-  LVal arg[] = {a, t->a_row ? none : a_row, t->a_step ? none : a_step, b, t->b_step ? none : b_step, k, sums, more};
+  LVal arg[] = {x->a,
+                t->a_row ? none : x->a_row,
+                t->a_step ? none : x->a_step,
+                x->b,
+                t->b_step ? none : x->b_step,
+                x->k,
+                x->sums,
+                x->more,
+                t->ahead ? x->ahead : LLVMGetUndef(e->ptr),
+                t->ahead ? x->ahead_step : none};
   LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
 }
 
-void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums,
-                   LVal more) {
+void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
+  *s = (TileSet){.kernel = arena_array(e->a, TileKernel, (size_t)high), .low = low, .high = high};
+  for (int r = low; r <= high; r++) {
+    s->kernel[r - 1] = like;
+    s->kernel[r - 1].rows = r;
+    tile_kernel(e, &s->kernel[r - 1]);
+  }
+}
+
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x) {
   LLVMBasicBlockRef done = emit_block(e, "called");
   for (int r = s->high; r >= s->low; r--) { /* tall ones first: they are the rule */
     LLVMBasicBlockRef next = NULL;
@@ -260,7 +382,7 @@ void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, 
       LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, rows, i64_of(e, r), ""), yes, next);
       LLVMPositionBuilderAtEnd(e->b, yes);
     }
-    tile_call(e, &s->kernel[r - 1], a, a_row, a_step, b, b_step, k, sums, more);
+    tile_call(e, &s->kernel[r - 1], x);
     LLVMBuildBr(e->b, done);
     if (next)
       LLVMPositionBuilderAtEnd(e->b, next);

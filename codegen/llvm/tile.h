@@ -23,41 +23,52 @@ LVal i64_add(Emitter *e, LVal a, LVal b);
 LVal i64_sub(Emitter *e, LVal a, LVal b);
 LVal i64_mul(Emitter *e, LVal a, LVal b);
 LVal i64_muli(Emitter *e, LVal a, int64_t b);
-LVal i64_div(Emitter *e, LVal a, LVal b);      /* unsigned: extents are not negative */
+LVal i64_div(Emitter *e, LVal a, LVal b); /* unsigned: extents are not negative */
 LVal i64_rem(Emitter *e, LVal a, LVal b);
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b);
 LVal i64_min(Emitter *e, LVal a, LVal b);
-LVal i64_less(Emitter *e, LVal a, LVal b);     /* i1, signed */
+LVal i64_less(Emitter *e, LVal a, LVal b); /* i1, signed */
 LVal at_bytes(Emitter *e, LVal p, LVal bytes);
 LVal at_float(Emitter *e, LVal p, LVal index);
-LVal load_f32(Emitter *e, int lanes, LVal p);  /* aligned as f32 */
+LVal load_f32(Emitter *e, int lanes, LVal p); /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);
+
+/* dst[k][cols] = scale * src[col][k] for `cols` rows of src, a multiple of 8 (of 4 with 128-bit vectors); rows from
+ * `rows` >= 1 on repeat the last one. ld: bytes from row to row of src; dst_ld: of dst. */
+void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols);
 
 /* A function of the module alone; the builder stands in its entry block. */
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
 /* The fields of the KernelArgs that fn's first parameter points to. */
 EmitArgs args_of(Emitter *e, LVal fn);
 
-/* How an inner kernel reads A. */
+/* An inner kernel: what is fixed in its code. */
 typedef struct TileKernel {
   int rows, vecs, lanes, unroll;
   int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
   int64_t b_step;        /* bytes from k to k of B; 0: an argument */
+  bool ahead;            /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;
 
-/* void kernel(a, a_row, a_step, b, b_step, k, sums, more): sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps.
- * Emitted once per module: units share their inner kernels. */
-void tile_kernel(Emitter *e, TileKernel *t);
-void tile_call(Emitter *e, const TileKernel *t, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+/* One call: sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
+typedef struct TileArgs {
+  LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
+} TileArgs;
 
-/* Calls kernel[rows - 1] for the run-time value rows, which lies in low..high. */
+/* Emitted once per module: units share their inner kernels. */
+void tile_kernel(Emitter *e, TileKernel *t);
+void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x);
+
+/* Kernels alike but for their rows, low to high. */
 typedef struct TileSet {
-  TileKernel *kernel; /* of 1 … high rows; fn NULL below low */
+  TileKernel *kernel; /* by rows - 1 */
   int low, high;
 } TileSet;
-void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, LVal a, LVal a_row, LVal a_step, LVal b, LVal b_step, LVal k, LVal sums, LVal more);
+void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
+/* Calls the kernel of that many rows, a run-time value in low..high. */
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x);
 
 /* The value of a dim expression: a constant, or its place among the unit's. */
 Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32_t ndim, LVal *v);

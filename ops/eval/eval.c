@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status eval(Eval *e) __attribute__((weak));
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status eval(Eval *e);
 #include "ops/ops.def"
 #undef OP
 

@@ -5,8 +5,6 @@
 
 #include "ops/eval/eval.h"
 
-/* A copy in e->keep of a tensor with its strings, or of a container with its items. */
-Status item_copy(Eval *e, const Tensor *x, Tensor **out);
 /* Output i: a copy of the container x. */
 Status items_copy(Eval *e, int i, const Tensor *x);
 

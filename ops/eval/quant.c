@@ -194,7 +194,7 @@ typedef struct Param {
  */
 static Status load_param(Eval *e, int i, int rank, const int64_t *dim, int axis, Param *p) {
   *p = (Param){0};
-  if (!eval_has(e, i))
+  if (i < 0 || !eval_has(e, i)) /* -1: the operator has no such input */
     return ST_OK;
   const Tensor *t = e->in[i];
   bool fits = true;

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-Status item_copy(Eval *e, const Tensor *x, Tensor **out) {
+/* A copy in e->keep of a tensor with its strings, or of a container with its items. */
+static Status item_copy(Eval *e, const Tensor *x, Tensor **out) {
   if (x->kind == VK_TENSOR) {
     TRY(eval_keep(e, x, out));
     return move_done(e, *out);

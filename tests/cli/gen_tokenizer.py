@@ -6,6 +6,7 @@ Hugging Face tokenizers gives for them, for that file and variants of it). By ha
 
 SPDX-License-Identifier: Apache-2.0
 """
+
 import copy
 import json
 import os
@@ -63,12 +64,33 @@ TEXTS = [
 
 VARIANTS = {
     "plain": {},
-    "cased": {"normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
-                             "lowercase": False}},
-    "accents kept": {"normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": False,
-                                    "strip_accents": False, "lowercase": True}},
-    "not cleaned": {"normalizer": {"type": "BertNormalizer", "clean_text": False, "handle_chinese_chars": True,
-                                   "strip_accents": True, "lowercase": True}},
+    "cased": {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": False,
+        }
+    },
+    "accents kept": {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": False,
+            "strip_accents": False,
+            "lowercase": True,
+        }
+    },
+    "not cleaned": {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": False,
+            "handle_chinese_chars": True,
+            "strip_accents": True,
+            "lowercase": True,
+        }
+    },
     "no normalizer": {"normalizer": None},
     "no pre-tokenizer": {"pre_tokenizer": None},
     "no post-processor": {"post_processor": None},
@@ -76,12 +98,46 @@ VARIANTS = {
     "truncated to 6": {"truncation": {"max_length": 6, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}},
     "truncated left": {"truncation": {"max_length": 6, "strategy": "LongestFirst", "stride": 0, "direction": "Left"}},
     "not truncated": {"truncation": None},
-    "added tokens": {"added": [
-        {"id": 30600, "content": "cat", "single_word": True, "lstrip": False, "rstrip": False, "normalized": True, "special": False},
-        {"id": 30601, "content": "ÉCOLE", "single_word": False, "lstrip": True, "rstrip": True, "normalized": True, "special": False},
-        {"id": 30602, "content": "love ", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False},
-        {"id": 30603, "content": "[MASK", "single_word": False, "lstrip": True, "rstrip": True, "normalized": False, "special": True},
-    ]},
+    "added tokens": {
+        "added": [
+            {
+                "id": 30600,
+                "content": "cat",
+                "single_word": True,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": True,
+                "special": False,
+            },
+            {
+                "id": 30601,
+                "content": "ÉCOLE",
+                "single_word": False,
+                "lstrip": True,
+                "rstrip": True,
+                "normalized": True,
+                "special": False,
+            },
+            {
+                "id": 30602,
+                "content": "love ",
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": False,
+            },
+            {
+                "id": 30603,
+                "content": "[MASK",
+                "single_word": False,
+                "lstrip": True,
+                "rstrip": True,
+                "normalized": False,
+                "special": True,
+            },
+        ]
+    },
 }
 
 
@@ -126,8 +182,14 @@ def main():
         tok = Tokenizer.from_str(json.dumps(variant(base, change)))
         tok.no_padding()
         # tokenizers numbers added tokens on from the vocabulary's size, which in a subset is not what the file says
-        ids = {tok.token_to_id(a["content"]): a["id"] for a in change.get("added", []) if a["content"] not in base["model"]["vocab"]}
-        out.append({"variant": name, "change": change, "ids": [[ids.get(i, i) for i in tok.encode(t).ids] for t in TEXTS]})
+        ids = {
+            tok.token_to_id(a["content"]): a["id"]
+            for a in change.get("added", [])
+            if a["content"] not in base["model"]["vocab"]
+        }
+        out.append(
+            {"variant": name, "change": change, "ids": [[ids.get(i, i) for i in tok.encode(t).ids] for t in TEXTS]}
+        )
     with open(os.path.join(HERE, "tokenizer_cases.json"), "w", encoding="utf-8") as f:
         json.dump({"texts": TEXTS, "variants": out}, f, ensure_ascii=True, separators=(",", ":"))
         f.write("\n")

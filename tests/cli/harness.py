@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+
 import os
 import subprocess
 
@@ -13,7 +14,9 @@ SARD = os.path.join(os.environ.get("SARD_BUILD", os.path.join(ROOT, "build")), "
 def sard(*args, cwd=None, timeout=60, env=None):
     """runs the tool; stdout and stderr as text, bytes that are no UTF-8 replaced"""
     e = dict(os.environ, **(env or {}))
-    return subprocess.run([SARD, *args], capture_output=True, encoding="utf-8", errors="replace", cwd=cwd, timeout=timeout, env=e)
+    return subprocess.run(
+        [SARD, *args], capture_output=True, encoding="utf-8", errors="replace", cwd=cwd, timeout=timeout, env=e
+    )
 
 
 class Checks:
@@ -33,7 +36,11 @@ class Checks:
         lines = run.stderr.splitlines()
         block = bool(lines) and lines[0].startswith("error: ") and all(x.startswith("  ") for x in lines[1:])
         ok = run.returncode == code and all(p in run.stderr for p in parts) and not run.stdout and block
-        return self.check(name, ok, "exit code %d, wanted %d and %r\n%s%s" % (run.returncode, code, parts, run.stdout[:500], run.stderr))
+        return self.check(
+            name,
+            ok,
+            "exit code %d, wanted %d and %r\n%s%s" % (run.returncode, code, parts, run.stdout[:500], run.stderr),
+        )
 
     def done(self):
         print("%d passed, %d failed, 0 skipped" % (self.passed, self.failed))

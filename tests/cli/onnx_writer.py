@@ -3,6 +3,7 @@
 Field numbers are those of onnx.proto (frontend/onnx.proto).
 SPDX-License-Identifier: Apache-2.0
 """
+
 import struct
 import zipfile
 
@@ -110,7 +111,10 @@ def model(nodes, inputs, outputs, initializers=(), opset=20, domains=(), produce
 def npy(dtype, shape, values, descr=None, fortran=False, version=1):
     """an .npy file; values flat, in the order of the file"""
     text = "{'descr': '%s', 'fortran_order': %s, 'shape': (%s), }" % (
-        descr or DESCR[dtype], fortran, "".join("%d," % d for d in shape))
+        descr or DESCR[dtype],
+        fortran,
+        "".join("%d," % d for d in shape),
+    )
     head = 10 if version == 1 else 12
     text += " " * (-(head + len(text) + 1) % 64) + "\n"
     size = struct.pack("<H" if version == 1 else "<I", len(text))
@@ -127,11 +131,12 @@ def npz(path, arrays, compress=False):
 def read_npy(data):
     """descr, shape, flat values of little-endian .npy bytes in C order"""
     import ast
+
     assert data[:6] == b"\x93NUMPY" and data[6] == 1, data[:8]
     n = struct.unpack("<H", data[8:10])[0]
-    head = ast.literal_eval(data[10:10 + n].decode())
+    head = ast.literal_eval(data[10 : 10 + n].decode())
     assert (10 + n) % 64 == 0 and not head["fortran_order"]
-    body = data[10 + n:]
+    body = data[10 + n :]
     for dtype, d in DESCR.items():
         if d == head["descr"]:
             size = struct.calcsize("<" + FORMAT[dtype])

@@ -4,6 +4,7 @@
 The expected ids are in tokenizer_cases.json, made by gen_tokenizer.py.
 SPDX-License-Identifier: Apache-2.0
 """
+
 import copy
 import json
 import os
@@ -20,8 +21,13 @@ def identity_model(path, dtype=w.I64):
     """passes its inputs through, under the names out_…"""
     kind = w.tensor_type(dtype, ["batch", "seq"])
     with open(path, "wb") as f:
-        f.write(w.model([w.node("Identity", [n], ["out_" + n]) for n in NAMES], [w.value(n, kind) for n in NAMES],
-                        [w.value("out_" + n, kind) for n in NAMES]))
+        f.write(
+            w.model(
+                [w.node("Identity", [n], ["out_" + n]) for n in NAMES],
+                [w.value(n, kind) for n in NAMES],
+                [w.value("out_" + n, kind) for n in NAMES],
+            )
+        )
 
 
 def encode(model, tokenizer, texts, npz):
@@ -32,7 +38,7 @@ def encode(model, tokenizer, texts, npz):
     rows = []
     for name in NAMES:
         _, (batch, length), flat = w.read_npz(npz)["out_" + name]
-        rows.append([flat[i * length:(i + 1) * length] for i in range(batch)])
+        rows.append([flat[i * length : (i + 1) * length] for i in range(batch)])
     return rows
 
 
@@ -61,7 +67,9 @@ def check_variants(c, tmp, cases, base):
             pad = len(ids[i]) - len(want)
             ok = ids[i] == want + [0] * pad and mask[i] == [1] * len(want) + [0] * pad and not any(types[i])
             c.check("%s: %r" % (v["variant"], texts[i][:40]), ok, "%s\nexpected %s" % (ids[i][:60], want[:60]))
-    c.check("padded to the longest", mask is not None and len(ids[0]) == max(len(x) for x in cases["variants"][-1]["ids"]))
+    c.check(
+        "padded to the longest", mask is not None and len(ids[0]) == max(len(x) for x in cases["variants"][-1]["ids"])
+    )
 
 
 def check_refused(c, tmp, base):
@@ -72,7 +80,12 @@ def check_refused(c, tmp, base):
         ("another pre-tokenizer", {"pre_tokenizer": {"type": "Metaspace"}}, 4, "'Metaspace'"),
         ("another post-processor", {"post_processor": {"type": "RobertaProcessing"}}, 4, "'RobertaProcessing'"),
         ("no model", {"model": None}, 3, "no model"),
-        ("a vocabulary that is a list", {"model": {"type": "WordPiece", "vocab": [], "unk_token": "[UNK]"}}, 3, "vocab"),
+        (
+            "a vocabulary that is a list",
+            {"model": {"type": "WordPiece", "vocab": [], "unk_token": "[UNK]"}},
+            3,
+            "vocab",
+        ),
         ("an id that is text", {"model": {"type": "WordPiece", "vocab": {"a": "b"}, "unk_token": "a"}}, 3, "id"),
         ("no unknown token", {"model": {"type": "WordPiece", "vocab": {"a": 1}, "unk_token": "[UNK]"}}, 3, "unk_token"),
     ]
@@ -85,14 +98,39 @@ def check_refused(c, tmp, base):
     c.error("damaged JSON", sard("run", model, "--tokenizer", tok, "--text", "x"), 3, "tokenizer.json", tok)
     good = os.path.join(HERE, "tokenizer.json")
     c.error("no tokenizer", sard("run", model, "--text", "x"), 2, "--tokenizer")
-    c.error("a tokenizer that is not there", sard("run", model, "--tokenizer", tok + "x", "--text", "x"), 3, "No such file", tok + "x")
+    c.error(
+        "a tokenizer that is not there",
+        sard("run", model, "--tokenizer", tok + "x", "--text", "x"),
+        3,
+        "No such file",
+        tok + "x",
+    )
     c.error("text that is no UTF-8", sard("run", model, "--tokenizer", good, "--text", b"\xff\xfe"), 2, "UTF-8")
-    c.error("an input given twice", sard("run", model, "--tokenizer", good, "--text", "x", "--input", "attention_mask=ones:1x3",
-                                         "--input", "attention_mask=ones:1x3"), 2, "given twice")
+    c.error(
+        "an input given twice",
+        sard(
+            "run",
+            model,
+            "--tokenizer",
+            good,
+            "--text",
+            "x",
+            "--input",
+            "attention_mask=ones:1x3",
+            "--input",
+            "attention_mask=ones:1x3",
+        ),
+        2,
+        "given twice",
+    )
 
 
 def check_types(c, tmp):
-    model, npz, good = os.path.join(tmp, "ids32.onnx"), os.path.join(tmp, "ids.npz"), os.path.join(HERE, "tokenizer.json")
+    model, npz, good = (
+        os.path.join(tmp, "ids32.onnx"),
+        os.path.join(tmp, "ids.npz"),
+        os.path.join(HERE, "tokenizer.json"),
+    )
     identity_model(model, w.I32)
     c.check("inputs of int32", encode(model, good, ["The cat"], npz)[0] == [[101, 1996, 4937, 102]])
     identity_model(model, w.F32)
@@ -102,7 +140,10 @@ def check_types(c, tmp):
     identity_model(os.path.join(beside, "m.onnx"))
     with open(good, "rb") as src, open(os.path.join(beside, "tokenizer.json"), "wb") as dst:
         dst.write(src.read())
-    c.check("a tokenizer beside the model is found", sard("run", os.path.join(beside, "m.onnx"), "--text", "x").returncode == 0)
+    c.check(
+        "a tokenizer beside the model is found",
+        sard("run", os.path.join(beside, "m.onnx"), "--text", "x").returncode == 0,
+    )
 
 
 def main():

@@ -190,6 +190,9 @@ for op, f in {"Softmax": softmax, "LogSoftmax": lambda r: np.log(softmax(r)), "H
     case(op, 11, [x], [rows(x, 2, f)], tol=1e-5, axis=2)
     case(op, 12, [x], [rows(x, -2, f)], tol=1e-5, axis=-2)
     case(op, 12, [x], [rows(x, 2, f)], tol=1e-5, axis=-1)
+case("Softmax", 11, [x[:1]], [rows(x[:1], 0, softmax)], tol=1e-5, axis=0)
+case("Softmax", 11, [x[:, :, :1]], [rows(x[:, :, :1], 1, softmax)], tol=1e-5, axis=1, note="a row along one axis")
+case("Softmax", 11, [x], [np.ones_like(x)], axis=3, note="rows of one element")
 case("Softmax", 1, [x], [None], axis=4, error="axis 4 is no axis")
 case("Softmax", 12, [x[0]], [rows(x[0], 1, softmax)], tol=1e-5)
 

@@ -106,7 +106,7 @@ static void test_plain(void **state) {
   (void)state;
   Loaded l;
   Pb g = {0};
-  put_value(&g, GRAPH_INPUT, "x", F32, "batch 3 ? ?");
+  put_value(&g, GRAPH_INPUT, "x", F32, "batch 3 ? ? None None -1");
   put_value(&g, GRAPH_INPUT, "w", F32, "2*batch seq+1");
   put_value(&g, GRAPH_OUTPUT, "y", 0, NULL);
   put_op(&g, "", "Relu", "x", "h");
@@ -121,6 +121,8 @@ static void test_plain(void **state) {
   const Value *x = l.m->graph->in[0], *y = output(&l, 0);
   assert_true(type_equal(&x->type, &y->type));
   assert_ptr_not_equal(x->type.dim[2], x->type.dim[3]); /* two unknown extents are two symbols */
+  assert_ptr_not_equal(x->type.dim[4], x->type.dim[5]);
+  assert_int_equal(x->type.dim[6]->kind, DIM_SYM);
   assert_string_equal(l.m->graph->first->origin->node, "#0");
   assert_string_equal(y->def->origin->node, "out");
   close_model(&l);
@@ -140,6 +142,22 @@ static void test_declared(void **state) { /* value_info fills what inference lea
   assert_int_equal(output(&l, 0)->type.rank, 3);
   assert_true(dim_is(output(&l, 0)->type.dim[0], 4));
   assert_ptr_equal(output(&l, 0)->type.dim[1], l.m->graph->in[0]->type.dim[0]);
+  close_model(&l);
+}
+
+static void test_no_outputs(void **state) { /* a node whose results nobody wants */
+  (void)state;
+  Loaded l;
+  Pb g = relu_graph(), n = {0};
+  put_ints(&g, "s", (const int64_t[]){1, -1}, 2);
+  put_op(&g, "unwanted", "Reshape", "x s", "-");
+  put_op(&g, "split", "Split", "x", "- third -");
+  n = node("made", "Reshape", "x s", ""), put_node(&g, &n);
+  Pb m = model_of(&g, 8, 13);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "unwanted")->nout, 1);
+  assert_null(find_node(l.m->graph, "made")->out[0]);
+  assert_int_equal(find_node(l.m->graph, "split")->nout, 3);
   close_model(&l);
 }
 
@@ -304,6 +322,32 @@ static void test_unknown_without_inference(void **state) { /* `sard inspect` sho
   assert_string_equal(output(&l, 1)->def->origin->op, "com.example.FusedThing");
   assert_string_equal(type_of(&l, output(&l, 1)), "f32[5]");
   close_model(&l);
+
+  g = relu_graph();
+  n = node("new", "Relu", "y", "z"), attr_int(&n, "slope", 1), put_node(&g, &n); /* of a newer opset */
+  Pb h = g;
+  g = (Pb){0};
+  pb_put(&g, h.b, h.n);
+  m = model_of(&h, 12, 40);
+  options.no_infer = true;
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "new")->op, OP_none);
+  close_model(&l);
+  m = model_of(&g, 3, 6);
+  refused(&m, ST_INVALID, "'slope'", NULL); /* a known opset has no such attribute: wrong, not new */
+
+  g = relu_graph(); /* an old form that needs a rank nobody knows */
+  put_value(&g, GRAPH_INPUT, "q", F32, NULL);
+  n = node("old", "Add", "y q", "z"), attr_int(&n, "broadcast", 1), attr_int(&n, "axis", 0), put_node(&g, &n);
+  h = (Pb){0};
+  pb_put(&h, g.b, g.n);
+  m = model_of(&g, 3, 6);
+  load_ok(&l, &m);
+  assert_int_equal(find_node(l.m->graph, "old")->op, OP_none);
+  close_model(&l);
+  options.no_infer = false;
+  m = model_of(&h, 3, 6);
+  refused(&m, ST_UNSUPPORTED, "Add of opset 6", "unknown rank", "newer opset", "old", NULL);
 }
 
 static void test_opsets(void **state) {
@@ -367,6 +411,64 @@ static void test_initializers(void **state) {
   refused(&m, ST_INVALID, "two initializers are called 'w'", NULL);
 }
 
+/* The sum of x and w, an input with the default {1, 2}. */
+static void run_default(sard_model *model, const float *w, float first, float second) {
+  float x[] = {10, 20};
+  sard_tensor in[2] = {{.data = x, .dtype = SARD_F32, .rank = 1, .dim = {2}}}, t; /* all zeros: not given */
+  if (w)
+    in[1] = (sard_tensor){.data = (void *)(uintptr_t)w, .dtype = SARD_F32, .rank = 1, .dim = {2}};
+  sard_result *r = NULL;
+  sard_error *e = NULL;
+  assert_int_equal(sard_run(model, in, 2, NULL, &r, &e), SARD_OK);
+  assert_int_equal(sard_result_tensor(r, 0, &t), SARD_OK);
+  assert_true(((float *)t.data)[0] == first && ((float *)t.data)[1] == second);
+  sard_result_free(r);
+}
+
+static void test_default_runs(void **state) {
+  (void)state;
+  Pb g = {0}, m;
+  sard_model *model = NULL;
+  sard_error *e = NULL;
+  put_value(&g, GRAPH_INPUT, "x", F32, "2");
+  put_value(&g, GRAPH_INPUT, "w", F32, "2");
+  put_value(&g, GRAPH_OUTPUT, "y", F32, "2");
+  put_floats(&g, "w", (const float[]){1, 2}, 2);
+  put_op(&g, "add", "Add", "x w", "y");
+  m = model_of(&g, 8, 20);
+  assert_int_equal(sard_load_bytes(NULL, m.b, m.n, NULL, NULL, &model, &e), SARD_OK);
+  run_default(model, NULL, 11, 22);
+  run_default(model, (const float[]){5, 6}, 15, 26);
+  sard_model_free(model);
+  pb_free(&m);
+}
+
+/* Inputs and constants that are outputs as they are. */
+static void test_direct_outputs(void **state) {
+  (void)state;
+  float x[] = {10, 20};
+  Pb g = {0}, m;
+  sard_model *model = NULL;
+  sard_result *r = NULL;
+  sard_error *e = NULL;
+  sard_tensor in = {.data = x, .dtype = SARD_F32, .rank = 1, .dim = {2}}, t;
+  put_value(&g, GRAPH_INPUT, "x", F32, "n");
+  put_value(&g, GRAPH_OUTPUT, "w", F32, "2");
+  put_value(&g, GRAPH_OUTPUT, "x", F32, "n");
+  put_floats(&g, "w", (const float[]){1, 2}, 2);
+  m = model_of(&g, 8, 20);
+  if (sard_load_bytes(NULL, m.b, m.n, NULL, NULL, &model, &e) || sard_run(model, &in, 1, NULL, &r, &e))
+    print_error("%s\n", sard_error_text(e));
+  assert_null(e);
+  assert_int_equal(sard_result_tensor(r, 0, &t), SARD_OK);
+  assert_true(((float *)t.data)[1] == 2);
+  assert_int_equal(sard_result_tensor(r, 1, &t), SARD_OK);
+  assert_true(((float *)t.data)[1] == 20);
+  sard_result_free(r);
+  sard_model_free(model);
+  pb_free(&m);
+}
+
 static void test_constants(void **state) {
   (void)state;
   Loaded l;
@@ -397,11 +499,14 @@ static void test_origins(void **state) {
   put_value(&g, GRAPH_INPUT, "x", F32, "2");
   n = node("node_silu", "Sigmoid", "x", "a");
   put_meta(&n, 9, "pkg.torch.onnx.name_scopes", "['', 'lm', 'lm.model.layers.0', 'lm.model.layers.0.mlp', 'silu']");
-  put_meta(&n, 9, "pkg.torch.onnx.class_hierarchy", "['zoo.W', 'x.Llama', 'x.Layer', 'x.LlamaMLP', 'aten.silu.default']");
+  put_meta(&n, 9, "pkg.torch.onnx.class_hierarchy",
+           "['zoo.W', 'x.Llama', 'x.Layer', 'x.LlamaMLP', 'aten.silu.default']");
   put_meta(&n, 9, "pkg.torch.onnx.stack_trace",
            "File \"models/zoo/decoder.py\", line 33, in forward\n    o = self.lm(\n"
-           "  File \"/venv/lib/python3.11/site-packages/transformers/modeling_llama.py\", line 155, in forward\n    x = act(x)\n"
-           "  File \"/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py\", line 134, in forward\n    return F.linear(");
+           "  File \"/venv/lib/python3.11/site-packages/transformers/modeling_llama.py\", line 155, in forward\n    x "
+           "= act(x)\n"
+           "  File \"/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py\", line 134, in forward\n    return "
+           "F.linear(");
   put_node(&g, &n);
   n = node("sym", "Shape", "x", "b");
   put_meta(&n, 9, "pkg.torch.onnx.name_scopes", "['_empty_nn_module_stack_from_metadata_hook', 'sym_size_int_16']");
@@ -422,7 +527,8 @@ static void test_origins(void **state) {
   o = find_node(l.m->graph, "sym")->origin;
   assert_null(o->module);
   assert_null(o->source);
-  assert_string_equal(find_node(l.m->graph, "/encoder/layer.0/attention/MatMul")->origin->module, "encoder.layer.0.attention");
+  assert_string_equal(find_node(l.m->graph, "/encoder/layer.0/attention/MatMul")->origin->module,
+                      "encoder.layer.0.attention");
   assert_null(find_node(l.m->graph, "/Relu")->origin->module);
   assert_null(find_node(l.m->graph, "odd")->origin->module);
   assert_null(find_node(l.m->graph, "odd")->origin->source);
@@ -434,7 +540,8 @@ static void test_ranges(void **state) {
   Loaded l;
   Pb g = {0};
   put_value(&g, GRAPH_INPUT, "x", F32, "s43 u0 s70 s9");
-  put_meta(&g, 16, "pkg.torch.export.ExportedProgram.range_constraints", "{s43: VR[1, 1024], u0: VR[2, int_oo], s9: VR[9, 3], s70: VR[5");
+  put_meta(&g, 16, "pkg.torch.export.ExportedProgram.range_constraints",
+           "{s43: VR[1, 1024], u0: VR[2, int_oo], s9: VR[9, 3], s70: VR[5");
   Pb m = model_of(&g, 10, 20);
   load_ok(&l, &m);
   const Type *t = &l.m->graph->in[0]->type;
@@ -453,7 +560,8 @@ static Pb scale_function(void) {
   Pb f = function("scale", "x bias", "y"), n, t = {0};
   n = node("c", "Constant", "", "k"), attr_ref(&n, "value_float", "alpha", 1), function_node(&f, &n);
   n = node("m", "Mul", "x k", "h"), function_node(&f, &n);
-  n = node("r", "Squeeze", "h", "s"), attr_ints(&n, "axes", (const int64_t[]){0}, 1), function_node(&f, &n); /* opset 11 */
+  n = node("r", "Squeeze", "h", "s"), attr_ints(&n, "axes", (const int64_t[]){0}, 1),
+  function_node(&f, &n); /* opset 11 */
   n = node("i", "Identity", "s", "y"), function_node(&f, &n);
   pb_str(&t, 1, "alpha");
   pb_f32(&t, 2, 3);
@@ -481,7 +589,7 @@ static void test_functions(void **state) {
   double v;
   assert_true(value_scalar(mul->in[1], &v) && v == 2);
   assert_true(value_scalar(find_node(l.m->graph, "second/m")->in[1], &v) && v == 3); /* the default */
-  assert_string_equal(mul->out[0]->name, "first/h"); /* not the caller's h */
+  assert_string_equal(mul->out[0]->name, "first/h");                                 /* not the caller's h */
   assert_string_equal(output(&l, 0)->name, "h");
   assert_string_equal(output(&l, 1)->name, "k");
   assert_string_equal(type_of(&l, output(&l, 1)), "f32[n]");
@@ -581,6 +689,21 @@ static void test_bad_functions(void **state) {
   m = model_of(&g, 8, 20);
   refused(&m, ST_INVALID, "outside", NULL);
 
+  for (int op = 0; op < 2; op++) { /* a reference to a graph */
+    g = relu_graph(), n = node("r", op ? "Scan" : "If", "y", "z");
+    attr_ref(&n, op ? "body" : "then_branch", "beta", 5), put_node(&g, &n);
+    m = model_of(&g, 8, op ? 8 : 20);
+    refused(&m, ST_INVALID, "outside", NULL);
+  }
+
+  g = relu_graph(), n = call("c", "f", "y", "z"), put_node(&g, &n);
+  m = model_of(&g, 8, 20);
+  f = function("f", "a", "b"), n = node("r", "If", "a", "b"), attr_ref(&n, "then_branch", "t", 5),
+  function_node(&f, &n);
+  put_opset(&f, 9, "", 20);
+  pb_msg(&m, 25, &f);
+  refused(&m, ST_INVALID, "'then_branch' is missing", NULL);
+
   g = relu_graph(), n = call("c", "f", "y", "z"), put_node(&g, &n);
   m = model_of(&g, 8, 20);
   f = function("f", "a", "b"), n = node("x", "Relu", "x", "b"), function_node(&f, &n); /* x is the caller's */
@@ -637,6 +760,32 @@ static void test_if(void **state) {
   put_node(&g, &n);
   m = model_of(&g, 8, 20);
   refused(&m, ST_INVALID, "'else_branch' is missing", NULL);
+}
+
+/* TorchScript writes x.squeeze(1) as an If: Squeeze when the extent is 1, else nothing. */
+static void test_impossible(void **state) {
+  (void)state;
+  for (int both = 0; both < 2; both++) {
+    Loaded l;
+    Pb g = {0}, n = node("if", "If", "c", "z"), a = branch("Squeeze", "x one"),
+       b = both ? branch("Squeeze", "x one") : branch("Relu", "x");
+    put_value(&g, GRAPH_INPUT, "x", F32, "n 3");
+    put_value(&g, GRAPH_INPUT, "c", BOOL, "");
+    put_ints(&g, "one", (const int64_t[]){1}, 1);
+    put_value(&g, GRAPH_OUTPUT, "z", 0, NULL);
+    attr_graph(&n, "then_branch", &a);
+    attr_graph(&n, "else_branch", &b);
+    put_node(&g, &n);
+    Pb m = model_of(&g, 8, 20);
+    if (both) {
+      refused(&m, ST_INVALID, "n", "Squeeze", NULL);
+      continue;
+    }
+    load_ok(&l, &m);
+    assert_true(output(&l, 0)->def->body[0]->impossible);
+    assert_string_equal(type_of(&l, output(&l, 0)), "f32[n, 3]"); /* what the other branch gives */
+    close_model(&l);
+  }
 }
 
 /* Body (i, c, h) -> (c2, h2, scan): h2 = op of h. */
@@ -797,7 +946,8 @@ static void test_scan_8(void **state) {
   put_node(&g, &n);
   m = model_of(&g, 3, 8);
   float s[] = {0, 10}, x[] = {1, 2, 3, 4, 5, 6}, want[] = {1, 3, 6, 14, 19, 25};
-  sard_tensor in[2] = {{.data = s, .dtype = SARD_F32, .rank = 2, .dim = {2, 1}}, {.data = x, .dtype = SARD_F32, .rank = 3, .dim = {2, 3, 1}}};
+  sard_tensor in[2] = {{.data = s, .dtype = SARD_F32, .rank = 2, .dim = {2, 1}},
+                       {.data = x, .dtype = SARD_F32, .rank = 3, .dim = {2, 3, 1}}};
   sard_tensor t;
   sard_model *model = NULL;
   sard_result *r = NULL;
@@ -892,17 +1042,32 @@ static void test_large(void **state) { /* no step is quadratic: 50,000 nodes, wr
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_plain),      cmocka_unit_test(test_declared),
-      cmocka_unit_test(test_unsorted),   cmocka_unit_test(test_bad_graphs),
-      cmocka_unit_test(test_operators),  cmocka_unit_test(test_unknown_without_inference),
-      cmocka_unit_test(test_opsets),     cmocka_unit_test(test_initializers),
-      cmocka_unit_test(test_constants),  cmocka_unit_test(test_origins),
-      cmocka_unit_test(test_ranges),     cmocka_unit_test(test_functions),
-      cmocka_unit_test(test_function_hands_through), cmocka_unit_test(test_function_budget),
-      cmocka_unit_test(test_bad_functions), cmocka_unit_test(test_if),
-      cmocka_unit_test(test_loop),       cmocka_unit_test(test_nesting),
-      cmocka_unit_test(test_scan_8),     cmocka_unit_test(test_cut),
-      cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_large),
+      cmocka_unit_test(test_plain),
+      cmocka_unit_test(test_declared),
+      cmocka_unit_test(test_unsorted),
+      cmocka_unit_test(test_bad_graphs),
+      cmocka_unit_test(test_operators),
+      cmocka_unit_test(test_unknown_without_inference),
+      cmocka_unit_test(test_opsets),
+      cmocka_unit_test(test_initializers),
+      cmocka_unit_test(test_constants),
+      cmocka_unit_test(test_origins),
+      cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_functions),
+      cmocka_unit_test(test_function_hands_through),
+      cmocka_unit_test(test_function_budget),
+      cmocka_unit_test(test_bad_functions),
+      cmocka_unit_test(test_if),
+      cmocka_unit_test(test_loop),
+      cmocka_unit_test(test_nesting),
+      cmocka_unit_test(test_scan_8),
+      cmocka_unit_test(test_cut),
+      cmocka_unit_test(test_default_runs),
+      cmocka_unit_test(test_impossible),
+      cmocka_unit_test(test_no_outputs),
+      cmocka_unit_test(test_direct_outputs),
+      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 /* test_upgrade.c - nodes of old opsets, loaded and run: every row of the table of upgrade steps against upgrade.txt.
  *
- * A case is one node; its inputs (`in` given to the run, `init` stored in the model, `in -` absent) and outputs are tensors as
- * in tests/op/harness.h. Each case is run with the shapes of its inputs declared, with a symbol for every extent, and with
- * unknown ranks, where a step may also say that it needs to know more.
+ * A case is one node; its inputs (`in` given to the run, `init` stored in the model, `in -` absent) and outputs are
+ * tensors as in tests/op/harness.h. Each case is run with the shapes of its inputs declared, with a symbol for every
+ * extent, and with unknown ranks, where a step may also say that it needs to know more.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/upgrade.h"
 #include "include/sard.h"

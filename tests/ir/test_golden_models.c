@@ -40,7 +40,7 @@ static void copy_node(Copy *k, Node *n) {
   for (int i = 0; i < n->nin; i++) {
     bool mask = n->op == OP_Attention && i == 3 && n->in[3];
     if (mask && !k->mask)
-      k->mask = graph_add_input(k->to, "mask", n->in[3]->type);
+      k->mask = graph_add_input(k->to, "mask", type_tensor(DT_none, -1, NULL)); /* some are bool, some float */
     in[i] = mask ? k->mask : n->in[i] ? copy_value(k, n->in[i]) : NULL;
   }
   Node *c = graph_add_node(k->to, NULL, n->op, n->nin, n->nout, n->attr, NULL);
@@ -151,6 +151,11 @@ static Case cases[] = {
     {"encoder", "encoder", {"dynamo", "dynamo24"}},
     {"encoder", "encoder_ts", {"ts14", "ts17"}}, /* its sequence length is fixed */
     {"t5_encoder", "t5_encoder", {"dynamo", "dynamo24", "ts14", "ts17"}},
+    {"t5_decoder", "t5_decoder", {"dynamo", "dynamo24", "ts14", "ts17"}},
+    {"gpt2", "gpt2", {"dynamo", "dynamo24", "ts14", "ts17"}},
+    {"llama", "llama", {"dynamo", "dynamo24", "ts14", "ts17"}},
+    {"swin", "swin", {"dynamo", "dynamo24"}},
+    {"swin", "swin_ts", {"ts14", "ts17"}}, /* ends in GlobalAveragePool where dynamo has ReduceMean */
 };
 
 int main(void) {

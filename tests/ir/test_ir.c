@@ -124,7 +124,7 @@ static Tensor *random_tensor(Case *k, const Value *v, Binding *b, uint64_t *seed
   for (int64_t i = 0, n = tensor_count(t); i < n; i++) {
     double u = uniform(seed);
     if (real)
-      elem_set_f64(t->dtype, t->data, i, lo + u * (hi - lo));
+      elem_set_f64(t->dtype, t->data, i, lo == hi ? lo : lo + u * (hi - lo));
     else
       elem_set_i64(t->dtype, t->data, i, (int64_t)floor(lo + u * (hi - lo + 1)));
   }

@@ -1,5 +1,5 @@
 /* test_kernel.c - every kernel text of this folder, compiled for each CPU level that runs here, against the evaluator, for all
- * the bindings the text lists. Lines `# key …` in a text: bind SYM=N … (one run each), tol T (relative), finite (no NaN or
+ * the bindings the text lists. Lines `# key …` in a text: bind SYM=N … (one run each), tol T (relative, of numbers below 0.1 to that), finite (no NaN or
  * infinity in the data), ints BUF LO HI (range of an integer buffer).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
@@ -92,7 +92,7 @@ static bool same(DType t, const void *x, const void *y, int64_t i, double tol) {
   double a = elem_f64(t, x, i), b = elem_f64(t, y, i);
   if (isnan(a) || isnan(b))
     return isnan(a) && isnan(b);
-  return a == b || fabs(a - b) <= tol * fmax(fabs(b), 1e-30) || fabs(a - b) <= tol * 1e-3;
+  return a == b || fabs(a - b) <= tol * fmax(fabs(b), 0.1);
 }
 
 /* --- one kernel --- */
@@ -129,9 +129,9 @@ static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *b
   return rc;
 }
 
-static void compare(Ctx *c, const char *text, const char *level, const Unit *u, KernelFn fn, Binding *bind) {
+/* k: the kernel as written; u: as scheduled and compiled. */
+static void compare(Ctx *c, const char *text, const char *level, const Kernel *k, const Unit *u, KernelFn fn, Binding *bind) {
   Arena *a = arena_create(c);
-  const Kernel *k = u->kernel;
   Tensor *want[32], *got[32];
   double tol = 1e-6;
   const char *t = strstr(text, "# tol ");
@@ -188,16 +188,18 @@ static void no_imports(const EmitObject *o) {
       }
 }
 
-static void one_level(Ctx *c, const char *text, Kernel *k, const char *level) {
+static void one_level(Ctx *c, const char *text, const Kernel *oracle, Kernel *k, const char *level) {
   Arena *a = arena_create(c);
   Unit u = {.kind = UNIT_LOOP, .name = k->name, .kernel = k};
   const Unit *unit = &u;
-  EmitTarget target = {.cpu_level = level};
+  EmitTarget target = {.cpu_level = level, .keep_ir = getenv("ONLY")};
   BackendResult r;
   RtCode *code;
-  unit_count(c, &u);
-  if (backend_compile(c, a, &unit, 1, &target, 1, &r))
+  unit_schedule(c, &u, level);
+  if (kernel_verify(c, k) || backend_compile(c, a, &unit, 1, &target, 1, &r))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
+  if (getenv("VERBOSE") && r.object[0].ir)
+    printf("%s\n", r.object[0].ir);
   no_imports(&r.object[0]);
   if (object_load(c, a, r.object[0].bytes, r.object[0].size, &code))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
@@ -205,29 +207,46 @@ static void one_level(Ctx *c, const char *text, Kernel *k, const char *level) {
   assert_non_null(fn);
   Binding b;
   for (const char *p = text; next_binding(&p, &b);)
-    compare(c, text, level, &u, fn, &b);
+    compare(c, text, level, oracle, &u, fn, &b);
   object_unload(code);
   arena_destroy(a);
 }
 
+static Kernel *parse(Ctx *c, Arena *a, const char *text, const char *path) {
+  Kernel *k;
+  if (kernel_parse(c, a, text, strlen(text), path, &k))
+    fail_msg("%s: %s", path, c->err.message);
+  return k;
+}
+
+static void make_serial(KStmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_FOR)
+      s->loop = KL_SERIAL, s->width = 0;
+    make_serial(s->body);
+  }
+}
+
+/* As the text schedules it, and as unit_schedule does. */
 static void one_file(Ctx *c, const char *path) {
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   static char text[1 << 16];
   Arena *a = arena_create(c);
-  Kernel *k, *again;
   StrBuf printed, twice;
   assert_true(read_text(path, text, sizeof text));
-  if (kernel_parse(c, a, text, strlen(text), path, &k))
-    fail_msg("%s: %s", path, c->err.message);
+  Kernel *k = parse(c, a, text, path);
   buf_init(&printed, a), buf_init(&twice, a);
   kernel_print(&printed, k);
-  if (kernel_parse(c, a, printed.text, printed.len, path, &again))
-    fail_msg("%s printed: %s\n%s", path, c->err.message, printed.text);
-  kernel_print(&twice, again);
+  kernel_print(&twice, parse(c, a, printed.text, "as printed"));
   assert_string_equal(printed.text, twice.text);
-  for (size_t i = 0; i < countof(levels); i++)
-    if (cpu_runs(levels[i]))
-      one_level(c, text, again, levels[i]);
+  for (size_t i = 0; i < countof(levels); i++) {
+    if (!cpu_runs(levels[i]))
+      continue;
+    one_level(c, text, k, parse(c, a, printed.text, path), levels[i]);
+    Kernel *serial = parse(c, a, printed.text, path);
+    make_serial(serial->body);
+    one_level(c, text, k, serial, levels[i]);
+  }
   arena_destroy(a);
 }
 
@@ -262,7 +281,100 @@ static void all_texts(void **unused) {
   ctx_close(&c);
 }
 
+/* --- several units, partitions, cancelling, working in place --- */
+
+static const char *const two_texts[] = {
+    "kernel \"scale\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = ((x[i] * 3.0) + 1.0) } }",
+    "kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = s } }",
+    "kernel \"exp\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = exp(x[i]) } }"};
+
+static void units(void **unused) {
+  (void)unused;
+  static Ctx c;
+  static float x[20000], y[20000], z[20000];
+  Alloc alloc;
+  Unit u[3];
+  const Unit *unit[3] = {&u[0], &u[1], &u[2]};
+  BackendResult r;
+  RtCode *code[2];
+  KernelFn fn[3];
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  Arena *a = arena_create(&c);
+  const char *level = cpu_level();
+  for (int i = 0; i < 3; i++) {
+    u[i] = (Unit){.kind = UNIT_LOOP, .name = "two of one name", .kernel = parse(&c, a, two_texts[i], "text")};
+    unit_schedule(&c, &u[i], level);
+  }
+  assert_int_equal(backend_compile(&c, a, unit, 3, &(EmitTarget){.cpu_level = level}, 2, &r), ST_OK);
+  assert_int_equal(r.nobject, 2);
+  for (uint32_t i = 0; i < 2; i++)
+    assert_int_equal(object_load(&c, a, r.object[i].bytes, r.object[i].size, &code[i]), ST_OK);
+  for (int i = 0; i < 3; i++)
+    assert_non_null(fn[i] = object_symbol(code[r.code[i].object], r.code[i].symbol));
+  for (size_t i = 0; i < countof(x); i++)
+    x[i] = (float)random_float(true);
+  /* the same bits for every partition; 20000 iterations are 5 parts */
+  assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, y}, .dim = &(int64_t){20000}, .end = 5}), 0);
+  for (int p = 5; p-- > 0;)
+    assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .begin = p, .end = p + 1}), 0);
+  assert_memory_equal(y, z, sizeof y);
+  /* in place */
+  memcpy(z, x, sizeof z);
+  assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){z, z}, .dim = &(int64_t){20000}, .end = 5}), 0);
+  assert_memory_equal(y, z, sizeof y);
+  /* the flag stops at the next part, and nothing is written */
+  memset(z, 0, sizeof z);
+  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){1}}), 1);
+  assert_true(z[0] == 0);
+  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){0}}), 0);
+  assert_true(z[7] == x[7] * 3 + 1 && z[19999] == x[19999] * 3 + 1);
+  /* the row sum's dims are m and n, in the order of its signature */
+  assert_int_equal(fn[1](&(KernelArgs){.buf = (void *[]){x, z}, .dim = (int64_t[]){2, 3}, .end = 2}), 0);
+  assert_true(fabsf(z[1] - (x[3] + x[4] + x[5])) < 1e-5f);
+  object_unload(code[0]), object_unload(code[1]);
+  ctx_close(&c);
+}
+
+/* What cannot be compiled says so, with its name, and leaves nothing behind. */
+static void refusals(void **unused) {
+  (void)unused;
+  static const struct { const char *text, *why; } cases[] = {
+      {"kernel \"k\" (x: f8e5m2[n]) -> (y: f32[n]) { for i in n { y[i] = cast.f32(x[i]) } }", "f8e5m2"},
+      {"kernel \"k\" (x: f64[n]) -> (y: f64[n]) { for i in n { y[i] = erf(x[i]) } }", "erf"},
+      {"kernel \"k\" (x: i32[n]) -> (y: i32[n]) { for i in n { y[i] = pow(x[i], x[i]) } }", "pow of integers"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n grid { y[i] = x[i] } }", "a GPU schedule"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n vector(12) { y[i] = x[i] } }", "no power of two"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[n], z: f32[]) { z[] = 1.0 for i in n parallel { y[i] = x[i] } }", "beside a parallel"},
+      {"kernel \"k\" (x: f32[n]) -> (y: f32[]) { for i in n vector(4) { y[] = x[i] } }", "to one element"}};
+  static Ctx c;
+  Alloc alloc;
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  for (size_t i = 0; i < countof(cases); i++) {
+    Arena *a = arena_create(&c);
+    Unit u = {.kind = UNIT_LOOP, .name = "k", .kernel = parse(&c, a, cases[i].text, "text")};
+    const Unit *unit = &u;
+    BackendResult r;
+    assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = "x86-64"}, 1, &r), ST_UNSUPPORTED);
+    if (!strstr(c.err.message, cases[i].why))
+      fail_msg("'%s' instead of '%s'", c.err.message, cases[i].why);
+    arena_destroy(a);
+  }
+  Arena *a = arena_create(&c);
+  const Unit *none = NULL;
+  BackendResult r;
+  assert_int_equal(backend_compile(&c, a, &none, 0, &(EmitTarget){.cpu_level = "x86-64"}, 4, &r), ST_OK);
+  assert_int_equal(r.nobject, 0);
+  ctx_close(&c);
+  assert_int_equal(alloc.used, 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts), cmocka_unit_test(units), cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
