@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/group.h"
 
+#include "codegen/attention.h"
 #include "codegen/loop.h"
 #include "codegen/nest.h"
 #include "codegen/product.h"
@@ -379,7 +380,7 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   if (is_view(q)) {
     const Node *behind = q->in[0]->def;
     bool useful = behind && behind->graph == p->g && !info(p, behind)->fixed && !info(p, behind)->host &&
-                  info(p, behind)->kind == LOWER_ELEM && !is_view(behind) && value_use_count(behind->out[0]) == 1;
+                  info(p, behind)->kind == LOWER_ELEM && !is_view(behind) && behind->nout == 1 && value_sole_user(behind->out[0]);
     if (!useful || !lower_view_affine(p->c, q))
       return "a view costs nothing";
   }
@@ -813,17 +814,6 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
 }
 
-static void attention_cost(Ctx *c, Unit *u) {
-  const Attention *t = &u->attention;
-  Dim scores = dim_mul(c, dim_mul(c, t->batch, dim_const(c, t->heads)), dim_mul(c, t->q_len, t->kv_len));
-  u->parts = dim_mul(c, t->batch, dim_const(c, t->heads));
-  u->scratch = dim_const(c, 0);
-  u->flops = dim_mul(c, scores, dim_const(c, 2 * (t->dk + t->dv) + 20));
-  Dim rows = dim_add(c, dim_mul(c, t->q_len, dim_const(c, t->heads * (t->dk + t->dv))),
-                     dim_mul(c, t->kv_len, dim_const(c, t->kv_heads * (t->dk + t->dv))));
-  u->bytes = dim_mul(c, dim_mul(c, t->batch, rows), dim_const(c, 4));
-}
-
 static bool attention_group(Grouper *p, Node *n) {
   Attention t;
   const char *why;
@@ -833,7 +823,7 @@ static bool attention_group(Grouper *p, Node *n) {
   }
   Unit *u = new_unit(p, UNIT_ATTENTION, arena_printf(p->a, "attention.%lldx%lld", (long long)t.heads, (long long)t.dk));
   u->attention = t;
-  attention_cost(p->c, u);
+  attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = add_group(p, u, &n, 1, n);
   x->in = arena_array(p->a, Value *, 4);
   for (int i = 0; i < n->nin && i < 4; i++)

@@ -78,6 +78,8 @@ static void remember(Build *b, const Value *v, KExpr *const *index, KExpr *e) {
   m->next = b->memo, b->memo = m;
 }
 
+static bool used_again(const Value *v) { return v->uses && v->uses->next; }
+
 /* --- reading --- */
 
 /* The only element of a constant as a literal. */
@@ -191,7 +193,7 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
   if (out >= 0 && !b->stored[out]) {
     *e = lower_once(x, "v", *e);
     TRY(store(b, out, index, *e));
-  } else if (value_use_count(v) > 1) {
+  } else if (used_again(v)) {
     *e = lower_once(x, "v", *e);
   }
   remember(b, v, index, *e);

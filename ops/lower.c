@@ -178,9 +178,38 @@ KExpr *lower_once(Lower *x, const char *name, KExpr *e) {
 Status lower_check(Lower *x, KExpr *cond, KExpr *number) {
   KStmt *loop;
   int a = lower_level(x, cond), b = lower_level(x, number), level = x->flat ? x->depth : a > b ? a : b;
+  if (!level && x->depth)
+    level = 1;
   KCursor at = cursor_of(x, level, &loop);
   ks_check(&at, cond, number);
   put_back(x, level, at, loop);
+  return ST_OK;
+}
+
+static KExpr *known_index(Lower *x, const KExpr *raw, Dim extent) {
+  for (CheckedIndex *k = x->checked; k; k = k->next)
+    if (k->raw->kind == KE_VAR && raw->kind == KE_VAR && k->raw->var == raw->var && k->extent == extent && k->level <= x->depth &&
+        (!k->level || x->level[k->level - 1].var == k->scope))
+      return k->at;
+  return NULL;
+}
+
+Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at) {
+  KExpr *n = ke_dim(x->k, extent), *zero = ke_int(x->k, DT_i64, 0);
+  i = lower_once(x, "i", ke_cast(x->k, DT_i64, i));
+  if (i->kind == KE_INT && (i->i >= 0 ? i->i < extent->lo : -i->i <= extent->lo && i->i > -(INT64_C(1) << 62))) {
+    *at = i->i >= 0 ? i : ke_binary(x->k, KOP_add, i, n);
+    return ST_OK;
+  }
+  if ((*at = known_index(x, i, extent)))
+    return ST_OK;
+  KExpr *low = ke_binary(x->k, KOP_le, ke_binary(x->k, KOP_sub, zero, n), i);
+  TRY(lower_check(x, ke_binary(x->k, KOP_and, low, ke_binary(x->k, KOP_lt, i, n)), i));
+  *at = lower_once(x, "at", ke_select(x->k, ke_binary(x->k, KOP_lt, i, zero), ke_binary(x->k, KOP_add, i, n), i));
+  CheckedIndex *k = arena_new(x->a, CheckedIndex);
+  *k = (CheckedIndex){.raw = i, .extent = extent, .at = *at, .level = lower_level(x, *at), .next = x->checked};
+  k->scope = k->level ? x->level[k->level - 1].var : NULL;
+  x->checked = k;
   return ST_OK;
 }
 

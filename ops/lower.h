@@ -20,6 +20,16 @@ typedef struct Level {
   KStmt **before; /* the link to the loop's statement: where statements that do not depend on it go; NULL: level 0 */
 } Level;
 
+/* An index that was checked and made positive, and how far it is in scope. */
+typedef struct CheckedIndex {
+  const KExpr *raw;
+  Dim extent;
+  KExpr *at;
+  int level;
+  const KVar *scope;
+  struct CheckedIndex *next;
+} CheckedIndex;
+
 typedef struct Lower {
   Ctx *c;
   Arena *a;
@@ -30,6 +40,7 @@ typedef struct Lower {
   bool flat;      /* nothing moves out of the innermost loop (epilogues of products) */
   uint8_t *level_of; /* by variable id: how many loops must be open for it to be in scope */
   uint32_t nlevel_of;
+  CheckedIndex *checked;
   /* The element of v at index (v's rank of i64 expressions). */
   Status (*read)(struct Lower *x, Value *v, KExpr *const *index, KExpr **e);
   void *arg;
@@ -79,7 +90,10 @@ Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KEx
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e);    /* how many loops e depends on */
-Status lower_check(Lower *x, KExpr *cond, KExpr *number); /* a KS_CHECK, as far out as it can stand */
+/* A KS_CHECK, as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
+Status lower_check(Lower *x, KExpr *cond, KExpr *number);
+/* An index as ONNX has it: checked to be in [-extent, extent - 1]; negative ones count from the end. */
+Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
 KExpr *lower_index_const(Lower *x, int64_t v);      /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);

@@ -319,22 +319,13 @@ const Lowering pad_lower = {LOWER_ELEM, .can = pad_can, .elem = pad};
 
 /* --- Gather (13), GatherElements (13) --- */
 
-/* An index as ONNX has it: in [-d, d - 1], checked; negative ones count from the end. */
-static Status checked_index(Lower *x, KExpr *i, Dim d, KExpr **r) {
-  KExpr *n = ke_dim(x->k, d), *zero = lower_index_const(x, 0);
-  i = lower_once(x, "i", ke_cast(x->k, DT_i64, i));
-  TRY(lower_check(x, k_bin(x, KOP_and, k_bin(x, KOP_le, k_sub(x, zero, n), i), k_bin(x, KOP_lt, i, n)), i));
-  *r = lower_once(x, "at", ke_select(x->k, k_bin(x, KOP_lt, i, zero), k_add(x, i, n), i));
-  return ST_OK;
-}
-
 static Status gather(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
   const Type *in = in_of(n, 0), *ix = in_of(n, 1);
   int a = axis_of(ATTR(n, Gather)->axis, in->rank);
   KExpr *at[MAX_RANK], *i;
   TRY(lower_read(x, n->in[1], index + a, &i));
-  TRY(checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, in->dim[a], &i));
   for (int k = 0; k < in->rank; k++)
     at[k] = k < a ? index[k] : k == a ? i : index[k + ix->rank - 1];
   return lower_read(x, n->in[0], at, e);
@@ -347,7 +338,7 @@ static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *in
   int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
   KExpr *at[MAX_RANK], *i;
   TRY(lower_read(x, n->in[1], index, &i));
-  TRY(checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, in->dim[a], &i));
   for (int k = 0; k < in->rank; k++)
     at[k] = k == a ? i : index[k];
   return lower_read(x, n->in[0], at, e);
