@@ -123,6 +123,10 @@ static void from_tensor(const Tensor *t, sard_tensor *r) {
 
 /* --- loading --- */
 
+bool sard_device_available(const char *device) {
+  return device && (!strcmp(device, "reference") || (!strcmp(device, "cpu") && cpu_level() && backend_present()));
+}
+
 static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out, sard_error **err) {
   sard_options opt = SARD_OPTIONS_INIT;
   if (!out)
@@ -131,7 +135,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return error_new(SARD_ERROR_USAGE, err, "sard_load: options without SARD_OPTIONS_INIT");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  bool cpu = cpu_level() && backend_present();
+  bool cpu = sard_device_available("cpu");
   const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
   if (!strcmp(device, "cpu") && !cpu)
     return error_new(SARD_ERROR_DEVICE, err, "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "

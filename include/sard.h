@@ -134,7 +134,7 @@ typedef struct sard_model sard_model;
 
 typedef struct sard_options {
   size_t size;             /* SARD_OPTIONS_INIT */
-  const char *device;      /* "reference"; NULL: the best this build has. SARD_ERROR_DEVICE: not in this build */
+  const char *device;      /* "cpu", "reference"; NULL: the best there is. SARD_ERROR_DEVICE: not available here */
   int threads;             /* 0: what the process may really use */
   double timeout;          /* seconds that loading may take; 0: no limit */
   const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */
@@ -208,7 +208,8 @@ SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s);
 /* Name of the k-th further node that was fused into step i; NULL: no such node. */
 SARD_API const char *sard_step_more(const sard_model *m, size_t i, size_t k);
-/* Where the model runs ("reference"), and on how many threads at most. */
+/* Where the model runs ("cpu", "reference"), and on how many threads at most. */
+SARD_API bool sard_device_available(const char *device); /* may sard_options.device be this? */
 SARD_API const char *sard_model_device(const sard_model *m);
 SARD_API int sard_model_threads(const sard_model *m);
 

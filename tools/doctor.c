@@ -82,11 +82,15 @@ typedef struct Fact {
   bool available; /* devices */
 } Fact;
 
-static const Fact devices[] = {
-    {"reference", "every operator by its reference evaluator: slow, correct; the default of this build", true},
-    {"cpu", "not built: this build has no code generator (LLVM)", false},
-    {"cuda", "not built: this build has no CUDA device", false},
-};
+enum { DEVICES = 3 };
+static void devices(Fact f[DEVICES]) {
+  bool cpu = sard_device_available("cpu");
+  f[0] = (Fact){"reference", cpu ? "every operator by its reference evaluator: slow, correct"
+                                 : "every operator by its reference evaluator: slow, correct; the default here", true};
+  f[1] = (Fact){"cpu", cpu ? "compiled by libsard-codegen.so (LLVM); the default"
+                           : "needs libsard-codegen.so, which is built when LLVM 19.1 to 22 is installed", cpu};
+  f[2] = (Fact){"cuda", "not built: this build has no CUDA device", false};
+}
 
 static size_t libraries(Fact *f) {
   f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
@@ -111,9 +115,11 @@ static void text_all(const Doctor *d, StrBuf *b) {
     buf_printf(b, ", %s available", bytes_text(a, d->available));
   if (d->cgroup_limit >= 0)
     buf_printf(b, ", cgroup limit %s", bytes_text(a, d->cgroup_limit));
+  Fact dev[DEVICES];
+  devices(dev);
   buf_puts(b, "\ndevices\n");
-  for (size_t i = 0; i < countof(devices); i++)
-    buf_printf(b, "  %-10s%-4s%s\n", devices[i].name, devices[i].available ? "yes" : "no", devices[i].text);
+  for (size_t i = 0; i < DEVICES; i++)
+    buf_printf(b, "  %-10s%-4s%s\n", dev[i].name, dev[i].available ? "yes" : "no", dev[i].text);
   buf_puts(b, "libraries  ");
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, " %s %s%s", lib[i].name, lib[i].text, i + 1 < n ? "," : "\n");
@@ -146,9 +152,11 @@ static void json_all(const Doctor *d, StrBuf *b) {
     buf_printf(b, "%s\"%s\": %s", i ? ", " : "", key[i],
                bytes[i] < 0 ? "null" : arena_printf(d->t->arena, "%lld", (long long)bytes[i]));
   buf_puts(b, "}, \"devices\": [");
-  for (size_t i = 0; i < countof(devices); i++)
-    buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", devices[i].name,
-               devices[i].available ? "true" : "false", devices[i].text);
+  Fact dev[DEVICES];
+  devices(dev);
+  for (size_t i = 0; i < DEVICES; i++)
+    buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", dev[i].name,
+               dev[i].available ? "true" : "false", dev[i].text);
   buf_puts(b, "], \"libraries\": {");
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, "%s\"%s\": \"%s\"", i ? ", " : "", lib[i].name, lib[i].text);

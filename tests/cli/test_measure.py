@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""What measures and explains: sard bench, profile, explain.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+from harness import ROOT, Checks, sard
+
+MODEL = os.path.join(ROOT, "models", "fixtures", "minilm", "ts17", "model.onnx")
+FEED = [
+    "--input", "input_ids=random:2x8:0..20", "--input", "attention_mask=ones:2x8", "--input", "token_type_ids=zeros:2x8",
+]  # fmt: skip
+
+
+def numbers(x, *keys):
+    return all(isinstance(x.get(k), (int, float)) and x[k] >= 0 for k in keys)
+
+
+def bench(c, tmp):
+    times = ("load_ms", "first_ms", "median_ms", "min_ms", "p90_ms", "p99_ms")
+    r = sard("bench", MODEL, *FEED, "--runs", "7", "--threads", "1", "--json")
+    x = json.loads(r.stdout) if r.returncode == 0 else {}
+    c.check("bench --json", numbers(x, *times, "peak_rss_mb", "runs_per_s"), r.stdout + r.stderr)
+    c.check("as many runs as asked for", x.get("runs") == 7 and x.get("threads") == 1, x)
+    c.check("times in order", x and x["min_ms"] <= x["median_ms"] <= x["p90_ms"] <= x["p99_ms"], x)
+    c.check("steps are counted", x and sum(x["steps"].values()) > 10, x)
+
+    out = os.path.join(tmp, "out")
+    r = sard("bench", MODEL, *FEED, "--seconds", "0", "--output", out, "--json")
+    x = json.loads(r.stdout) if r.returncode == 0 else {}
+    c.check("--seconds 0 runs once per set", x.get("runs") == 1, r.stderr)
+    c.check("outputs are stored by set", os.path.isdir(out) and os.listdir(out) == ["0.npz"])
+    r = sard("run", MODEL, *FEED, "--expect", os.path.join(out, "0.npz"), "--relative", "1e-6")
+    c.check("they are what sard run computes", r.returncode == 0, r.stdout + r.stderr)
+    c.error("a folder that cannot be made", sard("bench", MODEL, *FEED, "--runs", "1", "--output", tmp + "/no/way"), 3, "no/way")
+
+
+def profile(c, tmp):
+    trace = os.path.join(tmp, "trace.json")
+    r = sard("profile", MODEL, *FEED, "--runs", "3", "--json", "--trace", trace)
+    x = json.loads(r.stdout) if r.returncode == 0 else {}
+    c.check("profile --json", x and x["runs"] == 3 and numbers(x, "run_ms"), r.stderr)
+    steps = sum(s["ms"] for s in x["steps"])
+    c.check("steps add up to less than the run", x and 0 < steps <= x["run_ms"] * 1.001, (steps, x.get("run_ms")))
+    for part in ("kernels", "modules"):
+        c.check("%s have the sum of the steps" % part, abs(sum(g["ms"] for g in x[part]) - steps) < 1e-3, x[part])
+    c.check("every step ran once per run", all(s["calls"] == 1 for s in x["steps"]))
+    with open(trace) as f:
+        events = json.load(f)["traceEvents"]
+    c.check("a trace event per step", len(events) == len(x["steps"]), len(events))
+    c.check("events do not overlap", all(a["ts"] + a["dur"] <= b["ts"] + 0.002 for a, b in zip(events, events[1:])))
+    r = sard("profile", MODEL, *FEED, "--runs", "1")
+    c.check("profile as text", r.returncode == 0 and "slowest steps" in r.stdout and "by module" in r.stdout, r.stderr)
+
+
+def explain(c):
+    r = sard("explain", MODEL, "--device", "reference", "--json")
+    x = json.loads(r.stdout) if r.returncode == 0 else {}
+    c.check("explain --json", x and x["device"] == "reference" and len(x["steps"]) > 10, r.stderr)
+    kinds = {s["kind"] for s in x["steps"]}
+    c.check("on the reference device nothing is compiled", kinds <= {"reference", "host"}, kinds)
+    c.check("steps name their node", all(s["node"] and s["nodes"][0] == s["node"] for s in x["steps"]))
+    r = sard("explain", MODEL)
+    c.check("explain as text ends with the sums", r.returncode == 0 and " steps on " in r.stdout.splitlines()[-1], r.stdout)
+    if " steps on cpu" in r.stdout:
+        y = json.loads(sard("explain", MODEL, "--json").stdout)
+        c.check("on the cpu kernels have names", any(s["kind"] == "compiled" and s["kernel"] for s in y["steps"]))
+        c.check("fewer steps than on reference", len(y["steps"]) <= len(x["steps"]), len(y["steps"]))
+
+
+def main():
+    c = Checks()
+    with tempfile.TemporaryDirectory() as tmp:
+        bench(c, tmp)
+        profile(c, tmp)
+    explain(c)
+    return c.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

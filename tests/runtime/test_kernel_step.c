@@ -1,0 +1,223 @@
+/* test_kernel_step.c - compiled steps in the executor: the same bits for every number of threads, unaligned memory, failed checks,
+ * time limits, profiles, and damaged programs. Without a code generator there is nothing to test.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/backend.h"
+#include "codegen/kernels.h"
+#include "support/cpu.h"
+#include "tests/runtime/rig.h"
+
+#include <stdlib.h>
+
+static Status build(Ctx *c, void *arg) {
+  Rig *k = arg;
+  Graph *g;
+  Kernels kernels;
+  RtFile packed = {0};
+  TRY(graph_parse(c, k->text, strlen(k->text), "test", &g));
+  TRY(graph_verify(c, g));
+  k->a = arena_create(c);
+  TRY(kernels_compile(c, k->a, k->a, g, cpu_level(), 1, &kernels));
+  PlanInput in = {.groups = kernels.groups, .object = kernels.object, .nobject = kernels.nobject, .code = kernels.code};
+  TRY(plan_build(c, k->a, g, &in, &k->image, &k->size));
+  if (kernels.packed)
+    packed = (RtFile){kernels.packed, kernels.groups->packed_size};
+  graph_destroy(g);
+  dim_release(c);
+  return rt_load(c, k->a, k->image, k->size, plan_build_id(), &packed, kernels.packed ? 1 : 0, &k->p);
+}
+
+static void open_compiled(Rig *k, const char *text, const char *kernel) {
+  memset(k, 0, sizeof *k);
+  if (!backend_present() || !cpu_level())
+    skip();
+  alloc_init_system(&k->alloc);
+  ctx_open(&k->c, &k->alloc);
+  k->text = text;
+  if (ctx_protect(&k->c, build, k)) {
+    print_error("%s\n", k->c.err.message);
+    fail_msg("the program does not build");
+  }
+  ctx_open(&k->r, &k->alloc);
+  assert_true(rt_count(k->p, SEC_CALLS) >= 1);
+  bool found = false;
+  for (uint32_t i = 0; i < rt_count(k->p, SEC_STEPS); i++)
+    found |= rt_step(k->p, i)->kind == STEP_KERNEL && strstr(rt_string(k->p, rt_step(k->p, i)->op), kernel);
+  assert_true(found);
+}
+
+static const char softmax[] = "graph \"g\" {\nin %x : f32[n, m]\n%y : f32[n, m] = Softmax(%x) {axis = -1}\nout %y\n}\n";
+
+static float *noise(size_t n) {
+  float *x = malloc(n * sizeof *x + 1);
+  uint32_t s = 1;
+  for (size_t i = 0; i < n; i++)
+    s = s * 1664525 + 1013904223, x[i] = (float)(s >> 8) / (1 << 20) - 8;
+  return x;
+}
+
+static void test_threads_give_the_same_bits(void **state) {
+  enum { N = 401, M = 333 };
+  Rig k;
+  Pool *pool;
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  float *x = noise(N * M), *first = malloc(N * M * sizeof *first);
+  rig_feed(&k, DT_f32, SHAPE(N, M), x);
+  assert_int_equal(pool_create(&k.c, 4, &pool), ST_OK);
+  k.o.pool = pool;
+  for (int threads = 1; threads <= 4; threads++) {
+    k.o.threads = threads;
+    rig_run(&k);
+    if (threads == 1)
+      memcpy(first, k.out[0].t.data, N * M * sizeof *first);
+    assert_memory_equal(first, k.out[0].t.data, N * M * sizeof *first);
+  }
+  double sum = 0;
+  for (int i = 0; i < M; i++)
+    sum += first[i];
+  assert_true(sum > 0.9999 && sum < 1.0001); /* a row of a softmax */
+  pool_destroy(pool);
+  rig_close(&k);
+  free(x), free(first);
+}
+
+static void test_unaligned_input(void **state) {
+  Rig k;
+  float v[] = {0, 0, 0, 0}, want[] = {0.25f, 0.25f, 0.25f, 0.25f};
+  char raw[sizeof v + 1];
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  memcpy(raw + 1, v, sizeof v);
+  rig_feed(&k, DT_f32, SHAPE(1, 4), raw + 1);
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 4), want);
+  rig_close(&k);
+}
+
+static void test_empty(void **state) {
+  Rig k;
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  rig_feed(&k, DT_f32, SHAPE(0, 4), "");
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(0, 4), "");
+  rig_close(&k);
+}
+
+static void test_failed_check(void **state) {
+  Rig k;
+  (void)state;
+  open_compiled(&k, "graph \"g\" {\nin %x : f32[n, m]\nin %i : i64[k]\n%y : f32[k, m] = Gather(%x, %i) {axis = 0}\nout %y\n}\n", "Gather");
+  rig_feed(&k, DT_f32, SHAPE(2, 2), F32(1, 2, 3, 4));
+  rig_feed(&k, DT_i64, SHAPE(2), I64(-1, 0));
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(2, 2), F32(3, 4, 1, 2));
+  k.in[1].data = I64(1, 7);
+  assert_int_equal(rig_try(&k), ST_INVALID);
+  assert_non_null(strstr(k.r.err.message, "7"));
+  assert_string_equal(k.r.err.op, "Gather");
+  k.in[1].data = I64(1, 1);
+  rig_run(&k);
+  rig_close(&k);
+}
+
+static void test_cancel(void **state) {
+  Rig k;
+  atomic_int stop = 1;
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  rig_feed(&k, DT_f32, SHAPE(1, 4), F32(1, 2, 3, 4));
+  k.r.cancel = &stop;
+  assert_int_equal(rig_try(&k), ST_CANCELLED);
+  k.r.cancel = NULL, k.r.deadline_ns = now_ns() - 1;
+  assert_int_equal(rig_try(&k), ST_TIMEOUT);
+  k.r.deadline_ns = now_ns() + 60000000000;
+  rig_run(&k);
+  rig_close(&k);
+}
+
+static void count_step(void *arg, const RtStepTime *t) {
+  RtStepTime *last = arg;
+  assert_true(t->end_ns >= t->start_ns);
+  *last = *t;
+}
+
+static void test_profile(void **state) {
+  Rig k;
+  RtStepTime last = {.step = 99};
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  rig_feed(&k, DT_f32, SHAPE(8, 4), (float[32]){0});
+  k.o.profile = count_step, k.o.profile_arg = &last;
+  rig_run(&k);
+  assert_int_equal(last.step, 0);
+  assert_int_equal(last.depth, 0);
+  assert_int_equal(last.threads, 1);
+  assert_true(last.bytes >= 2 * 32 * 4); /* every element read and written once at least */
+  rig_close(&k);
+}
+
+/* Packed weights: the last file of the program, here of one product. [1 2] times {{1, 0, 2}, {0, 1, 3}}. */
+static void test_packed(void **state) {
+  Rig k;
+  (void)state;
+  open_compiled(&k, "graph \"g\" {\nin %x : f32[n, 2]\nconst %w : f32[2, 3] = {1, 0, 2, 0, 1, 3}\n%y : f32[n, 3] = MatMul(%x, %w)\nout %y\n}\n",
+                "MatMul");
+  rig_feed(&k, DT_f32, SHAPE(1, 2), F32(1, 2));
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 3), F32(1, 2, 8));
+  rig_close(&k);
+}
+
+typedef struct Load {
+  const uint8_t *image;
+  size_t size;
+  RtProgram *p;
+} Load;
+
+static Status load(Ctx *c, void *arg) {
+  Load *l = arg;
+  return rt_load(c, arena_create(c), l->image, l->size, plan_build_id(), NULL, 0, &l->p);
+}
+
+/* Every byte outside of the code changed, with the hash made right again: loading fails or works, and gives all memory back.
+ * Such a program is not run: machine code is as trustworthy as its hash. */
+static void test_damage(void **state) {
+  Rig k;
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  uint8_t *image = aligned_alloc(PROG_ALIGN, k.size);
+  size_t head = (sizeof(ProgHeader) + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
+  const ProgHeader *h = (const ProgHeader *)(const void *)k.image;
+  int refused = 0;
+  memcpy(image, k.image, k.size);
+  for (size_t i = head; i < h->section[SEC_CODE].offset; i++)
+    for (int bit = 0; bit < 8; bit += 7) {
+      Alloc alloc;
+      Ctx c;
+      Load l = {image, k.size, NULL};
+      image[i] ^= (uint8_t)(1 << bit);
+      uint64_t hash = hash_bytes(image + head, k.size - head, 0);
+      memcpy(image + offsetof(ProgHeader, hash), &hash, sizeof hash);
+      alloc_init_system(&alloc);
+      ctx_open(&c, &alloc);
+      if (ctx_protect(&c, load, &l))
+        refused++;
+      else
+        rt_unload(l.p);
+      ctx_close(&c);
+      assert_int_equal(atomic_load(&alloc.used), 0);
+      image[i] ^= (uint8_t)(1 << bit);
+    }
+  assert_true(refused > 100);
+  free(image);
+  rig_close(&k);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_threads_give_the_same_bits), cmocka_unit_test(test_unaligned_input), cmocka_unit_test(test_empty),
+      cmocka_unit_test(test_failed_check), cmocka_unit_test(test_cancel), cmocka_unit_test(test_profile),
+      cmocka_unit_test(test_packed), cmocka_unit_test(test_damage)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
