@@ -77,15 +77,24 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
 Status env_pool(sard_env *env, Ctx *c, Pool **pool) {
   pthread_mutex_lock(&env->lock);
   Status st = env->pool ? ST_OK : pool_create(c, POOL_MAX_THREADS, &env->pool);
-  *pool = env->pool;
+  if (!st)
+    *pool = env->pool, env->pool_users++;
   pthread_mutex_unlock(&env->lock);
   return st;
+}
+
+void env_pool_done(sard_env *env) {
+  pthread_mutex_lock(&env->lock);
+  if (!--env->pool_users) {
+    pool_destroy(env->pool);
+    env->pool = NULL;
+  }
+  pthread_mutex_unlock(&env->lock);
 }
 
 void sard_env_free(sard_env *env) {
   if (!env)
     return;
-  pool_destroy(env->pool);
   pthread_mutex_destroy(&env->lock);
   free(env);
 }

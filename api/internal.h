@@ -13,8 +13,9 @@
 struct sard_env {
   Alloc alloc;
   sard_env_options o;
-  pthread_mutex_t lock; /* guards pool, until it is there */
-  struct Pool *pool;    /* made for the first model with compiled steps and more than one thread */
+  pthread_mutex_t lock; /* guards what follows */
+  struct Pool *pool;    /* there while models use it: those with compiled steps and more than one thread */
+  uint32_t pool_users;
 };
 
 struct sard_model {
@@ -48,8 +49,9 @@ sard_status error_from(Ctx *c, sard_error **err);
 sard_status error_new(sard_status kind, sard_error **err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* env.c */
-/* The pool of the environment, for up to `threads` threads. */
+/* The pool of the environment, to be given back. */
 Status env_pool(sard_env *env, Ctx *c, struct Pool **pool);
+void env_pool_done(sard_env *env);
 sard_env *env_or_default(sard_env *env);
 void env_prepare(sard_env *env, Ctx *c, double timeout, const volatile int *cancel);
 

@@ -154,6 +154,8 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     if (a->path)
       err_file(&m->c, st, a->path);
     sard_status r = error_from(&m->c, err);
+    if (m->pool)
+      env_pool_done(env);
     ctx_close(&m->c);
     alloc_put(&env->alloc, m, sizeof *m);
     return r;
@@ -183,6 +185,8 @@ void sard_model_free(sard_model *m) {
     return;
   sard_env *env = m->env;
   rt_unload(m->program);
+  if (m->pool)
+    env_pool_done(env);
   ctx_close(&m->c);
   alloc_put(&env->alloc, m, sizeof *m);
 }
