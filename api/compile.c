@@ -7,9 +7,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
-#include "codegen/plan.h"
+#include "codegen/kernels.h"
 #include "frontend/model.h"
 #include "passes/pass.h"
+#include "support/cores.h"
+#include "support/cpu.h"
 
 #include <string.h>
 
@@ -30,7 +32,7 @@ static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
 
 /* The memory that constants may borrow from: the mapped files, and the caller's bytes for a model from memory. */
 static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
-  PlanFile *f = arena_array(a, PlanFile, m->nfile + 1u);
+  PlanFile *f = arena_array(a, PlanFile, m->nfile + 2u);
   *n = 0;
   for (uint32_t i = 0; i < m->nfile; i++)
     f[(*n)++] = (PlanFile){m->file[i]->path, m->file[i]->base, m->file[i]->size};
@@ -39,9 +41,14 @@ static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
   return f;
 }
 
-static Status generate(Ctx *c, Arena *scratch, Arena *keep, const Model *m, const uint8_t **image, size_t *size, RtFile **file,
+static Status generate(Ctx *c, sard_model *s, Arena *scratch, const Model *m, const uint8_t **image, size_t *size, RtFile **file,
                        uint32_t *nfile) {
   PlanInput in = {.nmeta = m->nmeta};
+  Arena *keep = s->arena;
+  Kernels k = {0};
+  if (!strcmp(s->device, "cpu"))
+    TRY(kernels_compile(c, scratch, keep, m->graph, cpu_level(), (unsigned)s->cores, &k));
+  in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
   in.file = plan_files(scratch, m, &in.nfile);
   const char **meta = arena_array(scratch, const char *, 2 * (size_t)m->nmeta);
   for (uint32_t i = 0; i < m->nmeta; i++)
@@ -52,10 +59,12 @@ static Status generate(Ctx *c, Arena *scratch, Arena *keep, const Model *m, cons
   uint8_t *copy = arena_get(keep, *size, 1, PROG_ALIGN);
   memcpy(copy, bytes, *size);
   *image = copy;
-  *file = arena_array(keep, RtFile, in.nfile);
+  *file = arena_array(keep, RtFile, in.nfile + 1u);
   *nfile = in.nfile;
   for (uint32_t i = 0; i < in.nfile; i++)
     (*file)[i] = (RtFile){in.file[i].base, in.file[i].size};
+  if (k.packed) /* the last file of the program */
+    (*file)[(*nfile)++] = (RtFile){k.packed, k.groups->packed_size};
   return ST_OK;
 }
 
@@ -70,6 +79,18 @@ static void keep_files(Ctx *c, sard_model *s, Model *m) {
   m->nfile = 0;
 }
 
+/* Compiling uses every core; runs use them unless the caller says how many. */
+static void choose_threads(Ctx *c, sard_model *s) {
+  Arena *a = arena_create(c);
+  Cores cores;
+  cores_find(a, "", &cores);
+  arena_destroy(a);
+  s->cores = cores.usable;
+  s->threads = s->threads > 0 ? s->threads : cores.usable;
+  if (!strcmp(s->device, "reference"))
+    s->threads = 1;
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -79,6 +100,7 @@ Status compile_model(Ctx *c, void *args) {
   RtFile *file;
   uint32_t nfile;
 
+  choose_threads(c, s);
   int64_t t = now_ns();
   TRY(import(c, a, &m));
   s->times.import_ms = ms_since(t);
@@ -91,8 +113,10 @@ Status compile_model(Ctx *c, void *args) {
   s->arena = arena_create(c);
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   Arena *scratch = arena_create(c);
-  TRY(generate(c, scratch, s->arena, m, &image, &size, &file, &nfile));
+  TRY(generate(c, s, scratch, m, &image, &size, &file, &nfile));
   TRY(rt_load(c, s->arena, image, size, plan_build_id(), file, nfile, &s->program));
+  if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
+    TRY(env_pool(s->env, c, &s->pool));
   keep_files(c, s, m);
   arena_destroy(scratch);
   model_close(c, m);

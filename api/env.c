@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "runtime/pool.h"
 #include "support/checked.h"
 
 #include <pthread.h>
@@ -23,6 +24,7 @@ static size_t machine_memory(void) {
 static void make_default(void) {
   alloc_init_system(&default_env.alloc);
   default_env.alloc.limit = machine_memory();
+  pthread_mutex_init(&default_env.lock, NULL);
 }
 
 sard_env *env_or_default(sard_env *env) {
@@ -65,12 +67,26 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
   alloc_init_system(&env->alloc);
   if (env->o.alloc)
     env->alloc.get = callers_get, env->alloc.put = callers_put, env->alloc.self = env;
+  pthread_mutex_init(&env->lock, NULL);
   env->alloc.limit = env->o.max_memory ? env->o.max_memory : machine_memory();
   *out = env;
   return SARD_OK;
 }
 
+/* Workers start when runs want them, so the most costs nothing. */
+Status env_pool(sard_env *env, Ctx *c, Pool **pool) {
+  pthread_mutex_lock(&env->lock);
+  Status st = env->pool ? ST_OK : pool_create(c, POOL_MAX_THREADS, &env->pool);
+  *pool = env->pool;
+  pthread_mutex_unlock(&env->lock);
+  return st;
+}
+
 void sard_env_free(sard_env *env) {
+  if (!env)
+    return;
+  pool_destroy(env->pool);
+  pthread_mutex_destroy(&env->lock);
   free(env);
 }
 

@@ -8,9 +8,13 @@
 #include "support/ctx.h"
 #include "support/file.h"
 
+#include <pthread.h>
+
 struct sard_env {
   Alloc alloc;
   sard_env_options o;
+  pthread_mutex_t lock; /* guards pool, until it is there */
+  struct Pool *pool;    /* made for the first model with compiled steps and more than one thread */
 };
 
 struct sard_model {
@@ -22,6 +26,10 @@ struct sard_model {
   uint32_t nfile;
   const char *path;  /* "" when from memory */
   sard_times times;
+  const char *device;
+  int cores;         /* that the process may use */
+  int threads;       /* that a run may use */
+  struct Pool *pool; /* the environment's; NULL: no step uses it */
 };
 
 /* compile.c */
@@ -40,6 +48,8 @@ sard_status error_from(Ctx *c, sard_error **err);
 sard_status error_new(sard_status kind, sard_error **err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* env.c */
+/* The pool of the environment, for up to `threads` threads. */
+Status env_pool(sard_env *env, Ctx *c, struct Pool **pool);
 sard_env *env_or_default(sard_env *env);
 void env_prepare(sard_env *env, Ctx *c, double timeout, const volatile int *cancel);
 

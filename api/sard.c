@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "codegen/backend.h"
 #include "support/checked.h"
+#include "support/cores.h"
+#include "support/cpu.h"
 #include "support/dim.h"
 
 #include <string.h>
@@ -128,13 +131,18 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return error_new(SARD_ERROR_USAGE, err, "sard_load: options without SARD_OPTIONS_INIT");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  if (opt.device && strcmp(opt.device, "reference"))
-    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has 'reference'", opt.device);
+  bool cpu = cpu_level() && backend_present();
+  const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
+  if (!strcmp(device, "cpu") && !cpu)
+    return error_new(SARD_ERROR_DEVICE, err, "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
+                     "'reference' works without");
+  if (strcmp(device, "reference") && strcmp(device, "cpu"))
+    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device, cpu ? "'cpu' and " : "");
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
-  *m = (sard_model){.env = env};
+  *m = (sard_model){.env = env, .device = strcmp(device, "cpu") ? "reference" : "cpu", .threads = opt.threads};
   env_prepare(env, &m->c, opt.timeout, opt.cancel);
   a->m = m, a->o = &opt;
   Status st = ctx_protect(&m->c, compile_model, a);
@@ -255,11 +263,23 @@ sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
     return SARD_ERROR_USAGE;
   const ProgStep *s = rt_step(m->program, (uint32_t)i);
   const ProgOrigin *o = rt_origin(m->program, s->origin);
-  *x = (sard_step){.kind = s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE,
+  const ProgKernel *k = rt_kernel(m->program, s);
+  *x = (sard_step){.kind = k ? SARD_STEP_COMPILED : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE,
                    .op = rt_string(m->program, s->op), .node = rt_string(m->program, o->node),
-                   .module = rt_string(m->program, o->module), .source = rt_string(m->program, o->source)};
+                   .module = rt_string(m->program, o->module), .source = rt_string(m->program, o->source),
+                   .kernel = k ? rt_string(m->program, k->name) : "", .more = o->nmore};
   return SARD_OK;
 }
+
+const char *sard_step_more(const sard_model *m, size_t i, size_t k) {
+  if (i >= sard_step_count(m))
+    return NULL;
+  const ProgOrigin *o = rt_origin(m->program, rt_step(m->program, (uint32_t)i)->origin);
+  return k < o->nmore ? rt_string(m->program, rt_list(m->program, o->more + (uint32_t)k)) : NULL;
+}
+
+const char *sard_model_device(const sard_model *m) { return m ? m->device : NULL; }
+int sard_model_threads(const sard_model *m) { return m ? m->threads : 0; }
 
 /* --- running --- */
 
@@ -268,6 +288,7 @@ struct sard_result {
   Ctx c;          /* owns the outputs */
   size_t n;
   RtOutput *out;  /* n of them, behind this struct */
+  sard_run_options o;
 };
 
 static sard_status result_new(const sard_model *m, const sard_run_options *o, sard_result **out, sard_error **err) {
@@ -282,6 +303,7 @@ static sard_status result_new(const sard_model *m, const sard_run_options *o, sa
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
   memset(r, 0, bytes);
   r->env = m->env, r->n = n, r->out = (RtOutput *)(r + 1);
+  r->o = opt;
   env_prepare(m->env, &r->c, opt.timeout, opt.cancel);
   *out = r;
   return SARD_OK;
@@ -356,11 +378,18 @@ static Status feed(Ctx *c, void *arg) {
   return ST_OK;
 }
 
+static void give_time(void *arg, const RtStepTime *t) {
+  const sard_run_options *o = arg;
+  o->profile(o->profile_arg, &(sard_step_time){.step = t->step, .depth = (int)t->depth, .threads = t->threads, .start_ns = t->start_ns,
+                                               .end_ns = t->end_ns, .flops = t->flops, .bytes = t->bytes});
+}
+
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
+  RtRunOptions ro = {.pool = m->pool, .threads = m->threads, .profile = r->o.profile ? give_time : NULL, .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
-    st = rt_run(m->program, &r->c, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
+    st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
   if (!st)
     return SARD_OK;
   err_file(&r->c, st, m->path);

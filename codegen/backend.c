@@ -1,5 +1,5 @@
-/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own, takes
- * every nth unit, and makes one object.
+/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own,
+ * takes every nth unit, and makes one object.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 

@@ -200,18 +200,35 @@ typedef struct sard_step {
   const char *node;    /* ONNX node it came from, the root of a fusion */
   const char *module;  /* "" when not known */
   const char *source;
+  const char *kernel;  /* compiled steps: the kernel's name; "" otherwise */
+  size_t more;         /* compiled steps: further nodes in them, see sard_step_more */
 } sard_step;
 SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s);
+/* Name of the k-th further node that was fused into step i; NULL: no such node. */
+SARD_API const char *sard_step_more(const sard_model *m, size_t i, size_t k);
+/* Where the model runs ("reference"), and on how many threads at most. */
+SARD_API const char *sard_model_device(const sard_model *m);
+SARD_API int sard_model_threads(const sard_model *m);
 
 /* --- running --- */
+
+/* A step that has run, for profiles. A step with a body (If, Loop, Scan) ends after the steps in it, whose depth is greater. */
+typedef struct sard_step_time {
+  size_t step;               /* see sard_step_info */
+  int depth, threads;
+  int64_t start_ns, end_ns;  /* CLOCK_MONOTONIC */
+  int64_t flops, bytes;      /* of a compiled step, from its shapes; 0: not known */
+} sard_step_time;
 
 typedef struct sard_run_options {
   size_t size;             /* SARD_RUN_OPTIONS_INIT */
   double timeout;          /* seconds; 0: no limit */
   const volatile int *cancel; /* the run stops within milliseconds after *cancel becomes non-zero; may be NULL */
+  void (*profile)(void *arg, const sard_step_time *t); /* called in the caller's thread after each step; may be NULL */
+  void *profile_arg;
 } sard_run_options;
-#define SARD_RUN_OPTIONS_INIT {sizeof(sard_run_options), 0, NULL}
+#define SARD_RUN_OPTIONS_INIT {sizeof(sard_run_options), 0, NULL, NULL, NULL}
 
 /* What a run made. */
 typedef struct sard_result sard_result;

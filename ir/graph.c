@@ -323,6 +323,13 @@ bool value_is_output(const Value *v) {
   return v->nout;
 }
 
+int value_use_count(const Value *v) {
+  int n = 0;
+  for (const Use *u = v->uses; u; u = u->next)
+    n++;
+  return n;
+}
+
 Node *value_sole_user(const Value *v) {
   return v->uses && !v->uses->next ? v->uses->node : NULL;
 }

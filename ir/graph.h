@@ -126,6 +126,7 @@ void value_rename(Value *v, const char *name);
 
 /* --- asking --- */
 bool value_is_output(const Value *v);
+int value_use_count(const Value *v);            /* graph outputs count */
 Node *value_sole_user(const Value *v);          /* the one node that uses it once, if it is no graph output; else NULL */
 bool graph_encloses(const Graph *outer, const Graph *inner); /* or equal */
 uint32_t graph_node_count(const Graph *g, bool nested);

@@ -18,9 +18,8 @@ static Status alloc_output(Eval *e, int i, DType t, int rank, const int64_t *dim
   return slot_alloc(h->f, rt_list(h->f->p, h->s->out + (uint32_t)i), t, rank, dim, out);
 }
 
-/* Weights may lie unaligned in their file; the evaluators read typed arrays. */
-static const Tensor *aligned(Frame *f, Arena *scratch, const Tensor *t) {
-  (void)f;
+/* Weights may lie unaligned in their file, and inputs in the caller's memory; typed arrays are read. */
+const Tensor *aligned(Arena *scratch, const Tensor *t) {
   if (t->kind != VK_TENSOR || !t->data || tensor_aligned(t))
     return t;
   Tensor *copy = arena_copy(scratch, t, sizeof *t);
@@ -31,7 +30,7 @@ static const Tensor *aligned(Frame *f, Arena *scratch, const Tensor *t) {
   return copy;
 }
 
-static Status no_value(Frame *f, uint32_t slot) {
+Status no_value(Frame *f, uint32_t slot) {
   return fail(f->c, ST_INTERNAL, "slot '%s' is read before it has a value", rt_string(f->p, rt_slot(f->p, slot)->name));
 }
 
@@ -46,7 +45,7 @@ static Status eval_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
       continue;
     if (f->cell[slot].state == CELL_EMPTY)
       return no_value(f, slot);
-    in[i] = aligned(f, scratch, &f->cell[slot].t);
+    in[i] = aligned(scratch, &f->cell[slot].t);
   }
   for (uint32_t i = 0; i < s->nout; i++)
     wanted[i] = rt_list(f->p, s->out + i) != PROG_NONE;
@@ -113,6 +112,7 @@ static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scrat
   case STEP_IF: return run_if(f, s);
   case STEP_LOOP: return run_loop(f, s);
   case STEP_SCAN: return run_scan(f, s, f->p->attr[index]);
+  case STEP_KERNEL: return kernel_step(f, s, scratch);
   default: return eval_step(f, s, index, scratch);
   }
 }
@@ -129,15 +129,25 @@ static void bind_outputs(Frame *f, const ProgStep *s) {
 static Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
   const ProgStep *up = *f->at;
+  int64_t start = f->o->profile ? now_ns() : 0;
   TRY(ctx_poll(f->c));
   *f->at = s;
+  f->depth++;
+  f->cost = (KernelCost){.threads = 1};
   Arena *scratch = arena_create(f->c);
   Status st = dispatch(f, s, index, scratch);
   arena_destroy(scratch);
+  f->depth--;
   if (st)
     return st;
   *f->at = up;
   bind_outputs(f, s);
+  if (f->o->profile) {
+    bool kernel = s->kind == STEP_KERNEL; /* the cost of a step in a body is not its owner's */
+    f->o->profile(f->o->profile_arg,
+                  &(RtStepTime){.step = index, .depth = (uint32_t)f->depth, .threads = kernel ? f->cost.threads : 1, .start_ns = start,
+                                .end_ns = now_ns(), .flops = kernel ? f->cost.flops : 0, .bytes = kernel ? f->cost.bytes : 0});
+  }
   for (uint32_t i = 0; i < s->nfree; i++) {
     uint32_t slot = rt_list(f->p, s->free + i);
     if (rt_slot(f->p, slot)->kind == SLOT_DYNAMIC || rt_slot(f->p, slot)->kind == SLOT_VIEW)
@@ -245,6 +255,7 @@ static Status store_output(Frame *f, uint32_t i) {
 
 typedef struct RunArgs {
   RtProgram *p;
+  const RtRunOptions *o;
   const Tensor *in;
   uint32_t nin;
   RtOutput *out;
@@ -262,7 +273,7 @@ static Status run(Ctx *c, void *arg) {
   TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
-  TRY(frame_init(f, r->p, c, r->out, r->nout));
+  TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
@@ -274,16 +285,17 @@ static Status run(Ctx *c, void *arg) {
   return ST_OK;
 }
 
-Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
+Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
-  RunArgs r = {.p = p, .in = in, .nin = nin, .out = out, .nout = nout};
+  static const RtRunOptions serial = {.threads = 1};
+  RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout};
   Status st = ctx_protect(c, run, &r);
   if (!st || !r.at)
     return st;
-  const ProgOrigin *o = rt_origin(p, r.at->origin);
-  return err_node(c, st, rt_string(p, o->node), rt_string(p, *rt_string(p, o->op) ? o->op : r.at->op),
-                  rt_string(p, o->module), rt_string(p, o->source));
+  const ProgOrigin *from = rt_origin(p, r.at->origin);
+  return err_node(c, st, rt_string(p, from->node), rt_string(p, *rt_string(p, from->op) ? from->op : r.at->op),
+                  rt_string(p, from->module), rt_string(p, from->source));
 }
 
 typedef struct ShapeArgs {

@@ -32,8 +32,10 @@ static void buf_release(Frame *f, Buf *b) {
 
 static void free_arena(Frame *f) {
   if (f->arena)
-    alloc_put(f->c->alloc, f->arena, f->layout->arena);
-  f->arena = NULL;
+    spare_put(f->p, f->arena, f->arena_bytes);
+  if (f->scratch)
+    alloc_put(f->c->alloc, f->scratch, f->scratch_bytes);
+  f->arena = f->scratch = NULL;
   if (f->layout)
     layout_put(f->p, f->layout);
   f->layout = NULL;
@@ -50,10 +52,10 @@ static void free_buffers(void *arg) {
   free_arena(f);
 }
 
-Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout) {
+Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutput *out, uint32_t nout) {
   Arena *run = f->run, *keep = f->keep;
   Symbols sym = f->sym;
-  *f = (Frame){.p = p, .c = c, .run = run, .keep = keep, .sym = sym, .out = out};
+  *f = (Frame){.p = p, .c = c, .o = o, .run = run, .keep = keep, .sym = sym, .out = out};
   f->cell = arena_array(run, Cell, rt_count(p, SEC_SLOTS));
   f->out_of = arena_array(run, uint32_t, rt_count(p, SEC_SLOTS));
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++) {
@@ -66,11 +68,8 @@ Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout) 
       f->out_of[rt_output(p, i)->slot] = i;
   ctx_on_failure(c, &f->cleanup, free_buffers, f);
   TRY(layout_get(p, c, &f->sym, &f->layout));
-  if (f->layout->arena) {
-    f->arena = alloc_get(c->alloc, f->layout->arena, PROG_ALIGN);
-    if (!f->arena)
-      ctx_out_of_memory(c, f->layout->arena);
-  }
+  if (f->layout->arena)
+    f->arena = spare_get(p, c, f->layout->arena, &f->arena_bytes);
   return ST_OK;
 }
 

@@ -4,6 +4,7 @@
 #define SARD_RUNTIME_INTERNAL_H
 
 #include "ops/eval/eval.h"
+#include "runtime/object.h"
 #include "runtime/runtime.h"
 
 #include <pthread.h>
@@ -25,9 +26,13 @@ struct RtProgram {
   Tensor **konst;    /* by slot: constants, else NULL */
   OpId *op;          /* by step */
   void **attr;       /* by step */
+  RtCode **code;     /* by object */
+  KernelFn *fn;      /* by kernel; NULL: not compiled */
   pthread_mutex_t lock;
   Layout *layouts;   /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;
+  void *spare;       /* memory of a run that has ended, for the next; guarded by lock */
+  size_t spare_bytes;
 };
 
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
@@ -61,6 +66,11 @@ Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
 Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */
 void layout_put(RtProgram *p, Layout *l);
 
+/* --- spare.c: the working memory of runs, which the next run takes over. Fresh pages cost more than most steps. --- */
+void *spare_get(RtProgram *p, Ctx *c, size_t bytes, size_t *got); /* got >= bytes, aligned to PROG_ALIGN; not zeroed */
+void spare_put(RtProgram *p, void *mem, size_t bytes);
+void spare_drop(RtProgram *p);
+
 /* --- frame.c: where the values of one run are --- */
 typedef struct Buf Buf; /* counted memory */
 
@@ -71,12 +81,23 @@ typedef struct Cell {
   Buf *buf;
 } Cell;
 
+/* What a kernel step was expected to do, for profiles. */
+typedef struct KernelCost {
+  int64_t flops, bytes;
+  int threads; /* that took part */
+} KernelCost;
+
 typedef struct Frame {
   RtProgram *p;
   Ctx *c;
   Symbols sym;
   Layout *layout;
   uint8_t *arena;
+  size_t arena_bytes; /* as allocated */
+  const RtRunOptions *o;
+  uint8_t *scratch;  /* of kernels, by thread */
+  size_t scratch_bytes;
+  int depth;         /* bodies around the step under way */
   Cell *cell;        /* by slot */
   Arena *keep;       /* lives as long as the outputs */
   Arena *run;        /* freed at the end of the run */
@@ -84,10 +105,11 @@ typedef struct Frame {
   Cleanup cleanup;
   RtOutput *out;     /* by output */
   uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
+  KernelCost cost;   /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
 } Frame;
 
-Status frame_init(Frame *f, RtProgram *p, Ctx *c, RtOutput *out, uint32_t nout);
+Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutput *out, uint32_t nout);
 void frame_finish(Frame *f); /* frees the arena and every buffer that no output holds */
 void cell_clear(Frame *f, Cell *x);
 void cell_share(Frame *f, Cell *dst, const Cell *src); /* the same memory, counted */
@@ -100,6 +122,9 @@ Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim
 
 /* --- exec.c, control.c --- */
 Status run_region(Frame *f, uint32_t region);
+const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
+Status no_value(Frame *f, uint32_t slot);
+Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch); /* kernel_step.c */
 Status run_if(Frame *f, const ProgStep *s);
 Status run_loop(Frame *f, const ProgStep *s);
 Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr);

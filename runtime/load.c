@@ -4,6 +4,7 @@
 #include "runtime/internal.h"
 
 #include "support/checked.h"
+#include "support/cpu.h"
 #include "support/dim.h"
 
 #include <string.h>
@@ -27,6 +28,9 @@ const ProgStep *rt_step(const RtProgram *p, uint32_t i) { return REC(p, SEC_STEP
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i) { return REC(p, SEC_ORIGINS, ProgOrigin) + i; }
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_SYMBOLS, ProgSymbol) + i; }
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
+const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
+  return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
+}
 uint32_t rt_list(const RtProgram *p, uint32_t at) { return REC(p, SEC_LISTS, uint32_t)[at]; }
 
 int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis) {
@@ -99,8 +103,68 @@ static bool slot_ok(const RtProgram *p, uint32_t i, uint32_t nfile) {
   return s->kind != SLOT_CONST || s->file == PROG_NONE || s->file < nfile;
 }
 
+/* What a kernel computes on is dense memory of a known type: the code was made for it. */
+static bool kernel_slots_ok(const RtProgram *p, uint32_t at, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    if (rt_list(p, at + i) == PROG_NONE)
+      return false;
+    const ProgSlot *s = rt_slot(p, rt_list(p, at + i));
+    if (s->vkind != VK_TENSOR || !s->dtype || s->dtype == DT_str || s->rank < 0)
+      return false;
+  }
+  return true;
+}
+
+/* Its lists are checked already. */
+static bool kernel_step_ok(const RtProgram *p, const ProgStep *s) {
+  if (!index_ok(p, s->call, SEC_CALLS, false))
+    return false;
+  const ProgCall *call = REC(p, SEC_CALLS, ProgCall) + s->call;
+  if (!index_ok(p, call->kernel, SEC_KERNELS, false))
+    return false;
+  const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + call->kernel;
+  return k->nin == s->nin && k->nout == s->nout && k->ndim == s->nexprs && kernel_slots_ok(p, s->in, s->nin) &&
+         kernel_slots_ok(p, s->out, s->nout);
+}
+
+static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
+  uint64_t all = rt_count(p, SEC_LISTS);
+  if (!str_ok(p, k->name) || !str_ok(p, k->signature) || !str_ok(p, k->symbol) || !index_ok(p, k->object, SEC_OBJECTS, true) ||
+      (uint64_t)k->checks + k->nchecks > all)
+    return false;
+  for (uint32_t i = 0; i < k->nchecks; i++)
+    if (!str_ok(p, rt_list(p, k->checks + i)))
+      return false;
+  return true;
+}
+
+static bool call_ok(const RtProgram *p, const ProgCall *x) {
+  return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
+         index_ok(p, x->scratch, SEC_EXPRS, false) && index_ok(p, x->flops, SEC_EXPRS, false) &&
+         index_ok(p, x->bytes, SEC_EXPRS, false) && list_ok(p, x->equal, 2ull * x->nequal, SEC_EXPRS, false);
+}
+
+static bool object_ok(const RtProgram *p, const ProgObject *o) {
+  uint64_t room = p->h->section[SEC_CODE].size;
+  return o->offset % PROG_ALIGN == 0 && o->offset <= room && o->size <= room - o->offset && str_ok(p, o->target);
+}
+
+/* Kernels, their calls and their code. */
+static bool code_ok(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_KERNELS); i++)
+    if (!kernel_ok(p, REC(p, SEC_KERNELS, ProgKernel) + i))
+      return false;
+  for (uint32_t i = 0; i < rt_count(p, SEC_CALLS); i++)
+    if (!call_ok(p, REC(p, SEC_CALLS, ProgCall) + i))
+      return false;
+  for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
+    if (!object_ok(p, REC(p, SEC_OBJECTS, ProgObject) + i))
+      return false;
+  return true;
+}
+
 static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
-  if (s->kind > STEP_SCAN || !str_ok(p, s->domain) || !str_ok(p, s->op) || !index_ok(p, s->origin, SEC_ORIGINS, false) ||
+  if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) || !index_ok(p, s->origin, SEC_ORIGINS, false) ||
       !list_ok(p, s->in, s->nin, SEC_SLOTS, true) || !list_ok(p, s->out, s->nout, SEC_SLOTS, true) ||
       !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) || !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) ||
       s->attr > p->h->section[SEC_ATTRS].size || s->nattr > p->h->section[SEC_ATTRS].size - s->attr ||
@@ -111,10 +175,12 @@ static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
     if (sym >= rt_count(p, SEC_SYMBOLS) || out >= s->nout || axis >= MAX_RANK)
       return false;
   }
-  int bodies = s->kind == STEP_IF ? 2 : s->kind >= STEP_LOOP ? 1 : 0;
+  int bodies = s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
   for (int b = 0; b < bodies; b++) /* bodies come behind their owner, so there is no cycle */
     if (s->region[b] <= region || s->region[b] >= rt_count(p, SEC_REGIONS))
       return false;
+  if (s->kind == STEP_KERNEL)
+    return kernel_step_ok(p, s);
   if (s->kind == STEP_VIEW || s->kind == STEP_DIMS)
     return s->nout == 1 && rt_list(p, s->out) != PROG_NONE &&
            (s->kind == STEP_DIMS || (s->nin && rt_list(p, s->in) != PROG_NONE));
@@ -177,6 +243,11 @@ static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
     if (!slot_ok(p, i, nfile))
       return damaged(c, "slots");
+  for (uint32_t i = 0; i < nfile; i++)
+    if (!str_ok(p, REC(p, SEC_FILES, ProgFile)[i].name))
+      return damaged(c, "weight files");
+  if (!code_ok(p))
+    return damaged(c, "kernels");
   if (!rt_count(p, SEC_REGIONS))
     return damaged(c, "regions");
   for (uint32_t i = 0; i < rt_count(p, SEC_REGIONS); i++)
@@ -271,8 +342,54 @@ static bool kind_ok(const ProgStep *s, OpId op) {
   }
 }
 
+/* Code reads whole elements, and a weight file may hold them at any address. Packed weights are loaded 64 bytes at a time. */
+static void align_const(Arena *a, const RtProgram *p, uint32_t slot) {
+  Tensor *t = p->konst[slot];
+  uint32_t file = rt_slot(p, slot)->file;
+  bool packed = file != PROG_NONE && (REC(p, SEC_FILES, ProgFile)[file].flags & FILE_PACKED);
+  if (packed ? (uintptr_t)t->data % PROG_ALIGN == 0 : tensor_aligned(t))
+    return;
+  size_t n = tensor_bytes(t);
+  void *copy = arena_get(a, n, 1, PROG_ALIGN);
+  if (n)
+    memcpy(copy, t->data, n);
+  t->data = copy;
+}
+
+static Status load_kernel_step(Ctx *c, Arena *a, RtProgram *p, const ProgStep *s) {
+  uint32_t kernel = REC(p, SEC_CALLS, ProgCall)[s->call].kernel;
+  if (!p->fn[kernel])
+    return fail(c, ST_UNSUPPORTED, "the kernel '%s' is not compiled", rt_string(p, rt_kernel(p, s)->name));
+  for (uint32_t i = 0; i < s->nin; i++)
+    if (p->konst[rt_list(p, s->in + i)])
+      align_const(a, p, rt_list(p, s->in + i));
+  return ST_OK;
+}
+
+/* Maps the machine code and finds the function of every kernel. */
+static Status load_code(Ctx *c, Arena *a, RtProgram *p) {
+  uint32_t nobject = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
+  p->code = arena_array(a, RtCode *, nobject);
+  p->fn = arena_array(a, KernelFn, nkernel);
+  for (uint32_t i = 0; i < nobject; i++) {
+    const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject) + i;
+    const char *level = rt_string(p, o->target);
+    if (!cpu_runs(level))
+      return fail(c, ST_UNSUPPORTED, "the program was compiled for %s, which this CPU does not have", level);
+    TRY(object_load(c, a, p->base + p->h->section[SEC_CODE].offset + o->offset, (size_t)o->size, &p->code[i]));
+  }
+  for (uint32_t i = 0; i < nkernel; i++) {
+    const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + i;
+    if (k->object != PROG_NONE && !(p->fn[i] = object_symbol(p->code[k->object], rt_string(p, k->symbol))))
+      return damaged(c, "a kernel has no code");
+  }
+  return ST_OK;
+}
+
 static Status load_step(Ctx *c, Arena *a, RtProgram *p, uint32_t i) {
   const ProgStep *s = rt_step(p, i);
+  if (s->kind == STEP_KERNEL)
+    return load_kernel_step(c, a, p, s);
   p->op[i] = eval_op_by_name(rt_string(p, s->domain), rt_string(p, s->op));
   if (!p->op[i] || !kind_ok(s, p->op[i]))
     return fail(c, ST_UNSUPPORTED, "no evaluator for operator %s", rt_string(p, s->op));
@@ -296,6 +413,7 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
     if (rt_slot(p, i)->kind == SLOT_CONST)
       TRY(load_const(c, a, p, i, file));
+  TRY(load_code(c, a, p));
   p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
   p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));
   for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
@@ -305,6 +423,9 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
 }
 
 void rt_unload(RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
+    object_unload(p->code[i]);
+  spare_drop(p);
   for (Layout *l = p->layouts, *next; l; l = next) {
     next = l->next;
     alloc_put(p->alloc, l, l->bytes);

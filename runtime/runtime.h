@@ -3,6 +3,7 @@
 #ifndef SARD_RUNTIME_RUNTIME_H
 #define SARD_RUNTIME_RUNTIME_H
 
+#include "runtime/pool.h"
 #include "runtime/program.h"
 #include "support/tensor.h"
 
@@ -29,6 +30,7 @@ const ProgPort *rt_input(const RtProgram *p, uint32_t i);
 const ProgPort *rt_output(const RtProgram *p, uint32_t i);
 const ProgSlot *rt_slot(const RtProgram *p, uint32_t i);
 const ProgStep *rt_step(const RtProgram *p, uint32_t i);
+const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s); /* NULL: s is no kernel step */
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i);
@@ -46,9 +48,25 @@ typedef struct RtOutput {
   bool in_place;      /* set by rt_run: the result is already in `into` */
 } RtOutput;
 
+/* A step that has run. A step with bodies ends after the steps in them, whose depth is greater. */
+typedef struct RtStepTime {
+  uint32_t step, depth;
+  int threads;
+  int64_t start_ns, end_ns; /* now_ns() */
+  int64_t flops, bytes;     /* of a kernel, from its shapes; 0 otherwise */
+} RtStepTime;
+
+typedef struct RtRunOptions {
+  Pool *pool;   /* NULL: everything in the caller's thread */
+  int threads;  /* at most; the results do not depend on it */
+  void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
+  void *profile_arg;
+} RtRunOptions;
+
 /* Runs the program. in[i].data == NULL with dtype DT_none: use the default. Everything is allocated through c, whose
- * cancel flag and deadline are polled at every step and loop trip; what is not an output is freed before returning. */
-Status rt_run(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout);
+ * cancel flag and deadline are polled at every step and loop trip; what is not an output is freed before returning, but for the
+ * working memory, which stays with the program for the next run. o may be NULL. */
+Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout);
 
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);

@@ -1,7 +1,7 @@
 /* doctor.c - `sard doctor`: facts about this machine and this build.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "include/sard.h"
-#include "tools/cores.h"
+#include "support/cores.h"
 #include "tools/json.h"
 #include "tools/tool.h"
 
@@ -72,7 +72,7 @@ static void find_memory(Doctor *d) {
   Arena *a = d->t->arena;
   const char *text = read_small_file(a, "/proc/meminfo");
   d->total = kilobytes(a, text, "MemTotal"), d->available = kilobytes(a, text, "MemAvailable");
-  d->cgroup_limit = cgroup_memory_limit(a);
+  d->cgroup_limit = cgroup_memory_limit(a, "");
   if (d->cgroup_limit > d->total)
     d->cgroup_limit = -1;
 }
@@ -160,7 +160,7 @@ Status cmd_doctor(Tool *t) {
   StrBuf b;
   find_cpu(&d);
   find_memory(&d);
-  cores_find(t->arena, &d.cores);
+  cores_find(t->arena, "", &d.cores);
   buf_init(&b, t->arena);
   if (opt_set(t->o, OPT_json))
     json_all(&d, &b);

@@ -302,7 +302,7 @@ static const char *symbol_name(void *arg, size_t i) {
   return sard_symbol_name(((const Session *)arg)->model, i);
 }
 
-Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {
+Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out) {
   const Options *o = t->o;
   Gather g = {.t = t, .s = s, .sym = {.c = t->c, .a = t->arena}};
   g.value = arena_array(t->arena, const Tensor *, s->nin);
@@ -312,8 +312,8 @@ Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {
   TRY(bindings_check(&g.sym, symbol_name, (void *)(uintptr_t)s));
   for (uint32_t i = 0; i < o->v[OPT_input].n; i++)
     TRY(from_input_option(&g, o->v[OPT_input].list[i]));
-  if (opt_set(o, OPT_inputs))
-    TRY(from_inputs_file(&g, opt_str(o, OPT_inputs)));
+  if (npz)
+    TRY(from_inputs_file(&g, npz));
   if (opt_set(o, OPT_text))
     TRY(from_text(&g));
   TRY(missing_inputs(&g));
@@ -329,4 +329,8 @@ Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {
       TRY(generate(&g, i));
   *out = g.value;
   return ST_OK;
+}
+
+Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {
+  return inputs_gather_from(t, s, opt_str(t->o, OPT_inputs), out);
 }

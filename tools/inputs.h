@@ -9,6 +9,8 @@
 /* One tensor per input of the session, in order; NULL: an optional input that was not given. Checked against what the
  * model declares: names, kinds, element types, ranks, fixed dimensions, and symbols that several inputs share. */
 Status inputs_gather(Tool *t, const Session *s, const Tensor ***out);
+/* With this file in place of --inputs; NULL: none. */
+Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out);
 
 /* A value from a file, by its suffix; p (may be NULL) is what it is for. An .npz of several arrays must have one named
  * so. */

@@ -13,6 +13,11 @@
 #define RUN     (1u << CMD_run)
 #define INSPECT (1u << CMD_inspect)
 #define TEST    (1u << CMD_test)
+#define BENCH   (1u << CMD_bench)
+#define PROFILE (1u << CMD_profile)
+#define EXPLAIN (1u << CMD_explain)
+#define FEEDS   (RUN | BENCH | PROFILE) /* takes inputs */
+#define LOADS   (FEEDS | EXPLAIN)       /* compiles a model */
 #define OPS     (1u << CMD_ops)
 #define DOCTOR  (1u << CMD_doctor)
 #define HELP    (1u << CMD_help)

@@ -208,17 +208,6 @@ static void report_times(const Run *r) {
   tool_verbose(r->t, "memory   %s at most, mapped weights not counted", bytes_text(r->t->arena, (int64_t)peak));
 }
 
-static SessionOptions session_options(const Options *o) {
-  return (SessionOptions){.device = opt_str(o, OPT_device),
-                          .threads = (int)opt_int(o, OPT_threads, 0),
-                          .max_memory = (size_t)opt_int(o, OPT_max_memory, 0),
-                          .timeout = opt_float(o, OPT_timeout, 0),
-                          .strict = opt_set(o, OPT_strict),
-                          .dump_after = opt_str(o, OPT_dump_after),
-                          .stop_after = opt_str(o, OPT_stop_after),
-                          .time_passes = opt_set(o, OPT_time_passes)};
-}
-
 Status cmd_run(Tool *t) {
   const Options *o = t->o;
   Run r = {.t = t};

@@ -1,14 +1,13 @@
 /* session.c - loading and running through the public API.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/session.h"
+#include "tools/npz.h"
 
 #include <stdio.h>
 #include <string.h>
 
 _Static_assert(sizeof(sard_str) == sizeof(Str), "strings pass through without a copy");
 _Static_assert((int)SARD_MAX_RANK == (int)MAX_RANK, "shapes pass through");
-
-static const char default_device[] = "reference"; /* what the library chooses when none is asked for */
 
 /* The API's error as ours. Takes e. */
 static Status api_error(Ctx *c, sard_status st, sard_error *e, const char *file) {
@@ -102,7 +101,7 @@ static void describe_all(Tool *t, Session *s) {
 Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out) {
   sard_error *e = NULL;
   Session *s = arena_new(t->arena, Session);
-  s->c = t->c, s->path = path, s->device = o->device ? o->device : default_device;
+  s->c = t->c, s->path = path;
   ctx_on_failure(t->c, &s->cleanup, discard, s);
   sard_env_options eo = SARD_ENV_OPTIONS_INIT;
   eo.max_memory = o->max_memory, eo.log = log_stderr, eo.log_arg = t;
@@ -120,6 +119,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   tool_progress_end(t);
   if (st)
     return api_error(t->c, st, e, path);
+  s->device = sard_model_device(s->model);
   describe_all(t, s);
   *out = s;
   return ST_OK;
@@ -150,11 +150,11 @@ static Tensor *from_api(Arena *a, const sard_tensor *x) {
   return t;
 }
 
-static Status take_output(Tool *t, Session *s, size_t i, Tensor **out) {
+static Status take_output(Tool *t, const Session *s, const sard_result *r, size_t i, Tensor **out) {
   sard_tensor x;
-  int64_t n = sard_result_items(s->result, i);
+  int64_t n = sard_result_items(r, i);
   if (n < 0) {
-    sard_status st = sard_result_tensor(s->result, i, &x);
+    sard_status st = sard_result_tensor(r, i, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s' cannot be read: %s", s->out[i].name, sard_status_name(st));
     *out = from_api(t->arena, &x);
@@ -164,7 +164,7 @@ static Status take_output(Tool *t, Session *s, size_t i, Tensor **out) {
   box->kind = (uint8_t)(s->out[i].kind == VK_OPTIONAL ? VK_OPTIONAL : VK_SEQUENCE);
   box->item = arena_array(t->arena, Tensor *, (size_t)n), box->nitem = n;
   for (int64_t k = 0; k < n; k++) {
-    sard_status st = sard_result_item(s->result, i, k, &x);
+    sard_status st = sard_result_item(r, i, k, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k,
                   sard_status_name(st));
@@ -174,26 +174,59 @@ static Status take_output(Tool *t, Session *s, size_t i, Tensor **out) {
   return ST_OK;
 }
 
-Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout, Tensor ***out) {
-  sard_error *e = NULL;
-  sard_run_options ro = SARD_RUN_OPTIONS_INIT;
+const sard_tensor *session_feed(Tool *t, const Session *s, const Tensor *const *in) {
   sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
   for (size_t i = 0; i < s->nin; i++)
     to_api(t->arena, in[i], &x[i]);
+  return x;
+}
+
+Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out, double *ms) {
+  sard_error *e = NULL;
+  int64_t start = now_ns();
+  sard_status st = sard_run(s->model, in, s->nin, ro, out, &e);
+  *ms = (double)(now_ns() - start) / 1e6;
+  return st ? api_error(t->c, st, e, s->path) : ST_OK;
+}
+
+Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out) {
+  *out = arena_array(t->arena, Tensor *, s->nout);
+  for (size_t i = 0; i < s->nout; i++)
+    TRY(take_output(t, s, r, i, &(*out)[i]));
+  return ST_OK;
+}
+
+Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout, Tensor ***out) {
+  sard_run_options ro = SARD_RUN_OPTIONS_INIT;
+  const sard_tensor *x = session_feed(t, s, in);
   ro.timeout = timeout, ro.cancel = t->cancel;
   sard_result_free(s->result);
   s->result = NULL;
   tool_progress(t, "running %s ...", s->path);
-  int64_t start = now_ns();
-  sard_status st = sard_run(s->model, x, s->nin, &ro, &s->result, &e);
-  s->run_ms = (double)(now_ns() - start) / 1e6;
+  Status st = session_call(t, s, x, &ro, &s->result, &s->run_ms);
   tool_progress_end(t);
-  if (st)
-    return api_error(t->c, st, e, s->path);
-  *out = arena_array(t->arena, Tensor *, s->nout);
+  return st ? st : session_take(t, s, s->result, out);
+}
+
+SessionOptions session_options(const Options *o) {
+  return (SessionOptions){.device = opt_str(o, OPT_device),
+                          .threads = (int)opt_int(o, OPT_threads, 0),
+                          .max_memory = (size_t)opt_int(o, OPT_max_memory, 0),
+                          .timeout = opt_float(o, OPT_timeout, 0),
+                          .strict = opt_set(o, OPT_strict),
+                          .dump_after = opt_str(o, OPT_dump_after),
+                          .stop_after = opt_str(o, OPT_stop_after),
+                          .time_passes = opt_set(o, OPT_time_passes)};
+}
+
+Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *path) {
+  const char **name = arena_array(t->arena, const char *, s->nout);
+  OutFile *f;
   for (size_t i = 0; i < s->nout; i++)
-    TRY(take_output(t, s, i, &(*out)[i]));
-  return ST_OK;
+    name[i] = s->out[i].name;
+  TRY(file_begin(t->c, t->arena, path, &f));
+  TRY(npz_write(t->c, t->arena, f, s->nout, name, (const Tensor *const *)out));
+  return file_commit(t->c, f);
 }
 
 void session_steps(const Session *s, int64_t count[4]) {

@@ -4,7 +4,7 @@
  * the result of its case and of no other. SPDX-License-Identifier: Apache-2.0 */
 #include "tools/cases.h"
 #include "tools/compare.h"
-#include "tools/cores.h"
+#include "support/cores.h"
 #include "tools/files.h"
 #include "tools/inputs.h"
 #include "tools/json.h"
@@ -351,7 +351,7 @@ Status cmd_test(Tool *t) {
   Cores cores;
   StrBuf b;
   TRY(find_cases(s));
-  cores_find(t->arena, &cores);
+  cores_find(t->arena, "", &cores);
   int64_t jobs = opt_int(t->o, OPT_jobs, cores.usable);
   s->nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
   s->worker = arena_array(t->arena, Worker, (size_t)s->nworker);

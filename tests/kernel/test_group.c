@@ -260,7 +260,7 @@ static Status reference(Fixture *f, const char *set) {
   RtOutput *out = arena_array(f->a, RtOutput, first + n);
   for (uint32_t i = 0; i < first + n; i++)
     out[i].wanted = true;
-  TRY(rt_run(p, f->c, in, nin, out, first + n));
+  TRY(rt_run(p, f->c, NULL, in, nin, out, first + n));
   for (uint32_t i = 0; i < n; i++) {
     f->val[list[i]->id] = &out[first + i].t;
     bind(f, &list[i]->type, &out[first + i].t);

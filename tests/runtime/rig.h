@@ -31,6 +31,7 @@ typedef struct Rig {
   Tensor in[RIG_MAX];
   uint32_t nin;
   RtOutput out[RIG_MAX];
+  RtRunOptions o;
   const char *text;
 } Rig;
 
@@ -87,7 +88,7 @@ static __attribute__((unused)) Status rig_try(Rig *k) {
   k->r.cancel = cancel, k->r.deadline_ns = deadline;
   for (uint32_t i = 0; i < n; i++)
     k->out[i] = (RtOutput){.wanted = true, .into = k->out[i].into};
-  return rt_run(k->p, &k->r, k->in, k->nin, k->out, n);
+  return rt_run(k->p, &k->r, &k->o, k->in, k->nin, k->out, n);
 }
 
 static __attribute__((unused)) void rig_run(Rig *k) {

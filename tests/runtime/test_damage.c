@@ -64,7 +64,7 @@ static void run_it(RtProgram *p, Alloc *alloc) {
   for (uint32_t i = 0; i < 8; i++)
     rt_output_shape(p, &c, in, 3, i, dim, &rank);
   c.deadline_ns = now_ns() + 50000000;
-  Status st = rt_run(p, &c, in, 3, out, 8);
+  Status st = rt_run(p, &c, NULL, in, 3, out, 8);
   if (st)
     count.failed++;
   else

@@ -1,6 +1,6 @@
 /* cores.c - affinity and cgroup limits, version 2 and 1.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tools/cores.h"
+#include "support/cores.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -25,8 +25,8 @@ const char *read_small_file(Arena *a, const char *path) {
 }
 
 /* The process's own group in the hierarchy of a controller ("" for version 2): "/user.slice/…". */
-static const char *group_path(Arena *a, const char *controller) {
-  const char *text = read_small_file(a, "/proc/self/cgroup");
+static const char *group_path(Arena *a, const char *root, const char *controller) {
+  const char *text = read_small_file(a, arena_printf(a, "%s/proc/self/cgroup", root));
   for (const char *p = text; p && *p; p = strchr(p, '\n'), p += p != NULL) {
     const char *first = strchr(p, ':'), *second = first ? strchr(first + 1, ':') : NULL;
     if (!second)
@@ -85,14 +85,15 @@ static void memory_limit(const char *text, const char *dir, Arena *a, void *arg)
     *least = v;
 }
 
-void cores_find(Arena *a, Cores *out) {
+void cores_find(Arena *a, const char *root, Cores *out) {
   cpu_set_t set;
   *out = (Cores){.online = (int)sysconf(_SC_NPROCESSORS_ONLN)};
   if (out->online < 1)
     out->online = 1;
   out->affinity = sched_getaffinity(0, sizeof set, &set) ? out->online : CPU_COUNT(&set);
-  each_level(a, "/sys/fs/cgroup", group_path(a, ""), "cpu.max", quota_v2, &out->quota);
-  each_level(a, "/sys/fs/cgroup/cpu", group_path(a, "cpu"), "cpu.cfs_quota_us", quota_v1, &out->quota);
+  each_level(a, arena_printf(a, "%s/sys/fs/cgroup", root), group_path(a, root, ""), "cpu.max", quota_v2, &out->quota);
+  each_level(a, arena_printf(a, "%s/sys/fs/cgroup/cpu", root), group_path(a, root, "cpu"), "cpu.cfs_quota_us", quota_v1,
+             &out->quota);
   out->usable = out->affinity;
   if (out->quota > 0 && ceil(out->quota) < out->usable)
     out->usable = (int)ceil(out->quota);
@@ -100,9 +101,10 @@ void cores_find(Arena *a, Cores *out) {
     out->usable = 1;
 }
 
-int64_t cgroup_memory_limit(Arena *a) {
+int64_t cgroup_memory_limit(Arena *a, const char *root) {
   int64_t least = -1;
-  each_level(a, "/sys/fs/cgroup", group_path(a, ""), "memory.max", memory_limit, &least);
-  each_level(a, "/sys/fs/cgroup/memory", group_path(a, "memory"), "memory.limit_in_bytes", memory_limit, &least);
+  each_level(a, arena_printf(a, "%s/sys/fs/cgroup", root), group_path(a, root, ""), "memory.max", memory_limit, &least);
+  each_level(a, arena_printf(a, "%s/sys/fs/cgroup/memory", root), group_path(a, root, "memory"), "memory.limit_in_bytes",
+             memory_limit, &least);
   return least;
 }

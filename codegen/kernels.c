@@ -1,0 +1,46 @@
+/* kernels.c - groups, machine code for them, packed weights: what turns a plan of reference steps into a compiled program.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/kernels.h"
+
+#include "codegen/backend.h"
+#include "codegen/product.h"
+
+static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
+  EmitTarget target = {.cpu_level = level};
+  BackendResult r;
+  TRY(backend_compile(c, a, k->groups->kernel, k->groups->nkernel, &target, threads, &r));
+  k->nobject = r.nobject;
+  k->object = arena_array(a, PlanObject, r.nobject);
+  for (uint32_t i = 0; i < r.nobject; i++)
+    k->object[i] = (PlanObject){r.object[i].bytes, r.object[i].size, level};
+  k->code = arena_array(a, PlanCode, k->groups->nkernel);
+  for (uint32_t i = 0; i < k->groups->nkernel; i++)
+    k->code[i] = (PlanCode){r.code[i].object, r.code[i].symbol};
+  return ST_OK;
+}
+
+static Status pack(Ctx *c, Arena *keep, const char *level, Kernels *k) {
+  const Groups *g = k->groups;
+  if (!g->npacked)
+    return ST_OK;
+  uint8_t *memory = arena_get(keep, g->packed_size, 1, 64);
+  for (uint32_t i = 0; i < g->npacked; i++) {
+    const Packed *x = &g->packed[i];
+    ProductPlan plan = product_plan(x->product, level);
+    TRY(ctx_poll(c));
+    product_pack(&plan, x->k, x->n, x->trans, x->value->konst->data, (float *)(void *)(memory + x->offset), 0,
+                 product_panels(&plan, x->n));
+  }
+  k->packed = memory;
+  return ST_OK;
+}
+
+Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const char *level, unsigned threads, Kernels *out) {
+  GroupOptions o = {.cpu_level = level, .pack = true};
+  *out = (Kernels){0};
+  TRY(group_graph(c, a, g, &o, &out->groups));
+  if (!out->groups->nkernel)
+    return ST_OK;
+  TRY(compile(c, a, level, threads, out));
+  return pack(c, keep, level, out);
+}

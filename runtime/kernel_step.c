@@ -1,0 +1,187 @@
+/* kernel_step.c - calling compiled code: evaluates what the shapes say, finds the buffers, decides how many threads the work is
+ * worth, and shares its parts among them. Any partition gives the same bits, so the results do not depend on the threads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/internal.h"
+
+#include "support/checked.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A rough model of one core, per kind of unit: what matters is only whether a step is worth waking others for. Handing work to
+ * a sleeping thread costs some 10 us, so every thread gets at least that much, and steps below twice that stay serial. */
+static const struct {
+  double flops, bytes; /* per ns */
+} speed[] = {[0] = {4, 10}, [1] = {40, 20}, [2] = {30, 20}}; /* UNIT_LOOP, UNIT_PRODUCT, UNIT_ATTENTION */
+enum { SHARE_NS = 10000, POLL_NS = 10000000 }; /* POLL_NS: between two looks at the clock, when there is a deadline */
+
+/* --- shapes --- */
+
+static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
+  return fail(f->c, ST_INVALID, "the %s of %s cannot be computed for these input shapes", what,
+              rt_string(f->p, rt_kernel(f->p, s)->name));
+}
+
+/* A non-negative number of the call: parts, bytes, operations. */
+static bool amount(Frame *f, uint32_t expr, int64_t *v) {
+  return rt_symbols_eval(&f->sym, expr, v) && *v >= 0;
+}
+
+static Status check_equal(Frame *f, const ProgStep *s, const ProgCall *call) {
+  for (uint32_t i = 0; i < call->nequal; i++) {
+    int64_t x, y;
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->equal + 2 * i), &x) ||
+        !rt_symbols_eval(&f->sym, rt_list(f->p, call->equal + 2 * i + 1), &y))
+      return no_dims(f, s, "shapes");
+    if (x != y)
+      return fail(f->c, ST_INVALID, "the shapes do not meet: extents %lld and %lld must be equal", (long long)x, (long long)y);
+  }
+  return ST_OK;
+}
+
+/* What the compiled code takes for granted about an input. */
+static Status check_input(Frame *f, uint32_t slot, const Tensor *t) {
+  const ProgSlot *s = rt_slot(f->p, slot);
+  char text[200];
+  int64_t want;
+  bool ok = t->kind == VK_TENSOR && t->dtype == s->dtype && t->rank == s->rank;
+  for (int k = 0; ok && k < s->rank; k++)
+    ok = rt_symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &want) && want == t->dim[k];
+  return ok ? ST_OK
+            : fail(f->c, ST_INTERNAL, "'%s' is %s, which is not what was inferred", rt_string(f->p, s->name),
+                   tensor_type_text(t, text, sizeof text));
+}
+
+static Status find_buffers(Frame *f, const ProgStep *s, Arena *scratch, void **buf) {
+  for (uint32_t i = 0; i < s->nin; i++) {
+    uint32_t slot = rt_list(f->p, s->in + i);
+    if (f->cell[slot].state == CELL_EMPTY)
+      return no_value(f, slot);
+    TRY(check_input(f, slot, &f->cell[slot].t));
+    buf[i] = aligned(scratch, &f->cell[slot].t)->data;
+  }
+  for (uint32_t i = 0; i < s->nout; i++) {
+    uint32_t slot = rt_list(f->p, s->out + i);
+    const ProgSlot *x = rt_slot(f->p, slot);
+    int64_t dim[MAX_RANK], count;
+    Tensor *t;
+    if (!rt_symbols_dims(&f->sym, x, dim) || !extent_ok(dim, x->rank, &count))
+      return no_dims(f, s, "output shape");
+    TRY(slot_alloc(f, slot, (DType)x->dtype, x->rank, dim, &t));
+    buf[s->nin + i] = t->data;
+  }
+  return ST_OK;
+}
+
+/* --- the call --- */
+
+typedef struct Run {
+  KernelFn fn;
+  KernelArgs args;      /* what all threads share */
+  uint8_t *scratch;
+  size_t stride;        /* bytes of scratch per thread */
+  int64_t deadline, step; /* parts between two looks at the clock */
+  int *result;          /* by thread */
+  int64_t *number;
+} Run;
+
+enum { RESULT_LATE = -1 };
+
+static void work(void *arg, int thread, int64_t begin, int64_t end) {
+  Run *r = arg;
+  KernelArgs a = r->args;
+  a.scratch = r->scratch + (size_t)thread * r->stride;
+  a.number = &r->number[thread];
+  for (a.begin = begin; a.begin < end && !r->result[thread]; a.begin = a.end) {
+    a.end = end - a.begin < r->step ? end : a.begin + r->step;
+    r->result[thread] = r->deadline && now_ns() > r->deadline ? RESULT_LATE : r->fn(&a);
+  }
+}
+
+/* Check n of the kernel failed for this number; "%lld" in the kernel's text stands for it. */
+static Status check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number) {
+  const ProgKernel *k = rt_kernel(f->p, s);
+  const char *text = n < k->nchecks ? rt_string(f->p, rt_list(f->p, k->checks + n)) : "the index %lld is out of range";
+  const char *at = strstr(text, "%lld");
+  if (!at)
+    return fail(f->c, ST_INVALID, "%s (%lld)", text, (long long)number);
+  return fail(f->c, ST_INVALID, "%.*s%lld%s", (int)(at - text), text, (long long)number, at + 4);
+}
+
+/* Threads have contiguous ranges in order: the first failure in thread order is the one a serial run meets. */
+static Status outcome(Frame *f, const ProgStep *s, const Run *r, int threads) {
+  for (int i = 0; i < threads; i++) {
+    if (r->result[i] >= 2)
+      return check_failed(f, s, (uint32_t)r->result[i] - 2, r->number[i]);
+    if (!r->result[i])
+      continue;
+    TRY(ctx_poll(f->c));
+    return fail(f->c, ST_CANCELLED, "cancelled");
+  }
+  return ST_OK;
+}
+
+static double estimate_ns(uint8_t kind, int64_t flops, int64_t bytes) {
+  size_t i = kind < countof(speed) ? kind : 0;
+  double x = (double)flops / speed[i].flops, y = (double)bytes / speed[i].bytes;
+  return x > y ? x : y;
+}
+
+static int threads_for(const Frame *f, double ns, int64_t parts) {
+  int most = f->o->threads < pool_threads(f->o->pool) ? f->o->threads : pool_threads(f->o->pool);
+  double worth = ns / SHARE_NS;
+  int n = worth < 2 ? 1 : worth < most ? (int)worth : most;
+  return n > parts ? (int)parts : n < 1 ? 1 : n;
+}
+
+/* Scratch for n threads; kept for the later steps of the run, not zeroed. */
+static Status get_scratch(Frame *f, int threads, int64_t bytes, size_t *stride) {
+  size_t all;
+  if (bytes > PTRDIFF_MAX - PROG_ALIGN)
+    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  *stride = ((size_t)bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
+  if (!size_mul_ok(*stride, (size_t)threads, &all))
+    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  if (all <= f->scratch_bytes)
+    return ST_OK;
+  alloc_put(f->c->alloc, f->scratch, f->scratch_bytes);
+  f->scratch_bytes = 0;
+  f->scratch = alloc_get(f->c->alloc, all, PROG_ALIGN);
+  if (!f->scratch)
+    ctx_out_of_memory(f->c, all);
+  f->scratch_bytes = all;
+  return ST_OK;
+}
+
+Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
+  const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
+  const ProgKernel *k = REC(f->p, SEC_KERNELS, ProgKernel) + call->kernel;
+  void **buf = arena_array(scratch, void *, (size_t)s->nin + s->nout);
+  int64_t *dim = arena_array(scratch, int64_t, s->nexprs);
+  int64_t parts, bytes;
+  TRY(check_equal(f, s, call));
+  for (uint32_t i = 0; i < s->nexprs; i++)
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->exprs + i), &dim[i]))
+      return no_dims(f, s, "extents");
+  TRY(find_buffers(f, s, scratch, buf));
+  if (!amount(f, call->parts, &parts) || !amount(f, call->scratch, &bytes))
+    return no_dims(f, s, "work");
+  if (!amount(f, call->flops, &f->cost.flops))
+    f->cost.flops = 0; /* an estimate may overflow */
+  if (!amount(f, call->bytes, &f->cost.bytes))
+    f->cost.bytes = 0;
+  if (!parts)
+    return ST_OK;
+  double ns = estimate_ns(k->kind, f->cost.flops, f->cost.bytes);
+  int threads = f->cost.threads = threads_for(f, ns, parts);
+  Run r = {.fn = f->p->fn[call->kernel], .deadline = f->c->deadline_ns, .step = parts};
+  TRY(get_scratch(f, threads, bytes, &r.stride));
+  if (r.deadline && ns > POLL_NS)
+    r.step = (int64_t)((double)parts * POLL_NS / ns) + 1;
+  r.args = (KernelArgs){.buf = buf, .dim = dim, .cancel = (const int *)(const void *)f->c->cancel};
+  r.scratch = f->scratch;
+  r.result = arena_array(scratch, int, (size_t)threads);
+  r.number = arena_array(scratch, int64_t, (size_t)threads);
+  pool_run(f->o->pool, threads, parts, work, &r);
+  return outcome(f, s, &r, threads);
+}
