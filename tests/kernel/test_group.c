@@ -364,9 +364,54 @@ static void fixtures(void **state) {
   assert_int_equal(bad, 0);
 }
 
+/* The kernels of bert_qa as text: SARD_BLESS=1 writes them. */
+static Status golden_text(Ctx *c, void *arg) {
+  Model *m;
+  Groups *g;
+  StrBuf b;
+  Arena *a = arena_create(c);
+  GroupOptions o = {.cpu_level = "x86-64-v3"};
+  buf_init(&b, a);
+  TRY(model_load_file(c, SOURCE_DIR "/models/fixtures/bert_qa/dynamo/model.onnx", NULL, &m));
+  TRY(passes_run(c, m->graph, &(PassOptions){.verify = true}));
+  TRY(group_graph(c, a, m->graph, &o, &g));
+  for (uint32_t i = 0; i < g->nkernel; i++) {
+    const Unit *u = g->kernel[i];
+    buf_printf(&b, "unit \"%s\"\n", u->name);
+    if (u->kernel || u->product.epilogue)
+      kernel_print(&b, u->kernel ? u->kernel : u->product.epilogue);
+  }
+  *(char **)arg = strdup(b.text);
+  return ST_OK;
+}
+
+static void golden(void **state) {
+  (void)state;
+  Alloc alloc;
+  Ctx c;
+  Str want;
+  char *got = NULL;
+  const char *path = TEST_DIR "/kernel/golden/bert_qa.txt";
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  assert_int_equal(ctx_protect(&c, golden_text, &got), ST_OK);
+  if (getenv("SARD_BLESS")) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(got, f);
+    fclose(f);
+  }
+  assert_int_equal(file_read(&c, arena_create(&c), path, &want), ST_OK);
+  assert_int_equal(strlen(got), want.len);
+  assert_memory_equal(got, want.ptr, want.len);
+  free(got);
+  ctx_close(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fixtures),
+      cmocka_unit_test(golden),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
