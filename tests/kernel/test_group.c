@@ -56,7 +56,17 @@ static void bind(Fixture *f, const Type *t, const Tensor *x) {
       f->sym[f->nsym] = t->dim[i], f->size[f->nsym++] = x->dim[i];
 }
 
-static const Tensor *value(Fixture *f, const Value *v) { return v->konst ? v->konst : f->val[v->id]; }
+/* Weights may lie unaligned in their file. */
+static const Tensor *aligned(Fixture *f, const Tensor *t) {
+  if (!t || tensor_aligned(t))
+    return t;
+  Tensor *v = arena_copy(f->a, t, sizeof *t);
+  v->data = arena_get(f->a, tensor_bytes(t), 1, 64);
+  memcpy(v->data, t->data, tensor_bytes(t));
+  return v;
+}
+
+static const Tensor *value(Fixture *f, const Value *v) { return aligned(f, v->konst ? v->konst : f->val[v->id]); }
 
 /* --- comparing --- */
 
@@ -94,7 +104,6 @@ static bool near(Fixture *f, const Group *x, const Tensor *got, const Tensor *wa
 
 static Tensor *as_buffer(Fixture *f, const KBuf *b, const Tensor *t) {
   Tensor *v = arena_copy(f->a, t, sizeof *t);
-  size_t n = tensor_bytes(t);
   v->rank = b->rank;
   for (int i = 0; i < b->rank; i++)
     v->dim[i] = eval(f, b->dim[i]);
@@ -102,10 +111,6 @@ static Tensor *as_buffer(Fixture *f, const KBuf *b, const Tensor *t) {
     char one[200], two[200];
     print_error("buffer %s is %s, the value %s\n", b->name, tensor_type_text(v, one, sizeof one), tensor_type_text(t, two, sizeof two));
     return NULL;
-  }
-  if (!tensor_aligned(t)) {
-    v->data = arena_get(f->a, n, 1, 64);
-    memcpy(v->data, t->data, n);
   }
   return v;
 }
