@@ -521,11 +521,29 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   return ST_OK;
 }
 
+/* The ways through a part that q_len can ask for. A single query is worth a form of its own where keys come from
+ * elsewhere, a cache above all: where queries and keys are one sequence, one query has one key. */
+typedef struct Forms {
+  bool wide, narrow, single;
+} Forms;
+
+static Forms forms_of(const Gen *g) {
+  int64_t n, many = g->plan.wide.nr, few = g->plan.narrow.nr;
+  bool single = has_single(g) && g->t->q_len != g->t->kv_len;
+  if (!dim_is_const(g->t->q_len, &n))
+    return (Forms){true, true, single};
+  int64_t rest = n % many, last = rest % few;
+  bool some = rest > 0 && rest <= many / 2;
+  Forms f = {.wide = n >= many || rest > many / 2, .single = some && last == 1 && single};
+  f.narrow = (some && (rest >= few || last > 1 || !f.single)) || (!f.wide && !f.single);
+  return f;
+}
+
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
   const Attention *t = &u->attention;
   Gen g = {.e = e, .t = t, .name = name, .plan = attention_plan(t, e->target->cpu_level)};
-  LVal wide, narrow, q_len, zero = i64_of(e, 0);
-  LType type;
+  LVal wide = NULL, narrow = NULL, one = NULL, q_len, zero = i64_of(e, 0);
+  LType type = NULL;
   if (g.plan.level->lanes * 32 != e->bits)
     return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
                 g.plan.level->level);
@@ -537,12 +555,16 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
     return fail(e->c, ST_UNSUPPORTED, "%s: a mask of %s", name, dtype_name(t->mask));
   unit_signature(e->a, u, &g.dim, &g.ndim);
   int many = g.plan.wide.nr, few = g.plan.narrow.nr;
-  TRY(make_attend(&g, arena_printf(e->a, "%s.wide", name), many, g.plan.wide, &wide, &type));
-  TRY(make_attend(&g, arena_printf(e->a, "%s.narrow", name), few, g.plan.narrow, &narrow, &type));
-  LVal one = narrow;
-  g.single = has_single(&g);
-  if (g.single)
+  Forms f = forms_of(&g);
+  if (f.wide)
+    TRY(make_attend(&g, arena_printf(e->a, "%s.wide", name), many, g.plan.wide, &wide, &type));
+  if (f.narrow)
+    TRY(make_attend(&g, arena_printf(e->a, "%s.narrow", name), few, g.plan.narrow, &narrow, &type));
+  g.single = f.single;
+  if (f.single)
     TRY(make_attend(&g, arena_printf(e->a, "%s.single", name), few, g.plan.narrow, &one, &type));
+  narrow = narrow ? narrow : wide ? wide : one; /* what is not there is never called, or does as well */
+  wide = wide ? wide : narrow, one = one ? one : narrow;
   g.args = emit_function(e, name);
   TRY(dim_value(e, &g.args, t->q_len, g.dim, g.ndim, &q_len));
   LVal blocks = i64_ceildiv(e, q_len, i64_of(e, many));
