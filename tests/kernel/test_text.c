@@ -140,14 +140,14 @@ static void schedules(void **unused) {
   /* rows: the outer loops become one; a short inner loop takes no more lanes than it has iterations */
   schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[j, i, k]) } } } }",
            "kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) {\n"
-           "  for part in a*b parallel {\n"
+           "  for part in b*a parallel {\n"
            "    let j: i64 = mod(part, dim(b))\n"
            "    let i: i64 = (part / dim(b))\n"
            "    for k in 5 vector(8) {\n"
            "      y[i, j, k] = exp(x[j, i, k])\n"
            "    }\n"
            "  }\n"
-           "}\n", "a*b");
+           "}\n", "b*a");
   /* a sum over rows: lanes along the columns */
   schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { s += x[i, k, j] } y[i, j] = s } } }",
            "kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) {\n"
