@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #ifndef SARD_LIBDIR
-#define SARD_LIBDIR "/usr/local/lib" /* where it is installed, and how that is called below the prefix */
-#define SARD_LIBDIR_NAME "lib"
+#define SARD_LIBDIR "/usr/local/lib" /* where it is installed */
+#endif
+#ifndef SARD_LIBDIR_NAME
+#define SARD_LIBDIR_NAME "lib" /* the same, below the prefix */
 #endif
 
 enum { MAX_THREADS = 64, PLACES = 4 };
