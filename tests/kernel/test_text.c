@@ -71,6 +71,8 @@ static void verifier(void **unused) {
          "an accumulator across a parallel loop");
   refuse("kernel \"a\" () -> (y: f32[]) { let s: f32 = 0.0 s += 1.0 y[] = s }", "an update of what is no accumulator");
   refuse("kernel \"a\" () -> (y: f32[]) { if (1 < 2) { let s: f32 = 0.0 } y[] = s }", "no such variable");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { acc s: f32 = 0.0 for i in n vector(4) { s += x[i] y[i] = s } }",
+         "iterations have an order");
   refuse("kernel \"a\" () -> (y: f32[]) { check 3 else 4 }", "a check without a condition");
 }
 
