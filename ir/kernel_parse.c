@@ -237,15 +237,19 @@ static Status primary(Parser *s, KExpr **e) {
   if (eat(s, "[")) {
     KBuf *b = find_buf(s, w);
     KExpr *index[MAX_RANK];
-    if (!b)
+    if (!b) {
+      s->p = from;
       return syntax(s, "no such buffer");
+    }
     TRY(index_list(s, b, index));
     *e = ke_load(s->k, b, index);
     return ST_OK;
   }
   KVar *v = find_var(s, w);
-  if (!v)
+  if (!v) {
+    s->p = from;
     return syntax(s, "no such variable");
+  }
   *e = ke_var(s->k, v);
   return ST_OK;
 }

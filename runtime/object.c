@@ -1,5 +1,5 @@
-/* object.c - the loader: ELF64 little-endian relocatable objects of this machine. Sections with code come first in the mapping,
- * constants start on the next page. Every offset, count and index is checked before use.
+/* object.c - the loader: ELF64 little-endian relocatable objects of this machine. Sections with code come first in the
+ * mapping, constants start on the next page. Every offset, count and index is checked before use.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/object.h"
 

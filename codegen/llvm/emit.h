@@ -1,5 +1,5 @@
-/* emit.h - what libsard-codegen.so does: units in, one relocatable ELF object out. The only header of codegen/llvm/ that others
- * include; no LLVM type appears in it. Callers go through codegen/backend.h, which loads the shared object on need.
+/* emit.h - what libsard-codegen.so does: units in, one relocatable ELF object out. The only header of codegen/llvm/ that
+ * others include; no LLVM type appears in it. Callers go through codegen/backend.h, which loads the shared object on need.
  *
  * The shared object is of the same build as its caller (EmitApi.build): it shares Ctx, Arena, Unit and Kernel with it.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,5 +1,5 @@
-/* internal.h - shared by the files of codegen/llvm/: the module being made, small helpers over the LLVM builder, element-wise
- * mathematics, and the emission of kernel expressions (loops, product epilogues).
+/* internal.h - shared by the files of codegen/llvm/: the module being made, small helpers over the LLVM builder,
+ * element-wise mathematics, and the emission of kernel expressions (loops, product epilogues).
  *
  * Every helper works on scalars and on vectors alike: the type of the operands says how many lanes there are.
  * No code made here may call anything: no libm, no compiler-rt, no memcpy (runtime/object.c refuses imports). Hence: no

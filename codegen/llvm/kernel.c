@@ -1,8 +1,8 @@
-/* kernel.c - one walk over the kernel IR: statements and loops as LLVM IR in SSA form, already vectorised, so that no IR pass is
- * needed afterwards.
+/* kernel.c - one walk over the kernel IR: statements and loops as LLVM IR in SSA form, already vectorised, so that no IR
+ * pass is needed afterwards.
  *
  * A vector loop of width w runs over whole vectors and then, for what is left, once more under a mask. Iteration i always
- * works in lane i mod w; an accumulator from outside has w partial results that start from the operator's identity and are
+ * works in lane i mod w; an accumulator from outside has w partial results that start from the operator's identity, are
  * combined at the end by halves (lane l with lane l + w/2, then w/4 …), the accumulator's earlier value first. So the order
  * of a sum depends on the extent and the width alone, not on threads or the rest of the shape.
  *
@@ -246,6 +246,8 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
   LVal outer[MAX_ACC];
   if (w > MAX_LANES || (w & (w - 1)))
     return kemit_unsupported(k, "a vector loop whose width is no power of two up to 128");
+  if (kernel_loop_ordered(s))
+    return kemit_unsupported(k, "a vector loop whose iterations have an order");
   TRY(accumulators(k, s->body, &acc));
   for (int i = 0; i < acc->n; i++) {
     const KVar *v = acc->var[i];
@@ -432,8 +434,8 @@ static int parallel_loops(const KStmt *s) {
   return n;
 }
 
-/* What stands beside a parallel loop runs once per range of parts, and not at all when there are no parts: only definitions and
- * checks may. */
+/* What stands beside a parallel loop runs once per range of parts, and not at all when there are no parts: only
+ * definitions and checks may. */
 static bool alone(const KStmt *first) {
   for (const KStmt *s = first; s; s = s->next)
     if (s->kind == KS_FOR && s->loop == KL_PARALLEL) {

@@ -1,7 +1,7 @@
 /* math.c - element-wise mathematics as LLVM IR, without calls: accuracy in math.def.
  *
- * What models use most (exp, tanh, sigmoid, erf) is worked out in f32. The rest widens to f64, where plain series are accurate
- * enough without care for every last bit: log by atanh, sine and cosine by Taylor after Cody-Waite reduction (for huge
+ * What models use most (exp, tanh, sigmoid, erf) is worked out in f32. The rest widens to f64, where plain series are
+ * accurate enough without care for every last bit: log by atanh, sine and cosine by Taylor after Cody-Waite reduction (for huge
  * arguments by the digits of 2/pi, Payne and Hanek), pow as exp(y log x), fmod by exact steps of 28 quotient bits.
  *
  * The f32 polynomials are least-maximum fits over the reduced range, weighted for relative error.

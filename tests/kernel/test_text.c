@@ -53,7 +53,7 @@ static void syntax(void **unused) {
   refuse("kernel \"a\" (x: f32[n)", "expected ,");
   refuse("kernel \"a\" (x: f33[n]) -> () {}", "unknown element type");
   refuse("kernel \"a\" (x: f32[n], x: f32[n]) -> () {}", "two buffers of one name");
-  refuse("kernel \"a\" () -> (y: f32[]) {\n  y[] = q\n}", "2:10: no such variable");
+  refuse("kernel \"a\" () -> (y: f32[]) {\n  y[] = q\n}", "2:9: no such variable");
   refuse("kernel \"a\" () -> (y: f32[]) { y[] = (1.0 + 2) }", "operands of different types");
   refuse("kernel \"a\" () -> (y: f32[]) { y[] = 1.0 ", "expected");
   refuse("kernel \"a\" () -> (y: f32[]) { y[] = 1.0 } more", "something follows");
@@ -61,7 +61,7 @@ static void syntax(void **unused) {
   refuse("kernel \"a\" () -> (y: f32[]) { for i in 4 vector(0) { y[] = 1.0 } }", "a width from 1 to 4096");
   char deep[4096] = "kernel \"a\" () -> (y: f32[]) { y[] = ";
   memset(deep + strlen(deep), '(', 2000);
-  refuse(deep, "nested too deep");
+  refuse(deep, "too deep");
 }
 
 static void verifier(void **unused) {
@@ -71,6 +71,8 @@ static void verifier(void **unused) {
          "an accumulator across a parallel loop");
   refuse("kernel \"a\" () -> (y: f32[]) { let s: f32 = 0.0 s += 1.0 y[] = s }", "an update of what is no accumulator");
   refuse("kernel \"a\" () -> (y: f32[]) { if (1 < 2) { let s: f32 = 0.0 } y[] = s }", "no such variable");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { acc s: f32 = 0.0 for i in n vector(4) { s += x[i] y[i] = s } }",
+         "iterations have an order");
   refuse("kernel \"a\" () -> (y: f32[]) { check 3 else 4 }", "a check without a condition");
 }
 
@@ -138,16 +140,16 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n", "(n + 4095)//4096");
   /* rows: the outer loops become one; a short inner loop takes no more lanes than it has iterations */
-  schedule("kernel \"a\" (x: f32[a, b, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[i, j, k]) } } } }",
-           "kernel \"a\" (x: f32[a, b, 5]) -> (y: f32[a, b, 5]) {\n"
-           "  for part in a*b parallel {\n"
+  schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[j, i, k]) } } } }",
+           "kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) {\n"
+           "  for part in b*a parallel {\n"
            "    let j: i64 = mod(part, dim(b))\n"
            "    let i: i64 = (part / dim(b))\n"
            "    for k in 5 vector(8) {\n"
-           "      y[i, j, k] = exp(x[i, j, k])\n"
+           "      y[i, j, k] = exp(x[j, i, k])\n"
            "    }\n"
            "  }\n"
-           "}\n", "a*b");
+           "}\n", "b*a");
   /* a sum over rows: lanes along the columns */
   schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { s += x[i, k, j] } y[i, j] = s } } }",
            "kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) {\n"
