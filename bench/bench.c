@@ -86,6 +86,8 @@ static int64_t dim_at(Dim d, int64_t sym) {
 typedef struct Shape {
   int64_t m, n, k;
   const char *what;
+  int64_t batch; /* > 0: so many products, nothing packed */
+  bool trans_b, gelu;
 } Shape;
 
 static const Shape shapes[] = {
@@ -109,38 +111,68 @@ static const Shape shapes[] = {
     {1, 3072, 768, "one token"},
     {1, 768, 3072, "one token"},
     {1, 50257, 768, "head, one token"},
+    {256, 3072, 768, "feed-forward up, bias and GELU", .gelu = true},
+    {24, 1536, 384, "the same of MiniLM", .gelu = true},
+    {128, 128, 64, "24 times Q K^T, nothing packed", 24, .trans_b = true},
+    {128, 64, 128, "24 times P V, nothing packed", 24},
+    {256, 768, 768, "both operands at run time", 1},
 };
+
+/* Bias and exact GELU, as they follow the feed-forward layer's first product. */
+static Kernel *gelu(Bench *b, int64_t n) {
+  Kernel *k;
+  char *text = arena_printf(b->jit.arena,
+                            "kernel \"gelu\" (acc: f32[m, %lld], bias: f32[%lld]) -> (y: f32[m, %lld]) {\n"
+                            "  for i in m {\n    for j in %lld {\n      let x: f32 = (acc[i, j] + bias[j])\n"
+                            "      y[i, j] = ((x * 0.5) * (erf((x * 0.70710678118654752)) + 1.0))\n    }\n  }\n}\n",
+                            (long long)n, (long long)n, (long long)n, (long long)n);
+  if (kernel_parse(&b->jit.ctx, b->jit.arena, text, strlen(text), "gelu", &k)) {
+    fprintf(stderr, "%s\n", b->jit.ctx.err.message);
+    exit(1);
+  }
+  return k;
+}
+
+static void report(const Bench *b, const Shape *s, const ProductPlan *plan, int64_t parts, double t, double compiling) {
+  double count = (double)(s->batch ? s->batch : 1), n = (double)s->n, k = (double)s->k;
+  double gflops = 2e-9 * count * (double)s->m * n * k / t, gbs = 4e-9 * count * n * k / t;
+  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile "
+         "%5.1f ms  %s\n",
+         (long long)s->m, (long long)s->n, (long long)s->k, plan->mr, plan->nr, t * 1e3, gflops, 100 * gflops / b->peak,
+         gbs, 100 * gbs / b->bandwidth, (long long)parts, compiling, s->what);
+  fflush(stdout);
+}
 
 static void bench_product(Bench *b, const Shape *s) {
   Ctx *c = &b->jit.ctx;
   Unit u = {.kind = UNIT_PRODUCT, .name = "product"};
-  u.product = (Product){.batch = dim_const(c, 1),
+  bool batched = s->batch > 0;
+  int64_t packed, m = s->m, count = batched ? s->batch : 1;
+  u.product = (Product){.batch = dim_const(c, count),
                         .m = dim_sym(c, "m"),
                         .n = dim_const(c, s->n),
                         .k = dim_const(c, s->k),
-                        .packed_b = true};
-  u.product.tile = b->tile;
+                        .packed_b = !batched,
+                        .batch_a = batched,
+                        .batch_b = batched,
+                        .trans_b = s->trans_b,
+                        .tile = b->tile,
+                        .epilogue = s->gelu ? gelu(b, s->n) : NULL};
   ProductPlan plan = product_plan(&u.product, b->jit.level);
   product_schedule(c, &u, b->jit.level);
-  int64_t packed, m = s->m, parts, scratch;
   if (!product_packed_floats(&plan, s->k, s->n, &packed))
     abort();
   int64_t t0 = machine_thread_ns();
   KernelFn fn = compile(b, &u);
-  double compile = (double)(machine_thread_ns() - t0) * 1e-6;
-  parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
-  float *a = floats(s->m * s->k), *w = floats(s->n * s->k), *p = floats(packed), *out = floats(s->m * s->n);
+  double compiling = (double)(machine_thread_ns() - t0) * 1e-6;
+  int64_t parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
+  float *a = floats(count * s->m * s->k), *w = floats(count * s->n * s->k), *p = floats(packed);
+  float *out = floats(count * s->m * s->n), *bias = floats(s->n);
   product_pack(&plan, s->k, s->n, false, w, p, 0, product_panels(&plan, s->n));
-  void *buf[] = {a, p, out};
+  void *buf[] = {a, batched ? w : p, s->gelu ? bias : out, out};
   Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
-  double t = best_seconds(run_once, &r);
-  double gflops = 2e-9 * (double)s->m * (double)s->n * (double)s->k / t, gbs = 4e-9 * (double)s->n * (double)s->k / t;
-  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile "
-         "%5.1f ms  %s\n",
-         (long long)s->m, (long long)s->n, (long long)s->k, plan.mr, plan.nr, t * 1e3, gflops, 100 * gflops / b->peak,
-         gbs, 100 * gbs / b->bandwidth, (long long)parts, compile, s->what);
-  fflush(stdout);
-  free(a), free(w), free(p), free(out), free(r.args.scratch);
+  report(b, s, &plan, parts, best_seconds(run_once, &r), compiling);
+  free(a), free(w), free(p), free(out), free(bias), free(r.args.scratch);
 }
 
 /* --- attention --- */
@@ -226,8 +258,9 @@ int main(int argc, char **argv) {
   machine_print_cpu();
   b.peak = machine_peak(b.jit.level);
   b.bandwidth = machine_bandwidth(1);
-  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n\n", b.jit.level, b.peak,
-         b.bandwidth, machine_bandwidth(2));
+  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n"
+         "GB/s: of B, or of K and V, over the time; above what memory gives when they stay in cache\n\n",
+         b.jit.level, b.peak, b.bandwidth, machine_bandwidth(2));
   Shape one = {.what = "as asked"};
   for (int i = 1; i < argc; i++)
     if (!strncmp(argv[i], "tile=", 5))

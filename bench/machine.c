@@ -99,7 +99,7 @@ double machine_bandwidth(int threads) {
   if (!data)
     return 0;
   memset(data, 0, bytes);
-  for (int turn = 0; turn < 8; turn++) {
+  for (int turn = 0; turn < 24; turn++) {
     pthread_t id[64];
     Reader r[64];
     int64_t t0 = threads > 1 ? now_ns() : machine_thread_ns();

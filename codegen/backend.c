@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #ifndef SARD_LIBDIR
-#define SARD_LIBDIR "/usr/local/lib"
+#define SARD_LIBDIR "/usr/local/lib" /* where it is installed */
+#endif
+#ifndef SARD_LIBDIR_NAME
+#define SARD_LIBDIR_NAME "lib" /* the same, below the prefix */
 #endif
 
 enum { MAX_THREADS = 64, PLACES = 4 };
@@ -57,7 +60,7 @@ static void places(char path[PLACES][PATH_MAX + 64]) {
     snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, library);
   if (own_directory(own, sizeof own)) {
     snprintf(path[1], PATH_MAX + 64, "%s/%s", own, library);
-    snprintf(path[2], PATH_MAX + 64, "%s/../lib/%s", own, library);
+    snprintf(path[2], PATH_MAX + 64, "%s/../%s/%s", own, SARD_LIBDIR_NAME, library);
   }
   snprintf(path[3], PATH_MAX + 64, "%s/%s", SARD_LIBDIR, library);
 }

@@ -7,8 +7,8 @@
 #include "codegen/llvm/emit.h"
 
 /* Loads the shared object if that has not happened yet. Looked for in: the directory in the environment variable
- * SARD_CODEGEN_DIR if set; the directory of the library or executable this code is in; ../lib beside it; the installed
- * library directory. ST_UNSUPPORTED: not found, or of another build, with what was tried. */
+ * SARD_CODEGEN_DIR if set; the directory of the library or executable this code is in; the library directory beside that
+ * (../lib); the installed library directory. ST_UNSUPPORTED: not found, or of another build, with what was tried. */
 Status backend_load(Ctx *c, const EmitApi **api);
 /* Is there a code generator? Loads nothing. */
 bool backend_present(void);

@@ -121,7 +121,7 @@ static uint16_t lanes_for(const Scheduler *s, const KStmt *f) {
 
 static void make_vector(const Scheduler *s, KStmt *f) {
   uint16_t w = lanes_for(s, f);
-  if (w > 1)
+  if (w > 1 && !kernel_loop_ordered(f))
     f->loop = KL_VECTOR, f->width = w;
 }
 

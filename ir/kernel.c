@@ -209,6 +209,55 @@ void ks_check(KCursor *at, KExpr *cond, KExpr *number) {
   s->value = cond, s->number = number;
 }
 
+/* --- loops whose iterations have an order --- */
+
+static bool reads(const KExpr *e, const KVar *v) {
+  if (!e)
+    return false;
+  if (e->kind == KE_VAR)
+    return e->var == v;
+  for (int i = 0; i < 3; i++)
+    if (reads(e->arg[i], v))
+      return true;
+  for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++)
+    if (reads(e->index[i], v))
+      return true;
+  return false;
+}
+
+/* Is v read in the list, or updated by another operator than op? */
+static bool reads_or_differs(const KStmt *s, const KVar *v, uint8_t op) {
+  for (; s; s = s->next) {
+    if (reads(s->value, v) || reads(s->number, v) || reads_or_differs(s->body, v, op))
+      return true;
+    for (int i = 0; s->kind == KS_STORE && i < s->buf->rank; i++)
+      if (reads(s->index[i], v))
+        return true;
+    if (s->kind == KS_UPDATE && s->var == v && s->op != op)
+      return true;
+  }
+  return false;
+}
+
+static bool inside(const KStmt *s, const KStmt *what) {
+  for (; s; s = s->next)
+    if (s == what || inside(s->body, what))
+      return true;
+  return false;
+}
+
+static bool ordered(const KStmt *loop, const KStmt *s) {
+  for (; s; s = s->next) {
+    if (ordered(loop, s->body))
+      return true;
+    if (s->kind == KS_UPDATE && !inside(loop->body, s->var->def) && reads_or_differs(loop->body, s->var, s->op))
+      return true;
+  }
+  return false;
+}
+
+bool kernel_loop_ordered(const KStmt *loop) { return ordered(loop, loop->body); }
+
 /* --- verification --- */
 
 enum { MAX_DEPTH = 200 };
@@ -299,6 +348,8 @@ static Status check_loop(Verifier *v, const KStmt *s, int depth) {
   TRY(check_list(v, s->body, depth + 1));
   v->scope[s->var->id] = false;
   v->outside = saved;
+  if (s->loop == KL_VECTOR && kernel_loop_ordered(s))
+    return wrong(v, "a vector loop whose iterations have an order");
   return ST_OK;
 }
 

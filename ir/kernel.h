@@ -166,6 +166,10 @@ void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
 void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
 void ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
+/* Does the loop read an accumulator from outside that it updates (a scan), or update one by several operators? Then its
+ * iterations have an order: it cannot be a vector loop. */
+bool kernel_loop_ordered(const KStmt *loop);
+
 /* --- whole kernels --- */
 /* Definitions before uses and in scope, dtypes, ranks, no accumulator across a parallel loop, stores to outputs only. */
 Status kernel_verify(Ctx *c, const Kernel *k);

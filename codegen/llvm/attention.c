@@ -23,7 +23,8 @@ typedef struct Gen {
   uint32_t ndim;
   EmitArgs args;
   LVal q_len, kv_len;
-  int width; /* queries of the function being made */
+  int width;   /* queries of the function being made */
+  bool single; /* it is for one query: S is one row, a lane per key */
   TileSet scores, values;
 } Gen;
 
@@ -177,6 +178,7 @@ typedef struct Carry {
   LLVMBasicBlockRef head;
   LVal j, to;
   int n;
+  int64_t step;
 } Carry;
 
 /* At least one key: the body comes before the test. */
@@ -196,7 +198,7 @@ static void carry_begin(Emitter *e, Carry *c, LVal to) {
 }
 
 static void carry_end(Emitter *e, Carry *c) {
-  LVal next = i64_add(e, c->j, i64_of(e, 1));
+  LVal next = i64_add(e, c->j, i64_of(e, c->step));
   LLVMBasicBlockRef last = LLVMGetInsertBlock(e->b), done = emit_block(e, "keysdone");
   LLVMAddIncoming(c->j, &next, &last, 1);
   for (int i = 0; i < c->n; i++)
@@ -211,7 +213,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
   int v = lanes(g);
   LType vec = emit_vec(e->f32, v);
   LVal old[SIDE_BY_SIDE], safe[SIDE_BY_SIDE], s = at_float(e, w->s, at);
-  Carry c = {.n = n};
+  Carry c = {.n = n, .step = 1};
   for (int i = 0; i < n; i++) {
     LVal seen = load_f32(e, v, at_float(e, w->max, i64_add(e, at, i64_of(e, i * v))));
     c.value[i] = old[i] = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, -INFINITY), seen);
@@ -267,6 +269,100 @@ static Status softmax_block(Gen *g, Part *w) {
   return ST_OK;
 }
 
+/* --- a single query: K is read once, in whole vectors; S lies along the keys --- */
+
+enum { SINGLE_VECTORS = 16 };
+
+static bool has_single(const Gen *g) {
+  return g->t->dk <= SINGLE_VECTORS * lanes(g);
+}
+
+/* Elements c … c + lanes - 1 of a row of dk; zeros behind its end. */
+static LVal row_vector(Gen *g, LVal row, int64_t c) {
+  Emitter *e = g->e;
+  int v = lanes(g);
+  LType vec = emit_vec(e->f32, v);
+  LVal p = at_bytes(e, row, i64_of(e, c * 4));
+  if (c + v <= g->t->dk)
+    return load_f32(e, v, p);
+  LVal mask = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, v), emit_int(emit_vec(e->i32, v), g->t->dk - c), "");
+  return emit_masked_load(e, vec, p, mask, emit_real(vec, 0), 4);
+}
+
+/* All lanes in one, by halves. */
+static LVal fold(Gen *g, LVal x, LVal (*both)(Emitter *e, LVal a, LVal b)) {
+  Emitter *e = g->e;
+  for (int n = lanes(g) / 2; n; n /= 2) {
+    LVal low[8], high[8], none = LLVMGetPoison(LLVMTypeOf(x));
+    for (int i = 0; i < n; i++)
+      low[i] = emit_int(e->i32, i), high[i] = emit_int(e->i32, i + n);
+    LVal a = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(low, (unsigned)n), "");
+    x = both(e, LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(high, (unsigned)n), ""), a);
+  }
+  return LLVMBuildExtractElement(e->b, x, emit_int(e->i32, 0), "");
+}
+
+static LVal both_sum(Emitter *e, LVal a, LVal b) {
+  return LLVMBuildFAdd(e->b, a, b, "");
+}
+
+static void single_query(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  for (int64_t c = 0; c < g->t->dk; c += lanes(g)) {
+    LVal scale = emit_real(emit_vec(e->f32, lanes(g)), g->t->scale);
+    store_f32(e, LLVMBuildFMul(e->b, row_vector(g, w->q, c), scale, ""), at_bytes(e, w->qt, i64_of(e, c * 4)));
+  }
+}
+
+/* S[j] = K[j] · q, masked (causality ends the keys); -inf up to a whole vector. */
+static void single_scores(Gen *g, Part *w, const Mask *m) {
+  Emitter *e = g->e;
+  int v = lanes(g);
+  Loop j = loop_begin(e, i64_of(e, 0), w->keys, 1);
+  LVal at = i64_add(e, w->j0, j.i), row = at_bytes(e, w->k, i64_mul(e, at, w->k_row));
+  LVal sum = emit_real(emit_vec(e->f32, v), 0);
+  for (int64_t c = 0; c < g->t->dk; c += v)
+    sum = emit_fma(e, row_vector(g, row, c), load_f32(e, v, at_bytes(e, w->qt, i64_of(e, c * 4))), sum);
+  LVal score = fold(g, sum, both_sum);
+  if (m->any) {
+    LVal p = at_bytes(e, m->base, i64_muli(e, i64_mul(e, at, m->col), m->size));
+    LVal x = LLVMBuildLoad2(e->b, g->t->mask == DT_bool ? e->i8 : e->f32, p, "");
+    LLVMSetAlignment(x, (unsigned)m->size);
+    score = apply_value(g, score, x);
+  }
+  store_f32(e, score, at_float(e, w->s, j.i));
+  loop_end(e, &j);
+  LVal whole = LLVMBuildAnd(e->b, i64_add(e, w->keys, i64_of(e, v - 1)), i64_of(e, -v), "");
+  j = loop_begin(e, w->keys, whole, 1);
+  store_f32(e, emit_real(e->f32, -INFINITY), at_float(e, w->s, j.i));
+  loop_end(e, &j);
+}
+
+static void single_softmax(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  int v = lanes(g);
+  LType vec = emit_vec(e->f32, v);
+  LVal low = emit_real(e->f32, -INFINITY), zero = emit_real(e->f32, 0);
+  LVal old = LLVMBuildSelect(e->b, w->first, low, load_f32(e, 1, w->max), "");
+  Carry c = {.n = 1, .step = v, .value = {emit_real(vec, -INFINITY)}};
+  carry_begin(e, &c, w->keys);
+  c.value[0] = emit_max_fast(e, load_f32(e, v, at_float(e, w->s, c.j)), c.value[0]);
+  carry_end(e, &c);
+  LVal now = emit_max_fast(e, fold(g, c.value[0], emit_max_fast), old);
+  LVal none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, low, ""), safe = LLVMBuildSelect(e->b, none, zero, now, "");
+  LVal fix = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, old, safe, "")), spread = emit_splat(e, safe, v);
+  c.value[0] = emit_real(vec, 0);
+  carry_begin(e, &c, w->keys);
+  LVal p = at_float(e, w->s, c.j), x = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, load_f32(e, v, p), spread, ""));
+  store_f32(e, x, p);
+  c.value[0] = LLVMBuildFAdd(e->b, c.value[0], x, "");
+  carry_end(e, &c);
+  LVal before = LLVMBuildSelect(e->b, w->first, zero, load_f32(e, 1, w->sum), "");
+  store_f32(e, emit_fma(e, before, fix, fold(g, c.value[0], both_sum)), w->sum);
+  store_f32(e, now, w->max);
+  store_f32(e, fix, w->fix);
+}
+
 /* --- O = fix * O + Pt · V --- */
 
 static void correct(Gen *g, Part *w) {
@@ -320,7 +416,7 @@ static void add_values(Gen *g, Part *w) {
   Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
   LVal row = split_first(e, &s, t.i);
   TileArgs x = {.a = at_float(e, w->s, row),
-                .a_step = i64_of(e, g->width * 4),
+                .a_step = i64_of(e, g->single ? 4 : g->width * 4),
                 .b = v,
                 .b_step = v_row,
                 .k = w->keys,
@@ -368,13 +464,17 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   const AttentionPlan *plan = &g->plan;
   LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
   g->width = width;
-  tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8,
-           (TileKernel){.vecs = width / lanes(g),
-                        .lanes = lanes(g),
-                        .unroll = plan->level->unroll,
-                        .a_step = 4,
-                        .b_step = width * 4});
-  tile_set(e, &g->values, 1, plan->value.mr < width ? plan->value.mr : width,
+  if (!g->single)
+    tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8,
+             (TileKernel){.vecs = width / lanes(g),
+                          .lanes = lanes(g),
+                          .unroll = plan->level->unroll,
+                          .a_step = 4,
+                          .b_step = width * 4});
+  tile_set(e, &g->values, 1,
+           g->single                ? 1
+           : plan->value.mr < width ? plan->value.mr
+                                    : width,
            (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4});
   *type = LLVMFunctionType(e->i32, param, countof(param), 0);
   *fn = function_begin(e, name, e->i32, param, countof(param));
@@ -397,12 +497,22 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   LVal zero = i64_of(e, 0), end = g->kv_len;
   if (t->causal) /* beyond the last query's last key there is nothing to see */
     end = i64_min(e, end, i64_add(e, i64_add(e, w.i0, w.n), w.offset));
-  pack_queries(g, &w);
+  if (g->single)
+    single_query(g, &w);
+  else
+    pack_queries(g, &w);
   Loop j = loop_begin(e, zero, end, plan->keys);
   w.j0 = j.i, w.j1 = i64_min(e, end, i64_add(e, j.i, i64_of(e, plan->keys)));
   w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, zero, "");
-  make_scores(g, &w);
-  TRY(softmax_block(g, &w));
+  if (g->single) {
+    Mask m;
+    TRY(find_mask(g, &w, &m));
+    single_scores(g, &w, &m);
+    single_softmax(g, &w);
+  } else {
+    make_scores(g, &w);
+    TRY(softmax_block(g, &w));
+  }
   correct(g, &w);
   add_values(g, &w);
   loop_end(e, &j);
@@ -411,11 +521,29 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   return ST_OK;
 }
 
+/* The ways through a part that q_len can ask for. A single query is worth a form of its own where keys come from
+ * elsewhere, a cache above all: where queries and keys are one sequence, one query has one key. */
+typedef struct Forms {
+  bool wide, narrow, single;
+} Forms;
+
+static Forms forms_of(const Gen *g) {
+  int64_t n, many = g->plan.wide.nr, few = g->plan.narrow.nr;
+  bool single = has_single(g) && g->t->q_len != g->t->kv_len;
+  if (!dim_is_const(g->t->q_len, &n))
+    return (Forms){true, true, single};
+  int64_t rest = n % many, last = rest % few;
+  bool some = rest > 0 && rest <= many / 2;
+  Forms f = {.wide = n >= many || rest > many / 2, .single = some && last == 1 && single};
+  f.narrow = (some && (rest >= few || last > 1 || !f.single)) || (!f.wide && !f.single);
+  return f;
+}
+
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
   const Attention *t = &u->attention;
   Gen g = {.e = e, .t = t, .name = name, .plan = attention_plan(t, e->target->cpu_level)};
-  LVal wide, narrow, q_len, zero = i64_of(e, 0);
-  LType type;
+  LVal wide = NULL, narrow = NULL, one = NULL, q_len, zero = i64_of(e, 0);
+  LType type = NULL;
   if (g.plan.level->lanes * 32 != e->bits)
     return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
                 g.plan.level->level);
@@ -427,8 +555,16 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
     return fail(e->c, ST_UNSUPPORTED, "%s: a mask of %s", name, dtype_name(t->mask));
   unit_signature(e->a, u, &g.dim, &g.ndim);
   int many = g.plan.wide.nr, few = g.plan.narrow.nr;
-  TRY(make_attend(&g, arena_printf(e->a, "%s.wide", name), many, g.plan.wide, &wide, &type));
-  TRY(make_attend(&g, arena_printf(e->a, "%s.narrow", name), few, g.plan.narrow, &narrow, &type));
+  Forms f = forms_of(&g);
+  if (f.wide)
+    TRY(make_attend(&g, arena_printf(e->a, "%s.wide", name), many, g.plan.wide, &wide, &type));
+  if (f.narrow)
+    TRY(make_attend(&g, arena_printf(e->a, "%s.narrow", name), few, g.plan.narrow, &narrow, &type));
+  g.single = f.single;
+  if (f.single)
+    TRY(make_attend(&g, arena_printf(e->a, "%s.single", name), few, g.plan.narrow, &one, &type));
+  narrow = narrow ? narrow : wide ? wide : one; /* what is not there is never called, or does as well */
+  wide = wide ? wide : narrow, one = one ? one : narrow;
   g.args = emit_function(e, name);
   TRY(dim_value(e, &g.args, t->q_len, g.dim, g.ndim, &q_len));
   LVal blocks = i64_ceildiv(e, q_len, i64_of(e, many));
@@ -445,7 +581,9 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
   LLVMPositionBuilderAtEnd(e->b, small);
   Loop l = loop_begin(e, zero, n, few);
   LVal left = i64_min(e, i64_sub(e, n, l.i), i64_of(e, few));
-  LLVMBuildCall2(e->b, type, narrow, (LVal[]){arg0, b, h, i64_add(e, i0, l.i), left}, 5, "");
+  LVal lone = LLVMBuildICmp(e->b, LLVMIntEQ, left, i64_of(e, 1), "");
+  LLVMBuildCall2(e->b, type, LLVMBuildSelect(e->b, lone, one, narrow, ""),
+                 (LVal[]){arg0, b, h, i64_add(e, i0, l.i), left}, 5, "");
   loop_end(e, &l);
   LLVMBuildBr(e->b, next);
   LLVMPositionBuilderAtEnd(e->b, next);

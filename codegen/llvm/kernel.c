@@ -246,6 +246,8 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
   LVal outer[MAX_ACC];
   if (w > MAX_LANES || (w & (w - 1)))
     return kemit_unsupported(k, "a vector loop whose width is no power of two up to 128");
+  if (kernel_loop_ordered(s))
+    return kemit_unsupported(k, "a vector loop whose iterations have an order");
   TRY(accumulators(k, s->body, &acc));
   for (int i = 0; i < acc->n; i++) {
     const KVar *v = acc->var[i];

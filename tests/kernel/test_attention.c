@@ -228,6 +228,23 @@ static void test_causal(void **state) {
   }
 }
 
+/* Lengths known beforehand: only the ways through a part that they need exist. */
+static void test_constant_lengths(void **state) {
+  static const int64_t lens[] = {0, 1, 2, 4, 5, 8, 9, 16, 17, 24, 25, 32, 33, 64, 65, 80, 81, 96, 97, 128};
+  (void)state;
+  for (size_t i = 0; i < countof(lens); i++) {
+    Attention t = plain(1, 1, 16, 16);
+    t.q_len = num(lens[i]), t.causal = i & 1;
+    Compiled c = compile(t);
+    check(&c, (Sizes){2, lens[i], 140}, NULL);
+  }
+  Attention t = plain(1, 1, 16, 16);
+  t.kv_len = t.q_len;
+  Compiled c = compile(t);
+  for (size_t i = 0; i < countof(lens); i++)
+    check(&c, (Sizes){2, lens[i], lens[i]}, NULL);
+}
+
 static void set_mask(Attention *t, DType type, int rank, Dim b, Dim h, Dim q, Dim k) {
   Dim all[] = {b, h, q, k};
   t->mask = type, t->mask_rank = (int8_t)rank;
@@ -304,9 +321,10 @@ static void test_large_scores(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_layouts),      cmocka_unit_test(test_dims),  cmocka_unit_test(test_grouped),
-      cmocka_unit_test(test_causal),       cmocka_unit_test(test_masks), cmocka_unit_test(test_masked_rows),
-      cmocka_unit_test(test_large_scores),
+      cmocka_unit_test(test_layouts),          cmocka_unit_test(test_dims),
+      cmocka_unit_test(test_grouped),          cmocka_unit_test(test_causal),
+      cmocka_unit_test(test_constant_lengths), cmocka_unit_test(test_masks),
+      cmocka_unit_test(test_masked_rows),      cmocka_unit_test(test_large_scores),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   int failed = 0;

@@ -71,6 +71,8 @@ static void verifier(void **unused) {
          "an accumulator across a parallel loop");
   refuse("kernel \"a\" () -> (y: f32[]) { let s: f32 = 0.0 s += 1.0 y[] = s }", "an update of what is no accumulator");
   refuse("kernel \"a\" () -> (y: f32[]) { if (1 < 2) { let s: f32 = 0.0 } y[] = s }", "no such variable");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { acc s: f32 = 0.0 for i in n vector(4) { s += x[i] y[i] = s } }",
+         "iterations have an order");
   refuse("kernel \"a\" () -> (y: f32[]) { check 3 else 4 }", "a check without a condition");
 }
 
@@ -140,14 +142,14 @@ static void schedules(void **unused) {
   /* rows: the outer loops become one; a short inner loop takes no more lanes than it has iterations */
   schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[j, i, k]) } } } }",
            "kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) {\n"
-           "  for part in a*b parallel {\n"
+           "  for part in b*a parallel {\n"
            "    let j: i64 = mod(part, dim(b))\n"
            "    let i: i64 = (part / dim(b))\n"
            "    for k in 5 vector(8) {\n"
            "      y[i, j, k] = exp(x[j, i, k])\n"
            "    }\n"
            "  }\n"
-           "}\n", "a*b");
+           "}\n", "b*a");
   /* a sum over rows: lanes along the columns */
   schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { s += x[i, k, j] } y[i, j] = s } } }",
            "kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) {\n"
