@@ -1,4 +1,4 @@
-/* unit.c - the text under which units share compiled code, and their dim expressions.
+/* unit.c - the text under which units share compiled code, their dim expressions, and what has no code generation.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/unit.h"
 
@@ -69,4 +69,64 @@ const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *n
     put_attention(&f, &u->attention);
   *dim = f.dim, *ndim = f.n;
   return f.b.text;
+}
+
+/* --- what can be compiled --- */
+
+static bool register_type(DType t) {
+  switch (t) {
+  case DT_f32: case DT_f64: case DT_f16: case DT_bf16: case DT_bool:
+  case DT_i8: case DT_u8: case DT_i16: case DT_u16: case DT_i32: case DT_u32: case DT_i64: case DT_u64: return true;
+  default: return false;
+  }
+}
+
+/* The functions that math.c of the code generator has, by operator. */
+static const struct { bool listed, f64; } functions[KOP_count] = {
+#define MATH(op, f32, f64, libm) [KOP_##op] = {true, f64 >= 0},
+#include "codegen/llvm/math.def"
+#undef MATH
+};
+
+static const char *operator_unsupported(const KExpr *x) {
+  DType t = x->arg[0]->dtype;
+  KOp op = (KOp)x->op;
+  if (t == DT_f64 && ((functions[op].listed && !functions[op].f64) || op == KOP_pow || op == KOP_mod || op == KOP_fmod))
+    return "a function of f64";
+  if (dtype_is_float(t))
+    return op >= KOP_and && op <= KOP_shr ? "bits of floats" : NULL;
+  if (op == KOP_pow || (op >= KOP_sqrt && op <= KOP_tan))
+    return "a function of integers";
+  bool division = op == KOP_div || op == KOP_mod || op == KOP_fmod || op == KOP_shl || op == KOP_shr;
+  return t == DT_bool && division ? "division of bools" : NULL;
+}
+
+static const char *expr_unsupported(const KExpr *x) {
+  const char *why = x && !register_type(x->dtype) ? dtype_name(x->dtype) : NULL;
+  if (!x || why)
+    return why;
+  for (int i = 0; i < 3 && !why; i++)
+    why = expr_unsupported(x->arg[i]);
+  for (int i = 0; !why && x->kind == KE_LOAD && i < x->buf->rank; i++)
+    why = expr_unsupported(x->index[i]);
+  return why || (x->kind != KE_UNARY && x->kind != KE_BINARY) ? why : operator_unsupported(x);
+}
+
+static const char *list_unsupported(const KStmt *s) {
+  const char *why = NULL;
+  for (; s && !why; s = s->next) {
+    why = expr_unsupported(s->value);
+    why = why ? why : expr_unsupported(s->number);
+    for (int i = 0; !why && s->kind == KS_STORE && i < s->buf->rank; i++)
+      why = expr_unsupported(s->index[i]);
+    why = why ? why : list_unsupported(s->body);
+  }
+  return why;
+}
+
+const char *kernel_unsupported(const Kernel *k) {
+  for (uint32_t i = 0; i < k->nbuf; i++)
+    if (!register_type(k->buf[i]->dtype))
+      return dtype_name(k->buf[i]->dtype);
+  return list_unsupported(k->body);
 }

@@ -56,4 +56,7 @@ typedef struct Unit {
 /* Text equal for units whose code is the same; dims in the order of KernelArgs.dim. In arena a. */
 const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *ndim);
 
+/* What in the kernel has no code generation ("erf of f64"), or NULL: grouping asks before it makes a unit, without LLVM. */
+const char *kernel_unsupported(const Kernel *k);
+
 #endif

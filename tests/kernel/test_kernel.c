@@ -195,6 +195,7 @@ static void one_level(Ctx *c, const char *text, const Kernel *oracle, Kernel *k,
   EmitTarget target = {.cpu_level = level, .keep_ir = getenv("ONLY")};
   BackendResult r;
   RtCode *code;
+  assert_null(kernel_unsupported(k));
   unit_schedule(c, &u, level);
   if (kernel_verify(c, k) || backend_compile(c, a, &unit, 1, &target, 1, &r))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
@@ -360,6 +361,7 @@ static void refusals(void **unused) {
     Unit u = {.kind = UNIT_LOOP, .name = "k", .kernel = parse(&c, a, cases[i].text, "text")};
     const Unit *unit = &u;
     BackendResult r;
+    assert_int_equal(kernel_unsupported(u.kernel) != NULL, i < 3); /* the others are schedules */
     assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = "x86-64"}, 1, &r), ST_UNSUPPORTED);
     if (!strstr(c.err.message, cases[i].why))
       fail_msg("'%s' instead of '%s'", c.err.message, cases[i].why);
