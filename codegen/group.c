@@ -39,6 +39,7 @@ typedef struct Grouper {
   Groups *out;
   Info *info;     /* by Node.id */
   bool *needed;   /* by Value.id: read from memory by some step */
+  bool *stored;   /* by Value.id: a group stores it */
   Map known;      /* symbols bound so far */
   Map kernels;    /* signature -> kernel index + 1 */
   Node **order;   /* by position */
@@ -298,6 +299,8 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   x->in = loop.in, x->nin = loop.nin;
   x->out = arena_copy(p->a, s->out, s->nout * sizeof *s->out), x->nout = s->nout;
   x->in_place = nest_in_place(loop.kernel);
+  for (uint32_t i = 0; i < s->nout; i++)
+    p->stored[s->out[i]->id] = true;
   need(p, x->in, x->nin);
   return true;
 }
@@ -482,7 +485,7 @@ static void loop_group(Grouper *p, Node *n) {
 
 static bool wanted(Grouper *p, const Node *n) {
   for (int i = 0; i < n->nout; i++)
-    if (n->out[i] && (p->needed[n->out[i]->id] || value_is_output(n->out[i])))
+    if (n->out[i] && !p->stored[n->out[i]->id] && (p->needed[n->out[i]->id] || value_is_output(n->out[i])))
       return true;
   return false;
 }
@@ -504,7 +507,7 @@ static void loops(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed)
       continue;
-    if (f->timely && !wanted(p, n)) { /* computed where it is used, or not needed */
+    if (f->timely && !wanted(p, n)) { /* stored by a group further down, computed where it is used, or not needed */
       p->out->fate[n->id].gone = !p->out->fate[n->id].group;
       continue;
     }
@@ -871,6 +874,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   p.out = *out = arena_new(a, Groups);
   p.info = arena_array(a, Info, nid);
   p.needed = arena_array(a, bool, nid);
+  p.stored = arena_array(a, bool, nid);
   p.out->fate = arena_array(a, NodeFate, nid);
   for (uint32_t i = 0; i < nid; i++)
     p.out->fate[i].why = "";

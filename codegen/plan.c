@@ -45,6 +45,17 @@ static Place *place(Plan *p, const Value *v) {
   return &p->place[v->id];
 }
 
+/* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
+ * the way. */
+static Value *root_of(Plan *p, Value *v) {
+  Value *r = v, *next;
+  while (!r->konst && place(p, r)->root != r)
+    r = place(p, r)->root;
+  for (; v != r; v = next)
+    next = place(p, v)->root, place(p, v)->root = r;
+  return r;
+}
+
 /* --- nodes and steps --- */
 
 /* The group that computes n as part of one step, or NULL: n is a step of its own, or gone. */
@@ -84,17 +95,6 @@ static void number_steps(Plan *p, Graph *g) {
       if (k != 1 || x->packed == UINT32_MAX)
         p->group_last[x->in[k]->id] = p->group_last[x->in[k]->id] > at + 1 ? p->group_last[x->in[k]->id] : at + 1;
   }
-}
-
-/* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
- * the way. */
-static Value *root_of(Plan *p, Value *v) {
-  Value *r = v, *next;
-  while (!r->konst && place(p, r)->root != r)
-    r = place(p, r)->root;
-  for (; v != r; v = next)
-    next = place(p, v)->root, place(p, v)->root = r;
-  return r;
 }
 
 /* The node of graph g in which a use happens: the user itself, or the owner of the body it is in. */
@@ -591,14 +591,14 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     p.place[i].slot = PROG_NONE;
   p.step_of = arena_array(a, uint32_t, *g->next_id);
   p.queue = arena_array(a, Graph *, *g->next_id + 1u);
+  for (uint32_t i = 0; i < g->nin; i++)
+    count_type(&p, &g->in[i]->type);
+  image_end_input_symbols(&p.im);
   p.groups = in->groups;
   p.group_last = arena_array(a, uint32_t, *g->next_id);
   p.packed = arena_array(a, uint32_t, p.groups ? p.groups->npacked : 0);
   for (uint32_t i = 0; p.groups && i < p.groups->npacked; i++)
     p.packed[i] = PROG_NONE;
-  for (uint32_t i = 0; i < g->nin; i++)
-    count_type(&p, &g->in[i]->type);
-  image_end_input_symbols(&p.im);
   number_symbols(&p, g);
   for (uint32_t i = 0; p.groups && i < p.groups->n; i++)
     for (uint32_t k = 0; k < p.groups->group[i]->ndim; k++)

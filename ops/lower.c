@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
-  extern const Lowering lower __attribute__((weak));
+  extern const Lowering lower;
 #include "ops/ops.def"
 #undef OP
 

@@ -1,4 +1,4 @@
-/* elementwise.c - lowering of the operators that work element by element: unary functions, arithmetic, comparisons, logic,
+/* elements.c - lowering of the operators that work element by element: unary functions, arithmetic, comparisons, logic,
  * Where, Cast, Clip, Max and its kin, BatchNormalization.
  *
  * f16 and bf16 are computed in f32 and rounded once per operator, as the reference evaluators do.

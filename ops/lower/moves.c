@@ -1,4 +1,4 @@
-/* movement.c - lowering of the operators that move elements: index arithmetic and loads.
+/* moves.c - lowering of the operators that move elements: index arithmetic and loads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/lower.h"
 
