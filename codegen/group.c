@@ -292,6 +292,11 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
     *why = arena_strdup(p->a, p->c->err.message);
     return false;
   }
+  const char *missing = kernel_unsupported(loop.kernel);
+  if (missing) {
+    *why = arena_printf(p->a, "no code generation for %s", missing);
+    return false;
+  }
   Unit *u = new_unit(p, UNIT_LOOP, spec.name);
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);

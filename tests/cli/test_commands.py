@@ -149,7 +149,7 @@ def conformance(c, tmp):
     )
     r = sard("test", "--relative", "1e-5", tmp + "/a")
     c.check("--relative", r.returncode == 1 and r.stdout.splitlines()[-1] == "1 passed, 2 failed, 0 skipped", r.stdout)
-    r = sard("test", "--device", "reference", "--require", "compiled", tmp + "/a/good")
+    r = sard("test", "--require", "compiled", "--device", "reference", tmp + "/a/good")
     c.check("--require compiled", r.returncode == 1 and "reference" in r.stdout, r.stdout)
 
 
