@@ -21,11 +21,14 @@
 enum { MAX_THREADS = 64, PLACES = 4 };
 static const char library[] = "libsard-codegen.so";
 
-/* clang 14's leak checker reads wild addresses for the thread-local storage of libraries loaded later. */
+/* clang 14's leak checker reads wild addresses for the thread-local storage of libraries loaded later: it is left out. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 __attribute__((visibility("default"))) const char *__lsan_default_options(void);
-const char *__lsan_default_options(void) { return "use_tls=0"; }
+const char *__lsan_default_options(void) { return "use_tls=0:print_suppressions=0"; }
+/* Without it, what the dynamic linker keeps per thread for a library loaded later looks lost. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:ld-linux"; }
 #endif
 #endif
 

@@ -197,7 +197,7 @@ static KExpr *known_index(Lower *x, const KExpr *raw, Dim extent) {
 Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at) {
   KExpr *n = ke_dim(x->k, extent), *zero = ke_int(x->k, DT_i64, 0);
   i = lower_once(x, "i", ke_cast(x->k, DT_i64, i));
-  if (i->kind == KE_INT && (i->i >= 0 ? i->i < extent->lo : -i->i <= extent->lo && i->i > -(INT64_C(1) << 62))) {
+  if (i->kind == KE_INT && (i->i >= 0 ? i->i < extent->lo : i->i > -(INT64_C(1) << 62) && -i->i <= extent->lo)) {
     *at = i->i >= 0 ? i : ke_binary(x->k, KOP_add, i, n);
     return ST_OK;
   }

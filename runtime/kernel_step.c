@@ -90,7 +90,7 @@ enum { RESULT_LATE = -1 };
 static void work(void *arg, int thread, int64_t begin, int64_t end) {
   Run *r = arg;
   KernelArgs a = r->args;
-  a.scratch = r->scratch + (size_t)thread * r->stride;
+  a.scratch = r->scratch ? r->scratch + (size_t)thread * r->stride : NULL;
   a.number = &r->number[thread];
   for (a.begin = begin; a.begin < end && !r->result[thread]; a.begin = a.end) {
     a.end = end - a.begin < r->step ? end : a.begin + r->step;
