@@ -15,9 +15,7 @@
 
 #include <string.h>
 
-static double ms_since(int64_t start) {
-  return (double)(now_ns() - start) * 1e-6;
-}
+static double ms_since(int64_t start) { return (double)(now_ns() - start) * 1e-6; }
 
 static Status import(Ctx *c, const CompileArgs *a, Model **m) {
   LoadOptions lo = {.strict = a->o->strict};
@@ -25,8 +23,12 @@ static Status import(Ctx *c, const CompileArgs *a, Model **m) {
 }
 
 static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
-  PassOptions po = {.dump_after = a->o->dump_after, .stop_after = a->o->stop_after, .time = a->o->time_passes, .verify = true,
-                    .out = a->o->dump, .arg = a->o->dump_arg};
+  PassOptions po = {.dump_after = a->o->dump_after,
+                    .stop_after = a->o->stop_after,
+                    .time = a->o->time_passes,
+                    .verify = true,
+                    .out = a->o->dump,
+                    .arg = a->o->dump_arg};
   return passes_run(c, m->graph, &po);
 }
 
@@ -41,8 +43,8 @@ static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
   return f;
 }
 
-static Status generate(Ctx *c, sard_model *s, Arena *scratch, const Model *m, const uint8_t **image, size_t *size, RtFile **file,
-                       uint32_t *nfile) {
+static Status generate(Ctx *c, sard_model *s, Arena *scratch, const Model *m, const uint8_t **image, size_t *size,
+                       RtFile **file, uint32_t *nfile) {
   PlanInput in = {.nmeta = m->nmeta};
   Arena *keep = s->arena;
   Kernels k = {0};

@@ -19,11 +19,11 @@ static void compose(sard_error *x) {
   const Err *e = &x->e;
   char *p = x->text;
   size_t left = sizeof x->text;
-#define PUT(...)                                  \
-  do {                                            \
-    int n = snprintf(p, left, __VA_ARGS__);       \
-    size_t k = n < 0 ? 0 : (size_t)n < left ? (size_t)n : left - 1; \
-    p += k, left -= k;                            \
+#define PUT(...)                                                                                                       \
+  do {                                                                                                                 \
+    int n = snprintf(p, left, __VA_ARGS__);                                                                            \
+    size_t k = n < 0 ? 0 : (size_t)n < left ? (size_t)n : left - 1;                                                    \
+    p += k, left -= k;                                                                                                 \
   } while (0)
   if (*e->file)
     PUT("%s: ", e->file);
@@ -57,9 +57,7 @@ static sard_status give(const Err *e, sard_error **err) {
   return (sard_status)e->kind;
 }
 
-sard_status error_from(Ctx *c, sard_error **err) {
-  return give(&c->err, err);
-}
+sard_status error_from(Ctx *c, sard_error **err) { return give(&c->err, err); }
 
 sard_status error_new(sard_status kind, sard_error **err, const char *fmt, ...) {
   Err e = {.kind = (Status)kind};

@@ -20,12 +20,12 @@ struct sard_env {
 
 struct sard_model {
   sard_env *env;
-  Ctx c;             /* owns the arena and the mappings */
+  Ctx c; /* owns the arena and the mappings */
   Arena *arena;
   RtProgram *program;
-  Mapped *file;      /* weights, mapped */
+  Mapped *file; /* weights, mapped */
   uint32_t nfile;
-  const char *path;  /* "" when from memory */
+  const char *path; /* "" when from memory */
   sard_times times;
   const char *device;
   int cores;         /* that the process may use */
@@ -36,8 +36,8 @@ struct sard_model {
 /* compile.c */
 typedef struct CompileArgs {
   sard_model *m;
-  const char *path;       /* a file, or NULL: */
-  const void *data;       /* a model in memory */
+  const char *path; /* a file, or NULL: */
+  const void *data; /* a model in memory */
   size_t n;
   const char *dir;
   const sard_options *o;

@@ -26,23 +26,15 @@ SAME(SARD_MAX_RANK, MAX_RANK);
 SAME(SARD_KIND_MAP, VK_MAP);
 _Static_assert(sizeof(sard_str) == sizeof(Str), "string elements");
 
-int sard_version(void) {
-  return SARD_VERSION_MAJOR * 10000 + SARD_VERSION_MINOR * 100 + SARD_VERSION_PATCH;
-}
+int sard_version(void) { return SARD_VERSION_MAJOR * 10000 + SARD_VERSION_MINOR * 100 + SARD_VERSION_PATCH; }
 
-const char *sard_version_string(void) {
-  return SARD_VERSION_STRING;
-}
+const char *sard_version_string(void) { return SARD_VERSION_STRING; }
 
 /* --- tensors --- */
 
-const char *sard_dtype_name(sard_dtype t) {
-  return dtype_name((DType)t);
-}
+const char *sard_dtype_name(sard_dtype t) { return dtype_name((DType)t); }
 
-int sard_dtype_bits(sard_dtype t) {
-  return dtype_bits((DType)t);
-}
+int sard_dtype_bits(sard_dtype t) { return dtype_bits((DType)t); }
 
 int64_t sard_tensor_count(const sard_tensor *t) {
   int64_t n;
@@ -87,8 +79,9 @@ static void copy_strided(char *dense, const sard_tensor *t, size_t elem, bool to
 static bool strides_ok(const sard_tensor *t) {
   int64_t far = dtype_bits((DType)t->dtype) / 8, d;
   for (int k = 0; k < t->rank; k++)
-    if (t->dim[k] > 1 && (t->stride[k] == INT64_MIN || !mul_ok(t->dim[k] - 1, t->stride[k] < 0 ? -t->stride[k] : t->stride[k], &d) ||
-                          !mul_ok(d, dtype_bits((DType)t->dtype) / 8, &d) || !add_ok(far, d, &far)))
+    if (t->dim[k] > 1 &&
+        (t->stride[k] == INT64_MIN || !mul_ok(t->dim[k] - 1, t->stride[k] < 0 ? -t->stride[k] : t->stride[k], &d) ||
+         !mul_ok(d, dtype_bits((DType)t->dtype) / 8, &d) || !add_ok(far, d, &far)))
       return false;
   return true;
 }
@@ -138,10 +131,12 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
   bool cpu = sard_device_available("cpu");
   const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
   if (!strcmp(device, "cpu") && !cpu)
-    return error_new(SARD_ERROR_DEVICE, err, "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
+    return error_new(SARD_ERROR_DEVICE, err,
+                     "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
                      "'reference' works without");
   if (strcmp(device, "reference") && strcmp(device, "cpu"))
-    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device, cpu ? "'cpu' and " : "");
+    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device,
+                     cpu ? "'cpu' and " : "");
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)
@@ -191,9 +186,7 @@ void sard_model_free(sard_model *m) {
   alloc_put(&env->alloc, m, sizeof *m);
 }
 
-sard_times sard_model_times(const sard_model *m) {
-  return m ? m->times : (sard_times){0};
-}
+sard_times sard_model_times(const sard_model *m) { return m ? m->times : (sard_times){0}; }
 
 /* --- description --- */
 
@@ -211,8 +204,11 @@ size_t sard_symbol_count(const sard_model *m) {
 
 static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *io) {
   const ProgSlot *s = rt_slot(m->program, port->slot);
-  *io = (sard_io){.name = rt_string(m->program, port->name), .kind = (sard_kind)s->vkind, .dtype = (sard_dtype)s->dtype,
-                  .rank = s->vkind == VK_TENSOR ? s->rank : -1, .optional = port->deflt != PROG_NONE};
+  *io = (sard_io){.name = rt_string(m->program, port->name),
+                  .kind = (sard_kind)s->vkind,
+                  .dtype = (sard_dtype)s->dtype,
+                  .rank = s->vkind == VK_TENSOR ? s->rank : -1,
+                  .optional = port->deflt != PROG_NONE};
   for (int k = 0; k < s->rank; k++)
     io->dim[k] = rt_const_dim(m->program, s, k);
   return SARD_OK;
@@ -228,7 +224,8 @@ sard_status sard_output(const sard_model *m, size_t i, sard_io *io) {
 
 static const char *dim_name(const sard_model *m, const ProgPort *port, int axis) {
   const ProgSlot *s = rt_slot(m->program, port->slot);
-  return axis >= 0 && axis < s->rank ? rt_string(m->program, rt_list(m->program, port->dim_text + (uint32_t)axis)) : NULL;
+  return axis >= 0 && axis < s->rank ? rt_string(m->program, rt_list(m->program, port->dim_text + (uint32_t)axis))
+                                     : NULL;
 }
 
 const char *sard_input_dim_text(const sard_model *m, size_t i, int axis) {
@@ -272,10 +269,15 @@ sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
   const ProgStep *s = rt_step(m->program, (uint32_t)i);
   const ProgOrigin *o = rt_origin(m->program, s->origin);
   const ProgKernel *k = rt_kernel(m->program, s);
-  *x = (sard_step){.kind = k ? SARD_STEP_COMPILED : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE,
-                   .op = rt_string(m->program, s->op), .node = rt_string(m->program, o->node),
-                   .module = rt_string(m->program, o->module), .source = rt_string(m->program, o->source),
-                   .kernel = k ? rt_string(m->program, k->name) : "", .more = o->nmore};
+  *x = (sard_step){.kind = k                                 ? SARD_STEP_COMPILED
+                           : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST
+                                                             : SARD_STEP_REFERENCE,
+                   .op = rt_string(m->program, s->op),
+                   .node = rt_string(m->program, o->node),
+                   .module = rt_string(m->program, o->module),
+                   .source = rt_string(m->program, o->source),
+                   .kernel = k ? rt_string(m->program, k->name) : "",
+                   .more = o->nmore};
   return SARD_OK;
 }
 
@@ -293,9 +295,9 @@ int sard_model_threads(const sard_model *m) { return m ? m->threads : 0; }
 
 struct sard_result {
   sard_env *env;
-  Ctx c;          /* owns the outputs */
+  Ctx c; /* owns the outputs */
   size_t n;
-  RtOutput *out;  /* n of them, behind this struct */
+  RtOutput *out; /* n of them, behind this struct */
   sard_run_options o;
 };
 
@@ -388,13 +390,19 @@ static Status feed(Ctx *c, void *arg) {
 
 static void give_time(void *arg, const RtStepTime *t) {
   const sard_run_options *o = arg;
-  o->profile(o->profile_arg, &(sard_step_time){.step = t->step, .depth = (int)t->depth, .threads = t->threads, .start_ns = t->start_ns,
-                                               .end_ns = t->end_ns, .flops = t->flops, .bytes = t->bytes});
+  o->profile(o->profile_arg, &(sard_step_time){.step = t->step,
+                                               .depth = (int)t->depth,
+                                               .threads = t->threads,
+                                               .start_ns = t->start_ns,
+                                               .end_ns = t->end_ns,
+                                               .flops = t->flops,
+                                               .bytes = t->bytes});
 }
 
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
-  RtRunOptions ro = {.pool = m->pool, .threads = m->threads, .profile = r->o.profile ? give_time : NULL, .profile_arg = &r->o};
+  RtRunOptions ro = {
+      .pool = m->pool, .threads = m->threads, .profile = r->o.profile ? give_time : NULL, .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
@@ -404,8 +412,8 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, s
   return error_from(&r->c, err);
 }
 
-sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_run_options *o, sard_result **out,
-                     sard_error **err) {
+sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_run_options *o,
+                     sard_result **out, sard_error **err) {
   sard_result *r;
   if (!m || !out)
     return error_new(SARD_ERROR_USAGE, err, "sard_run: NULL argument");
@@ -475,9 +483,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
   return st;
 }
 
-size_t sard_result_count(const sard_result *r) {
-  return r ? r->n : 0;
-}
+size_t sard_result_count(const sard_result *r) { return r ? r->n : 0; }
 
 sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t) {
   if (!r || i >= r->n || !t)
@@ -521,8 +527,8 @@ static Status shapes_of(Ctx *c, void *arg) {
   return ST_OK;
 }
 
-sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *in, size_t nin, int64_t *dim, int32_t *rank,
-                              sard_error **err) {
+sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *in, size_t nin, int64_t *dim,
+                              int32_t *rank, sard_error **err) {
   if (!m || (nin && !in) || !dim || !rank)
     return error_new(SARD_ERROR_USAGE, err, "sard_output_shape: NULL argument");
   Ctx c;

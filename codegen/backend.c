@@ -78,9 +78,11 @@ bool backend_present(void) {
 }
 
 static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
-  return err_hint(c, fail(c, ST_UNSUPPORTED, "the code generator %s was not found", library),
-                  "it is built when LLVM 19.1 to 22 is installed (llvm-19-dev); looked for %s and %s; --device reference "
-                  "works without", path[1], path[3]);
+  return err_hint(
+      c, fail(c, ST_UNSUPPORTED, "the code generator %s was not found", library),
+      "it is built when LLVM 19.1 to 22 is installed (llvm-19-dev); looked for %s and %s; --device reference "
+      "works without",
+      path[1], path[3]);
 }
 
 static Status load(Ctx *c) {
@@ -94,7 +96,10 @@ static Status load(Ctx *c) {
       const char *why = dlerror();
       return fail(c, ST_UNSUPPORTED, "the code generator does not load: %s", why ? why : path[i]);
     }
-    union { void *p; const EmitApi *(*fn)(void); } u = {.p = dlsym(lib, "sard_codegen_api")};
+    union {
+      void *p;
+      const EmitApi *(*fn)(void);
+    } u = {.p = dlsym(lib, "sard_codegen_api")};
     const EmitApi *api = u.p ? u.fn() : NULL;
     if (!api || api->build != EMIT_BUILD) {
       dlclose(lib);
@@ -167,8 +172,8 @@ static void close_jobs(void *arg) {
       ctx_close(&job[i].c);
 }
 
-Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target, unsigned threads,
-                       BackendResult *out) {
+Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
+                       unsigned threads, BackendResult *out) {
   const EmitApi *api;
   TRY(backend_load(c, &api));
   uint32_t jobs = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;

@@ -27,7 +27,7 @@ typedef struct BackendResult {
 
 /* Compiles n units in batches on up to `threads` threads (the caller's included). The result is in arena a, and depends on
  * n and `threads` only in how units are spread over objects. */
-Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target, unsigned threads,
-                       BackendResult *out);
+Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
+                       unsigned threads, BackendResult *out);
 
 #endif

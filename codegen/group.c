@@ -23,8 +23,8 @@
 enum { MAX_INPUTS = 14, MAX_OUTPUTS = 4, MAX_SIDE = 4 };
 
 typedef struct Info {
-  uint32_t pos;      /* in the graph's order */
-  uint32_t step;     /* position of the first step that evaluates it; UINT32_MAX: none yet */
+  uint32_t pos;  /* in the graph's order */
+  uint32_t step; /* position of the first step that evaluates it; UINT32_MAX: none yet */
   LowerKind kind;
   bool host, timely; /* timely: its extents are known before it runs */
   bool fixed;        /* in a product's group, or an anchor: no loop group takes it */
@@ -37,12 +37,12 @@ typedef struct Grouper {
   Graph *g;
   const GroupOptions *o;
   Groups *out;
-  Info *info;     /* by Node.id */
-  bool *needed;   /* by Value.id: read from memory by some step */
-  bool *stored;   /* by Value.id: a group stores it */
-  Map known;      /* symbols bound so far */
-  Map kernels;    /* signature -> kernel index + 1 */
-  Node **order;   /* by position */
+  Info *info;   /* by Node.id */
+  bool *needed; /* by Value.id: read from memory by some step */
+  bool *stored; /* by Value.id: a group stores it */
+  Map known;    /* symbols bound so far */
+  Map kernels;  /* signature -> kernel index + 1 */
+  Node **order; /* by position */
   uint32_t norder;
 } Grouper;
 
@@ -52,7 +52,8 @@ static Info *info(Grouper *p, const Node *n) { return &p->info[n->id]; }
 
 static bool small_integers(const Value *v) {
   int64_t n = 1, d;
-  if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 || v->type.rank > 1)
+  if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 ||
+      v->type.rank > 1)
     return false;
   for (int i = 0; i < v->type.rank; i++) {
     if (!dim_is_const(v->type.dim[i], &d))
@@ -151,16 +152,38 @@ static void survey(Grouper *p) {
 
 static bool cheap_move(const Node *n) {
   switch (n->op) {
-  case OP_Split: case OP_Slice: case OP_Expand: case OP_ConstantOfShape: case OP_Range: case OP_Identity: case OP_Dropout: return true;
+  case OP_Split:
+  case OP_Slice:
+  case OP_Expand:
+  case OP_ConstantOfShape:
+  case OP_Range:
+  case OP_Identity:
+  case OP_Dropout: return true;
   default: return false;
   }
 }
 
 static bool costly(const Node *n) {
   switch (n->op) {
-  case OP_Exp: case OP_Log: case OP_Erf: case OP_Tanh: case OP_Sigmoid: case OP_Gelu: case OP_Pow: case OP_Sin: case OP_Cos:
-  case OP_Tan: case OP_Softplus: case OP_Mish: case OP_Swish: case OP_SwiGLU: case OP_Elu: case OP_Celu: case OP_Selu:
-  case OP_Sinh: case OP_Cosh: return true;
+  case OP_Exp:
+  case OP_Log:
+  case OP_Erf:
+  case OP_Tanh:
+  case OP_Sigmoid:
+  case OP_Gelu:
+  case OP_Pow:
+  case OP_Sin:
+  case OP_Cos:
+  case OP_Tan:
+  case OP_Softplus:
+  case OP_Mish:
+  case OP_Swish:
+  case OP_SwiGLU:
+  case OP_Elu:
+  case OP_Celu:
+  case OP_Selu:
+  case OP_Sinh:
+  case OP_Cosh: return true;
   default: return false;
   }
 }
@@ -319,7 +342,7 @@ static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t p
     if (n && find(s, n) >= 0)
       continue;
     if (!n && u->graph == p->g)
-      continue; /* an output of the graph */
+      continue;                   /* an output of the graph */
     while (n && n->graph != p->g) /* inside of a body: its owner reads it */
       n = n->graph->owner;
     if (!n) {
@@ -353,7 +376,8 @@ static bool at_identity(const Set *s, const Node *q) {
       continue;
     if (!s->ident[i])
       return false;
-    if (u->node == s->core ? u->slot != 0 : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &q->out[0]->type))
+    if (u->node == s->core ? u->slot != 0
+                           : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &q->out[0]->type))
       return false;
   }
   return true;
@@ -388,7 +412,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   if (is_view(q)) {
     const Node *behind = q->in[0]->def;
     bool useful = behind && behind->graph == p->g && !info(p, behind)->fixed && !info(p, behind)->host &&
-                  info(p, behind)->kind == LOWER_ELEM && !is_view(behind) && behind->nout == 1 && value_sole_user(behind->out[0]);
+                  info(p, behind)->kind == LOWER_ELEM && !is_view(behind) && behind->nout == 1 &&
+                  value_sole_user(behind->out[0]);
     if (!useful || !lower_view_affine(p->c, q))
       return "a view costs nothing";
   }
@@ -656,8 +681,8 @@ static Node *next_consumer(Grouper *p, const Set *s, const Type *out, bool batch
   Node *best = NULL;
   for (uint32_t i = 0; i < s->n; i++)
     for (const Use *u = s->node[i]->out[0]->uses; u; u = u->next)
-      if (u->node && find(s, u->node) < 0 && !tried[u->node->id] && (!best || info(p, u->node)->pos < info(p, best)->pos) &&
-          fits_epilogue(p, s, u->node, out, batched))
+      if (u->node && find(s, u->node) < 0 && !tried[u->node->id] &&
+          (!best || info(p, u->node)->pos < info(p, best)->pos) && fits_epilogue(p, s, u->node, out, batched))
         best = u->node;
   return best;
 }
@@ -698,13 +723,19 @@ static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
     return UINT32_MAX;
   Groups *g = p->out;
   for (uint32_t i = 0; i < g->npacked; i++)
-    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b && product_plan(g->packed[i].product, p->o->cpu_level).nr == plan.nr)
+    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b &&
+        product_plan(g->packed[i].product, p->o->cpu_level).nr == plan.nr)
       return i;
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
   if (g->npacked)
     memcpy(bigger, g->packed, g->npacked * sizeof *bigger);
   g->packed = bigger;
-  g->packed[g->npacked] = (Packed){.value = v, .product = x, .k = k, .n = n, .trans = x->trans_b, .offset = g->packed_size,
+  g->packed[g->npacked] = (Packed){.value = v,
+                                   .product = x,
+                                   .k = k,
+                                   .n = n,
+                                   .trans = x->trans_b,
+                                   .offset = g->packed_size,
                                    .size = (uint64_t)floats * sizeof(float)};
   g->packed_size += (g->packed[g->npacked].size + 63) / 64 * 64;
   return g->npacked++;
@@ -725,7 +756,12 @@ static bool product_group(Grouper *p, Node *n) {
   const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
   bool scaled = gemm && (gemm->alpha != 1 || (n->nin > 2 && n->in[2] && gemm->beta != 0));
   if (s.n > 1 || scaled) {
-    LoopSpec spec = {.name = "epilogue", .node = s.node + 1, .nnode = s.n - 1, .out = &result, .nout = 1, .acc = n->out[0],
+    LoopSpec spec = {.name = "epilogue",
+                     .node = s.node + 1,
+                     .nnode = s.n - 1,
+                     .out = &result,
+                     .nout = 1,
+                     .acc = n->out[0],
                      .batched = o.batched};
     if (loop_build(p->c, p->a, &spec, &loop)) {
       p->out->fate[n->id].why = arena_strdup(p->a, p->c->err.message);
@@ -790,8 +826,8 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
     return false;
   int r = n->in[0]->type.rank;
   for (int i = 0; i < 3; i++)
-    if (!f32_matrix(n->in[i], 3) || n->in[i]->type.rank != r || r > 4 || !dim_is_const(n->in[i]->type.dim[r - 1], &width[i]) ||
-        n->in[i]->type.dim[0] != n->in[0]->type.dim[0])
+    if (!f32_matrix(n->in[i], 3) || n->in[i]->type.rank != r || r > 4 ||
+        !dim_is_const(n->in[i]->type.dim[r - 1], &width[i]) || n->in[i]->type.dim[0] != n->in[0]->type.dim[0])
       return false;
   const Type *q = &n->in[0]->type, *k = &n->in[1]->type, *v = &n->in[2]->type;
   *t = (Attention){.batch = q->dim[0], .q_len = q->dim[r - 2], .kv_len = k->dim[r - 2], .zero_rows = true};
@@ -800,13 +836,15 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   if (r == 3) {
     t->heads = at->q_num_heads, t->kv_heads = at->kv_num_heads;
     t->q_len = q->dim[1], t->kv_len = k->dim[1];
-    if (v->dim[1] != t->kv_len || t->heads < 1 || t->kv_heads < 1 || width[0] % t->heads || width[1] % t->kv_heads || width[2] % t->kv_heads)
+    if (v->dim[1] != t->kv_len || t->heads < 1 || t->kv_heads < 1 || width[0] % t->heads || width[1] % t->kv_heads ||
+        width[2] % t->kv_heads)
       return false;
     t->dk = width[0] / t->heads, t->dv = width[2] / t->kv_heads;
     if (width[1] / t->kv_heads != t->dk)
       return false;
   } else {
-    if (!dim_is_const(q->dim[1], &t->heads) || !dim_is_const(k->dim[1], &t->kv_heads) || v->dim[1] != k->dim[1] || width[0] != width[1])
+    if (!dim_is_const(q->dim[1], &t->heads) || !dim_is_const(k->dim[1], &t->kv_heads) || v->dim[1] != k->dim[1] ||
+        width[0] != width[1])
       return false;
     t->dk = width[0], t->dv = width[2];
     t->q_split = t->kv_split = t->out_split = true;
@@ -860,7 +898,9 @@ static void anchors(Grouper *p) {
   }
 }
 
-static int by_position(Grouper *p, const Group *a, const Group *b) { return info(p, a->root)->pos < info(p, b->root)->pos ? -1 : 1; }
+static int by_position(Grouper *p, const Group *a, const Group *b) {
+  return info(p, a->root)->pos < info(p, b->root)->pos ? -1 : 1;
+}
 
 static void order_groups(Grouper *p) {
   Groups *g = p->out;

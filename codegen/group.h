@@ -13,30 +13,30 @@
 typedef struct Group {
   uint32_t index;
   Unit *unit;
-  Node *root;           /* the last of its nodes: where its step stands */
-  Node **node;          /* in graph order */
+  Node *root;  /* the last of its nodes: where its step stands */
+  Node **node; /* in graph order */
   uint32_t nnode;
-  Value **in;           /* the unit's inputs, in order; constants among them */
+  Value **in; /* the unit's inputs, in order; constants among them */
   uint32_t nin;
-  Value **out;          /* the unit's outputs, in order */
+  Value **out; /* the unit's outputs, in order */
   uint32_t nout;
-  uint32_t in_place;    /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
-  uint32_t kernel;      /* Groups.kernel */
-  uint32_t packed;      /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
-  const Origin *origin; /* of all its nodes, the root first */
-  const Dim *equal;     /* pairs of extents that the kernel takes for equal */
-  uint32_t nequal;      /* pairs */
+  uint32_t in_place;     /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
+  uint32_t kernel;       /* Groups.kernel */
+  uint32_t packed;       /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
+  const Origin *origin;  /* of all its nodes, the root first */
+  const Dim *equal;      /* pairs of extents that the kernel takes for equal */
+  uint32_t nequal;       /* pairs */
   const char *signature; /* unit_signature */
-  const Dim *dim;       /* KernelArgs.dim */
+  const Dim *dim;        /* KernelArgs.dim */
   uint32_t ndim;
 } Group;
 
 /* What became of a node, for `sard explain`. */
 typedef struct NodeFate {
-  Group *group;         /* NULL: a step of its own, a host step, or gone */
-  bool host;            /* on the CPU by nature */
-  bool gone;            /* needs no step: nobody reads its values from memory */
-  const char *why;      /* one line: why it is in no group, or why its group ends behind it; "" */
+  Group *group;    /* NULL: a step of its own, a host step, or gone */
+  bool host;       /* on the CPU by nature */
+  bool gone;       /* needs no step: nobody reads its values from memory */
+  const char *why; /* one line: why it is in no group, or why its group ends behind it; "" */
 } NodeFate;
 
 /* A constant operand B of products, to be packed into a memory of its own: product_pack(product_plan(product, level), k, n,
@@ -50,9 +50,9 @@ typedef struct Packed {
 } Packed;
 
 typedef struct Groups {
-  Group **group;        /* in step order */
+  Group **group; /* in step order */
   uint32_t n;
-  const Unit **kernel;  /* what is to be compiled: one unit per different signature */
+  const Unit **kernel; /* what is to be compiled: one unit per different signature */
   uint32_t nkernel;
   Packed *packed;
   uint32_t npacked;

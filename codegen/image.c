@@ -61,13 +61,9 @@ uint32_t image_symbol(Image *im, Dim sym) {
   return i;
 }
 
-Dim image_symbol_dim(Image *im, uint32_t i) {
-  return im->symbol[i];
-}
+Dim image_symbol_dim(Image *im, uint32_t i) { return im->symbol[i]; }
 
-uint32_t image_symbol_count(const Image *im) {
-  return (uint32_t)(im->sec[SEC_SYMBOLS].len / sizeof(ProgSymbol));
-}
+uint32_t image_symbol_count(const Image *im) { return (uint32_t)(im->sec[SEC_SYMBOLS].len / sizeof(ProgSymbol)); }
 
 void image_end_input_symbols(Image *im) {
   ProgSymbol *r = (ProgSymbol *)(void *)im->sec[SEC_SYMBOLS].text;
@@ -101,8 +97,11 @@ uint32_t image_origin(Image *im, const Origin *o) {
   uint32_t i = known(&im->origins, key, sizeof *key);
   if (i != PROG_NONE)
     return i;
-  ProgOrigin r = {.node = image_string(im, o->node), .op = image_string(im, o->op), .module = image_string(im, o->module),
-                  .klass = image_string(im, o->klass), .source = image_string(im, o->source)};
+  ProgOrigin r = {.node = image_string(im, o->node),
+                  .op = image_string(im, o->op),
+                  .module = image_string(im, o->module),
+                  .klass = image_string(im, o->klass),
+                  .source = image_string(im, o->source)};
   List l = image_list(im);
   for (uint32_t k = 0; k < o->nmore; k++)
     list_add(&l, image_string(im, o->more[k]->node));
@@ -148,42 +147,28 @@ void image_attr(Image *im, ProgStep *s, const AttrInfo *info, const void *attr) 
   s->nattr = (uint32_t)im->sec[SEC_ATTRS].len - s->attr;
 }
 
-uint32_t image_slot(Image *im, const ProgSlot *s) {
-  return add_record(im, SEC_SLOTS, s, sizeof *s);
-}
+uint32_t image_slot(Image *im, const ProgSlot *s) { return add_record(im, SEC_SLOTS, s, sizeof *s); }
 
 const ProgSlot *image_slot_at(const Image *im, uint32_t i) {
   return (const ProgSlot *)(const void *)im->sec[SEC_SLOTS].text + i;
 }
 
-void image_step(Image *im, const ProgStep *s) {
-  add_record(im, SEC_STEPS, s, sizeof *s);
-}
+void image_step(Image *im, const ProgStep *s) { add_record(im, SEC_STEPS, s, sizeof *s); }
 
-uint32_t image_step_count(const Image *im) {
-  return (uint32_t)(im->sec[SEC_STEPS].len / sizeof(ProgStep));
-}
+uint32_t image_step_count(const Image *im) { return (uint32_t)(im->sec[SEC_STEPS].len / sizeof(ProgStep)); }
 
-void image_region(Image *im, const ProgRegion *r) {
-  add_record(im, SEC_REGIONS, r, sizeof *r);
-}
+void image_region(Image *im, const ProgRegion *r) { add_record(im, SEC_REGIONS, r, sizeof *r); }
 
-void image_port(Image *im, SectionId sec, const ProgPort *p) {
-  add_record(im, sec, p, sizeof *p);
-}
+void image_port(Image *im, SectionId sec, const ProgPort *p) { add_record(im, sec, p, sizeof *p); }
 
 void image_meta(Image *im, const char *key, const char *value) {
   ProgMeta m = {image_string(im, key), image_string(im, value)};
   add_record(im, SEC_META, &m, sizeof m);
 }
 
-void image_kernel(Image *im, const ProgKernel *k) {
-  add_record(im, SEC_KERNELS, k, sizeof *k);
-}
+void image_kernel(Image *im, const ProgKernel *k) { add_record(im, SEC_KERNELS, k, sizeof *k); }
 
-uint32_t image_call(Image *im, const ProgCall *c) {
-  return add_record(im, SEC_CALLS, c, sizeof *c);
-}
+uint32_t image_call(Image *im, const ProgCall *c) { return add_record(im, SEC_CALLS, c, sizeof *c); }
 
 void image_object(Image *im, const uint8_t *bytes, size_t size, const char *target) {
   ProgObject o = {.size = size, .target = image_string(im, target)};
@@ -198,9 +183,7 @@ void image_file(Image *im, const char *name, size_t size, uint32_t flags) {
   add_record(im, SEC_FILES, &f, sizeof f);
 }
 
-List image_list(Image *im) {
-  return (List){.im = im};
-}
+List image_list(Image *im) { return (List){.im = im}; }
 
 void list_add(List *l, uint32_t v) {
   if (l->n == l->cap) {

@@ -10,11 +10,11 @@ typedef struct Image {
   Ctx *c;
   Arena *a;
   StrBuf sec[SEC_COUNT];
-  Map strings;   /* text -> offset + 1 */
-  Map exprs;     /* DimExpr.id -> index + 1 */
-  Map symbols;   /* DimExpr.id -> index + 1 */
-  Dim *symbol;   /* by index */
-  Map origins;   /* Origin address -> index + 1 */
+  Map strings; /* text -> offset + 1 */
+  Map exprs;   /* DimExpr.id -> index + 1 */
+  Map symbols; /* DimExpr.id -> index + 1 */
+  Dim *symbol; /* by index */
+  Map origins; /* Origin address -> index + 1 */
 } Image;
 
 /* A list being collected; its entries go to SEC_LISTS together when it ends. */
@@ -29,11 +29,11 @@ uint32_t image_string(Image *im, const char *s); /* NULL is "" */
 uint32_t image_symbol(Image *im, Dim sym);       /* numbers it on first use */
 Dim image_symbol_dim(Image *im, uint32_t i);
 uint32_t image_symbol_count(const Image *im);
-void image_end_input_symbols(Image *im);         /* the symbols so far are those of the inputs */
+void image_end_input_symbols(Image *im); /* the symbols so far are those of the inputs */
 uint32_t image_expr(Image *im, Dim d);
 uint32_t image_origin(Image *im, const Origin *o);
-void image_type(Image *im, ProgSlot *s, const Type *t);        /* fills vkind, dtype, rank, dims */
-void image_const(Image *im, ProgSlot *s, const Tensor *t);     /* copies the data in: file, offset, size */
+void image_type(Image *im, ProgSlot *s, const Type *t);    /* fills vkind, dtype, rank, dims */
+void image_const(Image *im, ProgSlot *s, const Tensor *t); /* copies the data in: file, offset, size */
 void image_attr(Image *im, ProgStep *s, const AttrInfo *info, const void *attr);
 uint32_t image_slot(Image *im, const ProgSlot *s);
 const ProgSlot *image_slot_at(const Image *im, uint32_t i);

@@ -9,8 +9,8 @@ typedef struct Kernels {
   Groups *groups;
   PlanObject *object;
   uint32_t nobject;
-  PlanCode *code;         /* by Groups.kernel */
-  const uint8_t *packed;  /* groups->packed_size bytes, aligned to 64; NULL when there are none */
+  PlanCode *code;        /* by Groups.kernel */
+  const uint8_t *packed; /* groups->packed_size bytes, aligned to 64; NULL when there are none */
 } Kernels;
 
 /* Groups the nodes of g (not changed), compiles a kernel per different group on up to `threads` threads, and packs weights. The

@@ -33,7 +33,7 @@ typedef struct Build {
   bool stored[LOOP_BUFFERS];
   Memo *memo;
   Row row;
-  bool in_row;        /* the passes of the core are done or under way */
+  bool in_row;           /* the passes of the core are done or under way */
   KExpr *lead[MAX_RANK]; /* epilogue: the root's index on each axis */
 } Build;
 
@@ -55,7 +55,8 @@ static int output_of(const Build *b, const Value *v) {
 
 static bool same_expr(const KExpr *a, const KExpr *b) {
   return a == b || (a->kind == KE_INT && b->kind == KE_INT && a->i == b->i && a->dtype == b->dtype) ||
-         (a->kind == KE_VAR && b->kind == KE_VAR && a->var == b->var) || (a->kind == KE_DIM && b->kind == KE_DIM && a->dim == b->dim);
+         (a->kind == KE_VAR && b->kind == KE_VAR && a->var == b->var) ||
+         (a->kind == KE_DIM && b->kind == KE_DIM && a->dim == b->dim);
 }
 
 static KExpr *recall(Build *b, const Value *v, KExpr *const *index) {
@@ -374,7 +375,8 @@ static Status row_nest(Build *b) {
   r->spill = r->reduced || r->serial ? NULL : spill_of(b);
   for (int i = 0; i < r->rank; i++)
     if (!r->inner[i])
-      r->at[i] = dim_is(r->dim[i], 1) ? lower_index_const(x, 0) : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
+      r->at[i] = dim_is(r->dim[i], 1) ? lower_index_const(x, 0)
+                                      : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
   TRY(l->begin(r));
   b->in_row = true;
   for (int i = 0; !r->reduced && i < r->rank; i++)
@@ -446,7 +448,8 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
   if (s->acc) {
     b->x.flat = true;
     b->in[0] = s->acc;
-    b->inbuf[b->nin++] = kernel_add_buf(b->x.k, "acc", s->acc->type.dtype, flat_dims(c, &s->acc->type, s->batched, dim), dim, false);
+    b->inbuf[b->nin++] =
+        kernel_add_buf(b->x.k, "acc", s->acc->type.dtype, flat_dims(c, &s->acc->type, s->batched, dim), dim, false);
   }
   TRY(add_inputs(b));
   add_outputs(b);

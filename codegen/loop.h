@@ -9,18 +9,18 @@ enum { LOOP_BUFFERS = 32, LOOP_NODES = 64 };
 
 typedef struct LoopSpec {
   const char *name;
-  Node *const *node;   /* the set; the last node is the root */
+  Node *const *node; /* the set; the last node is the root */
   uint32_t nnode;
-  Node *core;          /* the ROW node among them, or NULL */
-  Value *const *out;   /* what is to be stored */
+  Node *core;        /* the ROW node among them, or NULL */
+  Value *const *out; /* what is to be stored */
   uint32_t nout;
-  Value *acc;          /* epilogue of a product: its result, input 0, not in the set; NULL otherwise */
-  bool batched;        /* epilogue: the axes before the last two are the product's batch */
+  Value *acc;   /* epilogue of a product: its result, input 0, not in the set; NULL otherwise */
+  bool batched; /* epilogue: the axes before the last two are the product's batch */
 } LoopSpec;
 
 typedef struct Loop {
   Kernel *kernel;
-  Value **in;          /* by input of the kernel */
+  Value **in; /* by input of the kernel */
   uint32_t nin;
 } Loop;
 

@@ -14,8 +14,8 @@ typedef struct Walk {
   const KVar **inner_of; /* by variable id: of the outer loop of a pair that is to be merged, its inner variable */
   bool *inner;           /* by variable id: the inner one of a pair */
   bool ok;
-  uint8_t *state;  /* by buffer: 0 not seen, 1 + axis: merged there, 255: uses neither */
-  bool *used;      /* by buffer */
+  uint8_t *state; /* by buffer: 0 not seen, 1 + axis: merged there, 255: uses neither */
+  bool *used;     /* by buffer */
 } Walk;
 
 static int arity(const KExpr *e) {
@@ -133,7 +133,8 @@ static void check_access(Walk *w, KBuf *b, KExpr **index) {
   for (int i = 0; i < b->rank; i++) {
     const KVar *o = outer_var(w, index[i]);
     const KVar *next = o && i + 1 < b->rank && index[i + 1]->kind == KE_VAR ? index[i + 1]->var : NULL;
-    if (next && next == w->inner_of[o->id] && b->dim[i] == o->def->extent && b->dim[i + 1] == next->def->extent && state == 255)
+    if (next && next == w->inner_of[o->id] && b->dim[i] == o->def->extent && b->dim[i + 1] == next->def->extent &&
+        state == 255)
       state = (uint8_t)(++i);
     else if (o || (index[i]->kind == KE_VAR && w->inner[index[i]->var->id]))
       w->ok = false;

@@ -14,9 +14,9 @@
 #include <string.h>
 
 typedef struct Place {
-  uint32_t slot;    /* PROG_NONE: none yet */
-  uint32_t last;    /* step of its own region that reads it last; END: region output */
-  Value *root;      /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
+  uint32_t slot; /* PROG_NONE: none yet */
+  uint32_t last; /* step of its own region that reads it last; END: region output */
+  Value *root;   /* itself, or the value whose memory it shares: ask root_of, which follows the chain */
   bool view, inplace;
   Value *next_freed; /* the next value that is freed behind the same step */
 } Place;
@@ -28,22 +28,20 @@ typedef struct Plan {
   Arena *a;
   Image im;
   const PlanInput *in;
-  Place *place;       /* by Value.id */
-  uint32_t *step_of;  /* by Node.id: index within its region */
-  bool *bound_early;  /* by symbol: known from the input shapes */
-  Map bound;          /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
+  Place *place;      /* by Value.id */
+  uint32_t *step_of; /* by Node.id: index within its region */
+  bool *bound_early; /* by symbol: known from the input shapes */
+  Map bound;         /* (symbol, graph) -> itself: the symbol is told by an input or a step of that graph */
   uint32_t nsym;
-  Value **freed;      /* by step of the region being written: values not read behind it */
-  Graph **queue;      /* regions to write */
+  Value **freed; /* by step of the region being written: values not read behind it */
+  Graph **queue; /* regions to write */
   uint32_t nregion;
   const Groups *groups; /* of region 0, or NULL */
   uint32_t *group_last; /* by Value.id: 1 + the last kernel step that reads it; 0: none */
   uint32_t *packed;     /* by Groups.packed: slot */
 } Plan;
 
-static Place *place(Plan *p, const Value *v) {
-  return &p->place[v->id];
-}
+static Place *place(Plan *p, const Value *v) { return &p->place[v->id]; }
 
 /* Whose memory v shares in the end. Chains arise when a value that has views is computed in place: they are shortened on
  * the way. */
@@ -63,9 +61,7 @@ static Group *group_of(const Plan *p, const Node *n) {
   return p->groups && !n->graph->up ? p->groups->fate[n->id].group : NULL;
 }
 
-static bool is_gone(const Plan *p, const Node *n) {
-  return p->groups && !n->graph->up && p->groups->fate[n->id].gone;
-}
+static bool is_gone(const Plan *p, const Node *n) { return p->groups && !n->graph->up && p->groups->fate[n->id].gone; }
 
 /* Does a step stand where n stands: its own, or that of the group it is the root of? */
 static bool has_step(const Plan *p, const Node *n) {
@@ -74,7 +70,8 @@ static bool has_step(const Plan *p, const Node *n) {
 }
 
 /* What the step at n reads and writes. */
-static void step_values(const Plan *p, const Node *n, Value *const **in, uint32_t *nin, Value *const **out, uint32_t *nout) {
+static void step_values(const Plan *p, const Node *n, Value *const **in, uint32_t *nin, Value *const **out,
+                        uint32_t *nout) {
   const Group *x = group_of(p, n);
   *in = x ? x->in : n->in, *nin = x ? x->nin : n->nin;
   *out = x ? x->out : n->out, *nout = x ? x->nout : n->nout;
@@ -203,8 +200,8 @@ static bool same_extents(const Type *a, const Type *b) {
 
 static bool can_view(Plan *p, const Node *n) {
   const Value *x = n->nin ? n->in[0] : NULL;
-  return !n->graph->up && has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR && x->type.dtype &&
-         n->out[0] && type_early(p, &n->out[0]->type);
+  return !n->graph->up && has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x &&
+         x->type.kind == VK_TENSOR && x->type.dtype && n->out[0] && type_early(p, &n->out[0]->type);
 }
 
 /* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
@@ -399,9 +396,7 @@ static void add_binds(Plan *p, ProgStep *s, const Node *n) {
   s->binds = list_end(&l);
 }
 
-static bool is_dynamic(Plan *p, uint32_t s) {
-  return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC;
-}
+static bool is_dynamic(Plan *p, uint32_t s) { return image_slot_at(&p->im, s)->kind == SLOT_DYNAMIC; }
 
 /* A dynamic value, or a view's hold on memory, goes when its last reader has run; readers inside bodies count as their
  * owner's step, which does not list them among its inputs. */
@@ -443,8 +438,11 @@ static uint32_t list_exprs(Plan *p, const Dim *d, uint32_t n) {
 
 static void write_call(Plan *p, ProgStep *s, const Group *x) {
   const Unit *u = x->unit;
-  ProgCall call = {.kernel = x->kernel, .parts = image_expr(&p->im, u->parts), .scratch = image_expr(&p->im, u->scratch),
-                   .flops = image_expr(&p->im, u->flops), .bytes = image_expr(&p->im, u->bytes)};
+  ProgCall call = {.kernel = x->kernel,
+                   .parts = image_expr(&p->im, u->parts),
+                   .scratch = image_expr(&p->im, u->scratch),
+                   .flops = image_expr(&p->im, u->flops),
+                   .bytes = image_expr(&p->im, u->bytes)};
   call.nequal = x->nequal, call.equal = list_exprs(p, x->equal, 2 * x->nequal);
   s->nexprs = x->ndim, s->exprs = list_exprs(p, x->dim, x->ndim);
   s->call = image_call(&p->im, &call);
@@ -456,8 +454,13 @@ static void write_kernels(Plan *p) {
     const Group *x = NULL;
     for (uint32_t k = 0; !x; k++)
       x = p->groups->group[k]->kernel == i ? p->groups->group[k] : NULL;
-    ProgKernel r = {.name = image_string(&p->im, u->name), .signature = image_string(&p->im, x->signature), .object = PROG_NONE,
-                    .nin = (uint16_t)x->nin, .nout = (uint16_t)x->nout, .ndim = x->ndim, .kind = u->kind};
+    ProgKernel r = {.name = image_string(&p->im, u->name),
+                    .signature = image_string(&p->im, x->signature),
+                    .object = PROG_NONE,
+                    .nin = (uint16_t)x->nin,
+                    .nout = (uint16_t)x->nout,
+                    .ndim = x->ndim,
+                    .kind = u->kind};
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
     image_kernel(&p->im, &r);
@@ -471,7 +474,8 @@ static void write_step(Plan *p, const Node *n) {
   const OpInfo *op = op_info(n->op);
   Value *const *in, *const *out;
   uint32_t nin, nout;
-  ProgStep s = {.kind = (uint8_t)step_kind(p, n), .host = node_is_host(n), .region = {PROG_NONE, PROG_NONE}, .call = PROG_NONE};
+  ProgStep s = {
+      .kind = (uint8_t)step_kind(p, n), .host = node_is_host(n), .region = {PROG_NONE, PROG_NONE}, .call = PROG_NONE};
   step_values(p, n, &in, &nin, &out, &nout);
   s.domain = image_string(&p->im, op->domain);
   s.op = image_string(&p->im, op->name);

@@ -17,10 +17,10 @@ typedef struct PlanFile {
 typedef struct PlanObject {
   const uint8_t *bytes;
   size_t size;
-  const char *target;      /* EmitTarget.cpu_level */
+  const char *target; /* EmitTarget.cpu_level */
 } PlanObject;
 typedef struct PlanCode {
-  uint32_t object;         /* UINT32_MAX: not compiled */
+  uint32_t object; /* UINT32_MAX: not compiled */
   const char *symbol;
 } PlanCode;
 
@@ -32,7 +32,7 @@ typedef struct PlanInput {
   const Groups *groups;    /* NULL: every node is a step of its own */
   const PlanObject *object;
   uint32_t nobject;
-  const PlanCode *code;    /* by Groups.kernel; NULL: nothing is compiled yet */
+  const PlanCode *code; /* by Groups.kernel; NULL: nothing is compiled yet */
 } PlanInput;
 
 /* The program (runtime/program.h) for g, as bytes in arena a at an address aligned to PROG_ALIGN. Constants inside one of

@@ -28,9 +28,7 @@ const ProductLevel *product_level(const char *level) {
   return &levels[0];
 }
 
-static int64_t padded(int64_t n, const ProductTile *t) {
-  return ((n - 1) / t->nr + 1) * t->nr;
-}
+static int64_t padded(int64_t n, const ProductTile *t) { return ((n - 1) / t->nr + 1) * t->nr; }
 
 /* The first of the table that pads N to whole panels with at most 1/64 more columns than the one that pads least. */
 static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
@@ -81,9 +79,7 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   u->bytes = dim_mul(c, dim_const(c, 4), dim_add(c, dim_add(c, a, b), dim_mul(c, p->batch, mn)));
 }
 
-int64_t product_panels(const ProductPlan *plan, int64_t n) {
-  return n / plan->nr + (n % plan->nr != 0);
-}
+int64_t product_panels(const ProductPlan *plan, int64_t n) { return n / plan->nr + (n % plan->nr != 0); }
 
 bool product_packed_floats(const ProductPlan *plan, int64_t k, int64_t n, int64_t *floats) {
   int64_t bytes;

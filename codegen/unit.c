@@ -31,7 +31,8 @@ static void put_dim(Fields *f, const char *what, Dim d) {
 }
 
 static void put_product(Fields *f, const Product *p) {
-  buf_printf(&f->b, "product trans=%d%d packed=%d batched=%d%d", p->trans_a, p->trans_b, p->packed_b, p->batch_a, p->batch_b);
+  buf_printf(&f->b, "product trans=%d%d packed=%d batched=%d%d", p->trans_a, p->trans_b, p->packed_b, p->batch_a,
+             p->batch_b);
   put_dim(f, "batch", p->batch);
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
@@ -49,8 +50,8 @@ static void put_product(Fields *f, const Product *p) {
 
 static void put_attention(Fields *f, const Attention *a) {
   buf_printf(&f->b, "attention heads=%lld/%lld dk=%lld dv=%lld scale=%a causal=%d zero=%d split=%d%d%d mask=%s/%d",
-             (long long)a->heads, (long long)a->kv_heads, (long long)a->dk, (long long)a->dv, a->scale, a->causal, a->zero_rows,
-             a->q_split, a->kv_split, a->out_split, a->mask ? dtype_name(a->mask) : "none", a->mask_rank);
+             (long long)a->heads, (long long)a->kv_heads, (long long)a->dk, (long long)a->dv, a->scale, a->causal,
+             a->zero_rows, a->q_split, a->kv_split, a->out_split, a->mask ? dtype_name(a->mask) : "none", a->mask_rank);
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);
@@ -75,14 +76,27 @@ const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *n
 
 static bool register_type(DType t) {
   switch (t) {
-  case DT_f32: case DT_f64: case DT_f16: case DT_bf16: case DT_bool:
-  case DT_i8: case DT_u8: case DT_i16: case DT_u16: case DT_i32: case DT_u32: case DT_i64: case DT_u64: return true;
+  case DT_f32:
+  case DT_f64:
+  case DT_f16:
+  case DT_bf16:
+  case DT_bool:
+  case DT_i8:
+  case DT_u8:
+  case DT_i16:
+  case DT_u16:
+  case DT_i32:
+  case DT_u32:
+  case DT_i64:
+  case DT_u64: return true;
   default: return false;
   }
 }
 
 /* The functions that math.c of the code generator has, by operator. */
-static const struct { bool listed, f64; } functions[KOP_count] = {
+static const struct {
+  bool listed, f64;
+} functions[KOP_count] = {
 #define MATH(op, f32, f64, libm) [KOP_##op] = {true, f64 >= 0},
 #include "codegen/llvm/math.def"
 #undef MATH

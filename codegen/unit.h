@@ -15,13 +15,13 @@ typedef enum { UNIT_LOOP, UNIT_PRODUCT, UNIT_ATTENTION } UnitKind;
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
 typedef struct Product {
-  Dim batch;          /* product of the batch extents; 1 when B is shared by all rows of A */
+  Dim batch; /* product of the batch extents; 1 when B is shared by all rows of A */
   Dim m, n, k;
-  bool trans_a;       /* A is stored [b, k, m] */
-  bool trans_b;       /* B is stored [b, n, k] */
-  bool packed_b;      /* B is a constant, packed at compile time by product_pack */
+  bool trans_a;          /* A is stored [b, k, m] */
+  bool trans_b;          /* B is stored [b, n, k] */
+  bool packed_b;         /* B is a constant, packed at compile time by product_pack */
   bool batch_a, batch_b; /* false: the operand has no batch axis */
-  uint8_t tile;       /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
+  uint8_t tile;          /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;
@@ -33,24 +33,24 @@ typedef struct Attention {
   Dim batch, q_len, kv_len;
   int64_t heads, kv_heads, dk, dv;
   double scale;
-  bool causal;        /* j <= i + kv_len - q_len */
+  bool causal; /* j <= i + kv_len - q_len */
   bool zero_rows;
   /* Layouts: true: [batch, heads, len, dim]; false: [batch, len, heads * dim]. */
   bool q_split, kv_split, out_split;
-  DType mask;         /* DT_none: none; DT_f32: added; DT_bool: true admits */
-  int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
+  DType mask;       /* DT_none: none; DT_f32: added; DT_bool: true admits */
+  int8_t mask_rank; /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
 } Attention;
 
 typedef struct Unit {
-  uint8_t kind;       /* UnitKind */
-  const char *name;   /* for perf maps and reports: "softmax", "product.384x1536.gelu" */
-  Kernel *kernel;     /* UNIT_LOOP */
+  uint8_t kind;     /* UnitKind */
+  const char *name; /* for perf maps and reports: "softmax", "product.384x1536.gelu" */
+  Kernel *kernel;   /* UNIT_LOOP */
   Product product;
   Attention attention;
-  Dim parts;          /* filled in by the schedule; at least 1 for any binding, or 0 when nothing is to do */
-  Dim scratch;        /* bytes per thread */
-  Dim flops, bytes;   /* of all parts together: for the cost model and the reports */
+  Dim parts;        /* filled in by the schedule; at least 1 for any binding, or 0 when nothing is to do */
+  Dim scratch;      /* bytes per thread */
+  Dim flops, bytes; /* of all parts together: for the cost model and the reports */
 } Unit;
 
 /* Text equal for units whose code is the same; dims in the order of KernelArgs.dim. In arena a. */

@@ -41,9 +41,7 @@ static Status unknown_attr(Ctx *c, const RawAttr *t, OpId op) {
 }
 
 /* A list that is given keeps a pointer, be it empty. */
-static const void *list_of(Arena *a, const void *v) {
-  return v ? v : arena_get(a, 1, 8, 8);
-}
+static const void *list_of(Arena *a, const void *v) { return v ? v : arena_get(a, 1, 8, 8); }
 
 static Status set_field(Ctx *c, Arena *a, Weights *w, const AttrField *f, const RawAttr *t, void *attr) {
   int want = wanted_type[f->kind];

@@ -50,17 +50,11 @@ static void *pb_alloc(void *arena, size_t n) {
   return arena_get(arena, n, 1, 8); /* unwinds when there is no more: protobuf-c holds nothing but arena memory */
 }
 
-static void pb_free(void *arena, void *p) {
-  (void)arena, (void)p;
-}
+static void pb_free(void *arena, void *p) { (void)arena, (void)p; }
 
-static const char *text(const char *s) {
-  return s ? s : "";
-}
+static const char *text(const char *s) { return s ? s : ""; }
 
-static const char *const *texts(char **s) {
-  return (const char *const *)s;
-}
+static const char *const *texts(char **s) { return (const char *const *)s; }
 
 static const MetaEntry *entries(Decode *d, Onnx__StringStringEntryProto **p, size_t n) {
   MetaEntry *m = arena_array(d->a, MetaEntry, n);

@@ -14,11 +14,11 @@ typedef struct RawGraph RawGraph;
 
 typedef struct RawTensor {
   const char *name;
-  int32_t dtype;         /* TensorProto.DataType as in the file: may be anything */
+  int32_t dtype; /* TensorProto.DataType as in the file: may be anything */
   uint32_t ndim;
-  const int64_t *dim;    /* as in the file: may be negative */
-  bool external;         /* data_location is EXTERNAL: look in ext; otherwise in piece */
-  const MetaEntry *ext;  /* external_data: location, offset, length, checksum … */
+  const int64_t *dim;   /* as in the file: may be negative */
+  bool external;        /* data_location is EXTERNAL: look in ext; otherwise in piece */
+  const MetaEntry *ext; /* external_data: location, offset, length, checksum … */
   uint32_t next;
   const WirePiece *piece; /* the data, in file order */
   uint32_t npiece;
@@ -26,7 +26,7 @@ typedef struct RawTensor {
   uint32_t nmeta;
 } RawTensor;
 
-typedef struct RawSparse { /* SparseTensorProto */
+typedef struct RawSparse {  /* SparseTensorProto */
   const RawTensor *values;  /* never NULL; its name is the sparse tensor's name */
   const RawTensor *indices; /* NULL: absent, right only when there are no values */
   const int64_t *dim;
@@ -42,9 +42,9 @@ typedef struct RawDim {
 
 typedef enum { RT_NONE, RT_TENSOR, RT_SPARSE, RT_SEQUENCE, RT_MAP, RT_OPTIONAL, RT_OPAQUE } RawTypeKind;
 typedef struct RawType {
-  uint8_t kind;               /* RawTypeKind; RT_NONE: a TypeProto that says nothing */
-  int32_t elem_type;          /* tensor, sparse: DataType; map: the key's DataType; as in the file */
-  bool has_shape;             /* tensor, sparse: false means unknown rank */
+  uint8_t kind;      /* RawTypeKind; RT_NONE: a TypeProto that says nothing */
+  int32_t elem_type; /* tensor, sparse: DataType; map: the key's DataType; as in the file */
+  bool has_shape;    /* tensor, sparse: false means unknown rank */
   uint32_t ndim;
   const RawDim *dim;
   const struct RawType *elem; /* sequence, optional: element; map: value; NULL: absent */
@@ -59,8 +59,21 @@ typedef struct RawValueInfo {
 } RawValueInfo;
 
 typedef enum { /* AttributeProto.AttributeType */
-  RA_UNDEFINED = 0, RA_FLOAT = 1, RA_INT = 2, RA_STRING = 3, RA_TENSOR = 4, RA_GRAPH = 5, RA_FLOATS = 6, RA_INTS = 7,
-  RA_STRINGS = 8, RA_TENSORS = 9, RA_GRAPHS = 10, RA_SPARSE = 11, RA_SPARSES = 12, RA_TYPE = 13, RA_TYPES = 14,
+               RA_UNDEFINED = 0,
+               RA_FLOAT = 1,
+               RA_INT = 2,
+               RA_STRING = 3,
+               RA_TENSOR = 4,
+               RA_GRAPH = 5,
+               RA_FLOATS = 6,
+               RA_INTS = 7,
+               RA_STRINGS = 8,
+               RA_TENSORS = 9,
+               RA_GRAPHS = 10,
+               RA_SPARSE = 11,
+               RA_SPARSES = 12,
+               RA_TYPE = 13,
+               RA_TYPES = 14,
 } RawAttrType;
 
 /* One attribute. Decoding made sure that type is one of RawAttrType, that the value of that type and no other is given
@@ -68,26 +81,26 @@ typedef enum { /* AttributeProto.AttributeType */
  * (ref not "") has no value. Files older than the type field (type UNDEFINED) get the type of the value they hold. */
 typedef struct RawAttr {
   const char *name;
-  const char *ref;  /* ref_attr_name: the function's attribute that gives the value; "" : own value */
+  const char *ref; /* ref_attr_name: the function's attribute that gives the value; "" : own value */
   const char *doc;
-  uint8_t type;     /* RawAttrType */
+  uint8_t type; /* RawAttrType */
   float f;
   int64_t i;
-  Str s;            /* bytes: any content */
-  uint32_t n;       /* list types: elements in the list of that type */
+  Str s;      /* bytes: any content */
+  uint32_t n; /* list types: elements in the list of that type */
   const float *floats;
   const int64_t *ints;
   const Str *strings;
-  const RawTensor *tensor;       /* RA_TENSOR: one; RA_TENSORS: n */
-  const RawGraph *const *graph;  /* RA_GRAPH: one; RA_GRAPHS: n */
-  const RawSparse *sparse;       /* RA_SPARSE: one; RA_SPARSES: n */
-  const RawType *const *tp;      /* RA_TYPE: one; RA_TYPES: n */
+  const RawTensor *tensor;      /* RA_TENSOR: one; RA_TENSORS: n */
+  const RawGraph *const *graph; /* RA_GRAPH: one; RA_GRAPHS: n */
+  const RawSparse *sparse;      /* RA_SPARSE: one; RA_SPARSES: n */
+  const RawType *const *tp;     /* RA_TYPE: one; RA_TYPES: n */
 } RawAttr;
 
 typedef struct RawNode {
   const char *name, *op, *domain, *overload, *doc; /* domain as in the file: "ai.onnx" and "" are the same */
-  const char *const *in;  /* "": optional input absent */
-  const char *const *out; /* "": output not wanted */
+  const char *const *in;                           /* "": optional input absent */
+  const char *const *out;                          /* "": output not wanted */
   const RawAttr *attr;
   const MetaEntry *meta;
   uint32_t nin, nout, nattr, nmeta;
@@ -97,7 +110,7 @@ struct RawGraph {
   const char *name, *doc;
   const RawNode *node;
   const RawTensor *init;
-  const RawSparse *sparse; /* sparse_initializer */
+  const RawSparse *sparse;             /* sparse_initializer */
   const RawValueInfo *in, *out, *info; /* info: value_info */
   const MetaEntry *meta;
   uint32_t nnode, ninit, nsparse, nin, nout, ninfo, nmeta;

@@ -18,9 +18,7 @@ struct Functions {
 
 enum { SATURATED = 1u << 30 };
 
-static const char *plain_domain(const char *d) {
-  return strcmp(d, "ai.onnx") ? d : "";
-}
+static const char *plain_domain(const char *d) { return strcmp(d, "ai.onnx") ? d : ""; }
 
 /* The map's key, in buf if it fits (cap bytes), else in a. */
 static char *make_key(Arena *a, char *buf, size_t cap, const char *domain, const char *name, const char *overload,

@@ -51,9 +51,7 @@ typedef struct Import {
 static const Value absent_value; /* what the name of a parameter stands for when the call leaves it out */
 #define absent ((Value *)(uintptr_t)&absent_value)
 
-static const char *plain_domain(const char *d) {
-  return strcmp(d, "ai.onnx") ? d : "";
-}
+static const char *plain_domain(const char *d) { return strcmp(d, "ai.onnx") ? d : ""; }
 
 /* --- names --- */
 
@@ -116,9 +114,7 @@ static const char *value_name(Import *im, const Scope *s, const char *name) {
   return unique_name(im, s->frame->prefix ? arena_printf(im->a, "%s%s", s->frame->prefix, name) : name);
 }
 
-static void name_value(Import *im, Value *v, const char *name) {
-  value_rename(v, arena_strdup(im->m->arena, name));
-}
+static void name_value(Import *im, Value *v, const char *name) { value_rename(v, arena_strdup(im->m->arena, name)); }
 
 static const char *fresh_name(void *arg, const char *base) {
   Import *im = ((void **)arg)[0];

@@ -8,7 +8,7 @@
 
 enum {
   NEWEST_OPSET =
-      28,           /* of ai.onnx, the one ops.def is written to; newer ones are accepted where every node still fits */
+      28, /* of ai.onnx, the one ops.def is written to; newer ones are accepted where every node still fits */
   MAX_OPSETS = 256,
   MAX_NESTING = 64, /* bodies inside bodies, and functions calling functions */
   DEFAULT_MAX_NODES = 2000000,

@@ -16,27 +16,27 @@ typedef struct OpsetImport {
 } OpsetImport;
 
 typedef struct Model {
-  Arena *arena;          /* the graph's arena: owns everything here */
+  Arena *arena; /* the graph's arena: owns everything here */
   Graph *graph;
-  const char *path;      /* NULL: from memory */
+  const char *path; /* NULL: from memory */
   int64_t ir_version;
   const char *producer, *producer_version, *domain, *doc;
   int64_t model_version;
   OpsetImport *opset;
   uint32_t nopset;
-  MetaEntry *meta;       /* metadata_props */
+  MetaEntry *meta; /* metadata_props */
   uint32_t nmeta;
-  const uint8_t *bytes;  /* the protobuf: weights in it are borrowed from here */
+  const uint8_t *bytes; /* the protobuf: weights in it are borrowed from here */
   size_t nbytes;
-  Mapped **file;         /* mapped files; file[0] is the model itself when it came from a path */
+  Mapped **file; /* mapped files; file[0] is the model itself when it came from a path */
   uint32_t nfile;
 } Model;
 
 typedef struct LoadOptions {
-  bool strict;           /* refuse hard-linked external data and unknown fields */
-  size_t max_bytes;      /* of protobuf metadata decoded into memory, weights excluded; 0: 1 GiB */
-  uint32_t max_nodes;    /* after inlining functions, bodies included; 0: 2,000,000 */
-  bool no_infer;         /* no type inference, for inspection: an operator that is not known, or whose old or new form
+  bool strict;        /* refuse hard-linked external data and unknown fields */
+  size_t max_bytes;   /* of protobuf metadata decoded into memory, weights excluded; 0: 1 GiB */
+  uint32_t max_nodes; /* after inlining functions, bodies included; 0: 2,000,000 */
+  bool no_infer;      /* no type inference, for inspection: an operator that is not known, or whose old or new form
                             is not, becomes a node of OP_none with Origin.op; types are those that the file declares */
 } LoadOptions;
 

@@ -50,9 +50,7 @@ static Str package_path(Str path) {
   return path;
 }
 
-static bool is_torch(Str path) {
-  return path.len > 6 && !memcmp(path.ptr, "torch/", 6);
-}
+static bool is_torch(Str path) { return path.len > 6 && !memcmp(path.ptr, "torch/", 6); }
 
 /* The innermost frame of a Python stack trace that is not torch's own: "models/decoder.py:33, in forward". */
 static const char *source_line(Arena *a, const char *trace) {

@@ -84,9 +84,7 @@ static void set_input(Upgrade *u, uint32_t i, const char *name) {
   u->n.in = list, u->n.nin = n;
 }
 
-static const char *fresh(Upgrade *u, const char *base) {
-  return u->fresh(u->arg, base);
-}
+static const char *fresh(Upgrade *u, const char *base) { return u->fresh(u->arg, base); }
 
 static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in, uint32_t nattr,
                     const RawAttr *attr) {
@@ -108,9 +106,7 @@ static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, c
 }
 
 #define NAMES(...)                                                                                                     \
-  (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]) {                         \
-    __VA_ARGS__                                                                                                        \
-  }
+  (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]) { __VA_ARGS__ }
 
 static const char *put_before(Upgrade *u, const char *op, uint32_t nin, const char *const *in, uint32_t nattr,
                               const RawAttr *attr) {
@@ -607,9 +603,7 @@ static Status gemm_7(Upgrade *u) { /* C is broadcast whenever its shape needs it
 
 /* --- Scan --- */
 
-static RawValueInfo info(const char *name) {
-  return (RawValueInfo){.name = name, .doc = ""};
-}
+static RawValueInfo info(const char *name) { return (RawValueInfo){.name = name, .doc = ""}; }
 
 /* Opset 8 scanned a batch: all values had a leading batch dimension, and each sample was scanned by itself. That is a
  * Scan over the batch around a Scan over the sequence: the outer one has no states, and stacks what the inner one
@@ -791,9 +785,7 @@ static size_t first_row(const char *op) {
   return lo;
 }
 
-static bool applies(const Row *r, int64_t opset) {
-  return opset < r->opset || r->opset == ALWAYS;
-}
+static bool applies(const Row *r, int64_t opset) { return opset < r->opset || r->opset == ALWAYS; }
 
 bool upgrade_wanted(const char *op, int64_t opset) {
   for (size_t i = first_row(op); i < countof(rows) && !strcmp(rows[i].op, op); i++)

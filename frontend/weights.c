@@ -109,9 +109,7 @@ static Values values_of(const RawTensor *t) {
 }
 
 /* Bytes of a value of fixed size in this field; 0: varint. */
-static size_t fixed_size(int field) {
-  return field == TP_FLOAT_DATA ? 4 : field == TP_DOUBLE_DATA ? 8 : 0;
-}
+static size_t fixed_size(int field) { return field == TP_FLOAT_DATA ? 4 : field == TP_DOUBLE_DATA ? 8 : 0; }
 
 /* The next value as bits; for strings *bits is the length and *s its start. False: no more, or damaged. */
 static bool next_value(Values *it, uint64_t *bits, const uint8_t **s) {
@@ -499,9 +497,7 @@ static Status named(Ctx *c, Status st, const char *name) {
   return st && *name && !already ? err_note(c, st, "tensor '%s'", name) : st;
 }
 
-static size_t budget_of(const LoadOptions *o) {
-  return o && o->max_bytes ? o->max_bytes : (size_t)1 << 30;
-}
+static size_t budget_of(const LoadOptions *o) { return o && o->max_bytes ? o->max_bytes : (size_t)1 << 30; }
 
 static void release(void *arg) {
   Weights *w = arg;
@@ -512,9 +508,7 @@ static void release(void *arg) {
   }
 }
 
-static int open_dir(const char *path) {
-  return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
+static int open_dir(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
 
 /* The directory of the model's real path, when it is another one. */
 static void open_real_dir(Weights *w) {

@@ -21,7 +21,12 @@ typedef enum {
 
 /* Data fields of TensorProto, by their field numbers. */
 enum {
-  TP_FLOAT_DATA = 4, TP_INT32_DATA = 5, TP_STRING_DATA = 6, TP_INT64_DATA = 7, TP_RAW_DATA = 9, TP_DOUBLE_DATA = 10,
+  TP_FLOAT_DATA = 4,
+  TP_INT32_DATA = 5,
+  TP_STRING_DATA = 6,
+  TP_INT64_DATA = 7,
+  TP_RAW_DATA = 9,
+  TP_DOUBLE_DATA = 10,
   TP_UINT64_DATA = 11,
 };
 
@@ -30,7 +35,7 @@ enum {
 typedef struct WirePiece {
   const uint8_t *ptr; /* borrowed from the scanned bytes */
   size_t len;
-  uint8_t field;      /* TP_* */
+  uint8_t field; /* TP_* */
   bool packed;
 } WirePiece;
 
@@ -50,7 +55,7 @@ typedef struct WireScan {
   size_t n;
   const WirePiece *piece;
   uint32_t npiece;
-  size_t cost;          /* upper estimate of the bytes that decoding takes */
+  size_t cost; /* upper estimate of the bytes that decoding takes */
 } WireScan;
 
 /* Scans a message of the given type. ST_INVALID names offset and path ("ModelProto.graph.node[17].attribute[2]");

@@ -23,9 +23,9 @@
 extern "C" {
 #endif
 
-#define SARD_VERSION_MAJOR 0
-#define SARD_VERSION_MINOR 1
-#define SARD_VERSION_PATCH 0
+#define SARD_VERSION_MAJOR  0
+#define SARD_VERSION_MINOR  1
+#define SARD_VERSION_PATCH  0
 #define SARD_VERSION_STRING "0.1.0"
 
 #if defined(SARD_STATIC) || !defined(__GNUC__)
@@ -47,10 +47,10 @@ typedef enum sard_status {
   SARD_ERROR_UNSUPPORTED = 4, /* valid, but not handled by this build or device */
   SARD_ERROR_MEMORY = 5,      /* over the byte budget, or out of memory */
   SARD_ERROR_DEVICE = 6,
-  SARD_ERROR_IO = 7,          /* a file could not be read or written */
+  SARD_ERROR_IO = 7, /* a file could not be read or written */
   SARD_ERROR_CANCELLED = 8,
   SARD_ERROR_TIMEOUT = 9,
-  SARD_ERROR_INTERNAL = 10    /* a bug in Sard */
+  SARD_ERROR_INTERNAL = 10 /* a bug in Sard */
 } sard_status;
 
 typedef struct sard_error sard_error;
@@ -61,22 +61,47 @@ SARD_API const char *sard_error_text(const sard_error *e);
 /* The parts of it; "" where not known. */
 SARD_API const char *sard_error_message(const sard_error *e); /* the reason alone */
 SARD_API const char *sard_error_file(const sard_error *e);
-SARD_API const char *sard_error_node(const sard_error *e);    /* ONNX node name, or "#17" by position */
+SARD_API const char *sard_error_node(const sard_error *e); /* ONNX node name, or "#17" by position */
 SARD_API const char *sard_error_op(const sard_error *e);
-SARD_API const char *sard_error_module(const sard_error *e);  /* exporter's module path, "encoder.layer.3" */
-SARD_API const char *sard_error_source(const sard_error *e);  /* "model.py:88, in forward" */
-SARD_API const char *sard_error_hint(const sard_error *e);    /* what to do */
-SARD_API void sard_error_free(sard_error *e);                 /* e may be NULL */
-SARD_API const char *sard_status_name(sard_status s);         /* "invalid" */
+SARD_API const char *sard_error_module(const sard_error *e); /* exporter's module path, "encoder.layer.3" */
+SARD_API const char *sard_error_source(const sard_error *e); /* "model.py:88, in forward" */
+SARD_API const char *sard_error_hint(const sard_error *e);   /* what to do */
+SARD_API void sard_error_free(sard_error *e);                /* e may be NULL */
+SARD_API const char *sard_status_name(sard_status s);        /* "invalid" */
 
 /* --- tensors --- */
 
 /* Element types; the values are ONNX's TensorProto.DataType. */
 typedef enum sard_dtype {
-  SARD_NONE = 0, SARD_F32 = 1, SARD_U8 = 2, SARD_I8 = 3, SARD_U16 = 4, SARD_I16 = 5, SARD_I32 = 6, SARD_I64 = 7,
-  SARD_STRING = 8, SARD_BOOL = 9, SARD_F16 = 10, SARD_F64 = 11, SARD_U32 = 12, SARD_U64 = 13, SARD_C64 = 14,
-  SARD_C128 = 15, SARD_BF16 = 16, SARD_F8E4M3FN = 17, SARD_F8E4M3FNUZ = 18, SARD_F8E5M2 = 19, SARD_F8E5M2FNUZ = 20,
-  SARD_U4 = 21, SARD_I4 = 22, SARD_F4E2M1 = 23, SARD_F8E8M0 = 24, SARD_U2 = 25, SARD_I2 = 26, SARD_F6E2M3 = 27, SARD_F6E3M2 = 28
+  SARD_NONE = 0,
+  SARD_F32 = 1,
+  SARD_U8 = 2,
+  SARD_I8 = 3,
+  SARD_U16 = 4,
+  SARD_I16 = 5,
+  SARD_I32 = 6,
+  SARD_I64 = 7,
+  SARD_STRING = 8,
+  SARD_BOOL = 9,
+  SARD_F16 = 10,
+  SARD_F64 = 11,
+  SARD_U32 = 12,
+  SARD_U64 = 13,
+  SARD_C64 = 14,
+  SARD_C128 = 15,
+  SARD_BF16 = 16,
+  SARD_F8E4M3FN = 17,
+  SARD_F8E4M3FNUZ = 18,
+  SARD_F8E5M2 = 19,
+  SARD_F8E5M2FNUZ = 20,
+  SARD_U4 = 21,
+  SARD_I4 = 22,
+  SARD_F4E2M1 = 23,
+  SARD_F8E8M0 = 24,
+  SARD_U2 = 25,
+  SARD_I2 = 26,
+  SARD_F6E2M3 = 27,
+  SARD_F6E3M2 = 28
 } sard_dtype;
 
 #define SARD_MAX_RANK 16
@@ -91,19 +116,19 @@ typedef enum sard_kind { SARD_KIND_TENSOR, SARD_KIND_SEQUENCE, SARD_KIND_OPTIONA
 
 /* A view of the caller's memory, or of an output's. Never owns data. Fields that a program does not use are zero. */
 typedef struct sard_tensor {
-  void *data;           /* dtype's elements; SARD_STRING: an array of sard_str; types below 8 bits are packed */
+  void *data; /* dtype's elements; SARD_STRING: an array of sard_str; types below 8 bits are packed */
   sard_dtype dtype;
-  int32_t rank;         /* 0 .. SARD_MAX_RANK */
+  int32_t rank; /* 0 .. SARD_MAX_RANK */
   int64_t dim[SARD_MAX_RANK];
   int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
-  bool strided;         /* false: row-major without gaps, stride is not read */
-  sard_kind kind;       /* sequence or optional, as an input: the fields above are not read; copied before the run */
+  bool strided;                  /* false: row-major without gaps, stride is not read */
+  sard_kind kind; /* sequence or optional, as an input: the fields above are not read; copied before the run */
   const struct sard_tensor *item; /* its values: an optional has one or none */
   int64_t nitem;
 } sard_tensor;
 
-SARD_API const char *sard_dtype_name(sard_dtype t); /* "f32" */
-SARD_API int sard_dtype_bits(sard_dtype t);         /* per element; strings: of a sard_str */
+SARD_API const char *sard_dtype_name(sard_dtype t);       /* "f32" */
+SARD_API int sard_dtype_bits(sard_dtype t);               /* per element; strings: of a sard_str */
 SARD_API int64_t sard_tensor_count(const sard_tensor *t); /* elements; -1 when the dims are not valid */
 SARD_API int64_t sard_tensor_bytes(const sard_tensor *t); /* of a dense tensor; -1 when not valid */
 
@@ -112,15 +137,17 @@ SARD_API int64_t sard_tensor_bytes(const sard_tensor *t); /* of a dense tensor; 
 typedef struct sard_env sard_env;
 
 typedef struct sard_env_options {
-  size_t size;                 /* SARD_ENV_OPTIONS_INIT */
-  size_t max_memory;           /* bytes for all models of this environment; 0: the machine's memory; SIZE_MAX: no limit */
+  size_t size;       /* SARD_ENV_OPTIONS_INIT */
+  size_t max_memory; /* bytes for all models of this environment; 0: the machine's memory; SIZE_MAX: no limit */
   void *(*alloc)(void *arg, size_t size, size_t align); /* NULL: the system's allocator. Called from any thread. */
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
-  void (*log)(void *arg, int level, const char *text); /* level 0 warning, 1 info, 2 debug; NULL: warnings are dropped */
+  void (*log)(void *arg, int level,
+              const char *text); /* level 0 warning, 1 info, 2 debug; NULL: warnings are dropped */
   void *log_arg;
 } sard_env_options;
-#define SARD_ENV_OPTIONS_INIT {sizeof(sard_env_options), 0, NULL, NULL, NULL, NULL, NULL}
+#define SARD_ENV_OPTIONS_INIT                                                                                          \
+  { sizeof(sard_env_options), 0, NULL, NULL, NULL, NULL, NULL }
 
 SARD_API sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_error **err);
 /* Every model of it must be freed first. env may be NULL. */
@@ -133,23 +160,25 @@ SARD_API void sard_env_memory(sard_env *env, size_t *used, size_t *peak);
 typedef struct sard_model sard_model;
 
 typedef struct sard_options {
-  size_t size;             /* SARD_OPTIONS_INIT */
-  const char *device;      /* "cpu", "reference"; NULL: the best there is. SARD_ERROR_DEVICE: not available here */
-  int threads;             /* 0: what the process may really use */
-  double timeout;          /* seconds that loading may take; 0: no limit */
+  size_t size;                /* SARD_OPTIONS_INIT */
+  const char *device;         /* "cpu", "reference"; NULL: the best there is. SARD_ERROR_DEVICE: not available here */
+  int threads;                /* 0: what the process may really use */
+  double timeout;             /* seconds that loading may take; 0: no limit */
   const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */
-  bool strict;             /* refuse what is legal but suspicious: hard links as external data, unknown fields */
-  const char *dump_after;  /* a pass name or "all": IR text of the graph after it goes to dump; NULL: none */
-  const char *stop_after;  /* no further passes after this one */
-  bool time_passes;        /* one line per pass to dump */
+  bool strict;                /* refuse what is legal but suspicious: hard links as external data, unknown fields */
+  const char *dump_after;     /* a pass name or "all": IR text of the graph after it goes to dump; NULL: none */
+  const char *stop_after;     /* no further passes after this one */
+  bool time_passes;           /* one line per pass to dump */
   void (*dump)(void *arg, const char *text, size_t n);
   void *dump_arg;
 } sard_options;
-#define SARD_OPTIONS_INIT {sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL}
+#define SARD_OPTIONS_INIT                                                                                              \
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. */
-SARD_API sard_status sard_load_file(sard_env *env, const char *path, const sard_options *o, sard_model **out, sard_error **err);
+SARD_API sard_status sard_load_file(sard_env *env, const char *path, const sard_options *o, sard_model **out,
+                                    sard_error **err);
 /* From memory, which must live as long as the model. dir: where external data is looked for, NULL: nowhere. */
 SARD_API sard_status sard_load_bytes(sard_env *env, const void *data, size_t n, const char *dir, const sard_options *o,
                                      sard_model **out, sard_error **err);
@@ -168,20 +197,20 @@ SARD_API sard_times sard_model_times(const sard_model *m);
 typedef struct sard_io {
   const char *name;
   sard_kind kind;
-  sard_dtype dtype;    /* SARD_NONE: not known before the run */
-  int32_t rank;        /* -1: not known before the run */
+  sard_dtype dtype; /* SARD_NONE: not known before the run */
+  int32_t rank;     /* -1: not known before the run */
   int64_t dim[SARD_MAX_RANK];
-  bool optional;       /* input with a default value in the model: need not be given */
+  bool optional; /* input with a default value in the model: need not be given */
 } sard_io;
 
 SARD_API size_t sard_input_count(const sard_model *m);
 SARD_API size_t sard_output_count(const sard_model *m);
-SARD_API sard_status sard_input(const sard_model *m, size_t i, sard_io *io);  /* SARD_ERROR_USAGE: no such i */
+SARD_API sard_status sard_input(const sard_model *m, size_t i, sard_io *io); /* SARD_ERROR_USAGE: no such i */
 SARD_API sard_status sard_output(const sard_model *m, size_t i, sard_io *io);
 /* "batch", "past+seq", "128"; NULL when there is no such dimension. */
 SARD_API const char *sard_input_dim_text(const sard_model *m, size_t i, int axis);
 SARD_API const char *sard_output_dim_text(const sard_model *m, size_t i, int axis);
-SARD_API int64_t sard_input_index(const sard_model *m, const char *name);  /* -1: no such input */
+SARD_API int64_t sard_input_index(const sard_model *m, const char *name); /* -1: no such input */
 SARD_API int64_t sard_output_index(const sard_model *m, const char *name);
 /* The symbols of the input shapes: count, and names by number (NULL: no such number). */
 SARD_API size_t sard_symbol_count(const sard_model *m);
@@ -194,15 +223,20 @@ SARD_API sard_status sard_output_shape(const sard_model *m, size_t o, const sard
                                        int32_t *rank, sard_error **err);
 
 /* The steps of the compiled program, in order of execution. */
-typedef enum sard_step_kind { SARD_STEP_COMPILED, SARD_STEP_LIBRARY, SARD_STEP_HOST, SARD_STEP_REFERENCE } sard_step_kind;
+typedef enum sard_step_kind {
+  SARD_STEP_COMPILED,
+  SARD_STEP_LIBRARY,
+  SARD_STEP_HOST,
+  SARD_STEP_REFERENCE
+} sard_step_kind;
 typedef struct sard_step {
   sard_step_kind kind;
-  const char *op;      /* operator, or kernel name */
-  const char *node;    /* ONNX node it came from, the root of a fusion */
-  const char *module;  /* "" when not known */
+  const char *op;     /* operator, or kernel name */
+  const char *node;   /* ONNX node it came from, the root of a fusion */
+  const char *module; /* "" when not known */
   const char *source;
-  const char *kernel;  /* compiled steps: the kernel's name; "" otherwise */
-  size_t more;         /* compiled steps: further nodes in them, see sard_step_more */
+  const char *kernel; /* compiled steps: the kernel's name; "" otherwise */
+  size_t more;        /* compiled steps: further nodes in them, see sard_step_more */
 } sard_step;
 SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s);
@@ -217,33 +251,35 @@ SARD_API int sard_model_threads(const sard_model *m);
 
 /* A step that has run, for profiles. A step with a body (If, Loop, Scan) ends after the steps in it, whose depth is greater. */
 typedef struct sard_step_time {
-  size_t step;               /* see sard_step_info */
+  size_t step; /* see sard_step_info */
   int depth, threads;
-  int64_t start_ns, end_ns;  /* CLOCK_MONOTONIC */
-  int64_t flops, bytes;      /* of a compiled step, from its shapes; 0: not known */
+  int64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
+  int64_t flops, bytes;     /* of a compiled step, from its shapes; 0: not known */
 } sard_step_time;
 
 typedef struct sard_run_options {
-  size_t size;             /* SARD_RUN_OPTIONS_INIT */
-  double timeout;          /* seconds; 0: no limit */
+  size_t size;                /* SARD_RUN_OPTIONS_INIT */
+  double timeout;             /* seconds; 0: no limit */
   const volatile int *cancel; /* the run stops within milliseconds after *cancel becomes non-zero; may be NULL */
   void (*profile)(void *arg, const sard_step_time *t); /* called in the caller's thread after each step; may be NULL */
   void *profile_arg;
 } sard_run_options;
-#define SARD_RUN_OPTIONS_INIT {sizeof(sard_run_options), 0, NULL, NULL, NULL}
+#define SARD_RUN_OPTIONS_INIT                                                                                          \
+  { sizeof(sard_run_options), 0, NULL, NULL, NULL }
 
 /* What a run made. */
 typedef struct sard_result sard_result;
 
 /* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default; sequences
  * and optionals are given by kind, item and nitem. The outputs are in *out, to be freed with sard_result_free. */
-SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_run_options *o,
-                              sard_result **out, sard_error **err);
+SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
+                              const sard_run_options *o, sard_result **out, sard_error **err);
 /* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
  * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. It must not
  * overlap the inputs. When the run fails, what it holds is not defined. */
-SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs, const sard_tensor *outputs,
-                                   size_t n_outputs, const sard_run_options *o, sard_error **err);
+SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
+                                   const sard_tensor *outputs, size_t n_outputs, const sard_run_options *o,
+                                   sard_error **err);
 SARD_API size_t sard_result_count(const sard_result *r);
 /* Output i as a dense tensor that lives as long as r. SARD_ERROR_UNSUPPORTED: a sequence, see sard_result_items. */
 SARD_API sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t);

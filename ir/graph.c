@@ -313,15 +313,11 @@ void value_replace(Value *old, Value *by) {
     by->name = old->name;
 }
 
-void value_rename(Value *v, const char *name) {
-  v->name = name;
-}
+void value_rename(Value *v, const char *name) { v->name = name; }
 
 /* --- asking --- */
 
-bool value_is_output(const Value *v) {
-  return v->nout;
-}
+bool value_is_output(const Value *v) { return v->nout; }
 
 int value_use_count(const Value *v) {
   int n = 0;
@@ -330,9 +326,7 @@ int value_use_count(const Value *v) {
   return n;
 }
 
-Node *value_sole_user(const Value *v) {
-  return v->uses && !v->uses->next ? v->uses->node : NULL;
-}
+Node *value_sole_user(const Value *v) { return v->uses && !v->uses->next ? v->uses->node : NULL; }
 
 bool graph_encloses(const Graph *outer, const Graph *inner) {
   while (inner && inner != outer)
@@ -416,6 +410,4 @@ const Origin *origin_merge(Graph *g, const Origin *root, const Origin *const *mo
   return o;
 }
 
-Status err_origin(Ctx *c, Status st, const Origin *o) {
-  return err_node(c, st, o->node, o->op, o->module, o->source);
-}
+Status err_origin(Ctx *c, Status st, const Origin *o) { return err_node(c, st, o->node, o->op, o->module, o->source); }

@@ -13,11 +13,12 @@
 
 /* What is known of a value before the run. */
 typedef struct Type {
-  uint8_t kind;  /* ValueKind */
-  DType dtype;   /* DT_none: not known. Containers: see elem */
-  int8_t rank;   /* -1: not known */
+  uint8_t kind; /* ValueKind */
+  DType dtype;  /* DT_none: not known. Containers: see elem */
+  int8_t rank;  /* -1: not known */
   Dim dim[MAX_RANK];
-  const struct Type *elem; /* sequence and optional: element type, NULL: not known; map: value type, dtype is the key's */
+  const struct Type
+      *elem; /* sequence and optional: element type, NULL: not known; map: value type, dtype is the key's */
 } Type;
 
 typedef struct Node Node;
@@ -33,20 +34,20 @@ typedef struct Use {
 } Use;
 
 struct Value {
-  const char *name;    /* as in the model, unique within nested graphs; made up when the model has none */
+  const char *name; /* as in the model, unique within nested graphs; made up when the model has none */
   Type type;
-  Node *def;           /* NULL: graph input or constant */
-  uint16_t index;      /* which output of def */
-  bool is_input;       /* a graph input */
-  const Tensor *konst; /* constant, or NULL; data may be a borrowed, unaligned piece of a mapped file */
-  const Tensor *deflt; /* graph input: its value when the caller gives none, or NULL; data as of konst */
+  Node *def;            /* NULL: graph input or constant */
+  uint16_t index;       /* which output of def */
+  bool is_input;        /* a graph input */
+  const Tensor *konst;  /* constant, or NULL; data may be a borrowed, unaligned piece of a mapped file */
+  const Tensor *deflt;  /* graph input: its value when the caller gives none, or NULL; data as of konst */
   const Type *declared; /* the type as the file states it, or NULL */
-  const Dim *content;  /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
+  const Dim *content; /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   Use *uses;
-  uint32_t nout;       /* uses that are graph outputs */
-  uint64_t hash;       /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
-  uint32_t id;         /* unique in the outermost graph */
-  uint32_t varies;     /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
+  uint32_t nout;   /* uses that are graph outputs */
+  uint64_t hash;   /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
+  uint32_t id;     /* unique in the outermost graph */
+  uint32_t varies; /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
 #define VARIES_RANK (1u << 31)
@@ -54,12 +55,12 @@ enum { MAX_CONTENT = 256, MAX_ORIGINS = 64 };
 
 /* Where a node came from. A fused node has several, the root first. */
 typedef struct Origin {
-  const char *node;    /* ONNX node name, or "#17" by position when it has none */
-  const char *op;      /* operator as in the file, e.g. "com.microsoft.BiasGelu" */
-  const char *module;  /* exporter's module path ("encoder.layer.3"), or NULL */
-  const char *klass;   /* exporter's class hierarchy, innermost, or NULL */
-  const char *source;  /* "model.py:88, in forward", or NULL */
-  uint32_t index;      /* position in the file */
+  const char *node;   /* ONNX node name, or "#17" by position when it has none */
+  const char *op;     /* operator as in the file, e.g. "com.microsoft.BiasGelu" */
+  const char *module; /* exporter's module path ("encoder.layer.3"), or NULL */
+  const char *klass;  /* exporter's class hierarchy, innermost, or NULL */
+  const char *source; /* "model.py:88, in forward", or NULL */
+  uint32_t index;     /* position in the file */
   uint32_t nmore;
   const struct Origin **more; /* the others that were fused in */
 } Origin;
@@ -67,11 +68,11 @@ typedef struct Origin {
 struct Node {
   OpId op;
   uint16_t nin, nout;
-  Value **in;          /* in[i] == NULL: optional input absent */
-  Value **out;         /* out[i] == NULL: optional output not wanted */
-  Use **use;           /* of in[i] */
-  void *attr;          /* struct of op_info(op)->attrs, or NULL */
-  Graph *body[2];      /* If: then, else; Loop, Scan: body */
+  Value **in;           /* in[i] == NULL: optional input absent */
+  Value **out;          /* out[i] == NULL: optional output not wanted */
+  Use **use;            /* of in[i] */
+  void *attr;           /* struct of op_info(op)->attrs, or NULL */
+  Graph *body[2];       /* If: then, else; Loop, Scan: body */
   const Origin *origin; /* never NULL */
   Graph *graph;
   Node *prev, *next;
@@ -82,11 +83,11 @@ struct Graph {
   Arena *arena;
   Ctx *c;
   const char *name;
-  Graph *up;            /* enclosing graph of a body, or NULL */
-  Node *owner;          /* node whose body this is, or NULL */
+  Graph *up;   /* enclosing graph of a body, or NULL */
+  Node *owner; /* node whose body this is, or NULL */
   Node *first, *last;
   Value **in, **out;
-  Use **use;            /* of out[i] */
+  Use **use; /* of out[i] */
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
   uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
@@ -98,8 +99,8 @@ struct Graph {
 Type type_tensor(DType t, int rank, Dim const *dim); /* rank -1: dim may be NULL */
 Type type_of_tensor(Ctx *c, const Tensor *t);
 bool type_equal(const Type *a, const Type *b);
-bool type_is_static(const Type *t); /* tensor, known dtype and rank, all dims constant */
-Dim type_count(Ctx *c, const Type *t); /* product of the dims; rank must be known */
+bool type_is_static(const Type *t);           /* tensor, known dtype and rank, all dims constant */
+Dim type_count(Ctx *c, const Type *t);        /* product of the dims; rank must be known */
 const char *type_text(Ctx *c, const Type *t); /* "f32[batch,384]", "f32[*]" for unknown rank, "?" */
 void type_print(StrBuf *b, const Type *t);
 
@@ -110,25 +111,26 @@ void graph_destroy(Graph *g); /* the outermost one */
 
 Value *graph_add_input(Graph *g, const char *name, Type t);
 void graph_add_output(Graph *g, Value *v);
-void graph_drop_outputs(Graph *g);              /* all of them: a body that is taken apart */
+void graph_drop_outputs(Graph *g); /* all of them: a body that is taken apart */
 /* A constant; t and its data must live as long as the graph (mapped file, or its arena). name may be NULL. */
 Value *graph_add_const(Graph *g, const char *name, const Tensor *t);
 /* A node before `before` (NULL: at the end) with absent inputs and fresh unnamed outputs. attr NULL: defaults. */
 Node *graph_add_node(Graph *g, Node *before, OpId op, int nin, int nout, const void *attr, const Origin *origin);
 /* The same with inputs given and one output, the common case of a rewrite; returns that output. */
 Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origin *origin, int nin, Value *const *in);
-void node_set_input(Node *n, int i, Value *v);  /* v NULL: absent */
+void node_set_input(Node *n, int i, Value *v); /* v NULL: absent */
 void node_set_inputs(Node *n, int nin, Value *const *in);
-void node_drop_output(Node *n, int i);          /* must be unused */
-void node_move_before(Node *n, Node *before);   /* same graph, or from a body into an enclosing one */
-void node_remove(Node *n);                      /* outputs must be unused */
-void value_replace(Value *old, Value *by);      /* every use, graph outputs included; keeps old's name when by has none of its own */
+void node_drop_output(Node *n, int i);        /* must be unused */
+void node_move_before(Node *n, Node *before); /* same graph, or from a body into an enclosing one */
+void node_remove(Node *n);                    /* outputs must be unused */
+void value_replace(Value *old,
+                   Value *by); /* every use, graph outputs included; keeps old's name when by has none of its own */
 void value_rename(Value *v, const char *name);
 
 /* --- asking --- */
 bool value_is_output(const Value *v);
-int value_use_count(const Value *v);            /* graph outputs count */
-Node *value_sole_user(const Value *v);          /* the one node that uses it once, if it is no graph output; else NULL */
+int value_use_count(const Value *v);   /* graph outputs count */
+Node *value_sole_user(const Value *v); /* the one node that uses it once, if it is no graph output; else NULL */
 bool graph_encloses(const Graph *outer, const Graph *inner); /* or equal */
 uint32_t graph_node_count(const Graph *g, bool nested);
 /* Elements of a constant integer value; false: not a constant of integers. */
@@ -142,17 +144,17 @@ const Origin *origin_merge(Graph *g, const Origin *root, const Origin *const *mo
 Status err_origin(Ctx *c, Status st, const Origin *o);
 
 double const_elem(const Tensor *t, int64_t i); /* element i of a numeric constant, whose data may be unaligned */
-uint64_t value_hash(Value *v); /* of a constant's bytes, never 0 (print.c) */
+uint64_t value_hash(Value *v);                 /* of a constant's bytes, never 0 (print.c) */
 
 /* --- whole graphs (verify.c, print.c, parse.c) --- */
 /* Checks every invariant stated above: definitions before uses, use lists, arity, types present, names. ST_INTERNAL. */
 Status graph_verify(Ctx *c, Graph *g);
 
 typedef struct PrintOptions {
-  bool origins;      /* `@ "node" "module" "source"` behind each node */
-  bool no_names;     /* %0, %1 … instead of the model's names: what golden dumps compare */
+  bool origins;  /* `@ "node" "module" "source"` behind each node */
+  bool no_names; /* %0, %1 … instead of the model's names: what golden dumps compare */
   bool no_types;
-  int const_limit;   /* constants of more elements are printed as type and hash; 0: 16 */
+  int const_limit; /* constants of more elements are printed as type and hash; 0: 16 */
 } PrintOptions;
 /* The text form:
  *   graph "name" {

@@ -30,10 +30,14 @@ static const char *next_token(const char *p, Token *t) {
 
 static bool is_class(DType t, const char *name, size_t n) {
   DKind k = dtype_kind(t);
-  if (n == 3 && !memcmp(name, "any", 3)) return true;
-  if (n == 3 && !memcmp(name, "num", 3)) return k == DK_FLOAT || k == DK_SINT || k == DK_UINT;
-  if (n == 3 && !memcmp(name, "int", 3)) return k == DK_SINT || k == DK_UINT;
-  if (n == 5 && !memcmp(name, "float", 5)) return k == DK_FLOAT;
+  if (n == 3 && !memcmp(name, "any", 3))
+    return true;
+  if (n == 3 && !memcmp(name, "num", 3))
+    return k == DK_FLOAT || k == DK_SINT || k == DK_UINT;
+  if (n == 3 && !memcmp(name, "int", 3))
+    return k == DK_SINT || k == DK_UINT;
+  if (n == 5 && !memcmp(name, "float", 5))
+    return k == DK_FLOAT;
   return dtype_parse(name, n) == t;
 }
 
@@ -93,7 +97,8 @@ static Status check_inputs(Infer *x, const char *sig, DType *var) {
     if (t.suffix == '+')
       continue;
     if (*known && *known != d)
-      return infer_fail(x, "input %d is %s where %s is needed, as in the inputs before it", i, dtype_name(d), dtype_name(*known));
+      return infer_fail(x, "input %d is %s where %s is needed, as in the inputs before it", i, dtype_name(d),
+                        dtype_name(*known));
     *known = d;
   }
   return ST_OK;
@@ -115,9 +120,11 @@ static Status check_outputs(Infer *x, const char *sig, const DType *var) {
     if (!x->out[i].dtype)
       x->out[i].dtype = want;
     else if (want && want != x->out[i].dtype)
-      return infer_fail(x, "output %d is inferred as %s but must be %s", i, dtype_name(x->out[i].dtype), dtype_name(want));
+      return infer_fail(x, "output %d is inferred as %s but must be %s", i, dtype_name(x->out[i].dtype),
+                        dtype_name(want));
     else if (t.n == 1 && !allowed(sig, t.s[0], x->out[i].dtype, &cls, &cls_n))
-      return infer_fail(x, "output %d would be %s; the operator gives %.*s", i, dtype_name(x->out[i].dtype), cls_n, cls);
+      return infer_fail(x, "output %d would be %s; the operator gives %.*s", i, dtype_name(x->out[i].dtype), cls_n,
+                        cls);
   }
   return ST_OK;
 }
@@ -139,8 +146,10 @@ static Status merge_declared(Infer *x, int i) {
   Type *t = &x->out[i];
   if (have->kind != t->kind)
     return have->kind == VK_TENSOR && !have->dtype && have->rank < 0 ? ST_OK
-           : t->kind == VK_TENSOR && !t->dtype && t->rank < 0 ? (*t = *have, ST_OK)
-           : infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have), type_text(x->c, t));
+           : t->kind == VK_TENSOR && !t->dtype && t->rank < 0
+               ? (*t = *have, ST_OK)
+               : infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have),
+                            type_text(x->c, t));
   if (t->kind != VK_TENSOR) {
     if (!t->elem)
       t->elem = have->elem;
@@ -149,7 +158,8 @@ static Status merge_declared(Infer *x, int i) {
   if (!t->dtype)
     t->dtype = have->dtype;
   else if (have->dtype && have->dtype != t->dtype)
-    return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have), type_text(x->c, t));
+    return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have),
+                      type_text(x->c, t));
   if (have->rank < 0)
     return ST_OK;
   if (t->rank < 0) {
@@ -158,13 +168,15 @@ static Status merge_declared(Infer *x, int i) {
     return ST_OK;
   }
   if (have->rank != t->rank)
-    return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have), type_text(x->c, t));
+    return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have),
+                      type_text(x->c, t));
   for (int k = 0; k < t->rank; k++) {
     if (have->dim[k] == t->dim[k])
       continue;
     bool hc = have->dim[k]->kind == DIM_CONST, tc = t->dim[k]->kind == DIM_CONST;
     if (hc && tc)
-      return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have), type_text(x->c, t));
+      return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have),
+                        type_text(x->c, t));
     if (hc && t->dim[k]->kind == DIM_SYM && made_up(x, t->dim[k])) /* the file knows more */
       t->dim[k] = have->dim[k];
     /* A constant where the input has a symbol is stale: the model was made dynamic after its shapes were noted. */
@@ -225,17 +237,11 @@ Status graph_infer(Ctx *c, Graph *g) {
 
 /* --- what inference functions ask --- */
 
-bool has_in(const Infer *x, int i) {
-  return i < x->n->nin && x->n->in[i];
-}
+bool has_in(const Infer *x, int i) { return i < x->n->nin && x->n->in[i]; }
 
-bool has_out(const Infer *x, int i) {
-  return i < x->n->nout && x->n->out[i];
-}
+bool has_out(const Infer *x, int i) { return i < x->n->nout && x->n->out[i]; }
 
-const Type *in_type(const Infer *x, int i) {
-  return &x->n->in[i]->type;
-}
+const Type *in_type(const Infer *x, int i) { return &x->n->in[i]->type; }
 
 bool in_rank(Infer *x, int i, int *rank) {
   const Type *t = in_type(x, i);
@@ -247,9 +253,7 @@ bool in_rank(Infer *x, int i, int *rank) {
   return true;
 }
 
-Dim in_dim(const Infer *x, int i, int axis) {
-  return in_type(x, i)->dim[axis];
-}
+Dim in_dim(const Infer *x, int i, int axis) { return in_type(x, i)->dim[axis]; }
 
 bool in_const(const Infer *x, int i, const Tensor **t) {
   if (!has_in(x, i) || !x->n->in[i]->konst)
@@ -293,13 +297,9 @@ void set_out_type(Infer *x, int i, Type t) {
     x->out[i] = t;
 }
 
-void set_out(Infer *x, int i, DType t, int rank, Dim const *dim) {
-  set_out_type(x, i, type_tensor(t, rank, dim));
-}
+void set_out(Infer *x, int i, DType t, int rank, Dim const *dim) { set_out_type(x, i, type_tensor(t, rank, dim)); }
 
-void set_out_like(Infer *x, int i, int in) {
-  set_out_type(x, i, *in_type(x, in));
-}
+void set_out_like(Infer *x, int i, int in) { set_out_type(x, i, *in_type(x, in)); }
 
 void set_content(Infer *x, int i, const Dim *elem) {
   int64_t n;

@@ -14,10 +14,10 @@ typedef struct Infer {
   Ctx *c;
   Graph *g;
   Node *n;
-  Arena *arena;      /* the graph's */
-  Type *out;         /* nout of them */
+  Arena *arena;        /* the graph's */
+  Type *out;           /* nout of them */
   const Dim **content; /* of each output: its elements as dim expressions, when they are known; NULL */
-  bool unknown;      /* set by in_rank & co.: a needed type is not known */
+  bool unknown;        /* set by in_rank & co.: a needed type is not known */
 } Infer;
 
 /* Types every node of g and its bodies in order. Declared types of outputs (from the file) are kept where inference
@@ -26,12 +26,12 @@ Status graph_infer(Ctx *c, Graph *g);
 Status node_infer(Ctx *c, Node *n); /* one node, its inputs being typed */
 
 /* --- for inference functions --- */
-bool has_in(const Infer *x, int i);             /* given */
-bool has_out(const Infer *x, int i);            /* wanted */
-const Type *in_type(const Infer *x, int i);     /* input must be given */
+bool has_in(const Infer *x, int i);         /* given */
+bool has_out(const Infer *x, int i);        /* wanted */
+const Type *in_type(const Infer *x, int i); /* input must be given */
 /* Rank of input i. False: it is not known (x->unknown is set): return ST_OK at once. */
 bool in_rank(Infer *x, int i, int *rank);
-Dim in_dim(const Infer *x, int i, int axis);    /* rank known, 0 <= axis < rank */
+Dim in_dim(const Infer *x, int i, int axis); /* rank known, 0 <= axis < rank */
 /* The elements of integer input i as dim expressions. False: not known (x->unknown is not set). */
 bool in_content(const Infer *x, int i, const Dim **elem, int64_t *n);
 /* The elements of integer input i when all are constants. */
@@ -39,7 +39,7 @@ bool in_ints(const Infer *x, int i, const int64_t **elem, int64_t *n);
 bool in_const(const Infer *x, int i, const Tensor **t); /* constant input of any dtype */
 
 void set_out(Infer *x, int i, DType t, int rank, Dim const *dim); /* no-op when the output is not wanted */
-void set_out_like(Infer *x, int i, int in);     /* dtype and shape of an input */
+void set_out_like(Infer *x, int i, int in);                       /* dtype and shape of an input */
 void set_out_type(Infer *x, int i, Type t);
 void set_content(Infer *x, int i, const Dim *elem); /* as many as the output has elements; copied */
 

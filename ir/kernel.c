@@ -42,7 +42,8 @@ Kernel *kernel_create(Ctx *c, Arena *a, const char *name) {
 
 KBuf *kernel_add_buf(Kernel *k, const char *name, DType t, int rank, Dim const *dim, bool output) {
   KBuf *b = arena_new(k->arena, KBuf);
-  *b = (KBuf){.name = arena_strdup(k->arena, name), .dtype = t, .rank = (int8_t)rank, .output = output, .index = k->nbuf};
+  *b = (KBuf){
+      .name = arena_strdup(k->arena, name), .dtype = t, .rank = (int8_t)rank, .output = output, .index = k->nbuf};
   for (int i = 0; i < rank; i++)
     b->dim[i] = dim[i];
   KBuf **list = arena_array(k->arena, KBuf *, k->nbuf + 1u);
@@ -95,9 +96,7 @@ KExpr *ke_load(Kernel *k, KBuf *b, KExpr *const *index) {
   return e;
 }
 
-static bool is_int(const KExpr *e, int64_t v) {
-  return e->kind == KE_INT && e->i == v;
-}
+static bool is_int(const KExpr *e, int64_t v) { return e->kind == KE_INT && e->i == v; }
 
 /* i64 indices are what there is to fold; floats are left as the operators wrote them. */
 static KExpr *fold_index(Kernel *k, KOp op, KExpr *a, KExpr *b) {
@@ -105,20 +104,23 @@ static KExpr *fold_index(Kernel *k, KOp op, KExpr *a, KExpr *b) {
   bool both = a->kind == KE_INT && b->kind == KE_INT;
   switch (op) {
   case KOP_add:
-    if (is_int(a, 0)) return b;
-    if (is_int(b, 0)) return a;
+    if (is_int(a, 0))
+      return b;
+    if (is_int(b, 0))
+      return a;
     return both && !__builtin_add_overflow(a->i, b->i, &r) ? ke_int(k, DT_i64, r) : NULL;
   case KOP_sub:
-    if (is_int(b, 0)) return a;
+    if (is_int(b, 0))
+      return a;
     return both && !__builtin_sub_overflow(a->i, b->i, &r) ? ke_int(k, DT_i64, r) : NULL;
   case KOP_mul:
-    if (is_int(a, 1) || is_int(b, 0)) return b;
-    if (is_int(b, 1) || is_int(a, 0)) return a;
+    if (is_int(a, 1) || is_int(b, 0))
+      return b;
+    if (is_int(b, 1) || is_int(a, 0))
+      return a;
     return both && !__builtin_mul_overflow(a->i, b->i, &r) ? ke_int(k, DT_i64, r) : NULL;
-  case KOP_div:
-    return is_int(b, 1) ? a : NULL;
-  default:
-    return NULL;
+  case KOP_div: return is_int(b, 1) ? a : NULL;
+  default: return NULL;
   }
 }
 
@@ -153,9 +155,7 @@ KExpr *ke_cast(Kernel *k, DType t, KExpr *a) {
   return e;
 }
 
-KCursor kernel_cursor(Kernel *k) {
-  return (KCursor){k, &k->body};
-}
+KCursor kernel_cursor(Kernel *k) { return (KCursor){k, &k->body}; }
 
 static KStmt *stmt(KCursor *at, KStmtKind kind) {
   KStmt *s = arena_new(at->k->arena, KStmt);
@@ -265,8 +265,8 @@ enum { MAX_DEPTH = 200 };
 typedef struct Verifier {
   Ctx *c;
   const Kernel *k;
-  bool *scope;     /* by variable id: defined and visible */
-  bool *outside;   /* by variable id: an accumulator from outside of a parallel loop around */
+  bool *scope;   /* by variable id: defined and visible */
+  bool *outside; /* by variable id: an accumulator from outside of a parallel loop around */
 } Verifier;
 
 static Status wrong(Verifier *v, const char *what) {
@@ -312,10 +312,13 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
     if (!e->var || e->var->id >= v->k->next_id || !v->scope[e->var->id])
       return wrong(v, "a variable out of scope");
     return e->dtype == e->var->dtype ? ST_OK : wrong(v, "a variable of another type");
-  case KE_LOAD: return e->buf && e->dtype == e->buf->dtype ? check_index(v, e->buf, e->index, depth) : wrong(v, "a load of another type");
+  case KE_LOAD:
+    return e->buf && e->dtype == e->buf->dtype ? check_index(v, e->buf, e->index, depth)
+                                               : wrong(v, "a load of another type");
   case KE_SELECT:
     return e->arg[0]->dtype == DT_bool && e->arg[1]->dtype == e->dtype && e->arg[2]->dtype == e->dtype
-               ? ST_OK : wrong(v, "a select of the wrong types");
+               ? ST_OK
+               : wrong(v, "a select of the wrong types");
   case KE_UNARY:
   case KE_BINARY: return check_operator(v, e);
   default: return ST_OK;
@@ -325,8 +328,8 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
 static Status check_list(Verifier *v, const KStmt *s, int depth);
 
 static Status check_update(Verifier *v, const KStmt *s) {
-  static const bool associative[KOP_count] = {[KOP_add] = true, [KOP_mul] = true, [KOP_min] = true, [KOP_max] = true,
-                                              [KOP_and] = true, [KOP_or] = true};
+  static const bool associative[KOP_count] = {
+      [KOP_add] = true, [KOP_mul] = true, [KOP_min] = true, [KOP_max] = true, [KOP_and] = true, [KOP_or] = true};
   if (!s->var || s->var->id >= v->k->next_id || !v->scope[s->var->id] || s->var->def->kind != KS_ACC)
     return wrong(v, "an update of what is no accumulator here");
   if (v->outside[s->var->id])
@@ -395,7 +398,8 @@ Status kernel_verify(Ctx *c, const Kernel *k) {
   v.scope = arena_array(k->arena, bool, k->next_id);
   v.outside = arena_array(k->arena, bool, k->next_id);
   for (uint32_t i = 0; i < k->nbuf; i++)
-    if (k->buf[i]->output != (i >= k->nin) || k->buf[i]->index != i || k->buf[i]->rank < 0 || k->buf[i]->rank > MAX_RANK)
+    if (k->buf[i]->output != (i >= k->nin) || k->buf[i]->index != i || k->buf[i]->rank < 0 ||
+        k->buf[i]->rank > MAX_RANK)
       return wrong(&v, "buffers out of order");
   return check_list(&v, k->body, 0);
 }

@@ -68,7 +68,7 @@ typedef struct KStmt KStmt;
 typedef struct KExpr {
   uint8_t kind; /* KExprKind */
   DType dtype;
-  uint8_t op;   /* KOp */
+  uint8_t op; /* KOp */
   double f;
   int64_t i;
   Dim dim;
@@ -82,7 +82,7 @@ struct KVar {
   const char *name;
   DType dtype;
   uint32_t id;
-  KStmt *def;  /* the loop, let or accumulator that defines it */
+  KStmt *def; /* the loop, let or accumulator that defines it */
 };
 
 /* --- buffers --- */
@@ -104,7 +104,7 @@ typedef enum {
   KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative) */
   KS_STORE,  /* buf[index…] = value; outputs only, every element exactly once per pass */
   KS_IF,     /* when value (bool): body */
-  KS_CHECK,  /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
+  KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
 } KStmtKind;
 
 typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK } KLoopKind;
@@ -113,9 +113,9 @@ typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK }
 enum { KERNEL_CHUNK = 4096 };
 
 struct KStmt {
-  uint8_t kind;  /* KStmtKind */
-  uint8_t op;    /* KS_UPDATE: KOp */
-  uint8_t loop;  /* KS_FOR: KLoopKind */
+  uint8_t kind;   /* KStmtKind */
+  uint8_t op;     /* KS_UPDATE: KOp */
+  uint8_t loop;   /* KS_FOR: KLoopKind */
   uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   KVar *var;
   Dim extent;
@@ -123,7 +123,7 @@ struct KStmt {
   KExpr *number; /* KS_CHECK: an i64 to report */
   KBuf *buf;
   KExpr **index;
-  KStmt *body;   /* first statement inside */
+  KStmt *body; /* first statement inside */
   KStmt *next;
 };
 
@@ -131,7 +131,7 @@ typedef struct Kernel {
   Arena *arena;
   Ctx *c;
   const char *name;
-  KBuf **buf;      /* inputs, then outputs */
+  KBuf **buf; /* inputs, then outputs */
   uint32_t nin, nbuf;
   KStmt *body;
   uint32_t next_id;
@@ -157,7 +157,7 @@ typedef struct KCursor {
   Kernel *k;
   KStmt **at;
 } KCursor;
-KCursor kernel_cursor(Kernel *k);              /* the kernel's body */
+KCursor kernel_cursor(Kernel *k);                                          /* the kernel's body */
 KStmt *ks_for(KCursor *at, const char *name, Dim extent, KCursor *inside); /* serial; *inside: its body */
 KVar *ks_let(KCursor *at, const char *name, KExpr *value);
 KVar *ks_acc(KCursor *at, const char *name, KExpr *init);

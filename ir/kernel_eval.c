@@ -25,7 +25,12 @@ typedef struct Machine {
 } Machine;
 
 static double rounded(DType t, double v) {
-  union { double d; float f; uint16_t h; uint8_t b; } u;
+  union {
+    double d;
+    float f;
+    uint16_t h;
+    uint8_t b;
+  } u;
   if (t == DT_f64)
     return v;
   elem_set_f64(t, &u, 0, v);
@@ -44,7 +49,10 @@ static double float_op(KOp op, double a, double b) {
   case KOP_sub: return a - b;
   case KOP_mul: return a * b;
   case KOP_div: return a / b;
-  case KOP_mod: { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+  case KOP_mod: {
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+  }
   case KOP_fmod: return fmod(a, b);
   case KOP_pow: return pow(a, b);
   case KOP_min: return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
@@ -171,7 +179,11 @@ static Status apply(Machine *m, const KExpr *e, Num *r) {
 }
 
 static void cast(DType from, DType to, Num a, Num *r) {
-  union { double d; int64_t i; uint8_t b[8]; } u = {0};
+  union {
+    double d;
+    int64_t i;
+    uint8_t b[8];
+  } u = {0};
   if (dtype_is_float(to))
     r->f = rounded(to, dtype_is_float(from) ? a.f : from == DT_u64 ? (double)(uint64_t)a.i : (double)a.i);
   else if (dtype_is_float(from)) {
@@ -189,7 +201,9 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
   case KE_FLOAT: r->f = rounded(e->dtype, e->f); return ST_OK;
   case KE_INT: r->i = e->i; return ST_OK;
   case KE_DIM:
-    return dim_eval(e->dim, m->get, m->arg, &r->i) ? ST_OK : fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, e->dim));
+    return dim_eval(e->dim, m->get, m->arg, &r->i)
+               ? ST_OK
+               : fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, e->dim));
   case KE_VAR: *r = m->var[e->var->id]; return ST_OK;
   case KE_LOAD:
     TRY(element(m, e->buf, e->index, &at));
@@ -198,9 +212,7 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
     else
       r->i = elem_i64(e->dtype, m->buf[e->buf->index]->data, at);
     return ST_OK;
-  case KE_SELECT:
-    TRY(value(m, e->arg[0], &a));
-    return value(m, e->arg[a.i ? 1 : 2], r);
+  case KE_SELECT: TRY(value(m, e->arg[0], &a)); return value(m, e->arg[a.i ? 1 : 2], r);
   case KE_CAST:
     TRY(value(m, e->arg[0], &a));
     cast(e->arg[0]->dtype, e->dtype, a, r);
@@ -253,9 +265,7 @@ static Status run_one(Machine *m, const KStmt *s) {
   case KS_ACC: return value(m, s->value, &m->var[s->var->id]);
   case KS_UPDATE: return update(m, s);
   case KS_STORE: return store(m, s);
-  case KS_IF:
-    TRY(value(m, s->value, &v));
-    return v.i ? run(m, s->body) : ST_OK;
+  case KS_IF: TRY(value(m, s->value, &v)); return v.i ? run(m, s->body) : ST_OK;
   default:
     TRY(value(m, s->value, &v));
     TRY(value(m, s->number, &n));
@@ -269,7 +279,8 @@ static Status run(Machine *m, const KStmt *s) {
   return ST_OK;
 }
 
-Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg) {
+Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v),
+                   void *arg) {
   Arena *a = arena_create(c);
   Machine m = {.c = c, .k = k, .buf = buf, .get = get, .arg = arg, .var = arena_array(a, Num, k->next_id)};
   Status st = run(&m, k->body);

@@ -41,9 +41,7 @@ static void space(Parser *s) {
   }
 }
 
-static bool name_char(char ch) {
-  return isalnum((unsigned char)ch) || ch == '_' || ch == '.';
-}
+static bool name_char(char ch) { return isalnum((unsigned char)ch) || ch == '_' || ch == '.'; }
 
 /* Takes the text t if it comes next; a word must end there. */
 static bool eat(Parser *s, const char *t) {
@@ -273,7 +271,10 @@ static void declare(Parser *s, const char *w, KVar *v) {
 static Status block(Parser *s, KCursor *at);
 
 static Status loop(Parser *s, KCursor *at) {
-  static const struct { const char *word; KLoopKind kind; } kinds[] = {
+  static const struct {
+    const char *word;
+    KLoopKind kind;
+  } kinds[] = {
       {"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL}, {"grid", KL_GRID}, {"block", KL_BLOCK}};
   const char *w;
   Dim extent;

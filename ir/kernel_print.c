@@ -12,7 +12,7 @@ typedef struct Printer {
   bool canon;
   uint32_t *var_name; /* canon: number + 1 by variable id */
   uint32_t nvar;
-  Dim *dim;           /* canon: dims seen */
+  Dim *dim; /* canon: dims seen */
   uint32_t ndim, cap;
   int indent;
 } Printer;
@@ -82,9 +82,7 @@ static void print_index(Printer *p, const KBuf *b, KExpr *const *index) {
   buf_putc(p->b, ']');
 }
 
-static bool is_word(const char *text) {
-  return (*text >= 'a' && *text <= 'z');
-}
+static bool is_word(const char *text) { return (*text >= 'a' && *text <= 'z'); }
 
 static void print_call(Printer *p, const char *name, KExpr *const *arg, int n) {
   buf_printf(p->b, "%s(", name);

@@ -25,15 +25,15 @@ typedef struct OpInfo {
   const char *name, *domain; /* domain "": ai.onnx */
   int since;                 /* opset version of this form */
   int min_in, max_in, min_out, max_out;
-  unsigned flags;            /* OpFlags */
+  unsigned flags; /* OpFlags */
   const AttrInfo *attrs;
   Status (*infer)(struct Infer *x);
-  bool has_eval;             /* a reference evaluator is linked */
-  const char *sig;           /* see ops.def */
+  bool has_eval;   /* a reference evaluator is linked */
+  const char *sig; /* see ops.def */
 } OpInfo;
 
-const OpInfo *op_info(OpId id); /* never NULL for a valid id */
+const OpInfo *op_info(OpId id);                     /* never NULL for a valid id */
 OpId op_find(const char *domain, const char *name); /* OP_none (0): not known. "ai.onnx" equals "" */
-OpId op_count(void); /* ids are 1 .. op_count() - 1 */
+OpId op_count(void);                                /* ids are 1 .. op_count() - 1 */
 
 #endif

@@ -72,9 +72,7 @@ static bool eat(Parser *s, char ch) {
   return true;
 }
 
-static Status need(Parser *s, char ch) {
-  return eat(s, ch) ? ST_OK : bad(s, s->p, "'%c' is missing here", ch);
-}
+static Status need(Parser *s, char ch) { return eat(s, ch) ? ST_OK : bad(s, s->p, "'%c' is missing here", ch); }
 
 /* A word of letters, digits, `_` and `.`; len 0: none here. */
 static Str word(Parser *s) {
@@ -94,9 +92,7 @@ static bool eat_word(Parser *s, const char *w) {
 }
 
 /* An absent value, type or origin part: `_` that begins no longer word. */
-static bool eat_none(Parser *s) {
-  return eat_word(s, "_");
-}
+static bool eat_none(Parser *s) { return eat_word(s, "_"); }
 
 static int hex(char ch) {
   return ch >= '0' && ch <= '9'   ? ch - '0'

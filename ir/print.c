@@ -40,9 +40,7 @@ static void quote(StrBuf *b, const char *s, size_t n) {
   buf_putc(b, '"');
 }
 
-bool text_name_char(char ch) {
-  return isalnum((unsigned char)ch) || ch == '_' || ch == '.' || ch == '/' || ch == '-';
-}
+bool text_name_char(char ch) { return isalnum((unsigned char)ch) || ch == '_' || ch == '.' || ch == '/' || ch == '-'; }
 
 static void print_name(Printer *p, const Value *v) {
   if (p->o.no_names) {

@@ -52,9 +52,7 @@ static bool elems(Infer *x, int i, Elems *r) {
 
 /* --- single elements; NULL: not known --- */
 
-static Dim truth(Ctx *c, bool known, bool value) {
-  return known ? dim_const(c, value) : NULL;
-}
+static Dim truth(Ctx *c, bool known, bool value) { return known ? dim_const(c, value) : NULL; }
 
 /* a < b? */
 static Dim less(Ctx *c, Dim a, Dim b) {
@@ -190,9 +188,7 @@ static bool fits(DType t, Dim d) {
 }
 
 /* Content is kept for the types shapes are computed in. */
-static bool keeps_content(DType t) {
-  return t == DT_i64 || t == DT_i32 || t == DT_bool;
-}
+static bool keeps_content(DType t) { return t == DT_i64 || t == DT_i32 || t == DT_bool; }
 
 static Dim element(Infer *x, const Elems *in, int64_t i) {
   Dim e[3] = {NULL};

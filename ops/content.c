@@ -26,9 +26,7 @@ bool count_of(const Infer *x, int i, int64_t *n) {
   return dim_is_const(type_count(x->c, t), n) && *n >= 0;
 }
 
-static bool holds_integers(DType t) {
-  return dtype_is_int(t) || t == DT_bool;
-}
+static bool holds_integers(DType t) { return dtype_is_int(t) || t == DT_bool; }
 
 bool content_of(const Infer *x, int i, const Dim **elem, int64_t *n) {
   const int64_t *v;

@@ -119,13 +119,9 @@ static Status infer_body(Ctx *c, Graph *g) {
 
 /* --- types of body inputs --- */
 
-static Type type_in(const Node *n, int i) {
-  return n->in[i] ? n->in[i]->type : (Type){.kind = VK_TENSOR, .rank = -1};
-}
+static Type type_in(const Node *n, int i) { return n->in[i] ? n->in[i]->type : (Type){.kind = VK_TENSOR, .rank = -1}; }
 
-static bool says_nothing(const Type *t) {
-  return t->kind == VK_TENSOR && !t->dtype && t->rank < 0;
-}
+static bool says_nothing(const Type *t) { return t->kind == VK_TENSOR && !t->dtype && t->rank < 0; }
 
 /* t comes from the outside; what it leaves open the file may declare, and what varies by trip stays as it was found. */
 static void set_input_type(Value *v, Type t) {

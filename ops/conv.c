@@ -54,17 +54,11 @@ static Status forward(Infer *x, int iw, int ibias, DType t) {
   return ST_OK;
 }
 
-Status conv_infer(Infer *x) {
-  return forward(x, 1, 2, DT_none);
-}
+Status conv_infer(Infer *x) { return forward(x, 1, 2, DT_none); }
 
-Status conv_integer_infer(Infer *x) {
-  return forward(x, 1, 4, DT_i32);
-}
+Status conv_integer_infer(Infer *x) { return forward(x, 1, 4, DT_i32); }
 
-Status qlinear_conv_infer(Infer *x) {
-  return forward(x, 3, 8, in_type(x, 7)->dtype);
-}
+Status qlinear_conv_infer(Infer *x) { return forward(x, 3, 8, in_type(x, 7)->dtype); }
 
 /* stride * (in - 1) + output_padding + dilated kernel - pads, or what output_shape or SAME say. */
 static Dim transposed_dim(Infer *x, const ConvTransposeAttr *a, const WindowSpec *s, int i, Dim in, Dim kernel) {

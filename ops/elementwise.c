@@ -70,9 +70,7 @@ static Status cast_type(Infer *x, int64_t to) {
   return ST_OK;
 }
 
-Status cast_infer(Infer *x) {
-  return cast_type(x, ATTR(x->n, Cast)->to);
-}
+Status cast_infer(Infer *x) { return cast_type(x, ATTR(x->n, Cast)->to); }
 
 Status castlike_infer(Infer *x) {
   const Type *like = in_type(x, 1);

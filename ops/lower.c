@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig)                         \
   extern const Lowering lower;
 #include "ops/ops.def"
 #undef OP
@@ -21,22 +21,28 @@ static const Lowering *const table[] = {
 #undef OP
 };
 
-const Lowering *op_lowering(OpId op) {
-  return op < OP_count && table[op] ? table[op] : &no_lower;
-}
+const Lowering *op_lowering(OpId op) { return op < OP_count && table[op] ? table[op] : &no_lower; }
 
 bool lower_dtype(DType t) {
   switch (t) {
-  case DT_f32: case DT_f64: case DT_f16: case DT_bf16: case DT_bool:
-  case DT_i8: case DT_i16: case DT_i32: case DT_i64:
-  case DT_u8: case DT_u16: case DT_u32: case DT_u64: return true;
+  case DT_f32:
+  case DT_f64:
+  case DT_f16:
+  case DT_bf16:
+  case DT_bool:
+  case DT_i8:
+  case DT_i16:
+  case DT_i32:
+  case DT_i64:
+  case DT_u8:
+  case DT_u16:
+  case DT_u32:
+  case DT_u64: return true;
   default: return false;
   }
 }
 
-static bool type_known(const Type *t) {
-  return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype);
-}
+static bool type_known(const Type *t) { return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype); }
 
 LowerKind node_lowering(Ctx *c, const Node *n, const char **why) {
   const Lowering *l = op_lowering(n->op);
@@ -102,7 +108,10 @@ void lower_set_level(Lower *x, const KVar *v, int level) {
 }
 
 int lower_level(const Lower *x, const KExpr *e) {
-  int level = 0, n = e->kind == KE_UNARY || e->kind == KE_CAST ? 1 : e->kind == KE_BINARY ? 2 : e->kind == KE_SELECT ? 3 : 0;
+  int level = 0, n = e->kind == KE_UNARY || e->kind == KE_CAST ? 1
+                     : e->kind == KE_BINARY                    ? 2
+                     : e->kind == KE_SELECT                    ? 3
+                                                               : 0;
   if (e->kind == KE_VAR)
     return e->var->def && e->var->def->kind == KS_ACC ? x->depth : x->level_of[e->var->id];
   if (e->kind == KE_LOAD && e->buf->output)
@@ -188,8 +197,8 @@ Status lower_check(Lower *x, KExpr *cond, KExpr *number) {
 
 static KExpr *known_index(Lower *x, const KExpr *raw, Dim extent) {
   for (CheckedIndex *k = x->checked; k; k = k->next)
-    if (k->raw->kind == KE_VAR && raw->kind == KE_VAR && k->raw->var == raw->var && k->extent == extent && k->level <= x->depth &&
-        (!k->level || x->level[k->level - 1].var == k->scope))
+    if (k->raw->kind == KE_VAR && raw->kind == KE_VAR && k->raw->var == raw->var && k->extent == extent &&
+        k->level <= x->depth && (!k->level || x->level[k->level - 1].var == k->scope))
       return k->at;
   return NULL;
 }
@@ -215,13 +224,9 @@ Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at) {
 
 /* --- reading --- */
 
-Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
-  return x->read(x, v, index, e);
-}
+Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e) { return x->read(x, v, index, e); }
 
-KExpr *lower_index_const(Lower *x, int64_t v) {
-  return ke_int(x->k, DT_i64, v);
-}
+KExpr *lower_index_const(Lower *x, int64_t v) { return ke_int(x->k, DT_i64, v); }
 
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e) {
   const Type *in = &n->in[i]->type, *out = &n->out[0]->type;
@@ -242,9 +247,7 @@ Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KEx
   return lower_read(x, n->in[i], at, e);
 }
 
-DType lower_work(DType t) {
-  return t == DT_f16 || t == DT_bf16 ? DT_f32 : t;
-}
+DType lower_work(DType t) { return t == DT_f16 || t == DT_bf16 ? DT_f32 : t; }
 
 KExpr *k_num(Lower *x, const KExpr *like, double v) {
   return dtype_is_float(like->dtype) ? ke_float(x->k, like->dtype, v) : ke_int(x->k, like->dtype, (int64_t)v);

@@ -34,10 +34,10 @@ typedef struct Lower {
   Ctx *c;
   Arena *a;
   Kernel *k;
-  KCursor at;     /* statements go here */
+  KCursor at; /* statements go here */
   Level level[LOWER_LEVELS];
-  int depth;      /* levels open */
-  bool flat;      /* nothing moves out of the innermost loop (epilogues of products) */
+  int depth;         /* levels open */
+  bool flat;         /* nothing moves out of the innermost loop (epilogues of products) */
   uint8_t *level_of; /* by variable id: how many loops must be open for it to be in scope */
   uint32_t nlevel_of;
   CheckedIndex *checked;
@@ -50,24 +50,24 @@ typedef struct Lower {
 typedef struct Row {
   Lower *x;
   const Node *n;
-  int rank;                  /* of the space below: that of input 0, or one more (GroupNormalization) */
+  int rank; /* of the space below: that of input 0, or one more (GroupNormalization) */
   Dim dim[MAX_RANK + 1];
-  bool inner[MAX_RANK + 1];  /* axes inside a row */
-  bool reduced;              /* the output has one element per row, on axes `keep` */
-  bool serial;               /* the last pass goes along the row in order */
-  bool backwards;            /* …from its end */
-  int split;                 /* axis of input 0 that is axes split and split + 1 here; -1: none */
-  KExpr *at[MAX_RANK + 1];   /* index: outer axes always, inner ones inside a pass */
-  KBuf *spill;               /* an output with the shape of input 0, free to hold results between passes; or NULL */
-  KVar *stat[ROW_STATS];     /* what begin found out */
+  bool inner[MAX_RANK + 1]; /* axes inside a row */
+  bool reduced;             /* the output has one element per row, on axes `keep` */
+  bool serial;              /* the last pass goes along the row in order */
+  bool backwards;           /* …from its end */
+  int split;                /* axis of input 0 that is axes split and split + 1 here; -1: none */
+  KExpr *at[MAX_RANK + 1];  /* index: outer axes always, inner ones inside a pass */
+  KBuf *spill;              /* an output with the shape of input 0, free to hold results between passes; or NULL */
+  KVar *stat[ROW_STATS];    /* what begin found out */
   int64_t flag;
 } Row;
 
 typedef enum { LOWER_NONE, LOWER_ELEM, LOWER_ROW } LowerKind;
 
 typedef struct Lowering {
-  uint8_t kind;    /* LowerKind */
-  uint8_t passes;  /* ROW: how often input 0 is read */
+  uint8_t kind;   /* LowerKind */
+  uint8_t passes; /* ROW: how often input 0 is read */
   /* Can this node be lowered? Its types are known. Says why not. NULL: always. */
   bool (*can)(Ctx *c, const Node *n, const char **why);
   /* ELEM: element `index` of output `out`. ROW: the same, within the last pass (reduced: behind begin). */
@@ -83,23 +83,23 @@ const Lowering *op_lowering(OpId op); /* never NULL; kind LOWER_NONE when there 
 LowerKind node_lowering(Ctx *c, const Node *n, const char **why);
 
 /* --- for lowerings --- */
-bool lower_dtype(DType t);                          /* an element type of kernels */
+bool lower_dtype(DType t); /* an element type of kernels */
 Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e);
 /* As lower_read of input i, the index being that of the output, to which the input broadcasts. */
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e);
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
-int lower_level(const Lower *x, const KExpr *e);    /* how many loops e depends on */
+int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
 /* A KS_CHECK, as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
 Status lower_check(Lower *x, KExpr *cond, KExpr *number);
 /* An index as ONNX has it: checked to be in [-extent, extent - 1]; negative ones count from the end. */
 Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
-KExpr *lower_index_const(Lower *x, int64_t v);      /* an i64 */
+KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
-void lower_close(Lower *x, int n, KCursor behind);  /* the n innermost; behind the outermost of them */
+void lower_close(Lower *x, int n, KCursor behind); /* the n innermost; behind the outermost of them */
 void lower_set_level(Lower *x, const KVar *v, int level);
-DType lower_work(DType t);                          /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+DType lower_work(DType t); /* the type arithmetic is done in: f32 for f16 and bf16, else t */
 /* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
 bool same_dims(const Type *a, const Type *b);

@@ -412,10 +412,6 @@ static Status blocks_infer(Infer *x, bool to_space) {
   return ST_OK;
 }
 
-Status depth_to_space_infer(Infer *x) {
-  return blocks_infer(x, true);
-}
+Status depth_to_space_infer(Infer *x) { return blocks_infer(x, true); }
 
-Status space_to_depth_infer(Infer *x) {
-  return blocks_infer(x, false);
-}
+Status space_to_depth_infer(Infer *x) { return blocks_infer(x, false); }

@@ -7,14 +7,14 @@
 
 #include <string.h>
 
-#define PURE OPF_PURE
+#define PURE        OPF_PURE
 #define ELEMENTWISE OPF_ELEMENTWISE
 #define COMMUTATIVE OPF_COMMUTATIVE
-#define VIEW OPF_VIEW
-#define SHAPE_ONLY OPF_SHAPE_ONLY
-#define CONTROL OPF_CONTROL
-#define NONDET OPF_NONDET
-#define VARIADIC OP_VARIADIC
+#define VIEW        OPF_VIEW
+#define SHAPE_ONLY  OPF_SHAPE_ONLY
+#define CONTROL     OPF_CONTROL
+#define NONDET      OPF_NONDET
+#define VARIADIC    OP_VARIADIC
 
 #define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status infer(Infer *x);
 #include "ops/ops.def"
@@ -22,19 +22,15 @@
 
 static const OpInfo table[] = {
     [OP_none] = {.name = "none", .domain = "", .attrs = &No_attrs, .sig = ">"},
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig)                         \
   [OP_##name] = {#name, domain, since, imin, imax, omin, omax, flags, &attrs##_attrs, infer, true, sig},
 #include "ops/ops.def"
 #undef OP
 };
 
-const OpInfo *op_info(OpId id) {
-  return &table[id < OP_count ? id : OP_none];
-}
+const OpInfo *op_info(OpId id) { return &table[id < OP_count ? id : OP_none]; }
 
-OpId op_count(void) {
-  return OP_count;
-}
+OpId op_count(void) { return OP_count; }
 
 OpId op_find(const char *domain, const char *name) {
   if (!strcmp(domain, "ai.onnx"))

@@ -64,10 +64,6 @@ static Status product(Infer *x, int ia, int ib, DType t) {
   return ST_OK;
 }
 
-Status matmul_integer_infer(Infer *x) {
-  return product(x, 0, 1, DT_i32);
-}
+Status matmul_integer_infer(Infer *x) { return product(x, 0, 1, DT_i32); }
 
-Status qlinear_matmul_infer(Infer *x) {
-  return product(x, 0, 3, in_type(x, 7)->dtype);
-}
+Status qlinear_matmul_infer(Infer *x) { return product(x, 0, 3, in_type(x, 7)->dtype); }

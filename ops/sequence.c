@@ -25,9 +25,7 @@ static Status need_sequence(Infer *x, bool *known) {
   return infer_fail(x, "input 0 must be a sequence");
 }
 
-static bool varies(Dim d) {
-  return d->kind == DIM_SYM && !strncmp(d->name, "vary_", 5);
-}
+static bool varies(Dim d) { return d->kind == DIM_SYM && !strncmp(d->name, "vary_", 5); }
 
 /* The symbol for "differs" on an axis of output 0's elements; the same one when inferred again. */
 static Dim vary(Infer *x, int rank, int axis) {

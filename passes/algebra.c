@@ -15,9 +15,7 @@ static Value *keep_x(Match *m) {
   return m->v[0]->type.kind == VK_TENSOR && same_type(m->v[0], m->root->out[0]) ? m->v[0] : NULL;
 }
 
-static Value *identity(Match *m) {
-  return m->v[0];
-}
+static Value *identity(Match *m) { return m->v[0]; }
 
 static Value *cast_same(Match *m) {
   return m->v[0]->type.kind == VK_TENSOR && m->v[0]->type.dtype == ATTR(m->root, Cast)->to ? m->v[0] : NULL;
@@ -38,9 +36,7 @@ static Value *dropout(Match *m) {
   return n->nout > 1 && n->out[1] && n->out[1]->uses ? NULL : n->in[0];
 }
 
-static Value *same_shape_out(Match *m) {
-  return same_type(m->root->in[0], m->root->out[0]) ? m->root->in[0] : NULL;
-}
+static Value *same_shape_out(Match *m) { return same_type(m->root->in[0], m->root->out[0]) ? m->root->in[0] : NULL; }
 
 /* With steps of 1 a slice of the same extents is the whole. */
 static Value *slice_all(Match *m) {
@@ -119,9 +115,7 @@ static Value *concat_some(Match *m) {
   return kept == 1 && same_type(in[0], n->out[0]) ? in[0] : kept > 1 ? emit(m, OP_Concat, n->attr, kept, in) : NULL;
 }
 
-static Value *split_one(Match *m) {
-  return m->root->nout == 1 ? same_shape_out(m) : NULL;
-}
+static Value *split_one(Match *m) { return m->root->nout == 1 ? same_shape_out(m) : NULL; }
 
 /* --- order of operands --- */
 
@@ -460,6 +454,4 @@ static const Rule rules[] = {
     {"split sizes", OPERATOR(Split), split_stated},
 };
 
-Status pass_algebra(Ctx *c, Graph *g) {
-  return rewrite(c, g, rules, countof(rules));
-}
+Status pass_algebra(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }

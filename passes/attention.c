@@ -104,13 +104,9 @@ static void lose_repetition(Match *m, Heads *h) {
   peel(m, &h->v, false);
 }
 
-static bool four(const Operand *o) {
-  return type_known(o->v) && o->v->type.rank == 4;
-}
+static bool four(const Operand *o) { return type_known(o->v) && o->v->type.rank == 4; }
 
-static Dim extent(const Operand *o, int axis) {
-  return o->v->type.dim[o->perm[axis]];
-}
+static Dim extent(const Operand *o, int axis) { return o->v->type.dim[o->perm[axis]]; }
 
 /* The extents fit for all values of the symbols; equal head counts, or a constant multiple. */
 static bool fits(const Heads *h) {
@@ -199,9 +195,7 @@ static bool stays_finite(const Value *v) {
   return stays_finite_in(v, &budget);
 }
 
-static bool open_rows(const Value *mask) {
-  return !mask || (mask->konst ? const_open(mask) : stays_finite(mask));
-}
+static bool open_rows(const Value *mask) { return !mask || (mask->konst ? const_open(mask) : stays_finite(mask)); }
 
 /* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be
  * refused. */
@@ -224,9 +218,7 @@ static bool same_rows(const Value *a, const Value *b) {
 
 /* --- matching --- */
 
-static bool used_once(const Value *v) {
-  return value_sole_user(v) != NULL;
-}
+static bool used_once(const Value *v) { return value_sole_user(v) != NULL; }
 
 /* p, or what stands in front of its guard Where(IsNaN(s), 0, s). */
 static Value *unguarded(Match *m, Value *p, bool *guarded) {
@@ -389,9 +381,7 @@ static bool has_hidden(const Operand *o) {
          (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
-static bool bound(const Match *m, const Operand *o) {
-  return dims_bound(m->g, o->v->type.dim, 4, NULL);
-}
+static bool bound(const Match *m, const Operand *o) { return dims_bound(m->g, o->v->type.dim, 4, NULL); }
 
 /* The operand as [batch, sequence, heads * size]. */
 static Value *hidden(Match *m, Operand *o, bool scaling) {

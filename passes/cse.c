@@ -22,9 +22,7 @@ typedef struct Table {
   size_t mask;
 } Table;
 
-static bool commutes(const Node *n) {
-  return n->nin == 2 && op_info(n->op)->flags & OPF_COMMUTATIVE;
-}
+static bool commutes(const Node *n) { return n->nin == 2 && op_info(n->op)->flags & OPF_COMMUTATIVE; }
 
 static uint64_t node_hash(const Node *n) {
   uint64_t h = hash_bytes(&n->op, sizeof n->op, n->nout), id, sum = 0;

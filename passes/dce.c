@@ -23,6 +23,4 @@ static Status sweep(Ctx *c, Graph *g) {
   return ctx_poll(c);
 }
 
-Status pass_dce(Ctx *c, Graph *g) {
-  return sweep(c, g);
-}
+Status pass_dce(Ctx *c, Graph *g) { return sweep(c, g); }

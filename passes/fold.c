@@ -203,6 +203,4 @@ static Status sweep(Ctx *c, Graph *g) {
   return ctx_poll(c);
 }
 
-Status pass_fold(Ctx *c, Graph *g) {
-  return sweep(c, g);
-}
+Status pass_fold(Ctx *c, Graph *g) { return sweep(c, g); }

@@ -7,13 +7,13 @@
 enum { X, SCALE, BIAS, EPS, AXES, AXES2, AXES3 };
 
 #define CENTRED(axes) P1(Sub, V(X), P1(ReduceMean, V(X), C(axes)))
-#define SQUARE(d) ALT(P1(Pow, d, K(2)), P1(Mul, d, d))
-#define DEVIATION                                                                                              \
-  ALT(P1(Sqrt, P1(Add, P1(ReduceMean, SQUARE(CENTRED(AXES2)), C(AXES3)), C(EPS))),                             \
+#define SQUARE(d)     ALT(P1(Pow, d, K(2)), P1(Mul, d, d))
+#define DEVIATION                                                                                                      \
+  ALT(P1(Sqrt, P1(Add, P1(ReduceMean, SQUARE(CENTRED(AXES2)), C(AXES3)), C(EPS))),                                     \
       P1(Pow, P1(Add, P1(ReduceMean, SQUARE(CENTRED(AXES2)), C(AXES3)), C(EPS)), K(0.5)))
-#define NORMAL(P_) P_(Div, CENTRED(AXES), DEVIATION)
+#define NORMAL(P_)     P_(Div, CENTRED(AXES), DEVIATION)
 #define NORMAL_MUL(P_) P_(Mul, CENTRED(AXES), P1(Reciprocal, DEVIATION))
-#define ANY_NORMAL ALT(NORMAL(P1), NORMAL_MUL(P1))
+#define ANY_NORMAL     ALT(NORMAL(P1), NORMAL_MUL(P1))
 
 /* The first of the trailing axes that every mean is over; -1: they are not such. */
 static int first_axis(const Match *m) {
@@ -71,9 +71,7 @@ static Value *ones(Match *m, const Value *x, int axis) {
 }
 
 /* The attribute is f32: in f64 arithmetic the difference would show. */
-static bool fits_f32(const Value *x, double eps) {
-  return x->type.dtype != DT_f64 || (double)(float)eps == eps;
-}
+static bool fits_f32(const Value *x, double eps) { return x->type.dtype != DT_f64 || (double)(float)eps == eps; }
 
 static Value *make(Match *m) {
   Value *x = m->v[X], *scale = m->v[SCALE], *bias = m->v[BIAS];
@@ -87,7 +85,8 @@ static Value *make(Match *m) {
     return NULL;
   if (!scale && !(scale = ones(m, x, axis)))
     return NULL;
-  LayerNormalizationAttr a = {.axis = axis == rank - 1 ? -1 : axis, .epsilon = (float)eps,
+  LayerNormalizationAttr a = {.axis = axis == rank - 1 ? -1 : axis,
+                              .epsilon = (float)eps,
                               .stash_type = x->type.dtype == DT_f64 ? DT_f64 : DT_f32};
   return emit(m, OP_LayerNormalization, &a, bias ? 3 : 2, (Value *[]){x, scale, bias});
 }

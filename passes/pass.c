@@ -55,9 +55,7 @@ static Status unknown(Ctx *c, const char *name) {
   return st;
 }
 
-static Status check_name(Ctx *c, const char *name) {
-  return !name || find(name) ? ST_OK : unknown(c, name);
-}
+static Status check_name(Ctx *c, const char *name) { return !name || find(name) ? ST_OK : unknown(c, name); }
 
 static void dump(Ctx *c, const Graph *g, const PassOptions *o, const Row *row) {
   StrBuf b;

@@ -125,9 +125,7 @@ static bool match_root(Match *m, const Pat *p, Node *n) {
 
 /* --- questions --- */
 
-Node *def_of(const Value *v, OpId op) {
-  return v && v->def && v->def->op == op ? v->def : NULL;
-}
+Node *def_of(const Value *v, OpId op) { return v && v->def && v->def->op == op ? v->def : NULL; }
 
 bool is_num(const Value *v, double x) {
   double k;
@@ -138,9 +136,7 @@ bool is_num(const Value *v, double x) {
   return k == x || fabs(k - x) <= eps * fabs(x);
 }
 
-bool type_known(const Value *v) {
-  return v && v->type.kind == VK_TENSOR && v->type.dtype && v->type.rank >= 0;
-}
+bool type_known(const Value *v) { return v && v->type.kind == VK_TENSOR && v->type.dtype && v->type.rank >= 0; }
 
 bool same_shape(const Value *a, const Value *b) {
   if (!type_known(a) || !type_known(b) || a->type.rank != b->type.rank)
@@ -151,9 +147,7 @@ bool same_shape(const Value *a, const Value *b) {
   return true;
 }
 
-bool same_type(const Value *a, const Value *b) {
-  return same_shape(a, b) && a->type.dtype == b->type.dtype;
-}
+bool same_type(const Value *a, const Value *b) { return same_shape(a, b) && a->type.dtype == b->type.dtype; }
 
 bool broadcasts_into(const Value *k, const Value *x) {
   if (!type_known(k) || !type_known(x) || k->type.rank > x->type.rank)
@@ -349,9 +343,7 @@ static void remove_feeders(Node *n, int depth) {
     remove_feeders(fed[i], depth + 1);
 }
 
-void remove_dead(Node *n) {
-  remove_feeders(n, 0);
-}
+void remove_dead(Node *n) { remove_feeders(n, 0); }
 
 static Status infer_again(Ctx *c, Value *v, int depth);
 
@@ -391,9 +383,7 @@ static Status infer_again(Ctx *c, Value *v, int depth) {
   return ST_OK;
 }
 
-Status infer_users(Ctx *c, Value *v) {
-  return infer_again(c, v, 0);
-}
+Status infer_users(Ctx *c, Value *v) { return infer_again(c, v, 0); }
 
 /* --- the rewriter --- */
 

@@ -7,21 +7,19 @@
 enum { X, SCALE, EPS, AXES };
 
 #define SQUARE(x) ALT(P1(Pow, x, K(2)), P1(Mul, x, x))
-#define ROOT(x)                                                              \
-  ALT(P1(Sqrt, P1(Add, P1(ReduceMean, SQUARE(x), C(AXES)), C(EPS))),         \
+#define ROOT(x)                                                                                                        \
+  ALT(P1(Sqrt, P1(Add, P1(ReduceMean, SQUARE(x), C(AXES)), C(EPS))),                                                   \
       P1(Pow, P1(Add, P1(ReduceMean, SQUARE(x), C(AXES)), C(EPS)), K(0.5)))
-#define INVERSE(x)                                                           \
-  ALT(P1(Reciprocal, ROOT(x)), P1(Div, K(1), ROOT(x)),                       \
+#define INVERSE(x)                                                                                                     \
+  ALT(P1(Reciprocal, ROOT(x)), P1(Div, K(1), ROOT(x)),                                                                 \
       P1(Pow, P1(Add, P1(ReduceMean, SQUARE(x), C(AXES)), C(EPS)), K(-0.5)))
-#define NORMAL(P_, x) P_(Mul, x, INVERSE(x))
+#define NORMAL(P_, x)     P_(Mul, x, INVERSE(x))
 #define NORMAL_DIV(P_, x) P_(Div, x, ROOT(x))
-#define ANY_NORMAL(x) ALT(NORMAL(P1, x), NORMAL_DIV(P1, x))
-#define WIDE P1(Cast, V(X))
+#define ANY_NORMAL(x)     ALT(NORMAL(P1, x), NORMAL_DIV(P1, x))
+#define WIDE              P1(Cast, V(X))
 
 /* The attribute is f32: in f64 arithmetic the difference would show. */
-static bool fits_f32(const Value *x, double eps) {
-  return x->type.dtype != DT_f64 || (double)(float)eps == eps;
-}
+static bool fits_f32(const Value *x, double eps) { return x->type.dtype != DT_f64 || (double)(float)eps == eps; }
 
 static Value *make(Match *m) {
   Value *x = m->v[X], *scale = m->v[SCALE];

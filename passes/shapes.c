@@ -150,6 +150,4 @@ static Status sweep(Ctx *c, Graph *g) {
   return ctx_poll(c);
 }
 
-Status pass_shapes(Ctx *c, Graph *g) {
-  return sweep(c, g);
-}
+Status pass_shapes(Ctx *c, Graph *g) { return sweep(c, g); }

@@ -12,9 +12,7 @@
 
 enum { MAX_CHAIN = 16 };
 
-static bool elementwise(const Node *n) {
-  return (op_info(n->op)->flags & OPF_ELEMENTWISE) && n->nout == 1;
-}
+static bool elementwise(const Node *n) { return (op_info(n->op)->flags & OPF_ELEMENTWISE) && n->nout == 1; }
 
 static bool one_element(const Value *v) {
   if (!type_known(v))
@@ -145,6 +143,4 @@ static const Rule rules[] = {
     {"transposes join", OPERATOR(none), join},
 };
 
-Status pass_transposes(Ctx *c, Graph *g) {
-  return rewrite(c, g, rules, countof(rules));
-}
+Status pass_transposes(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }

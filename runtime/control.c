@@ -7,9 +7,7 @@
 
 #include <string.h>
 
-static const ProgRegion *region_at(const Frame *f, uint32_t i) {
-  return REC(f->p, SEC_REGIONS, ProgRegion) + i;
-}
+static const ProgRegion *region_at(const Frame *f, uint32_t i) { return REC(f->p, SEC_REGIONS, ProgRegion) + i; }
 
 static Cell *cell_of(Frame *f, uint32_t list, uint32_t i) {
   uint32_t slot = rt_list(f->p, list + i);
@@ -66,8 +64,8 @@ static Status trail_add(Frame *f, Arena *a, Trail *t, const Cell *x) {
   if (x->t.kind != VK_TENSOR)
     return fail(f->c, ST_INVALID, "a scan output must be a tensor");
   if (t->n && (x->t.dtype != t->item[0].t.dtype || !tensor_same_shape(&x->t, &t->item[0].t)))
-    return fail(f->c, ST_INVALID, "a scan output changes from %s to %s in trip %lld", tensor_type_text(&t->item[0].t, p, sizeof p),
-                tensor_type_text(&x->t, q, sizeof q), (long long)t->n);
+    return fail(f->c, ST_INVALID, "a scan output changes from %s to %s in trip %lld",
+                tensor_type_text(&t->item[0].t, p, sizeof p), tensor_type_text(&x->t, q, sizeof q), (long long)t->n);
   return cell_export(f, &t->item[t->n++], x);
 }
 
@@ -105,7 +103,8 @@ static Status trail_stack(Frame *f, Trail *t, uint32_t slot, int64_t axis, bool 
   for (int64_t i = 0; i < t->n; i++) {
     int64_t at = reverse ? t->n - 1 - i : i;
     for (int64_t o = 0; o < outer; o++)
-      memcpy((char *)out->data + (size_t)(o * t->n + at) * inner, (const char *)t->item[i].t.data + (size_t)o * inner, inner);
+      memcpy((char *)out->data + (size_t)(o * t->n + at) * inner, (const char *)t->item[i].t.data + (size_t)o * inner,
+             inner);
   }
   return ST_OK;
 }
@@ -134,8 +133,8 @@ static Status trip_count(Frame *f, const Cell *x, int64_t *n) {
   return ST_OK;
 }
 
-static Status loop_trip(Frame *f, const ProgStep *s, const ProgRegion *r, Arena *a, Cell *carried, Trail *trail, int64_t i,
-                        bool *cond) {
+static Status loop_trip(Frame *f, const ProgStep *s, const ProgRegion *r, Arena *a, Cell *carried, Trail *trail,
+                        int64_t i, bool *cond) {
   uint32_t ncarried = s->nin - 2;
   const Cell *x;
   region_enter(f, r);
@@ -204,11 +203,10 @@ typedef struct ScanInput {
   int64_t length;
 } ScanInput;
 
-static int64_t list_at(Ints l, uint32_t i, int64_t deflt) {
-  return l.v && i < l.n ? l.v[i] : deflt;
-}
+static int64_t list_at(Ints l, uint32_t i, int64_t deflt) { return l.v && i < l.n ? l.v[i] : deflt; }
 
-static Status scan_input(Frame *f, const ProgStep *s, const ScanAttr *attr, uint32_t i, uint32_t nstate, ScanInput *in) {
+static Status scan_input(Frame *f, const ProgStep *s, const ScanAttr *attr, uint32_t i, uint32_t nstate,
+                         ScanInput *in) {
   in->from = cell_of(f, s->in, nstate + i);
   if (!in->from || !in->from->state || in->from->t.kind != VK_TENSOR)
     return fail(f->c, ST_INVALID, "scan input %u is missing", i);
@@ -243,7 +241,8 @@ static Status scan_slice(Frame *f, const ScanInput *in, int64_t i, Cell *out) {
   if (in->reverse)
     i = in->length - 1 - i;
   for (int64_t o = 0; o < outer; o++)
-    memcpy((char *)out->t.data + (size_t)o * inner, (const char *)t->data + (size_t)(o * in->length + i) * inner, inner);
+    memcpy((char *)out->t.data + (size_t)o * inner, (const char *)t->data + (size_t)(o * in->length + i) * inner,
+           inner);
   return ST_OK;
 }
 
@@ -273,8 +272,8 @@ Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr) {
   const ProgRegion *r = region_at(f, s->region[0]);
   int64_t n = attr ? attr->num_scan_inputs : 0;
   if (n < 1 || n > s->nin || r->nin != s->nin || r->nout != s->nout || s->nout < s->nin - (uint32_t)n)
-    return fail(f->c, ST_INVALID, "Scan with %lld scan inputs has %u inputs and %u outputs, its body %u and %u", (long long)n,
-                s->nin, s->nout, r->nin, r->nout);
+    return fail(f->c, ST_INVALID, "Scan with %lld scan inputs has %u inputs and %u outputs, its body %u and %u",
+                (long long)n, s->nin, s->nout, r->nin, r->nout);
   uint32_t nscan = (uint32_t)n, nstate = s->nin - nscan;
   Arena *a = arena_create(f->c);
   ScanInput *in = arena_array(a, ScanInput, nscan);

@@ -49,8 +49,18 @@ static Status eval_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   }
   for (uint32_t i = 0; i < s->nout; i++)
     wanted[i] = rt_list(f->p, s->out + i) != PROG_NONE;
-  Eval e = {.c = f->c, .op = f->p->op[index], .nin = (int)s->nin, .nout = (int)s->nout, .in = in, .out = out, .wanted = wanted,
-            .attr = f->p->attr[index], .scratch = scratch, .keep = f->keep, .alloc = alloc_output, .host = &host};
+  Eval e = {.c = f->c,
+            .op = f->p->op[index],
+            .nin = (int)s->nin,
+            .nout = (int)s->nout,
+            .in = in,
+            .out = out,
+            .wanted = wanted,
+            .attr = f->p->attr[index],
+            .scratch = scratch,
+            .keep = f->keep,
+            .alloc = alloc_output,
+            .host = &host};
   TRY(eval_check_types(&e));
   TRY(eval_find(e.op)(&e));
   for (uint32_t i = 0; i < s->nout; i++) {
@@ -144,9 +154,13 @@ static Status run_step(Frame *f, uint32_t index) {
   bind_outputs(f, s);
   if (f->o->profile) {
     bool kernel = s->kind == STEP_KERNEL; /* the cost of a step in a body is not its owner's */
-    f->o->profile(f->o->profile_arg,
-                  &(RtStepTime){.step = index, .depth = (uint32_t)f->depth, .threads = kernel ? f->cost.threads : 1, .start_ns = start,
-                                .end_ns = now_ns(), .flops = kernel ? f->cost.flops : 0, .bytes = kernel ? f->cost.bytes : 0});
+    f->o->profile(f->o->profile_arg, &(RtStepTime){.step = index,
+                                                   .depth = (uint32_t)f->depth,
+                                                   .threads = kernel ? f->cost.threads : 1,
+                                                   .start_ns = start,
+                                                   .end_ns = now_ns(),
+                                                   .flops = kernel ? f->cost.flops : 0,
+                                                   .bytes = kernel ? f->cost.bytes : 0});
   }
   for (uint32_t i = 0; i < s->nfree; i++) {
     uint32_t slot = rt_list(f->p, s->free + i);
@@ -229,8 +243,9 @@ static Status store_output(Frame *f, uint32_t i) {
   if (o->into) { /* the caller's memory, whose shape and dtype were not what we computed, or a view */
     char a[200], b[200];
     if (o->into->dtype != x->t.dtype || !tensor_same_shape(o->into, &x->t))
-      return fail(f->c, ST_USAGE, "output '%s' is %s but the memory given for it is %s", rt_string(f->p, rt_output(f->p, i)->name),
-                  tensor_type_text(&x->t, a, sizeof a), tensor_type_text(o->into, b, sizeof b));
+      return fail(f->c, ST_USAGE, "output '%s' is %s but the memory given for it is %s",
+                  rt_string(f->p, rt_output(f->p, i)->name), tensor_type_text(&x->t, a, sizeof a),
+                  tensor_type_text(o->into, b, sizeof b));
     if (x->t.dtype == DT_str)
       return fail(f->c, ST_UNSUPPORTED, "output '%s' holds strings: take it from sard_run's result",
                   rt_string(f->p, rt_output(f->p, i)->name));
@@ -285,7 +300,8 @@ static Status run(Ctx *c, void *arg) {
   return ST_OK;
 }
 
-Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout) {
+Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out,
+              uint32_t nout) {
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
   static const RtRunOptions serial = {.threads = 1};

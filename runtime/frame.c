@@ -11,7 +11,7 @@
 
 struct Buf {
   Buf *prev, *next;
-  size_t bytes;  /* with this header */
+  size_t bytes; /* with this header */
   uint32_t refs;
 };
 enum { BUF_HEAD = 64 };
@@ -152,7 +152,8 @@ static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int6
   if (s->vkind != VK_TENSOR || s->rank < 0)
     return ST_OK;
   if (s->rank != rank)
-    return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found rank %d", shape_text(rank, dim, a, sizeof a), s->rank);
+    return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found rank %d",
+                shape_text(rank, dim, a, sizeof a), s->rank);
   for (int k = 0; k < rank; k++)
     if (rt_symbols_eval(&f->sym, rt_list(f->p, s->dims + (uint32_t)k), &want) && want != dim[k])
       return fail(f->c, ST_INTERNAL, "evaluation gives %s where inference found %lld in dimension %d",
@@ -161,8 +162,8 @@ static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int6
 }
 
 static bool fits_callers(const RtOutput *o, DType t, int rank, const int64_t *dim) {
-  return o->into && o->wanted && o->into->dtype == t && tensor_aligned(o->into) && o->into->rank == rank && t != DT_str &&
-         (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
+  return o->into && o->wanted && o->into->dtype == t && tensor_aligned(o->into) && o->into->rank == rank &&
+         t != DT_str && (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
 }
 
 Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, Tensor **out) {
@@ -172,7 +173,8 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
   TRY(check_inferred(f, i, t, rank, dim));
   RtOutput *o = f->out_of[i] == PROG_NONE ? NULL : &f->out[f->out_of[i]];
   if (f->layout->offset[i] != UINT64_MAX) {
-    if (f->layout->offset[i] + bytes > f->layout->arena) /* a symbol was bound again: only a damaged program does that */
+    if (f->layout->offset[i] + bytes >
+        f->layout->arena) /* a symbol was bound again: only a damaged program does that */
       return fail(f->c, ST_INTERNAL, "an output of %zu bytes does not fit the place planned for it", bytes);
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, f->arena + f->layout->offset[i], CELL_ARENA);

@@ -12,26 +12,26 @@
 /* Offsets of the arena slots for one binding of the symbols. */
 typedef struct Layout {
   struct Layout *next;
-  size_t bytes;      /* of this block */
-  uint32_t users;    /* runs that use it now; guarded by the program's lock */
-  uint64_t arena;    /* bytes the run's arena needs */
-  int64_t *symbol;   /* the binding: nsymbol values; unbound: INT64_MIN */
-  uint64_t *offset;  /* nslot; UINT64_MAX: not in the arena */
+  size_t bytes;     /* of this block */
+  uint32_t users;   /* runs that use it now; guarded by the program's lock */
+  uint64_t arena;   /* bytes the run's arena needs */
+  int64_t *symbol;  /* the binding: nsymbol values; unbound: INT64_MIN */
+  uint64_t *offset; /* nslot; UINT64_MAX: not in the arena */
 } Layout;
 
 struct RtProgram {
   const ProgHeader *h;
   const uint8_t *base;
   Alloc *alloc;
-  Tensor **konst;    /* by slot: constants, else NULL */
-  OpId *op;          /* by step */
-  void **attr;       /* by step */
-  RtCode **code;     /* by object */
-  KernelFn *fn;      /* by kernel; NULL: not compiled */
+  Tensor **konst; /* by slot: constants, else NULL */
+  OpId *op;       /* by step */
+  void **attr;    /* by step */
+  RtCode **code;  /* by object */
+  KernelFn *fn;   /* by kernel; NULL: not compiled */
   pthread_mutex_t lock;
-  Layout *layouts;   /* newest first; guarded by lock, a published layout never changes */
+  Layout *layouts; /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;
-  void *spare;       /* memory of a run that has ended, for the next; guarded by lock */
+  void *spare; /* memory of a run that has ended, for the next; guarded by lock */
   size_t spare_bytes;
 };
 
@@ -44,9 +44,9 @@ bool program_structure_ok(const RtProgram *p, Arena *scratch);
 /* --- symbols.c: values of symbols and expressions in one run --- */
 typedef struct Symbols {
   const RtProgram *p;
-  int64_t *value;   /* by symbol; UNBOUND */
-  uint32_t *from;   /* by symbol: input << 8 | axis it was bound from, for messages; PROG_NONE */
-  int64_t *memo;    /* by expression */
+  int64_t *value; /* by symbol; UNBOUND */
+  uint32_t *from; /* by symbol: input << 8 | axis it was bound from, for messages; PROG_NONE */
+  int64_t *memo;  /* by expression */
   uint32_t *memo_epoch;
   uint32_t epoch;
 } Symbols;
@@ -77,7 +77,7 @@ typedef struct Buf Buf; /* counted memory */
 typedef enum { CELL_EMPTY, CELL_STATIC, CELL_ARENA, CELL_BUF, CELL_KEEP } CellState;
 typedef struct Cell {
   Tensor t;
-  uint8_t state;     /* CellState: whose memory it is: the caller's or a constant, the arena, buf, the keep arena */
+  uint8_t state; /* CellState: whose memory it is: the caller's or a constant, the arena, buf, the keep arena */
   Buf *buf;
 } Cell;
 
@@ -95,17 +95,17 @@ typedef struct Frame {
   uint8_t *arena;
   size_t arena_bytes; /* as allocated */
   const RtRunOptions *o;
-  uint8_t *scratch;  /* of kernels, by thread */
+  uint8_t *scratch; /* of kernels, by thread */
   size_t scratch_bytes;
-  int depth;         /* bodies around the step under way */
-  Cell *cell;        /* by slot */
-  Arena *keep;       /* lives as long as the outputs */
-  Arena *run;        /* freed at the end of the run */
-  Buf *bufs;         /* all live ones */
+  int depth;   /* bodies around the step under way */
+  Cell *cell;  /* by slot */
+  Arena *keep; /* lives as long as the outputs */
+  Arena *run;  /* freed at the end of the run */
+  Buf *bufs;   /* all live ones */
   Cleanup cleanup;
-  RtOutput *out;     /* by output */
-  uint32_t *out_of;  /* by slot: output number, or PROG_NONE */
-  KernelCost cost;   /* of the last kernel step */
+  RtOutput *out;       /* by output */
+  uint32_t *out_of;    /* by slot: output number, or PROG_NONE */
+  KernelCost cost;     /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
 } Frame;
 

@@ -11,7 +11,7 @@
 /* A rough model of one core, per kind of unit: what matters is only whether a step is worth waking others for. Handing work to
  * a sleeping thread costs some 10 us, so every thread gets at least that much, and steps below twice that stay serial. */
 static const struct {
-  double flops, bytes; /* per ns */
+  double flops, bytes;                                       /* per ns */
 } speed[] = {[0] = {4, 10}, [1] = {40, 20}, [2] = {30, 20}}; /* UNIT_LOOP, UNIT_PRODUCT, UNIT_ATTENTION */
 enum { SHARE_NS = 10000, POLL_NS = 10000000 }; /* POLL_NS: between two looks at the clock, when there is a deadline */
 
@@ -23,9 +23,7 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
 }
 
 /* A non-negative number of the call: parts, bytes, operations. */
-static bool amount(Frame *f, uint32_t expr, int64_t *v) {
-  return rt_symbols_eval(&f->sym, expr, v) && *v >= 0;
-}
+static bool amount(Frame *f, uint32_t expr, int64_t *v) { return rt_symbols_eval(&f->sym, expr, v) && *v >= 0; }
 
 static Status check_equal(Frame *f, const ProgStep *s, const ProgCall *call) {
   for (uint32_t i = 0; i < call->nequal; i++) {
@@ -34,7 +32,8 @@ static Status check_equal(Frame *f, const ProgStep *s, const ProgCall *call) {
         !rt_symbols_eval(&f->sym, rt_list(f->p, call->equal + 2 * i + 1), &y))
       return no_dims(f, s, "shapes");
     if (x != y)
-      return fail(f->c, ST_INVALID, "the shapes do not meet: extents %lld and %lld must be equal", (long long)x, (long long)y);
+      return fail(f->c, ST_INVALID, "the shapes do not meet: extents %lld and %lld must be equal", (long long)x,
+                  (long long)y);
   }
   return ST_OK;
 }
@@ -77,11 +76,11 @@ static Status find_buffers(Frame *f, const ProgStep *s, Arena *scratch, void **b
 
 typedef struct Run {
   KernelFn fn;
-  KernelArgs args;      /* what all threads share */
+  KernelArgs args; /* what all threads share */
   uint8_t *scratch;
-  size_t stride;        /* bytes of scratch per thread */
+  size_t stride;          /* bytes of scratch per thread */
   int64_t deadline, step; /* parts between two looks at the clock */
-  int *result;          /* by thread */
+  int *result;            /* by thread */
   int64_t *number;
 } Run;
 

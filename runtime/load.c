@@ -9,16 +9,26 @@
 
 #include <string.h>
 
-static const size_t record_size[SEC_COUNT] = {
-    [SEC_STRINGS] = 1, [SEC_EXPRS] = sizeof(ProgExpr), [SEC_SYMBOLS] = sizeof(ProgSymbol), [SEC_SLOTS] = sizeof(ProgSlot),
-    [SEC_STEPS] = sizeof(ProgStep), [SEC_REGIONS] = sizeof(ProgRegion), [SEC_LISTS] = sizeof(uint32_t),
-    [SEC_ORIGINS] = sizeof(ProgOrigin), [SEC_INPUTS] = sizeof(ProgPort), [SEC_OUTPUTS] = sizeof(ProgPort),
-    [SEC_META] = sizeof(ProgMeta), [SEC_FILES] = sizeof(ProgFile), [SEC_KERNELS] = sizeof(ProgKernel),
-    [SEC_CALLS] = sizeof(ProgCall), [SEC_OBJECTS] = sizeof(ProgObject), [SEC_ATTRS] = 1, [SEC_CODE] = 1, [SEC_DATA] = 1};
+static const size_t record_size[SEC_COUNT] = {[SEC_STRINGS] = 1,
+                                              [SEC_EXPRS] = sizeof(ProgExpr),
+                                              [SEC_SYMBOLS] = sizeof(ProgSymbol),
+                                              [SEC_SLOTS] = sizeof(ProgSlot),
+                                              [SEC_STEPS] = sizeof(ProgStep),
+                                              [SEC_REGIONS] = sizeof(ProgRegion),
+                                              [SEC_LISTS] = sizeof(uint32_t),
+                                              [SEC_ORIGINS] = sizeof(ProgOrigin),
+                                              [SEC_INPUTS] = sizeof(ProgPort),
+                                              [SEC_OUTPUTS] = sizeof(ProgPort),
+                                              [SEC_META] = sizeof(ProgMeta),
+                                              [SEC_FILES] = sizeof(ProgFile),
+                                              [SEC_KERNELS] = sizeof(ProgKernel),
+                                              [SEC_CALLS] = sizeof(ProgCall),
+                                              [SEC_OBJECTS] = sizeof(ProgObject),
+                                              [SEC_ATTRS] = 1,
+                                              [SEC_CODE] = 1,
+                                              [SEC_DATA] = 1};
 
-uint32_t rt_count(const RtProgram *p, SectionId sec) {
-  return (uint32_t)(p->h->section[sec].size / record_size[sec]);
-}
+uint32_t rt_count(const RtProgram *p, SectionId sec) { return (uint32_t)(p->h->section[sec].size / record_size[sec]); }
 
 const char *rt_string(const RtProgram *p, uint32_t offset) { return REC(p, SEC_STRINGS, char) + offset; }
 const ProgPort *rt_input(const RtProgram *p, uint32_t i) { return REC(p, SEC_INPUTS, ProgPort) + i; }
@@ -91,14 +101,16 @@ static bool exprs_ok(const RtProgram *p) {
 
 static bool slot_ok(const RtProgram *p, uint32_t i, uint32_t nfile) {
   const ProgSlot *s = rt_slot(p, i);
-  if (s->kind > SLOT_VIEW || s->vkind > VK_MAP || (s->dtype && !dtype_valid(s->dtype)) || s->rank < -1 || s->rank > MAX_RANK ||
-      !str_ok(p, s->name) || (s->rank > 0 && !list_ok(p, s->dims, (uint64_t)s->rank, SEC_EXPRS, false)))
+  if (s->kind > SLOT_VIEW || s->vkind > VK_MAP || (s->dtype && !dtype_valid(s->dtype)) || s->rank < -1 ||
+      s->rank > MAX_RANK || !str_ok(p, s->name) ||
+      (s->rank > 0 && !list_ok(p, s->dims, (uint64_t)s->rank, SEC_EXPRS, false)))
     return false;
   if (s->base != PROG_NONE && (s->base >= i || (s->kind != SLOT_VIEW && rt_slot(p, s->base)->kind != SLOT_ARENA)))
     return false;
   if (s->kind == SLOT_VIEW && s->base == PROG_NONE)
     return false;
-  if (s->kind == SLOT_ARENA && (s->vkind != VK_TENSOR || !s->dtype || s->dtype == DT_str || s->rank < 0 || s->first > s->last))
+  if (s->kind == SLOT_ARENA &&
+      (s->vkind != VK_TENSOR || !s->dtype || s->dtype == DT_str || s->rank < 0 || s->first > s->last))
     return false;
   return s->kind != SLOT_CONST || s->file == PROG_NONE || s->file < nfile;
 }
@@ -129,8 +141,8 @@ static bool kernel_step_ok(const RtProgram *p, const ProgStep *s) {
 
 static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
   uint64_t all = rt_count(p, SEC_LISTS);
-  if (!str_ok(p, k->name) || !str_ok(p, k->signature) || !str_ok(p, k->symbol) || !index_ok(p, k->object, SEC_OBJECTS, true) ||
-      (uint64_t)k->checks + k->nchecks > all)
+  if (!str_ok(p, k->name) || !str_ok(p, k->signature) || !str_ok(p, k->symbol) ||
+      !index_ok(p, k->object, SEC_OBJECTS, true) || (uint64_t)k->checks + k->nchecks > all)
     return false;
   for (uint32_t i = 0; i < k->nchecks; i++)
     if (!str_ok(p, rt_list(p, k->checks + i)))
@@ -164,14 +176,16 @@ static bool code_ok(const RtProgram *p) {
 }
 
 static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
-  if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) || !index_ok(p, s->origin, SEC_ORIGINS, false) ||
-      !list_ok(p, s->in, s->nin, SEC_SLOTS, true) || !list_ok(p, s->out, s->nout, SEC_SLOTS, true) ||
-      !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) || !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) ||
-      s->attr > p->h->section[SEC_ATTRS].size || s->nattr > p->h->section[SEC_ATTRS].size - s->attr ||
+  if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) ||
+      !index_ok(p, s->origin, SEC_ORIGINS, false) || !list_ok(p, s->in, s->nin, SEC_SLOTS, true) ||
+      !list_ok(p, s->out, s->nout, SEC_SLOTS, true) || !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) ||
+      !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) || s->attr > p->h->section[SEC_ATTRS].size ||
+      s->nattr > p->h->section[SEC_ATTRS].size - s->attr ||
       (uint64_t)s->binds + 3ull * s->nbinds > rt_count(p, SEC_LISTS))
     return false;
   for (uint32_t i = 0; i < s->nbinds; i++) {
-    uint32_t sym = rt_list(p, s->binds + 3 * i), out = rt_list(p, s->binds + 3 * i + 1), axis = rt_list(p, s->binds + 3 * i + 2);
+    uint32_t sym = rt_list(p, s->binds + 3 * i), out = rt_list(p, s->binds + 3 * i + 1),
+             axis = rt_list(p, s->binds + 3 * i + 2);
     if (sym >= rt_count(p, SEC_SYMBOLS) || out >= s->nout || axis >= MAX_RANK)
       return false;
   }
@@ -209,7 +223,8 @@ static bool control_ok(const RtProgram *p, const ProgStep *s) {
   switch (s->kind) {
   case STEP_IF:
     a = r + s->region[0], b = r + s->region[1];
-    return s->nin == 1 && rt_list(p, s->in) != PROG_NONE && !a->nin && !b->nin && a->nout == s->nout && b->nout == s->nout;
+    return s->nin == 1 && rt_list(p, s->in) != PROG_NONE && !a->nin && !b->nin && a->nout == s->nout &&
+           b->nout == s->nout;
   case STEP_LOOP:
     a = r + s->region[0];
     return s->nin >= 2 && a->nin == s->nin && a->nout >= 1 && a->nout - 1 == s->nout && s->nout >= s->nin - 2;
@@ -261,8 +276,8 @@ static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   }
   for (uint32_t i = 0; i < rt_count(p, SEC_ORIGINS); i++) {
     const ProgOrigin *o = rt_origin(p, i);
-    if (!str_ok(p, o->node) || !str_ok(p, o->op) || !str_ok(p, o->module) || !str_ok(p, o->klass) || !str_ok(p, o->source) ||
-        (uint64_t)o->more + o->nmore > rt_count(p, SEC_LISTS))
+    if (!str_ok(p, o->node) || !str_ok(p, o->op) || !str_ok(p, o->module) || !str_ok(p, o->klass) ||
+        !str_ok(p, o->source) || (uint64_t)o->more + o->nmore > rt_count(p, SEC_LISTS))
       return damaged(c, "origins");
     for (uint32_t k = 0; k < o->nmore; k++)
       if (!str_ok(p, rt_list(p, o->more + k)))

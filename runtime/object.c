@@ -49,21 +49,17 @@ typedef struct Loader {
   RtCode *code;
 } Loader;
 
-static Status bad(Loader *l, const char *what) {
-  return fail(l->c, ST_INVALID, "damaged machine code: %s", what);
-}
+static Status bad(Loader *l, const char *what) { return fail(l->c, ST_INVALID, "damaged machine code: %s", what); }
 
-static bool inside(const Loader *l, uint64_t at, uint64_t n) {
-  return at <= l->size && n <= l->size - at;
-}
+static bool inside(const Loader *l, uint64_t at, uint64_t n) { return at <= l->size && n <= l->size - at; }
 
 /* --- relocations: what our code generator emits, by machine --- */
 
 typedef enum {
-  FIELD_32,        /* 32 bits, relative to the place */
-  FIELD_BRANCH26,  /* A64 b, bl: words */
-  FIELD_PAGE21,    /* A64 adrp: 4 KiB pages */
-  FIELD_LOW12,     /* A64 add, ldr, str: the low 12 bits of the address, in units of 1 << scale */
+  FIELD_32,       /* 32 bits, relative to the place */
+  FIELD_BRANCH26, /* A64 b, bl: words */
+  FIELD_PAGE21,   /* A64 adrp: 4 KiB pages */
+  FIELD_LOW12,    /* A64 add, ldr, str: the low 12 bits of the address, in units of 1 << scale */
 } Field;
 
 typedef struct RelocRow {
@@ -160,7 +156,8 @@ static Status check_section(Loader *l, uint32_t i) {
   if (i && h->sh_type != SHT_NULL && h->sh_type != SHT_NOBITS && !inside(l, h->sh_offset, h->sh_size))
     return bad(l, "a section that ends behind the file");
   if (h->sh_type == SHT_SYMTAB) {
-    if (l->symtab || h->sh_entsize != sizeof(Elf64_Sym) || h->sh_link >= l->nsec || l->sec[h->sh_link].h.sh_type != SHT_STRTAB)
+    if (l->symtab || h->sh_entsize != sizeof(Elf64_Sym) || h->sh_link >= l->nsec ||
+        l->sec[h->sh_link].h.sh_type != SHT_STRTAB)
       return bad(l, "symbol table");
     l->symtab = i, l->nsym = h->sh_size / sizeof(Elf64_Sym);
     return l->nsym <= MAX_SYMBOLS ? ST_OK : bad(l, "too many symbols");
@@ -226,7 +223,8 @@ static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
   uint64_t base = (uint64_t)(uintptr_t)l->code->base;
   uint64_t target = base + l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend;
   return patch(row, l->code->base + in->at + r->r_offset, base + in->at + r->r_offset, target)
-             ? ST_OK : bad(l, "a relocation out of reach");
+             ? ST_OK
+             : bad(l, "a relocation out of reach");
 }
 
 static Status relocate(Loader *l) {
@@ -337,7 +335,10 @@ Status object_load(Ctx *c, Arena *a, const uint8_t *bytes, size_t size, RtCode *
 KernelFn object_symbol(const RtCode *code, const char *name) {
   for (uint32_t i = 0; i < code->nfn; i++)
     if (!strcmp(code->fn[i].name, name)) {
-      union { void *p; KernelFn fn; } u = {.p = code->base + code->fn[i].offset};
+      union {
+        void *p;
+        KernelFn fn;
+      } u = {.p = code->base + code->fn[i].offset};
       return u.fn;
     }
   return NULL;

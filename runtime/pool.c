@@ -20,11 +20,11 @@ typedef struct Work {
 struct Pool {
   Alloc *alloc;
   int threads;
-  pid_t pid;              /* threads do not survive a fork: a child starts its own */
-  int started;            /* workers that exist */
+  pid_t pid;   /* threads do not survive a fork: a child starts its own */
+  int started; /* workers that exist */
   pthread_t id[MAX_THREADS];
-  pthread_mutex_t owner;  /* held by the caller whose work is being done */
-  pthread_mutex_t lock;   /* guards sleeping and waking */
+  pthread_mutex_t owner; /* held by the caller whose work is being done */
+  pthread_mutex_t lock;  /* guards sleeping and waking */
   pthread_cond_t wake, done;
   _Alignas(64) atomic_uint generation; /* changes when there is new work, or the end */
   _Alignas(64) atomic_int left;        /* workers that have not finished this generation's work */
@@ -150,7 +150,8 @@ static void wait_for_workers(Pool *p) {
   pthread_mutex_unlock(&p->lock);
 }
 
-void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread, int64_t begin, int64_t end), void *arg) {
+void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread, int64_t begin, int64_t end),
+              void *arg) {
   if (parts <= 0)
     return;
   if (!p || p->threads < 2 || want < 2 || parts < 2 || p->pid != getpid() || pthread_mutex_trylock(&p->owner)) {
@@ -172,9 +173,7 @@ void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread
   pthread_mutex_unlock(&p->owner);
 }
 
-int pool_threads(const Pool *p) {
-  return p ? p->threads : 1;
-}
+int pool_threads(const Pool *p) { return p ? p->threads : 1; }
 
 void pool_destroy(Pool *p) {
   if (!p)

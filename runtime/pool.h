@@ -21,6 +21,7 @@ int pool_threads(const Pool *p);
 
 /* Calls fn(arg, thread, begin, end) for ranges that cover 0..parts, at most one per thread, on at most `want` threads, and
  * returns when all are done. thread is below pool_threads(). p may be NULL: all in the caller's thread. */
-void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread, int64_t begin, int64_t end), void *arg);
+void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread, int64_t begin, int64_t end),
+              void *arg);
 
 #endif

@@ -16,7 +16,7 @@
 
 enum { PROG_VERSION = 2, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
-#define PROG_NONE UINT32_MAX /* an absent index */
+#define PROG_NONE  UINT32_MAX /* an absent index */
 
 typedef enum {
   SEC_STRINGS, /* bytes; a string is referred to by its offset and ends in 0. Offset 0 is "" */
@@ -48,10 +48,10 @@ typedef struct ProgSection {
 typedef struct ProgHeader {
   char magic[8];
   uint32_t version;
-  uint32_t sections;   /* SEC_COUNT */
-  uint64_t build;      /* hash of the operator table and of this header's layout: another build's program is refused */
-  uint64_t size;       /* of the whole program */
-  uint64_t hash;       /* of everything behind the header, data section excluded when its constants carry their own */
+  uint32_t sections; /* SEC_COUNT */
+  uint64_t build;    /* hash of the operator table and of this header's layout: another build's program is refused */
+  uint64_t size;     /* of the whole program */
+  uint64_t hash;     /* of everything behind the header, data section excluded when its constants carry their own */
   ProgSection section[SEC_COUNT];
 } ProgHeader;
 
@@ -63,8 +63,8 @@ typedef struct ProgExpr {
 
 typedef struct ProgSymbol {
   uint32_t name;
-  uint32_t of_input;   /* 1: stands in the shape of an input; these come first */
-  int64_t lo, hi;      /* the range the exporter stated */
+  uint32_t of_input; /* 1: stands in the shape of an input; these come first */
+  int64_t lo, hi;    /* the range the exporter stated */
 } ProgSymbol;
 
 typedef enum {
@@ -77,15 +77,15 @@ typedef enum {
 
 /* A place for one value. */
 typedef struct ProgSlot {
-  uint8_t kind;        /* SlotKind */
-  uint8_t vkind;       /* ValueKind */
-  uint8_t dtype;       /* DT_none: not known before the run */
-  int8_t rank;         /* -1: not known before the run */
-  uint32_t dims;       /* SEC_LISTS: rank expressions; PROG_NONE entries are not known */
+  uint8_t kind;  /* SlotKind */
+  uint8_t vkind; /* ValueKind */
+  uint8_t dtype; /* DT_none: not known before the run */
+  int8_t rank;   /* -1: not known before the run */
+  uint32_t dims; /* SEC_LISTS: rank expressions; PROG_NONE entries are not known */
   uint32_t name;
-  uint32_t base;       /* SLOT_VIEW and in-place results: the slot whose memory it shares; else PROG_NONE */
+  uint32_t base;        /* SLOT_VIEW and in-place results: the slot whose memory it shares; else PROG_NONE */
   uint32_t first, last; /* steps of region 0 between which the memory is in use (SLOT_ARENA) */
-  uint32_t file;       /* SLOT_CONST: SEC_FILES index, or PROG_NONE: SEC_DATA */
+  uint32_t file;        /* SLOT_CONST: SEC_FILES index, or PROG_NONE: SEC_DATA */
   uint32_t pad;
   uint64_t offset, size; /* SLOT_CONST: where the data is */
 } ProgSlot;
@@ -101,69 +101,70 @@ typedef enum {
 } StepKind;
 
 typedef struct ProgStep {
-  uint8_t kind;        /* StepKind */
-  uint8_t host;        /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
+  uint8_t kind; /* StepKind */
+  uint8_t host; /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
   uint16_t pad;
   uint32_t domain, op; /* strings */
   uint32_t origin;
-  uint32_t in, nin;    /* SEC_LISTS: slots; PROG_NONE: absent */
-  uint32_t out, nout;  /* SEC_LISTS: slots; PROG_NONE: not wanted */
-  uint32_t free, nfree; /* SEC_LISTS: dynamic slots not used after this step */
+  uint32_t in, nin;       /* SEC_LISTS: slots; PROG_NONE: absent */
+  uint32_t out, nout;     /* SEC_LISTS: slots; PROG_NONE: not wanted */
+  uint32_t free, nfree;   /* SEC_LISTS: dynamic slots not used after this step */
   uint32_t exprs, nexprs; /* SEC_LISTS: STEP_DIMS, STEP_KERNEL */
   uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, output, axis) known once the step has run */
   uint32_t region[2];
   uint32_t attr, nattr; /* bytes in SEC_ATTRS */
-  uint32_t call;       /* STEP_KERNEL: SEC_CALLS; else PROG_NONE */
+  uint32_t call;        /* STEP_KERNEL: SEC_CALLS; else PROG_NONE */
 } ProgStep;
 
 /* What is compiled once and called by any number of steps. Its code is symbol `symbol` of object `object`. */
 typedef struct ProgKernel {
-  uint32_t name;       /* "softmax", "product.384x1536.gelu": perf maps, profiles */
-  uint32_t signature;  /* unit_signature: equal texts, equal code (codegen/unit.h) */
-  uint32_t object;     /* SEC_OBJECTS, or PROG_NONE: not compiled (yet), `symbol` is then 0 */
+  uint32_t name;      /* "softmax", "product.384x1536.gelu": perf maps, profiles */
+  uint32_t signature; /* unit_signature: equal texts, equal code (codegen/unit.h) */
+  uint32_t object;    /* SEC_OBJECTS, or PROG_NONE: not compiled (yet), `symbol` is then 0 */
   uint32_t symbol;
-  uint16_t nin, nout;  /* buffers: those of every step that calls it */
-  uint32_t ndim;       /* KernelArgs.dim: nexprs of every step that calls it */
-  uint8_t kind;        /* UnitKind */
+  uint16_t nin, nout; /* buffers: those of every step that calls it */
+  uint32_t ndim;      /* KernelArgs.dim: nexprs of every step that calls it */
+  uint8_t kind;       /* UnitKind */
   uint8_t pad[3];
-  uint32_t checks;     /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
+  uint32_t checks; /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
   uint32_t nchecks;
 } ProgKernel;
 
 /* One call. All expressions are evaluated once the symbols of the step's inputs are bound. */
 typedef struct ProgCall {
-  uint32_t kernel;     /* SEC_KERNELS */
-  uint32_t parts;      /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
-  uint32_t scratch;    /* SEC_EXPRS: bytes per thread */
-  uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
+  uint32_t kernel; /* SEC_KERNELS */
+  uint32_t
+      parts; /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
+  uint32_t scratch;       /* SEC_EXPRS: bytes per thread */
+  uint32_t flops, bytes;  /* SEC_EXPRS: of all parts together, for the cost model and the reports */
   uint32_t equal, nequal; /* SEC_LISTS: pairs of SEC_EXPRS that must agree, else the shapes do not meet: ST_INVALID */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). */
 typedef struct ProgObject {
   uint64_t offset, size; /* in SEC_CODE */
-  uint32_t target;     /* EmitTarget.cpu_level it was made for */
+  uint32_t target;       /* EmitTarget.cpu_level it was made for */
   uint32_t pad;
 } ProgObject;
 
 typedef struct ProgRegion {
   uint32_t step, nstep;
-  uint32_t in, nin;    /* SEC_LISTS: slots of the body's inputs */
-  uint32_t out, nout;  /* SEC_LISTS: slots of its outputs */
-  uint32_t own, nown;  /* SEC_LISTS: slots defined inside, cleared before each trip */
+  uint32_t in, nin;       /* SEC_LISTS: slots of the body's inputs */
+  uint32_t out, nout;     /* SEC_LISTS: slots of its outputs */
+  uint32_t own, nown;     /* SEC_LISTS: slots defined inside, cleared before each trip */
   uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, input, axis) known at entry */
 } ProgRegion;
 
 typedef struct ProgOrigin {
   uint32_t node, op, module, klass, source; /* strings */
-  uint32_t more, nmore; /* SEC_LISTS: names of the other nodes that were fused in (strings) */
+  uint32_t more, nmore;                     /* SEC_LISTS: names of the other nodes that were fused in (strings) */
 } ProgOrigin;
 
 typedef struct ProgPort {
   uint32_t name;
   uint32_t slot;
-  uint32_t deflt;      /* inputs: slot of the default value, or PROG_NONE */
-  uint32_t dim_text;   /* SEC_LISTS: rank strings */
+  uint32_t deflt;    /* inputs: slot of the default value, or PROG_NONE */
+  uint32_t dim_text; /* SEC_LISTS: rank strings */
 } ProgPort;
 
 typedef struct ProgMeta {
@@ -174,12 +175,13 @@ typedef struct ProgMeta {
  * codegen/plan.h), kept in memory or in the cache; its slots are u8[size], each aligned to 64. */
 enum { FILE_PACKED = 1 };
 typedef struct ProgFile {
-  uint32_t name;       /* as given to plan_build; "" for packed weights */
-  uint32_t flags;      /* FILE_PACKED */
+  uint32_t name;  /* as given to plan_build; "" for packed weights */
+  uint32_t flags; /* FILE_PACKED */
   uint64_t size;
 } ProgFile;
 
-static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 76 && sizeof(ProgPort) == 16, "format");
+static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 76 && sizeof(ProgPort) == 16,
+              "format");
 static_assert(sizeof(ProgKernel) == 36 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
 
 #endif

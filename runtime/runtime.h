@@ -57,8 +57,8 @@ typedef struct RtStepTime {
 } RtStepTime;
 
 typedef struct RtRunOptions {
-  Pool *pool;   /* NULL: everything in the caller's thread */
-  int threads;  /* at most; the results do not depend on it */
+  Pool *pool;                                      /* NULL: everything in the caller's thread */
+  int threads;                                     /* at most; the results do not depend on it */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
   void *profile_arg;
 } RtRunOptions;
@@ -66,7 +66,8 @@ typedef struct RtRunOptions {
 /* Runs the program. in[i].data == NULL with dtype DT_none: use the default. Everything is allocated through c, whose
  * cancel flag and deadline are polled at every step and loop trip; what is not an output is freed before returning, but for the
  * working memory, which stays with the program for the next run. o may be NULL. */
-Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out, uint32_t nout);
+Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out,
+              uint32_t nout);
 
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);

@@ -74,9 +74,7 @@ static bool eval_at(Symbols *s, uint32_t i, int64_t *v, int depth) {
   return true;
 }
 
-bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v) {
-  return eval_at(s, expr, v, 0);
-}
+bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v) { return eval_at(s, expr, v, 0); }
 
 bool rt_symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim) {
   if (slot->rank < 0)
@@ -93,7 +91,8 @@ static const char *declared(const RtProgram *p, const ProgPort *port, char *buf,
   const ProgSlot *s = rt_slot(p, port->slot);
   int n = snprintf(buf, cap, "%s[", s->dtype ? dtype_name(s->dtype) : "?");
   for (int k = 0; k < s->rank && n > 0 && (size_t)n < cap; k++)
-    n += snprintf(buf + n, cap - (size_t)n, "%s%s", k ? ", " : "", rt_string(p, rt_list(p, port->dim_text + (uint32_t)k)));
+    n += snprintf(buf + n, cap - (size_t)n, "%s%s", k ? ", " : "",
+                  rt_string(p, rt_list(p, port->dim_text + (uint32_t)k)));
   if (n > 0 && (size_t)n < cap)
     snprintf(buf + n, cap - (size_t)n, s->rank < 0 ? "*]" : "]");
   return buf;
@@ -176,12 +175,12 @@ static Status mismatch(Symbols *s, Ctx *c, uint32_t i, int axis, int64_t have, u
   const ProgExpr *e = REC(p, SEC_EXPRS, ProgExpr) + expr;
   int64_t want;
   if (!rt_symbols_eval(s, expr, &want))
-    return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, which '%s' cannot be", axis, rt_string(p, port->name),
-                (long long)have, text);
+    return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, which '%s' cannot be", axis,
+                rt_string(p, port->name), (long long)have, text);
   if (e->op == DIM_SYM && s->from[e->a] != PROG_NONE) {
     uint32_t from = s->from[e->a];
-    return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, but '%s' is %lld by dimension %u of input '%s'", axis,
-                rt_string(p, port->name), (long long)have, text, (long long)want, from & 255,
+    return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, but '%s' is %lld by dimension %u of input '%s'",
+                axis, rt_string(p, port->name), (long long)have, text, (long long)want, from & 255,
                 rt_string(p, rt_input(p, from >> 8)->name));
   }
   return fail(c, ST_INVALID, "dimension %d of input '%s' is %lld, but '%s' is %lld", axis, rt_string(p, port->name),

@@ -10,16 +10,14 @@ enum { MAX_NESTING = 128 };
 
 typedef struct Check {
   const RtProgram *p;
-  uint32_t *parent;  /* by region; PROG_NONE: not referred to yet */
-  uint32_t *depth;   /* by region */
-  uint32_t *home;    /* by slot: region; PROG_NONE */
-  uint32_t *stamp;   /* by slot: 1 + the step that reads it last */
-  bool *defined;     /* by slot */
+  uint32_t *parent; /* by region; PROG_NONE: not referred to yet */
+  uint32_t *depth;  /* by region */
+  uint32_t *home;   /* by slot: region; PROG_NONE */
+  uint32_t *stamp;  /* by slot: 1 + the step that reads it last */
+  bool *defined;    /* by slot */
 } Check;
 
-static const ProgRegion *region(const Check *k, uint32_t i) {
-  return REC(k->p, SEC_REGIONS, ProgRegion) + i;
-}
+static const ProgRegion *region(const Check *k, uint32_t i) { return REC(k->p, SEC_REGIONS, ProgRegion) + i; }
 
 static int bodies(const ProgStep *s) {
   return s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
@@ -44,9 +42,7 @@ static bool nesting_ok(Check *k) {
   return at == rt_count(k->p, SEC_STEPS);
 }
 
-static bool is_const(const Check *k, uint32_t slot) {
-  return rt_slot(k->p, slot)->kind == SLOT_CONST;
-}
+static bool is_const(const Check *k, uint32_t slot) { return rt_slot(k->p, slot)->kind == SLOT_CONST; }
 
 static bool own_ok(Check *k, uint32_t r) {
   for (uint32_t i = 0; i < region(k, r)->nown; i++) {

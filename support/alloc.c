@@ -18,9 +18,7 @@ static void system_put(void *self, void *p, size_t size) {
   free(p);
 }
 
-void alloc_init_system(Alloc *a) {
-  *a = (Alloc){.get = system_get, .put = system_put};
-}
+void alloc_init_system(Alloc *a) { *a = (Alloc){.get = system_get, .put = system_put}; }
 
 void *alloc_get(Alloc *a, size_t size, size_t align) {
   if (!size)

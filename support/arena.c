@@ -15,13 +15,13 @@
 #endif
 #ifdef ARENA_ASAN
 #include <sanitizer/asan_interface.h>
-#define POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
-#define REDZONE 16
+#define REDZONE        16
 #else
-#define POISON(p, n) ((void)(p))
+#define POISON(p, n)   ((void)(p))
 #define UNPOISON(p, n) ((void)(p))
-#define REDZONE 0
+#define REDZONE        0
 #endif
 
 enum { FIRST_CHUNK = 4096, LAST_CHUNK = 1 << 20 };
@@ -36,7 +36,7 @@ struct Arena {
   Alloc *alloc;
   Chunk *chunks; /* the first is the one being carved */
   char *at, *end;
-  size_t next;  /* size of the next ordinary chunk */
+  size_t next; /* size of the next ordinary chunk */
   size_t bytes;
   Cleanup cleanup;
 };
@@ -73,13 +73,9 @@ void arena_adopt(Arena *a, Ctx *c) {
   ctx_on_failure(c, &a->cleanup, destroy, a);
 }
 
-Ctx *arena_ctx(Arena *a) {
-  return a->c;
-}
+Ctx *arena_ctx(Arena *a) { return a->c; }
 
-size_t arena_bytes(const Arena *a) {
-  return a->bytes;
-}
+size_t arena_bytes(const Arena *a) { return a->bytes; }
 
 static Chunk *add_chunk(Arena *a, size_t size) {
   Chunk *k = alloc_get(a->alloc, size, 64);
@@ -90,9 +86,7 @@ static Chunk *add_chunk(Arena *a, size_t size) {
   return k;
 }
 
-static char *align_up(char *p, size_t align) {
-  return (char *)(((uintptr_t)p + align - 1) & ~(uintptr_t)(align - 1));
-}
+static char *align_up(char *p, size_t align) { return (char *)(((uintptr_t)p + align - 1) & ~(uintptr_t)(align - 1)); }
 
 void *arena_get(Arena *a, size_t n, size_t size, size_t align) {
   size_t want, whole;
@@ -134,9 +128,7 @@ char *arena_strndup(Arena *a, const char *s, size_t n) {
   return p;
 }
 
-char *arena_strdup(Arena *a, const char *s) {
-  return arena_strndup(a, s, strlen(s));
-}
+char *arena_strdup(Arena *a, const char *s) { return arena_strndup(a, s, strlen(s)); }
 
 char *arena_printf(Arena *a, const char *fmt, ...) {
   va_list ap, again;

@@ -17,7 +17,7 @@ size_t arena_bytes(const Arena *a); /* taken from the allocator */
 
 /* Zeroed memory. n * size is checked. */
 void *arena_get(Arena *a, size_t n, size_t size, size_t align);
-#define arena_new(a, T) ((T *)arena_get((a), 1, sizeof(T), _Alignof(T)))
+#define arena_new(a, T)      ((T *)arena_get((a), 1, sizeof(T), _Alignof(T)))
 #define arena_array(a, T, n) ((T *)arena_get((a), (n), sizeof(T), _Alignof(T)))
 
 void *arena_copy(Arena *a, const void *src, size_t n);

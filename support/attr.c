@@ -25,9 +25,7 @@ static void *copy_list(Arena *a, const void *v, int64_t n, size_t size) {
   return v ? arena_copy(a, v, (size_t)n * size) : NULL;
 }
 
-static Str copy_str(Arena *a, Str s) {
-  return s.ptr ? (Str){arena_strndup(a, s.ptr, s.len), s.len} : s;
-}
+static Str copy_str(Arena *a, Str s) { return s.ptr ? (Str){arena_strndup(a, s.ptr, s.len), s.len} : s; }
 
 void *attr_copy(Arena *a, const AttrInfo *info, const void *attr) {
   if (!info->size)
@@ -36,9 +34,15 @@ void *attr_copy(Arena *a, const AttrInfo *info, const void *attr) {
   for (const AttrField *f = info->field; f->name; f++)
     switch (f->kind) {
     case AK_STR: ATTR_AT(Str, p, f) = copy_str(a, ATTR_GET(Str, attr, f)); break;
-    case AK_INTS: ATTR_AT(Ints, p, f).v = copy_list(a, ATTR_GET(Ints, attr, f).v, ATTR_GET(Ints, attr, f).n, sizeof(int64_t)); break;
-    case AK_FLOATS: ATTR_AT(Floats, p, f).v = copy_list(a, ATTR_GET(Floats, attr, f).v, ATTR_GET(Floats, attr, f).n, sizeof(float)); break;
-    case AK_DIMS: ATTR_AT(Dims, p, f).v = copy_list(a, ATTR_GET(Dims, attr, f).v, ATTR_GET(Dims, attr, f).n, sizeof(Dim)); break;
+    case AK_INTS:
+      ATTR_AT(Ints, p, f).v = copy_list(a, ATTR_GET(Ints, attr, f).v, ATTR_GET(Ints, attr, f).n, sizeof(int64_t));
+      break;
+    case AK_FLOATS:
+      ATTR_AT(Floats, p, f).v = copy_list(a, ATTR_GET(Floats, attr, f).v, ATTR_GET(Floats, attr, f).n, sizeof(float));
+      break;
+    case AK_DIMS:
+      ATTR_AT(Dims, p, f).v = copy_list(a, ATTR_GET(Dims, attr, f).v, ATTR_GET(Dims, attr, f).n, sizeof(Dim));
+      break;
     case AK_STRS: {
       Strs s = ATTR_GET(Strs, attr, f);
       Str *v = copy_list(a, s.v, s.n, sizeof(Str));
@@ -66,10 +70,17 @@ static bool field_equal(const AttrField *f, const void *a, const void *b) {
   switch (f->kind) {
   case AK_INT: return ATTR_GET(int64_t, a, f) == ATTR_GET(int64_t, b, f);
   case AK_FLOAT: return !memcmp(&ATTR_GET(float, a, f), &ATTR_GET(float, b, f), sizeof(float));
-  case AK_STR: return !ATTR_GET(Str, a, f).ptr == !ATTR_GET(Str, b, f).ptr && str_eq(ATTR_GET(Str, a, f), ATTR_GET(Str, b, f));
-  case AK_INTS: return list_equal(ATTR_GET(Ints, a, f).v, ATTR_GET(Ints, a, f).n, ATTR_GET(Ints, b, f).v, ATTR_GET(Ints, b, f).n, sizeof(int64_t));
-  case AK_FLOATS: return list_equal(ATTR_GET(Floats, a, f).v, ATTR_GET(Floats, a, f).n, ATTR_GET(Floats, b, f).v, ATTR_GET(Floats, b, f).n, sizeof(float));
-  case AK_DIMS: return list_equal(ATTR_GET(Dims, a, f).v, ATTR_GET(Dims, a, f).n, ATTR_GET(Dims, b, f).v, ATTR_GET(Dims, b, f).n, sizeof(Dim));
+  case AK_STR:
+    return !ATTR_GET(Str, a, f).ptr == !ATTR_GET(Str, b, f).ptr && str_eq(ATTR_GET(Str, a, f), ATTR_GET(Str, b, f));
+  case AK_INTS:
+    return list_equal(ATTR_GET(Ints, a, f).v, ATTR_GET(Ints, a, f).n, ATTR_GET(Ints, b, f).v, ATTR_GET(Ints, b, f).n,
+                      sizeof(int64_t));
+  case AK_FLOATS:
+    return list_equal(ATTR_GET(Floats, a, f).v, ATTR_GET(Floats, a, f).n, ATTR_GET(Floats, b, f).v,
+                      ATTR_GET(Floats, b, f).n, sizeof(float));
+  case AK_DIMS:
+    return list_equal(ATTR_GET(Dims, a, f).v, ATTR_GET(Dims, a, f).n, ATTR_GET(Dims, b, f).v, ATTR_GET(Dims, b, f).n,
+                      sizeof(Dim));
   case AK_STRS: {
     Strs x = ATTR_GET(Strs, a, f), y = ATTR_GET(Strs, b, f);
     if (x.n != y.n || !x.v != !y.v)
@@ -104,8 +115,12 @@ uint64_t attr_hash(const AttrInfo *info, const void *attr) {
     case AK_INT: h = hash_bytes(&ATTR_GET(int64_t, attr, f), sizeof(int64_t), h); break;
     case AK_FLOAT: h = hash_bytes(&ATTR_GET(float, attr, f), sizeof(float), h); break;
     case AK_STR: h = hash_bytes(ATTR_GET(Str, attr, f).ptr, ATTR_GET(Str, attr, f).len, h); break;
-    case AK_INTS: h = hash_bytes(ATTR_GET(Ints, attr, f).v, (size_t)ATTR_GET(Ints, attr, f).n * sizeof(int64_t), h); break;
-    case AK_FLOATS: h = hash_bytes(ATTR_GET(Floats, attr, f).v, (size_t)ATTR_GET(Floats, attr, f).n * sizeof(float), h); break;
+    case AK_INTS:
+      h = hash_bytes(ATTR_GET(Ints, attr, f).v, (size_t)ATTR_GET(Ints, attr, f).n * sizeof(int64_t), h);
+      break;
+    case AK_FLOATS:
+      h = hash_bytes(ATTR_GET(Floats, attr, f).v, (size_t)ATTR_GET(Floats, attr, f).n * sizeof(float), h);
+      break;
     case AK_DIMS: h = hash_bytes(ATTR_GET(Dims, attr, f).v, (size_t)ATTR_GET(Dims, attr, f).n * sizeof(Dim), h); break;
     case AK_STRS: h = hash_bytes(&ATTR_GET(Strs, attr, f).n, sizeof(int64_t), h); break; /* equality decides */
     case AK_TENSOR: {

@@ -7,23 +7,35 @@
 #include "support/dim.h"
 #include "support/tensor.h"
 
-typedef struct Ints { const int64_t *v; int64_t n; } Ints;     /* v NULL: not given */
-typedef struct Floats { const float *v; int64_t n; } Floats;
-typedef struct Strs { const Str *v; int64_t n; } Strs;
-typedef struct Dims { const Dim *v; int64_t n; } Dims;
+typedef struct Ints {
+  const int64_t *v;
+  int64_t n;
+} Ints; /* v NULL: not given */
+typedef struct Floats {
+  const float *v;
+  int64_t n;
+} Floats;
+typedef struct Strs {
+  const Str *v;
+  int64_t n;
+} Strs;
+typedef struct Dims {
+  const Dim *v;
+  int64_t n;
+} Dims;
 
 typedef enum { AK_INT, AK_FLOAT, AK_STR, AK_INTS, AK_FLOATS, AK_STRS, AK_TENSOR, AK_DIMS } AttrKind;
 
-#define ABSENT INT64_MIN         /* an optional integer that is not given */
+#define ABSENT   INT64_MIN       /* an optional integer that is not given */
 #define REQUIRED (INT64_MIN + 1) /* default of an integer that must be given */
 
 typedef struct AttrField {
   const char *name; /* NULL ends the table */
   AttrKind kind;
-  size_t offset;    /* bytes into the struct */
-  int64_t i;        /* AK_INT: default, ABSENT or REQUIRED */
-  float f;          /* AK_FLOAT: default; NaN: not given */
-  const char *s;    /* AK_STR: default; NULL: not given */
+  size_t offset; /* bytes into the struct */
+  int64_t i;     /* AK_INT: default, ABSENT or REQUIRED */
+  float f;       /* AK_FLOAT: default; NaN: not given */
+  const char *s; /* AK_STR: default; NULL: not given */
   bool required;
 } AttrField;
 
@@ -46,7 +58,7 @@ bool attr_is_default(const AttrField *f, const void *attr);
 void attr_encode(StrBuf *b, const AttrInfo *info, const void *attr);
 Status attr_decode(Ctx *c, Arena *a, const AttrInfo *info, const void *bytes, size_t n, void **attr);
 
-#define ATTR_AT(T, attr, f) (*(T *)((char *)(attr) + (f)->offset))
+#define ATTR_AT(T, attr, f)  (*(T *)((char *)(attr) + (f)->offset))
 #define ATTR_GET(T, attr, f) (*(const T *)((const char *)(attr) + (f)->offset))
 
 #endif

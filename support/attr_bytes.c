@@ -7,9 +7,7 @@
 
 #include <string.h>
 
-static void put_i64(StrBuf *b, int64_t v) {
-  buf_put(b, (const char *)&v, sizeof v);
-}
+static void put_i64(StrBuf *b, int64_t v) { buf_put(b, (const char *)&v, sizeof v); }
 
 static void put_bytes(StrBuf *b, const void *p, size_t n) {
   static const char zero[8];
@@ -24,9 +22,7 @@ static void put_list(StrBuf *b, const void *v, int64_t n, size_t size) {
     put_bytes(b, v, (size_t)n * size);
 }
 
-static void put_str(StrBuf *b, Str s) {
-  put_list(b, s.ptr, (int64_t)s.len, 1);
-}
+static void put_str(StrBuf *b, Str s) { put_list(b, s.ptr, (int64_t)s.len, 1); }
 
 static void put_tensor(StrBuf *b, const Tensor *t) {
   put_i64(b, t ? t->dtype : -1);
@@ -74,9 +70,7 @@ typedef struct Reader {
   const char *p, *end;
 } Reader;
 
-static Status damaged(Reader *r) {
-  return fail(r->c, ST_INVALID, "damaged attributes in a compiled program");
-}
+static Status damaged(Reader *r) { return fail(r->c, ST_INVALID, "damaged attributes in a compiled program"); }
 
 static Status get_i64(Reader *r, int64_t *v) {
   if (r->end - r->p < 8)

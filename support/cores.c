@@ -104,7 +104,7 @@ void cores_find(Arena *a, const char *root, Cores *out) {
 int64_t cgroup_memory_limit(Arena *a, const char *root) {
   int64_t least = -1;
   each_level(a, arena_printf(a, "%s/sys/fs/cgroup", root), group_path(a, root, ""), "memory.max", memory_limit, &least);
-  each_level(a, arena_printf(a, "%s/sys/fs/cgroup/memory", root), group_path(a, root, "memory"), "memory.limit_in_bytes",
-             memory_limit, &least);
+  each_level(a, arena_printf(a, "%s/sys/fs/cgroup/memory", root), group_path(a, root, "memory"),
+             "memory.limit_in_bytes", memory_limit, &least);
   return least;
 }

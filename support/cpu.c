@@ -6,8 +6,10 @@
 
 #include <string.h>
 
-static const struct { const char *name; int bits; } levels[] = {
-    {"x86-64", 128}, {"x86-64-v3", 256}, {"x86-64-v4", 512}, {"x86-64-v4-vnni-bf16", 512}};
+static const struct {
+  const char *name;
+  int bits;
+} levels[] = {{"x86-64", 128}, {"x86-64-v3", 256}, {"x86-64-v4", 512}, {"x86-64-v4-vnni-bf16", 512}};
 
 static int highest(void) {
 #if defined(__x86_64__)
@@ -15,8 +17,8 @@ static int highest(void) {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi") ||
       !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt"))
     return 0;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512cd") ||
-      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return 1;
   if (!__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512bf16"))
     return 2;

@@ -15,9 +15,7 @@ typedef struct Guard {
   struct Guard *up;
 } Guard;
 
-void ctx_open(Ctx *c, Alloc *alloc) {
-  *c = (Ctx){.alloc = alloc};
-}
+void ctx_open(Ctx *c, Alloc *alloc) { *c = (Ctx){.alloc = alloc}; }
 
 static void unwind(Ctx *c, Cleanup *mark) {
   while (c->cleanups && c->cleanups != mark) {
@@ -27,9 +25,7 @@ static void unwind(Ctx *c, Cleanup *mark) {
   }
 }
 
-void ctx_close(Ctx *c) {
-  unwind(c, NULL);
-}
+void ctx_close(Ctx *c) { unwind(c, NULL); }
 
 Status ctx_protect(Ctx *c, Status (*fn)(Ctx *c, void *arg), void *arg) {
   Guard g = {.up = c->guard};

@@ -35,13 +35,13 @@ typedef struct Cleanup {
 } Cleanup;
 
 struct Ctx {
-  Alloc *alloc;           /* borrowed */
-  Err err;                /* valid after a function returned non-zero */
-  struct DimTable *dims;  /* interned dim expressions; created on first use */
-  Cleanup *cleanups;      /* newest first; run by ctx_protect on failure, by ctx_close in the end */
-  struct Guard *guard;    /* innermost ctx_protect */
+  Alloc *alloc;             /* borrowed */
+  Err err;                  /* valid after a function returned non-zero */
+  struct DimTable *dims;    /* interned dim expressions; created on first use */
+  Cleanup *cleanups;        /* newest first; run by ctx_protect on failure, by ctx_close in the end */
+  struct Guard *guard;      /* innermost ctx_protect */
   const atomic_int *cancel; /* borrowed, may be NULL: non-zero stops the work */
-  int64_t deadline_ns;    /* CLOCK_MONOTONIC; 0: none */
+  int64_t deadline_ns;      /* CLOCK_MONOTONIC; 0: none */
   void (*log)(void *arg, int level, const char *text); /* may be NULL; level 0 warning, 1 info, 2 debug */
   void *log_arg;
 };

@@ -24,9 +24,7 @@ struct DimTable {
 };
 typedef struct DimTable DimTable;
 
-static void forget_table(void *arg) {
-  ((Ctx *)arg)->dims = NULL;
-}
+static void forget_table(void *arg) { ((Ctx *)arg)->dims = NULL; }
 
 static DimTable *table(Ctx *c) {
   if (!c->dims) {
@@ -50,9 +48,7 @@ void dim_release(Ctx *c) {
   arena_destroy(t->arena);
 }
 
-Arena *dim_arena(Ctx *c) {
-  return table(c)->arena;
-}
+Arena *dim_arena(Ctx *c) { return table(c)->arena; }
 
 static uint64_t hash_of(int kind, int64_t value, const char *name, Dim const *arg, size_t n) {
   uint64_t h = hash_bytes(&value, sizeof value, (uint64_t)kind);
@@ -164,13 +160,9 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
   return d;
 }
 
-Dim dim_const(Ctx *c, int64_t v) {
-  return intern(c, DIM_CONST, v, NULL, NULL, 0);
-}
+Dim dim_const(Ctx *c, int64_t v) { return intern(c, DIM_CONST, v, NULL, NULL, 0); }
 
-Dim dim_sym(Ctx *c, const char *name) {
-  return intern(c, DIM_SYM, 0, name, NULL, 0);
-}
+Dim dim_sym(Ctx *c, const char *name) { return intern(c, DIM_SYM, 0, name, NULL, 0); }
 
 Dim dim_fresh(Ctx *c, const char *hint) {
   DimTable *t = table(c);
@@ -193,9 +185,7 @@ void dim_narrow(Ctx *c, Dim sym, int64_t lo, int64_t hi) {
     d->hi = hi;
 }
 
-bool dim_is(Dim d, int64_t v) {
-  return d->kind == DIM_CONST && d->value == v;
-}
+bool dim_is(Dim d, int64_t v) { return d->kind == DIM_CONST && d->value == v; }
 
 bool dim_is_const(Dim d, int64_t *v) {
   if (d->kind != DIM_CONST)
@@ -437,9 +427,7 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   return dim_add(c, q, intern(c, DIM_DIV, 0, NULL, arg, 2));
 }
 
-Dim dim_ceildiv(Ctx *c, Dim a, Dim b) {
-  return dim_div(c, dim_add(c, a, dim_sub(c, b, dim_const(c, 1))), b);
-}
+Dim dim_ceildiv(Ctx *c, Dim a, Dim b) { return dim_div(c, dim_add(c, a, dim_sub(c, b, dim_const(c, 1))), b); }
 
 Dim dim_mod(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 0))

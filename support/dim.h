@@ -37,8 +37,8 @@ typedef struct DimExpr {
 
 /* Overflow of constant arithmetic gives a fresh symbol that nothing is known of: evaluation at run time reports it. */
 Dim dim_const(Ctx *c, int64_t v);
-Dim dim_sym(Ctx *c, const char *name);      /* the symbol of that name; lo is 0, hi INT64_MAX until narrowed */
-Dim dim_fresh(Ctx *c, const char *hint);    /* a new symbol; its name starts with hint */
+Dim dim_sym(Ctx *c, const char *name);   /* the symbol of that name; lo is 0, hi INT64_MAX until narrowed */
+Dim dim_fresh(Ctx *c, const char *hint); /* a new symbol; its name starts with hint */
 void dim_narrow(Ctx *c, Dim sym, int64_t lo, int64_t hi); /* before the symbol is used in an expression */
 Dim dim_add(Ctx *c, Dim a, Dim b);
 Dim dim_sub(Ctx *c, Dim a, Dim b);
@@ -67,9 +67,9 @@ bool dim_uses(Dim d, Dim sym);
  * identifier is printed in single quotes. dim_parse reads that, and the forms exporters write in dim_param (also
  * `floor(a/2 + 1/2)`, `CeilToInt(IntTrueDiv(a, 2))`, `a**2`); what it cannot read as an expression becomes one symbol of that whole text. */
 void dim_print(StrBuf *b, Dim d);
-void dim_release(Ctx *c);                 /* forgets all expressions: no graph of this context may be left */
-Arena *dim_arena(Ctx *c);                 /* where the expressions live: as long as the context */
-const char *dim_text(Ctx *c, Dim d);      /* in dim_arena */
+void dim_release(Ctx *c);            /* forgets all expressions: no graph of this context may be left */
+Arena *dim_arena(Ctx *c);            /* where the expressions live: as long as the context */
+const char *dim_text(Ctx *c, Dim d); /* in dim_arena */
 Dim dim_parse(Ctx *c, const char *text, size_t n);
 /* As dim_parse, but *rest is set behind the expression and NULL is returned when there is none (for the IR parser). */
 Dim dim_parse_prefix(Ctx *c, const char *text, const char *end, const char **rest);

@@ -74,7 +74,8 @@ void dim_print(StrBuf *b, Dim d) {
       bool lead = d->arg[0]->kind == DIM_CONST;
       Dim t = lead ? d->arg[(k + 1) % d->n] : d->arg[k];
       bool minus = k && ((t->kind == DIM_CONST && t->value < 0 && t->value > INT64_MIN) ||
-                         (t->kind == DIM_MUL && t->arg[0]->kind == DIM_CONST && t->arg[0]->value < 0 && t->arg[0]->value > INT64_MIN));
+                         (t->kind == DIM_MUL && t->arg[0]->kind == DIM_CONST && t->arg[0]->value < 0 &&
+                          t->arg[0]->value > INT64_MIN));
       if (k)
         buf_puts(b, minus ? " - " : " + ");
       if (t->kind == DIM_MUL)
@@ -158,13 +159,14 @@ static Frac parse_call(Parser *s, const char *name, size_t n) {
     const char *name;
     int kind, nmin, nmax; /* arguments */
     Dim (*make)(Ctx *c, Dim a, Dim b);
-  } fn[] = {
-      {"Min", FN_PAIR, 1, 99, dim_min}, {"Max", FN_PAIR, 1, 99, dim_max}, {"min", FN_PAIR, 1, 99, dim_min},
-      {"max", FN_PAIR, 1, 99, dim_max}, {"Mod", FN_PAIR, 2, 2, dim_mod}, {"PythonMod", FN_PAIR, 2, 2, dim_mod},
-      {"Bcast", FN_PAIR, 2, 2, dim_bcast}, {"FloorDiv", FN_PAIR, 2, 2, dim_div}, {"floor", FN_FLOOR, 1, 1, NULL},
-      {"FloorToInt", FN_FLOOR, 1, 1, NULL}, {"ceiling", FN_CEIL, 1, 1, NULL}, {"CeilToInt", FN_CEIL, 1, 1, NULL},
-      {"ToFloat", FN_SAME, 1, 1, NULL}, {"FloatTrueDiv", FN_OVER, 2, 2, NULL}, {"IntTrueDiv", FN_OVER, 2, 2, NULL},
-      {"CleanDiv", FN_OVER, 2, 2, NULL}};
+  } fn[] = {{"Min", FN_PAIR, 1, 99, dim_min},    {"Max", FN_PAIR, 1, 99, dim_max},
+            {"min", FN_PAIR, 1, 99, dim_min},    {"max", FN_PAIR, 1, 99, dim_max},
+            {"Mod", FN_PAIR, 2, 2, dim_mod},     {"PythonMod", FN_PAIR, 2, 2, dim_mod},
+            {"Bcast", FN_PAIR, 2, 2, dim_bcast}, {"FloorDiv", FN_PAIR, 2, 2, dim_div},
+            {"floor", FN_FLOOR, 1, 1, NULL},     {"FloorToInt", FN_FLOOR, 1, 1, NULL},
+            {"ceiling", FN_CEIL, 1, 1, NULL},    {"CeilToInt", FN_CEIL, 1, 1, NULL},
+            {"ToFloat", FN_SAME, 1, 1, NULL},    {"FloatTrueDiv", FN_OVER, 2, 2, NULL},
+            {"IntTrueDiv", FN_OVER, 2, 2, NULL}, {"CleanDiv", FN_OVER, 2, 2, NULL}};
   size_t i = 0;
   while (i < countof(fn) && (strlen(fn[i].name) != n || memcmp(fn[i].name, name, n)))
     i++;

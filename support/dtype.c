@@ -13,11 +13,11 @@ typedef struct Row {
   uint8_t bits, kind;
 } Row;
 
-#define FLOAT DK_FLOAT
-#define SINT DK_SINT
-#define UINT DK_UINT
-#define BOOL DK_BOOL
-#define STRING DK_STRING
+#define FLOAT   DK_FLOAT
+#define SINT    DK_SINT
+#define UINT    DK_UINT
+#define BOOL    DK_BOOL
+#define STRING  DK_STRING
 #define COMPLEX DK_COMPLEX
 static const Row rows[DT_count] = {
 #define DTYPE(name, onnx, bits, kind, numpy) [onnx] = {#name, numpy, NULL, bits, kind},
@@ -26,26 +26,18 @@ static const Row rows[DT_count] = {
 };
 
 static const char *const onnx_names[DT_count] = {
-    "UNDEFINED",  "FLOAT",        "UINT8",          "INT8",       "UINT16",         "INT16",  "INT32", "INT64",
+    "UNDEFINED",  "FLOAT",        "UINT8",          "INT8",       "UINT16",         "INT16",  "INT32",     "INT64",
     "STRING",     "BOOL",         "FLOAT16",        "DOUBLE",     "UINT32",         "UINT64", "COMPLEX64", "COMPLEX128",
-    "BFLOAT16",   "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",  "INT4",  "FLOAT4E2M1",
+    "BFLOAT16",   "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",  "INT4",      "FLOAT4E2M1",
     "FLOAT8E8M0", "UINT2",        "INT2",           "FLOAT6E2M3", "FLOAT6E3M2"};
 
-bool dtype_valid(int onnx) {
-  return onnx > 0 && onnx < DT_count && rows[onnx].name;
-}
+bool dtype_valid(int onnx) { return onnx > 0 && onnx < DT_count && rows[onnx].name; }
 
-const char *dtype_name(DType t) {
-  return dtype_valid(t) ? rows[t].name : "?";
-}
+const char *dtype_name(DType t) { return dtype_valid(t) ? rows[t].name : "?"; }
 
-const char *dtype_numpy(DType t) {
-  return dtype_valid(t) ? rows[t].numpy : "";
-}
+const char *dtype_numpy(DType t) { return dtype_valid(t) ? rows[t].numpy : ""; }
 
-const char *dtype_onnx(DType t) {
-  return t < DT_count ? onnx_names[t] : "UNDEFINED";
-}
+const char *dtype_onnx(DType t) { return t < DT_count ? onnx_names[t] : "UNDEFINED"; }
 
 DType dtype_parse(const char *name, size_t n) {
   for (int t = 1; t < DT_count; t++)
@@ -54,13 +46,9 @@ DType dtype_parse(const char *name, size_t n) {
   return DT_none;
 }
 
-int dtype_bits(DType t) {
-  return dtype_valid(t) ? rows[t].bits : 0;
-}
+int dtype_bits(DType t) { return dtype_valid(t) ? rows[t].bits : 0; }
 
-DKind dtype_kind(DType t) {
-  return dtype_valid(t) ? (DKind)rows[t].kind : DK_NONE;
-}
+DKind dtype_kind(DType t) { return dtype_valid(t) ? (DKind)rows[t].kind : DK_NONE; }
 
 bool dtype_bytes(DType t, int64_t count, size_t *bytes) {
   int64_t bits;
@@ -93,9 +81,11 @@ static uint32_t round_code(double v, int mbits, int bias) {
     return 0;
   if (e < emin)
     e = emin;
-  double q = nearbyint(ldexp(v, mbits - e)); /* mantissa with the hidden bit, nearest even in the default rounding mode */
+  double q =
+      nearbyint(ldexp(v, mbits - e)); /* mantissa with the hidden bit, nearest even in the default rounding mode */
   uint32_t m = (uint32_t)q;
-  return m + ((uint32_t)(e - emin) << mbits); /* a carry moves into the exponent by itself; subnormals have no hidden bit */
+  return m +
+         ((uint32_t)(e - emin) << mbits); /* a carry moves into the exponent by itself; subnormals have no hidden bit */
 }
 
 static uint16_t ieee16(double d, int mbits, int bias, uint16_t inf) {
@@ -109,34 +99,26 @@ static uint16_t ieee16(double d, int mbits, int bias, uint16_t inf) {
   return (uint16_t)(sign | (code > inf ? inf : code));
 }
 
-uint16_t f16_from_f64(double d) {
-  return ieee16(d, 10, 15, 0x7c00);
-}
+uint16_t f16_from_f64(double d) { return ieee16(d, 10, 15, 0x7c00); }
 
-uint16_t f16_from_f32(float f) {
-  return f16_from_f64(f);
-}
+uint16_t f16_from_f32(float f) { return f16_from_f64(f); }
 
-uint16_t bf16_from_f64(double d) {
-  return ieee16(d, 7, 127, 0x7f80);
-}
+uint16_t bf16_from_f64(double d) { return ieee16(d, 7, 127, 0x7f80); }
 
-uint16_t bf16_from_f32(float f) {
-  return bf16_from_f64(f);
-}
+uint16_t bf16_from_f32(float f) { return bf16_from_f64(f); }
 
 typedef struct SmallFloat {
   uint8_t bits, mbits, bias;
-  uint8_t max;     /* largest finite code, without sign */
-  int16_t inf;     /* code of +inf, -1: none */
-  int16_t nan;     /* code that NaN is written as (without sign unless fnuz), -1: none */
-  bool fnuz;       /* one NaN at 0x80, no negative zero */
+  uint8_t max; /* largest finite code, without sign */
+  int16_t inf; /* code of +inf, -1: none */
+  int16_t nan; /* code that NaN is written as (without sign unless fnuz), -1: none */
+  bool fnuz;   /* one NaN at 0x80, no negative zero */
 } SmallFloat;
 
 static const SmallFloat small[DT_count] = {
-    [DT_f8e4m3fn] = {8, 3, 7, 0x7e, -1, 0x7f, false},   [DT_f8e4m3fnuz] = {8, 3, 8, 0x7f, -1, 0x80, true},
-    [DT_f8e5m2] = {8, 2, 15, 0x7b, 0x7c, 0x7f, false},  [DT_f8e5m2fnuz] = {8, 2, 16, 0x7f, -1, 0x80, true},
-    [DT_f4e2m1] = {4, 1, 1, 7, -1, -1, false},          [DT_f6e2m3] = {6, 3, 1, 31, -1, -1, false},
+    [DT_f8e4m3fn] = {8, 3, 7, 0x7e, -1, 0x7f, false},  [DT_f8e4m3fnuz] = {8, 3, 8, 0x7f, -1, 0x80, true},
+    [DT_f8e5m2] = {8, 2, 15, 0x7b, 0x7c, 0x7f, false}, [DT_f8e5m2fnuz] = {8, 2, 16, 0x7f, -1, 0x80, true},
+    [DT_f4e2m1] = {4, 1, 1, 7, -1, -1, false},         [DT_f6e2m3] = {6, 3, 1, 31, -1, -1, false},
     [DT_f6e3m2] = {6, 2, 3, 31, -1, -1, false},
 };
 
@@ -218,18 +200,26 @@ double elem_f64(DType t, const void *data, int64_t i) {
   case DT_f16: return (double)f16_to_f32(AT(uint16_t));
   case DT_bf16: return (double)bf16_to_f32(AT(uint16_t));
   case DT_u64: return (double)AT(uint64_t);
-  case DT_f8e4m3fn: case DT_f8e4m3fnuz: case DT_f8e5m2: case DT_f8e5m2fnuz: case DT_f8e8m0:
-    return small_float_value(t, AT(uint8_t));
+  case DT_f8e4m3fn:
+  case DT_f8e4m3fnuz:
+  case DT_f8e5m2:
+  case DT_f8e5m2fnuz:
+  case DT_f8e8m0: return small_float_value(t, AT(uint8_t));
   case DT_f4e2m1: return small_float_value(t, get_bits(data, i, 4));
-  case DT_f6e2m3: case DT_f6e3m2: return small_float_value(t, get_bits(data, i, 6));
-  case DT_none: case DT_str: case DT_c64: case DT_c128: return NAN; /* not numbers of one part */
+  case DT_f6e2m3:
+  case DT_f6e3m2: return small_float_value(t, get_bits(data, i, 6));
+  case DT_none:
+  case DT_str:
+  case DT_c64:
+  case DT_c128: return NAN; /* not numbers of one part */
   default: return (double)elem_i64(t, data, i);
   }
 }
 
 int64_t elem_i64(DType t, const void *data, int64_t i) {
   switch (t) {
-  case DT_i64: case DT_u64: return AT(int64_t);
+  case DT_i64:
+  case DT_u64: return AT(int64_t);
   case DT_i32: return AT(int32_t);
   case DT_u32: return AT(uint32_t);
   case DT_i16: return AT(int16_t);
@@ -241,7 +231,10 @@ int64_t elem_i64(DType t, const void *data, int64_t i) {
   case DT_u4: return get_bits(data, i, 4);
   case DT_i2: return (int64_t)(get_bits(data, i, 2) ^ 2) - 2;
   case DT_u2: return get_bits(data, i, 2);
-  case DT_none: case DT_str: case DT_c64: case DT_c128: return 0;
+  case DT_none:
+  case DT_str:
+  case DT_c64:
+  case DT_c128: return 0;
   default: { /* floats: toward zero; NaN 0; out of range: the nearest end */
     double v = elem_f64(t, data, i);
     return isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v;
@@ -253,14 +246,23 @@ int64_t elem_i64(DType t, const void *data, int64_t i) {
 #define PUT(T, x) (((T *)data)[i] = (T)(x))
 void elem_set_i64(DType t, void *data, int64_t i, int64_t v) {
   switch (t) {
-  case DT_i64: case DT_u64: PUT(int64_t, v); break;
-  case DT_i32: case DT_u32: PUT(uint32_t, v); break;
-  case DT_i16: case DT_u16: PUT(uint16_t, v); break;
-  case DT_i8: case DT_u8: PUT(uint8_t, v); break;
+  case DT_i64:
+  case DT_u64: PUT(int64_t, v); break;
+  case DT_i32:
+  case DT_u32: PUT(uint32_t, v); break;
+  case DT_i16:
+  case DT_u16: PUT(uint16_t, v); break;
+  case DT_i8:
+  case DT_u8: PUT(uint8_t, v); break;
   case DT_bool: PUT(uint8_t, v != 0); break;
-  case DT_i4: case DT_u4: set_bits(data, i, 4, (unsigned)v); break;
-  case DT_i2: case DT_u2: set_bits(data, i, 2, (unsigned)v); break;
-  case DT_none: case DT_str: case DT_c64: case DT_c128: break;
+  case DT_i4:
+  case DT_u4: set_bits(data, i, 4, (unsigned)v); break;
+  case DT_i2:
+  case DT_u2: set_bits(data, i, 2, (unsigned)v); break;
+  case DT_none:
+  case DT_str:
+  case DT_c64:
+  case DT_c128: break;
   default: elem_set_f64(t, data, i, (double)v);
   }
 }
@@ -271,14 +273,21 @@ void elem_set_f64(DType t, void *data, int64_t i, double v) {
   case DT_f64: PUT(double, v); break;
   case DT_f16: PUT(uint16_t, f16_from_f64(v)); break;
   case DT_bf16: PUT(uint16_t, bf16_from_f64(v)); break;
-  case DT_f8e4m3fn: case DT_f8e4m3fnuz: case DT_f8e5m2: case DT_f8e5m2fnuz: case DT_f8e8m0:
-    PUT(uint8_t, small_float_code(t, v, true));
-    break;
+  case DT_f8e4m3fn:
+  case DT_f8e4m3fnuz:
+  case DT_f8e5m2:
+  case DT_f8e5m2fnuz:
+  case DT_f8e8m0: PUT(uint8_t, small_float_code(t, v, true)); break;
   case DT_f4e2m1: set_bits(data, i, 4, small_float_code(t, v, true)); break;
-  case DT_f6e2m3: case DT_f6e3m2: set_bits(data, i, 6, small_float_code(t, v, true)); break;
+  case DT_f6e2m3:
+  case DT_f6e3m2: set_bits(data, i, 6, small_float_code(t, v, true)); break;
   case DT_bool: PUT(uint8_t, v != 0); break;
   case DT_u64:
-    PUT(uint64_t, isnan(v) ? 0 : v >= 0x1p64 ? UINT64_MAX : v <= -0x1p63 ? (uint64_t)INT64_MIN : v < 0 ? (uint64_t)(int64_t)v : (uint64_t)v);
+    PUT(uint64_t, isnan(v)       ? 0
+                  : v >= 0x1p64  ? UINT64_MAX
+                  : v <= -0x1p63 ? (uint64_t)INT64_MIN
+                  : v < 0        ? (uint64_t)(int64_t)v
+                                 : (uint64_t)v);
     break;
   default: elem_set_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v);
   }

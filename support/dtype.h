@@ -18,12 +18,12 @@ enum {
 
 typedef enum { DK_NONE, DK_FLOAT, DK_SINT, DK_UINT, DK_BOOL, DK_STRING, DK_COMPLEX } DKind;
 
-bool dtype_valid(int onnx);           /* a known type other than DT_none */
-const char *dtype_name(DType t);      /* "f32"; "?" when not known */
-const char *dtype_numpy(DType t);     /* "float32", or "" */
-const char *dtype_onnx(DType t);      /* "FLOAT", as TensorProto.DataType spells it */
+bool dtype_valid(int onnx);                    /* a known type other than DT_none */
+const char *dtype_name(DType t);               /* "f32"; "?" when not known */
+const char *dtype_numpy(DType t);              /* "float32", or "" */
+const char *dtype_onnx(DType t);               /* "FLOAT", as TensorProto.DataType spells it */
 DType dtype_parse(const char *name, size_t n); /* DT_none: no such name */
-int dtype_bits(DType t);              /* per element; strings: a Str */
+int dtype_bits(DType t);                       /* per element; strings: a Str */
 DKind dtype_kind(DType t);
 static inline bool dtype_is_float(DType t) { return dtype_kind(t) == DK_FLOAT; }
 static inline bool dtype_is_int(DType t) { return dtype_kind(t) == DK_SINT || dtype_kind(t) == DK_UINT; }

@@ -10,12 +10,12 @@
 
 /* A mapping and what identified the file when it was mapped. */
 typedef struct Mapped {
-  const char *path;   /* as opened; in the arena given to map_open */
+  const char *path;    /* as opened; in the arena given to map_open */
   const uint8_t *base; /* NULL for an empty file */
   size_t size;
   uint64_t dev, ino;
   int64_t mtime_ns, ctime_ns;
-  int fd;             /* kept open so that truncation can be seen */
+  int fd; /* kept open so that truncation can be seen */
   Cleanup cleanup;
 } Mapped;
 

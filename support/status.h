@@ -20,18 +20,18 @@ enum {
 };
 
 /* The only control-flow macro of the project: hand an error up. */
-#define TRY(e)                       \
-  do {                               \
-    Status try_status_ = (e);        \
-    if (try_status_)                 \
-      return try_status_;            \
+#define TRY(e)                                                                                                         \
+  do {                                                                                                                 \
+    Status try_status_ = (e);                                                                                          \
+    if (try_status_)                                                                                                   \
+      return try_status_;                                                                                              \
   } while (0)
 
 #define countof(a) (sizeof(a) / sizeof((a)[0]))
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NORETURN __attribute__((noreturn))
+#define NORETURN               __attribute__((noreturn))
 #else
 #define PRINTF_LIKE(fmt, args)
 #define NORETURN

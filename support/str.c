@@ -5,21 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-Str str_of(const char *s) {
-  return (Str){s, s ? strlen(s) : 0};
-}
+Str str_of(const char *s) { return (Str){s, s ? strlen(s) : 0}; }
 
-bool str_eq(Str a, Str b) {
-  return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len));
-}
+bool str_eq(Str a, Str b) { return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len)); }
 
-bool str_is(Str a, const char *b) {
-  return str_eq(a, str_of(b));
-}
+bool str_is(Str a, const char *b) { return str_eq(a, str_of(b)); }
 
-void buf_init(StrBuf *b, Arena *a) {
-  *b = (StrBuf){.arena = a, .text = arena_get(a, 64, 1, 16), .cap = 64};
-}
+void buf_init(StrBuf *b, Arena *a) { *b = (StrBuf){.arena = a, .text = arena_get(a, 64, 1, 16), .cap = 64}; }
 
 static void reserve(StrBuf *b, size_t more) {
   if (b->cap - b->len > more)
@@ -40,13 +32,9 @@ void buf_put(StrBuf *b, const char *s, size_t n) {
   b->text[b->len] = 0;
 }
 
-void buf_puts(StrBuf *b, const char *s) {
-  buf_put(b, s, strlen(s));
-}
+void buf_puts(StrBuf *b, const char *s) { buf_put(b, s, strlen(s)); }
 
-void buf_putc(StrBuf *b, char ch) {
-  buf_put(b, &ch, 1);
-}
+void buf_putc(StrBuf *b, char ch) { buf_put(b, &ch, 1); }
 
 void buf_printf(StrBuf *b, const char *fmt, ...) {
   va_list ap, again;
@@ -106,9 +94,7 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed) {
   return mix(h ^ w);
 }
 
-void map_init(Map *m, Arena *a) {
-  *m = (Map){.arena = a};
-}
+void map_init(Map *m, Arena *a) { *m = (Map){.arena = a}; }
 
 static MapSlot *find(const Map *m, const char *key, size_t len, uint64_t hash) {
   for (size_t i = hash & (m->cap - 1);; i = (i + 1) & (m->cap - 1)) {
@@ -122,9 +108,7 @@ void *map_get_n(const Map *m, const char *key, size_t len) {
   return m->cap ? find(m, key, len, hash_bytes(key, len, 0))->value : NULL;
 }
 
-void *map_get(const Map *m, const char *key) {
-  return map_get_n(m, key, strlen(key));
-}
+void *map_get(const Map *m, const char *key) { return map_get_n(m, key, strlen(key)); }
 
 static void grow(Map *m) {
   Map old = *m;
@@ -147,9 +131,7 @@ void *map_put_n(Map *m, const char *key, size_t len, void *value) {
   return old;
 }
 
-void *map_put(Map *m, const char *key, void *value) {
-  return map_put_n(m, key, strlen(key), value);
-}
+void *map_put(Map *m, const char *key, void *value) { return map_put_n(m, key, strlen(key), value); }
 
 /* Levenshtein distance of two short words, 99 if one is too long to bother. */
 static int distance(const char *a, const char *b) {

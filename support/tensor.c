@@ -51,7 +51,8 @@ Status tensor_new(Ctx *c, Arena *a, DType dt, int rank, const int64_t *dim, Tens
   if (rank < 0 || rank > MAX_RANK)
     return fail(c, ST_UNSUPPORTED, "rank %d is above %d", rank, MAX_RANK);
   if (!extent_ok(dim, rank, &count) || !dtype_bytes(dt, count, &bytes))
-    return fail(c, ST_INVALID, "%s%s is not a size a tensor can have", dtype_name(dt), shape_text(rank, dim, text, sizeof text));
+    return fail(c, ST_INVALID, "%s%s is not a size a tensor can have", dtype_name(dt),
+                shape_text(rank, dim, text, sizeof text));
   Tensor *t = arena_new(a, Tensor);
   t->dtype = dt, t->rank = (int8_t)rank;
   if (rank)

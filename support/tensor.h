@@ -14,11 +14,11 @@ typedef enum { VK_TENSOR, VK_SEQUENCE, VK_OPTIONAL, VK_MAP } ValueKind;
 /* A tensor owns nothing: data belongs to whoever made it (arena, slot, caller, mapped file). Rank 0 and zero elements
  * are ordinary. Data of strings: count Str. Data of a mapped weight may be unaligned: tensor_aligned() says so. */
 typedef struct Tensor {
-  DType dtype;     /* DT_none for containers */
-  uint8_t kind;    /* ValueKind */
+  DType dtype;  /* DT_none for containers */
+  uint8_t kind; /* ValueKind */
   int8_t rank;
   int64_t dim[MAX_RANK];
-  void *data;      /* borrowed; for containers: NULL */
+  void *data;           /* borrowed; for containers: NULL */
   struct Tensor **item; /* containers: sequence elements; an optional holds 0 or 1; a map holds keys then values */
   int64_t nitem;
 } Tensor;

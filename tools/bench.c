@@ -129,14 +129,16 @@ static void report_json(const Bench *b, StrBuf *out) {
   json_str(out, b->s->path);
   buf_puts(out, ", \"device\": ");
   json_str(out, b->s->device);
-  buf_printf(out,
-             ", \"threads\": %d, \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, \"first_ms\": %.4f, "
-             "\"runs\": %zu, \"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"p99_ms\": %.4f, \"runs_per_s\": %.3f, "
-             "\"peak_rss_mb\": %.1f, \"cache\": \"%s\", \"steps\": ",
-             sard_model_threads(b->s->model), b->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms, b->first_ms, b->n,
-             percentile(b, 0.5), b->ms[0], percentile(b, 0.9), percentile(b, 0.99), runs_per_s(b), peak_rss_mb(), "off");
-  buf_printf(out, "{\"compiled\": %lld, \"library\": %lld, \"host\": %lld, \"reference\": %lld}}\n", (long long)steps[0],
-             (long long)steps[1], (long long)steps[2], (long long)steps[3]);
+  buf_printf(
+      out,
+      ", \"threads\": %d, \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, "
+      "\"first_ms\": %.4f, "
+      "\"runs\": %zu, \"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"p99_ms\": %.4f, \"runs_per_s\": %.3f, "
+      "\"peak_rss_mb\": %.1f, \"cache\": \"%s\", \"steps\": ",
+      sard_model_threads(b->s->model), b->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms, b->first_ms, b->n,
+      percentile(b, 0.5), b->ms[0], percentile(b, 0.9), percentile(b, 0.99), runs_per_s(b), peak_rss_mb(), "off");
+  buf_printf(out, "{\"compiled\": %lld, \"library\": %lld, \"host\": %lld, \"reference\": %lld}}\n",
+             (long long)steps[0], (long long)steps[1], (long long)steps[2], (long long)steps[3]);
 }
 
 static void report_text(const Bench *b, StrBuf *out) {
@@ -144,11 +146,13 @@ static void report_text(const Bench *b, StrBuf *out) {
   session_steps(b->s, steps);
   int threads = sard_model_threads(b->s->model);
   buf_printf(out, "device   %s, %d thread%s\n", b->s->device, threads, threads == 1 ? "" : "s");
-  buf_printf(out, "steps    %lld compiled, %lld library, %lld host, %lld reference\n", (long long)steps[0], (long long)steps[1],
-             (long long)steps[2], (long long)steps[3]);
+  buf_printf(out, "steps    %lld compiled, %lld library, %lld host, %lld reference\n", (long long)steps[0],
+             (long long)steps[1], (long long)steps[2], (long long)steps[3]);
   buf_printf(out, "load     %10.3f ms\nfirst    %10.3f ms\n", b->s->load_ms, b->first_ms);
-  buf_printf(out, "median   %10.3f ms  of %zu run%s, %.3g per second\n", percentile(b, 0.5), b->n, b->n == 1 ? "" : "s", runs_per_s(b));
-  buf_printf(out, "least    %10.3f ms\np90      %10.3f ms\np99      %10.3f ms\n", b->ms[0], percentile(b, 0.9), percentile(b, 0.99));
+  buf_printf(out, "median   %10.3f ms  of %zu run%s, %.3g per second\n", percentile(b, 0.5), b->n, b->n == 1 ? "" : "s",
+             runs_per_s(b));
+  buf_printf(out, "least    %10.3f ms\np90      %10.3f ms\np99      %10.3f ms\n", b->ms[0], percentile(b, 0.9),
+             percentile(b, 0.99));
   buf_printf(out, "memory   %10.1f MB  at most, the whole process\n", peak_rss_mb());
 }
 

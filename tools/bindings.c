@@ -58,9 +58,7 @@ static bool get(void *arg, Dim sym, int64_t *v) {
   return true;
 }
 
-bool bindings_eval(Bindings *s, Dim d, int64_t *v) {
-  return dim_eval(d, get, s, v);
-}
+bool bindings_eval(Bindings *s, Dim d, int64_t *v) { return dim_eval(d, get, s, v); }
 
 Status bindings_check(const Bindings *s, const char *(*names)(void *arg, size_t i), void *arg) {
   for (const Binding *x = s->first; x; x = x->next) {

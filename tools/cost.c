@@ -33,13 +33,9 @@ static Shape shape_of(Count *x, const Value *v) {
   return r;
 }
 
-static Shape in_shape(Count *x, int i) {
-  return i < x->n->nin ? shape_of(x, x->n->in[i]) : (Shape){.rank = -1};
-}
+static Shape in_shape(Count *x, int i) { return i < x->n->nin ? shape_of(x, x->n->in[i]) : (Shape){.rank = -1}; }
 
-static Shape out_shape(Count *x, int i) {
-  return i < x->n->nout ? shape_of(x, x->n->out[i]) : (Shape){.rank = -1};
-}
+static Shape out_shape(Count *x, int i) { return i < x->n->nout ? shape_of(x, x->n->out[i]) : (Shape){.rank = -1}; }
 
 /* Each returns the operations of node x->n, or -1: not known. */
 

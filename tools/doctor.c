@@ -85,10 +85,14 @@ typedef struct Fact {
 enum { DEVICES = 3 };
 static void devices(Fact f[DEVICES]) {
   bool cpu = sard_device_available("cpu");
-  f[0] = (Fact){"reference", cpu ? "every operator by its reference evaluator: slow, correct"
-                                 : "every operator by its reference evaluator: slow, correct; the default here", true};
-  f[1] = (Fact){"cpu", cpu ? "compiled by libsard-codegen.so (LLVM); the default"
-                           : "needs libsard-codegen.so, which is built when LLVM 19.1 to 22 is installed", cpu};
+  f[0] = (Fact){"reference",
+                cpu ? "every operator by its reference evaluator: slow, correct"
+                    : "every operator by its reference evaluator: slow, correct; the default here",
+                true};
+  f[1] = (Fact){"cpu",
+                cpu ? "compiled by libsard-codegen.so (LLVM); the default"
+                    : "needs libsard-codegen.so, which is built when LLVM 19.1 to 22 is installed",
+                cpu};
   f[2] = (Fact){"cuda", "not built: this build has no CUDA device", false};
 }
 

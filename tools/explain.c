@@ -56,7 +56,8 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
     StrBuf name;
     buf_init(&name, t->arena);
     buf_escaped(&name, *x.kernel ? x.kernel : x.op);
-    buf_printf(b, "%5zu  %s%-9s%s  ", i, tool_style(t, color[x.kind], s1), step_kind_name((int)x.kind), tool_style(t, "0", s2));
+    buf_printf(b, "%5zu  %s%-9s%s  ", i, tool_style(t, color[x.kind], s1), step_kind_name((int)x.kind),
+               tool_style(t, "0", s2));
     buf_pad(b, name.text, width);
     buf_puts(b, "  ");
     buf_escaped(b, x.node);
@@ -73,8 +74,8 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
   }
   int64_t count[4];
   session_steps(s, count);
-  buf_printf(b, "%zu steps on %s: %lld compiled, %lld library, %lld host, %lld reference\n", sard_step_count(s->model), s->device,
-             (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
+  buf_printf(b, "%zu steps on %s: %lld compiled, %lld library, %lld host, %lld reference\n", sard_step_count(s->model),
+             s->device, (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
 }
 
 Status cmd_explain(Tool *t) {

@@ -17,9 +17,7 @@ typedef struct Descriptor {
   Cleanup cleanup;
 } Descriptor;
 
-static void close_descriptor(void *arg) {
-  close(((Descriptor *)arg)->fd);
-}
+static void close_descriptor(void *arg) { close(((Descriptor *)arg)->fd); }
 
 static Status read_all(Ctx *c, Arena *a, int fd, size_t expect, const char *path, Str *out) {
   size_t cap = expect + 1, n = 0;

@@ -9,9 +9,7 @@
 
 enum { HELP_WIDTH = 100 };
 
-static bool has_option(CmdId cmd, OptId id) {
-  return opt_table[id].commands & 1u << cmd;
-}
+static bool has_option(CmdId cmd, OptId id) { return opt_table[id].commands & 1u << cmd; }
 
 /* text wrapped at words, each line indented; the first line goes on at column `at`. */
 static void wrap(StrBuf *b, const char *text, int indent, int at) {

@@ -26,9 +26,7 @@ typedef struct Gather {
 
 /* --- files --- */
 
-static const char *array_name(void *arg, size_t i) {
-  return npz_name(arg, i);
-}
+static const char *array_name(void *arg, size_t i) { return npz_name(arg, i); }
 
 static Status from_npz(Ctx *c, Arena *a, const char *path, const Port *p, Tensor **out) {
   Npz *z;
@@ -300,9 +298,7 @@ static Status missing_inputs(Gather *g) {
   return err_hint(g->t->c, ST_USAGE, "--input %s=FILE.npy, or =random:SHAPE, or --inputs FILE.npz", first);
 }
 
-static const char *symbol_name(void *arg, size_t i) {
-  return sard_symbol_name(((const Session *)arg)->model, i);
-}
+static const char *symbol_name(void *arg, size_t i) { return sard_symbol_name(((const Session *)arg)->model, i); }
 
 Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out) {
   const Options *o = t->o;

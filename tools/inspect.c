@@ -248,7 +248,8 @@ static void text_head(const Inspect *x, StrBuf *b) {
   text_field(b, "size", size);
   buf_printf(b, "%-12s%s in %lld tensor%s, %s\n", "parameters", count_text(x->t->arena, (double)x->all.elements),
              (long long)x->all.tensors, x->all.tensors == 1 ? "" : "s", bytes_text(x->t->arena, x->all.bytes));
-  buf_printf(b, "%-12s%lld, of %zu operator%s (constants are parameters)\n", "nodes", (long long)x->nodes, x->nop, x->nop == 1 ? "" : "s");
+  buf_printf(b, "%-12s%lld, of %zu operator%s (constants are parameters)\n", "nodes", (long long)x->nodes, x->nop,
+             x->nop == 1 ? "" : "s");
 }
 
 static void text_values(const Inspect *x, StrBuf *b, const char *title, Value *const *v, uint32_t n) {

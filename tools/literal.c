@@ -56,9 +56,7 @@ static Status bad(Parser *x, const char *what) {
   return fail(x->c, ST_USAGE, "bad literal: %s at its end", what);
 }
 
-static void space(Parser *x) {
-  x->p += strspn(x->p, " \t\n");
-}
+static void space(Parser *x) { x->p += strspn(x->p, " \t\n"); }
 
 /* A quoted string with JSON's escapes, but for \u. */
 static Status parse_string(Parser *x, Str *out) {
@@ -270,9 +268,7 @@ static uint64_t next_random(uint64_t *s) {
   return z ^ z >> 31;
 }
 
-static double unit_random(uint64_t *s) {
-  return (double)(next_random(s) >> 11) * 0x1p-53;
-}
+static double unit_random(uint64_t *s) { return (double)(next_random(s) >> 11) * 0x1p-53; }
 
 static double normal_random(uint64_t *s) { /* Box-Muller */
   double u = 1.0 - unit_random(s), v = unit_random(s);

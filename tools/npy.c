@@ -21,9 +21,7 @@ typedef struct Text {
   const char *p, *end;
 } Text;
 
-static Status bad(Ctx *c, const char *what) {
-  return fail(c, ST_INVALID, "damaged .npy data: %s", what);
-}
+static Status bad(Ctx *c, const char *what) { return fail(c, ST_INVALID, "damaged .npy data: %s", what); }
 
 static void skip_space(Text *t) {
   while (t->p < t->end && (*t->p == ' ' || *t->p == '\n' || *t->p == '\t'))

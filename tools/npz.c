@@ -69,9 +69,7 @@ Status npz_open(Ctx *c, Arena *a, const char *path, Npz **out) {
   return ST_OK;
 }
 
-const char *npz_name(Npz *z, size_t i) {
-  return i < z->n ? z->name[i] : NULL;
-}
+const char *npz_name(Npz *z, size_t i) { return i < z->n ? z->name[i] : NULL; }
 
 int64_t npz_find(Npz *z, const char *name) {
   for (size_t i = 0; i < z->n; i++)
@@ -85,9 +83,7 @@ typedef struct Entry {
   Cleanup cleanup;
 } Entry;
 
-static void close_entry(void *arg) {
-  zip_fclose(((Entry *)arg)->f);
-}
+static void close_entry(void *arg) { zip_fclose(((Entry *)arg)->f); }
 
 static Status read_entry(Npz *z, size_t i, uint8_t *p, size_t size) {
   Entry *e = arena_new(z->a, Entry);
@@ -128,9 +124,7 @@ typedef struct Writer {
   Cleanup cleanup;
 } Writer;
 
-static void discard_writer(void *arg) {
-  zip_discard(((Writer *)arg)->zip);
-}
+static void discard_writer(void *arg) { zip_discard(((Writer *)arg)->zip); }
 
 static Status add_entry(Ctx *c, Arena *a, zip_t *zip, const char *path, const char *name, const Tensor *t) {
   Str head, data;

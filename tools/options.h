@@ -62,17 +62,9 @@ typedef struct Options {
 /* argv[0] is the program. The command's name comes first. ST_USAGE with the nearest name as hint. */
 Status options_parse(Ctx *c, Arena *a, int argc, char **argv, Options *o);
 
-static inline bool opt_set(const Options *o, OptId id) {
-  return o->v[id].set;
-}
-static inline const char *opt_str(const Options *o, OptId id) {
-  return o->v[id].s;
-} /* NULL: not given */
-static inline int64_t opt_int(const Options *o, OptId id, int64_t def) {
-  return o->v[id].set ? o->v[id].i : def;
-}
-static inline double opt_float(const Options *o, OptId id, double def) {
-  return o->v[id].set ? o->v[id].f : def;
-}
+static inline bool opt_set(const Options *o, OptId id) { return o->v[id].set; }
+static inline const char *opt_str(const Options *o, OptId id) { return o->v[id].s; } /* NULL: not given */
+static inline int64_t opt_int(const Options *o, OptId id, int64_t def) { return o->v[id].set ? o->v[id].i : def; }
+static inline double opt_float(const Options *o, OptId id, double def) { return o->v[id].set ? o->v[id].f : def; }
 
 #endif

@@ -29,8 +29,8 @@ typedef struct Profile {
   size_t n;
   int64_t inside[MAX_DEPTH + 1]; /* ns of finished steps at this depth whose owner has not finished */
   int64_t runs;
-  double ms;              /* of all runs */
-  sard_step_time *event;  /* of the last run; NULL: not wanted */
+  double ms;             /* of all runs */
+  sard_step_time *event; /* of the last run; NULL: not wanted */
   size_t nevent;
 } Profile;
 
@@ -141,7 +141,8 @@ static void report_json(const Profile *p, StrBuf *b) {
              (long long)p->runs, p->ms / (double)p->runs);
   for (size_t i = 0; i < p->n; i++) {
     const StepSum *s = &p->sum[i];
-    buf_printf(b, "%s{\"step\": %zu, \"kind\": \"%s\", \"op\": ", i ? ",\n " : "", i, step_kind_name((int)s->info.kind));
+    buf_printf(b, "%s{\"step\": %zu, \"kind\": \"%s\", \"op\": ", i ? ",\n " : "", i,
+               step_kind_name((int)s->info.kind));
     json_str(b, s->info.op);
     buf_puts(b, ", \"kernel\": ");
     json_str(b, *s->info.kernel ? s->info.kernel : NULL);
@@ -149,8 +150,8 @@ static void report_json(const Profile *p, StrBuf *b) {
     json_str(b, s->info.node);
     buf_puts(b, ", \"module\": ");
     json_str(b, s->info.module);
-    buf_printf(b, ", \"ms\": %.6f, \"calls\": %.6g, \"threads\": %d, \"gflops\": %.4f, \"gb_s\": %.4f}", mean_ms(p, s->ns),
-               (double)s->calls / (double)p->runs, s->threads, rate(s, s->flops), rate(s, s->bytes));
+    buf_printf(b, ", \"ms\": %.6f, \"calls\": %.6g, \"threads\": %d, \"gflops\": %.4f, \"gb_s\": %.4f}",
+               mean_ms(p, s->ns), (double)s->calls / (double)p->runs, s->threads, rate(s, s->flops), rate(s, s->bytes));
   }
   buf_puts(b, "], \"kernels\": [");
   json_groups(p, b, name_of);
@@ -180,8 +181,8 @@ static void report_text(const Profile *p, StrBuf *b) {
     s[i] = p->sum[i];
   if (p->n)
     qsort(s, p->n, sizeof *s, by_ns);
-  buf_printf(b, "%.4f ms per run, mean of %lld, on %s, at most %d thread%s\n\nslowest steps\n", all, (long long)p->runs, p->s->device,
-             sard_model_threads(p->s->model), sard_model_threads(p->s->model) == 1 ? "" : "s");
+  buf_printf(b, "%.4f ms per run, mean of %lld, on %s, at most %d thread%s\n\nslowest steps\n", all, (long long)p->runs,
+             p->s->device, sard_model_threads(p->s->model), sard_model_threads(p->s->model) == 1 ? "" : "s");
   for (size_t i = 0; i < p->n && i < SHOWN && s[i].calls; i++) {
     buf_printf(b, "  %9.4f ms %5.1f %%  %-9s  ", mean_ms(p, s[i].ns), all > 0 ? 100 * mean_ms(p, s[i].ns) / all : 0,
                step_kind_name((int)s[i].info.kind));
@@ -208,15 +209,16 @@ static Status store_trace(const Profile *p, const char *path) {
   for (size_t i = 0; i < p->nevent; i++) {
     const sard_step_time *x = &p->event[i];
     const StepSum *s = &p->sum[x->step];
-    buf_printf(&b, "%s{\"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": %.3f, \"dur\": %.3f, \"cat\": \"%s\", \"name\": ", i ? ",\n" : "\n",
-               (double)(x->start_ns - first) / 1e3, (double)(x->end_ns - x->start_ns) / 1e3, step_kind_name((int)s->info.kind));
+    buf_printf(&b, "%s{\"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": %.3f, \"dur\": %.3f, \"cat\": \"%s\", \"name\": ",
+               i ? ",\n" : "\n", (double)(x->start_ns - first) / 1e3, (double)(x->end_ns - x->start_ns) / 1e3,
+               step_kind_name((int)s->info.kind));
     json_str(&b, name_of(s));
     buf_puts(&b, ", \"args\": {\"node\": ");
     json_str(&b, s->info.node);
     buf_puts(&b, ", \"module\": ");
     json_str(&b, s->info.module);
-    buf_printf(&b, ", \"step\": %zu, \"threads\": %d, \"flops\": %lld, \"bytes\": %lld}}", x->step, x->threads, (long long)x->flops,
-               (long long)x->bytes);
+    buf_printf(&b, ", \"step\": %zu, \"threads\": %d, \"flops\": %lld, \"bytes\": %lld}}", x->step, x->threads,
+               (long long)x->flops, (long long)x->bytes);
   }
   buf_puts(&b, "\n]}\n");
   TRY(file_begin(p->t->c, p->t->arena, path, &f));

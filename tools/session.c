@@ -181,7 +181,8 @@ const sard_tensor *session_feed(Tool *t, const Session *s, const Tensor *const *
   return x;
 }
 
-Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out, double *ms) {
+Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out,
+                    double *ms) {
   sard_error *e = NULL;
   int64_t start = now_ns();
   sard_status st = sard_run(s->model, in, s->nin, ro, out, &e);

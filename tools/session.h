@@ -49,7 +49,8 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
 /* The parts of session_run, for commands that run often: inputs as the API takes them, one run whose result is the caller's
  * to free (ms: how long it took; ro: NULL or what sard_run takes), and the outputs of a result (borrowed from it). */
 const sard_tensor *session_feed(Tool *t, const Session *s, const Tensor *const *in);
-Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out, double *ms);
+Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out,
+                    double *ms);
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out);
 /* The options of loading and running that a command line gives. */
 SessionOptions session_options(const Options *o);

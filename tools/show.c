@@ -27,9 +27,7 @@ typedef struct Show {
   int column;
 } Show;
 
-static bool shown(const Show *s, int64_t i, int64_t n) {
-  return s->all || n <= 2 * EDGE || i < EDGE || i >= n - EDGE;
-}
+static bool shown(const Show *s, int64_t i, int64_t n) { return s->all || n <= 2 * EDGE || i < EDGE || i >= n - EDGE; }
 
 static void float_text(char *out, size_t cap, double v, const Format *f) {
   if (isnan(v))

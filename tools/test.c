@@ -146,9 +146,7 @@ static void report_error(Report *r, const Err *e) {
       n += (size_t)snprintf(r->reason + n, sizeof r->reason - n, "%s%s %s", i ? ", " : "; ", part[i][0], part[i][1]);
 }
 
-static int64_t memory_limit(const Tool *t) {
-  return opt_int(t->o, OPT_max_memory, (int64_t)4 << 30);
-}
+static int64_t memory_limit(const Tool *t) { return opt_int(t->o, OPT_max_memory, (int64_t)4 << 30); }
 
 NORETURN static void work(Suite *s, size_t index, int fd) {
   static Report r;

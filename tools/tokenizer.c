@@ -332,9 +332,7 @@ typedef struct Json {
   Cleanup cleanup;
 } Json;
 
-static void free_json(void *arg) {
-  json_decref(((Json *)arg)->root);
-}
+static void free_json(void *arg) { json_decref(((Json *)arg)->root); }
 
 static Status damaged(const Tokenizer *k, const char *what) {
   return fail(k->c, ST_INVALID, "not a usable tokenizer.json: %s", what);

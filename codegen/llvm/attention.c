@@ -39,9 +39,7 @@ typedef struct Part {
   LVal offset;       /* causal: query i looks at keys up to i + offset */
 } Part;
 
-static int lanes(const Gen *g) {
-  return g->plan.level->lanes;
-}
+static int lanes(const Gen *g) { return g->plan.level->lanes; }
 
 /* Address of head h of batch entry b, and the distance of its rows. split: [batch, heads, len, d], else [batch, len,
  * heads * d]. */
@@ -273,9 +271,7 @@ static Status softmax_block(Gen *g, Part *w) {
 
 enum { SINGLE_VECTORS = 16 };
 
-static bool has_single(const Gen *g) {
-  return g->t->dk <= SINGLE_VECTORS * lanes(g);
-}
+static bool has_single(const Gen *g) { return g->t->dk <= SINGLE_VECTORS * lanes(g); }
 
 /* Elements c … c + lanes - 1 of a row of dk; zeros behind its end. */
 static LVal row_vector(Gen *g, LVal row, int64_t c) {
@@ -302,9 +298,7 @@ static LVal fold(Gen *g, LVal x, LVal (*both)(Emitter *e, LVal a, LVal b)) {
   return LLVMBuildExtractElement(e->b, x, emit_int(e->i32, 0), "");
 }
 
-static LVal both_sum(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildFAdd(e->b, a, b, "");
-}
+static LVal both_sum(Emitter *e, LVal a, LVal b) { return LLVMBuildFAdd(e->b, a, b, ""); }
 
 static void single_query(Gen *g, Part *w) {
   Emitter *e = g->e;

@@ -42,7 +42,8 @@ static Status open_module(Emitter *e) {
   LLVMSetModuleDataLayout(e->mod, layout);
   LLVMDisposeTargetData(layout);
   e->b = LLVMCreateBuilderInContext(e->lc);
-  e->f32 = LLVMFloatTypeInContext(e->lc), e->f64 = LLVMDoubleTypeInContext(e->lc), e->f16 = LLVMHalfTypeInContext(e->lc);
+  e->f32 = LLVMFloatTypeInContext(e->lc), e->f64 = LLVMDoubleTypeInContext(e->lc),
+  e->f16 = LLVMHalfTypeInContext(e->lc);
   e->i1 = LLVMInt1TypeInContext(e->lc), e->i8 = LLVMInt8TypeInContext(e->lc), e->i16 = LLVMInt16TypeInContext(e->lc);
   e->i32 = LLVMInt32TypeInContext(e->lc), e->i64 = LLVMInt64TypeInContext(e->lc);
   e->ptr = LLVMPointerTypeInContext(e->lc, 0);
@@ -54,7 +55,8 @@ static const char *symbol_name(Emitter *e, const Unit *u, uint32_t i) {
   char text[64];
   size_t n = 0;
   for (const char *p = u->name ? u->name : "unit"; *p && n + 1 < sizeof text; p++)
-    text[n++] = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '.' ? *p : '_';
+    text[n++] =
+        (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '.' ? *p : '_';
   text[n] = 0;
   return arena_printf(e->a, "%s.%u", text, i);
 }
@@ -83,7 +85,7 @@ static Status finish(Emitter *e, EmitObject *out) {
     LLVMDisposeMessage(message);
     return st;
   }
-  e->object = buf; /* disposed of with the rest, also when memory runs out below */
+  e->object = buf;    /* disposed of with the rest, also when memory runs out below */
   if (e->c->err.kind) /* the diagnostic handler */
     return e->c->err.kind;
   out->size = LLVMGetBufferSize(buf);

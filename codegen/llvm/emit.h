@@ -29,14 +29,15 @@ Status emit_units(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const E
 
 /* The one symbol that the shared object exports: sard_codegen_api, a function returning this. */
 typedef struct EmitApi {
-  uint64_t build;     /* EMIT_BUILD of the build that made it */
-  const char *llvm;   /* "19.1.7" */
-  Status (*emit_units)(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target, EmitObject *out);
+  uint64_t build;   /* EMIT_BUILD of the build that made it */
+  const char *llvm; /* "19.1.7" */
+  Status (*emit_units)(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
+                       EmitObject *out);
 } EmitApi;
 
 /* Changes with the layout of what crosses the boundary. */
-#define EMIT_BUILD                                                                                                   \
-  ((uint64_t)1 << 56 ^ (uint64_t)sizeof(Ctx) << 40 ^ (uint64_t)sizeof(Unit) << 24 ^ (uint64_t)sizeof(Kernel) << 16 ^ \
+#define EMIT_BUILD                                                                                                     \
+  ((uint64_t)1 << 56 ^ (uint64_t)sizeof(Ctx) << 40 ^ (uint64_t)sizeof(Unit) << 24 ^ (uint64_t)sizeof(Kernel) << 16 ^   \
    (uint64_t)sizeof(KExpr) << 8 ^ (uint64_t)KOP_count << 4 ^ sizeof(KStmt))
 
 #endif

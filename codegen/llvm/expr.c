@@ -18,10 +18,17 @@ static LType memory_type(const KEmit *k, DType t) {
   switch (t) {
   case DT_f32: return e->f32;
   case DT_f64: return e->f64;
-  case DT_f16: case DT_bf16: case DT_i16: case DT_u16: return e->i16;
-  case DT_i8: case DT_u8: case DT_bool: return e->i8;
-  case DT_i32: case DT_u32: return e->i32;
-  case DT_i64: case DT_u64: return e->i64;
+  case DT_f16:
+  case DT_bf16:
+  case DT_i16:
+  case DT_u16: return e->i16;
+  case DT_i8:
+  case DT_u8:
+  case DT_bool: return e->i8;
+  case DT_i32:
+  case DT_u32: return e->i32;
+  case DT_i64:
+  case DT_u64: return e->i64;
   default: return NULL;
   }
 }
@@ -113,7 +120,7 @@ typedef enum { UNIFORM, CONTIGUOUS, SCATTERED } Access;
 
 typedef struct Address {
   Access how;
-  LVal p;         /* of lane 0, or a vector of addresses */
+  LVal p; /* of lane 0, or a vector of addresses */
 } Address;
 
 static LVal element_pointer(KEmit *k, const KBuf *b, LVal offset) {
@@ -235,8 +242,13 @@ static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
   case KOP_div: *r = LLVMBuildFDiv(B, a, b, ""); return ST_OK;
   case KOP_min: *r = nan_or(k, a, emit_min_fast(k->e, a, b)); return ST_OK;
   case KOP_max: *r = nan_or(k, a, emit_max_fast(k->e, a, b)); return ST_OK;
-  case KOP_eq: case KOP_ne: case KOP_lt: case KOP_le: *r = LLVMBuildFCmp(B, (LLVMRealPredicate)compare[op], a, b, ""); return ST_OK;
-  case KOP_pow: case KOP_fmod: case KOP_mod:
+  case KOP_eq:
+  case KOP_ne:
+  case KOP_lt:
+  case KOP_le: *r = LLVMBuildFCmp(B, (LLVMRealPredicate)compare[op], a, b, ""); return ST_OK;
+  case KOP_pow:
+  case KOP_fmod:
+  case KOP_mod:
     if (LLVMTypeOf(a) != emit_like(k->e->f32, a))
       return kemit_unsupported(k, "pow and mod of f64");
     if (op == KOP_pow) {
@@ -246,7 +258,8 @@ static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
     *r = m = emit_fmod(k->e, a, b);
     if (op == KOP_fmod)
       return ST_OK;
-    differ = LLVMBuildXor(B, LLVMBuildFCmp(B, LLVMRealOLT, m, emit_real(t, 0), ""), LLVMBuildFCmp(B, LLVMRealOLT, b, emit_real(t, 0), ""), "");
+    differ = LLVMBuildXor(B, LLVMBuildFCmp(B, LLVMRealOLT, m, emit_real(t, 0), ""),
+                          LLVMBuildFCmp(B, LLVMRealOLT, b, emit_real(t, 0), ""), "");
     differ = LLVMBuildAnd(B, differ, LLVMBuildFCmp(B, LLVMRealUNE, m, emit_real(t, 0), ""), "");
     *r = LLVMBuildSelect(B, differ, LLVMBuildFAdd(B, m, b, ""), m, "");
     return ST_OK;
@@ -301,8 +314,11 @@ static Status int_binary(KEmit *k, bool u, KOp op, LVal a, LVal b, LVal *r) {
   case KOP_le: *r = LLVMBuildICmp(B, u ? LLVMIntULE : LLVMIntSLE, a, b, ""); break;
   case KOP_min: *r = LLVMBuildSelect(B, LLVMBuildICmp(B, u ? LLVMIntULT : LLVMIntSLT, a, b, ""), a, b, ""); break;
   case KOP_max: *r = LLVMBuildSelect(B, LLVMBuildICmp(B, u ? LLVMIntUGT : LLVMIntSGT, a, b, ""), a, b, ""); break;
-  case KOP_div: case KOP_mod: case KOP_fmod: *r = divide(k, op, u, a, b); break;
-  case KOP_shl: case KOP_shr: *r = shift(k, op, u, a, b); break;
+  case KOP_div:
+  case KOP_mod:
+  case KOP_fmod: *r = divide(k, op, u, a, b); break;
+  case KOP_shl:
+  case KOP_shr: *r = shift(k, op, u, a, b); break;
   default: return kemit_unsupported(k, "pow of integers");
   }
   return ST_OK;
@@ -311,10 +327,16 @@ static Status int_binary(KEmit *k, bool u, KOp op, LVal a, LVal b, LVal *r) {
 /* Sums of bools are or, products and. */
 static Status bool_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
   switch (op) {
-  case KOP_add: case KOP_max: op = KOP_or; break;
-  case KOP_mul: case KOP_min: op = KOP_and; break;
+  case KOP_add:
+  case KOP_max: op = KOP_or; break;
+  case KOP_mul:
+  case KOP_min: op = KOP_and; break;
   case KOP_sub: op = KOP_xor; break;
-  case KOP_div: case KOP_mod: case KOP_fmod: case KOP_shl: case KOP_shr: return kemit_unsupported(k, "division of bools");
+  case KOP_div:
+  case KOP_mod:
+  case KOP_fmod:
+  case KOP_shl:
+  case KOP_shr: return kemit_unsupported(k, "division of bools");
   default: break;
   }
   return int_binary(k, true, op, a, b, r);
@@ -329,7 +351,8 @@ Status kemit_binary(KEmit *k, DType t, KOp op, LVal a, LVal b, LVal *r) {
 
 static LVal float_sign(KEmit *k, LVal a) { /* NaN and zeros stay */
   LType t = LLVMTypeOf(a);
-  LVal one = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, a, emit_real(t, 0), ""), emit_real(t, 1), emit_real(t, -1), "");
+  LVal one =
+      LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, a, emit_real(t, 0), ""), emit_real(t, 1), emit_real(t, -1), "");
   LVal zero = LLVMBuildFCmp(B, LLVMRealUEQ, a, emit_real(t, 0), "");
   return LLVMBuildSelect(B, zero, LLVMBuildFAdd(B, a, emit_real(t, 0), ""), one, "");
 }
@@ -368,8 +391,12 @@ static Status int_unary(KEmit *k, DType dt, KOp op, LVal a, LVal *r) {
     if (!u)
       *r = LLVMBuildSelect(B, negative, emit_int(t, -1), *r, "");
     break;
-  case KOP_floor: case KOP_ceil: case KOP_round: case KOP_trunc: *r = a; break;
-  case KOP_isnan: case KOP_isinf: *r = emit_int(emit_like(k->e->i1, a), 0); break;
+  case KOP_floor:
+  case KOP_ceil:
+  case KOP_round:
+  case KOP_trunc: *r = a; break;
+  case KOP_isnan:
+  case KOP_isinf: *r = emit_int(emit_like(k->e->i1, a), 0); break;
   default: return kemit_unsupported(k, "a function of integers");
   }
   return ST_OK;

@@ -27,7 +27,7 @@ typedef struct Emitter {
   LLVMTargetMachineRef tm;
   LLVMMemoryBufferRef object; /* held while its bytes are copied */
   LType f32, f64, f16, i1, i8, i16, i32, i64, ptr;
-  int bits;        /* of a vector register: 128, 256 or 512 */
+  int bits; /* of a vector register: 128, 256 or 512 */
   bool fma, f16c, sse41;
   bool avx512;
 } Emitter;
@@ -38,25 +38,25 @@ const char *target_cpu(const Emitter *e);
 const char *target_features(const Emitter *e);
 
 /* --- value.c: types, constants, small operations --- */
-LType emit_vec(LType t, int lanes);           /* t itself for 1 lane */
-int emit_lanes(LVal v);                       /* 1: a scalar */
-LType emit_like(LType elem, LVal v);          /* elem with the lanes of v */
+LType emit_vec(LType t, int lanes);                  /* t itself for 1 lane */
+int emit_lanes(LVal v);                              /* 1: a scalar */
+LType emit_like(LType elem, LVal v);                 /* elem with the lanes of v */
 LVal emit_splat(Emitter *e, LVal scalar, int lanes); /* scalar itself for 1; insertelement + shufflevector */
-LVal emit_match(Emitter *e, LVal v, LVal like);  /* v, spread to the lanes of `like` if it is a scalar */
-LVal emit_real(LType t, double v);            /* constant of a float type, scalar or vector */
-LVal emit_int(LType t, int64_t v);            /* constant of an integer type, scalar or vector */
-LVal emit_iota(Emitter *e, LType elem, int lanes); /* <0, 1, 2 …> */
+LVal emit_match(Emitter *e, LVal v, LVal like);      /* v, spread to the lanes of `like` if it is a scalar */
+LVal emit_real(LType t, double v);                   /* constant of a float type, scalar or vector */
+LVal emit_int(LType t, int64_t v);                   /* constant of an integer type, scalar or vector */
+LVal emit_iota(Emitter *e, LType elem, int lanes);   /* <0, 1, 2 …> */
 LVal emit_call(Emitter *e, const char *intrinsic, LType overload, LVal *arg, unsigned n);
-LVal emit_fma(Emitter *e, LVal a, LVal b, LVal c);   /* a*b + c, fused where the target has it, else two roundings */
-LVal emit_bitcast(Emitter *e, LVal v, LType elem);   /* lane by lane: elem of the same size */
+LVal emit_fma(Emitter *e, LVal a, LVal b, LVal c); /* a*b + c, fused where the target has it, else two roundings */
+LVal emit_bitcast(Emitter *e, LVal v, LType elem); /* lane by lane: elem of the same size */
 LVal emit_select(Emitter *e, LVal cond, LVal a, LVal b); /* spreads scalars to vectors */
 /* min and max as the machine has them: b when either is NaN. */
 LVal emit_min_fast(Emitter *e, LVal a, LVal b);
 LVal emit_max_fast(Emitter *e, LVal a, LVal b);
-LVal emit_any(Emitter *e, LVal mask);         /* i1: does any lane hold? */
+LVal emit_any(Emitter *e, LVal mask);                       /* i1: does any lane hold? */
 LLVMBasicBlockRef emit_block(Emitter *e, const char *name); /* a new block at the end of the function being built */
-LVal emit_f16_load(Emitter *e, LVal bits);    /* i16 -> f32 */
-LVal emit_f16_store(Emitter *e, LVal v);      /* f32 -> i16, nearest even */
+LVal emit_f16_load(Emitter *e, LVal bits);                  /* i16 -> f32 */
+LVal emit_f16_store(Emitter *e, LVal v);                    /* f32 -> i16, nearest even */
 LVal emit_bf16_load(Emitter *e, LVal bits);
 LVal emit_bf16_store(Emitter *e, LVal v);
 /* Masked access; lanes off read as `other`. p: the address of lane 0. align in bytes. */
@@ -67,7 +67,7 @@ void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
 
 /* --- math.c: f32 (and f64 where the table there says so), scalars and vectors --- */
 bool math_has(KOp op, DType t);
-LVal emit_math(Emitter *e, KOp op, LVal x);          /* floor … tan */
+LVal emit_math(Emitter *e, KOp op, LVal x); /* floor … tan */
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
 
@@ -81,7 +81,7 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name); /* atte
 typedef struct EmitArgs {
   LVal fn, begin, end, cancel, number, scratch, bufs, dims; /* pointers, i64 */
 } EmitArgs;
-EmitArgs emit_function(Emitter *e, const char *name);  /* declares it, starts its entry block */
+EmitArgs emit_function(Emitter *e, const char *name); /* declares it, starts its entry block */
 LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i);
 LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i);
 /* Returns 1 from the function when the cancel flag is raised. */
@@ -91,11 +91,11 @@ void emit_poll(Emitter *e, const EmitArgs *a);
  * variables itself and gives the value of loads from input 0. */
 typedef struct KEmit KEmit;
 KEmit *kemit_create(Emitter *e, const Kernel *k, const EmitArgs *args, const Dim *dim, uint32_t ndim);
-void kemit_bind_buf(KEmit *k, uint32_t index, LVal base);   /* the address of buffer `index` */
-void kemit_bind_var(KEmit *k, const KVar *v, LVal i64);     /* a loop variable: a uniform value */
+void kemit_bind_buf(KEmit *k, uint32_t index, LVal base); /* the address of buffer `index` */
+void kemit_bind_var(KEmit *k, const KVar *v, LVal i64);   /* a loop variable: a uniform value */
 /* v is the axis of the lanes: lane l has base + l. mask: <lanes x i1> of the lanes that exist, or NULL. */
 void kemit_bind_lanes(KEmit *k, const KVar *v, LVal base, int lanes, LVal mask);
-void kemit_input0(KEmit *k, LVal value);                    /* what loads of input 0 give */
-Status kemit_list(KEmit *k, const KStmt *s);                /* the statements from s on */
+void kemit_input0(KEmit *k, LVal value);     /* what loads of input 0 give */
+Status kemit_list(KEmit *k, const KStmt *s); /* the statements from s on */
 
 #endif

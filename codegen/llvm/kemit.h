@@ -11,28 +11,28 @@ struct KEmit {
   Emitter *e;
   const Kernel *k;
   EmitArgs args;
-  const Dim *dim;       /* the kernel's dim expressions and their values */
+  const Dim *dim; /* the kernel's dim expressions and their values */
   uint32_t ndim;
   LVal *dim_value;
-  LVal *buf;            /* by buffer index: base address */
+  LVal *buf;                /* by buffer index: base address */
   LVal (*stride)[MAX_RANK]; /* by buffer index and axis, in elements */
-  LVal *var;            /* by variable id: the present value; NULL: not defined here */
-  LVal input0;          /* value of loads from input 0, or NULL */
-  const KVar *lane_var; /* the axis of the lanes; NULL: scalar code */
-  LVal lane_base;       /* i64: its value in lane 0 */
-  int lanes;            /* 1: scalar code */
-  LVal mask;            /* <lanes x i1>; NULL: all lanes */
-  bool at_base;         /* expressions are emitted for lane 0 alone */
-  bool split;           /* the outermost parallel loop has been met */
-  uint32_t checks;      /* number of KS_CHECK statements seen, for their codes */
-  const KStmt **check;  /* by code */
+  LVal *var;                /* by variable id: the present value; NULL: not defined here */
+  LVal input0;              /* value of loads from input 0, or NULL */
+  const KVar *lane_var;     /* the axis of the lanes; NULL: scalar code */
+  LVal lane_base;           /* i64: its value in lane 0 */
+  int lanes;                /* 1: scalar code */
+  LVal mask;                /* <lanes x i1>; NULL: all lanes */
+  bool at_base;             /* expressions are emitted for lane 0 alone */
+  bool split;               /* the outermost parallel loop has been met */
+  uint32_t checks;          /* number of KS_CHECK statements seen, for their codes */
+  const KStmt **check;      /* by code */
   int depth;
 };
 
 Status kemit_expr(KEmit *k, const KExpr *x, LVal *r);
 Status kemit_store(KEmit *k, const KStmt *s);
 Status kemit_binary(KEmit *k, DType t, KOp op, LVal a, LVal b, LVal *r);
-LType kemit_type(const KEmit *k, DType t);   /* of values in registers; NULL: no emission for that type */
+LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */
 LVal kemit_dim(KEmit *k, Dim d);
 Status kemit_unsupported(const KEmit *k, const char *what);
 

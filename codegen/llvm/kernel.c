@@ -25,7 +25,8 @@ static LVal field(Emitter *e, LVal args, size_t offset, LType t) {
 EmitArgs emit_function(Emitter *e, const char *name) {
   LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(e->i32, &e->ptr, 1, 0));
   unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
-  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, nounwind, 0));
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(e->lc, nounwind, 0));
   /* loops that copy or fill stay loops: nothing may become a call */
   LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", "");
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
@@ -116,7 +117,8 @@ static Status list(KEmit *k, const KStmt *s, int depth);
 typedef Status (*Body)(KEmit *k, const KStmt *s, LVal i, int depth);
 
 /* for (i = from; i < to; i += step) body, with phis for the accumulators. */
-static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t step, AccList *acc, Body body, int depth) {
+static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t step, AccList *acc, Body body,
+                         int depth) {
   Emitter *e = k->e;
   LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
   if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
@@ -365,7 +367,8 @@ static Status check(KEmit *k, const KStmt *s) {
   LVal bad = LLVMBuildNot(B, cond, "");
   if (emit_lanes(bad) > 1 && k->mask)
     bad = LLVMBuildAnd(B, bad, k->mask, "");
-  LLVMBasicBlockRef wrong = emit_block(e, "wrong"), say = emit_block(e, ""), out = emit_block(e, ""), on = emit_block(e, "");
+  LLVMBasicBlockRef wrong = emit_block(e, "wrong"), say = emit_block(e, ""), out = emit_block(e, ""),
+                    on = emit_block(e, "");
   LLVMBuildCondBr(B, emit_any(e, bad), wrong, on);
   go(e, wrong);
   TRY(kemit_expr(k, s->number, &number));

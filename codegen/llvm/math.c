@@ -11,24 +11,24 @@
 #include <math.h>
 
 /* Short names for the builder, for this file only: e is the emitter, operands are of one type. */
-#define B (e->b)
-#define ADD(a, b) LLVMBuildFAdd(B, a, b, "")
-#define SUB(a, b) LLVMBuildFSub(B, a, b, "")
-#define MUL(a, b) LLVMBuildFMul(B, a, b, "")
-#define DIV(a, b) LLVMBuildFDiv(B, a, b, "")
-#define K(like, v) emit_real(LLVMTypeOf(like), v)
-#define KI(like, v) emit_int(LLVMTypeOf(like), v)
-#define CMP(op, a, b) LLVMBuildFCmp(B, LLVMReal##op, a, b, "")
-#define ICMP(op, a, b) LLVMBuildICmp(B, LLVMInt##op, a, b, "")
+#define B               (e->b)
+#define ADD(a, b)       LLVMBuildFAdd(B, a, b, "")
+#define SUB(a, b)       LLVMBuildFSub(B, a, b, "")
+#define MUL(a, b)       LLVMBuildFMul(B, a, b, "")
+#define DIV(a, b)       LLVMBuildFDiv(B, a, b, "")
+#define K(like, v)      emit_real(LLVMTypeOf(like), v)
+#define KI(like, v)     emit_int(LLVMTypeOf(like), v)
+#define CMP(op, a, b)   LLVMBuildFCmp(B, LLVMReal##op, a, b, "")
+#define ICMP(op, a, b)  LLVMBuildICmp(B, LLVMInt##op, a, b, "")
 #define SELECT(c, a, b) LLVMBuildSelect(B, c, a, b, "")
-#define AND(a, b) LLVMBuildAnd(B, a, b, "")
-#define OR(a, b) LLVMBuildOr(B, a, b, "")
-#define SHL(a, n) LLVMBuildShl(B, a, KI(a, n), "")
-#define LSHR(a, n) LLVMBuildLShr(B, a, KI(a, n), "")
-#define ASHR(a, n) LLVMBuildAShr(B, a, KI(a, n), "")
-#define IADD(a, b) LLVMBuildAdd(B, a, b, "")
-#define ISUB(a, b) LLVMBuildSub(B, a, b, "")
-#define IMUL(a, b) LLVMBuildMul(B, a, b, "")
+#define AND(a, b)       LLVMBuildAnd(B, a, b, "")
+#define OR(a, b)        LLVMBuildOr(B, a, b, "")
+#define SHL(a, n)       LLVMBuildShl(B, a, KI(a, n), "")
+#define LSHR(a, n)      LLVMBuildLShr(B, a, KI(a, n), "")
+#define ASHR(a, n)      LLVMBuildAShr(B, a, KI(a, n), "")
+#define IADD(a, b)      LLVMBuildAdd(B, a, b, "")
+#define ISUB(a, b)      LLVMBuildSub(B, a, b, "")
+#define IMUL(a, b)      LLVMBuildMul(B, a, b, "")
 
 static LVal absolute(Emitter *e, LVal x) { return emit_call(e, "llvm.fabs", LLVMTypeOf(x), &x, 1); }
 static LVal copysign_of(Emitter *e, LVal x, LVal sign) {
@@ -58,8 +58,8 @@ static LVal round_even(Emitter *e, LVal x) {
 }
 
 static LVal rounding(Emitter *e, KOp op, LVal x) {
-  static const char *const name[KOP_count] = {[KOP_floor] = "llvm.floor", [KOP_ceil] = "llvm.ceil",
-                                              [KOP_round] = "llvm.roundeven", [KOP_trunc] = "llvm.trunc"};
+  static const char *const name[KOP_count] = {
+      [KOP_floor] = "llvm.floor", [KOP_ceil] = "llvm.ceil", [KOP_round] = "llvm.roundeven", [KOP_trunc] = "llvm.trunc"};
   if (e->sse41)
     return emit_call(e, name[op], LLVMTypeOf(x), &x, 1);
   LVal one = K(x, 1), zero = K(x, 0), a = op == KOP_trunc ? absolute(e, x) : x, r = round_even(e, a);
@@ -88,7 +88,8 @@ static LVal scale(Emitter *e, LVal p, LVal n) {
   bool wide = is_f64(e, p);
   LVal half = ASHR(n, 1), rest = ISUB(n, half), bias = KI(n, wide ? 1023 : 127);
   LType ft = wide ? e->f64 : e->f32;
-  LVal s = emit_bitcast(e, SHL(IADD(half, bias), wide ? 52 : 23), ft), t = emit_bitcast(e, SHL(IADD(rest, bias), wide ? 52 : 23), ft);
+  LVal s = emit_bitcast(e, SHL(IADD(half, bias), wide ? 52 : 23), ft),
+       t = emit_bitcast(e, SHL(IADD(rest, bias), wide ? 52 : 23), ft);
   return MUL(MUL(p, s), t);
 }
 
@@ -139,8 +140,10 @@ static LVal tanh_f32(Emitter *e, LVal x) {
 
 /* Up to 1 a polynomial in x^2, beyond it 1 - exp(log erfc x), where log erfc is close to a parabola. */
 static LVal erf_f32(Emitter *e, LVal x) {
-  static const double near[] = {0.128379166, -0.37612626, 0.112836003, -0.0268544443, 0.00518953567, -0.000802084222, 7.88912294e-05};
-  static const double far[] = {-0.000341522275, -1.12708914, -0.638144851, -0.103106759, 0.0218380671, -0.002947659, 0.000186379257};
+  static const double near[] = {0.128379166,   -0.37612626,     0.112836003,   -0.0268544443,
+                                0.00518953567, -0.000802084222, 7.88912294e-05};
+  static const double far[] = {-0.000341522275, -1.12708914,  -0.638144851,  -0.103106759,
+                               0.0218380671,    -0.002947659, 0.000186379257};
   LVal a = absolute(e, x), z = MUL(x, x), small = emit_fma(e, x, poly(e, z, near, countof(near)), x);
   LVal t = emit_min_fast(e, K(x, 4.05), a); /* NaN stays */
   LVal big = SUB(K(x, 1), exp_f32(e, poly(e, t, far, countof(far))));
@@ -203,7 +206,8 @@ static Reduced reduce_small(Emitter *e, LVal x) {
 /* |x| = m 2^s with a 24-bit m. Of 2/pi only the 96 bits from weight 2^(1-s) on matter for the product modulo 4: it comes out
  * as a 64-bit fraction of 4. */
 static Reduced reduce_huge(Emitter *e, LVal x32, LVal x) {
-  static const uint32_t digits[8] = {0, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab};
+  static const uint32_t digits[8] = {0,          0xa2f9836e, 0x4e441529, 0xfc2757d1,
+                                     0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab};
   LType wide = emit_like(e->i64, x);
   LVal w = LLVMBuildZExt(B, AND(emit_bitcast(e, x32, e->i32), emit_int(emit_like(e->i32, x32), 0x7fffffff)), wide, "");
   LVal m = OR(AND(w, KI(w, 0x7fffff)), KI(w, 0x800000));
@@ -291,7 +295,8 @@ LVal emit_fmod(Emitter *e, LVal x32, LVal y32) {
   LVal x = widen(e, x32), b = absolute(e, widen(e, y32)), a = absolute(e, x), zero = K(x, 0);
   LVal valid = AND(CMP(OLT, a, K(x, INFINITY)), CMP(OGT, b, zero));
   LVal start = SELECT(valid, a, zero);
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), head = emit_block(e, "fmod"), body = emit_block(e, ""), done = emit_block(e, "");
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), head = emit_block(e, "fmod"), body = emit_block(e, ""),
+                    done = emit_block(e, "");
   LLVMBuildBr(B, head);
   LLVMPositionBuilderAtEnd(B, head);
   LVal r = LLVMBuildPhi(B, LLVMTypeOf(x), "");
@@ -314,7 +319,9 @@ LVal emit_fmod(Emitter *e, LVal x32, LVal y32) {
 
 /* --- dispatch --- */
 
-static const struct { float f32, f64; } table[KOP_count] = {
+static const struct {
+  float f32, f64;
+} table[KOP_count] = {
 #define MATH(op, f32, f64, libm) [KOP_##op] = {f32 + 1, f64 + 1},
 #include "codegen/llvm/math.def"
 #undef MATH
@@ -330,7 +337,9 @@ LVal emit_math(Emitter *e, KOp op, LVal x) {
   case KOP_erf: return erf_f32(e, x);
   case KOP_tanh: return tanh_f32(e, x);
   case KOP_sigmoid: return sigmoid(e, x);
-  case KOP_sin: case KOP_cos: case KOP_tan: return sine(e, op, x);
+  case KOP_sin:
+  case KOP_cos:
+  case KOP_tan: return sine(e, op, x);
   default: return rounding(e, op, x);
   }
 }

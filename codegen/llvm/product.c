@@ -27,9 +27,7 @@ typedef struct Gen {
   LVal batch, m, n, k;
 } Gen;
 
-static int lanes(const Gen *g) {
-  return g->plan.level->lanes;
-}
+static int lanes(const Gen *g) { return g->plan.level->lanes; }
 
 static const char *sub_name(const Gen *g, const char *what, int i) {
   return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);

@@ -54,7 +54,9 @@ Status target_create(Emitter *e) {
   }
   int opt = e->target->opt ? e->target->opt : 1;
   e->tm = LLVMCreateTargetMachine(t, triple, l->cpu, l->features,
-                                  opt >= 3 ? LLVMCodeGenLevelAggressive : opt == 2 ? LLVMCodeGenLevelDefault : LLVMCodeGenLevelLess,
+                                  opt >= 3   ? LLVMCodeGenLevelAggressive
+                                  : opt == 2 ? LLVMCodeGenLevelDefault
+                                             : LLVMCodeGenLevelLess,
                                   LLVMRelocPIC, LLVMCodeModelSmall);
   if (!e->tm)
     return fail(e->c, ST_INTERNAL, "LLVM made no target machine for %s", l->cpu);

@@ -8,44 +8,20 @@
 
 /* --- arithmetic --- */
 
-LVal i64_of(Emitter *e, int64_t v) {
-  return LLVMConstInt(e->i64, (unsigned long long)v, 1);
-}
-LVal i64_add(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildAdd(e->b, a, b, "");
-}
-LVal i64_sub(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildSub(e->b, a, b, "");
-}
-LVal i64_mul(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildMul(e->b, a, b, "");
-}
-LVal i64_muli(Emitter *e, LVal a, int64_t b) {
-  return LLVMBuildMul(e->b, a, i64_of(e, b), "");
-}
-LVal i64_div(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildUDiv(e->b, a, b, "");
-}
-LVal i64_rem(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildURem(e->b, a, b, "");
-}
-LVal i64_less(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, "");
-}
-LVal i64_min(Emitter *e, LVal a, LVal b) {
-  return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, "");
-}
+LVal i64_of(Emitter *e, int64_t v) { return LLVMConstInt(e->i64, (unsigned long long)v, 1); }
+LVal i64_add(Emitter *e, LVal a, LVal b) { return LLVMBuildAdd(e->b, a, b, ""); }
+LVal i64_sub(Emitter *e, LVal a, LVal b) { return LLVMBuildSub(e->b, a, b, ""); }
+LVal i64_mul(Emitter *e, LVal a, LVal b) { return LLVMBuildMul(e->b, a, b, ""); }
+LVal i64_muli(Emitter *e, LVal a, int64_t b) { return LLVMBuildMul(e->b, a, i64_of(e, b), ""); }
+LVal i64_div(Emitter *e, LVal a, LVal b) { return LLVMBuildUDiv(e->b, a, b, ""); }
+LVal i64_rem(Emitter *e, LVal a, LVal b) { return LLVMBuildURem(e->b, a, b, ""); }
+LVal i64_less(Emitter *e, LVal a, LVal b) { return LLVMBuildICmp(e->b, LLVMIntSLT, a, b, ""); }
+LVal i64_min(Emitter *e, LVal a, LVal b) { return LLVMBuildSelect(e->b, i64_less(e, a, b), a, b, ""); }
 
-LVal i64_ceildiv(Emitter *e, LVal a, LVal b) {
-  return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b);
-}
+LVal i64_ceildiv(Emitter *e, LVal a, LVal b) { return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b); }
 
-LVal at_bytes(Emitter *e, LVal p, LVal bytes) {
-  return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, "");
-}
-LVal at_float(Emitter *e, LVal p, LVal index) {
-  return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, "");
-}
+LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
+LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
 
 LVal load_f32(Emitter *e, int lanes, LVal p) {
   LVal v = LLVMBuildLoad2(e->b, emit_vec(e->f32, lanes), p, "");
@@ -53,9 +29,7 @@ LVal load_f32(Emitter *e, int lanes, LVal p) {
   return v;
 }
 
-void store_f32(Emitter *e, LVal v, LVal p) {
-  LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4);
-}
+void store_f32(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 4); }
 
 /* v[i] lane j and v[j] lane i change places, by swapping blocks of 1, 2, 4 … lanes across the diagonal. */
 static void transpose_f32(Emitter *e, LVal *v, int n) {

@@ -90,11 +90,11 @@ LLVMBasicBlockRef emit_block(Emitter *e, const char *name) {
 
 /* --- narrow floats --- */
 
-#define AND(a, v) LLVMBuildAnd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define OR(a, v) LLVMBuildOr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define ADD(a, v) LLVMBuildAdd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define SHL(a, v) LLVMBuildShl(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define LSHR(a, v) LLVMBuildLShr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define AND(a, v)      LLVMBuildAnd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define OR(a, v)       LLVMBuildOr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define ADD(a, v)      LLVMBuildAdd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define SHL(a, v)      LLVMBuildShl(e->b, a, emit_int(LLVMTypeOf(a), v), "")
+#define LSHR(a, v)     LLVMBuildLShr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
 #define ICMP(op, a, v) LLVMBuildICmp(e->b, LLVMInt##op, a, emit_int(LLVMTypeOf(a), v), "")
 
 LVal emit_bf16_load(Emitter *e, LVal bits) {
@@ -134,7 +134,8 @@ LVal emit_f16_store(Emitter *e, LVal v) {
   LVal half = emit_real(LLVMTypeOf(v), 0.5);
   LVal small = emit_bitcast(e, LLVMBuildFAdd(e->b, emit_bitcast(e, m, e->f32), half, ""), e->i32);
   small = LLVMBuildSub(e->b, small, emit_int(LLVMTypeOf(small), 0x3f000000), "");
-  LVal huge = LLVMBuildSelect(e->b, ICMP(UGT, m, 0x7f800000), emit_int(LLVMTypeOf(m), 0x7e00), emit_int(LLVMTypeOf(m), 0x7c00), "");
+  LVal huge = LLVMBuildSelect(e->b, ICMP(UGT, m, 0x7f800000), emit_int(LLVMTypeOf(m), 0x7e00),
+                              emit_int(LLVMTypeOf(m), 0x7c00), "");
   LVal r = LLVMBuildSelect(e->b, ICMP(ULT, m, 0x38800000), small, normal, "");
   r = LLVMBuildSelect(e->b, ICMP(UGE, m, 0x47800000), huge, r, "");
   r = LLVMBuildOr(e->b, r, AND(LSHR(w, 16), 0x8000), "");
@@ -144,14 +145,16 @@ LVal emit_f16_store(Emitter *e, LVal v) {
 /* --- masked access. Up to LLVM 21 the alignment is an operand, from 22 on an attribute of the pointer. --- */
 
 #if LLVM_VERSION_MAJOR >= 22
-static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer, unsigned align) {
+static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer,
+                   unsigned align) {
   LVal r = call(e, name, overload, 2, arg, n);
   unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
   LLVMAddCallSiteAttribute(r, pointer + 1, LLVMCreateEnumAttribute(e->lc, kind, align));
   return r;
 }
 #else
-static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer, unsigned align) {
+static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, unsigned n, unsigned pointer,
+                   unsigned align) {
   LVal with[8];
   unsigned k = 0;
   for (unsigned i = 0; i < n; i++) {

@@ -5,16 +5,19 @@
 
 #include "support/attr.h"
 
-#define A_INT(Name, name, def) int64_t name;
+#define A_INT(Name, name, def)   int64_t name;
 #define A_FLOAT(Name, name, def) float name;
-#define A_STR(Name, name, def) Str name;
-#define A_INTS(Name, name) Ints name;
-#define A_FLOATS(Name, name) Floats name;
-#define A_STRS(Name, name) Strs name;
-#define A_TENSOR(Name, name) const Tensor *name;
-#define A_DIMS(Name, name) Dims name;
-#define REQUIRED_STR NULL
-#define ATTRS(Name, ...) typedef struct Name##Attr { __VA_ARGS__ } Name##Attr;
+#define A_STR(Name, name, def)   Str name;
+#define A_INTS(Name, name)       Ints name;
+#define A_FLOATS(Name, name)     Floats name;
+#define A_STRS(Name, name)       Strs name;
+#define A_TENSOR(Name, name)     const Tensor *name;
+#define A_DIMS(Name, name)       Dims name;
+#define REQUIRED_STR             NULL
+#define ATTRS(Name, ...)                                                                                               \
+  typedef struct Name##Attr {                                                                                          \
+    __VA_ARGS__                                                                                                        \
+  } Name##Attr;
 #include "ops/eval/attrs.def"
 #undef ATTRS
 #undef A_INT

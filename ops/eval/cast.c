@@ -237,9 +237,7 @@ static Status string_to_number(Eval *e, const Cast *k, const Tensor *x, Tensor *
 
 /* --- the operators --- */
 
-static void free_locale(void *arg) {
-  freelocale((locale_t)arg);
-}
+static void free_locale(void *arg) { freelocale((locale_t)arg); }
 
 static Status cast_elements(Eval *e, const Cast *k, const Tensor *x, Tensor *y) {
   int64_t n = tensor_count(x);

@@ -18,9 +18,7 @@ static Status bad(Ctx *c, Str text, const char *why) {
               text.ptr ? text.ptr : "", why);
 }
 
-static int letter(char ch) {
-  return ch >= 'A' && ch <= 'Z' ? ch - 'A' : ch >= 'a' && ch <= 'z' ? 26 + ch - 'a' : -1;
-}
+static int letter(char ch) { return ch >= 'A' && ch <= 'Z' ? ch - 'A' : ch >= 'a' && ch <= 'z' ? 26 + ch - 'a' : -1; }
 
 typedef struct Raw { /* one term as written */
   int n, dots;       /* letters; position of the ellipsis among them, -1: none */

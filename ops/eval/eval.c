@@ -19,19 +19,15 @@ typedef struct Row {
 
 #define no_eval NULL
 static const Row rows[OP_count] = {
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) \
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig)                         \
   [OP_##name] = {domain, #name, &attrs##_attrs, eval},
 #include "ops/ops.def"
 #undef OP
 };
 
-EvalFn eval_find(OpId op) {
-  return op < OP_count ? rows[op].eval : NULL;
-}
+EvalFn eval_find(OpId op) { return op < OP_count ? rows[op].eval : NULL; }
 
-const AttrInfo *eval_attrs(OpId op) {
-  return op && op < OP_count ? rows[op].attrs : &No_attrs;
-}
+const AttrInfo *eval_attrs(OpId op) { return op && op < OP_count ? rows[op].attrs : &No_attrs; }
 
 OpId eval_op_by_name(const char *domain, const char *name) {
   for (OpId i = 1; i < OP_count; i++)
@@ -40,13 +36,9 @@ OpId eval_op_by_name(const char *domain, const char *name) {
   return OP_none;
 }
 
-bool eval_has(const Eval *e, int i) {
-  return i < e->nin && e->in[i];
-}
+bool eval_has(const Eval *e, int i) { return i < e->nin && e->in[i]; }
 
-static bool wanted(const Eval *e, int i) {
-  return i < e->nout && e->wanted[i];
-}
+static bool wanted(const Eval *e, int i) { return i < e->nout && e->wanted[i]; }
 
 Status eval_out(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
   if (!wanted(e, i))
@@ -84,7 +76,8 @@ static Status fail_with_types(Eval *e, Status kind, const char *fmt, va_list ap)
   vsnprintf(text, sizeof text, fmt, ap);
   size_t n = 0;
   for (int i = 0; i < e->nin && i < 4; i++) {
-    int k = snprintf(types + n, sizeof types - n, "%s%s", i ? ", " : "", e->in[i] ? tensor_type_text(e->in[i], one, sizeof one) : "absent");
+    int k = snprintf(types + n, sizeof types - n, "%s%s", i ? ", " : "",
+                     e->in[i] ? tensor_type_text(e->in[i], one, sizeof one) : "absent");
     if (k < 0 || (size_t)k >= sizeof types - n)
       break;
     n += (size_t)k;
@@ -143,7 +136,8 @@ Status eval_broadcast(Eval *e, int ra, const int64_t *a, int rb, const int64_t *
     int64_t x = i < ra ? a[ra - 1 - i] : 1, y = i < rb ? b[rb - 1 - i] : 1;
     if (x != y && x != 1 && y != 1) {
       char s[128], t[128];
-      return eval_fail(e, "shapes %s and %s do not broadcast", shape_text(ra, a, s, sizeof s), shape_text(rb, b, t, sizeof t));
+      return eval_fail(e, "shapes %s and %s do not broadcast", shape_text(ra, a, s, sizeof s),
+                       shape_text(rb, b, t, sizeof t));
     }
     dim[r - 1 - i] = x == 1 ? y : x;
   }

@@ -21,15 +21,15 @@ typedef struct Eval {
   const Tensor *const *in; /* NULL: optional input absent */
   Tensor **out;            /* nout; set by eval_out. wanted[i] false: the caller does not want output i */
   const bool *wanted;
-  const void *attr;        /* the operator's attribute struct, or NULL */
-  Arena *scratch;          /* freed after the step */
-  Arena *keep;             /* lives as long as the outputs: characters of strings, elements of sequences */
+  const void *attr; /* the operator's attribute struct, or NULL */
+  Arena *scratch;   /* freed after the step */
+  Arena *keep;      /* lives as long as the outputs: characters of strings, elements of sequences */
   Status (*alloc)(struct Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out);
-  void *host;              /* alloc's own */
+  void *host; /* alloc's own */
 } Eval;
 
 typedef Status (*EvalFn)(Eval *e);
-EvalFn eval_find(OpId op); /* NULL: not evaluated here (control flow, Dims) */
+EvalFn eval_find(OpId op);                                  /* NULL: not evaluated here (control flow, Dims) */
 OpId eval_op_by_name(const char *domain, const char *name); /* OP_none: not known */
 const AttrInfo *eval_attrs(OpId op);
 

@@ -167,9 +167,7 @@ bool loop_next(Loop *l) {
   return true;
 }
 
-Status loop_poll(const Loop *l, Ctx *c) {
-  return l->spans % 256 ? ST_OK : ctx_poll(c);
-}
+Status loop_poll(const Loop *l, Ctx *c) { return l->spans % 256 ? ST_OK : ctx_poll(c); }
 
 void copy_elem(Eval *e, DType t, void *dst, int64_t i, const void *src, int64_t j) {
   int bits = dtype_bits(t);

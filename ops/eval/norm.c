@@ -23,9 +23,7 @@ static Status check_stash(Eval *e, int64_t stash) {
 }
 
 /* The result of the first stage, as the second one sees it. */
-static double staged(DType t, double v) {
-  return t == DT_f32 ? v : nn_round(t, v);
-}
+static double staged(DType t, double v) { return t == DT_f32 ? v : nn_round(t, v); }
 
 /* Mean and population variance of n numbers. */
 static void moments(const double *x, int64_t n, double *mean, double *var) {

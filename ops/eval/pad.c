@@ -34,12 +34,8 @@ static Status read_pads(Eval *e, Pads *p) {
   return ST_OK;
 }
 
-static int64_t max64(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-static int64_t min64(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static Status pad_constant(Eval *e, const Pads *p, Tensor *y) {
   const Tensor *x = e->in[0], *v = eval_has(e, 2) ? e->in[2] : NULL;
@@ -74,9 +70,7 @@ static int64_t wrap(int64_t i, int64_t n) {
   int64_t k = i % n;
   return k < 0 ? k + n : k;
 }
-static int64_t edge(int64_t i, int64_t n) {
-  return max64(0, min64(i, n - 1));
-}
+static int64_t edge(int64_t i, int64_t n) { return max64(0, min64(i, n - 1)); }
 
 typedef int64_t (*MapFn)(int64_t i, int64_t n);
 

@@ -73,9 +73,7 @@ static DType compute_type(int64_t precision, DType scale) {
   return t == DT_f16 || t == DT_bf16 || t == DT_f64 ? t : DT_f32;
 }
 
-static bool is_quant_float(DType t) {
-  return dtype_is_float(t) && dtype_bits(t) <= 8 && t != DT_f8e8m0;
-}
+static bool is_quant_float(DType t) { return dtype_is_float(t) && dtype_bits(t) <= 8 && t != DT_f8e8m0; }
 
 /* One number, already divided by the scale, into the quantised type. */
 static void put_quantised(Tensor *out, int64_t i, double v, double zero, bool saturate) {

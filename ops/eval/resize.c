@@ -142,9 +142,7 @@ static double cubic_weight(double x, double a) {
   return x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
-static int64_t clamp_index(int64_t i, int64_t n) {
-  return i < 0 ? 0 : i >= n ? n - 1 : i;
-}
+static int64_t clamp_index(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Taps of one output position at source coordinate x, the kernel stretched by 1 / st. */
 static void fill_taps(const Plan *p, AxisPlan *ax, int64_t o, double x, double st) {
@@ -271,9 +269,7 @@ static Status run_smooth(Plan *p, const Tensor *x, Tensor *out) {
   return ST_OK;
 }
 
-static bool given(Eval *e, int i) {
-  return eval_has(e, i) && tensor_count(e->in[i]) > 0;
-}
+static bool given(Eval *e, int i) { return eval_has(e, i) && tensor_count(e->in[i]) > 0; }
 
 /* Fills extents, scales and region of every axis from inputs 1 to 3. */
 static Status read_plan(Plan *p, int64_t *dim) {

@@ -160,9 +160,7 @@ Status nonzero_eval(Eval *e) {
 }
 
 /* The one number of t, toward zero when it is no integer. */
-static int64_t truncated(const Tensor *t, int64_t i) {
-  return elem_i64(t->dtype, t->data, i);
-}
+static int64_t truncated(const Tensor *t, int64_t i) { return elem_i64(t->dtype, t->data, i); }
 
 Status one_hot_eval(Eval *e) {
   const OneHotAttr *a = e->attr;

@@ -14,7 +14,8 @@ typedef struct Row {
 } Row;
 
 static const Row rows[OP_count] = {
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) [OP_##name] = {imin, sig},
+#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig)                         \
+  [OP_##name] = {imin, sig},
 #include "ops/ops.def"
 #undef OP
 };
@@ -82,7 +83,8 @@ Status eval_check_types(Eval *e) {
       continue;
     DType *known = &var[*token - 'A'];
     if (*known && *known != t->dtype)
-      return eval_fail(e, "input %d is %s where %s is needed, as in the inputs before it", i, dtype_name(t->dtype), dtype_name(*known));
+      return eval_fail(e, "input %d is %s where %s is needed, as in the inputs before it", i, dtype_name(t->dtype),
+                       dtype_name(*known));
     *known = t->dtype;
   }
   return ST_OK;

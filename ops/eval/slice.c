@@ -2,9 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/move.h"
 
-static int64_t clamp(int64_t v, int64_t lo, int64_t hi) {
-  return v < lo ? lo : v > hi ? hi : v;
-}
+static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 /* Positions start, start + step, ... of an axis of extent d; how many. As ONNX says: a negative position counts from
  * the end, then start is clamped to [0, d] (stepping back: [0, d-1]) and end to [0, d] (stepping back: [-1, d-1]). */

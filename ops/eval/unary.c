@@ -7,21 +7,15 @@
 
 typedef double (*Fn)(double x, const double *p); /* p: the attributes, alpha or bias first */
 
-static double max_nan(double a, double b) {
-  return isnan(a) || a > b ? a : b;
-} /* NaN in a or b propagates */
-static double min_nan(double a, double b) {
-  return isnan(a) || a < b ? a : b;
-}
+static double max_nan(double a, double b) { return isnan(a) || a > b ? a : b; } /* NaN in a or b propagates */
+static double min_nan(double a, double b) { return isnan(a) || a < b ? a : b; }
 
 static double sigmoid(double x) {
   double t = exp(-fabs(x));
   return x < 0 ? t / (1 + t) : isnan(x) ? x : 1 / (1 + t);
 }
 
-static double softplus(double x) {
-  return max_nan(x, 0) + log1p(exp(-fabs(x)));
-}
+static double softplus(double x) { return max_nan(x, 0) + log1p(exp(-fabs(x))); }
 
 #define FN(name, expr)                                                                                                 \
   static double fn_##name(double x, const double *p) {                                                                 \
@@ -152,9 +146,7 @@ static void integers(OpId op, bool is_unsigned, int64_t n, int64_t *v) {
   }
 }
 
-static bool has_integer_form(OpId op) {
-  return op == OP_Abs || op == OP_Neg || op == OP_Relu || op == OP_Sign;
-}
+static bool has_integer_form(OpId op) { return op == OP_Abs || op == OP_Neg || op == OP_Relu || op == OP_Sign; }
 
 /* Every operator of this name's rows in ops.def, in their newest form. */
 Status unary_eval(Eval *e) {

@@ -24,18 +24,18 @@ static KExpr *k_softplus(Lower *x, KExpr *v) {
   return k_add(x, k_max0(x, v), k_un(x, KOP_log1p, e));
 }
 
-static KExpr *k_clamp01(Lower *x, KExpr *v) {
-  return k_max0(x, k_bin(x, KOP_min, v, k_num(x, v, 1)));
-}
+static KExpr *k_clamp01(Lower *x, KExpr *v) { return k_max0(x, k_bin(x, KOP_min, v, k_num(x, v, 1))); }
 
 static KExpr *celu(Lower *x, const Node *n, KExpr *v) {
   KExpr *a = k_num(x, v, ATTR(n, Celu)->alpha), *low = k_bin(x, KOP_min, v, k_num(x, v, 0));
-  KExpr *neg = ke_select(x->k, k_bin(x, KOP_lt, v, k_num(x, v, 0)), k_mul(x, a, k_expm1(x, k_div(x, low, a))), k_num(x, v, 0));
+  KExpr *neg =
+      ke_select(x->k, k_bin(x, KOP_lt, v, k_num(x, v, 0)), k_mul(x, a, k_expm1(x, k_div(x, low, a))), k_num(x, v, 0));
   return k_add(x, k_max0(x, v), neg);
 }
 static KExpr *elu(Lower *x, const Node *n, KExpr *v) {
   KExpr *low = k_bin(x, KOP_min, v, k_num(x, v, 0));
-  return ke_select(x->k, k_bin(x, KOP_lt, v, k_num(x, v, 0)), k_mul(x, k_num(x, v, ATTR(n, Elu)->alpha), k_expm1(x, low)), v);
+  return ke_select(x->k, k_bin(x, KOP_lt, v, k_num(x, v, 0)),
+                   k_mul(x, k_num(x, v, ATTR(n, Elu)->alpha), k_expm1(x, low)), v);
 }
 static KExpr *selu(Lower *x, const Node *n, KExpr *v) {
   const SeluAttr *a = ATTR(n, Selu);
@@ -76,7 +76,8 @@ static KExpr *relu(Lower *x, const Node *n, KExpr *v) {
 }
 static KExpr *shrink(Lower *x, const Node *n, KExpr *v) {
   const ShrinkAttr *a = ATTR(n, Shrink);
-  KExpr *b = k_num(x, v, a->bias), *up = ke_select(x->k, k_bin(x, KOP_lt, k_num(x, v, a->lambd), v), k_sub(x, v, b), k_num(x, v, 0));
+  KExpr *b = k_num(x, v, a->bias),
+        *up = ke_select(x->k, k_bin(x, KOP_lt, k_num(x, v, a->lambd), v), k_sub(x, v, b), k_num(x, v, 0));
   return ke_select(x->k, k_bin(x, KOP_lt, v, k_num(x, v, -(double)a->lambd)), k_add(x, v, b), up);
 }
 static KExpr *softplus(Lower *x, const Node *n, KExpr *v) {
@@ -111,15 +112,28 @@ typedef KExpr *(*UnaryFn)(Lower *x, const Node *n, KExpr *v);
 
 /* Operators that are one element operator of the kernel IR, and those that are a formula. */
 static const uint8_t unary_kop[OP_count] = {
-    [OP_Abs] = KOP_abs, [OP_Ceil] = KOP_ceil, [OP_Cos] = KOP_cos, [OP_Erf] = KOP_erf, [OP_Exp] = KOP_exp,
-    [OP_Floor] = KOP_floor, [OP_Log] = KOP_log, [OP_Neg] = KOP_neg, [OP_Round] = KOP_round, [OP_Sigmoid] = KOP_sigmoid,
-    [OP_Sign] = KOP_sign, [OP_Sin] = KOP_sin, [OP_Sqrt] = KOP_sqrt, [OP_Tan] = KOP_tan, [OP_Tanh] = KOP_tanh,
-    [OP_Not] = KOP_not, [OP_BitwiseNot] = KOP_not};
-static const UnaryFn unary_fn[OP_count] = {
-    [OP_Celu] = celu, [OP_Elu] = elu, [OP_Selu] = selu, [OP_Gelu] = gelu, [OP_HardSigmoid] = hard_sigmoid,
-    [OP_HardSwish] = hard_swish, [OP_LeakyRelu] = leaky_relu, [OP_Mish] = mish, [OP_Reciprocal] = reciprocal,
-    [OP_Relu] = relu, [OP_Shrink] = shrink, [OP_Softplus] = softplus, [OP_Softsign] = softsign, [OP_Swish] = swish,
-    [OP_ThresholdedRelu] = thresholded_relu, [OP_Cosh] = cosh_of, [OP_Sinh] = sinh_of};
+    [OP_Abs] = KOP_abs,       [OP_Ceil] = KOP_ceil,       [OP_Cos] = KOP_cos,   [OP_Erf] = KOP_erf,
+    [OP_Exp] = KOP_exp,       [OP_Floor] = KOP_floor,     [OP_Log] = KOP_log,   [OP_Neg] = KOP_neg,
+    [OP_Round] = KOP_round,   [OP_Sigmoid] = KOP_sigmoid, [OP_Sign] = KOP_sign, [OP_Sin] = KOP_sin,
+    [OP_Sqrt] = KOP_sqrt,     [OP_Tan] = KOP_tan,         [OP_Tanh] = KOP_tanh, [OP_Not] = KOP_not,
+    [OP_BitwiseNot] = KOP_not};
+static const UnaryFn unary_fn[OP_count] = {[OP_Celu] = celu,
+                                           [OP_Elu] = elu,
+                                           [OP_Selu] = selu,
+                                           [OP_Gelu] = gelu,
+                                           [OP_HardSigmoid] = hard_sigmoid,
+                                           [OP_HardSwish] = hard_swish,
+                                           [OP_LeakyRelu] = leaky_relu,
+                                           [OP_Mish] = mish,
+                                           [OP_Reciprocal] = reciprocal,
+                                           [OP_Relu] = relu,
+                                           [OP_Shrink] = shrink,
+                                           [OP_Softplus] = softplus,
+                                           [OP_Softsign] = softsign,
+                                           [OP_Swish] = swish,
+                                           [OP_ThresholdedRelu] = thresholded_relu,
+                                           [OP_Cosh] = cosh_of,
+                                           [OP_Sinh] = sinh_of};
 
 static bool unary_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
@@ -132,7 +146,8 @@ static bool unary_can(Ctx *c, const Node *n, const char **why) {
     return t == DT_bool;
   if (n->op == OP_BitwiseNot)
     return dtype_is_int(t);
-  return dtype_is_float(t) || (dtype_is_int(t) && (n->op == OP_Abs || n->op == OP_Neg || n->op == OP_Relu || n->op == OP_Sign));
+  return dtype_is_float(t) ||
+         (dtype_is_int(t) && (n->op == OP_Abs || n->op == OP_Neg || n->op == OP_Relu || n->op == OP_Sign));
 }
 
 /* Input 0 at the index, widened to the type arithmetic is done in. */
@@ -186,9 +201,10 @@ const Lowering isinf_lower = {LOWER_ELEM, .can = float_can, .elem = isinf_elem};
 /* --- functions of two elements --- */
 
 static const uint8_t binary_kop[OP_count] = {
-    [OP_Add] = KOP_add, [OP_Sub] = KOP_sub, [OP_Mul] = KOP_mul, [OP_Div] = KOP_div, [OP_Pow] = KOP_pow, [OP_Mod] = KOP_mod,
-    [OP_BitwiseAnd] = KOP_and, [OP_BitwiseOr] = KOP_or, [OP_BitwiseXor] = KOP_xor, [OP_And] = KOP_and, [OP_Or] = KOP_or,
-    [OP_Xor] = KOP_xor, [OP_Max] = KOP_max, [OP_Min] = KOP_min, [OP_Sum] = KOP_add, [OP_Mean] = KOP_add};
+    [OP_Add] = KOP_add,        [OP_Sub] = KOP_sub, [OP_Mul] = KOP_mul,        [OP_Div] = KOP_div,
+    [OP_Pow] = KOP_pow,        [OP_Mod] = KOP_mod, [OP_BitwiseAnd] = KOP_and, [OP_BitwiseOr] = KOP_or,
+    [OP_BitwiseXor] = KOP_xor, [OP_And] = KOP_and, [OP_Or] = KOP_or,          [OP_Xor] = KOP_xor,
+    [OP_Max] = KOP_max,        [OP_Min] = KOP_min, [OP_Sum] = KOP_add,        [OP_Mean] = KOP_add};
 
 /* Integer division and powers can fail or need care with their operands: the reference says so in words. */
 static bool binary_can(Ctx *c, const Node *n, const char **why) {
@@ -197,15 +213,17 @@ static bool binary_can(Ctx *c, const Node *n, const char **why) {
   bool is_float = dtype_is_float(t);
   switch (n->op) {
   case OP_Div:
-  case OP_Mod:
-    *why = "integer division may fail";
-    return is_float && n->op == OP_Div;
+  case OP_Mod: *why = "integer division may fail"; return is_float && n->op == OP_Div;
   case OP_Pow: return is_float && (dtype_is_float(u) || dtype_is_int(u)) && dtype_bits(u) <= dtype_bits(t);
   case OP_PRelu: return (is_float || dtype_is_int(t)) && same_dims(&n->in[0]->type, &n->out[0]->type);
   case OP_SwiGLU: return is_float && same_dims(&n->in[0]->type, &n->in[1]->type);
   case OP_BitShift: return dtype_kind(t) == DK_UINT;
-  case OP_And: case OP_Or: case OP_Xor: return t == DT_bool;
-  case OP_BitwiseAnd: case OP_BitwiseOr: case OP_BitwiseXor: return dtype_is_int(t);
+  case OP_And:
+  case OP_Or:
+  case OP_Xor: return t == DT_bool;
+  case OP_BitwiseAnd:
+  case OP_BitwiseOr:
+  case OP_BitwiseXor: return dtype_is_int(t);
   case OP_Mean: return is_float;
   default: return is_float || dtype_is_int(t);
   }
@@ -343,7 +361,8 @@ static Status batch_norm(Lower *x, const Node *n, int out, KExpr *const *index, 
     TRY(lower_read(x, n->in[i], channel, &p[i]));
     p[i] = ke_cast(x->k, w, p[i]);
   }
-  KExpr *mul = k_div(x, p[1], k_un(x, KOP_sqrt, k_add(x, p[4], ke_float(x->k, w, ATTR(n, BatchNormalization)->epsilon))));
+  KExpr *mul =
+      k_div(x, p[1], k_un(x, KOP_sqrt, k_add(x, p[4], ke_float(x->k, w, ATTR(n, BatchNormalization)->epsilon))));
   mul = lower_once(x, "mul", mul);
   v = k_add(x, k_mul(x, k_sub(x, ke_cast(x->k, w, v), p[3]), mul), p[2]);
   *e = ke_cast(x->k, n->out[0]->type.dtype, v);
@@ -351,7 +370,8 @@ static Status batch_norm(Lower *x, const Node *n, int out, KExpr *const *index, 
 }
 static bool batch_norm_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
-  if (ATTR(n, BatchNormalization)->training_mode || n->in[0]->type.rank < 1 || (n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]))
+  if (ATTR(n, BatchNormalization)->training_mode || n->in[0]->type.rank < 1 || (n->nout > 1 && n->out[1]) ||
+      (n->nout > 2 && n->out[2]))
     return false;
   for (int i = 1; i < 5; i++)
     if (n->in[i]->type.rank != 1 || (n->in[0]->type.rank > 1 && n->in[i]->type.dim[0] != n->in[0]->type.dim[1]))

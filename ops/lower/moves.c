@@ -43,11 +43,13 @@ static bool view_can(Ctx *c, const Node *n, const char **why) {
 }
 
 /* One run: the position along the merged output axes, taken apart into the input's. Axes of extent 1 stand aside. */
-static void map_run(Lower *x, const Type *in, const Type *out, int i, int p, int j, int q, KExpr *const *index, KExpr **at) {
+static void map_run(Lower *x, const Type *in, const Type *out, int i, int p, int j, int q, KExpr *const *index,
+                    KExpr **at) {
   KExpr *pos = lower_index_const(x, 0);
   int first = -1;
   for (int k = j; k < q; k++)
-    pos = k_add(x, k_mul(x, pos, ke_dim(x->k, out->dim[k])), dim_is(out->dim[k], 1) ? lower_index_const(x, 0) : index[k]);
+    pos =
+        k_add(x, k_mul(x, pos, ke_dim(x->k, out->dim[k])), dim_is(out->dim[k], 1) ? lower_index_const(x, 0) : index[k]);
   for (int k = p - 1; k >= i; k--) {
     at[k] = lower_index_const(x, 0);
     first = dim_is(in->dim[k], 1) ? first : k;
@@ -188,7 +190,8 @@ static Status slice(Lower *x, const Node *n, int o, KExpr *const *index, KExpr *
     at[a] = index[a];
     if (start && !(dim_is(start, 0) && step == 1)) {
       bool single = dim_is(n->out[0]->type.dim[a], 1); /* the step may be anything then */
-      at[a] = single ? ke_dim(x->k, start) : k_add(x, k_mul(x, index[a], lower_index_const(x, step)), ke_dim(x->k, start));
+      at[a] =
+          single ? ke_dim(x->k, start) : k_add(x, k_mul(x, index[a], lower_index_const(x, step)), ke_dim(x->k, start));
     }
   }
   return lower_read(x, n->in[0], at, e);
@@ -236,7 +239,9 @@ static Status concat(Lower *x, const Node *n, int out, KExpr *const *index, KExp
     if (dim_is(d, 0))
       continue;
     KExpr *k = k_sub(x, pos, ke_dim(x->k, from)), *zero = lower_index_const(x, 0);
-    at[a] = n->nin == 1 ? k : k_bin(x, KOP_max, zero, k_bin(x, KOP_min, k, k_sub(x, ke_dim(x->k, d), lower_index_const(x, 1))));
+    at[a] = n->nin == 1
+                ? k
+                : k_bin(x, KOP_max, zero, k_bin(x, KOP_min, k, k_sub(x, ke_dim(x->k, d), lower_index_const(x, 1))));
     TRY(lower_read(x, n->in[i], at, &v));
     *e = !*e ? v : ke_select(x->k, k_bin(x, KOP_lt, pos, ke_dim(x->k, from)), *e, v);
     from = dim_add(x->c, from, d);

@@ -101,7 +101,8 @@ static bool float_rows(Ctx *c, const Node *n, const char **why) {
 static void axis_space(Ctx *c, Row *r) {
   (void)c;
   whole_space(r);
-  r->inner[axis_of(r->n->op == OP_LpNormalization ? ATTR(r->n, LpNormalization)->axis : ATTR(r->n, Softmax)->axis, r->rank)] = true;
+  r->inner[axis_of(r->n->op == OP_LpNormalization ? ATTR(r->n, LpNormalization)->axis : ATTR(r->n, Softmax)->axis,
+                   r->rank)] = true;
 }
 
 static KExpr *exp_shifted(Row *r, KExpr *v) { return k_un(r->x, KOP_exp, k_sub(r->x, v, row_var(r, 0))); }
@@ -148,7 +149,8 @@ static Status softmax_elem(Row *r, KExpr *const *index, KExpr **e) {
   *e = ke_cast(x->k, r->n->out[0]->type.dtype, v);
   return ST_OK;
 }
-const Lowering softmax_lower = {LOWER_ROW, 3, float_rows, .space = axis_space, .begin = softmax_begin, .row_elem = softmax_elem};
+const Lowering softmax_lower = {
+    LOWER_ROW, 3, float_rows, .space = axis_space, .begin = softmax_begin, .row_elem = softmax_elem};
 
 /* --- LpNormalization (22) --- */
 
@@ -174,7 +176,8 @@ static Status lp_norm_elem(Row *r, KExpr *const *index, KExpr **e) {
   *e = ke_cast(r->x->k, r->n->out[0]->type.dtype, v);
   return ST_OK;
 }
-const Lowering lp_norm_lower = {LOWER_ROW, 2, float_rows, .space = axis_space, .begin = lp_norm_begin, .row_elem = lp_norm_elem};
+const Lowering lp_norm_lower = {
+    LOWER_ROW, 2, float_rows, .space = axis_space, .begin = lp_norm_begin, .row_elem = lp_norm_elem};
 
 /* --- norms by mean and variance --- */
 
@@ -246,7 +249,8 @@ static void tail_space(Ctx *c, Row *r) {
   (void)c;
   whole_space(r);
   bool layer = r->n->op == OP_LayerNormalization;
-  for (int i = axis_of(layer ? ATTR(r->n, LayerNormalization)->axis : ATTR(r->n, RMSNormalization)->axis, r->rank); i < r->rank; i++)
+  for (int i = axis_of(layer ? ATTR(r->n, LayerNormalization)->axis : ATTR(r->n, RMSNormalization)->axis, r->rank);
+       i < r->rank; i++)
     r->inner[i] = true;
 }
 static Status layer_norm_elem(Row *r, KExpr *const *index, KExpr **e) {
@@ -262,7 +266,8 @@ static bool layer_norm_can(Ctx *c, const Node *n, const char **why) {
     return false;
   return ATTR(n, LayerNormalization)->stash_type == (t == DT_f64 ? DT_f64 : DT_f32) || t == DT_f64;
 }
-const Lowering layer_norm_lower = {LOWER_ROW, 3, layer_norm_can, .space = tail_space, .begin = moments_begin, .row_elem = layer_norm_elem};
+const Lowering layer_norm_lower = {
+    LOWER_ROW, 3, layer_norm_can, .space = tail_space, .begin = moments_begin, .row_elem = layer_norm_elem};
 
 static Status rms_norm_begin(Row *r) {
   Lower *x = r->x;
@@ -282,7 +287,8 @@ static bool rms_norm_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
   return ATTR(n, RMSNormalization)->stash_type == DT_f32;
 }
-const Lowering rms_norm_lower = {LOWER_ROW, 2, rms_norm_can, .space = tail_space, .begin = rms_norm_begin, .row_elem = rms_norm_elem};
+const Lowering rms_norm_lower = {
+    LOWER_ROW, 2, rms_norm_can, .space = tail_space, .begin = rms_norm_begin, .row_elem = rms_norm_elem};
 
 static void spatial_space(Ctx *c, Row *r) {
   (void)c;
@@ -310,7 +316,8 @@ static Status channel_norm_elem(Row *r, KExpr *const *index, KExpr **e) {
   TRY(normalised(r, &v));
   return affine(r, v, index, true, e);
 }
-const Lowering instance_norm_lower = {LOWER_ROW, 3, channels_can, .space = spatial_space, .begin = moments_begin, .row_elem = channel_norm_elem};
+const Lowering instance_norm_lower = {
+    LOWER_ROW, 3, channels_can, .space = spatial_space, .begin = moments_begin, .row_elem = channel_norm_elem};
 
 /* [N, C, …] as [N, groups, C / groups, …]. */
 static void group_space(Ctx *c, Row *r) {
@@ -324,7 +331,8 @@ static void group_space(Ctx *c, Row *r) {
   for (int i = 2; i < r->rank; i++)
     r->inner[i] = true;
 }
-const Lowering group_norm_lower = {LOWER_ROW, 3, channels_can, .space = group_space, .begin = moments_begin, .row_elem = channel_norm_elem};
+const Lowering group_norm_lower = {
+    LOWER_ROW, 3, channels_can, .space = group_space, .begin = moments_begin, .row_elem = channel_norm_elem};
 
 static void mvn_space(Ctx *c, Row *r) {
   (void)c;
@@ -418,11 +426,13 @@ static Status reduce_begin(Row *r) {
   KVar *acc;
   switch (r->n->op) {
   case OP_ReduceLogSumExp: return log_sum_exp(r);
-  case OP_ReduceMax: case OP_GlobalMaxPool: op = w == DT_bool ? KOP_or : KOP_max, start = extreme(r, w, true); break;
+  case OP_ReduceMax:
+  case OP_GlobalMaxPool: op = w == DT_bool ? KOP_or : KOP_max, start = extreme(r, w, true); break;
   case OP_ReduceMin: op = w == DT_bool ? KOP_and : KOP_min, start = extreme(r, w, false); break;
   case OP_ReduceProd: op = KOP_mul, start = k_num(x, start, 1); break;
   case OP_ReduceL1: term = dtype_kind(w) == DK_UINT ? NULL : term_abs; break;
-  case OP_ReduceL2: case OP_ReduceSumSquare: term = term_square; break;
+  case OP_ReduceL2:
+  case OP_ReduceSumSquare: term = term_square; break;
   default: break;
   }
   TRY(gather_row(r, "s", op, start, term, &acc));
@@ -430,7 +440,8 @@ static Status reduce_begin(Row *r) {
   switch (r->n->op) {
   case OP_ReduceL2: v = k_un(x, KOP_sqrt, v); break;
   case OP_ReduceLogSum: v = k_un(x, KOP_log, v); break;
-  case OP_ReduceMean: case OP_GlobalAveragePool: v = k_div(x, v, row_count(r)); break;
+  case OP_ReduceMean:
+  case OP_GlobalAveragePool: v = k_div(x, v, row_count(r)); break;
   default: break;
   }
   set_stat(r, 0, "y", v);
@@ -441,7 +452,8 @@ static Status reduce_elem(Row *r, KExpr *const *index, KExpr **e) {
   *e = ke_cast(r->x->k, r->n->out[0]->type.dtype, row_var(r, 0));
   return ST_OK;
 }
-const Lowering reduce_lower = {LOWER_ROW, 1, reduce_can, .space = reduce_space, .begin = reduce_begin, .row_elem = reduce_elem};
+const Lowering reduce_lower = {
+    LOWER_ROW, 1, reduce_can, .space = reduce_space, .begin = reduce_begin, .row_elem = reduce_elem};
 
 static void pool_space(Ctx *c, Row *r) {
   spatial_space(c, r);
@@ -451,7 +463,8 @@ static bool pool_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
   return n->op != OP_GlobalLpPool && in_of(n, 0)->rank >= 2 && dtype_is_float(in_of(n, 0)->dtype);
 }
-const Lowering global_pool_lower = {LOWER_ROW, 1, pool_can, .space = pool_space, .begin = reduce_begin, .row_elem = reduce_elem};
+const Lowering global_pool_lower = {
+    LOWER_ROW, 1, pool_can, .space = pool_space, .begin = reduce_begin, .row_elem = reduce_elem};
 
 /* --- ArgMax, ArgMin (13) --- */
 
@@ -470,7 +483,8 @@ static KExpr *term_position(Row *r, KExpr *v) {
   KExpr *hit = k_bin(x, KOP_eq, v, row_var(r, 0));
   if (dtype_is_float(v->dtype))
     hit = k_bin(x, KOP_or, hit, k_un(x, KOP_isnan, v));
-  return ke_select(x->k, hit, r->at[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)], lower_index_const(x, last ? -1 : INT64_MAX));
+  return ke_select(x->k, hit, r->at[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)],
+                   lower_index_const(x, last ? -1 : INT64_MAX));
 }
 static Status arg_begin(Row *r) {
   Lower *x = r->x;
@@ -489,7 +503,8 @@ static bool arg_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
   return dtype_is_float(in_of(n, 0)->dtype) || dtype_is_int(in_of(n, 0)->dtype);
 }
-const Lowering argreduce_lower = {LOWER_ROW, 2, arg_can, .space = arg_space, .begin = arg_begin, .row_elem = reduce_elem};
+const Lowering argreduce_lower = {
+    LOWER_ROW, 2, arg_can, .space = arg_space, .begin = arg_begin, .row_elem = reduce_elem};
 
 /* --- CumSum (14), CumProd (26) --- */
 
@@ -533,4 +548,5 @@ static bool cumulate_can(Ctx *c, const Node *n, const char **why) {
   *why = "the axis is known at run time only";
   return cumulate_axis(c, n) >= 0;
 }
-const Lowering cumulate_lower = {LOWER_ROW, 1, cumulate_can, .space = cumulate_space, .begin = cumulate_begin, .row_elem = cumulate_elem};
+const Lowering cumulate_lower = {
+    LOWER_ROW, 1, cumulate_can, .space = cumulate_space, .begin = cumulate_begin, .row_elem = cumulate_elem};

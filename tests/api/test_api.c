@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#define DIR SOURCE_DIR "/models/fixtures/encoder/dynamo/"
+#define DIR   SOURCE_DIR "/models/fixtures/encoder/dynamo/"
 #define MODEL DIR "model.onnx" /* tokens i64[seq, batch] -> logits f32[seq, batch, 96] */
 enum { VOCAB = 96 };
 
@@ -59,7 +59,8 @@ static void test_description(void **state) {
   assert_int_equal(sard_output_count(m), 1);
   assert_int_equal(sard_input(m, 0, &io), SARD_OK);
   assert_string_equal(io.name, "tokens");
-  assert_true(io.dtype == SARD_I64 && io.rank == 2 && io.dim[0] == -1 && io.dim[1] == -1 && !io.optional && io.kind == SARD_KIND_TENSOR);
+  assert_true(io.dtype == SARD_I64 && io.rank == 2 && io.dim[0] == -1 && io.dim[1] == -1 && !io.optional &&
+              io.kind == SARD_KIND_TENSOR);
   assert_int_equal(sard_output(m, 0, &io), SARD_OK);
   assert_string_equal(io.name, "logits");
   assert_true(io.dtype == SARD_F32 && io.rank == 3 && io.dim[0] == -1 && io.dim[2] == VOCAB);
@@ -100,7 +101,8 @@ static void test_run(void **state) {
   assert_int_equal(sard_run(m, &in, 1, NULL, &r, &err), SARD_OK);
   assert_int_equal(sard_result_count(r), 1);
   assert_int_equal(sard_result_tensor(r, 0, &out), SARD_OK);
-  assert_true(out.dtype == SARD_F32 && out.rank == 3 && out.dim[0] == 3 && out.dim[1] == 2 && out.dim[2] == VOCAB && !out.strided);
+  assert_true(out.dtype == SARD_F32 && out.rank == 3 && out.dim[0] == 3 && out.dim[1] == 2 && out.dim[2] == VOCAB &&
+              !out.strided);
   assert_int_equal(sard_tensor_count(&out), 3 * 2 * VOCAB);
   assert_int_equal(sard_tensor_bytes(&out), 4 * 3 * 2 * VOCAB);
   assert_int_equal(sard_result_items(r, 0), -1);
@@ -134,7 +136,8 @@ static void test_strides(void **state) {
     for (int j = 0; j < 2; j++)
       wide[i * 5 + j * 2] = v[i * 2 + j], back[5 - (i * 2 + j)] = v[i * 2 + j];
   sard_tensor strided = {.data = wide, .dtype = SARD_I64, .rank = 2, .dim = {3, 2}, .stride = {5, 2}, .strided = true};
-  sard_tensor reversed = {.data = back + 5, .dtype = SARD_I64, .rank = 2, .dim = {3, 2}, .stride = {-2, -1}, .strided = true};
+  sard_tensor reversed = {
+      .data = back + 5, .dtype = SARD_I64, .rank = 2, .dim = {3, 2}, .stride = {-2, -1}, .strided = true};
   sard_tensor out = {.data = dense, .dtype = SARD_F32, .rank = 3, .dim = {3, 2, VOCAB}};
   const sard_tensor *ins[] = {&in, &strided, &reversed};
   for (int i = 0; i < 3; i++) {
@@ -143,7 +146,8 @@ static void test_strides(void **state) {
     assert_memory_equal(dense, want.data, sizeof dense);
   }
   /* output transposed in memory: element (i, j, k) at 2 * (k * 6 + i * 2 + j) */
-  sard_tensor turned = {.data = spread, .dtype = SARD_F32, .rank = 3, .dim = {3, 2, VOCAB}, .stride = {4, 2, 12}, .strided = true};
+  sard_tensor turned = {
+      .data = spread, .dtype = SARD_F32, .rank = 3, .dim = {3, 2, VOCAB}, .stride = {4, 2, 12}, .strided = true};
   memset(spread, 0x7f, sizeof spread);
   assert_int_equal(sard_run_into(m, &in, 1, &turned, 1, NULL, &err), SARD_OK);
   for (int i = 0; i < 3; i++)
@@ -160,9 +164,11 @@ static void test_strides(void **state) {
   /* not wanted; then the wrong shape, and strides beyond all memory */
   assert_int_equal(sard_run_into(m, &in, 1, &(sard_tensor){0}, 1, NULL, &err), SARD_OK);
   out.dim[2] = 95;
-  expect(sard_run_into(m, &in, 1, &out, 1, NULL, &err), SARD_ERROR_USAGE, &err, "output 'logits' is f32[3,2,96] but the memory given for it is f32[3,2,95]");
+  expect(sard_run_into(m, &in, 1, &out, 1, NULL, &err), SARD_ERROR_USAGE, &err,
+         "output 'logits' is f32[3,2,96] but the memory given for it is f32[3,2,95]");
   turned.dim[2] = 95;
-  expect(sard_run_into(m, &in, 1, &turned, 1, NULL, &err), SARD_ERROR_USAGE, &err, "but the memory given for it is f32[3,2,95]");
+  expect(sard_run_into(m, &in, 1, &turned, 1, NULL, &err), SARD_ERROR_USAGE, &err,
+         "but the memory given for it is f32[3,2,95]");
   strided.stride[0] = INT64_MAX / 4;
   expect(sard_run(m, &strided, 1, NULL, &(sard_result *){0}, &err), SARD_ERROR_USAGE, &err, "strides reach further");
   strided.stride[0] = INT64_MIN;
@@ -204,7 +210,8 @@ static void test_wrong_arguments(void **state) {
   in.dim[0] = 3, in.dtype = (sard_dtype)77;
   expect(sard_run(m, &in, 1, NULL, &r, &err), SARD_ERROR_USAGE, &err, "77 is no element type");
   in.dtype = SARD_F32;
-  expect(sard_run(m, &in, 1, NULL, &r, &err), SARD_ERROR_INVALID, &err, "input 'tokens' is f32[3,2] but the model takes i64[seq, batch]");
+  expect(sard_run(m, &in, 1, NULL, &r, &err), SARD_ERROR_INVALID, &err,
+         "input 'tokens' is f32[3,2] but the model takes i64[seq, batch]");
   assert_int_equal(sard_run(m, &in, 1, NULL, &r, NULL), SARD_ERROR_INVALID); /* err may be NULL */
   v[0] = VOCAB + 1, in.dtype = SARD_I64;
   assert_int_equal(sard_run(m, &in, 1, NULL, &r, &err), SARD_ERROR_INVALID); /* fails in a node: the fields say where */
@@ -213,7 +220,9 @@ static void test_wrong_arguments(void **state) {
   sard_error_free(err);
   sard_model_free(m);
   sard_model_free(NULL), sard_result_free(NULL), sard_error_free(NULL), sard_env_free(NULL);
-  assert_int_equal(sard_input_count(NULL) + sard_output_count(NULL) + sard_symbol_count(NULL) + sard_step_count(NULL) + sard_result_count(NULL), 0);
+  assert_int_equal(sard_input_count(NULL) + sard_output_count(NULL) + sard_symbol_count(NULL) + sard_step_count(NULL) +
+                       sard_result_count(NULL),
+                   0);
   assert_null(sard_metadata(NULL, "x"));
   assert_int_equal(sard_input(NULL, 0, &(sard_io){0}), SARD_ERROR_USAGE);
   assert_int_equal(sard_tensor_count(NULL), -1);
@@ -503,7 +512,8 @@ static void test_weight_file_cut_while_mapped(void **state) {
   assert_int_equal(truncate(data, 4096), 0);
   expect(sard_run(m, &in, 1, NULL, &r, &err), SARD_ERROR_INVALID, &err, "cut short");
   sard_model_free(m);
-  assert_int_equal(sard_load_file(NULL, model, NULL, &m, &err), SARD_ERROR_INVALID); /* and when it is loaded like that */
+  assert_int_equal(sard_load_file(NULL, model, NULL, &m, &err),
+                   SARD_ERROR_INVALID); /* and when it is loaded like that */
   sard_error_free(err);
   unlink(model), unlink(data), rmdir(dir);
 }
@@ -536,8 +546,17 @@ static void test_from_memory(void **state) {
 
 int main(void) {
 #define T cmocka_unit_test
-  const struct CMUnitTest tests[] = {T(test_description), T(test_run), T(test_strides), T(test_wrong_arguments), T(test_options),
-                                     T(test_failing_allocations), T(test_budget), T(test_no_growth), T(test_threads), T(test_cancel),
-                                     T(test_weight_file_cut_while_mapped), T(test_from_memory)};
+  const struct CMUnitTest tests[] = {T(test_description),
+                                     T(test_run),
+                                     T(test_strides),
+                                     T(test_wrong_arguments),
+                                     T(test_options),
+                                     T(test_failing_allocations),
+                                     T(test_budget),
+                                     T(test_no_growth),
+                                     T(test_threads),
+                                     T(test_cancel),
+                                     T(test_weight_file_cut_while_mapped),
+                                     T(test_from_memory)};
   return cmocka_run_group_tests_name("api", tests, NULL, NULL);
 }

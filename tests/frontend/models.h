@@ -107,9 +107,7 @@ static inline void attr_ref(Pb *n, const char *name, const char *of, int type) {
   pb_msg(n, 5, &a);
 }
 
-static inline void put_node(Pb *graph, Pb *n) {
-  pb_msg(graph, 1, n);
-}
+static inline void put_node(Pb *graph, Pb *n) { pb_msg(graph, 1, n); }
 
 static inline void put_op(Pb *graph, const char *name, const char *op, const char *in, const char *out) {
   Pb n = node(name, op, in, out);
@@ -164,9 +162,7 @@ static inline Pb function(const char *name, const char *in, const char *out) {
   return f;
 }
 
-static inline void function_node(Pb *f, Pb *n) {
-  pb_msg(f, 7, n);
-}
+static inline void function_node(Pb *f, Pb *n) { pb_msg(f, 7, n); }
 
 static inline Pb call(const char *name, const char *fn, const char *in, const char *out) {
   Pb n = node(name, fn, in, out);

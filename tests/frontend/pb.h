@@ -30,9 +30,7 @@ static inline void pb_varint(Pb *p, uint64_t v) {
   pb_put(p, &(uint8_t){(uint8_t)v}, 1);
 }
 
-static inline void pb_tag(Pb *p, uint32_t field, unsigned wire) {
-  pb_varint(p, (uint64_t)field << 3 | wire);
-}
+static inline void pb_tag(Pb *p, uint32_t field, unsigned wire) { pb_varint(p, (uint64_t)field << 3 | wire); }
 
 static inline void pb_int(Pb *p, uint32_t field, int64_t v) {
   pb_tag(p, field, 0);
@@ -55,9 +53,7 @@ static inline void pb_bytes(Pb *p, uint32_t field, const void *bytes, size_t n) 
   pb_put(p, bytes, n);
 }
 
-static inline void pb_str(Pb *p, uint32_t field, const char *s) {
-  pb_bytes(p, field, s, strlen(s));
-}
+static inline void pb_str(Pb *p, uint32_t field, const char *s) { pb_bytes(p, field, s, strlen(s)); }
 
 /* Adds the message m as a field and frees m. */
 static inline void pb_msg(Pb *p, uint32_t field, Pb *m) {

@@ -80,9 +80,7 @@ static Value *output(const Loaded *l, uint32_t i) {
   return l->m->graph->out[i];
 }
 
-static const char *type_of(Loaded *l, const Value *v) {
-  return type_text(&l->c, &v->type);
-}
+static const char *type_of(Loaded *l, const Value *v) { return type_text(&l->c, &v->type); }
 
 static const Node *find_node(const Graph *g, const char *name) {
   for (const Node *n = g->first; n; n = n->next)

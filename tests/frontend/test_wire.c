@@ -14,9 +14,7 @@
 
 #include "tests/support/fixture.h"
 
-static Status scan(const Pb *p, WireMessage type, WireScan *s) {
-  return wire_scan(&c, a, type, p->b, p->n, NULL, s);
-}
+static Status scan(const Pb *p, WireMessage type, WireScan *s) { return wire_scan(&c, a, type, p->b, p->n, NULL, s); }
 
 /* Scanning p fails as invalid with a message that contains text. Frees p. */
 static void refused(Pb *p, WireMessage type, const char *text) {

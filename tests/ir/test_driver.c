@@ -150,18 +150,10 @@ static void test_memory(void **state) {
   assert_true(failed > 3 && done == 3);
 }
 
-static void test_names(void **state) {
-  (void)state, in_ctx(names);
-}
-static void test_dumps(void **state) {
-  (void)state, in_ctx(dumps);
-}
-static void test_logs(void **state) {
-  (void)state, in_ctx(logs);
-}
-static void test_cancel(void **state) {
-  (void)state, in_ctx(cancelled);
-}
+static void test_names(void **state) { (void)state, in_ctx(names); }
+static void test_dumps(void **state) { (void)state, in_ctx(dumps); }
+static void test_logs(void **state) { (void)state, in_ctx(logs); }
+static void test_cancel(void **state) { (void)state, in_ctx(cancelled); }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_dumps),

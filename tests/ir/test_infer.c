@@ -46,18 +46,26 @@ static void test_declared_types(void **state) {
   /* stale: noted for batch 1, the input made dynamic later */
   check("graph \"g\" {\nin %x : f32[batch, 2]\n%y : f32[1, 2] = Neg(%x)\nout %y\n}\n", ST_OK, "f32[batch, 2]");
   /* contradictions */
-  check("graph \"g\" {\nin %x : f32[4]\n%y : f32[5] = Neg(%x)\nout %y\n}\n", ST_INVALID, "output 0 is declared as f32[5] but inferred as f32[4]");
-  check("graph \"g\" {\nin %x : f32[4]\n%y : f32[4, 1] = Neg(%x)\nout %y\n}\n", ST_INVALID, "output 0 is declared as f32[4, 1]");
-  check("graph \"g\" {\nin %x : f32[4]\n%y : i32[4] = Neg(%x)\nout %y\n}\n", ST_INVALID, "output 0 is declared as i32[4]");
+  check("graph \"g\" {\nin %x : f32[4]\n%y : f32[5] = Neg(%x)\nout %y\n}\n", ST_INVALID,
+        "output 0 is declared as f32[5] but inferred as f32[4]");
+  check("graph \"g\" {\nin %x : f32[4]\n%y : f32[4, 1] = Neg(%x)\nout %y\n}\n", ST_INVALID,
+        "output 0 is declared as f32[4, 1]");
+  check("graph \"g\" {\nin %x : f32[4]\n%y : i32[4] = Neg(%x)\nout %y\n}\n", ST_INVALID,
+        "output 0 is declared as i32[4]");
 }
 
 static void test_signatures(void **state) {
   (void)state;
-  check("graph \"g\" {\nin %x : f32[n]\nin %z : f64[n]\n%y : ?[*] = Add(%x, %z)\nout %y\n}\n", ST_INVALID, "input 1 is f64 where f32 is needed");
-  check("graph \"g\" {\nin %x : i32[n]\n%y : ?[*] = Exp(%x)\nout %y\n}\n", ST_INVALID, "input 0 is i32; the operator takes float");
-  check("graph \"g\" {\nin %x : f32[n]\nin %z : f32[n]\n%y : ?[*] = And(%x, %z)\nout %y\n}\n", ST_INVALID, "input 0 must be bool, not f32");
-  check("graph \"g\" {\nin %x : f32[n]\nin %z : f32[m]\n%y : ?[*] = Less(%x, %z)\nout %y\n}\n", ST_OK, "bool[Bcast(n, m)]");
-  check("graph \"g\" {\nin %x : f32[3]\nin %z : f32[4]\n%y : ?[*] = Add(%x, %z)\nout %y\n}\n", ST_INVALID, "the shapes do not broadcast: 3 against 4");
+  check("graph \"g\" {\nin %x : f32[n]\nin %z : f64[n]\n%y : ?[*] = Add(%x, %z)\nout %y\n}\n", ST_INVALID,
+        "input 1 is f64 where f32 is needed");
+  check("graph \"g\" {\nin %x : i32[n]\n%y : ?[*] = Exp(%x)\nout %y\n}\n", ST_INVALID,
+        "input 0 is i32; the operator takes float");
+  check("graph \"g\" {\nin %x : f32[n]\nin %z : f32[n]\n%y : ?[*] = And(%x, %z)\nout %y\n}\n", ST_INVALID,
+        "input 0 must be bool, not f32");
+  check("graph \"g\" {\nin %x : f32[n]\nin %z : f32[m]\n%y : ?[*] = Less(%x, %z)\nout %y\n}\n", ST_OK,
+        "bool[Bcast(n, m)]");
+  check("graph \"g\" {\nin %x : f32[3]\nin %z : f32[4]\n%y : ?[*] = Add(%x, %z)\nout %y\n}\n", ST_INVALID,
+        "the shapes do not broadcast: 3 against 4");
 }
 
 int main(void) {

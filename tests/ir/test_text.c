@@ -38,51 +38,51 @@ static const char *text_of(const Graph *g, const PrintOptions *o) {
 
 /* --- printing and parsing give back the text --- */
 
-static const char every_type[] =
-    "graph \"types \\\"\\\\ \\x01 \xc3\xa4\" {\n"
-    "  dim batch = 1..64\n"
-    "  dim seq = 2..\n"
-    "  in %x : f32[batch, 2*seq + 1, 'a b', Min(seq, 512), (seq + 3)//2, Mod(seq, 2)]\n"
-    "  in %any : ?[*]\n"
-    "  in %rank : f16[*]\n"
-    "  in %box : seq(optional(f32[3]))\n"
-    "  in %map : map(i64, seq(?))\n"
-    "  in %\"a name: with \\\"quotes\\\"\" : bool[]\n"
-    "  in %/layer.0/self-attn/x : f32[2]\n"
-    "  const %f32 : f32[9] = {0, -0, 1.5, 0.1, -3.4028235e+38, 1e-45, inf, -inf, nan}\n"
-    "  const %f64 : f64[2] = {0.1, 1.7976931348623157e+308}\n"
-    "  const %f16 : f16[3] = {0.1, 65504, -inf}\n"
-    "  const %bf16 : bf16[2] = {0.1, 3.39e+38}\n"
-    "  const %f8a : f8e4m3fn[3] = {0.1, 448, nan}\n"
-    "  const %f8b : f8e5m2[3] = {0.09375, inf, nan}\n"
-    "  const %f8c : f8e4m3fnuz[2] = {0.5, -240}\n"
-    "  const %f8d : f8e5m2fnuz[2] = {0.5, 57344}\n"
-    "  const %f8e : f8e8m0[3] = {0.5, 2, nan}\n"
-    "  const %f6a : f6e2m3[5] = {0.5, 1, 7.5, -7.5, 0.125}\n"
-    "  const %f6b : f6e3m2[2] = {28, -0.25}\n"
-    "  const %f4 : f4e2m1[3] = {0.5, -6, 1.5}\n"
-    "  const %i64 : i64[2] = {-9223372036854775808, 9223372036854775807}\n"
-    "  const %u64 : u64[2] = {0, 18446744073709551615}\n"
-    "  const %i32 : i32[1] = {-2147483648}\n"
-    "  const %u32 : u32[1] = {4294967295}\n"
-    "  const %i16 : i16[1] = {-32768}\n"
-    "  const %u16 : u16[1] = {65535}\n"
-    "  const %i8 : i8[2] = {-128, 127}\n"
-    "  const %u8 : u8[1] = {255}\n"
-    "  const %i4 : i4[3] = {-8, 7, 0}\n"
-    "  const %u4 : u4[3] = {15, 0, 1}\n"
-    "  const %i2 : i2[5] = {-2, 1, 0, -1, 1}\n"
-    "  const %u2 : u2[5] = {3, 0, 1, 2, 3}\n"
-    "  const %b : bool[2] = {true, false}\n"
-    "  const %s : str[2] = {\"\", \"a\\x00b\\\"\\\\\"}\n"
-    "  const %c64 : c64[2] = {(1, -0.1), (inf, nan)}\n"
-    "  const %c128 : c128[1] = {(0.1, 2)}\n"
-    "  const %none : f32[0, 3] = {}\n"
-    "  const %big : f32[100] = #0123456789abcdef\n"
-    "  %q = SequenceConstruct(%f32, %f64, %f16, %bf16, %f8a, %f8b, %f8c, %f8d, %f8e, %f6a, %f6b, %f4, %i64, %u64, %i32, %u32, "
-    "%i16, %u16, %i8, %u8, %i4, %u4, %i2, %u2, %b, %s, %c64, %c128, %none, %big)\n"
-    "  out %q\n"
-    "}\n";
+static const char every_type[] = "graph \"types \\\"\\\\ \\x01 \xc3\xa4\" {\n"
+                                 "  dim batch = 1..64\n"
+                                 "  dim seq = 2..\n"
+                                 "  in %x : f32[batch, 2*seq + 1, 'a b', Min(seq, 512), (seq + 3)//2, Mod(seq, 2)]\n"
+                                 "  in %any : ?[*]\n"
+                                 "  in %rank : f16[*]\n"
+                                 "  in %box : seq(optional(f32[3]))\n"
+                                 "  in %map : map(i64, seq(?))\n"
+                                 "  in %\"a name: with \\\"quotes\\\"\" : bool[]\n"
+                                 "  in %/layer.0/self-attn/x : f32[2]\n"
+                                 "  const %f32 : f32[9] = {0, -0, 1.5, 0.1, -3.4028235e+38, 1e-45, inf, -inf, nan}\n"
+                                 "  const %f64 : f64[2] = {0.1, 1.7976931348623157e+308}\n"
+                                 "  const %f16 : f16[3] = {0.1, 65504, -inf}\n"
+                                 "  const %bf16 : bf16[2] = {0.1, 3.39e+38}\n"
+                                 "  const %f8a : f8e4m3fn[3] = {0.1, 448, nan}\n"
+                                 "  const %f8b : f8e5m2[3] = {0.09375, inf, nan}\n"
+                                 "  const %f8c : f8e4m3fnuz[2] = {0.5, -240}\n"
+                                 "  const %f8d : f8e5m2fnuz[2] = {0.5, 57344}\n"
+                                 "  const %f8e : f8e8m0[3] = {0.5, 2, nan}\n"
+                                 "  const %f6a : f6e2m3[5] = {0.5, 1, 7.5, -7.5, 0.125}\n"
+                                 "  const %f6b : f6e3m2[2] = {28, -0.25}\n"
+                                 "  const %f4 : f4e2m1[3] = {0.5, -6, 1.5}\n"
+                                 "  const %i64 : i64[2] = {-9223372036854775808, 9223372036854775807}\n"
+                                 "  const %u64 : u64[2] = {0, 18446744073709551615}\n"
+                                 "  const %i32 : i32[1] = {-2147483648}\n"
+                                 "  const %u32 : u32[1] = {4294967295}\n"
+                                 "  const %i16 : i16[1] = {-32768}\n"
+                                 "  const %u16 : u16[1] = {65535}\n"
+                                 "  const %i8 : i8[2] = {-128, 127}\n"
+                                 "  const %u8 : u8[1] = {255}\n"
+                                 "  const %i4 : i4[3] = {-8, 7, 0}\n"
+                                 "  const %u4 : u4[3] = {15, 0, 1}\n"
+                                 "  const %i2 : i2[5] = {-2, 1, 0, -1, 1}\n"
+                                 "  const %u2 : u2[5] = {3, 0, 1, 2, 3}\n"
+                                 "  const %b : bool[2] = {true, false}\n"
+                                 "  const %s : str[2] = {\"\", \"a\\x00b\\\"\\\\\"}\n"
+                                 "  const %c64 : c64[2] = {(1, -0.1), (inf, nan)}\n"
+                                 "  const %c128 : c128[1] = {(0.1, 2)}\n"
+                                 "  const %none : f32[0, 3] = {}\n"
+                                 "  const %big : f32[100] = #0123456789abcdef\n"
+                                 "  %q = SequenceConstruct(%f32, %f64, %f16, %bf16, %f8a, %f8b, %f8c, %f8d, %f8e, "
+                                 "%f6a, %f6b, %f4, %i64, %u64, %i32, %u32, "
+                                 "%i16, %u16, %i8, %u8, %i4, %u4, %i2, %u2, %b, %s, %c64, %c128, %none, %big)\n"
+                                 "  out %q\n"
+                                 "}\n";
 
 /* The types of outputs are printed too; inference is not run here. */
 static char *with_types(const char *text) {
@@ -111,29 +111,28 @@ static void test_every_type(void **state) {
 
 static void test_bodies(void **state) {
   (void)state;
-  static char text[] =
-      "graph \"g\" {\n"
-      "  in %x : f32[4]\n"
-      "  in %c : bool[]\n"
-      "  in %n : i64[]\n"
-      "  const %zero : f32[] = {0}\n" /* the If needs it, in a body */
-      "  %y, _ : f32[4], _ = If(%c) body \"then\" {\n"
-      "    %a : f32[4] = LeakyRelu(%x) {alpha = inf}\n"
-      "    %b : f32[4] = Loop(%n, _, %a) body \"loop\" {\n"
-      "      in %i : i64[]\n"
-      "      in %more : bool[]\n"
-      "      in %v : f32[4]\n"
-      "      %w : f32[4] = Add(%v, %zero)\n"
-      "      out %more, %w\n"
-      "    }\n"
-      "    out %b, %a\n"
-      "  } body \"else\" {\n"
-      "    out %x, %x\n"
-      "  }\n"
-      "  const %z : i64[2] = {2, 2}\n"
-      "  %t : f32[2, 2] = ConstantOfShape(%z) {value = f32[1] {2.5}}\n"
-      "  out %y, %t\n"
-      "}\n";
+  static char text[] = "graph \"g\" {\n"
+                       "  in %x : f32[4]\n"
+                       "  in %c : bool[]\n"
+                       "  in %n : i64[]\n"
+                       "  const %zero : f32[] = {0}\n" /* the If needs it, in a body */
+                       "  %y, _ : f32[4], _ = If(%c) body \"then\" {\n"
+                       "    %a : f32[4] = LeakyRelu(%x) {alpha = inf}\n"
+                       "    %b : f32[4] = Loop(%n, _, %a) body \"loop\" {\n"
+                       "      in %i : i64[]\n"
+                       "      in %more : bool[]\n"
+                       "      in %v : f32[4]\n"
+                       "      %w : f32[4] = Add(%v, %zero)\n"
+                       "      out %more, %w\n"
+                       "    }\n"
+                       "    out %b, %a\n"
+                       "  } body \"else\" {\n"
+                       "    out %x, %x\n"
+                       "  }\n"
+                       "  const %z : i64[2] = {2, 2}\n"
+                       "  %t : f32[2, 2] = ConstantOfShape(%z) {value = f32[1] {2.5}}\n"
+                       "  out %y, %t\n"
+                       "}\n";
   in_ctx(round_trip, text);
 }
 
@@ -149,14 +148,15 @@ static Status options(Ctx *c, void *arg) {
   Graph *g;
   (void)arg;
   assert_int_equal(graph_parse(c, text, strlen(text), NULL, &g), ST_OK);
-  assert_string_equal(text_of(g, &(PrintOptions){.origins = true}),
-                      "graph \"g\" {\n"
-                      "  in %x : f32[4]\n"
-                      "  const %k : f32[4] = {1, 2, 3, 4}\n"
-                      "  %y : f32[4] = Add(%x, %k) @ \"node 1\" \"layer.0\" \"model.py:88, in forward\" + \"node 2\" _ _\n"
-                      "  %z : f32[4] = Neg(%y) @ \"#1\" _ _\n"
-                      "  out %z\n"
-                      "}\n");
+  assert_string_equal(
+      text_of(g, &(PrintOptions){.origins = true}),
+      "graph \"g\" {\n"
+      "  in %x : f32[4]\n"
+      "  const %k : f32[4] = {1, 2, 3, 4}\n"
+      "  %y : f32[4] = Add(%x, %k) @ \"node 1\" \"layer.0\" \"model.py:88, in forward\" + \"node 2\" _ _\n"
+      "  %z : f32[4] = Neg(%y) @ \"#1\" _ _\n"
+      "  out %z\n"
+      "}\n");
   const char *hashed = text_of(g, &(PrintOptions){.no_names = true, .no_types = true, .const_limit = 3});
   assert_non_null(strstr(hashed, "in %0\n"));
   assert_non_null(strstr(hashed, "const %1 : f32[4] = #"));
@@ -222,7 +222,8 @@ static void test_wrong(void **state) {
       {"graph \"g\" {\n  in %x : f32[2\n}", "3:1: ',' is missing here"},
       {"graph \"g\" {\n  in %x : f32[+]\n}", "2:15: a dimension is missing here, or its expression is wrong"},
       {"graph \"g\" {\n  in %x : f32[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]\n}", "2:47: more than 16 dimensions"},
-      {"graph \"g\" {\n  in %x : seq(seq(seq(seq(seq(seq(seq(seq(seq(seq(f32[1]))))))))))\n}", "2:47: the type is nested too deep"},
+      {"graph \"g\" {\n  in %x : seq(seq(seq(seq(seq(seq(seq(seq(seq(seq(f32[1]))))))))))\n}",
+       "2:47: the type is nested too deep"},
       {"graph \"g\" {\n  in %x : f32[2]\n  in %x : f32[2]\n}", "3:6: %x is defined twice"},
       {"graph \"g\" {\n  %y = Neg(%x)\n}", "2:12: %x is not defined before this"},
       {"graph \"g\" {\n  in %x : f32[2]\n  %y = Nog(%x)\n}", "3:8: no such operator: Nog"},
@@ -231,7 +232,8 @@ static void test_wrong(void **state) {
       {"graph \"g\" {\n  in %x : f32[2]\n  %y = Elu(%x) {beta = 1}\n}", "3:17: Elu has no attribute 'beta'"},
       {"graph \"g\" {\n  in %x : f32[2]\n  %y = Elu(%x) {alpha = x}\n}", "3:25: not a number: x"},
       {"graph \"g\" {\n  in %x : f32[2]\n  %y = Concat(%x)\n}", "4:1: Concat needs the attribute 'axis'"},
-      {"graph \"g\" {\n  in %x : f32[2]\n  %y = If(%x) body \"a\" {}\n}", "3:26: If has 2 bodies; 'body' is missing here"},
+      {"graph \"g\" {\n  in %x : f32[2]\n  %y = If(%x) body \"a\" {}\n}",
+       "3:26: If has 2 bodies; 'body' is missing here"},
       {"graph \"g\" {\n  const %k : f32[2] = {1}\n}", "2:25: ',' is missing here"},
       {"graph \"g\" {\n  const %k : f32[2] = {1, 2, 3}\n}", "2:28: '}' is missing here"},
       {"graph \"g\" {\n  const %k : f32[n] = {1}\n}", "2:9: a constant has no symbolic dimensions"},
@@ -242,7 +244,8 @@ static void test_wrong(void **state) {
       {"graph \"g\" {\n  const %k : f32[1000000000] = #1\n}", "2:9: the constant is too large"},
       {"graph \"g\" {\n  const %k : f32[2] = #0\n}", "2:25: a hash in hexadecimal, not 0, is missing here"},
       {"graph \"g\" {\n  const %k : i8[1] = {128}\n}", "2:23: 128 is no i8"},
-      {"graph \"g\" {\n  const %k : i64[1] = {9223372036854775808}\n}", "2:24: not a 64-bit integer: 9223372036854775808"},
+      {"graph \"g\" {\n  const %k : i64[1] = {9223372036854775808}\n}",
+       "2:24: not a 64-bit integer: 9223372036854775808"},
       {"graph \"g\" {\n  const %k : bool[1] = {1}\n}", "2:25: true or false is missing here"},
       {"graph \"g\" {\n  const %k : str[1] = {\"\\n\"}\n}", "2:25: no such escape: only \\\\, \\\" and \\xNN"},
       {"graph \"g\" {\n  in %\"\" : f32[2]\n}", "2:7: a name is not empty and holds no NUL"},
@@ -308,7 +311,8 @@ static void test_damaged(void **state) {
 /* --- the verifier --- */
 
 static Graph *small(Ctx *c) {
-  static const char text[] = "graph \"g\" {\n  in %x : f32[4]\n  %y : f32[4] = Neg(%x)\n  %z : f32[4] = Exp(%y)\n  out %z\n}\n";
+  static const char text[] =
+      "graph \"g\" {\n  in %x : f32[4]\n  %y : f32[4] = Neg(%x)\n  %z : f32[4] = Exp(%y)\n  out %z\n}\n";
   Graph *g;
   assert_int_equal(graph_parse(c, text, strlen(text), NULL, &g), ST_OK);
   assert_int_equal(graph_verify(c, g), ST_OK);
@@ -333,15 +337,16 @@ static Status broken(Ctx *c, void *arg) {
 
 static void test_verify(void **state) {
   (void)state;
-  static void (*fns[])(Graph *) = {break_order, break_name, break_uses, break_list, break_def, break_type, break_origin};
+  static void (*fns[])(Graph *) = {break_order, break_name, break_uses,  break_list,
+                                   break_def,   break_type, break_origin};
   for (size_t i = 0; i < countof(fns); i++)
     in_ctx(broken, &fns[i]);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_type), cmocka_unit_test(test_bodies), cmocka_unit_test(test_options),
-      cmocka_unit_test(test_made_up_names), cmocka_unit_test(test_wrong), cmocka_unit_test(test_nesting),
-      cmocka_unit_test(test_damaged), cmocka_unit_test(test_verify)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_type), cmocka_unit_test(test_bodies),
+                                     cmocka_unit_test(test_options),    cmocka_unit_test(test_made_up_names),
+                                     cmocka_unit_test(test_wrong),      cmocka_unit_test(test_nesting),
+                                     cmocka_unit_test(test_damaged),    cmocka_unit_test(test_verify)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

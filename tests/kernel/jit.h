@@ -24,9 +24,7 @@ typedef struct JitUnit {
   KernelFn fn;
 } JitUnit;
 
-static inline Status jit_load(Ctx *c, void *arg) {
-  return backend_load(c, &((Jit *)arg)->api);
-}
+static inline Status jit_load(Ctx *c, void *arg) { return backend_load(c, &((Jit *)arg)->api); }
 
 static inline Status jit_emit(Ctx *c, void *arg) {
   JitUnit *x = arg;
@@ -54,9 +52,7 @@ static inline bool jit_open(Jit *j, const char *level) {
   return ctx_protect(&j->ctx, jit_load, j) == ST_OK;
 }
 
-static inline void jit_close(Jit *j) {
-  ctx_close(&j->ctx);
-}
+static inline void jit_close(Jit *j) { ctx_close(&j->ctx); }
 
 /* NULL: j->ctx.err says why. */
 static inline KernelFn jit_compile(Jit *j, const Unit *u) {

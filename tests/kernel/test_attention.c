@@ -65,12 +65,8 @@ static Compiled compile(Attention t) {
   return c;
 }
 
-static Dim sym(const char *name) {
-  return dim_sym(&jit.ctx, name);
-}
-static Dim num(int64_t v) {
-  return dim_const(&jit.ctx, v);
-}
+static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
+static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
 
 static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
   int64_t dim[16], parts = value(c->u.parts, s), scratch = value(c->u.scratch, s);

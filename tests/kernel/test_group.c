@@ -27,7 +27,7 @@ typedef struct Fixture {
   Arena *a;
   Graph *g;
   Groups *groups;
-  const Tensor **val;  /* by Value.id: what the reference executor computed */
+  const Tensor **val; /* by Value.id: what the reference executor computed */
   Dim sym[256];
   int64_t size[256];
   int nsym;
@@ -94,7 +94,8 @@ static bool near(Fixture *f, const Group *x, const Tensor *got, const Tensor *wa
     buf_init(&b, f->a);
     if (x->unit->kernel)
       kernel_print(&b, x->unit->kernel);
-    print_error("%s (%s): error %g of %g\n%s\n", x->unit->name, x->root->origin->node, worst, scale, b.len ? b.text : x->signature);
+    print_error("%s (%s): error %g of %g\n%s\n", x->unit->name, x->root->origin->node, worst, scale,
+                b.len ? b.text : x->signature);
     return false;
   }
   return true;
@@ -109,7 +110,8 @@ static Tensor *as_buffer(Fixture *f, const KBuf *b, const Tensor *t) {
     v->dim[i] = eval(f, b->dim[i]);
   if (tensor_count(v) != tensor_count(t) || v->dtype != b->dtype) {
     char one[200], two[200];
-    print_error("buffer %s is %s, the value %s\n", b->name, tensor_type_text(v, one, sizeof one), tensor_type_text(t, two, sizeof two));
+    print_error("buffer %s is %s, the value %s\n", b->name, tensor_type_text(v, one, sizeof one),
+                tensor_type_text(t, two, sizeof two));
     return NULL;
   }
   return v;
@@ -164,7 +166,8 @@ static bool run_product(Fixture *f, const Group *x, Tensor *out) {
 
 static bool run_attention(Fixture *f, const Group *x, Tensor *out) {
   const Attention *t = &x->unit->attention;
-  const Tensor *q = value(f, x->in[0]), *k = value(f, x->in[1]), *v = value(f, x->in[2]), *m = t->mask ? value(f, x->in[3]) : NULL;
+  const Tensor *q = value(f, x->in[0]), *k = value(f, x->in[1]), *v = value(f, x->in[2]),
+               *m = t->mask ? value(f, x->in[3]) : NULL;
   int64_t B = eval(f, t->batch), S = eval(f, t->q_len), L = eval(f, t->kv_len), H = t->heads, G = t->kv_heads;
   double *w = arena_array(f->a, double, (size_t)L);
   for (int64_t b = 0; b < B; b++)
@@ -195,7 +198,8 @@ static bool run_attention(Fixture *f, const Group *x, Tensor *out) {
           for (int64_t j = 0; j < L; j++)
             s += w[j] * f32(v, t->kv_split ? ((b * G + g) * L + j) * t->dv + d : ((b * L + j) * G + g) * t->dv + d);
           s = sum == 0 ? t->zero_rows ? 0 : NAN : s / sum;
-          ((float *)out->data)[t->out_split ? ((b * H + h) * S + i) * t->dv + d : ((b * S + i) * H + h) * t->dv + d] = (float)s;
+          ((float *)out->data)[t->out_split ? ((b * H + h) * S + i) * t->dv + d : ((b * S + i) * H + h) * t->dv + d] =
+              (float)s;
         }
       }
   return true;
@@ -213,8 +217,9 @@ static void run_group(Fixture *f, const Group *x) {
       return;
     out[i] = like(f, value(f, x->out[i]));
   }
-  ok = x->unit->kind == UNIT_LOOP ? run_kernel(f, x->unit->kernel, in, out)
-       : x->unit->kind == UNIT_PRODUCT ? run_product(f, x, out[0]) : run_attention(f, x, out[0]);
+  ok = x->unit->kind == UNIT_LOOP      ? run_kernel(f, x->unit->kernel, in, out)
+       : x->unit->kind == UNIT_PRODUCT ? run_product(f, x, out[0])
+                                       : run_attention(f, x, out[0]);
   for (uint32_t i = 0; ok && i < x->nout; i++)
     ok = near(f, x, out[i], value(f, x->out[i]));
   f->groups_run++, f->groups_bad += !ok;
@@ -307,7 +312,8 @@ static void show_groups(const Groups *g, Arena *a) {
       kernel_print(&b, g->group[i]->unit->kernel);
     else if (g->group[i]->unit->product.epilogue)
       kernel_print(&b, g->group[i]->unit->product.epilogue);
-    print_message("-- %s [%u nodes, in place %x]\n%s", g->group[i]->unit->name, g->group[i]->nnode, g->group[i]->in_place, b.len ? b.text : "");
+    print_message("-- %s [%u nodes, in place %x]\n%s", g->group[i]->unit->name, g->group[i]->nnode,
+                  g->group[i]->in_place, b.len ? b.text : "");
   }
 }
 
@@ -361,8 +367,8 @@ static void fixtures(void **state) {
       bad++;
     }
     ctx_close(&one);
-    print_message("%-28s %4d units, %d wrong; nodes: %4d in groups, %3d views, %3d left:%s\n", k[i].name, j.run, j.bad, j.grouped,
-                  j.views, j.left, j.ops);
+    print_message("%-28s %4d units, %d wrong; nodes: %4d in groups, %3d views, %3d left:%s\n", k[i].name, j.run, j.bad,
+                  j.grouped, j.views, j.left, j.ops);
     bad += j.bad;
   }
   ctx_close(&c);

@@ -47,7 +47,8 @@ static uint64_t random_bits(void) {
 }
 
 static double random_float(bool finite) {
-  static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -3e-42, 1.0, -1.0, 6e4, 7e-6, 3e38, -7e4};
+  static const double special[] = {NAN, INFINITY, -INFINITY, 0.0,  -0.0, 1e-40, -3e-42,
+                                   1.0, -1.0,     6e4,       7e-6, 3e38, -7e4};
   if (!finite && random_bits() % 6 == 0)
     return special[random_bits() % countof(special)];
   return ((double)(random_bits() % 2000001) - 1000000) / 250000;
@@ -71,7 +72,8 @@ static void fill(const char *text, const KBuf *b, Tensor *t) {
     else if (b->dtype == DT_bool)
       elem_set_i64(b->dtype, t->data, i, (int64_t)(random_bits() & 1));
     else
-      elem_set_i64(b->dtype, t->data, i, range ? lo + (int64_t)(random_bits() % (uint64_t)(hi - lo + 1)) : (int64_t)random_bits() >> 20);
+      elem_set_i64(b->dtype, t->data, i,
+                   range ? lo + (int64_t)(random_bits() % (uint64_t)(hi - lo + 1)) : (int64_t)random_bits() >> 20);
   }
 }
 
@@ -122,7 +124,12 @@ static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *b
   int cancel = 0, rc = 0;
   int64_t middle = parts / 3;
   for (int half = 0; half < 2 && !rc; half++) {
-    KernelArgs args = {.buf = buf, .dim = v, .begin = half ? middle : 0, .end = half ? parts : middle, .cancel = &cancel, .number = number};
+    KernelArgs args = {.buf = buf,
+                       .dim = v,
+                       .begin = half ? middle : 0,
+                       .end = half ? parts : middle,
+                       .cancel = &cancel,
+                       .number = number};
     rc = fn(&args);
   }
   arena_destroy(a);
@@ -130,7 +137,8 @@ static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *b
 }
 
 /* k: the kernel as written; u: as scheduled and compiled. */
-static void compare(Ctx *c, const char *text, const char *level, const Kernel *k, const Unit *u, KernelFn fn, Binding *bind) {
+static void compare(Ctx *c, const char *text, const char *level, const Kernel *k, const Unit *u, KernelFn fn,
+                    Binding *bind) {
   Arena *a = arena_create(c);
   Tensor *want[32], *got[32];
   double tol = 1e-6;
@@ -150,15 +158,17 @@ static void compare(Ctx *c, const char *text, const char *level, const Kernel *k
     char says[64];
     snprintf(says, sizeof says, "failed for %lld", (long long)number);
     if (!rc || !strstr(c->err.message, says))
-      fail_msg("%s, %s: evaluator %d (%s), code %d with %lld", k->name, level, st, st ? c->err.message : "", rc, (long long)number);
+      fail_msg("%s, %s: evaluator %d (%s), code %d with %lld", k->name, level, st, st ? c->err.message : "", rc,
+               (long long)number);
     arena_destroy(a);
     return;
   }
   for (uint32_t i = k->nin; i < k->nbuf; i++)
     for (int64_t j = 0; j < tensor_count(want[i]); j++)
       if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol))
-        fail_msg("%s, %s, n0=%lld: %s[%lld] is %.9g, must be %.9g", k->name, level, (long long)(bind->n ? bind->value[bind->n - 1] : 0), k->buf[i]->name,
-                 (long long)j, elem_f64(want[i]->dtype, got[i]->data, j), elem_f64(want[i]->dtype, want[i]->data, j));
+        fail_msg("%s, %s, n0=%lld: %s[%lld] is %.9g, must be %.9g", k->name, level,
+                 (long long)(bind->n ? bind->value[bind->n - 1] : 0), k->buf[i]->name, (long long)j,
+                 elem_f64(want[i]->dtype, got[i]->data, j), elem_f64(want[i]->dtype, want[i]->data, j));
   arena_destroy(a);
 }
 
@@ -251,9 +261,7 @@ static void one_file(Ctx *c, const char *path) {
   arena_destroy(a);
 }
 
-static int by_name(const void *a, const void *b) {
-  return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static void all_texts(void **unused) {
   (void)unused;
@@ -286,7 +294,8 @@ static void all_texts(void **unused) {
 
 static const char *const two_texts[] = {
     "kernel \"scale\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = ((x[i] * 3.0) + 1.0) } }",
-    "kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = s } }",
+    "kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = "
+    "s } }",
     "kernel \"exp\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = exp(x[i]) } }"};
 
 static void units(void **unused) {
@@ -320,7 +329,8 @@ static void units(void **unused) {
   /* the same bits for every partition; 20000 iterations are 5 parts */
   assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, y}, .dim = &(int64_t){20000}, .end = 5}), 0);
   for (int p = 5; p-- > 0;)
-    assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .begin = p, .end = p + 1}), 0);
+    assert_int_equal(fn[2](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .begin = p, .end = p + 1}),
+                     0);
   assert_memory_equal(y, z, sizeof y);
   /* in place */
   memcpy(z, x, sizeof z);
@@ -328,9 +338,11 @@ static void units(void **unused) {
   assert_memory_equal(y, z, sizeof y);
   /* the flag stops at the next part, and nothing is written */
   memset(z, 0, sizeof z);
-  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){1}}), 1);
+  assert_int_equal(
+      fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){1}}), 1);
   assert_true(z[0] == 0);
-  assert_int_equal(fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){0}}), 0);
+  assert_int_equal(
+      fn[0](&(KernelArgs){.buf = (void *[]){x, z}, .dim = &(int64_t){20000}, .end = 5, .cancel = &(int){0}}), 0);
   assert_true(z[7] == x[7] * 3 + 1 && z[19999] == x[19999] * 3 + 1);
   /* the row sum's dims are m and n, in the order of its signature */
   assert_int_equal(fn[1](&(KernelArgs){.buf = (void *[]){x, z}, .dim = (int64_t[]){2, 3}, .end = 2}), 0);
@@ -342,14 +354,16 @@ static void units(void **unused) {
 /* What cannot be compiled says so, with its name, and leaves nothing behind. */
 static void refusals(void **unused) {
   (void)unused;
-  static const struct { const char *text, *why; } cases[] = {
-      {"kernel \"k\" (x: f8e5m2[n]) -> (y: f32[n]) { for i in n { y[i] = cast.f32(x[i]) } }", "f8e5m2"},
-      {"kernel \"k\" (x: f64[n]) -> (y: f64[n]) { for i in n { y[i] = erf(x[i]) } }", "erf"},
-      {"kernel \"k\" (x: i32[n]) -> (y: i32[n]) { for i in n { y[i] = pow(x[i], x[i]) } }", "pow of integers"},
-      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n grid { y[i] = x[i] } }", "a GPU schedule"},
-      {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n vector(12) { y[i] = x[i] } }", "no power of two"},
-      {"kernel \"k\" (x: f32[n]) -> (y: f32[n], z: f32[]) { z[] = 1.0 for i in n parallel { y[i] = x[i] } }", "beside a parallel"},
-      {"kernel \"k\" (x: f32[n]) -> (y: f32[]) { for i in n vector(4) { y[] = x[i] } }", "to one element"}};
+  static const struct {
+    const char *text, *why;
+  } cases[] = {{"kernel \"k\" (x: f8e5m2[n]) -> (y: f32[n]) { for i in n { y[i] = cast.f32(x[i]) } }", "f8e5m2"},
+               {"kernel \"k\" (x: f64[n]) -> (y: f64[n]) { for i in n { y[i] = erf(x[i]) } }", "erf"},
+               {"kernel \"k\" (x: i32[n]) -> (y: i32[n]) { for i in n { y[i] = pow(x[i], x[i]) } }", "pow of integers"},
+               {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n grid { y[i] = x[i] } }", "a GPU schedule"},
+               {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n vector(12) { y[i] = x[i] } }", "no power of two"},
+               {"kernel \"k\" (x: f32[n]) -> (y: f32[n], z: f32[]) { z[] = 1.0 for i in n parallel { y[i] = x[i] } }",
+                "beside a parallel"},
+               {"kernel \"k\" (x: f32[n]) -> (y: f32[]) { for i in n vector(4) { y[] = x[i] } }", "to one element"}};
   static Ctx c;
   Alloc alloc;
   if (!backend_present())

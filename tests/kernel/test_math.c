@@ -43,9 +43,44 @@ static uint64_t random_bits(void) {
   return state;
 }
 
-static const double special[] = {0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, 2, 3, INFINITY, -INFINITY, NAN, 1e-45, -1e-45, 1e-39,
-                                 3.4028234663852886e38, -3.4028234663852886e38, 88.7, 88.8, -87.3, -88, -103.9, -104.1, 0.625, 1e9,
-                                 8388607.5, -8388607.5, 1.5707964, 3.1415927, 1e22, -1e30, 4194304.5, 0x1p20, 709.7, 709.8, -745};
+static const double special[] = {0.0,
+                                 -0.0,
+                                 1,
+                                 -1,
+                                 0.5,
+                                 -0.5,
+                                 1.5,
+                                 2.5,
+                                 -2.5,
+                                 2,
+                                 3,
+                                 INFINITY,
+                                 -INFINITY,
+                                 NAN,
+                                 1e-45,
+                                 -1e-45,
+                                 1e-39,
+                                 3.4028234663852886e38,
+                                 -3.4028234663852886e38,
+                                 88.7,
+                                 88.8,
+                                 -87.3,
+                                 -88,
+                                 -103.9,
+                                 -104.1,
+                                 0.625,
+                                 1e9,
+                                 8388607.5,
+                                 -8388607.5,
+                                 1.5707964,
+                                 3.1415927,
+                                 1e22,
+                                 -1e30,
+                                 4194304.5,
+                                 0x1p20,
+                                 709.7,
+                                 709.8,
+                                 -745};
 
 /* All exponents alike, and half of the samples from [-16, 16]. */
 static double sample(bool wide, size_t i) {
@@ -53,7 +88,12 @@ static double sample(bool wide, size_t i) {
     return special[i];
   if (i & 1)
     return ((double)(int64_t)random_bits()) * 0x1p-59;
-  union { uint64_t u; double d; uint32_t w[2]; float f[2]; } v = {.u = random_bits()};
+  union {
+    uint64_t u;
+    double d;
+    uint32_t w[2];
+    float f[2];
+  } v = {.u = random_bits()};
   return wide ? v.d : v.f[0];
 }
 
@@ -63,7 +103,9 @@ static double error(bool wide, double got, long double exact) {
   if (isnan(got) || isnan(near))
     return isnan(got) && isnan(near) ? 0 : INFINITY;
   if (isinf(got) || isinf(near))
-    return got == near ? 0 : isinf(near) && fabs(got) >= (wide ? 0x1.fffffffffffffp1023 : 0x1.fffffep127) ? 1 : INFINITY;
+    return got == near                                                                    ? 0
+           : isinf(near) && fabs(got) >= (wide ? 0x1.fffffffffffffp1023 : 0x1.fffffep127) ? 1
+                                                                                          : INFINITY;
   int e = near == 0 ? -2000 : ilogb(near), min = wide ? -1022 : -126, digits = wide ? 52 : 23;
   long double spacing = ldexpl(1, (e < min ? min : e) - digits);
   double d = (double)(fabsl(got - exact) / spacing);
@@ -92,8 +134,8 @@ static void one(Ctx *c, const Row *row, bool wide, const char *level, void *x, v
   Arena *a = arena_create(c);
   const char *t = wide ? "f64" : "f32";
   RtCode *code;
-  char *text = arena_printf(a, "kernel \"%s\" (x: %s[n]) -> (y: %s[n]) { for i in n vector(16) { y[i] = %s(x[i]) } }", row->name, t, t,
-                            row->name);
+  char *text = arena_printf(a, "kernel \"%s\" (x: %s[n]) -> (y: %s[n]) { for i in n vector(16) { y[i] = %s(x[i]) } }",
+                            row->name, t, t, row->name);
   KernelFn fn = compile(c, a, text, level, &code);
   run(fn, (void *[]){x, y}, N);
   double worst = 0, at = 0, result = 0;
@@ -106,7 +148,8 @@ static void one(Ctx *c, const Row *row, bool wide, const char *level, void *x, v
   if (getenv("VERBOSE"))
     printf("%-8s %s %-10s %.3f ulp at %.9g\n", row->name, t, level, worst, at);
   if (worst > fmax(row->ulp[wide], row->ulp[wide] == 0 ? 0 : 0.501))
-    fail_msg("%s %s, %s: %.3f ulp at %.9g (%a): %.9g, stated %.3f", row->name, t, level, worst, at, at, result, row->ulp[wide]);
+    fail_msg("%s %s, %s: %.3f ulp at %.9g (%a): %.9g, stated %.3f", row->name, t, level, worst, at, at, result,
+             row->ulp[wide]);
   object_unload(code);
   arena_destroy(a);
 }
@@ -154,15 +197,20 @@ static void two_operands(void **unused) {
   size_t k = countof(special);
   for (size_t i = 0; i < N; i++) {
     x[i] = (float)(i < k * k ? special[i / k] : sample(false, i));
-    y[i] = (float)(i < k * k ? special[i % k] : i % 3 ? (double)(float)sample(false, i | 1) : floor(sample(false, i | 1)));
+    y[i] = (float)(i < k * k ? special[i % k]
+                   : i % 3   ? (double)(float)sample(false, i | 1)
+                             : floor(sample(false, i | 1)));
   }
   for (size_t l = 0; l < countof(levels); l++) {
     if (!cpu_runs(levels[l]))
       continue;
     Arena *a = arena_create(&c);
     RtCode *code;
-    KernelFn fn = compile(&c, a, "kernel \"two\" (x: f32[n], y: f32[n]) -> (p: f32[n], m: f32[n], f: f32[n]) { for i in n vector(16) {"
-                                 " p[i] = pow(x[i], y[i]) m[i] = mod(x[i], y[i]) f[i] = fmod(x[i], y[i]) } }", levels[l], &code);
+    KernelFn fn =
+        compile(&c, a,
+                "kernel \"two\" (x: f32[n], y: f32[n]) -> (p: f32[n], m: f32[n], f: f32[n]) { for i in n vector(16) {"
+                " p[i] = pow(x[i], y[i]) m[i] = mod(x[i], y[i]) f[i] = fmod(x[i], y[i]) } }",
+                levels[l], &code);
     run(fn, (void *[]){x, y, p, m, f}, N);
     for (size_t i = 0; i < N; i++) {
       if (error(false, p[i], powl(x[i], y[i])) > 1)

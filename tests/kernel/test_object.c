@@ -42,7 +42,8 @@ static Image image(void) {
   m.h.e_ident[EI_CLASS] = ELFCLASS64, m.h.e_ident[EI_DATA] = ELFDATA2LSB, m.h.e_ident[EI_VERSION] = 1;
   m.h.e_type = ET_REL, m.h.e_machine = MACHINE, m.h.e_version = 1, m.h.e_ehsize = sizeof m.h;
   m.h.e_shoff = offsetof(Image, s), m.h.e_shentsize = sizeof(Elf64_Shdr), m.h.e_shnum = SECTIONS;
-  m.s[1] = (Elf64_Shdr){0, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 0, offsetof(Image, text), sizeof m.text, 0, 0, 16, 0};
+  m.s[1] =
+      (Elf64_Shdr){0, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 0, offsetof(Image, text), sizeof m.text, 0, 0, 16, 0};
   m.s[2] = (Elf64_Shdr){0, SHT_PROGBITS, SHF_ALLOC, 0, offsetof(Image, rodata), sizeof m.rodata, 0, 0, 16, 0};
   m.s[3] = (Elf64_Shdr){0, SHT_RELA, 0, 0, offsetof(Image, rela), sizeof m.rela, 4, 1, 8, sizeof(Elf64_Rela)};
   m.s[4] = (Elf64_Shdr){0, SHT_SYMTAB, 0, 0, offsetof(Image, sym), sizeof m.sym, 5, 1, 8, sizeof(Elf64_Sym)};
@@ -102,7 +103,10 @@ static void whole(void **unused) {
   Arena *a = arena_create(&c);
   RtCode *code;
   assert_int_equal(object_load(&c, a, (uint8_t *)&m, sizeof m, &code), ST_OK);
-  union { KernelFn fn; const uint8_t *p; } u = {.fn = object_symbol(code, "f")};
+  union {
+    KernelFn fn;
+    const uint8_t *p;
+  } u = {.fn = object_symbol(code, "f")};
   assert_non_null(u.p);
   assert_null(object_symbol(code, "g"));
   int32_t field; /* the constants start on the page behind the code */
@@ -153,7 +157,8 @@ static void refused(void **unused) {
 /* What the code generator makes, damaged at random. */
 static void generated(void **unused) {
   (void)unused;
-  static const char text[] = "kernel \"e\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = (exp(x[i]) + sin(x[i])) } }";
+  static const char text[] =
+      "kernel \"e\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = (exp(x[i]) + sin(x[i])) } }";
   if (!backend_present())
     skip();
   Arena *a = arena_create(&c);
@@ -193,7 +198,10 @@ static void perf_map(void **unused) {
   assert_non_null(f);
   assert_int_equal(fscanf(f, "%lx %lx %127s", &at, &size, line), 3);
   fclose(f);
-  union { KernelFn fn; const uint8_t *p; } u = {.fn = object_symbol(code, "f")};
+  union {
+    KernelFn fn;
+    const uint8_t *p;
+  } u = {.fn = object_symbol(code, "f")};
   assert_int_equal(at, (uintptr_t)u.p);
   assert_int_equal(size, 16);
   assert_string_equal(line, "sard:f");
@@ -204,7 +212,8 @@ static void perf_map(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(whole), cmocka_unit_test(cut_and_flipped), cmocka_unit_test(refused),
-                                     cmocka_unit_test(generated), cmocka_unit_test(perf_map)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(whole), cmocka_unit_test(cut_and_flipped),
+                                     cmocka_unit_test(refused), cmocka_unit_test(generated),
+                                     cmocka_unit_test(perf_map)};
   return cmocka_run_group_tests(tests, open_ctx, close_ctx);
 }

@@ -67,12 +67,8 @@ static Compiled compile(Product p) {
   return c;
 }
 
-static Dim sym(const char *name) {
-  return dim_sym(&jit.ctx, name);
-}
-static Dim num(int64_t v) {
-  return dim_const(&jit.ctx, v);
-}
+static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
+static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
 
 /* Runs parts in `pieces` calls, in descending order. buf: A, B, …, output. */
 static void run(const Compiled *c, Sizes s, void **buf, int pieces) {

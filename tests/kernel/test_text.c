@@ -81,13 +81,16 @@ static void signatures(void **unused) {
   (void)unused;
   const Dim *d;
   uint32_t n;
-  const char *one = kernel_signature(parse("kernel \"a\" (x: f32[m, 2*n]) -> (y: f32[2*n]) { for i in 2*n { y[i] = x[0, i] } }"), &d, &n);
+  const char *one = kernel_signature(
+      parse("kernel \"a\" (x: f32[m, 2*n]) -> (y: f32[2*n]) { for i in 2*n { y[i] = x[0, i] } }"), &d, &n);
   assert_int_equal(n, 2);
   assert_string_equal(dim_text(&c, d[0]), "m");
   assert_string_equal(dim_text(&c, d[1]), "2*n");
-  const char *two = kernel_signature(parse("kernel \"b\" (p: f32[u, w]) -> (q: f32[w]) { for k in w { q[k] = p[0, k] } }"), &d, &n);
+  const char *two =
+      kernel_signature(parse("kernel \"b\" (p: f32[u, w]) -> (q: f32[w]) { for k in w { q[k] = p[0, k] } }"), &d, &n);
   assert_string_equal(one, two);
-  two = kernel_signature(parse("kernel \"b\" (p: f32[u, w]) -> (q: f32[w]) { for k in w vector(8) { q[k] = p[0, k] } }"), &d, &n);
+  two = kernel_signature(
+      parse("kernel \"b\" (p: f32[u, w]) -> (q: f32[w]) { for k in w vector(8) { q[k] = p[0, k] } }"), &d, &n);
   assert_string_not_equal(one, two);
   two = kernel_signature(parse("kernel \"b\" (p: f32[w, w]) -> (q: f32[w]) { for k in w { q[k] = p[0, k] } }"), &d, &n);
   assert_string_not_equal(one, two);
@@ -109,8 +112,10 @@ static void evaluator(void **unused) {
                     "  j[4] = cast.i32((i[0] < i[1])) j[5] = select((p == 8.0), i32(5), i32(6)) }");
   float x[] = {1, 2, 4}, y[3];
   int32_t i[] = {-7, 2}, j[6];
-  Tensor t[] = {{.dtype = DT_f32, .rank = 1, .dim = {3}, .data = x}, {.dtype = DT_i32, .rank = 1, .dim = {2}, .data = i},
-                {.dtype = DT_f32, .rank = 1, .dim = {3}, .data = y}, {.dtype = DT_i32, .rank = 1, .dim = {6}, .data = j}};
+  Tensor t[] = {{.dtype = DT_f32, .rank = 1, .dim = {3}, .data = x},
+                {.dtype = DT_i32, .rank = 1, .dim = {2}, .data = i},
+                {.dtype = DT_f32, .rank = 1, .dim = {3}, .data = y},
+                {.dtype = DT_i32, .rank = 1, .dim = {6}, .data = j}};
   assert_int_equal(kernel_eval(&c, k, (Tensor *const[]){&t[0], &t[1], &t[2], &t[3]}, no_symbols, NULL), ST_OK);
   assert_true(y[0] == 21 && y[1] == 8 && isnan(y[2]));
   const int32_t want[] = {-3, 1, -1, -4, 1, 5};
@@ -138,9 +143,11 @@ static void schedules(void **unused) {
            "  for i in n parallel(16) {\n"
            "    y[i] = (x[i] * 2.0)\n"
            "  }\n"
-           "}\n", "(n + 4095)//4096");
+           "}\n",
+           "(n + 4095)//4096");
   /* rows: the outer loops become one; a short inner loop takes no more lanes than it has iterations */
-  schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = exp(x[j, i, k]) } } } }",
+  schedule("kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) { for i in a { for j in b { for k in 5 { y[i, j, k] = "
+           "exp(x[j, i, k]) } } } }",
            "kernel \"a\" (x: f32[b, a, 5]) -> (y: f32[a, b, 5]) {\n"
            "  for part in b*a parallel {\n"
            "    let j: i64 = mod(part, dim(b))\n"
@@ -149,9 +156,11 @@ static void schedules(void **unused) {
            "      y[i, j, k] = exp(x[j, i, k])\n"
            "    }\n"
            "  }\n"
-           "}\n", "b*a");
+           "}\n",
+           "b*a");
   /* a sum over rows: lanes along the columns */
-  schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { s += x[i, k, j] } y[i, j] = s } } }",
+  schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { "
+           "s += x[i, k, j] } y[i, j] = s } } }",
            "kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) {\n"
            "  for i in b parallel {\n"
            "    for j in n vector(16) {\n"
@@ -162,9 +171,11 @@ static void schedules(void **unused) {
            "      y[i, j] = s\n"
            "    }\n"
            "  }\n"
-           "}\n", "b");
+           "}\n",
+           "b");
   /* two loops side by side are not parallel */
-  schedule("kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) { acc s: f32 = 0.0 for i in n { s += x[i] } for i in n { y[i] = (x[i] / s) } z[] = s }",
+  schedule("kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) { acc s: f32 = 0.0 for i in n { s += x[i] } for i in n { "
+           "y[i] = (x[i] / s) } z[] = s }",
            "kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) {\n"
            "  acc s: f32 = 0.0\n"
            "  for i in n vector(16) {\n"
@@ -174,14 +185,16 @@ static void schedules(void **unused) {
            "    y[i] = (x[i] / s)\n"
            "  }\n"
            "  z[] = s\n"
-           "}\n", "1");
+           "}\n",
+           "1");
 }
 
 /* 2 reads and 1 write of 4 bytes per element; one multiplication and one addition each. */
 static void counts(void **unused) {
   (void)unused;
-  Unit u = {.kind = UNIT_LOOP, .kernel = parse("kernel \"a\" (x: f32[p, q], w: f32[p, q]) -> (y: f32[p, q]) {"
-                                               " for i in p { for j in q { y[i, j] = ((x[i, j] * w[i, j]) + 1.0) } } }")};
+  Unit u = {.kind = UNIT_LOOP,
+            .kernel = parse("kernel \"a\" (x: f32[p, q], w: f32[p, q]) -> (y: f32[p, q]) {"
+                            " for i in p { for j in q { y[i, j] = ((x[i, j] * w[i, j]) + 1.0) } } }")};
   unit_count(&c, &u);
   assert_string_equal(dim_text(&c, u.flops), "2*p*q");
   assert_string_equal(dim_text(&c, u.bytes), "12*p*q");
@@ -189,7 +202,8 @@ static void counts(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(syntax), cmocka_unit_test(verifier), cmocka_unit_test(signatures),
-                                     cmocka_unit_test(evaluator), cmocka_unit_test(schedules), cmocka_unit_test(counts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(syntax),     cmocka_unit_test(verifier),
+                                     cmocka_unit_test(signatures), cmocka_unit_test(evaluator),
+                                     cmocka_unit_test(schedules),  cmocka_unit_test(counts)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -67,12 +67,12 @@ __attribute__((unused)) static void h_close(Harness *h) {
 
 /* --- tensors from text --- */
 
-#define h_die(h, ...)             \
-  do {                            \
-    print_error("%s: ", (h)->where); \
-    print_error(__VA_ARGS__);     \
-    print_error("\n");            \
-    fail_msg("bad test text");    \
+#define h_die(h, ...)                                                                                                  \
+  do {                                                                                                                 \
+    print_error("%s: ", (h)->where);                                                                                   \
+    print_error(__VA_ARGS__);                                                                                          \
+    print_error("\n");                                                                                                 \
+    fail_msg("bad test text");                                                                                         \
   } while (0)
 
 static const char *h_space(const char *p) {
@@ -282,9 +282,9 @@ __attribute__((unused)) static bool h_equal(Harness *h, const Tensor *got, const
     }
     for (int64_t i = 0; ok && i < n; i++)
       ok = want->dtype == DT_str ? str_eq(((Str *)got->data)[i], ((Str *)want->data)[i])
-           : is_float ? h_near(elem_f64(want->dtype, got->data, i), elem_f64(want->dtype, want->data, i),
+           : is_float            ? h_near(elem_f64(want->dtype, got->data, i), elem_f64(want->dtype, want->data, i),
                                tol < 0 ? h_tolerance(want->dtype) : tol, scale)
-                      : elem_i64(want->dtype, got->data, i) == elem_i64(want->dtype, want->data, i);
+                                 : elem_i64(want->dtype, got->data, i) == elem_i64(want->dtype, want->data, i);
   }
   if (!ok) {
     if (got)
@@ -326,8 +326,17 @@ __attribute__((unused)) static Status h_eval(Harness *h, OpId op, const void *at
   if (!eval_find(op))
     h_die(h, "no evaluator for %s", op_info(op)->name);
   memset(out, 0, (size_t)nout * sizeof *out);
-  Eval e = {.c = &h->c, .op = op, .nin = nin, .nout = nout, .in = (const Tensor *const *)in, .out = out,
-            .wanted = wanted ? wanted : all, .attr = attr, .scratch = h->a, .keep = h->a, .alloc = h_alloc};
+  Eval e = {.c = &h->c,
+            .op = op,
+            .nin = nin,
+            .nout = nout,
+            .in = (const Tensor *const *)in,
+            .out = out,
+            .wanted = wanted ? wanted : all,
+            .attr = attr,
+            .scratch = h->a,
+            .keep = h->a,
+            .alloc = h_alloc};
   return ctx_protect(&h->c, h_run_protected, &e);
 }
 
@@ -343,8 +352,18 @@ static bool h_check_in_place(Harness *h, Case *k, const Tensor *got) {
     in[i] = arena_new(h->a, Tensor);
     *in[i] = *x;
     in[i]->data = arena_copy(h->a, x->data, tensor_bytes(x));
-    Eval e = {.c = &h->c, .op = k->op, .nin = k->nin, .nout = 1, .in = (const Tensor *const *)in, .out = out,
-              .wanted = wanted, .attr = k->attr, .scratch = h->a, .keep = h->a, .alloc = h_alloc, .host = in[i]};
+    Eval e = {.c = &h->c,
+              .op = k->op,
+              .nin = k->nin,
+              .nout = 1,
+              .in = (const Tensor *const *)in,
+              .out = out,
+              .wanted = wanted,
+              .attr = k->attr,
+              .scratch = h->a,
+              .keep = h->a,
+              .alloc = h_alloc,
+              .host = in[i]};
     if (ctx_protect(&h->c, h_run_protected, &e) || !h_equal(h, out[0], got, 0)) {
       print_error("%s: differs when it runs in the place of input %d\n", h->where, i);
       ok = false;

@@ -51,12 +51,8 @@ static Value *holding(World *w, DType t, int rank, const char *text) {
   return v;
 }
 
-static Value *vec(World *w, const char *text) {
-  return holding(w, DT_i64, 1, text);
-}
-static Value *constant(World *w, const char *text) {
-  return graph_add_const(w->g, NULL, h_tensor(&w->h, text));
-}
+static Value *vec(World *w, const char *text) { return holding(w, DT_i64, 1, text); }
+static Value *constant(World *w, const char *text) { return graph_add_const(w->g, NULL, h_tensor(&w->h, text)); }
 
 static Value *run(World *w, OpId op, const char *attr, int nin, Value **in) {
   Node *n = graph_add_node(w->g, NULL, op, nin, op_info(op)->min_out, h_attrs(&w->h, op, attr), NULL);
@@ -66,9 +62,7 @@ static Value *run(World *w, OpId op, const char *attr, int nin, Value **in) {
   return n->out[0];
 }
 #define IN(...)                                                                                                        \
-  (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]) {                                             \
-    __VA_ARGS__                                                                                                        \
-  }
+  (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]) { __VA_ARGS__ }
 #define OP(name, attr, ...) run(w, OP_##name, attr, IN(__VA_ARGS__))
 
 static void show(World *w, const Dim *d, int64_t n) {

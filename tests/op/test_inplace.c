@@ -26,7 +26,8 @@ static Status alloc_out(Eval *e, int i, DType t, int rank, const int64_t *dim, T
   (void)i;
   x->out = (Tensor){.dtype = t, .rank = (int8_t)rank, .data = x->own};
   memcpy(x->out.dim, dim, (size_t)rank * sizeof *dim);
-  if (x->alias >= 0 && tensor_same_shape(e->in[x->alias], &x->out) && dtype_bits(e->in[x->alias]->dtype) == dtype_bits(t)) {
+  if (x->alias >= 0 && tensor_same_shape(e->in[x->alias], &x->out) &&
+      dtype_bits(e->in[x->alias]->dtype) == dtype_bits(t)) {
     x->out.data = e->in[x->alias]->data;
     x->taken = true;
   }
@@ -63,8 +64,18 @@ static Status evaluate(Ctx *c, void *arg) {
     for (int64_t k = 0; k < tensor_count(in[i]); k++)
       elem_set_f64(in[i]->dtype, in[i]->data, k, (double)((k * 5 + i * 3) % 7) + 1);
   }
-  Eval e = {.c = c, .op = j->op, .nin = j->nin, .nout = 1, .in = (const Tensor *const *)in, .out = &out, .wanted = &wanted,
-            .attr = attributes(a, j->op, j->type[0]), .scratch = a, .keep = a, .alloc = alloc_out, .host = j->target};
+  Eval e = {.c = c,
+            .op = j->op,
+            .nin = j->nin,
+            .nout = 1,
+            .in = (const Tensor *const *)in,
+            .out = &out,
+            .wanted = &wanted,
+            .attr = attributes(a, j->op, j->type[0]),
+            .scratch = a,
+            .keep = a,
+            .alloc = alloc_out,
+            .host = j->target};
   TRY(eval_check_types(&e));
   TRY(eval_find(j->op)(&e));
   if (j->target->taken) /* the input goes with its arena */
@@ -98,7 +109,8 @@ static void test_every_operator(void **state) {
         if (!st && !ctx_protect(&c, evaluate, &j) && shared.taken) {
           took++;
           if (memcmp(own.own, shared.own, tensor_bytes(&own.out)))
-            print_error("%s of %s, %d inputs, into input %d, broadcast %d\n", info->name, dtype_name(j.type[0]), nin, shared.alias, j.small);
+            print_error("%s of %s, %d inputs, into input %d, broadcast %d\n", info->name, dtype_name(j.type[0]), nin,
+                        shared.alias, j.small);
           assert_memory_equal(own.own, shared.own, tensor_bytes(&own.out));
         }
         ctx_close(&c);

@@ -35,7 +35,9 @@ static bool close_enough(Harness *h, const Tensor *got, const Tensor *want, doub
       continue;
     }
     double a = elem_f64(want->dtype, got->data, i), b = elem_f64(want->dtype, want->data, i);
-    ok = isnan(a) || isnan(b) ? isnan(a) && isnan(b) : isinf(a) || isinf(b) ? a == b : fabs(a - b) <= tol * fmax(fabs(b), 0.1 * scale);
+    ok = isnan(a) || isnan(b)   ? isnan(a) && isnan(b)
+         : isinf(a) || isinf(b) ? a == b
+                                : fabs(a - b) <= tol * fmax(fabs(b), 0.1 * scale);
   }
   if (!ok) {
     h_print(h, "kernel", got);
@@ -58,7 +60,7 @@ typedef struct Attempt {
   Harness *h;
   Case *k;
   HMode mode;
-  bool consts;   /* inputs behind the first are constants */
+  bool consts;     /* inputs behind the first are constants */
   const char *why; /* not lowered */
   bool ok;
 } Attempt;

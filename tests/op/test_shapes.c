@@ -41,9 +41,7 @@ static Value *input(World *w, DType t, const char *shape) {
   return graph_add_input(w->g, "x", type_tensor(t, n, dim));
 }
 
-static Value *unknown(World *w, DType t) {
-  return graph_add_input(w->g, "x", type_tensor(t, -1, NULL));
-}
+static Value *unknown(World *w, DType t) { return graph_add_input(w->g, "x", type_tensor(t, -1, NULL)); }
 
 /* A vector or scalar whose elements are those expressions. */
 static Value *dims(World *w, int rank, const char *text) {
@@ -55,9 +53,7 @@ static Value *dims(World *w, int rank, const char *text) {
 }
 
 /* A constant: "i64[2] 1 2" */
-static Value *constant(World *w, const char *text) {
-  return graph_add_const(w->g, NULL, h_tensor(&w->h, text));
-}
+static Value *constant(World *w, const char *text) { return graph_add_const(w->g, NULL, h_tensor(&w->h, text)); }
 
 static Node *node(World *w, OpId op, const char *attr, int nout, int nin, Value **in) {
   Node *n = graph_add_node(w->g, NULL, op, nin, nout, h_attrs(&w->h, op, attr), NULL);
@@ -72,7 +68,8 @@ static Value *infer(World *w, OpId op, const char *attr, int nin, Value **in) {
     fail_msg("%s: %s", op_info(op)->name, w->h.c.err.message);
   return n->out[0];
 }
-#define IN(...) (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]){__VA_ARGS__}
+#define IN(...)                                                                                                        \
+  (int)(sizeof((Value *[]){__VA_ARGS__}) / sizeof(Value *)), (Value *[]) { __VA_ARGS__ }
 #define OP(w, op, attr, ...) infer(w, OP_##op, attr, IN(__VA_ARGS__))
 
 /* Inference must fail with a message that holds text. */

@@ -22,8 +22,8 @@ enum { RIG_MAX = 8 };
 
 typedef struct Rig {
   Alloc alloc;
-  Ctx c;       /* graph and program */
-  Ctx r;       /* the run */
+  Ctx c; /* graph and program */
+  Ctx r; /* the run */
   Arena *a;
   const uint8_t *image;
   size_t size;
@@ -74,7 +74,8 @@ static __attribute__((unused)) void rig_feed(Rig *k, DType t, int rank, const in
   for (int i = 0; i < rank; i++)
     x->dim[i] = dim[i];
 }
-#define SHAPE(...) (int)countof(((int64_t[]){__VA_ARGS__})), (int64_t[]){__VA_ARGS__}
+#define SHAPE(...)                                                                                                     \
+  (int)countof(((int64_t[]){__VA_ARGS__})), (int64_t[]) { __VA_ARGS__ }
 #define F32(...) ((float[]){__VA_ARGS__})
 #define I64(...) ((int64_t[]){__VA_ARGS__})
 
@@ -103,7 +104,8 @@ static __attribute__((unused)) void rig_error(Rig *k, Status st, const char *mes
   assert_string_equal(k->r.err.message, message);
 }
 
-static __attribute__((unused)) void rig_expect(Rig *k, uint32_t i, DType t, int rank, const int64_t *dim, const void *v) {
+static __attribute__((unused)) void rig_expect(Rig *k, uint32_t i, DType t, int rank, const int64_t *dim,
+                                               const void *v) {
   const Tensor *x = k->out[i].in_place ? k->out[i].into : &k->out[i].t;
   Tensor want = {.kind = VK_TENSOR, .dtype = t, .rank = (int8_t)rank, .data = (void *)(uintptr_t)v};
   for (int j = 0; j < rank; j++)
@@ -118,8 +120,6 @@ static __attribute__((unused)) void rig_expect(Rig *k, uint32_t i, DType t, int 
 }
 
 /* Bytes of the arena of the newest layout, in slots of PROG_ALIGN. */
-static __attribute__((unused)) uint64_t rig_arena(const Rig *k) {
-  return k->p->layouts->arena / PROG_ALIGN;
-}
+static __attribute__((unused)) uint64_t rig_arena(const Rig *k) { return k->p->layouts->arena / PROG_ALIGN; }
 
 #endif

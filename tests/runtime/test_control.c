@@ -66,8 +66,10 @@ static void test_outputs_of_control_flow_are_freed(void **state) {
   (void)state;
   p += sprintf(p, "graph \"g\" {\nin %%c : bool[]\nin %%v0 : f32[n]\n");
   for (int i = 0; i < IFS; i++)
-    p += sprintf(p, "%%v%d : f32[n] = If(%%c) body \"t%d\" {\n  %%t%d : f32[n] = Neg(%%v%d)\n  out %%t%d\n} body \"e%d\" {\n  out %%v%d\n}\n"
-                    "%%w%d : f32[n] = Abs(%%v%d)\n",
+    p += sprintf(p,
+                 "%%v%d : f32[n] = If(%%c) body \"t%d\" {\n  %%t%d : f32[n] = Neg(%%v%d)\n  out %%t%d\n} body \"e%d\" "
+                 "{\n  out %%v%d\n}\n"
+                 "%%w%d : f32[n] = Abs(%%v%d)\n",
                  i + 1, i, i, i, i, i, i, i, i + 1);
   sprintf(p, "%%y : f32[] = ReduceMax(%%w%d, _) {keepdims = 0}\nout %%y\n}\n", IFS - 1);
   rig_open(&k, text);
@@ -83,17 +85,17 @@ static void test_outputs_of_control_flow_are_freed(void **state) {
 }
 
 /* sum = sum + step, stops when the sum reaches the limit; every sum is kept as a scan output. */
-#define COUNTING                                                         \
-  "graph \"g\" {\n"                                                      \
-  "in %m : i64[]\nin %c : bool[]\nin %s : f32[]\nin %limit : f32[]\n"    \
-  "const %step : f32[] = {2}\n"                                          \
-  "%last, %all : f32[], f32[trips] = Loop(%m, %c, %s) body \"body\" {\n" \
-  "  in %i : i64[]\n  in %go : bool[]\n  in %sum : f32[]\n"              \
-  "  %t : f32[] = Add(%sum, %step)\n"                                    \
-  "  %again : bool[] = Less(%t, %limit)\n"                               \
-  "  out %again, %t, %t\n"                                               \
-  "}\n"                                                                  \
-  "%d : i64[1] = sard.Dims() {dims = [trips]}\n"                         \
+#define COUNTING                                                                                                       \
+  "graph \"g\" {\n"                                                                                                    \
+  "in %m : i64[]\nin %c : bool[]\nin %s : f32[]\nin %limit : f32[]\n"                                                  \
+  "const %step : f32[] = {2}\n"                                                                                        \
+  "%last, %all : f32[], f32[trips] = Loop(%m, %c, %s) body \"body\" {\n"                                               \
+  "  in %i : i64[]\n  in %go : bool[]\n  in %sum : f32[]\n"                                                            \
+  "  %t : f32[] = Add(%sum, %step)\n"                                                                                  \
+  "  %again : bool[] = Less(%t, %limit)\n"                                                                             \
+  "  out %again, %t, %t\n"                                                                                             \
+  "}\n"                                                                                                                \
+  "%d : i64[1] = sard.Dims() {dims = [trips]}\n"                                                                       \
   "out %last, %all, %d\n}\n"
 
 static void test_loop(void **state) {
@@ -187,15 +189,18 @@ static void test_nested_loops(void **state) {
 static void test_scan(void **state) {
   Rig k;
   (void)state;
-  rig_open(&k, "graph \"g\" {\n"
-               "in %s : f32[2]\nin %x : f32[2, n]\n"
-               "%last, %fwd, %rev : f32[2], f32[n, 2], f32[2, n] = Scan(%s, %x, %x) {num_scan_inputs = 2, scan_input_axes = [-1, 1], "
-               "scan_input_directions = [0, 1], scan_output_axes = [0, -1], scan_output_directions = [0, 1]} body \"body\" {\n"
-               "  in %v : f32[2]\n  in %e : f32[2]\n  in %back : f32[2]\n"
-               "  %w : f32[2] = Add(%v, %e)\n"
-               "  out %w, %w, %back\n"
-               "}\n"
-               "out %last, %fwd, %rev\n}\n");
+  rig_open(
+      &k,
+      "graph \"g\" {\n"
+      "in %s : f32[2]\nin %x : f32[2, n]\n"
+      "%last, %fwd, %rev : f32[2], f32[n, 2], f32[2, n] = Scan(%s, %x, %x) {num_scan_inputs = 2, scan_input_axes = "
+      "[-1, 1], "
+      "scan_input_directions = [0, 1], scan_output_axes = [0, -1], scan_output_directions = [0, 1]} body \"body\" {\n"
+      "  in %v : f32[2]\n  in %e : f32[2]\n  in %back : f32[2]\n"
+      "  %w : f32[2] = Add(%v, %e)\n"
+      "  out %w, %w, %back\n"
+      "}\n"
+      "out %last, %fwd, %rev\n}\n");
   rig_feed(&k, DT_f32, SHAPE(2), F32(100, 200));
   rig_feed(&k, DT_f32, SHAPE(2, 3), F32(1, 2, 3, 10, 20, 30));
   rig_run(&k);
@@ -228,7 +233,8 @@ static void test_scan_outputs_must_agree(void **state) {
   Rig k;
   (void)state;
   rig_open(&k, "graph \"g\" {\nin %m : i64[]\nin %x : f32[n]\n"
-               "%y, %s : f32[r], f32[t, q] = Loop(%m, _, %x) body \"b\" {\n  in %i : i64[]\n  in %go : bool[]\n  in %v : f32[k]\n"
+               "%y, %s : f32[r], f32[t, q] = Loop(%m, _, %x) body \"b\" {\n  in %i : i64[]\n  in %go : bool[]\n  in %v "
+               ": f32[k]\n"
                "  %w : f32[2*k] = Concat(%v, %v) {axis = 0}\n  out %go, %w, %w\n}\nout %y, %s\n}\n");
   int64_t m = 2;
   rig_feed(&k, DT_i64, 0, NULL, &m);
@@ -242,8 +248,8 @@ static void test_scan_outputs_must_agree(void **state) {
 
 /* --- stopping what does not stop by itself --- */
 
-#define ENDLESS                                                                                             \
-  "graph \"g\" {\nin %x : f32[]\n%y : f32[] = Loop(_, _, %x) body \"b\" {\n  in %i : i64[]\n  in %go : bool[]\n" \
+#define ENDLESS                                                                                                        \
+  "graph \"g\" {\nin %x : f32[]\n%y : f32[] = Loop(_, _, %x) body \"b\" {\n  in %i : i64[]\n  in %go : bool[]\n"       \
   "  in %v : f32[]\n  %w : f32[] = Neg(%v)\n  out %go, %w\n}\nout %y\n}\n"
 
 static void test_deadline(void **state) {
@@ -322,15 +328,25 @@ static void test_loops_do_not_grow(void **state) {
   m = 2000;
   atomic_store(&k.alloc.peak, 0);
   rig_run(&k);
-  assert_in_range(atomic_load(&k.alloc.peak), 0, 2000 * 1000); /* the scan output's pieces, not the trips' temporaries */
+  assert_in_range(atomic_load(&k.alloc.peak), 0,
+                  2000 * 1000); /* the scan output's pieces, not the trips' temporaries */
   rig_close(&k);
 }
 
 int main(void) {
 #define T cmocka_unit_test
-  const struct CMUnitTest tests[] = {T(test_if), T(test_outputs_of_control_flow_are_freed), T(test_nothing_is_computed_into_a_branch_that_is_a_constant), T(test_loop),
-                                     T(test_shapes_that_change_from_trip_to_trip), T(test_nested_loops), T(test_scan),
-                                     T(test_scan_errors), T(test_scan_outputs_must_agree), T(test_deadline), T(test_cancel),
-                                     T(test_budget_in_a_loop), T(test_loops_do_not_grow)};
+  const struct CMUnitTest tests[] = {T(test_if),
+                                     T(test_outputs_of_control_flow_are_freed),
+                                     T(test_nothing_is_computed_into_a_branch_that_is_a_constant),
+                                     T(test_loop),
+                                     T(test_shapes_that_change_from_trip_to_trip),
+                                     T(test_nested_loops),
+                                     T(test_scan),
+                                     T(test_scan_errors),
+                                     T(test_scan_outputs_must_agree),
+                                     T(test_deadline),
+                                     T(test_cancel),
+                                     T(test_budget_in_a_loop),
+                                     T(test_loops_do_not_grow)};
   return cmocka_run_group_tests_name("control", tests, NULL, NULL);
 }

@@ -5,25 +5,26 @@
 
 #include <stdlib.h>
 
-static const char text[] = "graph \"g\" {\n"
-                           "in %x : f32[n, 2]\nin %m : i64[]\nin %s : str[k]\n"
-                           "const %two : f32[2] = {2, 3}\nconst %flat : i64[1] = {-1}\nconst %names : str[2] = {\"a\", \"bc\"}\n"
-                           "%a : f32[n, 2] = Mul(%x, %two)\n"
-                           "%b : f32[n, 2] = Neg(%a)\n"
-                           "%v : f32[2*n] = Reshape(%b, %flat)\n"
-                           "%w : f32[2*n] = LeakyRelu(%v) {alpha = 0.5}\n"
-                           "%z : i64[1, nz] = NonZero(%w)\n"
-                           "%d : i64[2] = sard.Dims() {dims = [nz, Max(n, 2)]}\n"
-                           "%u : str[2] = Identity(%names)\n"
-                           "%q, %e : i64[], i64[t] = Loop(%m, _, %m) body \"loop\" {\n"
-                           "  in %i : i64[]\n  in %go : bool[]\n  in %c : i64[]\n"
-                           "  %f : i64[] = Add(%c, %i)\n"
-                           "  %g : i64[] = If(%go) body \"then\" {\n    %h : i64[] = Neg(%f)\n    out %h\n"
-                           "  } body \"else\" {\n    out %m\n  }\n"
-                           "  out %go, %g, %f\n}\n"
-                           "%last, %all : f32[2], f32[n, 2] = Scan(%two, %x) {num_scan_inputs = 1} body \"scan\" {\n"
-                           "  in %st : f32[2]\n  in %el : f32[2]\n  %r : f32[2] = Add(%st, %el)\n  out %r, %r\n}\n"
-                           "out %w, %z, %d, %u, %q, %e, %all, %s\n}\n";
+static const char text[] =
+    "graph \"g\" {\n"
+    "in %x : f32[n, 2]\nin %m : i64[]\nin %s : str[k]\n"
+    "const %two : f32[2] = {2, 3}\nconst %flat : i64[1] = {-1}\nconst %names : str[2] = {\"a\", \"bc\"}\n"
+    "%a : f32[n, 2] = Mul(%x, %two)\n"
+    "%b : f32[n, 2] = Neg(%a)\n"
+    "%v : f32[2*n] = Reshape(%b, %flat)\n"
+    "%w : f32[2*n] = LeakyRelu(%v) {alpha = 0.5}\n"
+    "%z : i64[1, nz] = NonZero(%w)\n"
+    "%d : i64[2] = sard.Dims() {dims = [nz, Max(n, 2)]}\n"
+    "%u : str[2] = Identity(%names)\n"
+    "%q, %e : i64[], i64[t] = Loop(%m, _, %m) body \"loop\" {\n"
+    "  in %i : i64[]\n  in %go : bool[]\n  in %c : i64[]\n"
+    "  %f : i64[] = Add(%c, %i)\n"
+    "  %g : i64[] = If(%go) body \"then\" {\n    %h : i64[] = Neg(%f)\n    out %h\n"
+    "  } body \"else\" {\n    out %m\n  }\n"
+    "  out %go, %g, %f\n}\n"
+    "%last, %all : f32[2], f32[n, 2] = Scan(%two, %x) {num_scan_inputs = 1} body \"scan\" {\n"
+    "  in %st : f32[2]\n  in %el : f32[2]\n  %r : f32[2] = Add(%st, %el)\n  out %r, %r\n}\n"
+    "out %w, %z, %d, %u, %q, %e, %all, %s\n}\n";
 
 /* Everything behind the header; a copy of the rule in image.c and load.c. */
 static void rehash(uint8_t *image, size_t size) {
@@ -43,9 +44,7 @@ static Status load(Ctx *c, void *arg) {
   return rt_load(c, arena_create(c), l->image, l->size, plan_build_id(), NULL, 0, &l->p);
 }
 
-static struct {
-  int refused, failed, worked, internal;
-} count;
+static struct { int refused, failed, worked, internal; } count;
 
 static void run_it(RtProgram *p, Alloc *alloc) {
   static const float x[] = {1, -2, 3, -4, 5, 0};

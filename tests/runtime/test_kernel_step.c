@@ -107,7 +107,9 @@ static void test_empty(void **state) {
 static void test_failed_check(void **state) {
   Rig k;
   (void)state;
-  open_compiled(&k, "graph \"g\" {\nin %x : f32[n, m]\nin %i : i64[k]\n%y : f32[k, m] = Gather(%x, %i) {axis = 0}\nout %y\n}\n", "Gather");
+  open_compiled(
+      &k, "graph \"g\" {\nin %x : f32[n, m]\nin %i : i64[k]\n%y : f32[k, m] = Gather(%x, %i) {axis = 0}\nout %y\n}\n",
+      "Gather");
   rig_feed(&k, DT_f32, SHAPE(2, 2), F32(1, 2, 3, 4));
   rig_feed(&k, DT_i64, SHAPE(2), I64(-1, 0));
   rig_run(&k);
@@ -161,7 +163,9 @@ static void test_profile(void **state) {
 static void test_packed(void **state) {
   Rig k;
   (void)state;
-  open_compiled(&k, "graph \"g\" {\nin %x : f32[n, 2]\nconst %w : f32[2, 3] = {1, 0, 2, 0, 1, 3}\n%y : f32[n, 3] = MatMul(%x, %w)\nout %y\n}\n",
+  open_compiled(&k,
+                "graph \"g\" {\nin %x : f32[n, 2]\nconst %w : f32[2, 3] = {1, 0, 2, 0, 1, 3}\n%y : f32[n, 3] = "
+                "MatMul(%x, %w)\nout %y\n}\n",
                 "MatMul");
   rig_feed(&k, DT_f32, SHAPE(1, 2), F32(1, 2));
   rig_run(&k);
@@ -215,9 +219,13 @@ static void test_damage(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_threads_give_the_same_bits), cmocka_unit_test(test_unaligned_input), cmocka_unit_test(test_empty),
-      cmocka_unit_test(test_failed_check), cmocka_unit_test(test_cancel), cmocka_unit_test(test_profile),
-      cmocka_unit_test(test_packed), cmocka_unit_test(test_damage)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads_give_the_same_bits),
+                                     cmocka_unit_test(test_unaligned_input),
+                                     cmocka_unit_test(test_empty),
+                                     cmocka_unit_test(test_failed_check),
+                                     cmocka_unit_test(test_cancel),
+                                     cmocka_unit_test(test_profile),
+                                     cmocka_unit_test(test_packed),
+                                     cmocka_unit_test(test_damage)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

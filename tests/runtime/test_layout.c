@@ -39,8 +39,8 @@ static void random_graph(char *text) {
     switch (rnd(5)) {
     case 0: /* a view of a view is a view of a */
       if (size[a] % 2 == 0) {
-        p += sprintf(p, "%%w%d : f32[%d*n, 2] = Reshape(%%v%d, %%two)\n%%v%d : f32[%d*n] = Reshape(%%w%d, %%flat)\n", i, size[a] / 2, a, i,
-                     size[a], i);
+        p += sprintf(p, "%%w%d : f32[%d*n, 2] = Reshape(%%v%d, %%two)\n%%v%d : f32[%d*n] = Reshape(%%w%d, %%flat)\n", i,
+                     size[a] / 2, a, i, size[a], i);
         memcpy(data[i], data[a], sizeof data[a]);
         break;
       } /* fall through */
@@ -139,7 +139,8 @@ static void check_layout(const RtProgram *p, double *ratio) {
   for (uint32_t i = 0; i < n; i++)
     for (uint32_t j = 0; j < i; j++)
       if (life[i].is && life[j].is && life[i].first <= life[j].last && life[j].first <= life[i].last)
-        assert_true(life[i].offset + life[i].bytes <= life[j].offset || life[j].offset + life[j].bytes <= life[i].offset);
+        assert_true(life[i].offset + life[i].bytes <= life[j].offset ||
+                    life[j].offset + life[j].bytes <= life[i].offset);
   assert_true(p->layouts->arena >= most);
   *ratio = most ? (double)p->layouts->arena / (double)most : 1;
   free(life);
@@ -183,8 +184,9 @@ static void test_random_graphs(void **state) {
 
 /* Real models, symbolic extents 4, all inputs ones. */
 static void test_fixtures(void **state) {
-  static const char *const name[] = {"bert_qa/dynamo", "bert_qa/ts17", "encoder/dynamo", "gpt2/dynamo", "llama/ts17", "swin/dynamo24",
-                                     "resnet/dynamo", "unet/ts17", "vit/ts14", "mobilenet/dynamo", "t5_encoder/dynamo", "whisper_encoder/ts17"};
+  static const char *const name[] = {"bert_qa/dynamo", "bert_qa/ts17",     "encoder/dynamo",    "gpt2/dynamo",
+                                     "llama/ts17",     "swin/dynamo24",    "resnet/dynamo",     "unet/ts17",
+                                     "vit/ts14",       "mobilenet/dynamo", "t5_encoder/dynamo", "whisper_encoder/ts17"};
   double worst = 0;
   int n = 0;
   (void)state;
@@ -204,7 +206,9 @@ static void test_fixtures(void **state) {
       sard_input(m, j, &io);
       in[j] = (sard_tensor){.dtype = io.dtype, .rank = io.rank};
       for (int k = 0; k < io.rank; k++)
-        in[j].dim[k] = io.dim[k] >= 0 ? io.dim[k] : !strcmp(sard_input_dim_text(m, j, k), "total") ? 8 : 4; /* past + seq */
+        in[j].dim[k] = io.dim[k] >= 0                                   ? io.dim[k]
+                       : !strcmp(sard_input_dim_text(m, j, k), "total") ? 8
+                                                                        : 4; /* past + seq */
       in[j].data = calloc(1, (size_t)sard_tensor_bytes(&in[j]) + 1);
     }
     if (!sard_run(m, in, sard_input_count(m), NULL, &r, &err)) {

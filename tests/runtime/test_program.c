@@ -213,7 +213,8 @@ static void test_data_dependent_shape(void **state) {
 static void test_input_errors(void **state) {
   Rig k;
   (void)state;
-  rig_open(&k, "graph \"g\" {\nin %a : f32[batch, 4]\nin %b : f32[batch]\n%y : f32[batch, 4] = Neg(%a)\nout %y, %b\n}\n");
+  rig_open(&k,
+           "graph \"g\" {\nin %a : f32[batch, 4]\nin %b : f32[batch]\n%y : f32[batch, 4] = Neg(%a)\nout %y, %b\n}\n");
   float v[64] = {0};
   rig_error(&k, ST_USAGE, "0 inputs given, the model takes 2");
   rig_feed(&k, DT_f32, SHAPE(2, 4), v);
@@ -361,11 +362,23 @@ static void test_strings_outlive_the_input(void **state) {
 
 int main(void) {
 #define T cmocka_unit_test
-  const struct CMUnitTest tests[] = {
-      T(test_in_place_chain), T(test_value_used_later_is_kept), T(test_view_of_in_place_candidate), T(test_view_of_in_place_result),
-      T(test_same_memory_in_another_order_is_not_overwritten), T(test_outputs), T(test_callers_memory), T(test_empty_and_scalar),
-      T(test_no_steps_and_no_outputs), T(test_data_dependent_shape), T(test_input_errors), T(test_linear_expressions),
-      T(test_contradicting_expression), T(test_expressions_that_determine_nothing), T(test_budget), T(test_failing_allocations),
-      T(test_layouts_are_kept_and_bounded), T(test_strings_outlive_the_input)};
+  const struct CMUnitTest tests[] = {T(test_in_place_chain),
+                                     T(test_value_used_later_is_kept),
+                                     T(test_view_of_in_place_candidate),
+                                     T(test_view_of_in_place_result),
+                                     T(test_same_memory_in_another_order_is_not_overwritten),
+                                     T(test_outputs),
+                                     T(test_callers_memory),
+                                     T(test_empty_and_scalar),
+                                     T(test_no_steps_and_no_outputs),
+                                     T(test_data_dependent_shape),
+                                     T(test_input_errors),
+                                     T(test_linear_expressions),
+                                     T(test_contradicting_expression),
+                                     T(test_expressions_that_determine_nothing),
+                                     T(test_budget),
+                                     T(test_failing_allocations),
+                                     T(test_layouts_are_kept_and_bounded),
+                                     T(test_strings_outlive_the_input)};
   return cmocka_run_group_tests_name("program", tests, NULL, NULL);
 }

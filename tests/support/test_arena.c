@@ -58,7 +58,8 @@ static void test_alignment_and_zeroes(void **state) {
 static void test_large_and_first(void **state) {
   (void)state;
   Arena *a = arena_create(&fx.c);
-  char *big = arena_get(a, 10 << 20, 1, 4096), *small = arena_get(a, 8, 1, 8), *big2 = arena_get(a, 3 << 20, 1, 64), *small2 = arena_get(a, 8, 1, 8);
+  char *big = arena_get(a, 10 << 20, 1, 4096), *small = arena_get(a, 8, 1, 8), *big2 = arena_get(a, 3 << 20, 1, 64),
+       *small2 = arena_get(a, 8, 1, 8);
   memset(big, 1, 10 << 20), memset(big2, 2, 3 << 20), memset(small, 3, 8), memset(small2, 4, 8);
   assert_true(big[0] == 1 && big[(10 << 20) - 1] == 1 && small[7] == 3 && big2[(3 << 20) - 1] == 2);
   assert_true(arena_bytes(a) < 15 << 20);
@@ -216,8 +217,14 @@ static void test_poll(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(test_alignment_and_zeroes), T(test_large_and_first), T(test_budget_unwinds),
-                                     T(test_cleanups_newest_first), T(test_adopt), T(test_alloc_counts), T(test_error_fields),
-                                     T(test_long_messages_stay_utf8), T(test_poll)};
+  const struct CMUnitTest tests[] = {T(test_alignment_and_zeroes),
+                                     T(test_large_and_first),
+                                     T(test_budget_unwinds),
+                                     T(test_cleanups_newest_first),
+                                     T(test_adopt),
+                                     T(test_alloc_counts),
+                                     T(test_error_fields),
+                                     T(test_long_messages_stay_utf8),
+                                     T(test_poll)};
   return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

@@ -204,7 +204,7 @@ static void test_damaged_bytes(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(test_defaults), T(test_copy_equal_hash), T(test_copies_are_deep), T(test_bytes_round_trip),
-                                     T(test_damaged_bytes)};
+  const struct CMUnitTest tests[] = {T(test_defaults), T(test_copy_equal_hash), T(test_copies_are_deep),
+                                     T(test_bytes_round_trip), T(test_damaged_bytes)};
   return cmocka_run_group_tests_name("attr", tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static int teardown(void **state) {
 
 #define CTX Ctx *c = &((Fixture *)*state)->c
 static Dim D(Ctx *c, const char *text) { return dim_parse(c, text, strlen(text)); }
-#define SAME(x, y) assert_string_equal(dim_text(c, D(c, x)), dim_text(c, D(c, y))), assert_ptr_equal(D(c, x), D(c, y))
+#define SAME(x, y)      assert_string_equal(dim_text(c, D(c, x)), dim_text(c, D(c, y))), assert_ptr_equal(D(c, x), D(c, y))
 #define DIFFERENT(x, y) assert_ptr_not_equal(D(c, x), D(c, y))
 
 /* Symbols a, b, c, … by their first letter. */
@@ -128,7 +128,7 @@ static void test_overflow(void **state) {
   e.v[23] = 5; /* x */
   assert_true(dim_is(D(c, "-9223372036854775808"), INT64_MIN));
   const char *text[] = {"(-9223372036854775808)//(-1)", "Mod(-9223372036854775808, -1)", "-9223372036854775808*x//(-1)",
-                        "9223372036854775807 + 1", "9223372036854775807*2", "9223372036854775807*x + x"};
+                        "9223372036854775807 + 1",      "9223372036854775807*2",         "9223372036854775807*x + x"};
   for (size_t i = 0; i < countof(text); i++) {
     int64_t k;
     Dim d = D(c, text[i]);
@@ -193,13 +193,12 @@ static void test_broadcast_and_difference(void **state) {
   assert_false(dim_uses(D(c, "2*a"), b));
 }
 
-static Dim replace(void *arg, Dim sym) {
-  return sym->name[0] == 'a' ? arg : NULL;
-}
+static Dim replace(void *arg, Dim sym) { return sym->name[0] == 'a' ? arg : NULL; }
 
 static void test_substitute(void **state) {
   CTX;
-  assert_ptr_equal(dim_substitute(c, D(c, "a*(b + 1)//2"), replace, (void *)(uintptr_t)dim_const(c, 4)), D(c, "2*b + 2"));
+  assert_ptr_equal(dim_substitute(c, D(c, "a*(b + 1)//2"), replace, (void *)(uintptr_t)dim_const(c, 4)),
+                   D(c, "2*b + 2"));
   assert_ptr_equal(dim_substitute(c, D(c, "Min(a, b)"), replace, (void *)(uintptr_t)D(c, "b")), D(c, "b"));
 }
 
@@ -229,10 +228,40 @@ static void is_symbol(Ctx *c, const char *name) {
 
 static void test_weird_names(void **state) {
   CTX;
-  static const char *const name[] = {"batch_size", "unk__0", "batch-size", "past_sequence_length-x", "?", "N.A.", "", " ", "None",
-                                     "a b", "a,b", "3d", "Foo(a)", "a**b", "a**9", "floor(a", "((a)", "a+", "*", "-", "--", "'", "'a",
-                                     "\xe6\x89\xb9", "a\nb", "it's", "back\\slash", "99999999999999999999", "Min()", "Mod(a)",
-                                     "floor(a, b)", "x y z", "FloatPow(a, 2)", "1.5*a"};
+  static const char *const name[] = {"batch_size",
+                                     "unk__0",
+                                     "batch-size",
+                                     "past_sequence_length-x",
+                                     "?",
+                                     "N.A.",
+                                     "",
+                                     " ",
+                                     "None",
+                                     "a b",
+                                     "a,b",
+                                     "3d",
+                                     "Foo(a)",
+                                     "a**b",
+                                     "a**9",
+                                     "floor(a",
+                                     "((a)",
+                                     "a+",
+                                     "*",
+                                     "-",
+                                     "--",
+                                     "'",
+                                     "'a",
+                                     "\xe6\x89\xb9",
+                                     "a\nb",
+                                     "it's",
+                                     "back\\slash",
+                                     "99999999999999999999",
+                                     "Min()",
+                                     "Mod(a)",
+                                     "floor(a, b)",
+                                     "x y z",
+                                     "FloatPow(a, 2)",
+                                     "1.5*a"};
   for (size_t i = 0; i < countof(name); i++)
     is_symbol(c, name[i]);
 }
@@ -328,8 +357,9 @@ static Dim build(Ctx *c, const Tree *t) {
   if (t->kind == DIM_SYM)
     return dim_sym(c, name[t->value]);
   Dim x = build(c, t->x), y = build(c, t->y);
-  Dim (*const fn[])(Ctx *, Dim, Dim) = {[DIM_ADD] = dim_add, [DIM_MUL] = dim_mul, [DIM_DIV] = dim_div, [DIM_MOD] = dim_mod,
-                                        [DIM_MIN] = dim_min, [DIM_MAX] = dim_max, [DIM_BCAST] = dim_bcast};
+  Dim (*const fn[])(Ctx *, Dim,
+                    Dim) = {[DIM_ADD] = dim_add, [DIM_MUL] = dim_mul, [DIM_DIV] = dim_div,    [DIM_MOD] = dim_mod,
+                            [DIM_MIN] = dim_min, [DIM_MAX] = dim_max, [DIM_BCAST] = dim_bcast};
   return fn[t->kind](c, x, y);
 }
 
@@ -396,9 +426,14 @@ static void test_random_expressions(void **state) {
 
 static void test_print(void **state) {
   CTX;
-  static const char *const text[][2] = {{"1+a", "a + 1"},           {"a-1", "a - 1"},         {"-a", "-a"},
-                                        {"a//2*3", "3*(a//2)"},     {"2*(a//3)*b", "2*b*(a//3)"}, {"Min(a,b)", "Min(a, b)"},
-                                        {"'odd name' + 1", "'odd name' + 1"}, {"(a*b)//(c+1)", "(a*b)//(c + 1)"}};
+  static const char *const text[][2] = {{"1+a", "a + 1"},
+                                        {"a-1", "a - 1"},
+                                        {"-a", "-a"},
+                                        {"a//2*3", "3*(a//2)"},
+                                        {"2*(a//3)*b", "2*b*(a//3)"},
+                                        {"Min(a,b)", "Min(a, b)"},
+                                        {"'odd name' + 1", "'odd name' + 1"},
+                                        {"(a*b)//(c+1)", "(a*b)//(c + 1)"}};
   for (size_t i = 0; i < countof(text); i++) {
     dim_release(c);
     dim_sym(c, "a"), dim_sym(c, "b"), dim_sym(c, "c");
@@ -412,7 +447,8 @@ static void test_text_round_trip_of_names(void **state) {
   memset(longest, 'n', sizeof longest - 1);
   longest[sizeof longest - 1] = 0;
   longest[300] = '#';
-  const char *name[] = {"a b", "it's", "back\\slash", "\\x41", "tab\there", "\xc3\xa9t\xc3\xa9", "", "batch-size", "2x", "a'b\\'c", longest};
+  const char *name[] = {"a b", "it's",       "back\\slash", "\\x41",   "tab\there", "\xc3\xa9t\xc3\xa9",
+                        "",    "batch-size", "2x",          "a'b\\'c", longest};
   for (size_t i = 0; i < countof(name); i++) {
     Dim d = dim_add(c, dim_mul(c, dim_const(c, 2), dim_sym(c, name[i])), dim_const(c, INT64_MIN));
     const char *text = dim_text(c, d);
@@ -422,10 +458,20 @@ static void test_text_round_trip_of_names(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {
-      T(test_normal_form), T(test_products_of_long_sums), T(test_division), T(test_overflow), T(test_min_max),
-      T(test_broadcast_and_difference), T(test_substitute), T(test_exporter_texts), T(test_weird_names), T(test_garbage),
-      T(test_sharing_is_bounded), T(test_table_goes_with_its_arena), T(test_random_expressions), T(test_print),
-      T(test_text_round_trip_of_names)};
+  const struct CMUnitTest tests[] = {T(test_normal_form),
+                                     T(test_products_of_long_sums),
+                                     T(test_division),
+                                     T(test_overflow),
+                                     T(test_min_max),
+                                     T(test_broadcast_and_difference),
+                                     T(test_substitute),
+                                     T(test_exporter_texts),
+                                     T(test_weird_names),
+                                     T(test_garbage),
+                                     T(test_sharing_is_bounded),
+                                     T(test_table_goes_with_its_arena),
+                                     T(test_random_expressions),
+                                     T(test_print),
+                                     T(test_text_round_trip_of_names)};
   return cmocka_run_group_tests_name("dim", tests, NULL, NULL);
 }

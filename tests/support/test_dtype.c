@@ -38,11 +38,25 @@ static void test_half_table(void **state) {
   static const struct {
     double v;
     uint16_t f16, bf16;
-  } row[] = {{0, 0, 0},           {1, 0x3c00, 0x3f80},       {-2, 0xc000, 0xc000},          {65504, 0x7bff, 0x4780},
-             {65519.996, 0x7bff, 0x4780}, {65520, 0x7c00, 0x4780}, {0x1p-24, 1, 0x3380},      {0x1p-25, 0, 0x3300},
-             {0x1.8p-25, 1, 0x3340}, {0x1p-14, 0x0400, 0x3880}, {1.0 + 0x1p-11, 0x3c00, 0x3f80}, {1.0 + 0x3p-11, 0x3c02, 0x3f80},
-             {0.1, 0x2e66, 0x3dcd}, {INFINITY, 0x7c00, 0x7f80}, {-1e300, 0xfc00, 0xff80},    {0x1p-133, 0, 1},
-             {0x1p-134, 0, 0},     {1.0 + 0x1p-8, 0x3c04, 0x3f80}, {1.0 + 0x3p-8, 0x3c0c, 0x3f82}};
+  } row[] = {{0, 0, 0},
+             {1, 0x3c00, 0x3f80},
+             {-2, 0xc000, 0xc000},
+             {65504, 0x7bff, 0x4780},
+             {65519.996, 0x7bff, 0x4780},
+             {65520, 0x7c00, 0x4780},
+             {0x1p-24, 1, 0x3380},
+             {0x1p-25, 0, 0x3300},
+             {0x1.8p-25, 1, 0x3340},
+             {0x1p-14, 0x0400, 0x3880},
+             {1.0 + 0x1p-11, 0x3c00, 0x3f80},
+             {1.0 + 0x3p-11, 0x3c02, 0x3f80},
+             {0.1, 0x2e66, 0x3dcd},
+             {INFINITY, 0x7c00, 0x7f80},
+             {-1e300, 0xfc00, 0xff80},
+             {0x1p-133, 0, 1},
+             {0x1p-134, 0, 0},
+             {1.0 + 0x1p-8, 0x3c04, 0x3f80},
+             {1.0 + 0x3p-8, 0x3c0c, 0x3f82}};
   (void)state;
   for (size_t i = 0; i < countof(row); i++) {
     assert_int_equal(f16_from_f64(row[i].v), row[i].f16);
@@ -64,7 +78,8 @@ static void test_halves_round_trip_and_round_to_nearest_even(void **state) {
       assert_int_equal(bf16_from_f32(b), h);
   }
   for (uint32_t h = 0; h < 0x7bff; h++) { /* midway and a little beside it, for every pair of neighbours */
-    double lo = (double)f16_to_f32((uint16_t)h), hi = (double)f16_to_f32((uint16_t)(h + 1)), mid = (lo + hi) / 2, d = (hi - lo) / 1024;
+    double lo = (double)f16_to_f32((uint16_t)h), hi = (double)f16_to_f32((uint16_t)(h + 1)), mid = (lo + hi) / 2,
+           d = (hi - lo) / 1024;
     assert_int_equal(f16_from_f64(mid), h & 1 ? h + 1 : h);
     assert_int_equal(f16_from_f64(mid - d), h);
     assert_int_equal(f16_from_f64(mid + d), h + 1);
@@ -80,8 +95,8 @@ static const struct {
   DType t;
   int bits;
   double max, least; /* largest finite, smallest positive */
-} narrow[] = {{DT_f8e4m3fn, 8, 448, 0x1p-9},   {DT_f8e4m3fnuz, 8, 240, 0x1p-10}, {DT_f8e5m2, 8, 57344, 0x1p-16},
-              {DT_f8e5m2fnuz, 8, 57344, 0x1p-17}, {DT_f4e2m1, 4, 6, 0.5},         {DT_f6e2m3, 6, 7.5, 0.125},
+} narrow[] = {{DT_f8e4m3fn, 8, 448, 0x1p-9},      {DT_f8e4m3fnuz, 8, 240, 0x1p-10}, {DT_f8e5m2, 8, 57344, 0x1p-16},
+              {DT_f8e5m2fnuz, 8, 57344, 0x1p-17}, {DT_f4e2m1, 4, 6, 0.5},           {DT_f6e2m3, 6, 7.5, 0.125},
               {DT_f6e3m2, 6, 28, 0.0625}};
 
 static void test_small_floats_round_trip(void **state) {
@@ -242,8 +257,14 @@ static void test_not_numbers(void **state) {
 
 int main(void) {
 #define T cmocka_unit_test
-  const struct CMUnitTest tests[] = {T(test_names_and_sizes), T(test_half_table), T(test_halves_round_trip_and_round_to_nearest_even),
-                                     T(test_small_floats_round_trip), T(test_small_floats_round_to_nearest_even),
-                                     T(test_small_floats_out_of_range), T(test_packed), T(test_integers), T(test_not_numbers)};
+  const struct CMUnitTest tests[] = {T(test_names_and_sizes),
+                                     T(test_half_table),
+                                     T(test_halves_round_trip_and_round_to_nearest_even),
+                                     T(test_small_floats_round_trip),
+                                     T(test_small_floats_round_to_nearest_even),
+                                     T(test_small_floats_out_of_range),
+                                     T(test_packed),
+                                     T(test_integers),
+                                     T(test_not_numbers)};
   return cmocka_run_group_tests_name("dtype", tests, NULL, NULL);
 }

@@ -52,9 +52,7 @@ static void write_file(const char *path, const char *text) {
   fclose(out);
 }
 
-static bool is_open(int fd) {
-  return fcntl(fd, F_GETFD) >= 0;
-}
+static bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 static void maps_content(void **state) {
   Fixture *f = *state;

@@ -14,9 +14,23 @@
 #include "tests/support/fixture.h"
 
 static void test_utf8(void **state) {
-  static const char *const good[] = {"", "ascii", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "\x7f"};
-  static const char *const bad[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-                                    "\xf8\x88\x80\x80\x80", "\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "a\xc3(", "\xe2(\xa1", "\xc3\xa9\xa9"};
+  static const char *const good[] = {
+      "", "ascii", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "\x7f"};
+  static const char *const bad[] = {"\x80",
+                                    "\xc0\x80",
+                                    "\xc1\xbf",
+                                    "\xe0\x9f\xbf",
+                                    "\xed\xa0\x80",
+                                    "\xf0\x8f\xbf\xbf",
+                                    "\xf4\x90\x80\x80",
+                                    "\xf8\x88\x80\x80\x80",
+                                    "\xff",
+                                    "\xc3",
+                                    "\xe2\x82",
+                                    "\xf0\x9f\x98",
+                                    "a\xc3(",
+                                    "\xe2(\xa1",
+                                    "\xc3\xa9\xa9"};
   (void)state;
   for (size_t i = 0; i < countof(good); i++)
     assert_true(utf8_valid(good[i], strlen(good[i])));
@@ -34,7 +48,9 @@ static void test_escape(void **state) {
 #define ESC(in, want) assert_string_equal(escape_text(out, sizeof out, in, sizeof(in) - 1), want)
   ESC("plain \xc3\xa9", "plain \xc3\xa9");
   ESC("\x1b]0;title\x07", "\\x1b]0;title\\x07");
-  ESC("\xc2\x9b" "31m \xc2\xa0", "\\xc2\\x9b31m \xc2\xa0"); /* C1 control; no-break space is text */
+  ESC("\xc2\x9b"
+      "31m \xc2\xa0",
+      "\\xc2\\x9b31m \xc2\xa0"); /* C1 control; no-break space is text */
   ESC("nul\0in", "nul\\x00in");
   ESC("\xff\xc3", "\\xff\\xc3");
   ESC("two\nlines\r", "two\\nlines\\x0d");
@@ -107,7 +123,8 @@ static void test_hash(void **state) {
 }
 
 static const char *name(void *arg, size_t i) {
-  static const char *const list[] = {"input_ids", "attention_mask", "token_type_ids", "a_name_that_is_much_longer_than_sixty-four_characters_and_then_some", NULL};
+  static const char *const list[] = {"input_ids", "attention_mask", "token_type_ids",
+                                     "a_name_that_is_much_longer_than_sixty-four_characters_and_then_some", NULL};
   (void)arg;
   return list[i];
 }
@@ -131,6 +148,7 @@ static void test_str(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(test_utf8), T(test_escape), T(test_buffer), T(test_map), T(test_hash), T(test_nearest), T(test_str)};
+  const struct CMUnitTest tests[] = {T(test_utf8), T(test_escape),  T(test_buffer), T(test_map),
+                                     T(test_hash), T(test_nearest), T(test_str)};
   return cmocka_run_group_tests_name("str", tests, NULL, NULL);
 }
