@@ -8,45 +8,13 @@
  * A group's step stands where its root stood. A value that a group stores beside its root's (a residual that is also read
  * further down) may be read by later steps only.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/group.h"
+#include "codegen/grouper.h"
 
-#include "codegen/attention.h"
-#include "codegen/loop.h"
 #include "codegen/nest.h"
-#include "codegen/product.h"
 #include "codegen/schedule.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <string.h>
-
-enum { MAX_INPUTS = 14, MAX_OUTPUTS = 4, MAX_SIDE = 4 };
-
-typedef struct Info {
-  uint32_t pos;  /* in the graph's order */
-  uint32_t step; /* position of the first step that evaluates it; UINT32_MAX: none yet */
-  LowerKind kind;
-  bool host, timely; /* timely: its extents are known before it runs */
-  bool fixed;        /* in a product's group, or an anchor: no loop group takes it */
-  const char *why;
-} Info;
-
-typedef struct Grouper {
-  Ctx *c;
-  Arena *a;
-  Graph *g;
-  const GroupOptions *o;
-  Groups *out;
-  Info *info;   /* by Node.id */
-  bool *needed; /* by Value.id: read from memory by some step */
-  bool *stored; /* by Value.id: a group stores it */
-  Map known;    /* symbols bound so far */
-  Map kernels;  /* signature -> kernel index + 1 */
-  Node **order; /* by position */
-  uint32_t norder;
-} Grouper;
-
-static Info *info(Grouper *p, const Node *n) { return &p->info[n->id]; }
 
 /* --- what is known of nodes --- */
 
@@ -189,33 +157,23 @@ static bool costly(const Node *n) {
 }
 
 static bool is_view(const Node *n) { return (op_info(n->op)->flags & OPF_VIEW) != 0; }
-static bool elementwise(const Node *n) { return (op_info(n->op)->flags & OPF_ELEMENTWISE) != 0; }
 
 /* --- a set of nodes being collected --- */
 
-typedef struct Set {
-  Node *node[LOOP_NODES];
-  bool ident[LOOP_NODES]; /* evaluated at the result's own index, or at that of the row's elements */
-  uint32_t n;
-  Node *core;
-  Value *out[MAX_OUTPUTS + 1];
-  uint32_t nout;
-} Set;
-
-static int find(const Set *s, const Node *n) {
+int set_find(const Set *s, const Node *n) {
   for (uint32_t i = 0; i < s->n; i++)
     if (s->node[i] == n)
       return (int)i;
   return -1;
 }
 
-static uint32_t set_inputs(const Set *s) {
+uint32_t set_inputs(const Set *s) {
   const Value *seen[LOOP_BUFFERS];
   uint32_t n = 0;
   for (uint32_t i = 0; i < s->n; i++)
     for (int k = 0; k < s->node[i]->nin; k++) {
       const Value *v = s->node[i]->in[k];
-      bool have = !v || (v->def && find(s, v->def) >= 0) || (v->konst && tensor_count(v->konst) == 1);
+      bool have = !v || (v->def && set_find(s, v->def) >= 0) || (v->konst && tensor_count(v->konst) == 1);
       for (uint32_t j = 0; !have && j < n; j++)
         have = seen[j] == v;
       if (!have && n < LOOP_BUFFERS)
@@ -237,7 +195,7 @@ static void sort_set(Grouper *p, Set *s) {
 }
 
 /* "add.mul.gelu": the operators that do something, in order. */
-static const char *name_of(Grouper *p, const char *head, Node *const *node, uint32_t n) {
+const char *group_name(Grouper *p, const char *head, Node *const *node, uint32_t n) {
   StrBuf b;
   uint32_t shown = 0;
   buf_init(&b, p->a);
@@ -265,7 +223,7 @@ static const Origin *merged_origin(Grouper *p, Node *const *node, uint32_t n, co
 
 /* --- making a group --- */
 
-static Group *add_group(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root) {
+Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root) {
   Group *x = arena_new(p->a, Group);
   *x = (Group){.unit = u, .root = root, .packed = UINT32_MAX, .nnode = n};
   x->node = arena_copy(p->a, node, n * sizeof *node);
@@ -292,13 +250,13 @@ static Group *add_group(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node
   return x;
 }
 
-static void need(Grouper *p, Value *const *v, uint32_t n) {
+void group_need(Grouper *p, Value *const *v, uint32_t n) {
   for (uint32_t i = 0; i < n; i++)
     if (v[i])
       p->needed[v[i]->id] = true;
 }
 
-static Unit *new_unit(Grouper *p, UnitKind kind, const char *name) {
+Unit *group_unit(Grouper *p, UnitKind kind, const char *name) {
   Unit *u = arena_new(p->a, Unit);
   *u = (Unit){.kind = (uint8_t)kind, .name = name};
   return u;
@@ -309,7 +267,7 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   LoopSpec spec = {.node = s->node, .nnode = s->n, .core = s->core, .out = s->out, .nout = s->nout};
   Loop loop;
   sort_set(p, s);
-  spec.name = name_of(p, NULL, s->node, s->n);
+  spec.name = group_name(p, NULL, s->node, s->n);
   Status st = loop_build(p->c, p->a, &spec, &loop);
   if (st) {
     *why = arena_strdup(p->a, p->c->err.message);
@@ -320,16 +278,16 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
     *why = arena_printf(p->a, "no code generation for %s", missing);
     return false;
   }
-  Unit *u = new_unit(p, UNIT_LOOP, spec.name);
+  Unit *u = group_unit(p, UNIT_LOOP, spec.name);
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);
-  Group *x = add_group(p, u, s->node, s->n, root);
+  Group *x = group_add(p, u, s->node, s->n, root);
   x->in = loop.in, x->nin = loop.nin;
   x->out = arena_copy(p->a, s->out, s->nout * sizeof *s->out), x->nout = s->nout;
   x->in_place = nest_in_place(loop.kernel);
   for (uint32_t i = 0; i < s->nout; i++)
     p->stored[s->out[i]->id] = true;
-  need(p, x->in, x->nin);
+  group_need(p, x->in, x->nin);
   return true;
 }
 
@@ -339,7 +297,7 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
 static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t pos) {
   for (const Use *u = v->uses; u; u = u->next) {
     const Node *n = u->node;
-    if (n && find(s, n) >= 0)
+    if (n && set_find(s, n) >= 0)
       continue;
     if (!n && u->graph == p->g)
       continue;                   /* an output of the graph */
@@ -363,7 +321,7 @@ static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t p
 static bool used_inside_only(const Set *s, const Node *n) {
   for (int i = 0; i < n->nout; i++)
     for (const Use *u = n->out[i] ? n->out[i]->uses : NULL; u; u = u->next)
-      if (!u->node || find(s, u->node) < 0)
+      if (!u->node || set_find(s, u->node) < 0)
         return false;
   return true;
 }
@@ -371,7 +329,7 @@ static bool used_inside_only(const Set *s, const Node *n) {
 /* Are all uses of q inside of the set at the index of the result (or of the row)? */
 static bool at_identity(const Set *s, const Node *q) {
   for (const Use *u = q->out[0]->uses; u; u = u->next) {
-    int i = u->node ? find(s, u->node) : -1;
+    int i = u->node ? set_find(s, u->node) : -1;
     if (i < 0)
       continue;
     if (!s->ident[i])
@@ -389,7 +347,7 @@ static bool recomputed(Ctx *c, const Set *s, const Node *q) {
   if (dim_is(n, 1))
     return false; /* moves out of the loops */
   for (const Use *u = q->out[0]->uses; u; u = u->next) {
-    if (!u->node || find(s, u->node) < 0 || u->node == s->core)
+    if (!u->node || set_find(s, u->node) < 0 || u->node == s->core)
       continue;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(q));
@@ -426,7 +384,7 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   uint8_t passes = s->core ? op_lowering(s->core->op)->passes : 1;
   bool feeds_core = false;
   for (const Use *u = q->out[0] ? q->out[0]->uses : NULL; u; u = u->next)
-    feeds_core |= u->node && s->core && find(s, u->node) >= 0 &&
+    feeds_core |= u->node && s->core && set_find(s, u->node) >= 0 &&
                   (u->node == s->core || (u->node != s->node[0] && info(p, u->node)->pos < info(p, s->core)->pos));
   if (feeds_core && passes > 1 && costly(q))
     return "too dear to compute once per pass";
@@ -452,7 +410,7 @@ static Node *next_producer(Grouper *p, const Set *s, uint32_t below) {
   for (uint32_t i = 0; i < s->n; i++)
     for (int k = 0; k < s->node[i]->nin; k++) {
       Node *q = s->node[i]->in[k] ? s->node[i]->in[k]->def : NULL;
-      if (!q || q->graph != p->g || find(s, q) >= 0 || info(p, q)->pos >= below)
+      if (!q || q->graph != p->g || set_find(s, q) >= 0 || info(p, q)->pos >= below)
         continue;
       if (!best || info(p, q)->pos > info(p, best)->pos)
         best = q;
@@ -499,7 +457,7 @@ static void loop_group(Grouper *p, Node *n) {
     if (n->out[i] && (p->needed[n->out[i]->id] || value_is_output(n->out[i]))) {
       if (s.nout == MAX_OUTPUTS) {
         p->out->fate[n->id].why = "it has more outputs than a kernel stores";
-        need(p, n->in, n->nin);
+        group_need(p, n->in, n->nin);
         return;
       }
       s.out[s.nout++] = n->out[i];
@@ -510,7 +468,7 @@ static void loop_group(Grouper *p, Node *n) {
     return;
   p->out->fate[n->id].why = why;
   info(p, n)->step = info(p, n)->pos;
-  need(p, n->in, n->nin);
+  group_need(p, n->in, n->nin);
 }
 
 static bool wanted(Grouper *p, const Node *n) {
@@ -523,12 +481,12 @@ static bool wanted(Grouper *p, const Node *n) {
 /* Values that bodies read belong to their owner's step. */
 static void need_bodies(Grouper *p, const Graph *body) {
   for (const Node *n = body ? body->first : NULL; n; n = n->next) {
-    need(p, n->in, n->nin);
+    group_need(p, n->in, n->nin);
     need_bodies(p, n->body[0]);
     need_bodies(p, n->body[1]);
   }
   if (body)
-    need(p, body->out, body->nout);
+    group_need(p, body->out, body->nout);
 }
 
 static void loops(Grouper *p) {
@@ -551,350 +509,9 @@ static void loops(Grouper *p) {
       p->out->fate[n->id].why = f->why;
     p->out->fate[n->id].host = f->host;
     f->step = f->pos;
-    need(p, n->in, n->nin);
+    group_need(p, n->in, n->nin);
     need_bodies(p, n->body[0]);
     need_bodies(p, n->body[1]);
-  }
-}
-
-/* --- products --- */
-
-static bool f32_matrix(const Value *v, int least) {
-  return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= least;
-}
-
-static Dim dims_product(Ctx *c, const Type *t, int from, int to) {
-  Dim d = dim_const(c, 1);
-  for (int i = from; i < to; i++)
-    d = dim_mul(c, d, t->dim[i]);
-  return d;
-}
-
-/* v as Transpose of its last two axes: the value behind it; else v. */
-static Value *untransposed(Value *v, bool *trans) {
-  Node *t = v->def;
-  if (!t || t->op != OP_Transpose || v->type.rank < 2)
-    return v;
-  Ints perm = ATTR(t, Transpose)->perm;
-  int r = v->type.rank;
-  for (int i = 0; i < r; i++) {
-    int64_t want = i < r - 2 ? i : i == r - 2 ? r - 1 : r - 2;
-    if (perm.v ? perm.v[i] != want : r != 2)
-      return v;
-  }
-  *trans = !*trans;
-  return t->in[0];
-}
-
-typedef struct Operands {
-  Value *a, *b;
-  Product x;
-  bool batched;
-} Operands;
-
-static bool same_batch(const Type *a, const Type *b) {
-  if (a->rank != b->rank)
-    return false;
-  for (int i = 0; i < a->rank - 2; i++)
-    if (a->dim[i] != b->dim[i])
-      return false;
-  return true;
-}
-
-/* MatMul (13), Gemm (13) of f32 as a Product; *why otherwise. */
-static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why) {
-  Ctx *c = p->c;
-  Product *x = &o->x;
-  *o = (Operands){.a = n->in[0], .b = n->in[1]};
-  *why = "a product of other types or ranks";
-  if (!f32_matrix(o->a, 2) || !f32_matrix(o->b, 2) || n->out[0]->type.rank < 2)
-    return false;
-  if (n->op == OP_Gemm)
-    x->trans_a = ATTR(n, Gemm)->transA != 0, x->trans_b = ATTR(n, Gemm)->transB != 0;
-  else {
-    o->b = untransposed(o->b, &x->trans_b);
-    if (o->b->type.rank > 2 || o->a->type.rank == 2)
-      o->a = untransposed(o->a, &x->trans_a);
-  }
-  const Type *a = &o->a->type, *b = &o->b->type;
-  int ra = a->rank, rb = b->rank;
-  Dim one = dim_const(c, 1);
-  x->batch = one;
-  if (rb == 2 && !x->trans_a) { /* all rows of A at once */
-    x->m = dims_product(c, a, 0, ra - 1), x->k = a->dim[ra - 1];
-  } else if (rb == 2 && ra == 2) {
-    x->m = a->dim[1], x->k = a->dim[0];
-  } else if (rb > 2 && (ra == 2 || same_batch(a, b))) {
-    x->batch = dims_product(c, b, 0, rb - 2);
-    x->batch_a = ra > 2, x->batch_b = true, o->batched = true;
-    x->m = a->dim[x->trans_a ? ra - 1 : ra - 2], x->k = a->dim[x->trans_a ? ra - 2 : ra - 1];
-  } else {
-    *why = "a product whose batches do not match one to one";
-    return false;
-  }
-  x->n = b->dim[x->trans_b ? rb - 2 : rb - 1];
-  *why = "a product whose inner extents are compared at run time";
-  if (x->k != b->dim[x->trans_b ? rb - 1 : rb - 2])
-    return false;
-  *why = "";
-  return true;
-}
-
-static bool gemm_bias_ok(const Node *n) {
-  return n->op != OP_Gemm || n->nin < 3 || !n->in[2] || ATTR(n, Gemm)->beta == 0 ||
-         (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, false));
-}
-
-/* May node n work on the product's result in its epilogue? */
-static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *out, bool batched) {
-  Info *f = info(p, n);
-  if (n->graph != p->g || f->fixed || f->host || f->kind != LOWER_ELEM || !elementwise(n) || n->nout != 1 ||
-      !same_dims(&n->out[0]->type, out))
-    return false;
-  for (int i = 0; i < n->nin; i++) {
-    const Value *v = n->in[i];
-    if (!v || (v->def && find(s, v->def) >= 0) || (v->konst && tensor_count(v->konst) == 1))
-      continue;
-    if (!loop_epilogue_operand(out, &v->type, batched))
-      return false;
-  }
-  return true;
-}
-
-/* The one value of the set that is wanted outside of it, or NULL: several are. */
-static Value *open_value(const Set *s) {
-  Value *open = NULL;
-  for (uint32_t i = 0; i < s->n; i++) {
-    Value *v = s->node[i]->out[0];
-    bool outside = false;
-    for (const Use *u = v->uses; u; u = u->next)
-      outside |= !u->node || find(s, u->node) < 0;
-    if (outside && open)
-      return NULL;
-    open = outside ? v : open;
-  }
-  return open;
-}
-
-/* The first node behind the set that may join it. */
-static Node *next_consumer(Grouper *p, const Set *s, const Type *out, bool batched, const bool *tried) {
-  Node *best = NULL;
-  for (uint32_t i = 0; i < s->n; i++)
-    for (const Use *u = s->node[i]->out[0]->uses; u; u = u->next)
-      if (u->node && find(s, u->node) < 0 && !tried[u->node->id] &&
-          (!best || info(p, u->node)->pos < info(p, best)->pos) && fits_epilogue(p, s, u->node, out, batched))
-        best = u->node;
-  return best;
-}
-
-/* The longest run of element-by-element nodes behind n that ends in one value. Returns how many of s->node belong to it. */
-static uint32_t follow(Grouper *p, Node *n, bool batched, Set *s) {
-  bool *tried = arena_array(p->a, bool, *p->g->next_id);
-  uint32_t closed = 1;
-  *s = (Set){.n = 1};
-  s->node[0] = n;
-  while (s->n < 17) {
-    Node *u = next_consumer(p, s, &n->out[0]->type, batched, tried);
-    if (!u)
-      break;
-    tried[u->id] = true;
-    s->node[s->n++] = u;
-    if (set_inputs(s) > MAX_INPUTS)
-      break;
-    Value *open = open_value(s);
-    if (open && open->def == u)
-      closed = s->n;
-  }
-  return closed;
-}
-
-static const char *dims_name(Grouper *p, const Product *x) {
-  int64_t k, n;
-  if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
-    return arena_printf(p->a, "product.%lldx%lld", (long long)k, (long long)n);
-  return x->batch_b ? "product.batched" : "product";
-}
-
-/* The packed form of a constant B, made once however many products read it. */
-static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
-  ProductPlan plan = product_plan(x, p->o->cpu_level);
-  int64_t k, n, floats;
-  if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n) || !product_packed_floats(&plan, k, n, &floats))
-    return UINT32_MAX;
-  Groups *g = p->out;
-  for (uint32_t i = 0; i < g->npacked; i++)
-    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b &&
-        product_plan(g->packed[i].product, p->o->cpu_level).nr == plan.nr)
-      return i;
-  Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
-  if (g->npacked)
-    memcpy(bigger, g->packed, g->npacked * sizeof *bigger);
-  g->packed = bigger;
-  g->packed[g->npacked] = (Packed){.value = v,
-                                   .product = x,
-                                   .k = k,
-                                   .n = n,
-                                   .trans = x->trans_b,
-                                   .offset = g->packed_size,
-                                   .size = (uint64_t)floats * sizeof(float)};
-  g->packed_size += (g->packed[g->npacked].size + 63) / 64 * 64;
-  return g->npacked++;
-}
-
-static bool product_group(Grouper *p, Node *n) {
-  Operands o;
-  Set s;
-  Loop loop = {0};
-  const char *why;
-  if (!product_of(p, n, &o, &why) || !gemm_bias_ok(n)) {
-    p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
-    return false;
-  }
-  s = (Set){0};
-  s.n = follow(p, n, o.batched, &s);
-  Value *result = s.node[s.n - 1]->out[0];
-  const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
-  bool scaled = gemm && (gemm->alpha != 1 || (n->nin > 2 && n->in[2] && gemm->beta != 0));
-  if (s.n > 1 || scaled) {
-    LoopSpec spec = {.name = "epilogue",
-                     .node = s.node + 1,
-                     .nnode = s.n - 1,
-                     .out = &result,
-                     .nout = 1,
-                     .acc = n->out[0],
-                     .batched = o.batched};
-    if (loop_build(p->c, p->a, &spec, &loop)) {
-      p->out->fate[n->id].why = arena_strdup(p->a, p->c->err.message);
-      return false;
-    }
-    o.x.epilogue = loop.kernel;
-  }
-  Unit *u = new_unit(p, UNIT_PRODUCT, name_of(p, dims_name(p, &o.x), s.node + 1, s.n - 1));
-  uint32_t packed = UINT32_MAX;
-  u->product = o.x;
-  if (p->o->pack && o.b->konst && o.b->type.rank == 2)
-    packed = packed_of(p, o.b, &u->product);
-  u->product.packed_b = packed != UINT32_MAX;
-  product_schedule(p->c, u, p->o->cpu_level);
-  Group *x = add_group(p, u, s.node, s.n, result->def);
-  x->packed = packed;
-  x->in = arena_array(p->a, Value *, loop.nin + 2u);
-  x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
-  for (uint32_t i = 1; i < loop.nin; i++) /* input 0 is the sum */
-    x->in[x->nin++] = loop.in[i];
-  x->out = arena_copy(p->a, &result, sizeof result), x->nout = 1;
-  for (uint32_t i = 0; i < s.n; i++)
-    info(p, s.node[i])->fixed = true;
-  need(p, x->in, x->nin);
-  return true;
-}
-
-/* --- attention --- */
-
-static bool mask_of(const Value *m, Attention *t) {
-  Dim full[4] = {t->batch, NULL, t->q_len, t->kv_len};
-  if (!m)
-    return true;
-  int r = m->type.rank;
-  if ((m->type.dtype != DT_f32 && m->type.dtype != DT_bool) || r < 2 || r > 4 || m->type.dim[r - 1] != t->kv_len)
-    return false;
-  for (int i = 0; i < r; i++) {
-    Dim d = m->type.dim[i], want = full[4 - r + i];
-    if (!dim_is(d, 1) && (want ? d != want : !dim_is(d, t->heads)))
-      return false;
-    t->mask_dim[i] = d;
-  }
-  t->mask = m->type.dtype, t->mask_rank = (int8_t)r;
-  return true;
-}
-
-/* Attention (25) without cache, caps, windows or further outputs, f32. */
-static bool attention_of(const Node *n, Attention *t, const char **why) {
-  const AttentionAttr *at = ATTR(n, Attention);
-  int64_t width[3];
-  *why = "an attention with a cache, a cap, windows or further outputs";
-  for (int i = 4; i < n->nin; i++)
-    if (n->in[i])
-      return false;
-  for (int i = 1; i < n->nout; i++)
-    if (n->out[i])
-      return false;
-  if (at->softcap != 0 || at->left_window_size >= 0 || at->right_window_size >= 0)
-    return false;
-  *why = "an attention of other types, or extents known at run time only";
-  if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
-    return false;
-  int r = n->in[0]->type.rank;
-  for (int i = 0; i < 3; i++)
-    if (!f32_matrix(n->in[i], 3) || n->in[i]->type.rank != r || r > 4 ||
-        !dim_is_const(n->in[i]->type.dim[r - 1], &width[i]) || n->in[i]->type.dim[0] != n->in[0]->type.dim[0])
-      return false;
-  const Type *q = &n->in[0]->type, *k = &n->in[1]->type, *v = &n->in[2]->type;
-  *t = (Attention){.batch = q->dim[0], .q_len = q->dim[r - 2], .kv_len = k->dim[r - 2], .zero_rows = true};
-  if (v->dim[r - 2] != t->kv_len)
-    return false;
-  if (r == 3) {
-    t->heads = at->q_num_heads, t->kv_heads = at->kv_num_heads;
-    t->q_len = q->dim[1], t->kv_len = k->dim[1];
-    if (v->dim[1] != t->kv_len || t->heads < 1 || t->kv_heads < 1 || width[0] % t->heads || width[1] % t->kv_heads ||
-        width[2] % t->kv_heads)
-      return false;
-    t->dk = width[0] / t->heads, t->dv = width[2] / t->kv_heads;
-    if (width[1] / t->kv_heads != t->dk)
-      return false;
-  } else {
-    if (!dim_is_const(q->dim[1], &t->heads) || !dim_is_const(k->dim[1], &t->kv_heads) || v->dim[1] != k->dim[1] ||
-        width[0] != width[1])
-      return false;
-    t->dk = width[0], t->dv = width[2];
-    t->q_split = t->kv_split = t->out_split = true;
-  }
-  if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1)
-    return false;
-  t->scale = isnan(at->scale) ? 1 / sqrt((double)t->dk) : (double)at->scale;
-  t->causal = at->is_causal != 0;
-  *why = "a causal attention over two lengths";
-  if (t->causal && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
-    return false;
-  *why = "a mask that does not broadcast to the scores";
-  return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
-}
-
-static bool attention_group(Grouper *p, Node *n) {
-  Attention t;
-  const char *why;
-  if (!attention_of(n, &t, &why)) {
-    p->out->fate[n->id].why = why;
-    return false;
-  }
-  Unit *u = new_unit(p, UNIT_ATTENTION, arena_printf(p->a, "attention.%lldx%lld", (long long)t.heads, (long long)t.dk));
-  u->attention = t;
-  attention_schedule(p->c, u, p->o->cpu_level);
-  Group *x = add_group(p, u, &n, 1, n);
-  x->in = arena_array(p->a, Value *, 4);
-  for (int i = 0; i < n->nin && i < 4; i++)
-    if (n->in[i])
-      x->in[x->nin++] = n->in[i];
-  x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
-  info(p, n)->fixed = true;
-  need(p, x->in, x->nin);
-  return true;
-}
-
-static void anchors(Grouper *p) {
-  for (uint32_t i = p->norder; i-- > 0;) {
-    Node *n = p->order[i];
-    Info *f = info(p, n);
-    if (f->fixed || f->host || !f->timely)
-      continue;
-    if (n->op == OP_MatMul || n->op == OP_Gemm)
-      product_group(p, n);
-    else if (n->op == OP_Attention)
-      attention_group(p, n);
-    else
-      continue;
-    if (!f->fixed)
-      f->why = p->out->fate[n->id].why;
   }
 }
 
@@ -927,7 +544,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   map_init(&p.known, a);
   map_init(&p.kernels, a);
   survey(&p);
-  anchors(&p);
+  group_anchors(&p);
   loops(&p);
   order_groups(&p);
   return ST_OK;

@@ -1,0 +1,60 @@
+/* grouper.h - what the files of grouping share: group.c (surveys, loops), anchors.c (products and attentions, which come first).
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_GROUPER_H
+#define SARD_CODEGEN_GROUPER_H
+
+#include "codegen/group.h"
+#include "codegen/loop.h"
+
+enum { MAX_INPUTS = 14, MAX_OUTPUTS = 4, MAX_SIDE = 4 };
+
+typedef struct Info {
+  uint32_t pos;  /* in the graph's order */
+  uint32_t step; /* position of the first step that evaluates it; UINT32_MAX: none yet */
+  LowerKind kind;
+  bool host, timely; /* timely: its extents are known before it runs */
+  bool fixed;        /* in a product's group, or an anchor: no loop group takes it */
+  const char *why;
+} Info;
+
+typedef struct Grouper {
+  Ctx *c;
+  Arena *a;
+  Graph *g;
+  const GroupOptions *o;
+  Groups *out;
+  Info *info;   /* by Node.id */
+  bool *needed; /* by Value.id: read from memory by some step */
+  bool *stored; /* by Value.id: a group stores it */
+  Map known;    /* symbols bound so far */
+  Map kernels;  /* signature -> kernel index + 1 */
+  Node **order; /* by position */
+  uint32_t norder;
+} Grouper;
+
+/* A set of nodes being collected. */
+typedef struct Set {
+  Node *node[LOOP_NODES];
+  bool ident[LOOP_NODES]; /* evaluated at the result's own index, or at that of the row's elements */
+  uint32_t n;
+  Node *core;
+  Value *out[MAX_OUTPUTS + 1];
+  uint32_t nout;
+} Set;
+
+static inline Info *info(Grouper *p, const Node *n) { return &p->info[n->id]; }
+static inline bool elementwise(const Node *n) { return (op_info(n->op)->flags & OPF_ELEMENTWISE) != 0; }
+
+/* --- group.c --- */
+int set_find(const Set *s, const Node *n); /* -1: not in it */
+uint32_t set_inputs(const Set *s); /* buffers that its nodes read from outside; constants of one element are none */
+const char *group_name(Grouper *p, const char *head, Node *const *node, uint32_t n); /* "add.mul.gelu" */
+Unit *group_unit(Grouper *p, UnitKind kind, const char *name);
+/* The group of a unit, with its kernel among those to compile; in, out and the rest are for the caller to fill in. */
+Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root);
+void group_need(Grouper *p, Value *const *v, uint32_t n); /* these are read from memory */
+
+/* --- anchors.c --- */
+void group_anchors(Grouper *p);
+
+#endif
