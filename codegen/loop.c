@@ -277,18 +277,6 @@ static void add_outputs(Build *b) {
 
 /* --- loops --- */
 
-/* Opens loops over axes [from, to) of t; axes of extent 1 need none. */
-static int open_axes(Build *b, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
-  static const char *const names[] = {"i", "j", "k", "l"};
-  int n = 0;
-  for (int i = from; i < to; i++)
-    if (dim_is(t->dim[i], 1))
-      index[i] = lower_index_const(&b->x, 0);
-    else
-      index[i] = lower_open(&b->x, names[i & 3], t->dim[i], n++ ? NULL : behind);
-  return n;
-}
-
 /* Makes sure that output `out` is stored at that index. */
 static Status emit_output(Build *b, uint32_t out, KExpr *const *index) {
   KExpr *e;
@@ -306,7 +294,7 @@ static Status concat_nests(Build *b, const Node *n) {
   int a = axis_of(ATTR(n, Concat)->axis, t->rank);
   KExpr *index[MAX_RANK], *at[MAX_RANK], *e;
   KCursor behind, inner;
-  int outer = open_axes(b, t, 0, a, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, a, index, &behind);
   Dim from = dim_const(b->x.c, 0);
   for (int i = 0; i < n->nin; i++) {
     const Type *in = &n->in[i]->type;
@@ -315,7 +303,7 @@ static Status concat_nests(Build *b, const Node *n) {
         KExpr *have = ke_dim(b->x.k, in->dim[k]);
         TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
       }
-    int depth = open_axes(b, in, a, t->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, in, a, t->rank, index, &inner);
     TRY(lower_read(&b->x, n->in[i], index, &e));
     memcpy(at, index, sizeof at);
     at[a] = k_add(&b->x, index[a], ke_dim(b->x.k, from));
@@ -340,15 +328,22 @@ static Status output_nests(Build *b) {
       k++;
     shared = k;
   }
-  int outer = open_axes(b, t, 0, shared, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, shared, index, &behind);
   for (uint32_t o = 0; o < b->s->nout; o++) {
     const Type *u = &b->s->out[o]->type;
-    int depth = open_axes(b, u, shared, u->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, u, shared, u->rank, index, &inner);
     TRY(emit_output(b, o, index));
     lower_close(&b->x, depth, inner);
   }
   lower_close(&b->x, outer, behind);
   return ST_OK;
+}
+
+static Status own_nest(Build *b, const Node *n) {
+  KBuf *out[LOOP_BUFFERS] = {0};
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    out[b->s->out[i]->index] = b->outbuf[i];
+  return op_lowering(n->op)->nest(&b->x, n, out);
 }
 
 /* An output that may hold what lies between the passes: the row operator's own result, of the type it computes in. */
@@ -459,6 +454,8 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
     TRY(row_nest(b));
   else if (root->op == OP_Concat)
     TRY(concat_nests(b, root));
+  else if (op_lowering(root->op)->kind == LOWER_NEST)
+    TRY(own_nest(b, root));
   else
     TRY(output_nests(b));
   if (!s->acc)
