@@ -177,6 +177,8 @@ static bool merge(Ctx *c, Kernel *k, const Pair *pair, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     KStmt *o = pair[i].outer, *in = pair[i].inner;
     o->extent = both, o->var = in->var, o->var->def = o;
+    if (in->loop == KL_ORDERED)
+      o->loop = KL_ORDERED;
     o->body = in->body;
   }
   drop_axes(k, drop);

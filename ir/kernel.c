@@ -259,7 +259,8 @@ static bool ordered(const KStmt *loop, const KStmt *s) {
   for (; s; s = s->next) {
     if (ordered(loop, s->body))
       return true;
-    if (s->kind == KS_UPDATE && !inside(loop->body, s->var->def) && reads_or_differs(loop->body, s->var, s->op))
+    if (s->kind == KS_UPDATE && !inside(loop->body, s->var->def) &&
+        (!s->op || reads_or_differs(loop->body, s->var, s->op)))
       return true;
   }
   return false;
@@ -377,8 +378,8 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
 static Status check_list(Verifier *v, const KStmt *s, int depth);
 
 static Status check_update(Verifier *v, const KStmt *s) {
-  static const bool associative[KOP_count] = {
-      [KOP_add] = true, [KOP_mul] = true, [KOP_min] = true, [KOP_max] = true, [KOP_and] = true, [KOP_or] = true};
+  static const bool associative[KOP_count] = {[KOP_none] = true, [KOP_add] = true, [KOP_mul] = true, [KOP_min] = true,
+                                              [KOP_max] = true,  [KOP_and] = true, [KOP_or] = true};
   if (!s->var || s->var->id >= v->k->next_id || !v->scope[s->var->id] || s->var->def->kind != KS_ACC)
     return wrong(v, "an update of what is no accumulator here");
   if (v->outside[s->var->id])

@@ -106,7 +106,7 @@ typedef enum {
   KS_FOR,    /* var from 0 to extent - 1: body */
   KS_LET,    /* var = value, once */
   KS_ACC,    /* var = value, to be updated further down in the same or an inner loop */
-  KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative) */
+  KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative), or var = value (KOP_none) */
   KS_STORE,  /* buf[index…] = value; outputs and temporaries only; outside of ordered loops every element once per pass */
   KS_IF,     /* when value (bool): body */
   KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
@@ -121,7 +121,7 @@ enum { TEMP_ALIGN = 64 }; /* bytes; a temporary's size is a multiple of it as we
 
 struct KStmt {
   uint8_t kind;   /* KStmtKind */
-  uint8_t op;     /* KS_UPDATE: KOp */
+  uint8_t op;     /* KS_UPDATE: KOp; KOP_none: assigned */
   uint8_t loop;   /* KS_FOR: KLoopKind */
   uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   KVar *var;
@@ -174,8 +174,8 @@ void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
 void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
 void ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
-/* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), update one by several
- * operators, or store to one place again and again? Then it cannot be a vector loop. */
+/* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
+ * several operators, or store to one place again and again? Then it cannot be a vector loop. */
 bool kernel_loop_ordered(const KStmt *loop);
 /* May its iterations run in any order, each with temporaries of its own? Then it can be a parallel loop. */
 bool kernel_loop_splits(const KStmt *loop);

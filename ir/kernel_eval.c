@@ -238,6 +238,10 @@ static Status loop(Machine *m, const KStmt *s) {
 static Status update(Machine *m, const KStmt *s) {
   Num v, *acc = &m->var[s->var->id];
   TRY(value(m, s->value, &v));
+  if (!s->op) {
+    *acc = v;
+    return ST_OK;
+  }
   if (dtype_is_float(s->var->dtype)) {
     acc->f = rounded(s->var->dtype, float_op((KOp)s->op, acc->f, v.f));
     return ST_OK;

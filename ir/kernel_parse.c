@@ -274,9 +274,8 @@ static Status loop(Parser *s, KCursor *at) {
   static const struct {
     const char *word;
     KLoopKind kind;
-  } kinds[] = {
-      {"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL},
-      {"grid", KL_GRID},     {"block", KL_BLOCK},   {"ordered", KL_ORDERED}};
+  } kinds[] = {{"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL},
+               {"grid", KL_GRID},     {"block", KL_BLOCK},   {"ordered", KL_ORDERED}};
   const char *w;
   Dim extent;
   KCursor inside;
@@ -325,7 +324,7 @@ static Status definition(Parser *s, KCursor *at, bool acc) {
 }
 
 static Status update(Parser *s, KCursor *at, const char *w) {
-  static const char *const text[] = {"+", "*", "min", "max", "&", "|"};
+  static const char *const text[] = {"+", "*", "min", "max", "&", "|", ""};
   KVar *v = find_var(s, w);
   KExpr *e;
   if (!v)
@@ -338,7 +337,7 @@ static Status update(Parser *s, KCursor *at, const char *w) {
     TRY(expression(s, &e));
     if (e->dtype != v->dtype)
       return syntax(s, "the value has another type");
-    ks_update(at, v, kop_find(text[i], strlen(text[i])), e);
+    ks_update(at, v, *text[i] ? kop_find(text[i], strlen(text[i])) : KOP_none, e);
     return ST_OK;
   }
   return syntax(s, "expected an update");

@@ -178,7 +178,7 @@ static void print_stmt(Printer *p, const KStmt *s) {
   case KS_ACC: print_definition(p, "acc", s); break;
   case KS_UPDATE:
     print_var(p, s->var);
-    buf_printf(p->b, " %s= ", kop_text((KOp)s->op));
+    buf_printf(p->b, " %s= ", s->op ? kop_text((KOp)s->op) : "");
     print_expr(p, s->value);
     buf_putc(p->b, '\n');
     break;

@@ -320,7 +320,10 @@ static Status update(KEmit *k, const KStmt *s) {
   if (!old)
     return fail(k->e->c, ST_INTERNAL, "kernel '%s': an update of what is not defined", k->k->name);
   TRY(kemit_expr(k, s->value, &v));
-  TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+  if (s->op)
+    TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+  else
+    r = emit_match(k->e, v, old);
   if (k->mask)
     r = emit_select(k->e, k->mask, r, old);
   k->var[s->var->id] = r;
