@@ -356,6 +356,22 @@ static KBuf *spill_of(Build *b) {
   return NULL;
 }
 
+/* What the core finds out about a row beside its elements (the mean, the deviation), where that is wanted. */
+static void store_stats(Build *b) {
+  Row *r = &b->row;
+  KExpr *index[MAX_RANK + 1];
+  for (uint32_t i = 0; i < b->s->nout; i++) {
+    const Value *v = b->s->out[i];
+    if (v->def != b->s->core || !v->index)
+      continue;
+    for (int k = 0; k < v->type.rank; k++)
+      index[k] = r->inner[k] ? lower_index_const(&b->x, 0) : r->at[k];
+    KExpr *e = op_lowering(b->s->core->op)->row_stat(r, v->index);
+    ks_store(&b->x.at, b->outbuf[i], index, ke_cast(b->x.k, v->type.dtype, e));
+    b->stored[i] = true;
+  }
+}
+
 /* Stores inside of a row, or behind the passes when each row gives one element. */
 static Status row_nest(Build *b) {
   static const char *const names[] = {"i", "j", "k", "l"};
@@ -374,6 +390,7 @@ static Status row_nest(Build *b) {
                                       : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
   TRY(l->begin(r));
   b->in_row = true;
+  store_stats(b);
   for (int i = 0; !r->reduced && i < r->rank; i++)
     if (r->inner[i]) {
       KExpr *k = lower_open(x, "k", r->dim[i], depth++ ? NULL : &inner);

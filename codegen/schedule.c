@@ -120,10 +120,23 @@ static uint16_t lanes_for(const Scheduler *s, const KStmt *f) {
   return (uint16_t)w;
 }
 
+/* Windows: short innermost loops of known length inside of a loop with lanes become straight code. */
+static void unroll(KStmt *s) {
+  int64_t n;
+  for (; s; s = s->next) {
+    unroll(s->body);
+    if (s->kind == KS_FOR && s->loop == KL_SERIAL && !has(s->body, KS_FOR) && dim_is_const(s->extent, &n) && n > 1 &&
+        n <= SHORT_LOOP / 2)
+      s->loop = KL_UNROLL, s->width = (uint16_t)n;
+  }
+}
+
 static void make_vector(const Scheduler *s, KStmt *f) {
   uint16_t w = lanes_for(s, f);
-  if (w > 1 && !kernel_loop_ordered(f))
-    f->loop = KL_VECTOR, f->width = w;
+  if (w <= 1 || kernel_loop_ordered(f))
+    return;
+  f->loop = KL_VECTOR, f->width = w;
+  unroll(f->body);
 }
 
 /* Are all loops in the list, at least one, of few iterations, known beforehand? */
@@ -131,7 +144,8 @@ static bool short_loops(const KStmt *s) {
   bool some = false;
   int64_t n;
   for (; s; s = s->next) {
-    if (s->kind == KS_FOR && (!dim_is_const(s->extent, &n) || n > SHORT_LOOP || (has(s->body, KS_FOR) && !short_loops(s->body))))
+    if (s->kind == KS_FOR &&
+        (!dim_is_const(s->extent, &n) || n > SHORT_LOOP || (has(s->body, KS_FOR) && !short_loops(s->body))))
       return false;
     some |= s->kind == KS_FOR || (s->kind == KS_IF && short_loops(s->body));
   }
@@ -227,7 +241,7 @@ static void outermost(Scheduler *s, KStmt *f) {
   if (n == 1) {
     uint16_t w = lanes_for(s, f);
     if (w > 1)
-      f->loop = KL_PARALLEL, f->width = w;
+      f->loop = KL_PARALLEL, f->width = w, unroll(f->body);
     return;
   }
   make_vector(s, last);
