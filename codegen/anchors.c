@@ -223,6 +223,20 @@ static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
   return g->npacked++;
 }
 
+/* What stands behind a product and is not part of its epilogue. */
+static const char *why_ends(const Set *s, const Value *result) {
+  if (!result->uses || value_is_output(result))
+    return "";
+  return s->n == 17 ? "its epilogue is long enough" : "what reads it does not work element by element on all of it";
+}
+
+/* What makes the operands of an anchor does not become part of it. */
+static void operands_end(Grouper *p, const Group *x, const char *why) {
+  for (uint32_t i = 0; i < x->nin; i++)
+    if (x->in[i]->def && x->in[i]->def->graph == p->g)
+      p->out->fate[x->in[i]->def->id].why = why;
+}
+
 static bool product_group(Grouper *p, Node *n) {
   Operands o;
   Set s;
@@ -262,6 +276,7 @@ static bool product_group(Grouper *p, Node *n) {
   u->product.packed_b = packed != UINT32_MAX;
   product_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, s.node, s.n, result->def);
+  p->out->fate[result->def->id].why = why_ends(&s, result);
   x->packed = packed;
   x->in = arena_array(p->a, Value *, loop.nin + 2u);
   x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
@@ -270,6 +285,7 @@ static bool product_group(Grouper *p, Node *n) {
   x->out = arena_copy(p->a, &result, sizeof result), x->nout = 1;
   for (uint32_t i = 0; i < s.n; i++)
     info(p, s.node[i])->fixed = true;
+  operands_end(p, x, "a product reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
@@ -363,6 +379,7 @@ static bool attention_group(Grouper *p, Node *n) {
       x->in[x->nin++] = n->in[i];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
   info(p, n)->fixed = true;
+  operands_end(p, x, "an attention reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
