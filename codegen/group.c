@@ -246,7 +246,7 @@ Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root)
     Info *f = info(p, node[i]);
     if (info(p, root)->pos < f->step)
       f->step = info(p, root)->pos;
-    p->out->fate[node[i]->id] = (NodeFate){.group = x, .why = ""};
+    p->out->fate[node[i]->id] = (NodeFate){.group = x, .why = node[i] == root ? p->out->fate[root->id].why : ""};
   }
   p->out->group[p->out->n++] = x;
   return x;
@@ -540,6 +540,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   Grouper p = {.c = c, .a = a, .g = g, .o = o};
   uint32_t nid = *g->next_id;
   p.out = *out = arena_new(a, Groups);
+  p.out->cpu_level = o->cpu_level;
   p.info = arena_array(a, Info, nid);
   p.needed = arena_array(a, bool, nid);
   p.stored = arena_array(a, bool, nid);
