@@ -128,7 +128,7 @@ static double estimate_ns(uint8_t kind, int64_t flops, int64_t bytes) {
 
 static int threads_for(const Frame *f, double ns, int64_t parts) {
   int most = f->o->threads < pool_threads(f->o->pool) ? f->o->threads : pool_threads(f->o->pool);
-  double worth = ns / SHARE_NS;
+  double worth = f->o->eager ? most : ns / SHARE_NS;
   int n = worth < 2 ? 1 : worth < most ? (int)worth : most;
   return n > parts ? (int)parts : n < 1 ? 1 : n;
 }
