@@ -99,7 +99,7 @@ KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
 void lower_close(Lower *x, int n, KCursor behind); /* the n innermost; behind the outermost of them */
 void lower_set_level(Lower *x, const KVar *v, int level);
-DType lower_work(DType t); /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower floats, else t */
 /* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
 bool same_dims(const Type *a, const Type *b);
