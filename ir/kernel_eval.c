@@ -207,7 +207,8 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
   case KE_LOAD:
     TRY(element(m, e->buf, e->index, &at));
     if (dtype_kind(e->dtype) == DK_COMPLEX)
-      memcpy(r, (const char *)m->buf[e->buf->index]->data + at * (dtype_bits(e->dtype) / 8), (size_t)dtype_bits(e->dtype) / 8);
+      memcpy(r, (const char *)m->buf[e->buf->index]->data + at * (dtype_bits(e->dtype) / 8),
+             (size_t)dtype_bits(e->dtype) / 8);
     else if (dtype_is_float(e->dtype))
       r->f = elem_f64(e->dtype, m->buf[e->buf->index]->data, at);
     else

@@ -55,7 +55,8 @@ static LVal to_register(KEmit *k, DType to, LVal a) {
 /* sticky_f64 of support/dtype.h: the value rounds further as the integer itself would. */
 static LVal sticky(KEmit *k, bool u, LVal a) {
   LType t = LLVMTypeOf(a);
-  LVal zero = emit_int(t, 0), negative = u ? emit_int(emit_like(k->e->i1, a), 0) : LLVMBuildICmp(B, LLVMIntSLT, a, zero, "");
+  LVal zero = emit_int(t, 0),
+       negative = u ? emit_int(emit_like(k->e->i1, a), 0) : LLVMBuildICmp(B, LLVMIntSLT, a, zero, "");
   LVal m = LLVMBuildSelect(B, negative, LLVMBuildNeg(B, a, ""), a, "");
   LVal low = LLVMBuildICmp(B, LLVMIntNE, LLVMBuildAnd(B, m, emit_int(t, 0xfff), ""), zero, "");
   LVal rounded = LLVMBuildAnd(B, m, emit_int(t, ~(int64_t)0xfff), "");
