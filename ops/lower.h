@@ -115,7 +115,7 @@ void lower_close(Lower *x, int n, KCursor behind);     /* the n innermost; behin
 /* Loops over the axes [from, to) of t; axes of extent 1 need none. How many were opened. */
 int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind);
 void lower_set_level(Lower *x, const KVar *v, int level);
-DType lower_work(DType t); /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower floats, else t */
 /* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
 bool same_dims(const Type *a, const Type *b);
