@@ -83,13 +83,16 @@ static bool used_again(const Value *v) { return v->uses && v->uses->next; }
 
 /* --- reading --- */
 
+/* Constants of one element are literals, not buffers. */
+static bool is_literal(const Value *v) {
+  return v->konst && tensor_count(v->konst) == 1 && dtype_kind(v->type.dtype) != DK_COMPLEX;
+}
+
 /* The only element of a constant as a literal. */
 static KExpr *literal(Build *b, const Tensor *t) {
-  uint64_t bits = 0;
   if (dtype_is_float(t->dtype))
     return ke_float(b->x.k, t->dtype, const_elem(t, 0));
-  memcpy(&bits, t->data, (size_t)dtype_bits(t->dtype) / 8);
-  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, &bits, 0));
+  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, t->data, 0));
 }
 
 static KBuf *buffer(Build *b, const Value *v) {
@@ -183,7 +186,7 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
   int out = output_of(b, v);
   const Dim *content;
   int64_t n;
-  if (v->konst && tensor_count(v->konst) == 1) {
+  if (is_literal(v)) {
     *e = literal(b, v->konst);
     return ST_OK;
   }
@@ -238,7 +241,7 @@ static const Value *conv_bias(const Build *b) {
 static Status add_input(Build *b, Value *v) {
   char name[32];
   Dim dim[MAX_RANK];
-  if (!v || buffer(b, v) || member(b, v->def) || (v->konst && tensor_count(v->konst) == 1))
+  if (!v || buffer(b, v) || member(b, v->def) || is_literal(v))
     return ST_OK;
   if (b->nin == LOOP_BUFFERS)
     return fail(b->x.c, ST_INTERNAL, "a group with too many inputs");
@@ -291,18 +294,6 @@ static void add_outputs(Build *b) {
 
 /* --- loops --- */
 
-/* Opens loops over axes [from, to) of t; axes of extent 1 need none. */
-static int open_axes(Build *b, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
-  static const char *const names[] = {"i", "j", "k", "l"};
-  int n = 0;
-  for (int i = from; i < to; i++)
-    if (dim_is(t->dim[i], 1))
-      index[i] = lower_index_const(&b->x, 0);
-    else
-      index[i] = lower_open(&b->x, names[i & 3], t->dim[i], n++ ? NULL : behind);
-  return n;
-}
-
 /* Makes sure that output `out` is stored at that index. */
 static Status emit_output(Build *b, uint32_t out, KExpr *const *index) {
   KExpr *e;
@@ -320,7 +311,7 @@ static Status concat_nests(Build *b, const Node *n) {
   int a = axis_of(ATTR(n, Concat)->axis, t->rank);
   KExpr *index[MAX_RANK], *at[MAX_RANK], *e;
   KCursor behind, inner;
-  int outer = open_axes(b, t, 0, a, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, a, index, &behind);
   Dim from = dim_const(b->x.c, 0);
   for (int i = 0; i < n->nin; i++) {
     const Type *in = &n->in[i]->type;
@@ -329,7 +320,7 @@ static Status concat_nests(Build *b, const Node *n) {
         KExpr *have = ke_dim(b->x.k, in->dim[k]);
         TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
       }
-    int depth = open_axes(b, in, a, t->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, in, a, t->rank, index, &inner);
     TRY(lower_read(&b->x, n->in[i], index, &e));
     memcpy(at, index, sizeof at);
     at[a] = k_add(&b->x, index[a], ke_dim(b->x.k, from));
@@ -354,15 +345,22 @@ static Status output_nests(Build *b) {
       k++;
     shared = k;
   }
-  int outer = open_axes(b, t, 0, shared, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, shared, index, &behind);
   for (uint32_t o = 0; o < b->s->nout; o++) {
     const Type *u = &b->s->out[o]->type;
-    int depth = open_axes(b, u, shared, u->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, u, shared, u->rank, index, &inner);
     TRY(emit_output(b, o, index));
     lower_close(&b->x, depth, inner);
   }
   lower_close(&b->x, outer, behind);
   return ST_OK;
+}
+
+static Status own_nest(Build *b, const Node *n) {
+  KBuf *out[LOOP_BUFFERS] = {0};
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    out[b->s->out[i]->index] = b->outbuf[i];
+  return op_lowering(n->op)->nest(&b->x, n, out);
 }
 
 /* An output that may hold what lies between the passes: the row operator's own result, of the type it computes in. */
@@ -373,6 +371,22 @@ static KBuf *spill_of(Build *b) {
     if ((t == DT_f32 || t == DT_f64) && b->s->out[i]->type.dtype == t && same_dims(&b->s->out[i]->type, &v->type))
       return b->outbuf[i];
   return NULL;
+}
+
+/* What the core finds out about a row beside its elements (the mean, the deviation), where that is wanted. */
+static void store_stats(Build *b) {
+  Row *r = &b->row;
+  KExpr *index[MAX_RANK + 1];
+  for (uint32_t i = 0; i < b->s->nout; i++) {
+    const Value *v = b->s->out[i];
+    if (v->def != b->s->core || !v->index)
+      continue;
+    for (int k = 0; k < v->type.rank; k++)
+      index[k] = r->inner[k] ? lower_index_const(&b->x, 0) : r->at[k];
+    KExpr *e = op_lowering(b->s->core->op)->row_stat(r, v->index);
+    ks_store(&b->x.at, b->outbuf[i], index, ke_cast(b->x.k, v->type.dtype, e));
+    b->stored[i] = true;
+  }
 }
 
 /* Stores inside of a row, or behind the passes when each row gives one element. */
@@ -393,6 +407,7 @@ static Status row_nest(Build *b) {
                                       : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
   TRY(l->begin(r));
   b->in_row = true;
+  store_stats(b);
   for (int i = 0; !r->reduced && i < r->rank; i++)
     if (r->inner[i]) {
       KExpr *k = lower_open(x, "k", r->dim[i], depth++ ? NULL : &inner);
@@ -475,6 +490,8 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
     TRY(row_nest(b));
   else if (root->op == OP_Concat)
     TRY(concat_nests(b, root));
+  else if (op_lowering(root->op)->kind == LOWER_NEST)
+    TRY(own_nest(b, root));
   else
     TRY(output_nests(b));
   if (!s->acc)

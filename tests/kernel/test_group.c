@@ -118,8 +118,8 @@ static Tensor *as_buffer(Fixture *f, const KBuf *b, const Tensor *t) {
 }
 
 static bool run_kernel(Fixture *f, const Kernel *k, const Tensor *const *in, Tensor *const *out) {
-  Tensor **buf = arena_array(f->a, Tensor *, k->nbuf);
-  for (uint32_t i = 0; i < k->nbuf; i++)
+  Tensor **buf = arena_array(f->a, Tensor *, k->nio);
+  for (uint32_t i = 0; i < k->nio; i++)
     if (!(buf[i] = as_buffer(f, k->buf[i], i < k->nin ? in[i] : out[i - k->nin])))
       return false;
   if (!kernel_eval(f->c, k, buf, lookup, f))
