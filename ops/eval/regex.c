@@ -12,11 +12,12 @@
 #include <pcre2.h>
 
 enum {
-  MAX_STEPS = 20 * 1000 * 1000, /* of one string: a second or so */
+  MAX_STEPS = 2 * 1000 * 1000,
+  STEPS_PER_BYTE = 100, /* in one string: seconds at worst */
   MAX_NESTING = 250,
   MAX_PATTERN = 64 * 1024, /* parentheses, bytes */
   MIN_SPACE = 1000,
-  MAX_SPACE = 4 * 1000 * 1000, /* ints for the automaton's states */
+  MAX_SPACE = 16 * 1000, /* ints for the automaton's states: a step costs as much */
 };
 
 typedef struct Regex {
@@ -28,7 +29,7 @@ typedef struct Regex {
   pcre2_code *code;
   int *space;
   size_t nspace;
-  int64_t steps; /* in this string */
+  int64_t steps, most; /* in this string */
   Status stop;
   Cleanup cleanup;
 } Regex;
@@ -64,8 +65,8 @@ static int on_step(pcre2_callout_block *block, void *arg) {
   if (++r->steps % 1024)
     return 0;
   r->stop = ctx_poll(r->e->c);
-  if (!r->stop && r->steps > MAX_STEPS)
-    r->stop = eval_fail(r->e, "matching takes more than %d steps: the pattern is too complex", MAX_STEPS);
+  if (!r->stop && r->steps > r->most)
+    r->stop = eval_fail(r->e, "the pattern is too complex: matching takes more than %lld steps", (long long)r->most);
   return r->stop ? PCRE2_ERROR_CALLOUT : 0;
 }
 
@@ -105,7 +106,7 @@ static Status regex_match(Regex *r, Str s, bool *yes) {
   for (;; r->nspace *= 2) {
     if (!r->space)
       r->space = arena_array(r->e->scratch, int, r->nspace);
-    r->steps = 0, r->stop = ST_OK;
+    r->steps = 0, r->most = MAX_STEPS + (int64_t)s.len * STEPS_PER_BYTE, r->stop = ST_OK;
     int rc = pcre2_dfa_match(r->code, (PCRE2_SPTR)(s.len ? s.ptr : ""), s.len, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED,
                              r->data, r->match, r->space, r->nspace);
     *yes = rc >= 0;
