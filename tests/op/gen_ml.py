@@ -26,7 +26,7 @@ def case(op, *ins, nout=1, want=None, by="ref", opset=3, note="", tol=None, **at
     elif want is None:
         want = ort.InferenceSession(m.SerializeToString()).run(None, feed)
         note += " (as ONNX Runtime)"
-    write(op, ins, want, attrs, note, tol)
+    write("ai.onnx.ml." + op, ins, want, attrs, note, tol)
 
 
 def features():
@@ -86,7 +86,7 @@ def maps():
 
 
 def case_map(op, x, want, **attrs):
-    write(op, [x], want, attrs, " stated here")
+    write("ai.onnx.ml." + op, [x], want, attrs, " stated here")
 
 
 POST = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
