@@ -151,7 +151,8 @@ static Status report(Ctx *c, Status st) {
   if (stops(st))
     return st;
   if (st)
-    ctx_log(c, st == ST_INVALID ? 0 : 1, "compile cache: %s%s%s", c->err.message, *c->err.file ? ": " : "", c->err.file);
+    ctx_log(c, st == ST_INVALID ? 0 : 1, "compile cache: %s%s%s", c->err.message, *c->err.file ? ": " : "",
+            c->err.file);
   return ST_OK;
 }
 
@@ -163,22 +164,25 @@ typedef struct HitArgs {
   bool found;
 } HitArgs;
 
-static bool tools_unchanged(const CacheContent *x) {
+static Status outdated(Ctx *c, const CacheFile *f) {
+  return fail(c, ST_IO, "the model is compiled anew, since '%s' has changed", f->name);
+}
+
+static Status check_tools(Ctx *c, const CacheContent *x) {
   for (uint32_t i = 0; i < x->nfile; i++) {
     struct stat st;
     if (x->file[i].kind != CACHE_TOOL)
       continue;
     if (stat(x->file[i].name, &st))
-      return false;
+      return outdated(c, &x->file[i]);
     CacheFile now = file_of_stat(CACHE_TOOL, "", &st);
     if (!same_file(&now, &x->file[i]))
-      return false;
+      return outdated(c, &x->file[i]);
   }
-  return true;
+  return ST_OK;
 }
 
-/* The files behind the program, mapped: the model's own, external data, the caller's bytes, packed weights. *file NULL: one has
- * changed since. */
+/* The files behind the program, mapped: the model's own, external data, the caller's bytes. */
 static Status find_files(Ctx *c, HitArgs *h, const CacheContent *x, Mapped **map, uint32_t *nmap, RtFile **file,
                          uint32_t *nfile) {
   Arena *arena = h->a->m->arena;
@@ -190,22 +194,21 @@ static Status find_files(Ctx *c, HitArgs *h, const CacheContent *x, Mapped **map
   for (uint32_t i = 0; i < x->nfile; i++)
     if (x->file[i].kind == CACHE_WEIGHTS)
       name[n++] = x->file[i].name;
-  *nmap = *nfile = 0, *file = NULL;
+  *nmap = *nfile = 0, *file = f;
   Status st = model_map_weights(c, arena, h->a->path, h->mc->id.dir, &lo, name, n, weights);
   if (st)
-    return stops(st) ? st : ST_OK; /* import says what is wrong with them */
+    return stops(st) ? st : fail(c, ST_IO, "weights are not where they were"); /* import says what is wrong with them */
   for (uint32_t i = 0; i < x->nfile && x->file[i].kind != CACHE_TOOL; i++) {
     const CacheFile *was = &x->file[i];
     Mapped *m = was->kind == CACHE_MODEL ? h->mc->id.file : was->kind == CACHE_WEIGHTS ? weights[k++] : NULL;
     CacheFile now = m ? file_of_map(was->kind, m) : (CacheFile){.size = h->a->n};
     bool by_hash = was->kind == CACHE_MEMORY || (was->kind == CACHE_MODEL && !h->mc->id.holds_weights);
     if (by_hash ? now.size != was->size : !same_file(&now, was))
-      return ST_OK;
+      return outdated(c, was);
     f[(*nfile)++] = m ? (RtFile){m->base, m->size} : (RtFile){h->a->data, h->a->n};
     if (m)
       map[(*nmap)++] = m;
   }
-  *file = f;
   return ST_OK;
 }
 
@@ -221,8 +224,7 @@ static Status start_from_entry(Ctx *c, void *arg) {
     return ST_OK;
   Mapped **map = arena_array(s->arena, Mapped *, x.nfile + 1u);
   TRY(find_files(c, h, &x, map, &nmap, &file, &nfile));
-  if (!file || !tools_unchanged(&x))
-    return fail(c, ST_IO, "the entry is out of date, and made anew");
+  TRY(check_tools(c, &x));
   if (x.packed)
     file[nfile++] = (RtFile){x.packed, x.packed_size};
   map[nmap++] = entry;

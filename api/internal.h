@@ -27,7 +27,7 @@ struct sard_model {
   uint32_t nfile;
   sard_cache_state cache_state;
   struct ModelCache *cache; /* a missing entry, to be written; NULL: nothing to write */
-  const char *path; /* "" when from memory */
+  const char *path;         /* "" when from memory */
   sard_times times;
   const char *device;
   int cores;         /* that the process may use */

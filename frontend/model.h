@@ -49,10 +49,10 @@ void model_close(Ctx *c, Model *m); /* unmaps, frees the graph */
 
 /* What tells a model apart without importing it. */
 typedef struct ModelId {
-  uint64_t hash[2];    /* of the graph, of where its data lies and of small data; from memory: of all bytes */
-  bool holds_weights;  /* the file has data that the hash leaves out: the file's identity stands for it */
-  Mapped *file;        /* the model's; NULL: from memory */
-  const char *dir;     /* of external data; NULL: none */
+  uint64_t hash[2];   /* of the graph, of where its data lies and of small data; from memory: of all bytes */
+  bool holds_weights; /* the file has data that the hash leaves out: the file's identity stands for it */
+  Mapped *file;       /* the model's; NULL: from memory */
+  const char *dir;    /* of external data; NULL: none */
 } ModelId;
 
 /* path, or data and dir as above. Reads the graph's pages alone; nothing but the scan's bounds is checked. */

@@ -398,7 +398,8 @@ Status weights_file(Weights *w, const char *name, Mapped **out) {
     return ST_OK;
   int fd = -1;
   if (*name == '/')
-    return fail(w->c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read", name);
+    return fail(w->c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read",
+                name);
   if (climbs(name))
     return fail(w->c, ST_INVALID, "external data at '%s' leaves the model's directory", name);
   TRY(open_external(w, name, &fd));

@@ -173,7 +173,7 @@ typedef struct sard_options {
   void (*dump)(void *arg, const char *text, size_t n);
   void *dump_arg;
   const char *dump_kernel; /* a kernel's name or "all": its text goes to dump, see sard_step.kernel; NULL: none */
-  const char *cache;       /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
+  const char *cache; /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
                               else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. See sard_model_cache. */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \

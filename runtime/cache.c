@@ -30,12 +30,12 @@ typedef struct Header {
   uint64_t size; /* of the entry */
   uint64_t key[2];
   int64_t written_ns;
-  uint32_t model, about;             /* strings */
-  uint64_t file;                     /* nfile times File, then strings, the last byte of which is 0 */
-  uint64_t sums;                     /* one per block of packed weights */
-  uint64_t image, image_size;        /* before it everything but the packed weights */
+  uint32_t model, about;      /* strings */
+  uint64_t file;              /* nfile times File, then strings, the last byte of which is 0 */
+  uint64_t sums;              /* one per block of packed weights */
+  uint64_t image, image_size; /* before it everything but the packed weights */
   uint64_t image_hash;
-  uint64_t packed, packed_size;      /* packed_size 0: none */
+  uint64_t packed, packed_size; /* packed_size 0: none */
 } Header;
 
 typedef struct File {
@@ -156,8 +156,8 @@ static bool bounds_ok(const Header *h, uint64_t size) {
   if (h->file != sizeof *h || h->sums < h->file || h->sums > h->image ||
       h->nfile > (h->sums - h->file) / sizeof(File) || nsum > (h->image - h->sums) / sizeof(uint64_t))
     return false;
-  return h->sums % 8 == 0 && h->image % PROG_ALIGN == 0 && h->packed % PAGE == 0 && h->image + h->image_size <= h->packed &&
-         h->packed + h->packed_size == size;
+  return h->sums % 8 == 0 && h->image % PROG_ALIGN == 0 && h->packed % PAGE == 0 &&
+         h->image + h->image_size <= h->packed && h->packed + h->packed_size == size;
 }
 
 static Status check_head(Ctx *c, const uint8_t *base, size_t size) {
@@ -247,7 +247,8 @@ CacheWrite *cache_prepare(Arena *a, const Cache *d, const CacheContent *x) {
   StrBuf files, strings;
   buf_init(&files, a);
   buf_init(&strings, a);
-  Header h = {.magic = MAGIC, .version = VERSION, .nfile = x->nfile, .key = {x->key.h[0], x->key.h[1]}, .file = sizeof h};
+  Header h = {
+      .magic = MAGIC, .version = VERSION, .nfile = x->nfile, .key = {x->key.h[0], x->key.h[1]}, .file = sizeof h};
   h.model = 0;
   buf_put(&strings, x->model, strlen(x->model) + 1);
   h.about = (uint32_t)strings.len;

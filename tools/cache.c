@@ -91,8 +91,8 @@ static Status clear(Tool *t, const Cache *d, const char *dir) {
     begin_json(&out, dir);
     buf_printf(&out, ", \"removed\": %u, \"bytes\": %llu}\n", n, (unsigned long long)bytes);
   } else if (!opt_set(t->o, OPT_quiet)) {
-    buf_printf(&out, "removed %u %s, %s, from %s\n", n, n == 1 ? "entry" : "entries", bytes_text(t->arena, (int64_t)bytes),
-               dir);
+    buf_printf(&out, "removed %u %s, %s, from %s\n", n, n == 1 ? "entry" : "entries",
+               bytes_text(t->arena, (int64_t)bytes), dir);
   }
   return tool_print(t, &out);
 }
@@ -103,7 +103,8 @@ Status cmd_cache(Tool *t) {
   struct stat st;
   Cache *d = NULL;
   if (!verify && strcmp(what, "list") && strcmp(what, "clear"))
-    return err_hint(t->c, fail(t->c, ST_USAGE, "sard cache cannot '%s'", what), "list, verify and clear are what it does");
+    return err_hint(t->c, fail(t->c, ST_USAGE, "sard cache cannot '%s'", what),
+                    "list, verify and clear are what it does");
   if (!dir)
     return err_hint(t->c, fail(t->c, ST_USAGE, "the compile cache is off"), "name a directory with --cache");
   if (!stat(dir, &st) || errno != ENOENT) /* none has been made: an empty one */
