@@ -1,11 +1,8 @@
-/* products.c - lowering of matrix products as loops with a sum inside: MatMul and Gemm (13) of the types and ranks that no
- * product unit is made for (codegen/anchors.c), MatMulInteger (10), QLinearMatMul (21).
- *
- * Integers are exact or wrap, as the reference has them; narrow floats are summed in f32 in the order of k.
+/* integer_product.c - lowering of MatMulInteger (10) and QLinearMatMul (21) as loops with a sum inside: exact, as the reference
+ * has them.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/lower.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { EXACT_I32 = INT32_MAX / (255 * 255) }; /* as many products of 8-bit integers fit a sum of 32 bits */
@@ -22,10 +19,9 @@ typedef struct Side {
 
 static Side side_of(const Node *n, int i, bool left) {
   int r = in_of(n, i)->rank;
-  bool trans = n->op == OP_Gemm && (left ? ATTR(n, Gemm)->transA : ATTR(n, Gemm)->transB);
   if (r == 1)
     return left ? (Side){i, -1, 0} : (Side){i, 0, -1};
-  return trans ? (Side){i, r - 1, r - 2} : (Side){i, r - 2, r - 1};
+  return (Side){i, r - 2, r - 1};
 }
 
 /* The index of element (i, j) of the operand's matrix that belongs to the result's element at `index`. */
@@ -112,8 +108,7 @@ static Status product_sum(Lower *x, const Node *n, Side a, Side b, int azero, in
   KExpr *row, *col, *u, *v;
   KCursor behind;
   result_at(n, a, b, index, &row, &col);
-  KVar *sum = ks_acc(&x->at, "s", dtype_is_float(w) ? ke_float(x->k, w, 0) : ke_int(x->k, w, 0));
-  lower_set_level(x, sum, x->depth);
+  KVar *sum = lower_acc(x, "s", ke_int(x->k, w, 0));
   KExpr *k = lower_open(x, "k", in_of(n, a.in)->dim[a.col], &behind);
   TRY(factor(x, n, a, true, azero, w, index, row, k, &u));
   TRY(factor(x, n, b, false, bzero, w, index, k, col, &v));
@@ -122,53 +117,6 @@ static Status product_sum(Lower *x, const Node *n, Side a, Side b, int azero, in
   *e = ke_var(x->k, sum);
   return ST_OK;
 }
-
-/* --- MatMul, Gemm --- */
-
-static bool matmul_can(Ctx *c, const Node *n, const char **why) {
-  (void)c;
-  DType t = in_of(n, 0)->dtype;
-  *why = "inner extents or batches that are compared at run time";
-  return (dtype_is_float(t) || dtype_is_int(t)) && operands_fit(n, side_of(n, 0, true), side_of(n, 1, false));
-}
-
-static Status matmul(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
-  (void)out;
-  DType t = in_of(n, 0)->dtype;
-  TRY(product_sum(x, n, side_of(n, 0, true), side_of(n, 1, false), -1, -1, lower_work(t), index, e));
-  *e = ke_cast(x->k, t, *e);
-  return ST_OK;
-}
-const Lowering matmul_lower = {LOWER_ELEM, .can = matmul_can, .elem = matmul, .again = true};
-
-static bool whole(float v) { return v == nearbyintf(v) && fabsf(v) < 0x1p31f; }
-
-/* Factors of integers must be whole numbers: the rest is left to the reference's rules. */
-static bool gemm_can(Ctx *c, const Node *n, const char **why) {
-  const GemmAttr *a = ATTR(n, Gemm);
-  if (!matmul_can(c, n, why) || in_of(n, 0)->rank != 2 || in_of(n, 1)->rank != 2)
-    return false;
-  *why = "integers with fractional factors";
-  return dtype_is_float(in_of(n, 0)->dtype) || (whole(a->alpha) && whole(a->beta));
-}
-
-static Status gemm(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
-  (void)out;
-  const GemmAttr *a = ATTR(n, Gemm);
-  DType t = in_of(n, 0)->dtype, w = lower_work(t);
-  KExpr *c;
-  TRY(product_sum(x, n, side_of(n, 0, true), side_of(n, 1, false), -1, -1, w, index, e));
-  if (a->alpha != 1)
-    *e = k_mul(x, *e, k_num(x, *e, a->alpha));
-  if (has(n, 2) && a->beta != 0) {
-    TRY(lower_read_bcast(x, n, 2, index, &c));
-    c = ke_cast(x->k, w, c);
-    *e = k_add(x, *e, a->beta == 1 ? c : k_mul(x, c, k_num(x, c, a->beta)));
-  }
-  *e = ke_cast(x->k, t, *e);
-  return ST_OK;
-}
-const Lowering gemm_lower = {LOWER_ELEM, .can = gemm_can, .elem = gemm, .again = true};
 
 /* --- integers of eight bits --- */
 
