@@ -66,8 +66,18 @@ static void unknown_of(Grouper *p, Dim d, Dim *sym, uint32_t *n) {
     unknown_of(p, d->arg[i], sym, n);
 }
 
-/* What the input shapes tell: as the runtime binds them, one unknown at a time. */
+/* Symbols for the elements of v are known from here on; whoever uses them needs v. */
+static void know_elements(Grouper *p, Value *v) {
+  for (uint32_t k = 0; k < v->told; k++) {
+    set_known(p, v->content[k]);
+    map_put_n(&p->teller, (const char *)&v->content[k]->id, sizeof v->content[k]->id, v);
+  }
+}
+
+/* What the inputs tell: as the runtime binds it, one unknown at a time. */
 static void know_inputs(Grouper *p) {
+  for (uint32_t i = 0; i < p->g->nin; i++)
+    know_elements(p, p->g->in[i]);
   for (bool more = true; more;) {
     more = false;
     for (uint32_t i = 0; i < p->g->nin; i++)
@@ -92,6 +102,9 @@ static bool timely(Grouper *p, const Node *n) {
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
       if (n->out[i]->type.dim[k]->kind == DIM_SYM)
         set_known(p, n->out[i]->type.dim[k]);
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i])
+      know_elements(p, n->out[i]);
   return ok;
 }
 
@@ -223,12 +236,49 @@ static const Origin *merged_origin(Grouper *p, Node *const *node, uint32_t n, co
 
 /* --- making a group --- */
 
+/* The values whose elements are symbols in d. */
+static void need_tellers(Grouper *p, Dim d) {
+  const Value *v = d->data && d->kind == DIM_SYM ? map_get_n(&p->teller, (const char *)&d->id, sizeof d->id) : NULL;
+  if (v)
+    p->needed[v->id] = true;
+  for (int i = 0; d->data && i < d->n; i++)
+    need_tellers(p, d->arg[i]);
+}
+
+static void need_extents(Grouper *p, const Node *n) {
+  for (int i = 0; i < n->nout; i++)
+    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
+      need_tellers(p, n->out[i]->type.dim[k]);
+}
+
+/* What the nodes of a group take for granted. */
+static void list_needs(Grouper *p, Group *x) {
+  uint32_t n = 0, k;
+  Need *all = NULL, *need;
+  for (uint32_t i = 0; i < x->nnode; i++)
+    if ((k = node_needs(p->c, p->a, x->node[i], &need))) {
+      Need *bigger = arena_array(p->a, Need, n + k);
+      if (n)
+        memcpy(bigger, all, n * sizeof *bigger);
+      memcpy(bigger + n, need, k * sizeof *bigger);
+      all = bigger, n += k;
+    }
+  x->need = all, x->nneed = n;
+  for (uint32_t i = 0; i < n; i++)
+    need_tellers(p, all[i].a), need_tellers(p, all[i].b);
+  for (uint32_t i = 0; i < x->ndim; i++)
+    need_tellers(p, x->dim[i]);
+  for (uint32_t i = 0; i < x->nnode; i++)
+    need_extents(p, x->node[i]);
+}
+
 Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root) {
   Group *x = arena_new(p->a, Group);
   *x = (Group){.unit = u, .root = root, .packed = UINT32_MAX, .nnode = n};
   x->node = arena_copy(p->a, node, n * sizeof *node);
   x->origin = merged_origin(p, node, n, root);
   x->signature = unit_signature(p->a, u, &x->dim, &x->ndim);
+  list_needs(p, x);
   uintptr_t k = (uintptr_t)map_get(&p->kernels, x->signature);
   if (!k) {
     const Unit **bigger = arena_array(p->a, const Unit *, p->out->nkernel + 1u);
@@ -357,12 +407,25 @@ static bool recomputed(Ctx *c, const Set *s, const Node *q) {
   return false;
 }
 
+/* As large as data say, made of little: inside of a row it would take no memory, and time without end. */
+static bool from_nothing(const Node *n) {
+  if (n->op != OP_ConstantOfShape && n->op != OP_Expand && n->op != OP_Range && n->op != OP_Tile && n->op != OP_Pad)
+    return false;
+  for (int i = 0; i < n->out[0]->type.rank; i++)
+    if (n->out[0]->type.dim[i]->data)
+      return true;
+  return false;
+}
+
 /* Why producer q of a value read in the set stays outside, or NULL: it may come in. */
 static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side) {
   Info *f = info(p, q);
   *side = false;
   if (q->graph != p->g || f->fixed || f->host || f->kind == LOWER_NONE)
     return "";
+  for (int i = 0; i < q->nout; i++)
+    if (q->out[i] && q->out[i]->told)
+      return "its numbers may be extents";
   if (s->n == LOOP_NODES)
     return "the group is large enough";
   if (q->op == OP_Concat)
@@ -375,6 +438,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
     if (!useful || !lower_view_affine(p->c, q))
       return "a view costs nothing";
   }
+  if (s->core && from_nothing(q))
+    return "its size is for the run to judge";
   bool inside = used_inside_only(s, q), ident = at_identity(s, q);
   if (f->kind == LOWER_ROW) {
     if (s->core)
@@ -469,6 +534,7 @@ static void loop_group(Grouper *p, Node *n) {
   p->out->fate[n->id].why = why;
   info(p, n)->step = info(p, n)->pos;
   group_need(p, n->in, n->nin);
+  need_extents(p, n);
 }
 
 static bool wanted(Grouper *p, const Node *n) {
@@ -510,6 +576,7 @@ static void loops(Grouper *p) {
     p->out->fate[n->id].host = f->host;
     f->step = f->pos;
     group_need(p, n->in, n->nin);
+    need_extents(p, n);
     need_bodies(p, n->body[0]);
     need_bodies(p, n->body[1]);
   }
@@ -542,6 +609,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
     p.out->fate[i].why = "";
   p.out->group = arena_array(a, Group *, nid + 1u);
   map_init(&p.known, a);
+  map_init(&p.teller, a);
   map_init(&p.kernels, a);
   survey(&p);
   group_anchors(&p);

@@ -8,7 +8,7 @@
 #define SARD_CODEGEN_GROUP_H
 
 #include "codegen/unit.h"
-#include "ops/ops.h"
+#include "ops/lower.h"
 
 typedef struct Group {
   uint32_t index;
@@ -20,12 +20,12 @@ typedef struct Group {
   uint32_t nin;
   Value **out; /* the unit's outputs, in order */
   uint32_t nout;
-  uint32_t in_place;     /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
-  uint32_t kernel;       /* Groups.kernel */
-  uint32_t packed;       /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
-  const Origin *origin;  /* of all its nodes, the root first */
-  const Dim *equal;      /* pairs of extents that the kernel takes for equal */
-  uint32_t nequal;       /* pairs */
+  uint32_t in_place;    /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
+  uint32_t kernel;      /* Groups.kernel */
+  uint32_t packed;      /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
+  const Origin *origin; /* of all its nodes, the root first */
+  const Need *need;     /* what the kernel takes for granted of numbers that data tell */
+  uint32_t nneed;
   const char *signature; /* unit_signature */
   const Dim *dim;        /* KernelArgs.dim */
   uint32_t ndim;

@@ -27,6 +27,7 @@ typedef struct Grouper {
   bool *needed; /* by Value.id: read from memory by some step */
   bool *stored; /* by Value.id: a group stores it */
   Map known;    /* symbols bound so far */
+  Map teller;   /* symbol -> Value whose element it is */
   Map kernels;  /* signature -> kernel index + 1 */
   Node **order; /* by position */
   uint32_t norder;

@@ -214,7 +214,8 @@ static Status infer_one(Infer *x) {
     TRY(merge_declared(x, i));
     v->type = x->out[i];
     if (x->content[i])
-      v->content = x->content[i];
+      v->content = x->content[i], v->told = 0;
+    value_tell(x->c, v);
   }
   return ST_OK;
 }

@@ -130,9 +130,9 @@ static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scrat
 static void bind_outputs(Frame *f, const ProgStep *s) {
   for (uint32_t i = 0; i < s->nbinds; i++) {
     uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
-    uint32_t axis = rt_list(f->p, s->binds + 3 * i + 2), slot = rt_list(f->p, s->out + out);
-    if (slot != PROG_NONE && f->cell[slot].state && (int)axis < f->cell[slot].t.rank)
-      rt_symbols_bind(&f->sym, sym, f->cell[slot].t.dim[axis]);
+    uint32_t slot = rt_list(f->p, s->out + out);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, s->binds + 3 * i + 2), &f->cell[slot].t);
   }
 }
 
@@ -192,14 +192,20 @@ void region_enter(Frame *f, const ProgRegion *r) {
 void region_bind(Frame *f, const ProgRegion *r) {
   for (uint32_t i = 0; i < r->nbinds; i++) {
     uint32_t sym = rt_list(f->p, r->binds + 3 * i), in = rt_list(f->p, r->binds + 3 * i + 1);
-    uint32_t axis = rt_list(f->p, r->binds + 3 * i + 2);
     const Cell *x = &f->cell[rt_list(f->p, r->in + in)];
-    if (x->state && (int)axis < x->t.rank)
-      rt_symbols_bind(&f->sym, sym, x->t.dim[axis]);
+    if (x->state)
+      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, r->binds + 3 * i + 2), &x->t);
   }
 }
 
 /* --- a whole run --- */
+
+/* What the elements of the inputs tell. */
+static void bind_contents(Symbols *s, const RtProgram *p, const Tensor *const *in) {
+  const ProgRegion *r = REC(p, SEC_REGIONS, ProgRegion);
+  for (uint32_t i = r->binds; i < r->binds + 3 * r->nbinds; i += 3)
+    rt_symbols_bind_from(s, rt_list(p, i), rt_list(p, i + 2), in[rt_list(p, i + 1)]);
+}
 
 /* The inputs with defaults filled in. */
 static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, const Tensor ***out) {
@@ -288,6 +294,7 @@ static Status run(Ctx *c, void *arg) {
   TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
+  bind_contents(&f->sym, r->p, in);
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)

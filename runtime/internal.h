@@ -54,6 +54,8 @@ typedef struct Symbols {
 
 void rt_symbols_init(Symbols *s, const RtProgram *p, Arena *a);
 void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v);
+/* To what tensor t says at `place` (ProgStep.binds), if it has such a place. */
+void rt_symbols_bind_from(Symbols *s, uint32_t sym, uint32_t place, const Tensor *t);
 void rt_symbols_forget(Symbols *s, uint32_t sym);
 /* False: unbound symbol, overflow, division by zero, extents that do not broadcast. */
 bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
