@@ -43,13 +43,17 @@ static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
   return f;
 }
 
-static Status generate(Ctx *c, sard_model *s, Arena *scratch, const Model *m, const uint8_t **image, size_t *size,
-                       RtFile **file, uint32_t *nfile) {
+static Status generate(Ctx *c, sard_model *s, const sard_options *o, Arena *scratch, const Model *m,
+                       const uint8_t **image, size_t *size, RtFile **file, uint32_t *nfile) {
   PlanInput in = {.nmeta = m->nmeta};
   Arena *keep = s->arena;
   Kernels k = {0};
   if (!strcmp(s->device, "cpu"))
     TRY(kernels_compile(c, scratch, keep, m->graph, cpu_level(), (unsigned)s->cores, &k));
+  if (o->dump_kernel && !k.groups)
+    return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
+  if (o->dump_kernel)
+    TRY(kernels_dump(c, k.groups, o->dump_kernel, o->dump, o->dump_arg));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
   in.file = plan_files(scratch, m, &in.nfile);
   const char **meta = arena_array(scratch, const char *, 2 * (size_t)m->nmeta);
@@ -115,7 +119,7 @@ Status compile_model(Ctx *c, void *args) {
   s->arena = arena_create(c);
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   Arena *scratch = arena_create(c);
-  TRY(generate(c, s, scratch, m, &image, &size, &file, &nfile));
+  TRY(generate(c, s, a->o, scratch, m, &image, &size, &file, &nfile));
   TRY(rt_load(c, s->arena, image, size, plan_build_id(), file, nfile, &s->program));
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));

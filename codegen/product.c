@@ -58,6 +58,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
   /* A panel's block stays where a tile can stream it without waiting: in L1 with two units of 256 bits (16 bytes a
    * cycle), in L2 with 512 bits, where a step of k takes as many cycles for twice the sums. */
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
+  if (p->window) /* whole channels */
+    plan.kc = p->window->taps * (plan.kc > p->window->taps ? plan.kc / p->window->taps : 1);
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
   plan.row_tiles = (PART_ROWS + t.mr - 1) / t.mr;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;

@@ -30,6 +30,16 @@ static void put_dim(Fields *f, const char *what, Dim d) {
   buf_printf(&f->b, "d%u", i);
 }
 
+static void put_window(Fields *f, const ProductWindow *w) {
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    buf_printf(&f->b, " window=%lld/%lld/%lld", (long long)w->kernel[i], (long long)w->stride[i],
+               (long long)w->dilation[i]);
+    put_dim(f, "in", w->in[i]);
+    put_dim(f, "out", w->out[i]);
+    put_dim(f, "begin", w->begin[i]);
+  }
+}
+
 static void put_product(Fields *f, const Product *p) {
   buf_printf(&f->b, "product trans=%d%d packed=%d batched=%d%d", p->trans_a, p->trans_b, p->packed_b, p->batch_a,
              p->batch_b);
@@ -37,7 +47,9 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
-  buf_printf(&f->b, " tile=%u", p->tile);
+  buf_printf(&f->b, " tile=%u group=%lld", p->tile, (long long)p->group);
+  if (p->window)
+    put_window(f, p->window);
   if (!p->epilogue)
     return;
   const Dim *dim;

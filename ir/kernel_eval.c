@@ -238,6 +238,10 @@ static Status loop(Machine *m, const KStmt *s) {
 static Status update(Machine *m, const KStmt *s) {
   Num v, *acc = &m->var[s->var->id];
   TRY(value(m, s->value, &v));
+  if (!s->op) {
+    *acc = v;
+    return ST_OK;
+  }
   if (dtype_is_float(s->var->dtype)) {
     acc->f = rounded(s->var->dtype, float_op((KOp)s->op, acc->f, v.f));
     return ST_OK;
@@ -279,11 +283,33 @@ static Status run(Machine *m, const KStmt *s) {
   return ST_OK;
 }
 
+/* Temporaries, full of ones: a large negative number or NaN to whoever reads before writing. */
+static Status temporaries(Machine *m, Arena *a, Tensor *const *given) {
+  Tensor **all = arena_array(a, Tensor *, m->k->nbuf);
+  for (uint32_t i = 0; i < m->k->nbuf; i++) {
+    const KBuf *b = m->k->buf[i];
+    int64_t dim[MAX_RANK];
+    if (i < m->k->nio) {
+      all[i] = given[i];
+      continue;
+    }
+    for (int d = 0; d < b->rank; d++)
+      if (!dim_eval(b->dim[d], m->get, m->arg, &dim[d]))
+        return fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, b->dim[d]));
+    TRY(tensor_new(m->c, a, b->dtype, b->rank, dim, &all[i]));
+    memset(all[i]->data, 0xff, tensor_bytes(all[i]));
+  }
+  m->buf = all;
+  return ST_OK;
+}
+
 Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v),
                    void *arg) {
   Arena *a = arena_create(c);
   Machine m = {.c = c, .k = k, .buf = buf, .get = get, .arg = arg, .var = arena_array(a, Num, k->next_id)};
-  Status st = run(&m, k->body);
+  Status st = temporaries(&m, a, buf);
+  if (!st)
+    st = run(&m, k->body);
   arena_destroy(a);
   return st;
 }

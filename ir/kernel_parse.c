@@ -274,8 +274,8 @@ static Status loop(Parser *s, KCursor *at) {
   static const struct {
     const char *word;
     KLoopKind kind;
-  } kinds[] = {
-      {"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL}, {"grid", KL_GRID}, {"block", KL_BLOCK}};
+  } kinds[] = {{"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL},
+               {"grid", KL_GRID},     {"block", KL_BLOCK},   {"ordered", KL_ORDERED}};
   const char *w;
   Dim extent;
   KCursor inside;
@@ -324,7 +324,7 @@ static Status definition(Parser *s, KCursor *at, bool acc) {
 }
 
 static Status update(Parser *s, KCursor *at, const char *w) {
-  static const char *const text[] = {"+", "*", "min", "max", "&", "|"};
+  static const char *const text[] = {"+", "*", "min", "max", "&", "|", ""};
   KVar *v = find_var(s, w);
   KExpr *e;
   if (!v)
@@ -337,7 +337,7 @@ static Status update(Parser *s, KCursor *at, const char *w) {
     TRY(expression(s, &e));
     if (e->dtype != v->dtype)
       return syntax(s, "the value has another type");
-    ks_update(at, v, kop_find(text[i], strlen(text[i])), e);
+    ks_update(at, v, *text[i] ? kop_find(text[i], strlen(text[i])) : KOP_none, e);
     return ST_OK;
   }
   return syntax(s, "expected an update");
@@ -397,7 +397,9 @@ static Status block(Parser *s, KCursor *at) {
   return ST_OK;
 }
 
-static Status buffers(Parser *s, bool output) {
+typedef enum { BUF_INPUT, BUF_OUTPUT, BUF_TEMP } BufKind;
+
+static Status buffers(Parser *s, BufKind kind) {
   TRY(want(s, "("));
   while (!eat(s, ")")) {
     const char *w;
@@ -417,7 +419,10 @@ static Status buffers(Parser *s, bool output) {
     }
     if (find_buf(s, w))
       return syntax(s, "two buffers of one name");
-    kernel_add_buf(s->k, w, t, rank, d, output);
+    if (kind == BUF_TEMP)
+      kernel_add_temp(s->k, w, t, rank, d);
+    else
+      kernel_add_buf(s->k, w, t, rank, d, kind == BUF_OUTPUT);
     eat(s, ",");
   }
   return ST_OK;
@@ -432,9 +437,11 @@ Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *fi
     s.p++;
   s.k = kernel_create(c, a, arena_strndup(a, from, (size_t)(s.p - from)));
   TRY(want(&s, "\""));
-  TRY(buffers(&s, false));
+  TRY(buffers(&s, BUF_INPUT));
   TRY(want(&s, "->"));
-  TRY(buffers(&s, true));
+  TRY(buffers(&s, BUF_OUTPUT));
+  if (eat(&s, "temp"))
+    TRY(buffers(&s, BUF_TEMP));
   KCursor at = kernel_cursor(s.k);
   TRY(block(&s, &at));
   space(&s);

@@ -132,6 +132,8 @@ int lower_level(const Lower *x, const KExpr *e) {
     return e->var->def && e->var->def->kind == KS_ACC ? x->depth : x->level_of[e->var->id];
   if (e->kind == KE_LOAD && e->buf->output)
     return x->depth; /* what was stored on the way is read where it stands */
+  if (e->kind == KE_LOAD)
+    level = x->guard;
   for (int i = 0; i < n; i++) {
     int k = lower_level(x, e->arg[i]);
     level = k > level ? k : level;
@@ -143,10 +145,15 @@ int lower_level(const Lower *x, const KExpr *e) {
   return level;
 }
 
+static Level *open_level(Lower *x) {
+  Level *l = &x->level[x->depth++];
+  l->before = x->at.at, l->guard = x->guard;
+  return l;
+}
+
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind) {
   KCursor inside;
-  Level *l = &x->level[x->depth++];
-  l->before = x->at.at;
+  Level *l = open_level(x);
   KStmt *s = ks_for(&x->at, name, extent, &inside);
   if (behind)
     *behind = x->at;
@@ -156,11 +163,48 @@ KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind) {
   return ke_var(x->k, s->var);
 }
 
+KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent, KCursor *behind) {
+  KExpr *v = lower_open(x, name, extent, behind);
+  v->var->def->loop = KL_ORDERED;
+  return v;
+}
+
+/* Its variable stands for the level and is used nowhere. */
+void lower_if(Lower *x, KExpr *cond, KCursor *behind) {
+  KCursor inside;
+  Level *l = open_level(x);
+  ks_if(&x->at, cond, &inside);
+  if (behind)
+    *behind = x->at;
+  l->var = arena_new(x->k->arena, KVar);
+  *l->var = (KVar){.name = "if", .dtype = DT_bool, .id = x->k->next_id++};
+  x->at = inside;
+  x->guard = x->depth;
+}
+
 void lower_close(Lower *x, int n, KCursor behind) {
   if (!n)
     return;
   x->depth -= n;
+  x->guard = x->level[x->depth].guard;
   x->at = behind;
+}
+
+int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
+  static const char *const names[] = {"i", "j", "k", "l"};
+  int n = 0;
+  for (int i = from; i < to; i++)
+    if (dim_is(t->dim[i], 1))
+      index[i] = lower_index_const(x, 0);
+    else
+      index[i] = lower_open(x, names[i & 3], t->dim[i], n++ ? NULL : behind);
+  return n;
+}
+
+KVar *lower_acc(Lower *x, const char *name, KExpr *init) {
+  KVar *v = ks_acc(&x->at, name, init);
+  lower_set_level(x, v, x->depth);
+  return v;
 }
 
 /* Where statements of that level go, and the loop that they must stand before. */

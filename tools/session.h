@@ -38,7 +38,7 @@ typedef struct SessionOptions {
   size_t max_memory;  /* 0: no limit */
   double timeout;     /* 0: none */
   bool strict, time_passes;
-  const char *dump_after, *stop_after;
+  const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;
 
 /* Loads a model. Freed when c fails or closes, or by session_close. */

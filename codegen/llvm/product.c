@@ -7,7 +7,7 @@
  *
  * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one
  * stream). M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream,
- * read once.
+ * read once. In a convolution B is packed from the input through its window (window.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 #include "codegen/product.h"
@@ -25,7 +25,10 @@ typedef struct Gen {
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
+  LVal plane; /* elements of a channel of the input, when B is read through a window */
 } Gen;
+
+static int64_t taps(const Gen *g) { return g->p->window ? g->p->window->taps : 1; }
 
 static int lanes(const Gen *g) { return g->plan.level->lanes; }
 
@@ -158,6 +161,11 @@ static Status make_epilogue(Gen *g) {
   } else {
     x.out = emit_arg_buf(e, &args, 2);
   }
+  if (k && g->p->group > 1) {
+    LVal group = i64_of(e, g->p->group);
+    x.row0 = i64_add(e, x.row0, i64_mul(e, i64_rem(e, x.batch, group), g->m));
+    x.batch = i64_div(e, x.batch, group);
+  }
   TRY(epilogue_rows(&x, LLVMGetParam(g->epilogue, 4), LLVMGetParam(g->epilogue, 6)));
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   g->args = outer, g->m = m, g->n = n;
@@ -256,6 +264,13 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   LVal ld = i64_muli(e, g->p->trans_b ? g->k : g->n, 4);
   LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
   LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  if (g->p->window) {
+    LVal channel = i64_div(e, w->k0, i64_of(e, taps(g))), channels = i64_div(e, w->steps, i64_of(e, taps(g)));
+    LVal x = at_float(e, w->b, i64_mul(e, channel, g->plane));
+    LVal arg[] = {LLVMGetParam(g->args.fn, 0), x, channels, col0, width, dst};
+    LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
+    return dst;
+  }
   if (g->p->trans_b) {
     pack_transposed(e, at_float(e, w->b, at), ld, width, w->steps, emit_real(e->f32, 1), dst, i64_of(e, g->plan.nr * 4),
                     i64_of(e, g->plan.nr));
@@ -271,7 +286,8 @@ static void blocks_of_k(Gen *g, Part *w) {
   LVal zero = i64_of(e, 0), one = i64_of(e, 1);
   LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
   w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
-  LVal size = i64_ceildiv(e, g->k, w->blocks);
+  LVal channels = i64_div(e, g->k, i64_of(e, taps(g))); /* k itself without a window */
+  LVal size = i64_muli(e, i64_ceildiv(e, channels, w->blocks), taps(g));
   Loop kb = loop_begin(e, zero, w->blocks, 1);
   w->k0 = i64_min(e, i64_mul(e, kb.i, size), g->k);
   w->steps = i64_min(e, size, i64_sub(e, g->k, w->k0));
@@ -284,6 +300,12 @@ static void blocks_of_k(Gen *g, Part *w) {
   loop_end(e, &t);
   loop_end(e, &j);
   loop_end(e, &kb);
+}
+
+/* Piece i of `pieces` of about the same size. */
+static void share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to) {
+  *from = i64_div(e, i64_mul(e, i, all), pieces);
+  *to = i64_div(e, i64_mul(e, i64_add(e, i, i64_of(e, 1)), all), pieces);
 }
 
 static void make_body(Gen *g) {
@@ -299,16 +321,18 @@ static void make_body(Gen *g) {
   w.base = i64_div(e, g->m, w.tiles),
   w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
   LVal rest = i64_div(e, p.i, row_blocks);
-  w.tile0 = i64_mul(e, i64_rem(e, p.i, row_blocks), row_tiles);
-  w.tile1 = i64_min(e, i64_add(e, w.tile0, row_tiles), w.tiles);
+  share(e, i64_rem(e, p.i, row_blocks), row_blocks, w.tiles, &w.tile0, &w.tile1);
   w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
-  w.panel0 = i64_mul(e, i64_rem(e, rest, col_blocks), col_panels);
-  w.panel1 = i64_min(e, i64_add(e, w.panel0, col_panels), panels);
+  share(e, i64_rem(e, rest, col_blocks), col_blocks, panels, &w.panel0, &w.panel1);
   w.batch = i64_div(e, rest, col_blocks);
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
+  LVal matrix = g->p->group > 1 ? i64_rem(e, w.batch, i64_of(e, g->p->group)) : w.batch;
   if (g->p->batch_a)
-    w.a = at_float(e, w.a, i64_mul(e, w.batch, i64_mul(e, g->m, g->k)));
-  if (g->p->batch_b) {
+    w.a = at_float(e, w.a, i64_mul(e, matrix, i64_mul(e, g->m, g->k)));
+  if (g->p->window) {
+    LVal channels = i64_div(e, g->k, i64_of(e, taps(g)));
+    w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, channels, g->plane)));
+  } else if (g->p->batch_b) {
     LVal columns = g->p->packed_b ? i64_muli(e, panels, plan->nr) : g->n;
     w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, columns, g->k)));
   }
@@ -327,9 +351,14 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   unit_signature(e->a, u, &g.dim, &g.ndim);
   make_kernels(&g);
   TRY(make_epilogue(&g));
-  if (!p->packed_b && !p->trans_b)
+  if (p->window)
+    TRY(window_pack(e, sub_name(&g, "window", 0), p->window, lanes(&g), g.plan.nr, g.dim, g.ndim, &g.pack,
+                    &g.pack_type));
+  else if (!p->packed_b && !p->trans_b)
     make_pack(&g);
   g.args = emit_function(e, name);
+  if (p->window)
+    TRY(window_plane(e, p->window, &g.args, g.dim, g.ndim, &g.plane));
   TRY(dim_value(e, &g.args, p->m, g.dim, g.ndim, &g.m));
   TRY(dim_value(e, &g.args, p->n, g.dim, g.ndim, &g.n));
   TRY(dim_value(e, &g.args, p->k, g.dim, g.ndim, &g.k));

@@ -37,6 +37,15 @@ void store_f32(Emitter *e, LVal v, LVal p);
  * `rows` >= 1 on repeat the last one. ld: bytes from row to row of src; dst_ld: of dst. */
 void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols);
 
+/* --- window.c --- */
+/* Elements of one channel of the input. */
+Status window_plane(Emitter *e, const ProductWindow *w, const EmitArgs *args, const Dim *dim, uint32_t ndim,
+                    LVal *plane);
+/* Makes void pack(args, x, channels, position, width, dst): dst[channels * taps][nr], the window on the channels from x on at
+ * `width` positions of the output, 1 to nr, and zeros behind them. */
+Status window_pack(Emitter *e, const char *name, const ProductWindow *w, int lanes, int nr, const Dim *dim,
+                   uint32_t ndim, LVal *fn, LType *type);
+
 /* A function of the module alone; the builder stands in its entry block. */
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
 /* The fields of the KernelArgs that fn's first parameter points to. */

@@ -11,8 +11,8 @@ typedef struct Needs {
   uint32_t n, cap;
 } Needs;
 
-static void add(Needs *x, Dim a, Dim b, const char *what) {
-  if (a == b || (!a->data && !b->data)) /* what the shapes tell was checked, or is where it is read */
+static void must(Needs *x, Dim a, Dim b, const char *what) {
+  if (a == b)
     return;
   if (x->n == x->cap) {
     Need *bigger = arena_array(x->a, Need, x->cap = 2 * x->cap + 8);
@@ -21,6 +21,12 @@ static void add(Needs *x, Dim a, Dim b, const char *what) {
     x->list = bigger;
   }
   x->list[x->n++] = (Need){a, b, what};
+}
+
+/* What the shapes tell was checked, or is where it is read. */
+static void add(Needs *x, Dim a, Dim b, const char *what) {
+  if (a->data || b->data)
+    must(x, a, b, what);
 }
 
 static void at_least(Needs *x, Dim d, int64_t least, const char *what) {
@@ -82,6 +88,28 @@ static void repeats(Needs *x, const Node *n) {
       at_least(x, times[i], 0, "repeats");
 }
 
+/* Pad (25) of another mode than constant: there must be something to repeat. */
+static void pad(Needs *x, const Node *n) {
+  const Dim *p, *axes = NULL;
+  int64_t k, m, axis;
+  int rank = n->in[0]->type.rank;
+  Dim zero = dim_const(x->c, 0), one = dim_const(x->c, 1);
+  if (str_is(ATTR(n, Pad)->mode, "constant") || !value_content(x->c, n->in[1], &p, &k))
+    return;
+  bool listed = n->nin > 3 && n->in[3] && value_content(x->c, n->in[3], &axes, &m);
+  for (int64_t i = 0; i < k / 2; i++) {
+    axis = i;
+    if (listed && !dim_is_const(axes[i], &axis))
+      return;
+    axis += axis < 0 ? rank : 0;
+    Dim before = p[i], after = p[k / 2 + i], out = n->out[0]->type.dim[axis];
+    Dim kept =
+        dim_add(x->c, n->in[0]->type.dim[axis], dim_add(x->c, dim_min(x->c, before, zero), dim_min(x->c, after, zero)));
+    if (!(dim_is(before, 0) && dim_is(after, 0)))
+      must(x, dim_max(x->c, kept, dim_min(x->c, out, one)), kept, "elements to pad from");
+  }
+}
+
 static void topk(Needs *x, const Node *n) {
   const Dim *k;
   int64_t m;
@@ -100,6 +128,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Expand: expand(&x, n); break;
   case OP_Split: split(&x, n); break;
   case OP_Tile: repeats(&x, n); break;
+  case OP_Pad: pad(&x, n); break;
   case OP_TopK: topk(&x, n); break;
   case OP_CumSum:
   case OP_CumProd: named_axes(&x, n); break;
