@@ -212,11 +212,15 @@ static bool same_extents(const Type *a, const Type *b) {
   return true;
 }
 
-static bool can_view(Plan *p, const Node *n) {
+/* A step that gives its input's memory another shape. */
+static bool is_view(Plan *p, const Node *n) {
   const Value *x = n->nin ? n->in[0] : NULL;
-  return !n->graph->up && has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x &&
-         x->type.kind == VK_TENSOR && x->type.dtype && n->out[0] && type_early(p, &n->out[0]->type);
+  return has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR &&
+         x->type.dtype && x->type.dtype != DT_str && n->out[0];
 }
+
+/* In a body memory is counted: there a view is one more holder of it. */
+static bool shares_slot(Plan *p, const Node *n) { return !n->graph->up && is_view(p, n); }
 
 /* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
 static bool in_arena(Plan *p, const Value *v) {
@@ -275,7 +279,7 @@ static void place_values(Plan *p, Graph *g) {
       if (n->out[i])
         *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
-    if (can_view(p, n)) {
+    if (shares_slot(p, n)) {
       Place *v = place(p, n->out[0]);
       v->view = true;
       v->root = root_of(p, n->in[0]);
@@ -366,7 +370,7 @@ static StepKind step_kind(Plan *p, const Node *n) {
   case OP_Loop: return STEP_LOOP;
   case OP_Scan: return STEP_SCAN;
   case OP_Dims: return STEP_DIMS;
-  default: return n->out[0] && place(p, n->out[0])->view ? STEP_VIEW : STEP_EVAL;
+  default: return is_view(p, n) ? STEP_VIEW : STEP_EVAL;
   }
 }
 

@@ -111,7 +111,8 @@ Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
 KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
-KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent, KCursor *behind); /* whose iterations meet in memory */
+KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent,
+                          KCursor *behind);            /* whose iterations meet in memory */
 void lower_if(Lower *x, KExpr *cond, KCursor *behind); /* a level as well: what is read inside is not read before it */
 void lower_close(Lower *x, int n, KCursor behind);     /* the n innermost; behind the outermost of them */
 /* Loops over the axes [from, to) of t; axes of extent 1 need none. How many were opened. */

@@ -344,6 +344,12 @@ Status slice_infer(Infer *x) {
   return content_moved(x, 1);
 }
 
+/* ByAxis: the base, with the values at the axes that input 0 names. */
+Status by_axis_infer(Infer *x) {
+  set_out_like(x, 0, 2);
+  return ST_OK;
+}
+
 Status compress_infer(Infer *x) {
   int64_t axis_attr = ATTR(x->n, Compress)->axis, picked = 0;
   const Tensor *on;

@@ -15,6 +15,10 @@ typedef struct Host {
 
 static Status alloc_output(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
   Host *h = e->host;
+  int64_t count;
+  if (h->s->kind == STEP_VIEW && e->in[0]->kind == VK_TENSOR && t == e->in[0]->dtype && t != DT_str &&
+      extent_ok(dim, rank, &count) && count == tensor_count(e->in[0]))
+    return slot_share(h->f, rt_list(h->f->p, h->s->out), &h->f->cell[rt_list(h->f->p, h->s->in)], rank, dim, out);
   return slot_alloc(h->f, rt_list(h->f->p, h->s->out + (uint32_t)i), t, rank, dim, out);
 }
 
@@ -94,23 +98,22 @@ static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
   return ST_OK;
 }
 
-/* The output is the input's memory under the inferred dims. When the element counts disagree the operator's own evaluator
- * is asked, which words the error. */
+/* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
+ * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
 static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
-  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out);
+  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out),
+           how = s->nin > 1 ? rt_list(f->p, s->in + 1) : PROG_NONE;
   const ProgSlot *slot = rt_slot(f->p, to);
-  Cell *src = &f->cell[from], *dst = &f->cell[to];
+  const Cell *src = &f->cell[from];
   int64_t dim[MAX_RANK], count;
+  Tensor *t;
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
-  if (src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
-      count != tensor_count(&src->t))
+  bool stated = how == PROG_NONE || f->p->konst[how];
+  if (!stated || src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) ||
+      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t))
     return eval_step(f, s, index, scratch);
-  cell_share(f, dst, src);
-  dst->t.rank = slot->rank;
-  memset(dst->t.dim, 0, sizeof dst->t.dim);
-  memcpy(dst->t.dim, dim, (size_t)slot->rank * sizeof *dim);
-  return ST_OK;
+  return slot_share(f, to, src, slot->rank, dim, &t);
 }
 
 /* --- regions --- */

@@ -122,6 +122,9 @@ Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
 
+/* The memory of src under another shape with as many elements, for a view. */
+Status slot_share(Frame *f, uint32_t slot, const Cell *src, int rank, const int64_t *dim, Tensor **out);
+
 /* --- exec.c, control.c --- */
 Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */

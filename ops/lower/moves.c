@@ -322,7 +322,7 @@ static KExpr *mapped(Lower *x, Str mode, KExpr *i, KExpr *n) {
   return k_bin(x, KOP_max, lower_index_const(x, 0), k_bin(x, KOP_min, i, k_sub(x, n, lower_index_const(x, 1))));
 }
 
-/* Edge, reflect, wrap: of what negative pads have left of the axis. */
+/* Edge, reflect, wrap: of what negative pads have left of the axis, which is not nothing: node_needs sees to it. */
 static Status pad_mapped(Lower *x, const Node *n, KExpr *const *index, KExpr **e) {
   const Type *in = in_of(n, 0);
   KExpr *at[MAX_RANK];
@@ -336,8 +336,6 @@ static Status pad_mapped(Lower *x, const Node *n, KExpr *const *index, KExpr **e
     Dim from = dim_sub(x->c, zero, dim_min(x->c, before, zero));
     Dim kept = dim_sub(x->c, dim_add(x->c, in->dim[a], dim_min(x->c, after, zero)), from);
     KExpr *have = ke_dim(x->k, kept), *i = k_sub(x, index[a], ke_dim(x->k, dim_max(x->c, before, zero)));
-    if (kept->lo < 1)
-      TRY(lower_check(x, k_bin(x, KOP_lt, lower_index_const(x, 0), have), have));
     at[a] =
         lower_once(x, "at", k_add(x, ke_dim(x->k, from), mapped(x, ATTR(n, Pad)->mode, lower_once(x, "i", i), have)));
   }

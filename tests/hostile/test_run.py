@@ -87,6 +87,18 @@ for s, codes in (([1, 2, 0, -1], OK), ([-3, 0, 0, 0], INVALID), ([0, FAR, 0, FAR
 for s, codes in (([0, 0], OK), ([FAR, BACK], OK), ([BACK, FAR], OK)):
     case(f"Slice from {s}", codes, told("Slice", 2, [[FAR, FAR]]), command=with_s(s))
 
+AXES_OF = {"Slice": [[0, 0], [1, 1]], "Pad": [[0, 0, 1, 1]]}
+for op, before in AXES_OF.items():
+    for s, codes in (([0, 1], OK), ([-1, 0], OK), ([1, 1], INVALID), ([0, -2], INVALID), ([2, 0], INVALID), ([BACK, 0], INVALID)):
+        names = [f"c{i}" for i in range(len(before))] + ([""] if op == "Pad" else [])
+        case(f"{op} along axes {s}", codes, w.model(w.graph(
+            [w.node(op, ["x", *names, "s"], ["y"], name="the node")],
+            [w.ints(f"c{i}", v) for i, v in enumerate(before)],
+            [w.value("x", dims=[2, 3]), w.value("s", w.INT64, [2])], [w.value("y", dims=None)]), opset=18),
+            "the node" if codes else "", with_s(s))
+for s, codes in (([3, 2], OK), ([0, -1], OK), ([-1, -1], INVALID), ([-2, 3], INVALID), ([4, 2], INVALID), ([FAR, FAR], INVALID)):
+    case(f"Reshape to {s} in the run", codes, told("Reshape", 2), command=with_s(s))
+
 # --- values ---
 
 case("integer division", OK, of_constants("Div", [7], [2]), command=NO_INPUT)

@@ -75,6 +75,32 @@ for k, (s, e, step) in enumerate(SLICES):
          [("y", F, [3], [sum(want[i::3]) for i in range(3)])], initializers=[w.tensor("a", I, [1], [0])])
 
 
+# --- axes as an input: those of Slice and Pad, and of views ---
+
+for starts, ends, axes, steps in (([1], [3], [0], [1]), ([1, 0], [3, 2], [1, 0], [1, 1]), ([-1, 0], [0, 2], [-1, 0], [-1, 1])):
+    cut = {a % 2: (s, e, t) for s, e, a, t in zip(starts, ends, axes, steps)}
+    at = [python_slice(d, *cut.get(i, (0, d, 1))) for i, d in enumerate([3, 4])]
+    shape, want = moved([3, 4], iota([3, 4]), at)
+    n = len(axes)
+    case(f"slice {starts} {ends} of axes {axes}", [w.node("Slice", ["x", "s", "e", "a", "t"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", I, [n], starts), ("e", I, [n], ends), ("a", I, [n], axes), ("t", I, [n], steps)],
+         [("y", F, shape, want)])
+    case(f"slice {starts} {ends} of axes {axes} in i32", [w.node("Slice", ["x", "s", "e", "a"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", w.I32, [n], [0] * n), ("e", w.I32, [n], [2] * n), ("a", w.I32, [n], axes)],
+         [("y", F, *moved([3, 4], iota([3, 4]), [[0, 1] if i in cut else list(range(d)) for i, d in enumerate([3, 4])]))])
+for axis in (0, 1, -1, -2):
+    shape = [2 + (axis % 2 == 0), 2 + (axis % 2)]
+    want = [float(2 * i + j + 1) if i < 2 and j < 2 else 0.0 for i in range(shape[0]) for j in range(shape[1])]
+    case(f"pad axis {axis}", [w.node("Pad", ["x", "p", "", "a"], ["y"])],
+         [("x", F, [2, 2], [1.0, 2.0, 3.0, 4.0]), ("p", I, [2], [0, 1]), ("a", I, [1], [axis])], [("y", F, shape, want)])
+for op, shape, axes, out in (("Squeeze", [1, 3, 1], [0], [3, 1]), ("Squeeze", [1, 3, 1], [-1, 0], [3]),
+                             ("Unsqueeze", [3], [1], [3, 1]), ("Unsqueeze", [3], [0, -1], [1, 3, 1])):
+    case(f"{op} {axes}, then Exp", [w.node(op, ["x", "a"], ["v"]), w.node("Exp", ["v"], ["y"])],
+         [("x", F, shape, [0.0] * 3), ("a", I, [len(axes)], axes)], [("y", F, out, [1.0] * 3)])
+for to, out in (([3, 2], [3, 2]), ([0, -1], [2, 3]), ([-1, 1], [6, 1]), ([6, 1], [6, 1])):
+    case(f"Reshape to {to}, then Exp", [w.node("Reshape", ["x", "s"], ["v"]), w.node("Exp", ["v"], ["y"])],
+         [("x", F, [2, 3], [0.0] * 6), ("s", I, [2], to)], [("y", F, out, [1.0] * 6)])
+
 # --- reductions ---
 
 def reduced(shape, values, axes, keep, f):
@@ -89,7 +115,7 @@ def reduced(shape, values, axes, keep, f):
 
 for op, f in (("ReduceSum", sum), ("ReduceMax", max), ("ReduceMean", lambda v: sum(v) / len(v))):
     for axes in ([0], [1], [2], [-1], [-3], [0, 2], [2, 1], [0, 1, 2], [-2, 0]):
-        for keep in (1,):
+        for keep in (0, 1):
             shape, want = reduced([2, 3, 4], iota([2, 3, 4]), axes, keep, f)
             case(f"{op} axes {axes} keepdims {keep}", [w.node(op, ["x", "a"], ["y"], keepdims=keep)],
                  [("x", F, [2, 3, 4], iota([2, 3, 4])), ("a", I, [len(axes)], axes)], [("y", F, shape, want)])
