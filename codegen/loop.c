@@ -83,13 +83,16 @@ static bool used_again(const Value *v) { return v->uses && v->uses->next; }
 
 /* --- reading --- */
 
+/* Constants of one element are literals, not buffers. */
+static bool is_literal(const Value *v) {
+  return v->konst && tensor_count(v->konst) == 1 && dtype_kind(v->type.dtype) != DK_COMPLEX;
+}
+
 /* The only element of a constant as a literal. */
 static KExpr *literal(Build *b, const Tensor *t) {
-  uint64_t bits = 0;
   if (dtype_is_float(t->dtype))
     return ke_float(b->x.k, t->dtype, const_elem(t, 0));
-  memcpy(&bits, t->data, (size_t)dtype_bits(t->dtype) / 8);
-  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, &bits, 0));
+  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, t->data, 0));
 }
 
 static KBuf *buffer(Build *b, const Value *v) {
@@ -183,7 +186,7 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
   int out = output_of(b, v);
   const Dim *content;
   int64_t n;
-  if (v->konst && tensor_count(v->konst) == 1) {
+  if (is_literal(v)) {
     *e = literal(b, v->konst);
     return ST_OK;
   }
@@ -238,7 +241,7 @@ static const Value *conv_bias(const Build *b) {
 static Status add_input(Build *b, Value *v) {
   char name[32];
   Dim dim[MAX_RANK];
-  if (!v || buffer(b, v) || member(b, v->def) || (v->konst && tensor_count(v->konst) == 1))
+  if (!v || buffer(b, v) || member(b, v->def) || is_literal(v))
     return ST_OK;
   if (b->nin == LOOP_BUFFERS)
     return fail(b->x.c, ST_INTERNAL, "a group with too many inputs");

@@ -227,11 +227,41 @@ static KStmt *only_loop(KStmt *first) {
   return f;
 }
 
+static bool uses_any(const KExpr *x, KStmt *const *nest, int n) {
+  for (int i = 0; i < n; i++)
+    if (uses(x, nest[i]->var))
+      return true;
+  return false;
+}
+
+/* May the iterations of the nest's loops, or chunks of them, go to different threads? Not where two would write packed
+ * elements of one byte: rows must fill whole bytes, and so do chunks of consecutive elements. */
+static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool chunks) {
+  for (; s; s = s->next) {
+    int bits = s->kind == KS_STORE ? dtype_bits(s->buf->dtype) : 8, last = s->kind == KS_STORE ? s->buf->rank - 1 : 0;
+    if (bits < 8 && last < 0)
+      return false;
+    if (bits < 8 && chunks && (last || s->index[0]->kind != KE_VAR || s->index[0]->var != nest[0]->var))
+      return false;
+    if (bits < 8 && !chunks &&
+        (!dim_is(dim_mod(c, s->buf->dim[last], dim_const(c, bits == 6 ? 4 : 8 / bits)), 0) ||
+         uses_any(s->index[last], nest, n)))
+      return false;
+    if (!separable(c, s->body, nest, n, chunks))
+      return false;
+  }
+  return true;
+}
+
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
   int n = perfect_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
   bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
+  if (!separable(s->c, f->body, nest, lanes && n > 1 ? n - 1 : n, lanes && n == 1)) {
+    vectorize(s, f);
+    return;
+  }
   if (!lanes) {
     vectorize(s, last->body);
     collapse(s, nest, n);

@@ -86,25 +86,6 @@ const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *n
 
 /* --- what can be compiled --- */
 
-static bool register_type(DType t) {
-  switch (t) {
-  case DT_f32:
-  case DT_f64:
-  case DT_f16:
-  case DT_bf16:
-  case DT_bool:
-  case DT_i8:
-  case DT_u8:
-  case DT_i16:
-  case DT_u16:
-  case DT_i32:
-  case DT_u32:
-  case DT_i64:
-  case DT_u64: return true;
-  default: return false;
-  }
-}
-
 /* The functions that math.c of the code generator has, by operator. */
 static const struct {
   bool listed, f64;
@@ -119,6 +100,8 @@ static const char *operator_unsupported(const KExpr *x) {
   KOp op = (KOp)x->op;
   if (t == DT_f64 && ((functions[op].listed && !functions[op].f64) || op == KOP_pow || op == KOP_mod || op == KOP_fmod))
     return "a function of f64";
+  if (dtype_kind(t) == DK_COMPLEX)
+    return "arithmetic of complex numbers";
   if (dtype_is_float(t))
     return op >= KOP_and && op <= KOP_shr ? "bits of floats" : NULL;
   if (op == KOP_pow || (op >= KOP_sqrt && op <= KOP_tan))
@@ -128,7 +111,7 @@ static const char *operator_unsupported(const KExpr *x) {
 }
 
 static const char *expr_unsupported(const KExpr *x) {
-  const char *why = x && !register_type(x->dtype) ? dtype_name(x->dtype) : NULL;
+  const char *why = x && x->dtype == DT_str ? dtype_name(x->dtype) : NULL;
   if (!x || why)
     return why;
   for (int i = 0; i < 3 && !why; i++)
@@ -152,7 +135,7 @@ static const char *list_unsupported(const KStmt *s) {
 
 const char *kernel_unsupported(const Kernel *k) {
   for (uint32_t i = 0; i < k->nbuf; i++)
-    if (!register_type(k->buf[i]->dtype))
+    if (k->buf[i]->dtype == DT_str)
       return dtype_name(k->buf[i]->dtype);
   return list_unsupported(k->body);
 }

@@ -156,13 +156,15 @@ KExpr *ke_select(Kernel *k, KExpr *cond, KExpr *a, KExpr *b) {
   return e;
 }
 
-KExpr *ke_cast(Kernel *k, DType t, KExpr *a) {
+KExpr *ke_cast_mode(Kernel *k, DType t, KExpr *a, int mode) {
   if (a->dtype == t)
     return a;
   KExpr *e = expr(k, KE_CAST, t);
-  e->arg[0] = a;
+  e->op = (uint8_t)mode, e->arg[0] = a;
   return e;
 }
+
+KExpr *ke_cast(Kernel *k, DType t, KExpr *a) { return ke_cast_mode(k, t, a, 0); }
 
 KCursor kernel_cursor(Kernel *k) { return (KCursor){k, &k->body}; }
 
@@ -371,6 +373,10 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
                : wrong(v, "a select of the wrong types");
   case KE_UNARY:
   case KE_BINARY: return check_operator(v, e);
+  case KE_CAST:
+    if (dtype_kind(e->dtype) == DK_COMPLEX || dtype_kind(e->arg[0]->dtype) == DK_COMPLEX)
+      return wrong(v, "a cast of a complex number");
+    return e->op <= (KC_OPEN | KC_NEAREST) ? ST_OK : wrong(v, "a cast in no known way");
   default: return ST_OK;
   }
 }

@@ -47,8 +47,15 @@ typedef enum {
   KE_UNARY,  /* op, arg[0] */
   KE_BINARY, /* op, arg[0], arg[1] of one dtype */
   KE_SELECT, /* arg[0] (bool) ? arg[1] : arg[2]; both sides may be evaluated */
-  KE_CAST,   /* arg[0] to dtype; ONNX Cast's rules for numbers */
+  KE_CAST,   /* arg[0] to dtype by ONNX Cast's rules for numbers; op: KCastMode */
 } KExprKind;
+
+/* How a cast to the small floats rounds and what it makes of numbers out of range; text: `cast.f8e4m3fn.open(x)`. */
+typedef enum {
+  KC_OPEN = 1,    /* infinity or NaN where the format has them (saturate=0), not the largest number */
+  KC_DOWN = 2,    /* f8e8m0: toward zero (round_mode="down"); up otherwise */
+  KC_NEAREST = 4, /* f8e8m0: to the nearest, ties up */
+} KCastMode;
 
 /* Element operators: KOP(name, arity, result: S same dtype, B bool; text; what it is) in kernel.def. Floats follow IEEE 754;
  * comparisons with NaN are false; min and max give NaN if either is NaN. Integer division truncates; `mod` has the sign of
@@ -72,7 +79,7 @@ typedef struct KStmt KStmt;
 typedef struct KExpr {
   uint8_t kind; /* KExprKind */
   DType dtype;
-  uint8_t op; /* KOp */
+  uint8_t op; /* KOp; casts: KCastMode */
   double f;
   int64_t i;
   Dim dim;
@@ -159,6 +166,7 @@ KExpr *ke_unary(Kernel *k, KOp op, KExpr *a);
 KExpr *ke_binary(Kernel *k, KOp op, KExpr *a, KExpr *b);
 KExpr *ke_select(Kernel *k, KExpr *cond, KExpr *a, KExpr *b);
 KExpr *ke_cast(Kernel *k, DType t, KExpr *a); /* a itself when it has that dtype */
+KExpr *ke_cast_mode(Kernel *k, DType t, KExpr *a, int mode);
 
 /* A place where statements go: the end of a statement list. */
 typedef struct KCursor {

@@ -159,6 +159,28 @@ static Status arguments(Parser *s, KExpr **arg, int n) {
   return want(s, ")");
 }
 
+/* `type(x)`, or `type.mode…(x)`. */
+static Status cast(Parser *s, const char *w, KExpr **e) {
+  static const struct {
+    const char *text;
+    KCastMode mode;
+  } modes[] = {{".open", KC_OPEN}, {".down", KC_DOWN}, {".nearest", KC_NEAREST}};
+  size_t n = strcspn(w, ".");
+  DType t = dtype_parse(w, n);
+  KExpr *arg;
+  int mode = 0;
+  if (!t)
+    return syntax(s, "unknown element type");
+  for (size_t i = 0; i < countof(modes); i++)
+    if (!strncmp(w + n, modes[i].text, strlen(modes[i].text)))
+      mode |= modes[i].mode, n += strlen(modes[i].text);
+  if (w[n])
+    return syntax(s, "unknown way to cast");
+  TRY(arguments(s, &arg, 1));
+  *e = ke_cast_mode(s->k, t, arg, mode);
+  return ST_OK;
+}
+
 /* What follows `name(`: a dim, a cast, a typed constant, a select, an operator's operands. */
 static Status call(Parser *s, const char *w, KExpr **e) {
   KExpr *arg[3];
@@ -168,14 +190,8 @@ static Status call(Parser *s, const char *w, KExpr **e) {
     *e = ke_dim(s->k, d);
     return want(s, ")");
   }
-  if (!strncmp(w, "cast.", 5)) {
-    DType t = dtype_parse(w + 5, strlen(w + 5));
-    if (!t)
-      return syntax(s, "unknown element type");
-    TRY(arguments(s, arg, 1));
-    *e = ke_cast(s->k, t, arg[0]);
-    return ST_OK;
-  }
+  if (!strncmp(w, "cast.", 5))
+    return cast(s, w + 5, e);
   DType t = dtype_parse(w, strlen(w));
   if (t) {
     TRY(number(s, t, e));

@@ -123,7 +123,10 @@ static void print_expr(Printer *p, const KExpr *e) {
   case KE_UNARY: print_call(p, kop_text((KOp)e->op), e->arg, 1); break;
   case KE_SELECT: print_call(p, "select", e->arg, 3); break;
   case KE_CAST:
-    buf_printf(p->b, "cast.%s", dtype_name(e->dtype));
+    buf_printf(p->b, "cast.%s%s%s", dtype_name(e->dtype), e->op & KC_OPEN ? ".open" : "",
+               e->op & KC_DOWN      ? ".down"
+               : e->op & KC_NEAREST ? ".nearest"
+                                    : "");
     print_call(p, "", e->arg, 1);
     break;
   case KE_BINARY:

@@ -23,24 +23,7 @@ static const Lowering *const table[] = {
 
 const Lowering *op_lowering(OpId op) { return op < OP_count && table[op] ? table[op] : &no_lower; }
 
-bool lower_dtype(DType t) {
-  switch (t) {
-  case DT_f32:
-  case DT_f64:
-  case DT_f16:
-  case DT_bf16:
-  case DT_bool:
-  case DT_i8:
-  case DT_i16:
-  case DT_i32:
-  case DT_i64:
-  case DT_u8:
-  case DT_u16:
-  case DT_u32:
-  case DT_u64: return true;
-  default: return false;
-  }
-}
+bool lower_dtype(DType t) { return dtype_valid(t) && t != DT_str; }
 
 static bool type_known(const Type *t) { return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype); }
 
@@ -307,7 +290,7 @@ Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KEx
   return lower_read(x, n->in[i], at, e);
 }
 
-DType lower_work(DType t) { return t == DT_f16 || t == DT_bf16 ? DT_f32 : t; }
+DType lower_work(DType t) { return dtype_is_float(t) && dtype_bits(t) < 32 ? DT_f32 : t; }
 
 KExpr *k_num(Lower *x, const KExpr *like, double v) {
   return dtype_is_float(like->dtype) ? ke_float(x->k, like->dtype, v) : ke_int(x->k, like->dtype, (int64_t)v);

@@ -118,7 +118,7 @@ void lower_close(Lower *x, int n, KCursor behind);     /* the n innermost; behin
 /* Loops over the axes [from, to) of t; axes of extent 1 need none. How many were opened. */
 int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind);
 void lower_set_level(Lower *x, const KVar *v, int level);
-DType lower_work(DType t); /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower floats, else t */
 /* Which axes of input 0 input 1 names (when it names none: all, or with `none` none): on[i] is 1 or 0, or an expression over
  * what the data tell. False: how many are named is not known. */
 bool axes_named(Ctx *c, const Node *n, bool none, Dim *on);

@@ -188,6 +188,8 @@ static LVal identity(KEmit *k, DType t, KOp op) {
   case KOP_min:
     if (real)
       return emit_real(lt, __builtin_inf());
+    if (u && bits < 8)
+      return emit_int(lt, (1 << bits) - 1);
     return emit_int(lt, t == DT_bool || u ? -1 : bits == 64 ? INT64_MAX : ((int64_t)1 << (bits - 1)) - 1);
   case KOP_max:
     if (real)

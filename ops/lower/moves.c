@@ -428,7 +428,7 @@ static Status constant_of_shape(Lower *x, const Node *n, int out, KExpr *const *
   }
   int64_t bits = 0;
   if (v)
-    memcpy(&bits, v->data, (size_t)dtype_bits(t) / 8);
+    memcpy(&bits, v->data, ((size_t)dtype_bits(t) + 7) / 8);
   *e = ke_int(x->k, t, v ? elem_i64(t, &bits, 0) : 0);
   return ST_OK;
 }
