@@ -5,6 +5,9 @@
  * somebody still needs becomes the root of a group, which takes in what feeds it. All users of a node come before it in this
  * order, so it is known by then who wants its values from memory.
  *
+ * Bodies of control flow are grouped like the graph they stand in, when its survey meets their owner: what is known there is
+ * known inside, and what their steps read of it is needed by the time it is grouped.
+ *
  * A group's step stands where its root stood. A value that a group stores beside its root's (a residual that is also read
  * further down) may be read by later steps only.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -47,7 +50,7 @@ bool node_is_host(const Node *n) {
 
 static bool is_known(Grouper *p, Dim d) {
   if (d->kind == DIM_SYM)
-    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id);
+    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id) || (p->up && is_known(p->up, d));
   for (int i = 0; i < d->n; i++)
     if (!is_known(p, d->arg[i]))
       return false;
@@ -108,16 +111,17 @@ static bool timely(Grouper *p, const Node *n) {
   return ok;
 }
 
+static void group_body(Grouper *p, Graph *body);
+
 static void survey(Grouper *p) {
-  uint32_t pos = 0;
-  for (Node *n = p->g->first; n; n = n->next)
-    pos++;
-  p->order = arena_array(p->a, Node *, pos + 1u);
+  p->order = arena_array(p->a, Node *, graph_node_count(p->g, false) + 1u);
   know_inputs(p);
   for (Node *n = p->g->first; n; n = n->next) {
     Info *f = info(p, n);
-    *f = (Info){.pos = p->norder, .step = UINT32_MAX, .why = ""};
+    *f = (Info){.pos = (*p->next_pos)++, .step = UINT32_MAX, .why = ""};
     p->order[p->norder++] = n;
+    group_body(p, n->body[0]);
+    group_body(p, n->body[1]);
     f->host = node_is_host(n);
     f->timely = timely(p, n);
     if (f->host)
@@ -238,9 +242,16 @@ static const Origin *merged_origin(Grouper *p, Node *const *node, uint32_t n, co
 
 /* --- making a group --- */
 
+static const Value *teller_of(const Grouper *p, Dim sym) {
+  const Value *v = NULL;
+  for (; p && !v; p = p->up)
+    v = map_get_n(&p->teller, (const char *)&sym->id, sizeof sym->id);
+  return v;
+}
+
 /* The values whose elements are symbols in d. */
 static void need_tellers(Grouper *p, Dim d) {
-  const Value *v = d->data && d->kind == DIM_SYM ? map_get_n(&p->teller, (const char *)&d->id, sizeof d->id) : NULL;
+  const Value *v = d->data && d->kind == DIM_SYM ? teller_of(p, d) : NULL;
   if (v)
     p->needed[v->id] = true;
   for (int i = 0; d->data && i < d->n; i++)
@@ -281,7 +292,7 @@ Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root)
   x->origin = merged_origin(p, node, n, root);
   x->signature = unit_signature(p->a, u, &x->dim, &x->ndim);
   list_needs(p, x);
-  uintptr_t k = (uintptr_t)map_get(&p->kernels, x->signature);
+  uintptr_t k = (uintptr_t)map_get(p->kernels, x->signature);
   if (!k) {
     const Unit **bigger = arena_array(p->a, const Unit *, p->out->nkernel + 1u);
     if (p->out->nkernel)
@@ -289,7 +300,7 @@ Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root)
     bigger[p->out->nkernel] = u;
     p->out->kernel = bigger;
     k = ++p->out->nkernel;
-    map_put(&p->kernels, x->signature, (void *)k);
+    map_put(p->kernels, x->signature, (void *)k);
   }
   x->kernel = (uint32_t)(k - 1);
   for (uint32_t i = 0; i < n; i++) {
@@ -550,12 +561,13 @@ static bool wanted(Grouper *p, const Node *n) {
   return false;
 }
 
-/* Values that bodies read belong to their owner's step. */
-static void need_bodies(Grouper *p, const Graph *body) {
+/* What a body that is left as it is reads. */
+static void need_nodes(Grouper *p, const Graph *body) {
   for (const Node *n = body ? body->first : NULL; n; n = n->next) {
     group_need(p, n->in, n->nin);
-    need_bodies(p, n->body[0]);
-    need_bodies(p, n->body[1]);
+    need_extents(p, n);
+    need_nodes(p, n->body[0]);
+    need_nodes(p, n->body[1]);
   }
   if (body)
     group_need(p, body->out, body->nout);
@@ -583,9 +595,27 @@ static void loops(Grouper *p) {
     f->step = f->pos;
     group_need(p, n->in, n->nin);
     need_extents(p, n);
-    need_bodies(p, n->body[0]);
-    need_bodies(p, n->body[1]);
   }
+}
+
+static void group_here(Grouper *p) {
+  map_init(&p->known, p->a);
+  map_init(&p->teller, p->a);
+  survey(p);
+  group_anchors(p);
+  loops(p);
+}
+
+static void group_body(Grouper *p, Graph *body) {
+  if (!body)
+    return;
+  Grouper inner = *p;
+  inner.g = body, inner.up = p, inner.order = NULL, inner.norder = 0;
+  if (body->impossible) /* its types are not to be relied on */
+    need_nodes(p, body);
+  else
+    group_here(&inner);
+  group_need(p, body->out, body->nout);
 }
 
 static int by_position(Grouper *p, const Group *a, const Group *b) {
@@ -615,12 +645,11 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   for (uint32_t i = 0; i < nid; i++)
     p.out->fate[i].why = "";
   p.out->group = arena_array(a, Group *, nid + 1u);
-  map_init(&p.known, a);
-  map_init(&p.teller, a);
-  map_init(&p.kernels, a);
-  survey(&p);
-  group_anchors(&p);
-  loops(&p);
+  Map kernels;
+  uint32_t next_pos = 0;
+  map_init(&kernels, a);
+  p.kernels = &kernels, p.next_pos = &next_pos;
+  group_here(&p);
   order_groups(&p);
   return ST_OK;
 }

@@ -1,6 +1,6 @@
 /* group.h - which nodes are computed together: from an optimised graph to units (codegen/unit.h), one per kernel step.
  *
- * A group is a connected set of nodes of the outermost graph that one unit computes: a loop kernel with everything inlined
+ * A group is a connected set of nodes of one graph (the outermost, or a body of control flow) that one unit computes: a loop kernel with everything inlined
  * that only it needs, or a product or an attention with the element-by-element work behind it. What is in no group is a step
  * of its own: a reference step, or host work (shape arithmetic, control flow, strings).
  * SPDX-License-Identifier: Apache-2.0 */
@@ -66,7 +66,7 @@ typedef struct GroupOptions {
   bool pack;             /* constant operands B of products are packed for that level */
 } GroupOptions;
 
-/* Groups of g, the outermost graph, in arena a. The graph is not changed. */
+/* Groups of g, the outermost graph, and of the bodies in it, in arena a. The graph is not changed. */
 Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **out);
 
 /* Shape arithmetic, control flow, strings and containers: on the CPU by nature. */

@@ -58,11 +58,9 @@ static Value *root_of(Plan *p, Value *v) {
 /* --- nodes and steps --- */
 
 /* The group that computes n as part of one step, or NULL: n is a step of its own, or gone. */
-static Group *group_of(const Plan *p, const Node *n) {
-  return p->groups && !n->graph->up ? p->groups->fate[n->id].group : NULL;
-}
+static Group *group_of(const Plan *p, const Node *n) { return p->groups ? p->groups->fate[n->id].group : NULL; }
 
-static bool is_gone(const Plan *p, const Node *n) { return p->groups && !n->graph->up && p->groups->fate[n->id].gone; }
+static bool is_gone(const Plan *p, const Node *n) { return p->groups && p->groups->fate[n->id].gone; }
 
 /* Does a step stand where n stands: its own, or that of the group it is the root of? */
 static bool has_step(const Plan *p, const Node *n) {
@@ -78,6 +76,14 @@ static void step_values(const Plan *p, const Node *n, Value *const **in, uint32_
   *out = x ? x->out : n->out, *nout = x ? x->nout : n->nout;
 }
 
+/* Is v made by g's nodes, or an input of g? A value of a graph around g is read by the owner of the body. */
+static bool lives_in(const Graph *g, const Value *v) {
+  bool own = v->def && v->def->graph == g;
+  for (uint32_t i = 0; v->is_input && !own && i < g->nin; i++)
+    own = g->in[i] == v;
+  return own;
+}
+
 static void number_steps(Plan *p, Graph *g) {
   uint32_t s = 0;
   for (Node *n = g->first; n; n = n->next)
@@ -86,11 +92,11 @@ static void number_steps(Plan *p, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     if (group_of(p, n))
       p->step_of[n->id] = p->step_of[group_of(p, n)->root->id];
-  for (uint32_t i = 0; p->groups && !g->up && i < p->groups->n; i++) {
+  for (uint32_t i = 0; p->groups && i < p->groups->n; i++) {
     const Group *x = p->groups->group[i];
     uint32_t at = p->step_of[x->root->id];
-    for (uint32_t k = 0; k < x->nin; k++)
-      if (k != 1 || x->packed == UINT32_MAX)
+    for (uint32_t k = 0; x->root->graph == g && k < x->nin; k++)
+      if ((k != 1 || x->packed == UINT32_MAX) && lives_in(g, x->in[k]))
         p->group_last[x->in[k]->id] = p->group_last[x->in[k]->id] > at + 1 ? p->group_last[x->in[k]->id] : at + 1;
   }
 }
@@ -508,9 +514,7 @@ static void write_kernels(Plan *p) {
 
 /* Why a step is not compiled, or ends where it ends. */
 static const char *why_of(const Plan *p, const Node *n) {
-  if (!p->groups || node_is_host(n))
-    return "";
-  return n->graph->up ? "it is inside of a body" : p->groups->fate[n->id].why;
+  return p->groups && !node_is_host(n) ? p->groups->fate[n->id].why : "";
 }
 
 static void write_step(Plan *p, const Node *n) {
