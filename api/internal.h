@@ -30,6 +30,7 @@ struct sard_model {
   const char *device;
   int cores;         /* that the process may use */
   int threads;       /* that a run may use */
+  bool eager;        /* use them whether it is worth it or not: set by tests */
   struct Pool *pool; /* the environment's; NULL: no step uses it */
 };
 

@@ -412,8 +412,11 @@ static void give_time(void *arg, const RtStepTime *t) {
 
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
-  RtRunOptions ro = {
-      .pool = m->pool, .threads = m->threads, .profile = r->o.profile ? give_time : NULL, .profile_arg = &r->o};
+  RtRunOptions ro = {.pool = m->pool,
+                     .threads = m->threads,
+                     .eager = m->eager,
+                     .profile = r->o.profile ? give_time : NULL,
+                     .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);

@@ -587,7 +587,7 @@ static void loops(Grouper *p) {
       loop_group(p, n);
       continue;
     }
-    if (is_view(n) && !f->host)
+    if (is_view(n) && !f->host && f->timely)
       p->out->fate[n->id].why = "a view costs nothing";
     else if (!*p->out->fate[n->id].why || f->kind == LOWER_NONE)
       p->out->fate[n->id].why = f->why;

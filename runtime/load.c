@@ -398,11 +398,13 @@ static Status load_code(Ctx *c, Arena *a, RtProgram *p) {
   uint32_t nobject = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
   p->code = arena_array(a, RtCode *, nobject);
   p->fn = arena_array(a, KernelFn, nkernel);
+  p->lanes = 1;
   for (uint32_t i = 0; i < nobject; i++) {
     const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject) + i;
     const char *level = rt_string(p, o->target);
     if (!cpu_runs(level))
       return fail(c, ST_UNSUPPORTED, "the program was compiled for %s, which this CPU does not have", level);
+    p->lanes = cpu_vector_bits(level) / 32;
     TRY(object_load(c, a, p->base + p->h->section[SEC_CODE].offset + o->offset, (size_t)o->size, &p->code[i]));
   }
   for (uint32_t i = 0; i < nkernel; i++) {

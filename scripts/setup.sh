@@ -6,7 +6,7 @@ set -eu
 
 build="cmake ninja-build pkg-config gcc g++ libc6-dev protobuf-c-compiler libprotobuf-c-dev libjansson-dev libutf8proc-dev
   libzip-dev libcmocka-dev python3-pip llvm-19-dev"
-ci="clang libclang-rt-14-dev clang-format"
+ci="clang libclang-rt-14-dev clang-format llvm-22-dev"
 
 want=$build
 [ "${1:-build}" = ci ] && want="$build $ci"

@@ -304,8 +304,8 @@ static void all_texts(void **unused) {
 
 static const char *const two_texts[] = {
     "kernel \"scale\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = ((x[i] * 3.0) + 1.0) } }",
-    "kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = "
-    "s } }",
+    ("kernel \"rows\" (x: f32[m, n]) -> (y: f32[m]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] } y[i] = "
+     "s } }"),
     "kernel \"exp\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = exp(x[i]) } }"};
 
 static void units(void **unused) {
