@@ -22,14 +22,14 @@
 /* --- what is known of nodes --- */
 
 static bool small_integers(const Value *v) {
-  int64_t n = 1, d;
+  int64_t n = 1;
   if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 ||
       v->type.rank > 1)
     return false;
   for (int i = 0; i < v->type.rank; i++) {
-    if (!dim_is_const(v->type.dim[i], &d))
+    if (v->type.dim[i]->hi > MAX_CONTENT)
       return false;
-    n *= d;
+    n *= v->type.dim[i]->hi;
   }
   return n <= MAX_CONTENT;
 }

@@ -93,7 +93,7 @@ static Dim topk_extent(Infer *x, int rank, int axis) {
   const Dim *k;
   int64_t n;
   if (in_content(x, 1, &k, &n) && n == 1)
-    return k[0];
+    return k[0]->data ? dim_min(x->c, k[0], in_dim(x, 0, axis)) : k[0]; /* more would be an error */
   for (int i = 0; i < 2; i++)
     if (has_out(x, i) && x->n->out[i]->type.rank == rank)
       return x->n->out[i]->type.dim[axis];
