@@ -21,10 +21,10 @@ F, I, B = w.F32, w.I64, w.BOOL
 CASES = []
 
 
-def case(name, nodes, ins, outs, reference=0, initializers=(), opset=20):
-    """ins, outs: (name, dtype, shape, flat values); declared without shapes where a value decides them.
-    reference: steps that are not compiled"""
-    declared = [w.value(n, w.tensor_type(t, s)) for n, t, s, _ in ins]
+def case(name, nodes, ins, outs, reference=0, initializers=(), opset=20, shapes={}):
+    """ins, outs: (name, dtype, shape, flat values). reference: steps that are not compiled. shapes: what the model says of
+    its inputs, where that is not the very shape"""
+    declared = [w.value(n, w.tensor_type(t, shapes.get(n, s))) for n, t, s, _ in ins]
     m = w.model(nodes, declared, [w.value(n, w.tensor_type(t, None)) for n, t, _, _ in outs], initializers, opset)
     CASES.append((name, m, ins, outs, reference))
 
@@ -157,6 +157,113 @@ case("Split", [w.node("Split", ["x", "s"], ["a", "b"], axis=0)],
 case("arithmetic on a size", [w.node("Mul", ["n", "n"], ["m"]), w.node("Add", ["m", "n"], ["k"]),
                               w.node("ConstantOfShape", ["k"], ["z"]), w.node("Exp", ["z"], ["y"])],
      [("n", I, [1], [2])], [("y", F, [6], [1.0] * 6)])
+
+
+# --- extents that data decide, and what is behind them ---
+
+case("NonZero, gathered", [w.node("NonZero", ["x"], ["i"]), w.node("Transpose", ["i"], ["j"]),
+                           w.node("Squeeze", ["j", "one"], ["k"]), w.node("Gather", ["x", "k"], ["z"]),
+                           w.node("Neg", ["z"], ["y"])],
+     [("x", F, [5], [0.0, 2.0, 0.0, 3.0, 4.0])], [("y", F, [3], [-2.0, -3.0, -4.0])], reference=1,
+     initializers=[w.tensor("one", I, [1], [1])])
+case("NonZero of nothing", [w.node("NonZero", ["x"], ["i"]), w.node("Cast", ["i"], ["f"], to=F),
+                            w.node("ReduceSum", ["f", "one"], ["y"], keepdims=0)],
+     [("x", F, [3], [0.0] * 3)], [("y", F, [1], [0.0])], reference=1, initializers=[w.tensor("one", I, [1], [1])])
+case("Compress, then a sum", [w.node("Compress", ["x", "c"], ["z"], axis=0),
+                              w.node("ReduceSum", ["z", "zero"], ["y"], keepdims=0)],
+     [("x", F, [3, 2], iota([3, 2])), ("c", B, [3], [1, 0, 1])], [("y", F, [2], [4.0, 6.0])], reference=1,
+     initializers=[w.tensor("zero", I, [1], [0])])
+
+# --- symbols that may be 1 and broadcast ---
+
+for a, b in itertools.product((1, 3), (1, 3)):
+    n = max(a, b)
+    p, q = [float(i + 1) for i in range(a)], [10.0 * (i + 1) for i in range(b)]
+    both = [p[i % a] + q[i % b] for i in range(n)]
+    pair = [("p", F, [a], p), ("q", F, [b], q)]
+    named = {"p": ["a"], "q": ["b"]}
+    case(f"sum of {a} and {b}", [w.node("Add", ["p", "q"], ["y"])], pair, [("y", F, [n], both)], shapes=named)
+    case(f"sum of {a} and {b}, twice", [w.node("Add", ["p", "q"], ["s"]), w.node("Mul", ["s", "p"], ["t"]), w.node("Sub", ["t", "q"], ["y"])],
+         pair, [("y", F, [n], [both[i] * p[i % a] - q[i % b] for i in range(n)])], shapes=named)
+    case(f"sum of {a} and {b}, reduced", [w.node("Add", ["p", "q"], ["s"]), w.node("ReduceSum", ["s"], ["r"], keepdims=1),
+                                          w.node("Sub", ["s", "r"], ["y"])],
+         pair, [("y", F, [n], [v - sum(both) for v in both])], shapes=named)
+    case(f"sum of {a} and {b}, concatenated", [w.node("Add", ["p", "q"], ["s"]), w.node("Concat", ["s", "p"], ["y"], axis=0)],
+         pair, [("y", F, [n + a], both + p)], shapes=named)
+    case(f"choice of {a} and {b}", [w.node("Less", ["p", "q"], ["c"]), w.node("Where", ["c", "p", "q"], ["y"])],
+         pair, [("y", F, [n], [p[i % a] for i in range(n)])], shapes=named)
+    x = [float(i % 5) for i in range(a * 4)]
+    z = [float(i % 3) for i in range(b * 6)]
+    y = [sum(x[i % a * 4 + r * 2 + k] * z[i % b * 6 + k * 3 + c] for k in range(2)) for i in range(n) for r in range(2) for c in range(3)]
+    case(f"products of batches {a} and {b}", [w.node("MatMul", ["x", "z"], ["t"]), w.node("Relu", ["t"], ["y"])],
+         [("x", F, [a, 2, 2], x), ("z", F, [b, 2, 3], z)], [("y", F, [n, 2, 3], y)], shapes={"x": ["a", 2, 2], "z": ["b", 2, 3]})
+    case(f"rows of {a} and {b}, normalised", [w.node("Add", ["p2", "q2"], ["s"]), w.node("Softmax", ["s"], ["t"], axis=-1),
+                                             w.node("ReduceSum", ["t", "last"], ["y"], keepdims=0)],
+         [("p2", F, [a, 2], [0.0] * 2 * a), ("q2", F, [b, 2], [1.0] * 2 * b)], [("y", F, [n], [1.0] * n)],
+         initializers=[w.tensor("last", I, [1], [-1])], shapes={"p2": ["a", 2], "q2": ["b", 2]})
+
+# --- control flow ---
+
+
+def body(nodes, ins, outs, initializers=()):
+    """an attribute that holds a graph; ins, outs: (name, dtype, shape or None)"""
+    g = b"".join(w.field(1, n) for n in nodes) + w.field(2, "body") + b"".join(w.field(5, t) for t in initializers)
+    g += b"".join(w.field(11, w.value(n, w.tensor_type(t, s))) for n, t, s in ins)
+    return g + b"".join(w.field(12, w.value(n, w.tensor_type(t, s))) for n, t, s in outs)
+
+
+def control(op, ins, outs, **bodies):
+    n = w.node(op, ins, outs)
+    scan = bodies.pop("num_scan_inputs", None)
+    n += b"".join(w.field(5, w.field(1, k) + w.field(6, g) + w.field(20, 5)) for k, g in bodies.items())
+    return n + (w.field(5, w.attribute("num_scan_inputs", scan)) if scan else b"")
+
+
+TRIP = [("i", I, []), ("cond", B, [])]
+GROW = body([w.node("Identity", ["cond"], ["more"]), w.node("Concat", ["v", "x"], ["t"], axis=0), w.node("Mul", ["t", "two"], ["w"]),
+             w.node("ReduceSum", ["w", "zero"], ["r"], keepdims=1)],
+            TRIP + [("v", F, None)], [("more", B, []), ("w", F, None), ("r", F, None)],
+            [w.tensor("two", F, [], [2.0]), w.tensor("zero", I, [1], [0])])
+for trips in (0, 1, 3):
+    v, sums = [1.0], []
+    for _ in range(trips):
+        v = [2 * e for e in v + [5.0, 7.0]]
+        sums.append(sum(v))
+    case(f"Loop that grows, {trips} trips", [control("Loop", ["m", "", "v0"], ["y", "s"], body=GROW)],
+         [("m", I, [], [trips]), ("v0", F, [1], [1.0]), ("x", F, [2], [5.0, 7.0])],
+         [("y", F, [len(v)], v), ("s", F, [trips, 1], sums)])
+COUNT = body([w.node("Identity", ["cond"], ["more"]), w.node("Add", ["n", "one"], ["k"]), w.node("ConstantOfShape", ["k"], ["z"]),
+              w.node("Exp", ["z"], ["e"]), w.node("ReduceSum", ["e"], ["s"], keepdims=0), w.node("Add", ["a", "s"], ["b"])],
+             TRIP + [("n", I, [1]), ("a", F, [])], [("more", B, []), ("k", I, [1]), ("b", F, [])],
+             [w.tensor("one", I, [1], [1])])
+case("Loop with a size that it counts", [control("Loop", ["m", "", "n0", "a0"], ["n", "y"], body=COUNT)],
+     [("m", I, [], [4]), ("n0", I, [1], [2]), ("a0", F, [], [0.5])], [("n", I, [1], [6]), ("y", F, [], [18.5])])
+for c in (0, 1):
+    case(f"If with branches of two shapes, {c}", [
+        control("If", ["c"], ["t"], then_branch=body([w.node("Slice", ["x", "s", "e"], ["p"]), w.node("Exp", ["p"], ["q"])], [],
+                                                     [("q", F, None)]),
+                else_branch=body([w.node("Tile", ["x", "e"], ["r"]), w.node("Neg", ["r"], ["u"])], [], [("u", F, None)])),
+        w.node("Neg", ["t"], ["y"])],
+         [("c", B, [], [c]), ("x", F, [3], [0.0] * 3), ("s", I, [1], [1]), ("e", I, [1], [2])],
+         [("y", F, [1] if c else [6], [-1.0] if c else [0.0] * 6)])
+INNER = body([w.node("Identity", ["cond2"], ["more2"]), w.node("Mul", ["u", "x"], ["u2"]), w.node("Add", ["u2", "v"], ["u3"])],
+             [("j", I, []), ("cond2", B, []), ("u", F, [2])], [("more2", B, []), ("u3", F, [2])])
+OUTER = body([w.node("Identity", ["cond"], ["more"]), w.node("Add", ["v", "v"], ["d"]),
+              control("Loop", ["i", "", "d"], ["w"], body=INNER)],
+             TRIP + [("v", F, [2])], [("more", B, []), ("w", F, [2])])
+v = [1.0, 2.0]
+for i in range(3):
+    u = [e + e for e in v]
+    for _ in range(i):
+        u = [a * b + c for a, b, c in zip(u, [3.0, 0.5], v)]
+    v = u
+case("loops inside each other", [control("Loop", ["m", "", "v0"], ["y"], body=OUTER)],
+     [("m", I, [], [3]), ("v0", F, [2], [1.0, 2.0]), ("x", F, [2], [3.0, 0.5])], [("y", F, [2], v)])
+STEP = body([w.node("Mul", ["state", "k"], ["p"]), w.node("Add", ["p", "row"], ["next"]), w.node("Exp", ["row"], ["e"])],
+            [("state", F, [2]), ("row", F, [2])], [("next", F, [2]), ("e", F, [2])])
+case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_inputs=1)],
+     [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
+     [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
 
 
 # --- running ---
