@@ -98,7 +98,8 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
   a.number = &r->number[thread];
   for (a.begin = begin; a.begin < end && !r->result[thread]; a.begin = a.end) {
     a.end = end - a.begin < r->step ? end : a.begin + r->step;
-    r->result[thread] = r->deadline && now_ns() > r->deadline ? RESULT_LATE : r->fn(&a);
+    bool late = r->deadline && a.begin > begin && now_ns() > r->deadline; /* the step began in time */
+    r->result[thread] = late ? RESULT_LATE : r->fn(&a);
   }
 }
 

@@ -110,6 +110,14 @@ static void pad(Needs *x, const Node *n) {
   }
 }
 
+/* ScatterND (18): an update per index tuple, of the shape that a tuple leaves of the data. */
+static void updates(Needs *x, const Node *n) {
+  const Type *in = &n->in[0]->type, *ix = &n->in[1]->type, *u = &n->in[2]->type;
+  int q = ix->rank, k = in->rank - (u->rank - (q - 1));
+  for (int i = 0; i < u->rank; i++)
+    must(x, i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)], u->dim[i], "an extent of the updates");
+}
+
 static void topk(Needs *x, const Node *n) {
   const Dim *k;
   int64_t m;
@@ -129,6 +137,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Split: split(&x, n); break;
   case OP_Tile: repeats(&x, n); break;
   case OP_Pad: pad(&x, n); break;
+  case OP_ScatterND: updates(&x, n); break;
   case OP_TopK: topk(&x, n); break;
   case OP_CumSum:
   case OP_CumProd: named_axes(&x, n); break;

@@ -164,15 +164,29 @@ case("arithmetic on a size", [w.node("Mul", ["n", "n"], ["m"]), w.node("Add", ["
 case("NonZero, gathered", [w.node("NonZero", ["x"], ["i"]), w.node("Transpose", ["i"], ["j"]),
                            w.node("Squeeze", ["j", "one"], ["k"]), w.node("Gather", ["x", "k"], ["z"]),
                            w.node("Neg", ["z"], ["y"])],
-     [("x", F, [5], [0.0, 2.0, 0.0, 3.0, 4.0])], [("y", F, [3], [-2.0, -3.0, -4.0])], reference=1,
+     [("x", F, [5], [0.0, 2.0, 0.0, 3.0, 4.0])], [("y", F, [3], [-2.0, -3.0, -4.0])],
      initializers=[w.tensor("one", I, [1], [1])])
 case("NonZero of nothing", [w.node("NonZero", ["x"], ["i"]), w.node("Cast", ["i"], ["f"], to=F),
                             w.node("ReduceSum", ["f", "one"], ["y"], keepdims=0)],
-     [("x", F, [3], [0.0] * 3)], [("y", F, [1], [0.0])], reference=1, initializers=[w.tensor("one", I, [1], [1])])
+     [("x", F, [3], [0.0] * 3)], [("y", F, [1], [0.0])], initializers=[w.tensor("one", I, [1], [1])])
 case("Compress, then a sum", [w.node("Compress", ["x", "c"], ["z"], axis=0),
                               w.node("ReduceSum", ["z", "zero"], ["y"], keepdims=0)],
-     [("x", F, [3, 2], iota([3, 2])), ("c", B, [3], [1, 0, 1])], [("y", F, [2], [4.0, 6.0])], reference=1,
+     [("x", F, [3, 2], iota([3, 2])), ("c", B, [3], [1, 0, 1])], [("y", F, [2], [4.0, 6.0])],
      initializers=[w.tensor("zero", I, [1], [0])])
+
+for t, values in ((F, [0.0, 1.5, -0.0, float("nan"), 0.0, -2.0]), (I, [0, 5, 0, -1, 1 << 40, 0]), (B, [1, 0, 0, 1, 1, 0])):
+    at = [i for i, v in enumerate(values) if v != 0]
+    case(f"NonZero of a matrix of type {t}", [w.node("NonZero", ["x"], ["y"])], [("x", t, [2, 3], values)],
+         [("y", I, [2, len(at)], [i // 3 for i in at] + [i % 3 for i in at])])
+case("NonZero of no elements", [w.node("NonZero", ["x"], ["y"])], [("x", F, [0, 2], [])], [("y", I, [2, 0], [])])
+for chosen in ([0, 1, 1, 0, 0, 1], [1, 1], [0] * 6, [1] * 6):
+    at = [i for i, v in enumerate(chosen) if v]
+    case(f"Compress without an axis by {chosen}", [w.node("Compress", ["x", "c"], ["y"])],
+         [("x", F, [2, 3], iota([2, 3])), ("c", B, [len(chosen)], chosen)], [("y", F, [len(at)], [float(i) for i in at])])
+for chosen in ([1, 0, 1], [0, 1], [0, 0, 0]):
+    case(f"Compress the last axis by {chosen}", [w.node("Compress", ["x", "c"], ["y"], axis=-1)],
+         [("x", F, [2, 3], iota([2, 3])), ("c", B, [len(chosen)], chosen)],
+         [("y", F, *moved([2, 3], iota([2, 3]), [[0, 1], [i for i, v in enumerate(chosen) if v]]))])
 
 # --- symbols that may be 1 and broadcast ---
 
