@@ -255,22 +255,22 @@ Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e) { return x
 
 KExpr *lower_index_const(Lower *x, int64_t v) { return ke_int(x->k, DT_i64, v); }
 
+Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at) {
+  *at = dim_is(have, 1) ? lower_index_const(x, 0) : j;
+  if (dim_is(have, 1) || have == want)
+    return ST_OK;
+  KExpr *n = ke_dim(x->k, have), *one = k_bin(x, KOP_eq, n, lower_index_const(x, 1)); /* it may turn out to be 1 */
+  TRY(lower_check(x, k_bin(x, KOP_or, one, k_bin(x, KOP_eq, n, ke_dim(x->k, want))), n));
+  *at = ke_select(x->k, one, lower_index_const(x, 0), j);
+  return ST_OK;
+}
+
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e) {
   const Type *in = &n->in[i]->type, *out = &n->out[0]->type;
+  int lead = out->rank - in->rank;
   KExpr *at[MAX_RANK];
-  for (int k = 0; k < in->rank; k++) {
-    KExpr *j = index[out->rank - in->rank + k];
-    Dim d = in->dim[k];
-    if (dim_is(d, 1))
-      j = lower_index_const(x, 0);
-    else if (d != out->dim[out->rank - in->rank + k]) { /* an extent that may turn out to be 1 */
-      KExpr *have = ke_dim(x->k, d), *one = k_bin(x, KOP_eq, have, lower_index_const(x, 1));
-      KExpr *fits = k_bin(x, KOP_eq, have, ke_dim(x->k, out->dim[out->rank - in->rank + k]));
-      TRY(lower_check(x, k_bin(x, KOP_or, one, fits), have));
-      j = ke_select(x->k, one, lower_index_const(x, 0), j);
-    }
-    at[k] = j;
-  }
+  for (int k = 0; k < in->rank; k++)
+    TRY(lower_bcast_index(x, in->dim[k], out->dim[lead + k], index[lead + k], &at[k]));
   return lower_read(x, n->in[i], at, e);
 }
 

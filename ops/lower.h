@@ -97,6 +97,8 @@ bool lower_dtype(DType t); /* an element type of kernels */
 Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e);
 /* As lower_read of input i, the index being that of the output, to which the input broadcasts. */
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e);
+/* Index j of an axis of extent `want` on an axis of extent `have` that broadcasts to it. */
+Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at);
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
