@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Every case that the ONNX wheel has, on the cpu device; all but the light models on the reference device.
+
+A case that fails must stand in expected_failures.txt, and one that stands there must fail. Cases of random numbers are checked
+by check_random.py and counted apart. The closing line counts what passed and what is wrong; expected failures are neither.
+With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows whose cases all pass are taken out of
+expected_failures.txt; none is ever added.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+
+import wheel
+
+SARD = os.path.join(os.environ.get("SARD_BUILD", os.path.join(wheel.ROOT, "build")), "sard")
+SANITIZED = os.environ.get("SARD_SANITIZED") == "1"
+RANDOM = [  # the rest of their names are cases with fixed outputs
+    "node/test_bernoulli*",
+    "node/test_training_dropout",
+    "node/test_training_dropout_default",
+    "node/test_training_dropout_default_mask",
+    "node/test_training_dropout_mask",
+]
+KINDS = {"node": 1884, "pytorch-converted": 82, "pytorch-operator": 35, "simple": 23, "light": 9}
+
+
+def matches(name, patterns):
+    return any(fnmatch.fnmatchcase(name, p) for p in patterns)
+
+
+def expected_failures(device):
+    """[(pattern, reason)] for a device"""
+    with open(os.path.join(wheel.HERE, "expected_failures.txt"), encoding="utf-8") as f:
+        rows = [line.split(None, 2) for line in f if line.strip() and not line.startswith("#")]
+    return [(pattern, why.strip()) for on, pattern, why in rows if on in ("any", device)]
+
+
+def has_cpu():
+    devices = json.loads(subprocess.run([SARD, "doctor", "--json"], capture_output=True, text=True).stdout)["devices"]
+    return any(d["name"] == "cpu" and d["available"] for d in devices)
+
+
+def run_cases(device, folders, root):
+    """{name: (reason or None, steps)} of `sard test`"""
+    run = subprocess.run([SARD, "test", "--json", "--device", device, *folders], capture_output=True, text=True)
+    if run.returncode not in (0, 1):
+        sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")
+    return {os.path.relpath(c["path"], root): (None if c["result"] == "passed" else c["reason"] or c["result"], c["steps"])
+            for c in json.loads(run.stdout)["cases"]}
+
+
+def run_random(device, names, root):
+    run = wheel.python("check_random.py", SARD, device, *[os.path.join(root, n) for n in names], capture_output=True, text=True)
+    verdict = dict(line.split(" ", 1) for line in run.stdout.splitlines())
+    return {n: verdict.get(os.path.basename(n), "no verdict: " + run.stderr[-300:]) for n in names}
+
+
+def forget(patterns):
+    """takes rows out of expected_failures.txt"""
+    path = os.path.join(wheel.HERE, "expected_failures.txt")
+    with open(path, encoding="utf-8") as f:
+        rows = f.readlines()
+    with open(path, "w", encoding="utf-8") as f:
+        f.writelines(r for r in rows if r.startswith("#") or r.split()[1] not in patterns)
+    print("taken out of expected_failures.txt: %s" % " ".join(sorted(patterns)))
+
+
+class Suite:
+    def __init__(self, root, wanted):
+        self.root, self.wanted = root, wanted
+        self.passed = self.failed = 0
+        self.stale, self.alive = set(), set()  # patterns of which a case passes, fails
+
+    def judge(self, device, results):
+        """counts results ({name: reason or None}) against the expected failures; the summary's numbers"""
+        known = expected_failures(device)
+        used, passed, expected = set(), 0, 0
+        for name, reason in sorted(results.items()):
+            row = next((k for k in known if fnmatch.fnmatchcase(name, k[0])), None)
+            used.add(row)
+            if row:
+                (self.alive if reason else self.stale).add(row[0])
+            if not reason and not row:
+                passed += 1
+            elif reason and row:
+                expected += 1
+            else:
+                self.failed += 1
+                print("%s on %s: %s" % (name, device, reason or "passes, but stands in expected_failures.txt: %s" % row[0]))
+        for row in known if not self.wanted else []:
+            if row not in used:
+                self.failed += 1
+                print("expected_failures.txt: no case is called %s" % row[0])
+        self.passed += passed
+        return passed, expected
+
+    def device(self, device, kinds):
+        folders = self.wanted or kinds
+        results = run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
+        random = [n for n in results if matches(n, RANDOM)]
+        verdicts = {n: v if v != "ok" else None for n, v in run_random(device, random, self.root).items()}
+        fixed = {n: reason for n, (reason, _) in results.items() if n not in verdicts}
+        passed, expected = self.judge(device, {**fixed, **verdicts})
+        lucky = sum(v is None for v in verdicts.values())
+        compiled = sum(not reason and not steps["reference"] for reason, steps in results.values())
+        print("%s: %d of %d cases pass, %d with no reference step; of the %d random ones among them %d; %d expected failures"
+              % (device, passed, len(results), compiled, len(random), lucky, expected))
+        if not self.wanted and any(sum(n.startswith(k + "/") for n in results) != KINDS[k] for k in kinds):
+            self.failed += 1
+            print("%s: not all cases ran" % device)
+
+
+def main():
+    suite = Suite(wheel.cases(), sys.argv[1:])
+    small = [k for k in KINDS if k != "light"]
+    if has_cpu():
+        suite.device("cpu", small if SANITIZED else list(KINDS))
+    if not SANITIZED:
+        suite.device("reference", small)
+    if os.environ.get("SARD_BLESS") and suite.stale - suite.alive:
+        forget(suite.stale - suite.alive)
+    print("%d passed, %d failed, 0 skipped" % (suite.passed, suite.failed))
+    return 1 if suite.failed or not suite.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
