@@ -103,10 +103,11 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   int64_t dim[MAX_RANK], count;
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
-  if (src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
+  if (src->t.kind != VK_TENSOR || dtype_bits((DType)slot->dtype) != dtype_bits(src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
       count != tensor_count(&src->t))
     return eval_step(f, s, index, scratch);
   cell_share(f, dst, src);
+  dst->t.dtype = (DType)slot->dtype; /* BitCast's differs */
   dst->t.rank = slot->rank;
   memset(dst->t.dim, 0, sizeof dst->t.dim);
   memcpy(dst->t.dim, dim, (size_t)slot->rank * sizeof *dim);
