@@ -451,8 +451,6 @@ static bool linear_index(const Tensor *index, int64_t i, const Tensor *dense, in
 static Status check_sparse(Ctx *c, const Tensor *values, const Tensor *index, const Tensor *dense) {
   if (values->rank != 1)
     return fail(c, ST_INVALID, "values of a sparse tensor must have rank 1, not %d", values->rank);
-  if (dtype_bits(values->dtype) % 8)
-    return fail(c, ST_UNSUPPORTED, "sparse tensors of %s", dtype_name(values->dtype));
   if (index->dtype != DT_i64 || (index->rank != 1 && index->rank != 2) || index->dim[0] != values->dim[0] ||
       (index->rank == 2 && index->dim[1] != dense->rank))
     return fail(c, ST_INVALID, "indices of a sparse tensor must be i64[%lld] or i64[%lld,%d]",
@@ -468,7 +466,10 @@ static Status scatter(Ctx *c, const Tensor *values, const Tensor *index, Tensor 
       return fail(c, ST_INVALID, "index %lld of a sparse tensor is out of range", (long long)i);
     if (at <= before)
       return fail(c, ST_INVALID, "indices of a sparse tensor must ascend: number %lld does not", (long long)i);
-    memcpy((uint8_t *)dense->data + (size_t)at * size, (const uint8_t *)values->data + (size_t)i * size, size);
+    if (size)
+      memcpy((uint8_t *)dense->data + (size_t)at * size, (const uint8_t *)values->data + (size_t)i * size, size);
+    else /* several in a byte */
+      elem_set_f64(dense->dtype, dense->data, at, elem_f64(values->dtype, values->data, i));
   }
   return ST_OK;
 }

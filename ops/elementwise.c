@@ -70,6 +70,21 @@ static Status cast_type(Infer *x, int64_t to) {
   return ST_OK;
 }
 
+Status bitcast_infer(Infer *x) {
+  DType from = in_type(x, 0)->dtype;
+  int64_t to = ATTR(x->n, BitCast)->to;
+  if (to < 0 || to >= DT_count || !dtype_valid((int)to))
+    return infer_fail(x, "there is no element type %lld", (long long)to);
+  if (from && (from == DT_str || to == DT_str || dtype_bits(from) != dtype_bits((DType)to)))
+    return infer_fail(x, "%s and %s have not the same bits", dtype_name(from), dtype_name((DType)to));
+  Type t = *in_type(x, 0);
+  if (t.kind != VK_TENSOR || t.rank < 0)
+    t = (Type){.kind = VK_TENSOR, .rank = -1};
+  t.dtype = (DType)to;
+  set_out_type(x, 0, t);
+  return ST_OK;
+}
+
 Status cast_infer(Infer *x) { return cast_type(x, ATTR(x->n, Cast)->to); }
 
 Status castlike_infer(Infer *x) {

@@ -13,12 +13,15 @@ typedef struct Host {
   const ProgStep *s;
 } Host;
 
+/* May the bytes of one be taken for the other (BitCast)? */
+static bool same_bits(DType a, DType b) { return dtype_bits(a) == dtype_bits(b) && (a == DT_str) == (b == DT_str); }
+
 static Status alloc_output(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
   Host *h = e->host;
   int64_t count;
-  if (h->s->kind == STEP_VIEW && e->in[0]->kind == VK_TENSOR && t == e->in[0]->dtype && t != DT_str &&
+  if (h->s->kind == STEP_VIEW && e->in[0]->kind == VK_TENSOR && same_bits(t, e->in[0]->dtype) && t != DT_str &&
       extent_ok(dim, rank, &count) && count == tensor_count(e->in[0]))
-    return slot_share(h->f, rt_list(h->f->p, h->s->out), &h->f->cell[rt_list(h->f->p, h->s->in)], rank, dim, out);
+    return slot_share(h->f, rt_list(h->f->p, h->s->out), &h->f->cell[rt_list(h->f->p, h->s->in)], t, rank, dim, out);
   return slot_alloc(h->f, rt_list(h->f->p, h->s->out + (uint32_t)i), t, rank, dim, out);
 }
 
@@ -106,14 +109,15 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   const ProgSlot *slot = rt_slot(f->p, to);
   const Cell *src = &f->cell[from];
   int64_t dim[MAX_RANK], count;
-  Tensor *t;
+  Tensor *out;
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
+  DType t = slot->dtype ? (DType)slot->dtype : src->t.dtype;
   bool stated = how == PROG_NONE || f->p->konst[how];
-  if (!stated || src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) ||
+  if (!stated || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) ||
       !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t))
     return eval_step(f, s, index, scratch);
-  return slot_share(f, to, src, slot->rank, dim, &t);
+  return slot_share(f, to, src, t, slot->rank, dim, &out);
 }
 
 /* --- regions --- */

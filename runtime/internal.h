@@ -123,8 +123,8 @@ Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
 
-/* The memory of src under another shape with as many elements, for a view. */
-Status slot_share(Frame *f, uint32_t slot, const Cell *src, int rank, const int64_t *dim, Tensor **out);
+/* The memory of src under another shape with as many elements of as many bits, for a view. */
+Status slot_share(Frame *f, uint32_t slot, const Cell *src, DType t, int rank, const int64_t *dim, Tensor **out);
 
 /* --- exec.c, control.c --- */
 Status run_region(Frame *f, uint32_t region);

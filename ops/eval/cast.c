@@ -1,4 +1,4 @@
-/* cast.c - Cast and CastLike: between all numeric types, bool and strings.
+/* cast.c - Cast and CastLike: between all numeric types, bool and strings. BitCast.
  *
  * Numbers: rounded once, to nearest even; integers wrap; float to integer as support/dtype.h says. Strings are written as NumPy writes them: the
  * shortest digits that read back as the same number. Reading and writing do not depend on the locale.
@@ -277,4 +277,21 @@ Status castlike_eval(Eval *e) {
   const CastLikeAttr *a = e->attr;
   TRY(operands(e, 2));
   return cast_to(e, e->in[1]->dtype, a->saturate, a->round_mode);
+}
+
+/* BitCast (26): the same bits as elements of another type of that width. */
+Status bitcast_eval(Eval *e) {
+  const Tensor *x = e->in[0];
+  int64_t to = ((const BitCastAttr *)e->attr)->to;
+  Tensor *y;
+  TRY(operands(e, 1));
+  if (to < 0 || to >= DT_count || !dtype_valid((int)to))
+    return eval_fail(e, "there is no element type %lld", (long long)to);
+  if (to == DT_str || x->dtype == DT_str || dtype_bits((DType)to) != dtype_bits(x->dtype))
+    return eval_fail(e, "%s and %s have not the same bits", dtype_name(x->dtype), dtype_name((DType)to));
+  TRY(eval_out(e, 0, (DType)to, x->rank, x->dim, &y));
+  size_t n = tensor_bytes(x);
+  if (n && y->data != x->data)
+    memcpy(y->data, x->data, n);
+  return ST_OK;
 }

@@ -42,7 +42,13 @@ static int open_pass(Row *r, KCursor *behind) {
   return depth;
 }
 
-static DType work(const Row *r) { return lower_work(in_of(r->n, 0)->dtype); }
+/* Means and lengths of integers are taken of 64-bit sums; other sums of integers may wrap where they are. */
+static DType work(const Row *r) {
+  DType t = in_of(r->n, 0)->dtype;
+  if (dtype_is_int(t) && (r->n->op == OP_ReduceMean || r->n->op == OP_ReduceL2))
+    return dtype_kind(t) == DK_UINT ? DT_u64 : DT_i64;
+  return lower_work(t);
+}
 
 /* Input 0 at the index of the pass, as work type. */
 static Status element(Row *r, KExpr **v) {
@@ -61,7 +67,7 @@ static KExpr *row_count(Row *r) {
     if (r->inner[i])
       n = dim_mul(r->x->c, n, r->dim[i]);
   if (dim_is_const(n, &v))
-    return ke_float(r->x->k, work(r), (double)v);
+    return dtype_is_float(work(r)) ? ke_float(r->x->k, work(r), (double)v) : ke_int(r->x->k, work(r), v);
   return lower_once(r->x, "n", ke_cast(r->x->k, work(r), ke_dim(r->x->k, n)));
 }
 
@@ -427,8 +433,23 @@ static bool reduce_can(Ctx *c, const Node *n, const char **why) {
   bool order = n->op == OP_ReduceMax || n->op == OP_ReduceMin;
   if (t == DT_bool)
     return order;
-  return dtype_is_float(t) || order || n->op == OP_ReduceSum || n->op == OP_ReduceProd || n->op == OP_ReduceSumSquare ||
-         n->op == OP_ReduceL1;
+  return dtype_is_float(t) || (dtype_is_int(t) && n->op != OP_ReduceLogSum && n->op != OP_ReduceLogSumExp);
+}
+
+/* The square root of a sum of squares; of integers as the integer below. */
+static KExpr *length_of(Row *r, KExpr *squares) {
+  if (dtype_is_float(squares->dtype))
+    return k_un(r->x, KOP_sqrt, squares);
+  KExpr *v = ke_cast(r->x->k, DT_f64, ke_cast(r->x->k, DT_u64, squares));
+  return ke_cast(r->x->k, work(r), ke_cast(r->x->k, DT_i64, k_un(r->x, KOP_sqrt, v)));
+}
+
+static KExpr *mean_of(Row *r, KExpr *sum) {
+  KExpr *n = row_count(r);
+  if (!dtype_is_float(sum->dtype) && (n->kind != KE_INT || !n->i))
+    ks_check(&r->x->at, k_bin(r->x, KOP_ne, n, k_num(r->x, n, 0)), ke_cast(r->x->k, DT_i64, n))->text =
+        "the mean of no integers is not defined";
+  return k_div(r->x, sum, n);
 }
 
 /* What Max and Min begin with. */
@@ -482,7 +503,7 @@ static Status reduce_begin(Row *r) {
   TRY(gather_row(r, "s", op, start, term, &acc));
   KExpr *v = ke_var(x->k, acc);
   switch (r->n->op) {
-  case OP_ReduceL2: v = k_un(x, KOP_sqrt, v); break;
+  case OP_ReduceL2: v = length_of(r, v); break;
   case OP_ReduceLogSum: v = k_un(x, KOP_log, v); break;
   case OP_GlobalLpPool:
     if (pool_power(r) == 2)
@@ -491,7 +512,7 @@ static Status reduce_begin(Row *r) {
       v = k_bin(x, KOP_pow, v, k_num(x, v, 1 / pool_power(r)));
     break;
   case OP_ReduceMean:
-  case OP_GlobalAveragePool: v = k_div(x, v, row_count(r)); break;
+  case OP_GlobalAveragePool: v = mean_of(r, v); break;
   default: break;
   }
   set_stat(r, 0, "y", v);

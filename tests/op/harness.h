@@ -8,8 +8,8 @@
  *     tol 1e-5                     instead of the tolerance of the output's dtype
  *     error text                   evaluation must fail with a message that contains text
  *     infer error                  …and inference must fail as well, all inputs being constants
- * A tensor: dtype[dims] and values in row-major order; one value followed by `*` fills. nan, inf, -inf; strings in double
- * quotes with \" \\ \n \xNN. Containers: seq{ t | t | t }, opt{ t } and map{ keys | values }.
+ * A tensor: dtype[dims] and values in row-major order; one value followed by `*` fills. nan, inf, -inf; complex numbers are
+ * (re,im); strings in double quotes with \" \\ \n \xNN. Containers: seq{ t | t | t }, opt{ t } and map{ keys | values }.
  *
  * Inference is run three times: with all inputs constants, with static shapes, and with a symbol for every extent; whatever
  * it says must agree with what evaluation gives. ELEMENTWISE operators are also run in the place of each input they fit.
@@ -104,8 +104,14 @@ static const char *h_value(Harness *h, const char *p, Tensor *t, int64_t i) {
   char *end;
   if (t->dtype == DT_str)
     return h_string(h, p, &((Str *)t->data)[i]);
-  if (dtype_kind(t->dtype) == DK_COMPLEX)
-    h_die(h, "no complex values in test text");
+  if (dtype_kind(t->dtype) == DK_COMPLEX) { /* (re,im) */
+    DType part = t->dtype == DT_c64 ? DT_f32 : DT_f64;
+    elem_set_f64(part, t->data, 2 * i, strtod(p + (*p == '('), &end));
+    elem_set_f64(part, t->data, 2 * i + 1, strtod(end + (*end == ','), &end));
+    if (*end != ')')
+      h_die(h, "complex number expected at %.20s", p);
+    return end + 1;
+  }
   if (dtype_is_float(t->dtype)) {
     double v = strtod(p, &end);
     if (t->dtype == DT_f32)
@@ -250,6 +256,9 @@ static void h_print(Harness *h, const char *what, const Tensor *t) {
   for (int64_t i = 0, n = t->kind == VK_TENSOR ? tensor_count(t) : 0; i < n && i < 24; i++)
     if (t->dtype == DT_str)
       print_error(" \"%.*s\"", (int)((Str *)t->data)[i].len, ((Str *)t->data)[i].ptr);
+    else if (dtype_kind(t->dtype) == DK_COMPLEX)
+      print_error(" (%.9g,%.9g)", elem_f64(t->dtype == DT_c64 ? DT_f32 : DT_f64, t->data, 2 * i),
+                  elem_f64(t->dtype == DT_c64 ? DT_f32 : DT_f64, t->data, 2 * i + 1));
     else if (dtype_is_float(t->dtype))
       print_error(" %.9g", elem_f64(t->dtype, t->data, i));
     else
@@ -284,10 +293,13 @@ __attribute__((unused)) static bool h_equal(Harness *h, const Tensor *got, const
         scale = v;
     }
     for (int64_t i = 0; ok && i < n; i++)
-      ok = want->dtype == DT_str ? str_eq(((Str *)got->data)[i], ((Str *)want->data)[i])
-           : is_float            ? h_near(elem_f64(want->dtype, got->data, i), elem_f64(want->dtype, want->data, i),
+      ok = dtype_kind(want->dtype) == DK_COMPLEX
+               ? !memcmp((char *)got->data + i * (dtype_bits(want->dtype) / 8),
+                         (char *)want->data + i * (dtype_bits(want->dtype) / 8), (size_t)dtype_bits(want->dtype) / 8)
+           : want->dtype == DT_str ? str_eq(((Str *)got->data)[i], ((Str *)want->data)[i])
+           : is_float              ? h_near(elem_f64(want->dtype, got->data, i), elem_f64(want->dtype, want->data, i),
                                tol < 0 ? h_tolerance(want->dtype) : tol, scale)
-                                 : elem_i64(want->dtype, got->data, i) == elem_i64(want->dtype, want->data, i);
+                                   : elem_i64(want->dtype, got->data, i) == elem_i64(want->dtype, want->data, i);
   }
   if (!ok) {
     if (got)

@@ -1,18 +1,19 @@
 /* test_lowering.c - every case of the operator tests once more, by the kernel the operator lowers to: one node, static and
- * symbolic extents, the kernel as scheduled for a CPU, run by kernel_eval and compared with the stated result. Prints per
- * operator how many cases were lowered; a case that has no
- * kernel is counted, with the reason.
+ * symbolic extents, the kernel as scheduled for a CPU, run by kernel_eval and, with static extents, compiled; compared with the
+ * stated result. Prints per operator how many cases were lowered; a case that has no kernel is counted, with the reason.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
 #include "codegen/loop.h"
 #include "codegen/schedule.h"
+#include "tests/kernel/jit.h"
 
 typedef struct Count {
   int lowered, refused, failed;
   const char *why;
 } Count;
 static Count counts[OP_count];
+static const char level[] = "x86-64-v3";
 
 static double most(const Tensor *t) {
   double m = 0;
@@ -29,7 +30,12 @@ static bool close_enough(Harness *h, const Tensor *got, const Tensor *want, doub
   double scale = is_float ? most(want) : 0, least = h_tolerance(want->dtype) * 8;
   tol = tol < 0 ? h_tolerance(want->dtype) : tol;
   tol = tol > least ? tol : least;
+  size_t bytes = dtype_kind(want->dtype) == DK_COMPLEX ? (size_t)dtype_bits(want->dtype) / 8 : 0;
   for (int64_t i = 0, n = tensor_count(want); ok && i < n; i++) {
+    if (bytes) {
+      ok = !memcmp((char *)got->data + (size_t)i * bytes, (char *)want->data + (size_t)i * bytes, bytes);
+      continue;
+    }
     if (!is_float) {
       ok = elem_i64(want->dtype, got->data, i) == elem_i64(want->dtype, want->data, i);
       continue;
@@ -72,9 +78,10 @@ static void print_kernel(const Kernel *k, Arena *a) {
   print_error("%s\n", b.text);
 }
 
-static bool run_kernel(Attempt *t, const Loop *l, Value *const *in, Value *const *out, uint32_t nout, HBind *bind) {
+/* The kernel's buffers: inputs of the case, outputs full of rubbish. */
+static bool buffers_of(Attempt *t, const Loop *l, Value *const *in, Value *const *out, uint32_t nout, HBind *bind,
+                       Tensor **buf, Tensor **got) {
   Harness *h = t->h;
-  Tensor *buf[LOOP_BUFFERS], *got[LOOP_BUFFERS], *want[LOOP_BUFFERS];
   for (uint32_t i = 0; i < l->nin; i++) {
     int k = 0;
     while (in[k] != l->in[i])
@@ -83,22 +90,66 @@ static bool run_kernel(Attempt *t, const Loop *l, Value *const *in, Value *const
       return false;
   }
   for (uint32_t i = 0; i < nout; i++) {
-    want[i] = t->k->out[out[i]->index];
-    if (tensor_new(&h->c, h->a, want[i]->dtype, want[i]->rank, want[i]->dim, &got[i]))
+    const Tensor *want = t->k->out[out[i]->index];
+    if (tensor_new(&h->c, h->a, want->dtype, want->rank, want->dim, &got[i]))
       return false;
     if (tensor_bytes(got[i]))
       memset(got[i]->data, 0xa5, tensor_bytes(got[i]));
     if (!(buf[l->nin + i] = as_buffer(h, l->kernel->buf[l->nin + i], got[i], bind)))
       return false;
   }
-  if (kernel_eval(&h->c, l->kernel, buf, h_lookup, bind)) {
-    print_error("%s: %s\n", h->where, h->c.err.message);
-    return false;
-  }
+  return true;
+}
+
+static bool as_stated(Attempt *t, Value *const *out, uint32_t nout, Tensor *const *got) {
   for (uint32_t i = 0; i < nout; i++)
-    if (!close_enough(h, got[i], want[i], t->k->tol))
+    if (!close_enough(t->h, got[i], t->k->out[out[i]->index], t->k->tol))
       return false;
   return true;
+}
+
+static bool run_kernel(Attempt *t, const Loop *l, Value *const *in, Value *const *out, uint32_t nout, HBind *bind) {
+  Tensor *buf[LOOP_BUFFERS], *got[LOOP_BUFFERS];
+  if (!buffers_of(t, l, in, out, nout, bind, buf, got))
+    return false;
+  if (kernel_eval(&t->h->c, l->kernel, buf, h_lookup, bind)) {
+    print_error("%s: %s\n", t->h->where, t->h->c.err.message);
+    return false;
+  }
+  return as_stated(t, out, nout, got);
+}
+
+/* The same by machine code, in one range of parts. */
+static bool run_code(Attempt *t, const Unit *u, const Loop *l, Value *const *in, Value *const *out, uint32_t nout,
+                     HBind *bind) {
+  Tensor *buf[LOOP_BUFFERS], *got[LOOP_BUFFERS];
+  void *data[LOOP_BUFFERS];
+  const Dim *dim;
+  uint32_t ndim;
+  int64_t parts, scratch;
+  Jit jit;
+  unit_signature(t->h->a, u, &dim, &ndim);
+  int64_t *value = arena_array(t->h->a, int64_t, ndim + 1u);
+  bool ok = buffers_of(t, l, in, out, nout, bind, buf, got) && dim_eval(u->parts, h_lookup, bind, &parts) &&
+            dim_eval(u->scratch, h_lookup, bind, &scratch);
+  for (uint32_t i = 0; ok && i < ndim; i++)
+    ok = dim_eval(dim[i], h_lookup, bind, &value[i]);
+  for (uint32_t i = 0; ok && i < l->kernel->nin + nout; i++)
+    data[i] = buf[i]->data;
+  ok = ok && jit_open(&jit, level);
+  if (!ok)
+    return false;
+  KernelFn fn = jit_compile(&jit, u);
+  if (!fn)
+    print_error("%s: %s\n", t->h->where, jit.ctx.err.message);
+  KernelArgs args = {.buf = data, .dim = value, .end = parts};
+  args.scratch = arena_get(t->h->a, 1, (size_t)scratch + 1, 64);
+  int rc = fn ? fn(&args) : -1;
+  if (rc)
+    print_error("%s: the code returns %d\n", t->h->where, rc);
+  ok = !rc && as_stated(t, out, nout, got);
+  jit_close(&jit);
+  return ok;
 }
 
 static Status attempt(Ctx *c, void *arg) {
@@ -135,12 +186,15 @@ static Status attempt(Ctx *c, void *arg) {
   t->why = NULL;
   Loop l;
   TRY(loop_build(c, t->h->a, &s, &l));
-  Unit u = {.kind = UNIT_LOOP, .kernel = l.kernel};
+  Unit u = {.kind = UNIT_LOOP, .name = "test", .kernel = l.kernel};
   t->ok = run_kernel(t, &l, in, out, nout, &bind);
   if (t->ok) {
-    unit_schedule(c, &u, "x86-64-v3");
+    const char *missing = kernel_unsupported(l.kernel);
+    unit_schedule(c, &u, level);
     TRY(kernel_verify(c, l.kernel));
     t->ok = run_kernel(t, &l, in, out, nout, &bind);
+    if (t->ok && !missing && t->mode == H_STATIC && cpu_runs(level) && backend_present())
+      t->ok = run_code(t, &u, &l, in, out, nout, &bind);
   }
   if (!t->ok)
     print_kernel(l.kernel, t->h->a);
@@ -181,6 +235,7 @@ static void every_case(void **state) {
   h_run_file("op/math.txt");
   h_run_file("op/movement.txt");
   h_run_file("op/nn.txt");
+  h_run_file("op/types.txt");
   h_run_file("op/special.txt");
   for (OpId i = 1; i < op_count(); i++) {
     Count n = counts[i];
