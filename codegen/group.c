@@ -170,7 +170,13 @@ static bool costly(const Node *n) {
   case OP_Celu:
   case OP_Selu:
   case OP_Sinh:
-  case OP_Cosh: return true;
+  case OP_Cosh:
+  case OP_Asin:
+  case OP_Acos:
+  case OP_Atan:
+  case OP_Asinh:
+  case OP_Acosh:
+  case OP_Atanh: return true;
   default: return false;
   }
 }

@@ -489,6 +489,19 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
   s->call = image_call(&p->im, &call);
 }
 
+/* What the checks of a unit's kernel say when they fail. */
+static void write_checks(Plan *p, const Unit *u, ProgKernel *r) {
+  const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
+  r->nchecks = k ? kernel_checks(k, NULL) : 0;
+  const KStmt **check = arena_array(p->a, const KStmt *, r->nchecks + 1u);
+  List l = image_list(&p->im);
+  if (k)
+    kernel_checks(k, check);
+  for (uint32_t i = 0; i < r->nchecks; i++)
+    list_add(&l, image_string(&p->im, check[i]->text ? check[i]->text : "the index %lld is out of range"));
+  r->checks = list_end(&l);
+}
+
 static void write_kernels(Plan *p) {
   for (uint32_t i = 0; i < p->groups->nkernel; i++) {
     const Unit *u = p->groups->kernel[i];
@@ -506,6 +519,7 @@ static void write_kernels(Plan *p) {
                     .tile = image_string(&p->im, unit_tile(p->a, u, p->groups->cpu_level))};
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
+    write_checks(p, u, &r);
     image_kernel(&p->im, &r);
   }
   for (uint32_t i = 0; i < p->in->nobject; i++)

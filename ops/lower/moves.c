@@ -413,7 +413,7 @@ static bool range_can(Ctx *c, const Node *n, const char **why) {
   for (int i = 0; i < 3; i++)
     if (in_of(n, i)->rank > 1)
       return false;
-  return dtype_is_int(t) || t == DT_f32 || t == DT_f64;
+  return dtype_is_int(t) || dtype_is_float(t);
 }
 const Lowering range_lower = {LOWER_ELEM, .can = range_can, .elem = range};
 
