@@ -61,6 +61,7 @@ class Model:
         self.outputs = [_port(r) for r in native.outputs()]
         self._in = [p.name for p in self.inputs]
         self._out = [p.name for p in self.outputs]
+        self._in_set = frozenset(self._in)
         self._named = type("Outputs", (Outputs,), {"__slots__": (), "names": tuple(self._out)})
         about = native.about()
         self.device, self.threads = about["device"], about["threads"]
@@ -83,11 +84,9 @@ class Model:
             if len(given) > len(self._in):
                 raise UsageError(f"{len(given)} inputs given, the model takes {len(self._in)}: {', '.join(self._in)}")
             return given + [None] * (len(self._in) - len(given))
-        get = inputs.get
-        feeds = [get(n) for n in self._in]
-        if len(inputs) > len(feeds) or any(k not in self._in for k in inputs):
-            self._unknown("input", next(k for k in inputs if k not in self._in), self._in)
-        return feeds
+        if not inputs.keys() <= self._in_set:
+            self._unknown("input", next(k for k in inputs if k not in self._in_set), self._in)
+        return list(map(inputs.get, self._in))
 
     @staticmethod
     def _unknown(what, name, names):
@@ -128,7 +127,7 @@ class Model:
             self._m.run(feeds, [outputs.get(n) for n in self._out], timeout or 0.0, False)
             return dict(outputs)
         y = dict(zip(self._out, self._m.run(feeds, None, timeout or 0.0, False)))
-        if outputs is None:
+        if not outputs:
             return y
         for k in outputs:
             if k not in y:

@@ -245,7 +245,7 @@ static int feed_items(State *s, Feed *f, PyObject *obj, const sard_io *io, const
     return -1;
   }
   sard_io of = *io;
-  of.kind = SARD_KIND_TENSOR;
+  of.kind = io->kind == SARD_KIND_OPTIONAL && (PyList_Check(obj) || PyTuple_Check(obj)) ? SARD_KIND_SEQUENCE : SARD_KIND_TENSOR;
   for (f->nitem = 0; f->nitem < (size_t)n; f->nitem++) {
     if (feed_from(s, &f->feed[f->nitem], PyList_GetItem(list, (Py_ssize_t)f->nitem), &of, what, 0)) {
       feed_clear(&f->feed[f->nitem]);

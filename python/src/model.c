@@ -33,16 +33,30 @@ static void on_interrupt(int sig, siginfo_t *info, void *context) {
     before.sa_handler(sig);
 }
 
+/* Handlers run in the main thread only, so only its calls are watched. */
+static int in_main_thread(void) {
+  static _Thread_local int known; /* 1: yes, 2: no */
+  if (!known)
+    known = getpid() == (pid_t)syscall(SYS_gettid) ? 1 : 2;
+  return known == 1;
+}
+
+static int listens(const struct sigaction *a) {
+  return a->sa_flags & SA_SIGINFO || (a->sa_handler != SIG_DFL && a->sa_handler != SIG_IGN);
+}
+
 /* The flag to hand to the call, or NULL: this is not the main thread, or nobody listens to SIGINT. */
 static const volatile int *watch_interrupt(void) {
-  static const struct sigaction none;
-  if (getpid() != (pid_t)syscall(SYS_gettid) || sigaction(SIGINT, NULL, &before) ||
-      (!(before.sa_flags & SA_SIGINFO) && (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN)))
+  static const struct sigaction ours = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  if (!in_main_thread())
     return NULL;
-  struct sigaction ours = none;
-  ours.sa_sigaction = on_interrupt, ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
   cancel_flag = 0;
-  return sigaction(SIGINT, &ours, NULL) ? NULL : &cancel_flag;
+  if (sigaction(SIGINT, &ours, &before))
+    return NULL;
+  if (listens(&before))
+    return &cancel_flag;
+  sigaction(SIGINT, &before, NULL);
+  return NULL;
 }
 
 /* Puts the handler back and lets Python handle what came. True: an exception is set. */

@@ -15,7 +15,7 @@ cases = onnx.backend.test.BackendTest(sard.backend.SardBackend, __name__)
 # Bernoulli without a seed and Dropout in training mode: tests/onnx checks them by their statistics.
 for pattern in (r"test_bernoulli.*", r"test_training_dropout_(default|mask|default_mask|zero_ratio_mask)?_?.*(?<!zero_ratio)_cpu"):
     cases.exclude(pattern)
-globals().update(cases.enable_report().test_cases)
+globals().update(cases.test_cases)
 
 if __name__ == "__main__":
     unittest.main()

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 
+from .._errors import Error
 from .._model import load
 from .._dtypes import TABLE
 from . import _meta
@@ -132,20 +133,23 @@ class InferenceSession:
             raise errors.InvalidArgument(f"[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Invalid output name:{name}")
 
     def _feeds(self, input_feed):
-        feeds = [input_feed.get(n) for n in self._in]
-        for name in input_feed:
-            self._check_input(name)
-        missing = [n for n in self._required if input_feed.get(n) is None]
-        if missing:
-            raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)}).")
+        feeds = list(map(input_feed.get, self._in))
+        if len(input_feed) != len(feeds) or any(x is None for x in feeds):
+            for name in input_feed:
+                self._check_input(name)
+            missing = [n for n in self._required if input_feed.get(n) is None]
+            if missing:
+                raise ValueError(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)}).")
         return feeds
 
     def _call(self, feeds, bound):
         native = self.sard._m
-        with errors.running():
+        try:
             if self._trace is None:
                 return native.run(feeds, bound, 0.0, False)
             y, times = native.run(feeds, bound, 0.0, True)
+        except Error as e:
+            raise errors.of_run(e) from e
         with self._lock:
             self._trace += times
         return y

@@ -85,16 +85,11 @@ def loading(path):
         raise _translated(_kind_of_load_error(e), e) from e
 
 
-@contextlib.contextmanager
-def running():
-    try:
-        yield
-    except (_errors.UsageError, _errors.InputTypeError, _errors.InvalidError) as e:
-        raise _translated(InvalidArgument, e) from e
-    except _errors.UnsupportedError as e:
-        raise _translated(NotImplemented, e) from e
-    except _errors.Error as e:
-        raise _translated(RuntimeException, e) from e
+def of_run(e):
+    """A Sard error of a run as one of these."""
+    if isinstance(e, (_errors.UsageError, _errors.InputTypeError, _errors.InvalidError)):
+        return _translated(InvalidArgument, e)
+    return _translated(NotImplemented if isinstance(e, _errors.UnsupportedError) else RuntimeException, e)
 
 
 from .._options import (ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtAllocatorType, OrtMemType,  # noqa: E402,F401
