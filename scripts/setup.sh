@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what a build needs (argument `build`), or building and CI need (`ci`), on Debian. As root it installs; otherwise it
-# prints the one line to run and stops. Does nothing, quickly, when everything is there.
+# Installs what a build needs (argument `build`), or that and what CI (`ci`) or `make test-python` (`clients`) needs, on Debian.
+# As root it installs; otherwise it prints the one line to run and stops. Does nothing, quickly, when everything is there.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
@@ -8,8 +8,10 @@ build="cmake ninja-build pkg-config gcc g++ libc6-dev protobuf-c-compiler libpro
   libzip-dev libcmocka-dev python3-pip llvm-19-dev"
 ci="clang libclang-rt-14-dev clang-format"
 
+clients="espeak-ng"
+
 want=$build
-[ "${1:-build}" = ci ] && want="$build $ci"
+case ${1:-build} in ci) want="$build $ci" ;; clients) want="$build $clients" ;; esac
 
 missing=
 for p in $want; do
