@@ -179,6 +179,7 @@ void sard_model_free(sard_model *m) {
   if (!m)
     return;
   sard_env *env = m->env;
+  cache_end(m);
   rt_unload(m->program);
   if (m->pool)
     env_pool_done(env);
@@ -202,16 +203,25 @@ size_t sard_symbol_count(const sard_model *m) {
   return n;
 }
 
-static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *io) {
-  const ProgSlot *s = rt_slot(m->program, port->slot);
-  *io = (sard_io){.name = rt_string(m->program, port->name),
-                  .kind = (sard_kind)s->vkind,
-                  .dtype = (sard_dtype)s->dtype,
-                  .rank = s->vkind == VK_TENSOR ? s->rank : -1,
-                  .optional = port->deflt != PROG_NONE};
-  for (int k = 0; k < s->rank; k++)
-    io->dim[k] = rt_const_dim(m->program, s, k);
+/* Fills in the caller's struct, which begins with its size, as far as it knows the fields. */
+static sard_status give(void *to, size_t to_size, const void *from, size_t size) {
+  if (to_size < sizeof(size_t))
+    return SARD_ERROR_USAGE;
+  memcpy((char *)to + sizeof(size_t), (const char *)from + sizeof(size_t),
+         (to_size < size ? to_size : size) - sizeof(size_t));
   return SARD_OK;
+}
+
+static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *out) {
+  const ProgSlot *s = rt_slot(m->program, port->slot);
+  sard_io io = {.name = rt_string(m->program, port->name),
+                .kind = (sard_kind)s->vkind,
+                .dtype = (sard_dtype)s->dtype,
+                .rank = s->vkind == VK_TENSOR ? s->rank : -1,
+                .optional = port->deflt != PROG_NONE};
+  for (int k = 0; k < s->rank; k++)
+    io.dim[k] = rt_const_dim(m->program, s, k);
+  return give(out, out->size, &io, sizeof io);
 }
 
 sard_status sard_input(const sard_model *m, size_t i, sard_io *io) {
@@ -269,16 +279,18 @@ sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
   const ProgStep *s = rt_step(m->program, (uint32_t)i);
   const ProgOrigin *o = rt_origin(m->program, s->origin);
   const ProgKernel *k = rt_kernel(m->program, s);
-  *x = (sard_step){.kind = k                                 ? SARD_STEP_COMPILED
-                           : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST
-                                                             : SARD_STEP_REFERENCE,
-                   .op = rt_string(m->program, s->op),
-                   .node = rt_string(m->program, o->node),
-                   .module = rt_string(m->program, o->module),
-                   .source = rt_string(m->program, o->source),
-                   .kernel = k ? rt_string(m->program, k->name) : "",
-                   .more = o->nmore};
-  return SARD_OK;
+  sard_step_kind kind = k ? SARD_STEP_COMPILED : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
+  sard_step y = {.kind = kind,
+                 .op = rt_string(m->program, s->op),
+                 .node = rt_string(m->program, o->node),
+                 .module = rt_string(m->program, o->module),
+                 .source = rt_string(m->program, o->source),
+                 .kernel = k ? rt_string(m->program, k->name) : "",
+                 .more = o->nmore,
+                 .tile = k ? rt_string(m->program, k->tile) : "",
+                 .why = rt_string(m->program, s->why),
+                 .copies = k && k->copies};
+  return give(x, x->size, &y, sizeof y);
 }
 
 const char *sard_step_more(const sard_model *m, size_t i, size_t k) {
@@ -368,7 +380,7 @@ static Status feed(Ctx *c, void *arg) {
   Arena *mem = arena_create(c);
   a->dense = arena_array(mem, Tensor, a->nin);
   for (uint32_t i = 0; i < a->m->nfile; i++)
-    TRY(map_check(c, &a->m->file[i]));
+    TRY(map_check(c, a->m->file[i]));
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
     if (t->kind != SARD_KIND_TENSOR) {
@@ -401,13 +413,18 @@ static void give_time(void *arg, const RtStepTime *t) {
 
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
-  RtRunOptions ro = {
-      .pool = m->pool, .threads = m->threads, .profile = r->o.profile ? give_time : NULL, .profile_arg = &r->o};
+  RtRunOptions ro = {.pool = m->pool,
+                     .threads = m->threads,
+                     .eager = m->eager,
+                     .profile = r->o.profile ? give_time : NULL,
+                     .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
-  if (!st)
+  if (!st) {
+    cache_after_run(m);
     return SARD_OK;
+  }
   err_file(&r->c, st, m->path);
   return error_from(&r->c, err);
 }

@@ -1,4 +1,4 @@
-/* anchors.c - products and attentions: the nodes that a group is built around.
+/* anchors.c - products, convolutions and attentions: the nodes that a group is built around.
  *
  * A matrix product takes the element-by-element work behind it as its epilogue as long as nothing in between is wanted
  * elsewhere; an attention stands alone.
@@ -6,6 +6,7 @@
 #include "codegen/grouper.h"
 
 #include "codegen/attention.h"
+#include "codegen/conv.h"
 #include "codegen/product.h"
 
 #include <math.h>
@@ -43,7 +44,7 @@ static Value *untransposed(Value *v, bool *trans) {
 typedef struct Operands {
   Value *a, *b;
   Product x;
-  bool batched;
+  LoopAxes axes;
 } Operands;
 
 static bool same_batch(const Type *a, const Type *b) {
@@ -80,13 +81,16 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
     x->m = a->dim[1], x->k = a->dim[0];
   } else if (rb > 2 && (ra == 2 || same_batch(a, b))) {
     x->batch = dims_product(c, b, 0, rb - 2);
-    x->batch_a = ra > 2, x->batch_b = true, o->batched = true;
+    x->batch_a = ra > 2, x->batch_b = true;
     x->m = a->dim[x->trans_a ? ra - 1 : ra - 2], x->k = a->dim[x->trans_a ? ra - 2 : ra - 1];
   } else {
     *why = "a product whose batches do not match one to one";
     return false;
   }
   x->n = b->dim[x->trans_b ? rb - 2 : rb - 1];
+  int r = n->out[0]->type.rank;
+  o->axes = x->batch_b ? (LoopAxes){3, {0, (int8_t)(r - 2), (int8_t)(r - 1), (int8_t)r}}
+                       : (LoopAxes){2, {0, (int8_t)(r - 1), (int8_t)r}};
   *why = "a product whose inner extents are compared at run time";
   if (x->k != b->dim[x->trans_b ? rb - 1 : rb - 2])
     return false;
@@ -94,13 +98,28 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
   return true;
 }
 
-static bool gemm_bias_ok(const Node *n) {
+static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
   return n->op != OP_Gemm || n->nin < 3 || !n->in[2] || ATTR(n, Gemm)->beta == 0 ||
-         (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, false));
+         (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
+}
+
+/* Conv (22) as a Product; *why otherwise. */
+static bool conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+  *o = (Operands){.a = n->in[1], .b = n->in[0]};
+  if (!conv_product(p->c, p->a, n, &o->x, why))
+    return false;
+  if (!o->x.group) {
+    *o = (Operands){.a = n->in[0], .b = n->in[1], .x = o->x};
+    o->axes = (LoopAxes){2, {0, 1, n->out[0]->type.rank}};
+    return true;
+  }
+  o->x.batch_a = o->x.group > 1;
+  o->axes = (LoopAxes){3, {0, 1, 2, n->out[0]->type.rank}};
+  return true;
 }
 
 /* May node n work on the product's result in its epilogue? */
-static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *out, bool batched) {
+static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *out, const LoopAxes *axes) {
   Info *f = info(p, n);
   if (n->graph != p->g || f->fixed || f->host || f->kind != LOWER_ELEM || !elementwise(n) || n->nout != 1 ||
       !same_dims(&n->out[0]->type, out))
@@ -109,7 +128,7 @@ static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *o
     const Value *v = n->in[i];
     if (!v || (v->def && set_find(s, v->def) >= 0) || (v->konst && tensor_count(v->konst) == 1))
       continue;
-    if (!loop_epilogue_operand(out, &v->type, batched))
+    if (!loop_epilogue_operand(out, &v->type, axes))
       return false;
   }
   return true;
@@ -131,24 +150,24 @@ static Value *open_value(const Set *s) {
 }
 
 /* The first node behind the set that may join it. */
-static Node *next_consumer(Grouper *p, const Set *s, const Type *out, bool batched, const bool *tried) {
+static Node *next_consumer(Grouper *p, const Set *s, const Type *out, const LoopAxes *axes, const bool *tried) {
   Node *best = NULL;
   for (uint32_t i = 0; i < s->n; i++)
     for (const Use *u = s->node[i]->out[0]->uses; u; u = u->next)
       if (u->node && set_find(s, u->node) < 0 && !tried[u->node->id] &&
-          (!best || info(p, u->node)->pos < info(p, best)->pos) && fits_epilogue(p, s, u->node, out, batched))
+          (!best || info(p, u->node)->pos < info(p, best)->pos) && fits_epilogue(p, s, u->node, out, axes))
         best = u->node;
   return best;
 }
 
 /* The longest run of element-by-element nodes behind n that ends in one value. Returns how many of s->node belong to it. */
-static uint32_t follow(Grouper *p, Node *n, bool batched, Set *s) {
+static uint32_t follow(Grouper *p, Node *n, const LoopAxes *axes, Set *s) {
   bool *tried = arena_array(p->a, bool, *p->g->next_id);
   uint32_t closed = 1;
   *s = (Set){.n = 1};
   s->node[0] = n;
   while (s->n < 17) {
-    Node *u = next_consumer(p, s, &n->out[0]->type, batched, tried);
+    Node *u = next_consumer(p, s, &n->out[0]->type, axes, tried);
     if (!u)
       break;
     tried[u->id] = true;
@@ -167,6 +186,21 @@ static const char *dims_name(Grouper *p, const Product *x) {
   if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
     return arena_printf(p->a, "product.%lldx%lld", (long long)k, (long long)n);
   return x->batch_b ? "product.batched" : "product";
+}
+
+/* "conv.3x3.64x128": taps, channels of a group in, channels out. */
+static const char *conv_name(Grouper *p, const Node *n) {
+  StrBuf b;
+  const Type *w = &n->in[1]->type;
+  int64_t group = ATTR(n, Conv)->group;
+  buf_init(&b, p->a);
+  buf_puts(&b, "conv");
+  for (int i = 2; i < w->rank; i++)
+    buf_printf(&b, "%c%s", i == 2 ? '.' : 'x', dim_text(p->c, w->dim[i]));
+  buf_printf(&b, ".%sx%s", dim_text(p->c, w->dim[1]), dim_text(p->c, w->dim[0]));
+  if (group > 1)
+    buf_printf(&b, ".%lldgroups", (long long)group);
+  return b.text;
 }
 
 /* The packed form of a constant B, made once however many products read it. */
@@ -195,20 +229,36 @@ static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
   return g->npacked++;
 }
 
+/* What stands behind a product and is not part of its epilogue. */
+static const char *why_ends(const Set *s, const Value *result) {
+  if (!result->uses || value_is_output(result))
+    return "";
+  return s->n == 17 ? "its epilogue is long enough" : "what reads it does not work element by element on all of it";
+}
+
+/* What makes the operands of an anchor does not become part of it. */
+static void operands_end(Grouper *p, const Group *x, const char *why) {
+  for (uint32_t i = 0; i < x->nin; i++)
+    if (x->in[i]->def && x->in[i]->def->graph == p->g)
+      p->out->fate[x->in[i]->def->id].why = why;
+}
+
 static bool product_group(Grouper *p, Node *n) {
   Operands o;
   Set s;
   Loop loop = {0};
   const char *why;
-  if (!product_of(p, n, &o, &why) || !gemm_bias_ok(n)) {
+  bool conv = n->op == OP_Conv;
+  if (!(conv ? conv_of(p, n, &o, &why) : product_of(p, n, &o, &why)) || !gemm_bias_ok(n, &o.axes)) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
   }
   s = (Set){0};
-  s.n = follow(p, n, o.batched, &s);
+  s.n = follow(p, n, &o.axes, &s);
   Value *result = s.node[s.n - 1]->out[0];
   const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
-  bool scaled = gemm && (gemm->alpha != 1 || (n->nin > 2 && n->in[2] && gemm->beta != 0));
+  bool third = n->nin > 2 && n->in[2];
+  bool scaled = gemm ? gemm->alpha != 1 || (third && gemm->beta != 0) : conv && third;
   if (s.n > 1 || scaled) {
     LoopSpec spec = {.name = "epilogue",
                      .node = s.node + 1,
@@ -216,21 +266,23 @@ static bool product_group(Grouper *p, Node *n) {
                      .out = &result,
                      .nout = 1,
                      .acc = n->out[0],
-                     .batched = o.batched};
+                     .axes = o.axes};
     if (loop_build(p->c, p->a, &spec, &loop)) {
       p->out->fate[n->id].why = arena_strdup(p->a, p->c->err.message);
       return false;
     }
     o.x.epilogue = loop.kernel;
   }
-  Unit *u = group_unit(p, UNIT_PRODUCT, group_name(p, dims_name(p, &o.x), s.node + 1, s.n - 1));
+  Unit *u =
+      group_unit(p, UNIT_PRODUCT, group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + 1, s.n - 1));
   uint32_t packed = UINT32_MAX;
   u->product = o.x;
-  if (p->o->pack && o.b->konst && o.b->type.rank == 2)
+  if (p->o->pack && o.b->konst && (conv ? !o.x.group : o.b->type.rank == 2))
     packed = packed_of(p, o.b, &u->product);
   u->product.packed_b = packed != UINT32_MAX;
   product_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, s.node, s.n, result->def);
+  p->out->fate[result->def->id].why = why_ends(&s, result);
   x->packed = packed;
   x->in = arena_array(p->a, Value *, loop.nin + 2u);
   x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
@@ -239,6 +291,7 @@ static bool product_group(Grouper *p, Node *n) {
   x->out = arena_copy(p->a, &result, sizeof result), x->nout = 1;
   for (uint32_t i = 0; i < s.n; i++)
     info(p, s.node[i])->fixed = true;
+  operands_end(p, x, "a product reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
@@ -332,6 +385,7 @@ static bool attention_group(Grouper *p, Node *n) {
       x->in[x->nin++] = n->in[i];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
   info(p, n)->fixed = true;
+  operands_end(p, x, "an attention reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
@@ -342,7 +396,7 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (n->op == OP_MatMul || n->op == OP_Gemm)
+    if (n->op == OP_MatMul || n->op == OP_Gemm || n->op == OP_Conv)
       product_group(p, n);
     else if (n->op == OP_Attention)
       attention_group(p, n);

@@ -132,6 +132,8 @@ static bool cheap_move(const Node *n) {
 }
 
 static bool costly(const Node *n) {
+  if (op_lowering(n->op)->again)
+    return true;
   switch (n->op) {
   case OP_Exp:
   case OP_Log:
@@ -244,7 +246,7 @@ Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root)
     Info *f = info(p, node[i]);
     if (info(p, root)->pos < f->step)
       f->step = info(p, root)->pos;
-    p->out->fate[node[i]->id] = (NodeFate){.group = x, .why = ""};
+    p->out->fate[node[i]->id] = (NodeFate){.group = x, .why = node[i] == root ? p->out->fate[root->id].why : ""};
   }
   p->out->group[p->out->n++] = x;
   return x;
@@ -349,6 +351,8 @@ static bool recomputed(Ctx *c, const Set *s, const Node *q) {
   for (const Use *u = q->out[0]->uses; u; u = u->next) {
     if (!u->node || set_find(s, u->node) < 0 || u->node == s->core)
       continue;
+    if (op_lowering(u->node->op)->again)
+      return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(q));
     if (!fewer && type_count(c, &u->node->out[0]->type) != n)
@@ -363,6 +367,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   *side = false;
   if (q->graph != p->g || f->fixed || f->host || f->kind == LOWER_NONE)
     return "";
+  if (f->kind == LOWER_NEST || info(p, s->node[0])->kind == LOWER_NEST)
+    return "it is a kernel of its own";
   if (s->n == LOOP_NODES)
     return "the group is large enough";
   if (q->op == OP_Concat)
@@ -503,7 +509,7 @@ static void loops(Grouper *p) {
       loop_group(p, n);
       continue;
     }
-    if (is_view(n) && !f->host)
+    if (is_view(n) && !f->host && f->timely)
       p->out->fate[n->id].why = "a view costs nothing";
     else if (!*p->out->fate[n->id].why || f->kind == LOWER_NONE)
       p->out->fate[n->id].why = f->why;
@@ -534,6 +540,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   Grouper p = {.c = c, .a = a, .g = g, .o = o};
   uint32_t nid = *g->next_id;
   p.out = *out = arena_new(a, Groups);
+  p.out->cpu_level = o->cpu_level;
   p.info = arena_array(a, Info, nid);
   p.needed = arena_array(a, bool, nid);
   p.stored = arena_array(a, bool, nid);

@@ -36,7 +36,7 @@ typedef struct NodeFate {
   Group *group;    /* NULL: a step of its own, a host step, or gone */
   bool host;       /* on the CPU by nature */
   bool gone;       /* needs no step: nobody reads its values from memory */
-  const char *why; /* one line: why it is in no group, or why its group ends behind it; "" */
+  const char *why; /* one line: why it is in no group, or why the group whose root it is ends there; "" */
 } NodeFate;
 
 /* A constant operand B of products, to be packed into a memory of its own: product_pack(product_plan(product, level), k, n,
@@ -56,8 +56,9 @@ typedef struct Groups {
   uint32_t nkernel;
   Packed *packed;
   uint32_t npacked;
-  uint64_t packed_size; /* bytes of all of them */
-  NodeFate *fate;       /* by Node.id */
+  uint64_t packed_size;  /* bytes of all of them */
+  NodeFate *fate;        /* by Node.id */
+  const char *cpu_level; /* what it was made for */
 } Groups;
 
 typedef struct GroupOptions {

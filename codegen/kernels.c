@@ -3,7 +3,10 @@
 #include "codegen/kernels.h"
 
 #include "codegen/backend.h"
+#include "codegen/describe.h"
 #include "codegen/product.h"
+
+#include <string.h>
 
 static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
   EmitTarget target = {.cpu_level = level};
@@ -43,4 +46,31 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const char *leve
     return ST_OK;
   TRY(compile(c, a, level, threads, out));
   return pack(c, keep, level, out);
+}
+
+static const char *kernel_name(void *arg, size_t i) {
+  const Groups *g = arg;
+  return i < g->nkernel ? g->kernel[i]->name : NULL;
+}
+
+Status kernels_dump(Ctx *c, const Groups *g, const char *name, void (*out)(void *arg, const char *text, size_t n),
+                    void *arg) {
+  Arena *a = arena_create(c);
+  bool all = !strcmp(name, "all"), found = all;
+  for (uint32_t i = 0; i < g->nkernel; i++) {
+    StrBuf b;
+    if (!all && strcmp(name, g->kernel[i]->name))
+      continue;
+    buf_init(&b, a);
+    unit_print(c, &b, g->kernel[i], g->cpu_level);
+    if (out)
+      out(arg, b.text, b.len);
+    found = true;
+  }
+  arena_destroy(a);
+  if (found)
+    return ST_OK;
+  Status st = fail(c, ST_USAGE, "no kernel is called '%s'", name);
+  const char *near = nearest_name(name, kernel_name, (void *)(uintptr_t)g);
+  return near ? err_hint(c, st, "did you mean '%s'?", near) : err_hint(c, st, "sard explain lists the kernels");
 }

@@ -17,4 +17,8 @@ typedef struct Kernels {
  * packed weights are in arena keep, the rest in arena a. level: support/cpu.h. ST_UNSUPPORTED: there is no code generator. */
 Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const char *level, unsigned threads, Kernels *out);
 
+/* The kernels of this name, or "all", as text to out. ST_USAGE: there is none; the nearest name is the hint. */
+Status kernels_dump(Ctx *c, const Groups *g, const char *name, void (*out)(void *arg, const char *text, size_t n),
+                    void *arg);
+
 #endif

@@ -83,13 +83,16 @@ static bool used_again(const Value *v) { return v->uses && v->uses->next; }
 
 /* --- reading --- */
 
+/* Constants of one element are literals, not buffers. */
+static bool is_literal(const Value *v) {
+  return v->konst && tensor_count(v->konst) == 1 && dtype_kind(v->type.dtype) != DK_COMPLEX;
+}
+
 /* The only element of a constant as a literal. */
 static KExpr *literal(Build *b, const Tensor *t) {
-  uint64_t bits = 0;
   if (dtype_is_float(t->dtype))
     return ke_float(b->x.k, t->dtype, const_elem(t, 0));
-  memcpy(&bits, t->data, (size_t)dtype_bits(t->dtype) / 8);
-  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, &bits, 0));
+  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, t->data, 0));
 }
 
 static KBuf *buffer(Build *b, const Value *v) {
@@ -102,9 +105,10 @@ static KBuf *buffer(Build *b, const Value *v) {
 /* Epilogue: index in terms of the product's own axes [batch,] m, n. */
 static Status flat_index(Build *b, const Value *v, KExpr *const *index, KExpr **at) {
   const Type *out = &b->s->acc->type;
-  int r = out->rank, lead = r - v->type.rank, groups = b->s->batched ? 3 : 2, n = 0;
-  for (int g = 0; g < groups; g++) {
-    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1;
+  const LoopAxes *x = &b->s->axes;
+  int lead = out->rank - v->type.rank, n = 0;
+  for (int g = 0; g < x->n; g++) {
+    int from = x->at[g], to = x->at[g + 1];
     KExpr *e = v == b->s->acc ? b->lead[to - 1] : NULL;
     for (int i = from; i < to; i++)
       if (i >= lead && !dim_is(v->type.dim[i - lead], 1))
@@ -144,6 +148,18 @@ static Status scaled(Build *b, const Node *n, KExpr *const *index, KExpr **e) {
   return ST_OK;
 }
 
+static Value *bias_of(const Node *n) { return n->nin > 2 ? n->in[2] : NULL; }
+
+/* Conv (22): one number per channel, axis 1, is added. */
+static Status biased(Build *b, const Node *n, KExpr **e) {
+  Value *v = bias_of(n);
+  if (!v)
+    return ST_OK;
+  bool one = v->konst && tensor_count(v->konst) == 1;
+  *e = k_add(&b->x, *e, one ? literal(b, v->konst) : ke_load(b->x.k, buffer(b, v), &b->lead[1]));
+  return ST_OK;
+}
+
 static Status compute(Build *b, Value *v, KExpr *const *index, KExpr **e) {
   const Node *n = v->def;
   if (n != b->s->core)
@@ -156,10 +172,8 @@ static Status compute(Build *b, Value *v, KExpr *const *index, KExpr **e) {
 static Status store(Build *b, int out, KExpr *const *index, KExpr *e) {
   KExpr *at[MAX_RANK];
   if (b->s->acc) {
-    int r = b->s->acc->type.rank, n = 0;
-    if (b->s->batched)
-      at[n++] = b->lead[0];
-    at[n++] = b->lead[r - 2], at[n] = b->lead[r - 1];
+    for (int g = 0; g < b->s->axes.n; g++)
+      at[g] = b->lead[b->s->axes.at[g]];
     index = at;
   }
   ks_store(&b->x.at, b->outbuf[out], index, e);
@@ -172,7 +186,7 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
   int out = output_of(b, v);
   const Dim *content;
   int64_t n;
-  if (v->konst && tensor_count(v->konst) == 1) {
+  if (is_literal(v)) {
     *e = literal(b, v->konst);
     return ST_OK;
   }
@@ -186,6 +200,8 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
     TRY(load(b, v, index, e));
     if (v == b->s->acc && v->def->op == OP_Gemm)
       TRY(scaled(b, v->def, index, e));
+    if (v == b->s->acc && v->def->op == OP_Conv)
+      TRY(biased(b, v->def, e));
   } else if (out >= 0 && b->stored[out]) {
     *e = ke_load(x->k, b->outbuf[out], index);
   } else {
@@ -205,9 +221,10 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
 
 /* [batch,] m, n of an epilogue's operand, without what is broadcast. */
 static int operand_dims(Build *b, const Type *t, Dim *dim) {
-  int r = b->s->acc->type.rank, lead = r - t->rank, groups = b->s->batched ? 3 : 2, n = 0;
-  for (int g = 0; g < groups; g++) {
-    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1;
+  const LoopAxes *x = &b->s->axes;
+  int lead = b->s->acc->type.rank - t->rank, n = 0;
+  for (int g = 0; g < x->n; g++) {
+    int from = x->at[g], to = x->at[g + 1];
     Dim d = dim_const(b->x.c, 1);
     for (int j = from > lead ? from : lead; j < to; j++)
       d = dim_mul(b->x.c, d, t->dim[j - lead]);
@@ -217,15 +234,19 @@ static int operand_dims(Build *b, const Type *t, Dim *dim) {
   return n;
 }
 
+static const Value *conv_bias(const Build *b) {
+  return b->s->acc && b->s->acc->def->op == OP_Conv ? bias_of(b->s->acc->def) : NULL;
+}
+
 static Status add_input(Build *b, Value *v) {
   char name[32];
   Dim dim[MAX_RANK];
-  if (!v || buffer(b, v) || member(b, v->def) || (v->konst && tensor_count(v->konst) == 1))
+  if (!v || buffer(b, v) || member(b, v->def) || is_literal(v))
     return ST_OK;
   if (b->nin == LOOP_BUFFERS)
     return fail(b->x.c, ST_INTERNAL, "a group with too many inputs");
   int rank = v->type.rank;
-  if (b->s->acc)
+  if (b->s->acc && v != conv_bias(b))
     rank = operand_dims(b, &v->type, dim);
   else
     memcpy(dim, v->type.dim, sizeof dim);
@@ -236,9 +257,8 @@ static Status add_input(Build *b, Value *v) {
 }
 
 static Status add_inputs(Build *b) {
-  const Node *gemm = b->s->acc && b->s->acc->def->op == OP_Gemm ? b->s->acc->def : NULL;
-  if (gemm && gemm->nin > 2)
-    TRY(add_input(b, gemm->in[2]));
+  if (b->s->acc && (b->s->acc->def->op == OP_Gemm || b->s->acc->def->op == OP_Conv))
+    TRY(add_input(b, bias_of(b->s->acc->def)));
   for (uint32_t i = 0; i < b->s->nnode; i++)
     for (int k = 0; k < b->s->node[i]->nin; k++)
       TRY(add_input(b, b->s->node[i]->in[k]));
@@ -253,13 +273,10 @@ static Dim product_of(Ctx *c, const Type *t, int from, int to) {
 }
 
 /* [batch,] m, n of a product's result. */
-static int flat_dims(Ctx *c, const Type *t, bool batched, Dim *dim) {
-  int r = t->rank, n = 0;
-  if (batched)
-    dim[n++] = product_of(c, t, 0, r - 2);
-  dim[n++] = batched ? t->dim[r - 2] : product_of(c, t, 0, r - 1);
-  dim[n++] = t->dim[r - 1];
-  return n;
+static int flat_dims(Ctx *c, const Type *t, const LoopAxes *x, Dim *dim) {
+  for (int g = 0; g < x->n; g++)
+    dim[g] = product_of(c, t, x->at[g], x->at[g + 1]);
+  return x->n;
 }
 
 static void add_outputs(Build *b) {
@@ -269,25 +286,13 @@ static void add_outputs(Build *b) {
     const Type *t = &b->s->out[i]->type;
     snprintf(name, sizeof name, b->s->nout > 1 ? "y%u" : "y", i);
     if (b->s->acc)
-      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, flat_dims(b->x.c, t, b->s->batched, dim), dim, true);
+      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, flat_dims(b->x.c, t, &b->s->axes, dim), dim, true);
     else
       b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, t->rank, t->dim, true);
   }
 }
 
 /* --- loops --- */
-
-/* Opens loops over axes [from, to) of t; axes of extent 1 need none. */
-static int open_axes(Build *b, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
-  static const char *const names[] = {"i", "j", "k", "l"};
-  int n = 0;
-  for (int i = from; i < to; i++)
-    if (dim_is(t->dim[i], 1))
-      index[i] = lower_index_const(&b->x, 0);
-    else
-      index[i] = lower_open(&b->x, names[i & 3], t->dim[i], n++ ? NULL : behind);
-  return n;
-}
 
 /* Makes sure that output `out` is stored at that index. */
 static Status emit_output(Build *b, uint32_t out, KExpr *const *index) {
@@ -306,7 +311,7 @@ static Status concat_nests(Build *b, const Node *n) {
   int a = axis_of(ATTR(n, Concat)->axis, t->rank);
   KExpr *index[MAX_RANK], *at[MAX_RANK], *e;
   KCursor behind, inner;
-  int outer = open_axes(b, t, 0, a, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, a, index, &behind);
   Dim from = dim_const(b->x.c, 0);
   for (int i = 0; i < n->nin; i++) {
     const Type *in = &n->in[i]->type;
@@ -315,7 +320,7 @@ static Status concat_nests(Build *b, const Node *n) {
         KExpr *have = ke_dim(b->x.k, in->dim[k]);
         TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
       }
-    int depth = open_axes(b, in, a, t->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, in, a, t->rank, index, &inner);
     TRY(lower_read(&b->x, n->in[i], index, &e));
     memcpy(at, index, sizeof at);
     at[a] = k_add(&b->x, index[a], ke_dim(b->x.k, from));
@@ -340,15 +345,22 @@ static Status output_nests(Build *b) {
       k++;
     shared = k;
   }
-  int outer = open_axes(b, t, 0, shared, index, &behind);
+  int outer = lower_open_axes(&b->x, t, 0, shared, index, &behind);
   for (uint32_t o = 0; o < b->s->nout; o++) {
     const Type *u = &b->s->out[o]->type;
-    int depth = open_axes(b, u, shared, u->rank, index, &inner);
+    int depth = lower_open_axes(&b->x, u, shared, u->rank, index, &inner);
     TRY(emit_output(b, o, index));
     lower_close(&b->x, depth, inner);
   }
   lower_close(&b->x, outer, behind);
   return ST_OK;
+}
+
+static Status own_nest(Build *b, const Node *n) {
+  KBuf *out[LOOP_BUFFERS] = {0};
+  for (uint32_t i = 0; i < b->s->nout; i++)
+    out[b->s->out[i]->index] = b->outbuf[i];
+  return op_lowering(n->op)->nest(&b->x, n, out);
 }
 
 /* An output that may hold what lies between the passes: the row operator's own result, of the type it computes in. */
@@ -359,6 +371,22 @@ static KBuf *spill_of(Build *b) {
     if ((t == DT_f32 || t == DT_f64) && b->s->out[i]->type.dtype == t && same_dims(&b->s->out[i]->type, &v->type))
       return b->outbuf[i];
   return NULL;
+}
+
+/* What the core finds out about a row beside its elements (the mean, the deviation), where that is wanted. */
+static void store_stats(Build *b) {
+  Row *r = &b->row;
+  KExpr *index[MAX_RANK + 1];
+  for (uint32_t i = 0; i < b->s->nout; i++) {
+    const Value *v = b->s->out[i];
+    if (v->def != b->s->core || !v->index)
+      continue;
+    for (int k = 0; k < v->type.rank; k++)
+      index[k] = r->inner[k] ? lower_index_const(&b->x, 0) : r->at[k];
+    KExpr *e = op_lowering(b->s->core->op)->row_stat(r, v->index);
+    ks_store(&b->x.at, b->outbuf[i], index, ke_cast(b->x.k, v->type.dtype, e));
+    b->stored[i] = true;
+  }
 }
 
 /* Stores inside of a row, or behind the passes when each row gives one element. */
@@ -379,6 +407,7 @@ static Status row_nest(Build *b) {
                                       : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
   TRY(l->begin(r));
   b->in_row = true;
+  store_stats(b);
   for (int i = 0; !r->reduced && i < r->rank; i++)
     if (r->inner[i]) {
       KExpr *k = lower_open(x, "k", r->dim[i], depth++ ? NULL : &inner);
@@ -404,26 +433,28 @@ static Status row_nest(Build *b) {
 /* Epilogue of a product: loops over [batch,] m, n; the axes that m or the batch stand for share its variable. */
 static Status epilogue_nest(Build *b) {
   const Type *t = &b->s->acc->type;
-  int r = t->rank, n, depth = 0;
+  const LoopAxes *x = &b->s->axes;
+  int n, depth = 0;
   Dim dim[MAX_RANK];
   KExpr *var[3];
   KCursor behind;
-  n = flat_dims(b->x.c, t, b->s->batched, dim);
+  n = flat_dims(b->x.c, t, &b->s->axes, dim);
   for (int i = 0; i < n; i++)
     var[i] = lower_open(&b->x, i == n - 1 ? "n" : i == n - 2 ? "m" : "b", dim[i], depth++ ? NULL : &behind);
-  for (int i = 0; i < r; i++)
-    b->lead[i] = i == r - 1 ? var[n - 1] : i == r - 2 || !b->s->batched ? var[n - 2] : var[0];
+  for (int g = 0; g < n; g++)
+    for (int i = x->at[g]; i < x->at[g + 1]; i++)
+      b->lead[i] = var[g];
   TRY(emit_output(b, 0, b->lead));
   lower_close(&b->x, depth, behind);
   return ST_OK;
 }
 
-bool loop_epilogue_operand(const Type *out, const Type *t, bool batched) {
-  int r = out->rank, lead = r - t->rank, groups = batched ? 3 : 2;
-  if (lead < 0 || r < groups)
+bool loop_epilogue_operand(const Type *out, const Type *t, const LoopAxes *axes) {
+  int lead = out->rank - t->rank;
+  if (lead < 0)
     return false;
-  for (int g = 0; g < groups; g++) { /* all axes of a group are there, or none */
-    int from = g == 0 ? 0 : r - groups + g, to = r - groups + g + 1, there = 0, gone = 0;
+  for (int g = 0; g < axes->n; g++) { /* all axes of a group are there, or none */
+    int from = axes->at[g], to = axes->at[g + 1], there = 0, gone = 0;
     for (int i = from; i < to; i++) {
       bool one = i < lead || dim_is(t->dim[i - lead], 1);
       if (!one && t->dim[i - lead] != out->dim[i])
@@ -449,7 +480,7 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
     b->x.flat = true;
     b->in[0] = s->acc;
     b->inbuf[b->nin++] =
-        kernel_add_buf(b->x.k, "acc", s->acc->type.dtype, flat_dims(c, &s->acc->type, s->batched, dim), dim, false);
+        kernel_add_buf(b->x.k, "acc", s->acc->type.dtype, flat_dims(c, &s->acc->type, &s->axes, dim), dim, false);
   }
   TRY(add_inputs(b));
   add_outputs(b);
@@ -459,6 +490,8 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
     TRY(row_nest(b));
   else if (root->op == OP_Concat)
     TRY(concat_nests(b, root));
+  else if (op_lowering(root->op)->kind == LOWER_NEST)
+    TRY(own_nest(b, root));
   else
     TRY(output_nests(b));
   if (!s->acc)

@@ -177,6 +177,8 @@ static bool merge(Ctx *c, Kernel *k, const Pair *pair, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     KStmt *o = pair[i].outer, *in = pair[i].inner;
     o->extent = both, o->var = in->var, o->var->def = o;
+    if (in->loop == KL_ORDERED)
+      o->loop = KL_ORDERED;
     o->body = in->body;
   }
   drop_axes(k, drop);
@@ -232,17 +234,19 @@ uint32_t nest_prune(Kernel *k, uint32_t *kept) {
   Walk w = {.k = k, .access = note_use};
   w.used = arena_array(k->arena, bool, k->nbuf);
   walk(&w, k->body);
-  uint32_t n = 0, nin = 0;
+  uint32_t n = 0, nin = 0, pruned = 0;
   for (uint32_t i = 0; i < k->nbuf; i++) {
-    if (i < k->nin && !w.used[i])
+    if (i < k->nin && !w.used[i]) {
+      pruned++;
       continue;
+    }
     if (i < k->nin)
       kept[nin++] = i;
     k->buf[n] = k->buf[i];
     k->buf[n]->index = n;
     n++;
   }
-  k->nbuf = n, k->nin = nin;
+  k->nbuf = n, k->nin = nin, k->nio -= pruned;
   return nin;
 }
 

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/plan.h"
 
+#include "codegen/describe.h"
 #include "codegen/image.h"
 #include "ops/ops.h"
 
@@ -460,13 +461,22 @@ static void write_kernels(Plan *p) {
                     .nin = (uint16_t)x->nin,
                     .nout = (uint16_t)x->nout,
                     .ndim = x->ndim,
-                    .kind = u->kind};
+                    .kind = u->kind,
+                    .copies = unit_copies(u),
+                    .tile = image_string(&p->im, unit_tile(p->a, u, p->groups->cpu_level))};
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
     image_kernel(&p->im, &r);
   }
   for (uint32_t i = 0; i < p->in->nobject; i++)
     image_object(&p->im, p->in->object[i].bytes, p->in->object[i].size, p->in->object[i].target);
+}
+
+/* Why a step is not compiled, or ends where it ends. */
+static const char *why_of(const Plan *p, const Node *n) {
+  if (!p->groups || node_is_host(n))
+    return "";
+  return n->graph->up ? "it is inside of a body" : p->groups->fate[n->id].why;
 }
 
 static void write_step(Plan *p, const Node *n) {
@@ -480,6 +490,7 @@ static void write_step(Plan *p, const Node *n) {
   s.domain = image_string(&p->im, op->domain);
   s.op = image_string(&p->im, op->name);
   s.origin = image_origin(&p->im, x ? x->origin : n->origin);
+  s.why = image_string(&p->im, why_of(p, n));
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < nin; i++)
     list_add(&l, x && i == 1 && x->packed != UINT32_MAX ? packed_slot(p, x->packed) : slot(p, in[i]));

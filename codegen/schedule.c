@@ -11,6 +11,7 @@
 #include "support/cpu.h"
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
+enum { SHORT_LOOP = 16 };
 
 /* --- what a body touches --- */
 
@@ -77,7 +78,7 @@ static bool has(const KStmt *s, KStmtKind kind) {
 
 static bool scheduled(const KStmt *s) {
   for (; s; s = s->next)
-    if ((s->kind == KS_FOR && s->loop != KL_SERIAL) || scheduled(s->body))
+    if ((s->kind == KS_FOR && s->loop != KL_SERIAL && s->loop != KL_ORDERED) || scheduled(s->body))
       return true;
   return false;
 }
@@ -119,19 +120,46 @@ static uint16_t lanes_for(const Scheduler *s, const KStmt *f) {
   return (uint16_t)w;
 }
 
-static void make_vector(const Scheduler *s, KStmt *f) {
-  uint16_t w = lanes_for(s, f);
-  if (w > 1 && !kernel_loop_ordered(f))
-    f->loop = KL_VECTOR, f->width = w;
+/* Windows: short innermost loops of known length inside of a loop with lanes become straight code. */
+static void unroll(KStmt *s) {
+  int64_t n;
+  for (; s; s = s->next) {
+    unroll(s->body);
+    if (s->kind == KS_FOR && s->loop == KL_SERIAL && !has(s->body, KS_FOR) && dim_is_const(s->extent, &n) && n > 1 &&
+        n <= SHORT_LOOP / 2)
+      s->loop = KL_UNROLL, s->width = (uint16_t)n;
+  }
 }
 
-/* Do the innermost loops in s jump through memory where `outer` does not? */
-static bool lanes_outside(const KStmt *s, const KVar *outer) {
-  int inner = 0;
-  for (; s; s = s->next)
+static void make_vector(const Scheduler *s, KStmt *f) {
+  uint16_t w = lanes_for(s, f);
+  if (w <= 1 || kernel_loop_ordered(f))
+    return;
+  f->loop = KL_VECTOR, f->width = w;
+  unroll(f->body);
+}
+
+/* Are all loops in the list, at least one, of few iterations, known beforehand? */
+static bool short_loops(const KStmt *s) {
+  bool some = false;
+  int64_t n;
+  for (; s; s = s->next) {
+    if (s->kind == KS_FOR &&
+        (!dim_is_const(s->extent, &n) || n > SHORT_LOOP || (has(s->body, KS_FOR) && !short_loops(s->body))))
+      return false;
+    some |= s->kind == KS_FOR || (s->kind == KS_IF && short_loops(s->body));
+  }
+  return some;
+}
+
+/* Are the lanes better off along f than along the loops inside of it: because those jump through memory where f does not, or
+ * are short (windows)? */
+static bool lanes_outside(const KStmt *f) {
+  int inner = 0, outer = score(f->body, f->var);
+  for (const KStmt *s = f->body; s; s = s->next)
     if (s->kind == KS_FOR)
       inner += score(s->body, s->var);
-  return inner < 0 && outer;
+  return !kernel_loop_ordered(f) && ((inner <= 0 && outer > 0) || (outer >= 0 && short_loops(f->body)));
 }
 
 static void vectorize(const Scheduler *s, KStmt *first) {
@@ -140,7 +168,7 @@ static void vectorize(const Scheduler *s, KStmt *first) {
       vectorize(s, f->body);
     if (f->kind != KS_FOR)
       continue;
-    if (!has(f->body, KS_FOR) || (lanes_outside(f->body, f->var) && score(f->body, f->var) > 0))
+    if (!has(f->body, KS_FOR) || lanes_outside(f))
       make_vector(s, f);
     else
       vectorize(s, f->body);
@@ -153,7 +181,7 @@ static int perfect_nest(KStmt *f, KStmt **nest, int cap) {
   while (n < cap) {
     nest[n++] = f;
     f = f->body;
-    if (!f || f->kind != KS_FOR || f->next)
+    if (!f || f->kind != KS_FOR || f->next || !kernel_loop_splits(f))
       break;
   }
   return n;
@@ -199,12 +227,41 @@ static KStmt *only_loop(KStmt *first) {
   return f;
 }
 
+static bool uses_any(const KExpr *x, KStmt *const *nest, int n) {
+  for (int i = 0; i < n; i++)
+    if (uses(x, nest[i]->var))
+      return true;
+  return false;
+}
+
+/* May the iterations of the nest's loops, or chunks of them, go to different threads? Not where two would write packed
+ * elements of one byte: rows must fill whole bytes, and so do chunks of consecutive elements. */
+static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool chunks) {
+  for (; s; s = s->next) {
+    int bits = s->kind == KS_STORE ? dtype_bits(s->buf->dtype) : 8, last = s->kind == KS_STORE ? s->buf->rank - 1 : 0;
+    if (bits < 8 && last < 0)
+      return false;
+    if (bits < 8 && chunks && (last || s->index[0]->kind != KE_VAR || s->index[0]->var != nest[0]->var))
+      return false;
+    if (bits < 8 && !chunks &&
+        (!dim_is(dim_mod(c, s->buf->dim[last], dim_const(c, bits == 6 ? 4 : 8 / bits)), 0) ||
+         uses_any(s->index[last], nest, n)))
+      return false;
+    if (!separable(c, s->body, nest, n, chunks))
+      return false;
+  }
+  return true;
+}
+
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
   int n = perfect_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
-  bool innermost = !has(last->body, KS_FOR);
-  bool lanes = innermost || (lanes_outside(last->body, last->var) && score(last->body, last->var) > 0);
+  bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
+  if (!separable(s->c, f->body, nest, lanes && n > 1 ? n - 1 : n, lanes && n == 1)) {
+    vectorize(s, f);
+    return;
+  }
   if (!lanes) {
     vectorize(s, last->body);
     collapse(s, nest, n);
@@ -214,7 +271,7 @@ static void outermost(Scheduler *s, KStmt *f) {
   if (n == 1) {
     uint16_t w = lanes_for(s, f);
     if (w > 1)
-      f->loop = KL_PARALLEL, f->width = w;
+      f->loop = KL_PARALLEL, f->width = w, unroll(f->body);
     return;
   }
   make_vector(s, last);
@@ -222,19 +279,11 @@ static void outermost(Scheduler *s, KStmt *f) {
   f->loop = KL_PARALLEL;
 }
 
-/* Is an accumulator from outside of f updated in it? */
-static bool accumulates(const KStmt *s, const KStmt *f) {
-  for (const KStmt *a = s; a && a != f; a = a->next)
-    if (a->kind == KS_ACC)
-      return true;
-  return false;
-}
-
 void unit_schedule(Ctx *c, Unit *u, const char *cpu_level) {
   Scheduler s = {.c = c, .k = u->kernel, .lanes = 2 * cpu_vector_bits(cpu_level) / 32};
   if (s.lanes > 1 && !scheduled(u->kernel->body)) {
     KStmt *f = only_loop(u->kernel->body);
-    if (f && !accumulates(u->kernel->body, f))
+    if (f && kernel_loop_splits(f))
       outermost(&s, f);
     else
       vectorize(&s, u->kernel->body);
@@ -276,9 +325,12 @@ void unit_count(Ctx *c, Unit *u) {
   u->flops = count_flops(c, k->body, dim_const(c, 1));
   u->bytes = dim_const(c, 0);
   for (uint32_t i = 0; i < k->nbuf; i++) {
-    Dim n = dim_const(c, (dtype_bits(k->buf[i]->dtype) + 7) / 8);
+    Dim n = dim_const(c, (dtype_bits(k->buf[i]->dtype) + 7) / 8), align = dim_const(c, TEMP_ALIGN);
     for (int d = 0; d < k->buf[i]->rank; d++)
       n = dim_mul(c, n, k->buf[i]->dim[d]);
-    u->bytes = dim_add(c, u->bytes, n);
+    if (k->buf[i]->temp)
+      u->scratch = dim_add(c, u->scratch, dim_mul(c, dim_ceildiv(c, n, align), align));
+    else
+      u->bytes = dim_add(c, u->bytes, n);
   }
 }

@@ -30,6 +30,16 @@ static void put_dim(Fields *f, const char *what, Dim d) {
   buf_printf(&f->b, "d%u", i);
 }
 
+static void put_window(Fields *f, const ProductWindow *w) {
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    buf_printf(&f->b, " window=%lld/%lld/%lld", (long long)w->kernel[i], (long long)w->stride[i],
+               (long long)w->dilation[i]);
+    put_dim(f, "in", w->in[i]);
+    put_dim(f, "out", w->out[i]);
+    put_dim(f, "begin", w->begin[i]);
+  }
+}
+
 static void put_product(Fields *f, const Product *p) {
   buf_printf(&f->b, "product trans=%d%d packed=%d batched=%d%d", p->trans_a, p->trans_b, p->packed_b, p->batch_a,
              p->batch_b);
@@ -37,7 +47,9 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
-  buf_printf(&f->b, " tile=%u", p->tile);
+  buf_printf(&f->b, " tile=%u group=%lld", p->tile, (long long)p->group);
+  if (p->window)
+    put_window(f, p->window);
   if (!p->epilogue)
     return;
   const Dim *dim;
@@ -74,25 +86,6 @@ const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *n
 
 /* --- what can be compiled --- */
 
-static bool register_type(DType t) {
-  switch (t) {
-  case DT_f32:
-  case DT_f64:
-  case DT_f16:
-  case DT_bf16:
-  case DT_bool:
-  case DT_i8:
-  case DT_u8:
-  case DT_i16:
-  case DT_u16:
-  case DT_i32:
-  case DT_u32:
-  case DT_i64:
-  case DT_u64: return true;
-  default: return false;
-  }
-}
-
 /* The functions that math.c of the code generator has, by operator. */
 static const struct {
   bool listed, f64;
@@ -107,6 +100,8 @@ static const char *operator_unsupported(const KExpr *x) {
   KOp op = (KOp)x->op;
   if (t == DT_f64 && ((functions[op].listed && !functions[op].f64) || op == KOP_pow || op == KOP_mod || op == KOP_fmod))
     return "a function of f64";
+  if (dtype_kind(t) == DK_COMPLEX)
+    return "arithmetic of complex numbers";
   if (dtype_is_float(t))
     return op >= KOP_and && op <= KOP_shr ? "bits of floats" : NULL;
   if (op == KOP_pow || (op >= KOP_sqrt && op <= KOP_tan))
@@ -116,7 +111,7 @@ static const char *operator_unsupported(const KExpr *x) {
 }
 
 static const char *expr_unsupported(const KExpr *x) {
-  const char *why = x && !register_type(x->dtype) ? dtype_name(x->dtype) : NULL;
+  const char *why = x && x->dtype == DT_str ? dtype_name(x->dtype) : NULL;
   if (!x || why)
     return why;
   for (int i = 0; i < 3 && !why; i++)
@@ -140,7 +135,7 @@ static const char *list_unsupported(const KStmt *s) {
 
 const char *kernel_unsupported(const Kernel *k) {
   for (uint32_t i = 0; i < k->nbuf; i++)
-    if (!register_type(k->buf[i]->dtype))
+    if (k->buf[i]->dtype == DT_str)
       return dtype_name(k->buf[i]->dtype);
   return list_unsupported(k->body);
 }

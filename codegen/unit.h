@@ -12,6 +12,17 @@
 
 typedef enum { UNIT_LOOP, UNIT_PRODUCT, UNIT_ATTENTION } UnitKind;
 
+enum { WINDOW_AXES = 3 };
+
+/* The operand B of a convolution. Element (k, n) of matrix b is element (c, y0, y1, y2) of X [batch, channels, in0, in1, in2]
+ * at batch b, where k counts the taps (t0, t1, t2) of channel after channel, n the positions (o0, o1, o2) of the output, and
+ * yi = oi * stride + ti * dilation - begin; zero where that is outside of X. */
+typedef struct ProductWindow {
+  Dim in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES];
+  int64_t kernel[WINDOW_AXES], stride[WINDOW_AXES], dilation[WINDOW_AXES];
+  int64_t taps; /* all of a channel */
+} ProductWindow;
+
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
 typedef struct Product {
@@ -21,7 +32,10 @@ typedef struct Product {
   bool trans_b;          /* B is stored [b, n, k] */
   bool packed_b;         /* B is a constant, packed at compile time by product_pack */
   bool batch_a, batch_b; /* false: the operand has no batch axis */
-  uint8_t tile;          /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
+  int64_t group; /* above 1: A has so many matrices, which the batches use in turn, and so have the epilogue's rows:
+                          * its buffers are [batch / group, group * m, n] */
+  const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
+  uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;

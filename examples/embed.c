@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
   sard_model *model;
   sard_result *result;
   sard_tensor out;
-  sard_io io;
+  sard_io io = SARD_IO_INIT;
   if (sard_load_file(NULL, argc > 1 ? argv[1] : "model.onnx", NULL, &model, &err))
     return fprintf(stderr, "%s\n", sard_error_text(err)), 1;
   size_t n = sard_input_count(model);

@@ -9,7 +9,8 @@
  * Conventions. Functions that can fail return a sard_status (0: success) and take a `sard_error **err` (may be NULL); on
  * failure *err is a new error to be freed with sard_error_free, and nothing else was changed. Pointers that a function
  * returns are borrowed from the object they came from unless its comment says "free with". Options structs begin with
- * their size: fill them with SARD_…_INIT so that an older program works with a newer library. Strings are UTF-8.
+ * their size, and so do structs that the library fills in: start from SARD_…_INIT, so that an older program works with a
+ * newer library. Strings are UTF-8.
  * A sard_model is immutable: any number of threads may call sard_run and the queries at once.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_H
@@ -143,7 +144,7 @@ typedef struct sard_env_options {
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
   void (*log)(void *arg, int level,
-              const char *text); /* level 0 warning, 1 info, 2 debug; NULL: warnings are dropped */
+              const char *text); /* level 0 warning, 1 info, 2 debug; from any thread; NULL: warnings are dropped */
   void *log_arg;
 } sard_env_options;
 #define SARD_ENV_OPTIONS_INIT                                                                                          \
@@ -171,9 +172,12 @@ typedef struct sard_options {
   bool time_passes;           /* one line per pass to dump */
   void (*dump)(void *arg, const char *text, size_t n);
   void *dump_arg;
+  const char *dump_kernel; /* a kernel's name or "all": its text goes to dump, see sard_step.kernel; NULL: none */
+  const char *cache; /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
+                              else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. See sard_model_cache. */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
-  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL }
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. */
@@ -191,10 +195,21 @@ typedef struct sard_times {
 } sard_times;
 SARD_API sard_times sard_model_times(const sard_model *m);
 
+/* The compile cache. A model that was compiled before, with the same options, by the same build, and whose files have not
+ * changed since, starts from its entry: weights packed for the CPU are mapped, and nothing is compiled. A missing entry is
+ * written by a thread of its own once the first run has ended; sard_model_free waits for it. The directory must be the
+ * user's own, and nobody else's to write to: otherwise a warning is logged and the cache is off, as it is with dump_after,
+ * dump_kernel, stop_after and time_passes. */
+typedef enum sard_cache_state { SARD_CACHE_OFF, SARD_CACHE_HIT, SARD_CACHE_MISS } sard_cache_state;
+SARD_API sard_cache_state sard_model_cache(const sard_model *m);
+/* Waits until the entry that the first run began is written; *ms: how long that took. False: none was. ms may be NULL. */
+SARD_API bool sard_cache_wait(const sard_model *m, double *ms);
+
 /* --- description --- */
 
 /* An input or output. dim[i] >= 0: fixed; -1: symbolic, and its name or expression is sard_io_dim_text. */
 typedef struct sard_io {
+  size_t size; /* SARD_IO_INIT */
   const char *name;
   sard_kind kind;
   sard_dtype dtype; /* SARD_NONE: not known before the run */
@@ -202,10 +217,12 @@ typedef struct sard_io {
   int64_t dim[SARD_MAX_RANK];
   bool optional; /* input with a default value in the model: need not be given */
 } sard_io;
+#define SARD_IO_INIT                                                                                                   \
+  { .size = sizeof(sard_io) }
 
 SARD_API size_t sard_input_count(const sard_model *m);
 SARD_API size_t sard_output_count(const sard_model *m);
-SARD_API sard_status sard_input(const sard_model *m, size_t i, sard_io *io); /* SARD_ERROR_USAGE: no such i */
+SARD_API sard_status sard_input(const sard_model *m, size_t i, sard_io *io); /* SARD_ERROR_USAGE: no such i, no size */
 SARD_API sard_status sard_output(const sard_model *m, size_t i, sard_io *io);
 /* "batch", "past+seq", "128"; NULL when there is no such dimension. */
 SARD_API const char *sard_input_dim_text(const sard_model *m, size_t i, int axis);
@@ -230,6 +247,7 @@ typedef enum sard_step_kind {
   SARD_STEP_REFERENCE
 } sard_step_kind;
 typedef struct sard_step {
+  size_t size; /* SARD_STEP_INIT */
   sard_step_kind kind;
   const char *op;     /* operator, or kernel name */
   const char *node;   /* ONNX node it came from, the root of a fusion */
@@ -237,9 +255,14 @@ typedef struct sard_step {
   const char *source;
   const char *kernel; /* compiled steps: the kernel's name; "" otherwise */
   size_t more;        /* compiled steps: further nodes in them, see sard_step_more */
+  const char *tile;   /* compiled steps: how the work is cut, "8x48"; "" otherwise */
+  const char *why;    /* why it is a reference step, or is not computed together with what reads it; "" */
+  bool copies;        /* it only moves elements: a transposition, a concatenation */
 } sard_step;
+#define SARD_STEP_INIT                                                                                                 \
+  { .size = sizeof(sard_step) }
 SARD_API size_t sard_step_count(const sard_model *m);
-SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s);
+SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s); /* USAGE: as above */
 /* Name of the k-th further node that was fused into step i; NULL: no such node. */
 SARD_API const char *sard_step_more(const sard_model *m, size_t i, size_t k);
 /* Where the model runs ("cpu", "reference"), and on how many threads at most. */

@@ -51,8 +51,17 @@ KBuf *kernel_add_buf(Kernel *k, const char *name, DType t, int rank, Dim const *
     memcpy(list, k->buf, k->nbuf * sizeof *list);
   list[k->nbuf++] = b;
   k->buf = list;
+  k->nio = k->nbuf;
   if (!output)
     k->nin++;
+  return b;
+}
+
+KBuf *kernel_add_temp(Kernel *k, const char *name, DType t, int rank, Dim const *dim) {
+  uint32_t nio = k->nio;
+  KBuf *b = kernel_add_buf(k, name, t, rank, dim, true);
+  b->temp = true;
+  k->nio = nio;
   return b;
 }
 
@@ -147,13 +156,15 @@ KExpr *ke_select(Kernel *k, KExpr *cond, KExpr *a, KExpr *b) {
   return e;
 }
 
-KExpr *ke_cast(Kernel *k, DType t, KExpr *a) {
+KExpr *ke_cast_mode(Kernel *k, DType t, KExpr *a, int mode) {
   if (a->dtype == t)
     return a;
   KExpr *e = expr(k, KE_CAST, t);
-  e->arg[0] = a;
+  e->op = (uint8_t)mode, e->arg[0] = a;
   return e;
 }
+
+KExpr *ke_cast(Kernel *k, DType t, KExpr *a) { return ke_cast_mode(k, t, a, 0); }
 
 KCursor kernel_cursor(Kernel *k) { return (KCursor){k, &k->body}; }
 
@@ -250,13 +261,54 @@ static bool ordered(const KStmt *loop, const KStmt *s) {
   for (; s; s = s->next) {
     if (ordered(loop, s->body))
       return true;
-    if (s->kind == KS_UPDATE && !inside(loop->body, s->var->def) && reads_or_differs(loop->body, s->var, s->op))
+    if (s->kind == KS_UPDATE && !inside(loop->body, s->var->def) &&
+        (!s->op || reads_or_differs(loop->body, s->var, s->op)))
       return true;
   }
   return false;
 }
 
-bool kernel_loop_ordered(const KStmt *loop) { return ordered(loop, loop->body); }
+/* As reads, through the definitions of what is read. */
+static bool depends(const KExpr *e, const KVar *v) {
+  if (!e)
+    return false;
+  if (e->kind == KE_VAR)
+    return e->var == v || (e->var->def && e->var->def->kind == KS_LET && depends(e->var->def->value, v));
+  for (int i = 0; i < 3; i++)
+    if (depends(e->arg[i], v))
+      return true;
+  for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++)
+    if (depends(e->index[i], v))
+      return true;
+  return false;
+}
+
+/* Is something stored in the list whose place does not move with v? */
+static bool stores_again(const KStmt *s, const KVar *v, bool temps) {
+  for (; s; s = s->next) {
+    bool moves = s->kind != KS_STORE || (s->buf->temp && !temps);
+    for (int i = 0; s->kind == KS_STORE && i < s->buf->rank; i++)
+      moves |= depends(s->index[i], v);
+    if (!moves || stores_again(s->body, v, temps))
+      return true;
+  }
+  return false;
+}
+
+bool kernel_loop_ordered(const KStmt *loop) {
+  return loop->loop == KL_ORDERED || ordered(loop, loop->body) || stores_again(loop->body, loop->var, true);
+}
+
+static bool updates_outside(const KStmt *loop, const KStmt *s) {
+  for (; s; s = s->next)
+    if ((s->kind == KS_UPDATE && !inside(loop->body, s->var->def)) || updates_outside(loop, s->body))
+      return true;
+  return false;
+}
+
+bool kernel_loop_splits(const KStmt *loop) {
+  return loop->loop != KL_ORDERED && !updates_outside(loop, loop->body) && !stores_again(loop->body, loop->var, false);
+}
 
 /* --- verification --- */
 
@@ -321,6 +373,10 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
                : wrong(v, "a select of the wrong types");
   case KE_UNARY:
   case KE_BINARY: return check_operator(v, e);
+  case KE_CAST:
+    if (dtype_kind(e->dtype) == DK_COMPLEX || dtype_kind(e->arg[0]->dtype) == DK_COMPLEX)
+      return wrong(v, "a cast of a complex number");
+    return e->op <= (KC_OPEN | KC_NEAREST) ? ST_OK : wrong(v, "a cast in no known way");
   default: return ST_OK;
   }
 }
@@ -328,8 +384,8 @@ static Status check_expr(Verifier *v, const KExpr *e, int depth) {
 static Status check_list(Verifier *v, const KStmt *s, int depth);
 
 static Status check_update(Verifier *v, const KStmt *s) {
-  static const bool associative[KOP_count] = {
-      [KOP_add] = true, [KOP_mul] = true, [KOP_min] = true, [KOP_max] = true, [KOP_and] = true, [KOP_or] = true};
+  static const bool associative[KOP_count] = {[KOP_none] = true, [KOP_add] = true, [KOP_mul] = true, [KOP_min] = true,
+                                              [KOP_max] = true,  [KOP_and] = true, [KOP_or] = true};
   if (!s->var || s->var->id >= v->k->next_id || !v->scope[s->var->id] || s->var->def->kind != KS_ACC)
     return wrong(v, "an update of what is no accumulator here");
   if (v->outside[s->var->id])
@@ -340,7 +396,7 @@ static Status check_update(Verifier *v, const KStmt *s) {
 }
 
 static Status check_loop(Verifier *v, const KStmt *s, int depth) {
-  if (!s->extent || s->loop > KL_BLOCK || ((s->loop == KL_UNROLL || s->loop == KL_VECTOR) && !s->width))
+  if (!s->extent || s->loop > KL_ORDERED || ((s->loop == KL_UNROLL || s->loop == KL_VECTOR) && !s->width))
     return wrong(v, "a loop without extent or width");
   bool *saved = v->outside;
   if (s->loop == KL_PARALLEL || s->loop == KL_GRID || s->loop == KL_BLOCK) {
@@ -351,8 +407,8 @@ static Status check_loop(Verifier *v, const KStmt *s, int depth) {
   TRY(check_list(v, s->body, depth + 1));
   v->scope[s->var->id] = false;
   v->outside = saved;
-  if (s->loop == KL_VECTOR && kernel_loop_ordered(s))
-    return wrong(v, "a vector loop whose iterations have an order");
+  if ((s->loop == KL_VECTOR && kernel_loop_ordered(s)) || (s->loop == KL_PARALLEL && !kernel_loop_splits(s)))
+    return wrong(v, "a vector or parallel loop whose iterations have an order");
   return ST_OK;
 }
 
@@ -398,8 +454,8 @@ Status kernel_verify(Ctx *c, const Kernel *k) {
   v.scope = arena_array(k->arena, bool, k->next_id);
   v.outside = arena_array(k->arena, bool, k->next_id);
   for (uint32_t i = 0; i < k->nbuf; i++)
-    if (k->buf[i]->output != (i >= k->nin) || k->buf[i]->index != i || k->buf[i]->rank < 0 ||
-        k->buf[i]->rank > MAX_RANK)
+    if (k->buf[i]->output != (i >= k->nin) || k->buf[i]->temp != (i >= k->nio) || k->buf[i]->index != i ||
+        k->buf[i]->rank < 0 || k->buf[i]->rank > MAX_RANK)
       return wrong(&v, "buffers out of order");
   return check_list(&v, k->body, 0);
 }

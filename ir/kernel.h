@@ -7,11 +7,15 @@
  * What is computed is fixed by the statements; how, by the schedule of each loop (serial, unrolled, vector, parallel, and
  * for GPUs grid, block), which changes no result except the order in which an accumulator's terms are combined: a vector
  * loop keeps `lanes` partial results and combines them pairwise at its end, the same way on every device and for any number
- * of threads. A parallel loop never carries an accumulator.
+ * of threads. A parallel loop never carries an accumulator. An `ordered` loop's iterations meet in memory (a scatter, a
+ * recurrence): it runs serially whatever is around it.
+ *
+ * Temporaries hold what an iteration of the outermost parallel loop needs for itself: written before they are read in it,
+ * gone behind it.
  *
  * Text form (print, parse, verify, and a slow evaluator in kernel_eval.c):
  *
- *   kernel "softmax" (x: f32[batch, n]) -> (y: f32[batch, n]) {
+ *   kernel "softmax" (x: f32[batch, n]) -> (y: f32[batch, n]) {       or, with temporaries, … -> (y: …) temp (t: f32[n]) {
  *     for i in batch parallel {
  *       acc m: f32 = -inf
  *       for k in n vector(16) { m max= x[i, k] }
@@ -43,8 +47,15 @@ typedef enum {
   KE_UNARY,  /* op, arg[0] */
   KE_BINARY, /* op, arg[0], arg[1] of one dtype */
   KE_SELECT, /* arg[0] (bool) ? arg[1] : arg[2]; both sides may be evaluated */
-  KE_CAST,   /* arg[0] to dtype; ONNX Cast's rules for numbers */
+  KE_CAST,   /* arg[0] to dtype by ONNX Cast's rules for numbers; op: KCastMode */
 } KExprKind;
+
+/* How a cast to the small floats rounds and what it makes of numbers out of range; text: `cast.f8e4m3fn.open(x)`. */
+typedef enum {
+  KC_OPEN = 1,    /* infinity or NaN where the format has them (saturate=0), not the largest number */
+  KC_DOWN = 2,    /* f8e8m0: toward zero (round_mode="down"); up otherwise */
+  KC_NEAREST = 4, /* f8e8m0: to the nearest, ties up */
+} KCastMode;
 
 /* Element operators: KOP(name, arity, result: S same dtype, B bool; text; what it is) in kernel.def. Floats follow IEEE 754;
  * comparisons with NaN are false; min and max give NaN if either is NaN. Integer division truncates; `mod` has the sign of
@@ -68,7 +79,7 @@ typedef struct KStmt KStmt;
 typedef struct KExpr {
   uint8_t kind; /* KExprKind */
   DType dtype;
-  uint8_t op; /* KOp */
+  uint8_t op; /* KOp; casts: KCastMode */
   double f;
   int64_t i;
   Dim dim;
@@ -91,8 +102,9 @@ struct KBuf {
   DType dtype;
   int8_t rank;
   Dim dim[MAX_RANK];
-  bool output;
-  uint32_t index; /* position among the kernel's buffers: inputs first */
+  bool output;    /* written by the kernel: outputs and temporaries */
+  bool temp;
+  uint32_t index; /* position among the kernel's buffers: inputs, outputs, temporaries */
 };
 
 /* --- statements --- */
@@ -101,20 +113,22 @@ typedef enum {
   KS_FOR,    /* var from 0 to extent - 1: body */
   KS_LET,    /* var = value, once */
   KS_ACC,    /* var = value, to be updated further down in the same or an inner loop */
-  KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative) */
-  KS_STORE,  /* buf[index…] = value; outputs only, every element exactly once per pass */
+  KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative), or var = value (KOP_none) */
+  KS_STORE,  /* buf[index…] = value; outputs and temporaries only; outside of ordered loops every element once per pass */
   KS_IF,     /* when value (bool): body */
   KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
 } KStmtKind;
 
-typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK } KLoopKind;
+typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK, KL_ORDERED } KLoopKind;
 
 /* A parallel loop with a width is cut into parts of so many iterations, each of which is a vector loop of that width. */
 enum { KERNEL_CHUNK = 4096 };
 
+enum { TEMP_ALIGN = 64 }; /* bytes; a temporary's size is a multiple of it as well */
+
 struct KStmt {
   uint8_t kind;   /* KStmtKind */
-  uint8_t op;     /* KS_UPDATE: KOp */
+  uint8_t op;     /* KS_UPDATE: KOp; KOP_none: assigned */
   uint8_t loop;   /* KS_FOR: KLoopKind */
   uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   KVar *var;
@@ -131,8 +145,8 @@ typedef struct Kernel {
   Arena *arena;
   Ctx *c;
   const char *name;
-  KBuf **buf; /* inputs, then outputs */
-  uint32_t nin, nbuf;
+  KBuf **buf; /* inputs, then outputs, then temporaries */
+  uint32_t nin, nio, nbuf; /* inputs; with outputs; all */
   KStmt *body;
   uint32_t next_id;
 } Kernel;
@@ -140,6 +154,7 @@ typedef struct Kernel {
 /* --- building (kernel.c): everything in the kernel's arena --- */
 Kernel *kernel_create(Ctx *c, Arena *a, const char *name);
 KBuf *kernel_add_buf(Kernel *k, const char *name, DType t, int rank, Dim const *dim, bool output); /* inputs first */
+KBuf *kernel_add_temp(Kernel *k, const char *name, DType t, int rank, Dim const *dim); /* behind the outputs */
 
 KExpr *ke_float(Kernel *k, DType t, double v);
 KExpr *ke_int(Kernel *k, DType t, int64_t v);
@@ -151,6 +166,7 @@ KExpr *ke_unary(Kernel *k, KOp op, KExpr *a);
 KExpr *ke_binary(Kernel *k, KOp op, KExpr *a, KExpr *b);
 KExpr *ke_select(Kernel *k, KExpr *cond, KExpr *a, KExpr *b);
 KExpr *ke_cast(Kernel *k, DType t, KExpr *a); /* a itself when it has that dtype */
+KExpr *ke_cast_mode(Kernel *k, DType t, KExpr *a, int mode);
 
 /* A place where statements go: the end of a statement list. */
 typedef struct KCursor {
@@ -166,9 +182,11 @@ void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
 void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
 void ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
-/* Does the loop read an accumulator from outside that it updates (a scan), or update one by several operators? Then its
- * iterations have an order: it cannot be a vector loop. */
+/* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
+ * several operators, or store to one place again and again? Then it cannot be a vector loop. */
 bool kernel_loop_ordered(const KStmt *loop);
+/* May its iterations run in any order, each with temporaries of its own? Then it can be a parallel loop. */
+bool kernel_loop_splits(const KStmt *loop);
 
 /* --- whole kernels --- */
 /* Definitions before uses and in scope, dtypes, ranks, no accumulator across a parallel loop, stores to outputs only. */
@@ -180,7 +198,8 @@ Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *fi
 const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim);
 /* The same in arena a: k is only read. */
 const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim);
-/* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement: the oracle of emission.
+/* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement, with temporaries of its own that
+ * hold garbage at first: the oracle of emission.
  * get gives the symbols' values. ST_INVALID: a KS_CHECK failed. */
 Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg);
 

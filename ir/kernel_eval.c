@@ -9,11 +9,12 @@
 #include <math.h>
 #include <string.h>
 
-/* A scalar: i for integers and bools, f for floats. */
+/* A scalar: i for integers and bools, f for floats; complex numbers, which are only moved, have their bytes in both. */
 typedef struct Num {
   int64_t i;
   double f;
 } Num;
+_Static_assert(sizeof(Num) == 16, "a complex128");
 
 typedef struct Machine {
   Ctx *c;
@@ -23,19 +24,6 @@ typedef struct Machine {
   void *arg;
   Num *var; /* by id */
 } Machine;
-
-static double rounded(DType t, double v) {
-  union {
-    double d;
-    float f;
-    uint16_t h;
-    uint8_t b;
-  } u;
-  if (t == DT_f64)
-    return v;
-  elem_set_f64(t, &u, 0, v);
-  return elem_f64(t, &u, 0);
-}
 
 static int64_t wrapped(DType t, int64_t v) {
   int64_t x = 0;
@@ -164,7 +152,7 @@ static Status apply(Machine *m, const KExpr *e, Num *r) {
     if (e->dtype == DT_bool)
       r->i = float_test((KOp)e->op, a.f, b.f);
     else
-      r->f = rounded(t, float_op((KOp)e->op, a.f, b.f));
+      r->f = dtype_round(t, float_op((KOp)e->op, a.f, b.f));
     return ST_OK;
   }
   if (e->dtype == DT_bool && t != DT_bool) {
@@ -178,14 +166,25 @@ static Status apply(Machine *m, const KExpr *e, Num *r) {
   return int_op(m, t, (KOp)e->op, a.i, b.i, &r->i);
 }
 
-static void cast(DType from, DType to, Num a, Num *r) {
+/* An element of a small float format, by the mode of the cast. */
+static double narrowed(DType to, int mode, double v) {
+  E8M0Round round = mode & KC_DOWN ? E8M0_DOWN : mode & KC_NEAREST ? E8M0_NEAREST : E8M0_UP;
+  bool saturate = !(mode & KC_OPEN);
+  if (to == DT_f8e8m0)
+    return small_float_value(to, e8m0_code(v, saturate, round));
+  return small_float(to) ? small_float_value(to, small_float_code(to, v, saturate)) : dtype_round(to, v);
+}
+
+static void cast(DType from, DType to, int mode, Num a, Num *r) {
   union {
     double d;
     int64_t i;
     uint8_t b[8];
   } u = {0};
   if (dtype_is_float(to))
-    r->f = rounded(to, dtype_is_float(from) ? a.f : from == DT_u64 ? (double)(uint64_t)a.i : (double)a.i);
+    r->f = dtype_is_float(from) ? narrowed(to, mode, a.f)
+           : to == DT_f64       ? (from == DT_u64 ? (double)(uint64_t)a.i : (double)a.i)
+                                : narrowed(to, mode, sticky_f64(a.i, from == DT_u64));
   else if (dtype_is_float(from)) {
     elem_set_f64(to, &u, 0, a.f);
     r->i = elem_i64(to, &u, 0);
@@ -198,7 +197,7 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
   int64_t at;
   *r = (Num){0, 0};
   switch (e->kind) {
-  case KE_FLOAT: r->f = rounded(e->dtype, e->f); return ST_OK;
+  case KE_FLOAT: r->f = dtype_round(e->dtype, e->f); return ST_OK;
   case KE_INT: r->i = e->i; return ST_OK;
   case KE_DIM:
     return dim_eval(e->dim, m->get, m->arg, &r->i)
@@ -207,7 +206,10 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
   case KE_VAR: *r = m->var[e->var->id]; return ST_OK;
   case KE_LOAD:
     TRY(element(m, e->buf, e->index, &at));
-    if (dtype_is_float(e->dtype))
+    if (dtype_kind(e->dtype) == DK_COMPLEX)
+      memcpy(r, (const char *)m->buf[e->buf->index]->data + at * (dtype_bits(e->dtype) / 8),
+             (size_t)dtype_bits(e->dtype) / 8);
+    else if (dtype_is_float(e->dtype))
       r->f = elem_f64(e->dtype, m->buf[e->buf->index]->data, at);
     else
       r->i = elem_i64(e->dtype, m->buf[e->buf->index]->data, at);
@@ -215,7 +217,7 @@ static Status value(Machine *m, const KExpr *e, Num *r) {
   case KE_SELECT: TRY(value(m, e->arg[0], &a)); return value(m, e->arg[a.i ? 1 : 2], r);
   case KE_CAST:
     TRY(value(m, e->arg[0], &a));
-    cast(e->arg[0]->dtype, e->dtype, a, r);
+    cast(e->arg[0]->dtype, e->dtype, e->op, a, r);
     return ST_OK;
   default: return apply(m, e, r);
   }
@@ -238,8 +240,12 @@ static Status loop(Machine *m, const KStmt *s) {
 static Status update(Machine *m, const KStmt *s) {
   Num v, *acc = &m->var[s->var->id];
   TRY(value(m, s->value, &v));
+  if (!s->op) {
+    *acc = v;
+    return ST_OK;
+  }
   if (dtype_is_float(s->var->dtype)) {
-    acc->f = rounded(s->var->dtype, float_op((KOp)s->op, acc->f, v.f));
+    acc->f = dtype_round(s->var->dtype, float_op((KOp)s->op, acc->f, v.f));
     return ST_OK;
   }
   return int_op(m, s->var->dtype, (KOp)s->op, acc->i, v.i, &acc->i);
@@ -250,7 +256,12 @@ static Status store(Machine *m, const KStmt *s) {
   int64_t at;
   TRY(value(m, s->value, &v));
   TRY(element(m, s->buf, s->index, &at));
-  if (dtype_is_float(s->buf->dtype))
+  if (dtype_kind(s->buf->dtype) == DK_COMPLEX)
+    memcpy((char *)m->buf[s->buf->index]->data + at * (dtype_bits(s->buf->dtype) / 8), &v,
+           (size_t)dtype_bits(s->buf->dtype) / 8);
+  else if (s->buf->dtype == DT_f8e5m2)
+    ((uint8_t *)m->buf[s->buf->index]->data)[at] = (uint8_t)small_float_code(DT_f8e5m2, v.f, false); /* has infinity */
+  else if (dtype_is_float(s->buf->dtype))
     elem_set_f64(s->buf->dtype, m->buf[s->buf->index]->data, at, v.f);
   else
     elem_set_i64(s->buf->dtype, m->buf[s->buf->index]->data, at, v.i);
@@ -279,11 +290,33 @@ static Status run(Machine *m, const KStmt *s) {
   return ST_OK;
 }
 
+/* Temporaries, full of ones: a large negative number or NaN to whoever reads before writing. */
+static Status temporaries(Machine *m, Arena *a, Tensor *const *given) {
+  Tensor **all = arena_array(a, Tensor *, m->k->nbuf);
+  for (uint32_t i = 0; i < m->k->nbuf; i++) {
+    const KBuf *b = m->k->buf[i];
+    int64_t dim[MAX_RANK];
+    if (i < m->k->nio) {
+      all[i] = given[i];
+      continue;
+    }
+    for (int d = 0; d < b->rank; d++)
+      if (!dim_eval(b->dim[d], m->get, m->arg, &dim[d]))
+        return fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, b->dim[d]));
+    TRY(tensor_new(m->c, a, b->dtype, b->rank, dim, &all[i]));
+    memset(all[i]->data, 0xff, tensor_bytes(all[i]));
+  }
+  m->buf = all;
+  return ST_OK;
+}
+
 Status kernel_eval(Ctx *c, const Kernel *k, Tensor *const *buf, bool (*get)(void *arg, Dim sym, int64_t *v),
                    void *arg) {
   Arena *a = arena_create(c);
   Machine m = {.c = c, .k = k, .buf = buf, .get = get, .arg = arg, .var = arena_array(a, Num, k->next_id)};
-  Status st = run(&m, k->body);
+  Status st = temporaries(&m, a, buf);
+  if (!st)
+    st = run(&m, k->body);
   arena_destroy(a);
   return st;
 }

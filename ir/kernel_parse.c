@@ -159,6 +159,28 @@ static Status arguments(Parser *s, KExpr **arg, int n) {
   return want(s, ")");
 }
 
+/* `type(x)`, or `type.mode…(x)`. */
+static Status cast(Parser *s, const char *w, KExpr **e) {
+  static const struct {
+    const char *text;
+    KCastMode mode;
+  } modes[] = {{".open", KC_OPEN}, {".down", KC_DOWN}, {".nearest", KC_NEAREST}};
+  size_t n = strcspn(w, ".");
+  DType t = dtype_parse(w, n);
+  KExpr *arg;
+  int mode = 0;
+  if (!t)
+    return syntax(s, "unknown element type");
+  for (size_t i = 0; i < countof(modes); i++)
+    if (!strncmp(w + n, modes[i].text, strlen(modes[i].text)))
+      mode |= modes[i].mode, n += strlen(modes[i].text);
+  if (w[n])
+    return syntax(s, "unknown way to cast");
+  TRY(arguments(s, &arg, 1));
+  *e = ke_cast_mode(s->k, t, arg, mode);
+  return ST_OK;
+}
+
 /* What follows `name(`: a dim, a cast, a typed constant, a select, an operator's operands. */
 static Status call(Parser *s, const char *w, KExpr **e) {
   KExpr *arg[3];
@@ -168,14 +190,8 @@ static Status call(Parser *s, const char *w, KExpr **e) {
     *e = ke_dim(s->k, d);
     return want(s, ")");
   }
-  if (!strncmp(w, "cast.", 5)) {
-    DType t = dtype_parse(w + 5, strlen(w + 5));
-    if (!t)
-      return syntax(s, "unknown element type");
-    TRY(arguments(s, arg, 1));
-    *e = ke_cast(s->k, t, arg[0]);
-    return ST_OK;
-  }
+  if (!strncmp(w, "cast.", 5))
+    return cast(s, w + 5, e);
   DType t = dtype_parse(w, strlen(w));
   if (t) {
     TRY(number(s, t, e));
@@ -274,8 +290,8 @@ static Status loop(Parser *s, KCursor *at) {
   static const struct {
     const char *word;
     KLoopKind kind;
-  } kinds[] = {
-      {"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL}, {"grid", KL_GRID}, {"block", KL_BLOCK}};
+  } kinds[] = {{"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL},
+               {"grid", KL_GRID},     {"block", KL_BLOCK},   {"ordered", KL_ORDERED}};
   const char *w;
   Dim extent;
   KCursor inside;
@@ -324,7 +340,7 @@ static Status definition(Parser *s, KCursor *at, bool acc) {
 }
 
 static Status update(Parser *s, KCursor *at, const char *w) {
-  static const char *const text[] = {"+", "*", "min", "max", "&", "|"};
+  static const char *const text[] = {"+", "*", "min", "max", "&", "|", ""};
   KVar *v = find_var(s, w);
   KExpr *e;
   if (!v)
@@ -337,7 +353,7 @@ static Status update(Parser *s, KCursor *at, const char *w) {
     TRY(expression(s, &e));
     if (e->dtype != v->dtype)
       return syntax(s, "the value has another type");
-    ks_update(at, v, kop_find(text[i], strlen(text[i])), e);
+    ks_update(at, v, *text[i] ? kop_find(text[i], strlen(text[i])) : KOP_none, e);
     return ST_OK;
   }
   return syntax(s, "expected an update");
@@ -397,7 +413,9 @@ static Status block(Parser *s, KCursor *at) {
   return ST_OK;
 }
 
-static Status buffers(Parser *s, bool output) {
+typedef enum { BUF_INPUT, BUF_OUTPUT, BUF_TEMP } BufKind;
+
+static Status buffers(Parser *s, BufKind kind) {
   TRY(want(s, "("));
   while (!eat(s, ")")) {
     const char *w;
@@ -417,7 +435,10 @@ static Status buffers(Parser *s, bool output) {
     }
     if (find_buf(s, w))
       return syntax(s, "two buffers of one name");
-    kernel_add_buf(s->k, w, t, rank, d, output);
+    if (kind == BUF_TEMP)
+      kernel_add_temp(s->k, w, t, rank, d);
+    else
+      kernel_add_buf(s->k, w, t, rank, d, kind == BUF_OUTPUT);
     eat(s, ",");
   }
   return ST_OK;
@@ -432,9 +453,11 @@ Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *fi
     s.p++;
   s.k = kernel_create(c, a, arena_strndup(a, from, (size_t)(s.p - from)));
   TRY(want(&s, "\""));
-  TRY(buffers(&s, false));
+  TRY(buffers(&s, BUF_INPUT));
   TRY(want(&s, "->"));
-  TRY(buffers(&s, true));
+  TRY(buffers(&s, BUF_OUTPUT));
+  if (eat(&s, "temp"))
+    TRY(buffers(&s, BUF_TEMP));
   KCursor at = kernel_cursor(s.k);
   TRY(block(&s, &at));
   space(&s);

@@ -123,7 +123,10 @@ static void print_expr(Printer *p, const KExpr *e) {
   case KE_UNARY: print_call(p, kop_text((KOp)e->op), e->arg, 1); break;
   case KE_SELECT: print_call(p, "select", e->arg, 3); break;
   case KE_CAST:
-    buf_printf(p->b, "cast.%s", dtype_name(e->dtype));
+    buf_printf(p->b, "cast.%s%s%s", dtype_name(e->dtype), e->op & KC_OPEN ? ".open" : "",
+               e->op & KC_DOWN      ? ".down"
+               : e->op & KC_NEAREST ? ".nearest"
+                                    : "");
     print_call(p, "", e->arg, 1);
     break;
   case KE_BINARY:
@@ -151,7 +154,7 @@ static void print_body(Printer *p, const KStmt *body) {
 }
 
 static void print_loop(Printer *p, const KStmt *s) {
-  static const char *const kind[] = {"", " unroll", " vector", " parallel", " grid", " block"};
+  static const char *const kind[] = {"", " unroll", " vector", " parallel", " grid", " block", " ordered"};
   buf_puts(p->b, "for ");
   print_var(p, s->var);
   buf_puts(p->b, " in ");
@@ -178,7 +181,7 @@ static void print_stmt(Printer *p, const KStmt *s) {
   case KS_ACC: print_definition(p, "acc", s); break;
   case KS_UPDATE:
     print_var(p, s->var);
-    buf_printf(p->b, " %s= ", kop_text((KOp)s->op));
+    buf_printf(p->b, " %s= ", s->op ? kop_text((KOp)s->op) : "");
     print_expr(p, s->value);
     buf_putc(p->b, '\n');
     break;
@@ -233,7 +236,11 @@ static void print(Printer *p) {
     buf_printf(p->b, "kernel \"%s\" ", p->k->name);
   print_bufs(p, 0, p->k->nin);
   buf_puts(p->b, " -> ");
-  print_bufs(p, p->k->nin, p->k->nbuf);
+  print_bufs(p, p->k->nin, p->k->nio);
+  if (p->k->nbuf > p->k->nio) {
+    buf_puts(p->b, " temp ");
+    print_bufs(p, p->k->nio, p->k->nbuf);
+  }
   print_body(p, p->k->body);
 }
 

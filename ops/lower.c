@@ -23,24 +23,7 @@ static const Lowering *const table[] = {
 
 const Lowering *op_lowering(OpId op) { return op < OP_count && table[op] ? table[op] : &no_lower; }
 
-bool lower_dtype(DType t) {
-  switch (t) {
-  case DT_f32:
-  case DT_f64:
-  case DT_f16:
-  case DT_bf16:
-  case DT_bool:
-  case DT_i8:
-  case DT_i16:
-  case DT_i32:
-  case DT_i64:
-  case DT_u8:
-  case DT_u16:
-  case DT_u32:
-  case DT_u64: return true;
-  default: return false;
-  }
-}
+bool lower_dtype(DType t) { return dtype_valid(t) && t != DT_str; }
 
 static bool type_known(const Type *t) { return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype); }
 
@@ -116,6 +99,8 @@ int lower_level(const Lower *x, const KExpr *e) {
     return e->var->def && e->var->def->kind == KS_ACC ? x->depth : x->level_of[e->var->id];
   if (e->kind == KE_LOAD && e->buf->output)
     return x->depth; /* what was stored on the way is read where it stands */
+  if (e->kind == KE_LOAD)
+    level = x->guard;
   for (int i = 0; i < n; i++) {
     int k = lower_level(x, e->arg[i]);
     level = k > level ? k : level;
@@ -127,10 +112,15 @@ int lower_level(const Lower *x, const KExpr *e) {
   return level;
 }
 
+static Level *open_level(Lower *x) {
+  Level *l = &x->level[x->depth++];
+  l->before = x->at.at, l->guard = x->guard;
+  return l;
+}
+
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind) {
   KCursor inside;
-  Level *l = &x->level[x->depth++];
-  l->before = x->at.at;
+  Level *l = open_level(x);
   KStmt *s = ks_for(&x->at, name, extent, &inside);
   if (behind)
     *behind = x->at;
@@ -140,11 +130,48 @@ KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind) {
   return ke_var(x->k, s->var);
 }
 
+KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent, KCursor *behind) {
+  KExpr *v = lower_open(x, name, extent, behind);
+  v->var->def->loop = KL_ORDERED;
+  return v;
+}
+
+/* Its variable stands for the level and is used nowhere. */
+void lower_if(Lower *x, KExpr *cond, KCursor *behind) {
+  KCursor inside;
+  Level *l = open_level(x);
+  ks_if(&x->at, cond, &inside);
+  if (behind)
+    *behind = x->at;
+  l->var = arena_new(x->k->arena, KVar);
+  *l->var = (KVar){.name = "if", .dtype = DT_bool, .id = x->k->next_id++};
+  x->at = inside;
+  x->guard = x->depth;
+}
+
 void lower_close(Lower *x, int n, KCursor behind) {
   if (!n)
     return;
   x->depth -= n;
+  x->guard = x->level[x->depth].guard;
   x->at = behind;
+}
+
+int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind) {
+  static const char *const names[] = {"i", "j", "k", "l"};
+  int n = 0;
+  for (int i = from; i < to; i++)
+    if (dim_is(t->dim[i], 1))
+      index[i] = lower_index_const(x, 0);
+    else
+      index[i] = lower_open(x, names[i & 3], t->dim[i], n++ ? NULL : behind);
+  return n;
+}
+
+KVar *lower_acc(Lower *x, const char *name, KExpr *init) {
+  KVar *v = ks_acc(&x->at, name, init);
+  lower_set_level(x, v, x->depth);
+  return v;
 }
 
 /* Where statements of that level go, and the loop that they must stand before. */
@@ -228,26 +255,26 @@ Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e) { return x
 
 KExpr *lower_index_const(Lower *x, int64_t v) { return ke_int(x->k, DT_i64, v); }
 
+Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at) {
+  *at = dim_is(have, 1) ? lower_index_const(x, 0) : j;
+  if (dim_is(have, 1) || have == want)
+    return ST_OK;
+  KExpr *n = ke_dim(x->k, have), *one = k_bin(x, KOP_eq, n, lower_index_const(x, 1)); /* it may turn out to be 1 */
+  TRY(lower_check(x, k_bin(x, KOP_or, one, k_bin(x, KOP_eq, n, ke_dim(x->k, want))), n));
+  *at = ke_select(x->k, one, lower_index_const(x, 0), j);
+  return ST_OK;
+}
+
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e) {
   const Type *in = &n->in[i]->type, *out = &n->out[0]->type;
+  int lead = out->rank - in->rank;
   KExpr *at[MAX_RANK];
-  for (int k = 0; k < in->rank; k++) {
-    KExpr *j = index[out->rank - in->rank + k];
-    Dim d = in->dim[k];
-    if (dim_is(d, 1))
-      j = lower_index_const(x, 0);
-    else if (d != out->dim[out->rank - in->rank + k]) { /* an extent that may turn out to be 1 */
-      KExpr *have = ke_dim(x->k, d), *one = k_bin(x, KOP_eq, have, lower_index_const(x, 1));
-      KExpr *fits = k_bin(x, KOP_eq, have, ke_dim(x->k, out->dim[out->rank - in->rank + k]));
-      TRY(lower_check(x, k_bin(x, KOP_or, one, fits), have));
-      j = ke_select(x->k, one, lower_index_const(x, 0), j);
-    }
-    at[k] = j;
-  }
+  for (int k = 0; k < in->rank; k++)
+    TRY(lower_bcast_index(x, in->dim[k], out->dim[lead + k], index[lead + k], &at[k]));
   return lower_read(x, n->in[i], at, e);
 }
 
-DType lower_work(DType t) { return t == DT_f16 || t == DT_bf16 ? DT_f32 : t; }
+DType lower_work(DType t) { return dtype_is_float(t) && dtype_bits(t) < 32 ? DT_f32 : t; }
 
 KExpr *k_num(Lower *x, const KExpr *like, double v) {
   return dtype_is_float(like->dtype) ? ke_float(x->k, like->dtype, v) : ke_int(x->k, like->dtype, (int64_t)v);

@@ -2,9 +2,11 @@
  * builds the kernel (codegen/group.c) decides which operators are computed in one loop nest, asks the last one for its
  * elements, and answers what it asks for in turn: by a load, or by lowering the operator that makes that value.
  *
- * Two kinds of operators. ELEM: element by element or by moving elements; `elem` gives the expression at an index. ROW:
- * statistics over some axes of input 0 come first (`begin`, which writes loops), then either one element per row
- * (reductions) or every element of the row (softmax, norms).
+ * Three kinds of operators. ELEM: element by element or by moving elements; `elem` gives the expression at an index, having
+ * written loops of its own in front where it needs some (a window, an inner product). ROW: statistics over some axes of
+ * input 0 come first (`begin`, which writes loops), then either one element per row (reductions) or every element of the row
+ * (softmax, norms). NEST: none of these (a scatter, a recurrence): it writes the whole nest, stores included, and is alone in
+ * its kernel.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_OPS_LOWER_H
 #define SARD_OPS_LOWER_H
@@ -14,10 +16,11 @@
 
 enum { LOWER_LEVELS = 2 * MAX_RANK + 4, ROW_STATS = 4 };
 
-/* The loops around the place where statements go, outermost first. */
+/* The loops and conditions around the place where statements go, outermost first. */
 typedef struct Level {
   KVar *var;
   KStmt **before; /* the link to the loop's statement: where statements that do not depend on it go; NULL: level 0 */
+  int guard;      /* Lower.guard around it */
 } Level;
 
 /* An index that was checked and made positive, and how far it is in scope. */
@@ -37,6 +40,7 @@ typedef struct Lower {
   KCursor at; /* statements go here */
   Level level[LOWER_LEVELS];
   int depth;         /* levels open */
+  int guard;         /* level of the innermost condition: loads inside of it stay there; 0: none */
   bool flat;         /* nothing moves out of the innermost loop (epilogues of products) */
   uint8_t *level_of; /* by variable id: how many loops must be open for it to be in scope */
   uint32_t nlevel_of;
@@ -63,7 +67,7 @@ typedef struct Row {
   int64_t flag;
 } Row;
 
-typedef enum { LOWER_NONE, LOWER_ELEM, LOWER_ROW } LowerKind;
+typedef enum { LOWER_NONE, LOWER_ELEM, LOWER_ROW, LOWER_NEST } LowerKind;
 
 typedef struct Lowering {
   uint8_t kind;   /* LowerKind */
@@ -76,6 +80,12 @@ typedef struct Lowering {
   void (*space)(Ctx *c, Row *r);
   Status (*begin)(Row *r);
   Status (*row_elem)(Row *r, KExpr *const *index, KExpr **e);
+  KExpr *(*row_stat)(Row *r, int out); /* ROW: output `out` > 0, of one element per row on the axes outside of it */
+  /* NEST: out[i] is the buffer of output i, NULL when it is not wanted. */
+  Status (*nest)(Lower *x, const Node *n, KBuf *const *out);
+  /* ELEM: an element takes a loop, or elements that others read as well: nothing dear goes into it, and it goes nowhere
+   * where it would be computed more than once. */
+  bool again;
 } Lowering;
 
 const Lowering *op_lowering(OpId op); /* never NULL; kind LOWER_NONE when there is none */
@@ -87,6 +97,8 @@ bool lower_dtype(DType t); /* an element type of kernels */
 Status lower_read(Lower *x, Value *v, KExpr *const *index, KExpr **e);
 /* As lower_read of input i, the index being that of the output, to which the input broadcasts. */
 Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KExpr **e);
+/* Index j of an axis of extent `want` on an axis of extent `have` that broadcasts to it. */
+Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at);
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
@@ -97,9 +109,13 @@ Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
 KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
-void lower_close(Lower *x, int n, KCursor behind); /* the n innermost; behind the outermost of them */
+KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent, KCursor *behind); /* whose iterations meet in memory */
+void lower_if(Lower *x, KExpr *cond, KCursor *behind); /* a level as well: what is read inside is not read before it */
+void lower_close(Lower *x, int n, KCursor behind);     /* the n innermost; behind the outermost of them */
+/* Loops over the axes [from, to) of t; axes of extent 1 need none. How many were opened. */
+int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind);
 void lower_set_level(Lower *x, const KVar *v, int level);
-DType lower_work(DType t); /* the type arithmetic is done in: f32 for f16 and bf16, else t */
+DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower floats, else t */
 /* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
 bool same_dims(const Type *a, const Type *b);
@@ -108,6 +124,9 @@ bool same_dims(const Type *a, const Type *b);
 void row_index(const Row *r, KExpr **at);
 /* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */
 bool lower_view_affine(Ctx *c, const Node *n);
+
+/* An accumulator at x->at. */
+KVar *lower_acc(Lower *x, const char *name, KExpr *init);
 
 /* Short forms of expressions. */
 static inline KExpr *k_add(Lower *x, KExpr *a, KExpr *b) { return ke_binary(x->k, KOP_add, a, b); }

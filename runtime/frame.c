@@ -166,6 +166,14 @@ static bool fits_callers(const RtOutput *o, DType t, int rank, const int64_t *di
          t != DT_str && (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
 }
 
+/* The bits of the last byte that belong to no element, whoever writes the elements. What may stand there is kept: a step in
+ * place. */
+static void clear_padding(const Tensor *t, size_t bytes) {
+  int64_t used = bytes && dtype_bits(t->dtype) < 8 ? tensor_count(t) % 8 * dtype_bits(t->dtype) % 8 : 0;
+  if (used)
+    ((uint8_t *)t->data)[bytes - 1] &= (uint8_t)((1u << used) - 1);
+}
+
 Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, Tensor **out) {
   Cell *x = &f->cell[i];
   size_t bytes;
@@ -185,6 +193,7 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
   } else {
     TRY(cell_alloc(f, x, t, rank, dim));
   }
+  clear_padding(&x->t, bytes);
   *out = &x->t;
   return ST_OK;
 }

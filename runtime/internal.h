@@ -28,6 +28,7 @@ struct RtProgram {
   void **attr;    /* by step */
   RtCode **code;  /* by object */
   KernelFn *fn;   /* by kernel; NULL: not compiled */
+  int lanes;      /* 32-bit lanes of the vectors that the code uses: for estimates */
   pthread_mutex_t lock;
   Layout *layouts; /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;

@@ -141,7 +141,7 @@ static bool kernel_step_ok(const RtProgram *p, const ProgStep *s) {
 
 static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
   uint64_t all = rt_count(p, SEC_LISTS);
-  if (!str_ok(p, k->name) || !str_ok(p, k->signature) || !str_ok(p, k->symbol) ||
+  if (!str_ok(p, k->name) || !str_ok(p, k->signature) || !str_ok(p, k->symbol) || !str_ok(p, k->tile) ||
       !index_ok(p, k->object, SEC_OBJECTS, true) || (uint64_t)k->checks + k->nchecks > all)
     return false;
   for (uint32_t i = 0; i < k->nchecks; i++)
@@ -176,7 +176,7 @@ static bool code_ok(const RtProgram *p) {
 }
 
 static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
-  if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) ||
+  if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) || !str_ok(p, s->why) ||
       !index_ok(p, s->origin, SEC_ORIGINS, false) || !list_ok(p, s->in, s->nin, SEC_SLOTS, true) ||
       !list_ok(p, s->out, s->nout, SEC_SLOTS, true) || !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) ||
       !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) || s->attr > p->h->section[SEC_ATTRS].size ||
@@ -386,11 +386,13 @@ static Status load_code(Ctx *c, Arena *a, RtProgram *p) {
   uint32_t nobject = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
   p->code = arena_array(a, RtCode *, nobject);
   p->fn = arena_array(a, KernelFn, nkernel);
+  p->lanes = 1;
   for (uint32_t i = 0; i < nobject; i++) {
     const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject) + i;
     const char *level = rt_string(p, o->target);
     if (!cpu_runs(level))
       return fail(c, ST_UNSUPPORTED, "the program was compiled for %s, which this CPU does not have", level);
+    p->lanes = cpu_vector_bits(level) / 32;
     TRY(object_load(c, a, p->base + p->h->section[SEC_CODE].offset + o->offset, (size_t)o->size, &p->code[i]));
   }
   for (uint32_t i = 0; i < nkernel; i++) {

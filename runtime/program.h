@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 2, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 3, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -114,6 +114,7 @@ typedef struct ProgStep {
   uint32_t region[2];
   uint32_t attr, nattr; /* bytes in SEC_ATTRS */
   uint32_t call;        /* STEP_KERNEL: SEC_CALLS; else PROG_NONE */
+  uint32_t why;         /* a string: why it is not compiled, or not computed together with what reads it; "" */
 } ProgStep;
 
 /* What is compiled once and called by any number of steps. Its code is symbol `symbol` of object `object`. */
@@ -125,7 +126,9 @@ typedef struct ProgKernel {
   uint16_t nin, nout; /* buffers: those of every step that calls it */
   uint32_t ndim;      /* KernelArgs.dim: nexprs of every step that calls it */
   uint8_t kind;       /* UnitKind */
-  uint8_t pad[3];
+  uint8_t copies;     /* 1: only moves elements */
+  uint8_t pad[2];
+  uint32_t tile;   /* a string: how the work is cut, "8x48" */
   uint32_t checks; /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
   uint32_t nchecks;
 } ProgKernel;
@@ -180,8 +183,8 @@ typedef struct ProgFile {
   uint64_t size;
 } ProgFile;
 
-static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 76 && sizeof(ProgPort) == 16,
+static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 36 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
 
 #endif

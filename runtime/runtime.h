@@ -59,6 +59,7 @@ typedef struct RtStepTime {
 typedef struct RtRunOptions {
   Pool *pool;                                      /* NULL: everything in the caller's thread */
   int threads;                                     /* at most; the results do not depend on it */
+  bool eager;                                      /* use them for every kernel, worth it or not (tests) */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
   void *profile_arg;
 } RtRunOptions;

@@ -19,7 +19,8 @@ step() {
 
 step "gcc, warnings are errors" scripts/build.sh ci-gcc "$jobs"
 step "clang, warnings are errors" scripts/build.sh ci-clang "$jobs"
-step "tests built by clang" python3 scripts/check.py build-clang -j "$jobs"
+step "it has LLVM 22, the others 19" grep -q "LLVM 22" build-clang/configure.log
+step "tests built by clang, with LLVM 22" python3 scripts/check.py build-clang -j "$jobs"
 step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
 step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs"
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"

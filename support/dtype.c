@@ -107,14 +107,6 @@ uint16_t bf16_from_f64(double d) { return ieee16(d, 7, 127, 0x7f80); }
 
 uint16_t bf16_from_f32(float f) { return bf16_from_f64(f); }
 
-typedef struct SmallFloat {
-  uint8_t bits, mbits, bias;
-  uint8_t max; /* largest finite code, without sign */
-  int16_t inf; /* code of +inf, -1: none */
-  int16_t nan; /* code that NaN is written as (without sign unless fnuz), -1: none */
-  bool fnuz;   /* one NaN at 0x80, no negative zero */
-} SmallFloat;
-
 static const SmallFloat small[DT_count] = {
     [DT_f8e4m3fn] = {8, 3, 7, 0x7e, -1, 0x7f, false},  [DT_f8e4m3fnuz] = {8, 3, 8, 0x7f, -1, 0x80, true},
     [DT_f8e5m2] = {8, 2, 15, 0x7b, 0x7c, 0x7f, false}, [DT_f8e5m2fnuz] = {8, 2, 16, 0x7f, -1, 0x80, true},
@@ -122,13 +114,15 @@ static const SmallFloat small[DT_count] = {
     [DT_f6e3m2] = {6, 2, 3, 31, -1, -1, false},
 };
 
+const SmallFloat *small_float(DType t) { return t < DT_count && small[t].bits ? &small[t] : NULL; }
+
 double small_float_value(DType t, unsigned code) {
   if (t == DT_f8e8m0)
     return code == 255 ? NAN : ldexp(1, (int)code - 127);
   const SmallFloat *s = &small[t];
   unsigned sign = code >> (s->bits - 1) & 1, rest = code & ((1u << (s->bits - 1)) - 1);
   if (s->fnuz ? code == 0x80 : s->nan >= 0 && rest > s->max && (int)rest != s->inf)
-    return NAN;
+    return sign && !s->fnuz ? -NAN : NAN;
   if ((int)rest == s->inf)
     return sign ? -INFINITY : INFINITY;
   unsigned e = rest >> s->mbits, m = rest & ((1u << s->mbits) - 1);
@@ -136,17 +130,22 @@ double small_float_value(DType t, unsigned code) {
   return sign ? -v : v;
 }
 
+unsigned e8m0_code(double v, bool saturate, E8M0Round round) {
+  if (isnan(v) || v < 0)
+    return 255;
+  if (v == 0 || isinf(v))
+    return !saturate ? 255 : v == 0 ? 0 : 254;
+  int e;
+  double f = 2 * frexp(v, &e); /* v = f * 2^(e - 1), f in [1, 2) */
+  int code = e - 1 + 127 + (round == E8M0_UP ? f > 1 : round == E8M0_NEAREST ? f >= 1.5 : 0);
+  if (code < 0)
+    return saturate ? 0 : 255;
+  return code > 254 ? (saturate ? 254u : 255u) : (unsigned)code;
+}
+
 unsigned small_float_code(DType t, double v, bool saturate) {
-  if (t == DT_f8e8m0) { /* powers of two; to the next above, ONNX Cast's default round_mode "up" */
-    if (isnan(v) || v < 0)
-      return 255;
-    if (isinf(v))
-      return saturate ? 254 : 255;
-    int e;
-    double f = frexp(v, &e); /* v = f 2^e */
-    int code = e - 1 + (f > 0.5) + 127;
-    return code < 0 || v == 0 ? 0 : code > 254 ? (saturate ? 254u : 255u) : (unsigned)code;
-  }
+  if (t == DT_f8e8m0)
+    return e8m0_code(v, saturate, E8M0_UP);
   const SmallFloat *s = &small[t];
   unsigned sign = signbit(v) ? 1u << (s->bits - 1) : 0;
   if (isnan(v))
@@ -169,6 +168,14 @@ unsigned small_float_code(DType t, double v, bool saturate) {
   if (s->fnuz && !code)
     return 0;
   return sign | code;
+}
+
+double sticky_f64(int64_t v, bool is_unsigned) {
+  bool negative = !is_unsigned && v < 0;
+  uint64_t m = negative ? 0 - (uint64_t)v : (uint64_t)v;
+  if (m >> 53)
+    m = (m & ~(uint64_t)0xfff) | (m & 0xfff ? 0x800 : 0);
+  return negative ? -(double)m : (double)m;
 }
 
 static unsigned get_bits(const void *data, int64_t i, int bits) {
@@ -289,7 +296,19 @@ void elem_set_f64(DType t, void *data, int64_t i, double v) {
                   : v < 0        ? (uint64_t)(int64_t)v
                                  : (uint64_t)v);
     break;
-  default: elem_set_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v);
+  case DT_u32:
+  case DT_i64:
+    elem_set_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v);
+    break;
+  default: elem_set_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p31 ? INT32_MAX : v <= -0x1p31 ? INT32_MIN : (int64_t)v);
   }
 }
 #undef PUT
+
+double dtype_round(DType t, double v) {
+  uint64_t cell = 0;
+  if (t == DT_f64 || (t == DT_f8e5m2 && isinf(v)))
+    return v;
+  elem_set_f64(t, &cell, 0, v);
+  return elem_f64(t, &cell, 0);
+}

@@ -239,7 +239,7 @@ Status cmd_profile(Tool *t) {
   p->sum = arena_array(t->arena, StepSum, p->n);
   for (size_t i = 0; i < p->n; i++) {
     p->sum[i].step = i;
-    sard_step_info(p->s->model, i, &p->sum[i].info);
+    p->sum[i].info = (sard_step)SARD_STEP_INIT, sard_step_info(p->s->model, i, &p->sum[i].info);
   }
   TRY(measure(p));
   if (opt_set(o, OPT_trace))

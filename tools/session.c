@@ -79,7 +79,7 @@ static void type_of_port(Arena *a, Port *p) {
 }
 
 static void describe_all(Tool *t, Session *s) {
-  sard_io io;
+  sard_io io = SARD_IO_INIT;
   s->nin = sard_input_count(s->model), s->nout = sard_output_count(s->model);
   s->in = arena_array(t->arena, Port, s->nin), s->out = arena_array(t->arena, Port, s->nout);
   for (size_t i = 0; i < s->nin; i++) {
@@ -110,8 +110,9 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
     return api_error(t->c, st, e, NULL);
   sard_options lo = SARD_OPTIONS_INIT;
   lo.device = o->device, lo.threads = o->threads, lo.timeout = o->timeout, lo.strict = o->strict;
-  lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.stop_after = o->stop_after, lo.time_passes = o->time_passes;
-  lo.dump = to_stderr;
+  lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.dump_kernel = o->dump_kernel, lo.stop_after = o->stop_after,
+  lo.time_passes = o->time_passes;
+  lo.dump = to_stderr, lo.cache = o->cache;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
@@ -215,7 +216,9 @@ SessionOptions session_options(const Options *o) {
                           .max_memory = (size_t)opt_int(o, OPT_max_memory, 0),
                           .timeout = opt_float(o, OPT_timeout, 0),
                           .strict = opt_set(o, OPT_strict),
+                          .cache = opt_str(o, OPT_cache),
                           .dump_after = opt_str(o, OPT_dump_after),
+                          .dump_kernel = opt_str(o, OPT_dump_kernel),
                           .stop_after = opt_str(o, OPT_stop_after),
                           .time_passes = opt_set(o, OPT_time_passes)};
 }
@@ -231,11 +234,16 @@ Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *
 }
 
 void session_steps(const Session *s, int64_t count[4]) {
-  sard_step step;
+  sard_step step = SARD_STEP_INIT;
   memset(count, 0, 4 * sizeof *count);
   for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
     if (!sard_step_info(s->model, i, &step) && (unsigned)step.kind < 4)
       count[step.kind]++;
+}
+
+const char *session_cache(const Session *s) {
+  static const char *const name[] = {[SARD_CACHE_OFF] = "off", [SARD_CACHE_HIT] = "hit", [SARD_CACHE_MISS] = "miss"};
+  return name[sard_model_cache(s->model)];
 }
 
 const char *step_kind_name(int kind) {
@@ -244,7 +252,7 @@ const char *step_kind_name(int kind) {
 }
 
 Status session_refuse_reference(Session *s) {
-  sard_step step;
+  sard_step step = SARD_STEP_INIT;
   for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
     if (!sard_step_info(s->model, i, &step) && step.kind == SARD_STEP_REFERENCE) {
       fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --strict-device refuses");

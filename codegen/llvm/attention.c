@@ -6,8 +6,9 @@
  *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a
  * l + sum P O = a O + Pt · V out = O / l
  *
- * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included; V
- * of a masked key still meets a weight of 0, so it has to be finite.
+ * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included. V of a
+ * masked key meets a weight of 0 in the product, which is NaN when it is not finite: a part whose O is not finite is
+ * computed once more, leaving out what has no weight.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/attention.h"
 #include "codegen/llvm/tile.h"
@@ -37,6 +38,7 @@ typedef struct Part {
   LVal j0, j1, keys; /* the block of keys */
   LVal first;        /* i1: it is the first one */
   LVal offset;       /* causal: query i looks at keys up to i + offset */
+  LVal careful;      /* i1: the second time; NULL: nothing is masked, so there is none */
 } Part;
 
 static int lanes(const Gen *g) { return g->plan.level->lanes; }
@@ -391,11 +393,51 @@ static void pack_values(Gen *g, Part *w, LVal from) {
   loop_end(e, &j);
 }
 
+/* The rows of one panel of O by tiles. */
+static void tiled_rows(Gen *g, Part *w, LVal o, LVal v, LVal v_row) {
+  Emitter *e = g->e;
+  Split s = split_rows(e, w->n, g->values.high);
+  Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
+  LVal row = split_first(e, &s, t.i);
+  TileArgs x = {.a = at_float(e, w->s, row),
+                .a_step = i64_of(e, g->single ? 4 : g->width * 4),
+                .b = v,
+                .b_step = v_row,
+                .k = w->keys,
+                .more = LLVMBuildNot(e->b, w->first, ""),
+                .sums = at_bytes(e, o, i64_muli(e, row, g->plan.value.nr * 4))};
+  tile_dispatch(e, &g->values, split_height(e, &s, t.i), &x);
+  loop_end(e, &t);
+}
+
+/* The same key after key, in the same order, without the keys of weight 0. */
+static void careful_rows(Gen *g, Part *w, LVal o, LVal v, LVal v_row) {
+  Emitter *e = g->e;
+  int n = lanes(g), vecs = g->plan.value.nr / n;
+  LVal zero = emit_real(emit_vec(e->f32, n), 0);
+  Loop i = loop_begin(e, i64_of(e, 0), w->n, 1);
+  LVal row = at_bytes(e, o, i64_muli(e, i.i, g->plan.value.nr * 4));
+  LLVMBasicBlockRef done = when_begin(e, w->first);
+  for (int x = 0; x < vecs; x++)
+    store_f32(e, zero, at_bytes(e, row, i64_of(e, x * n * 4)));
+  when_end(e, done);
+  Loop j = loop_begin(e, i64_of(e, 0), w->keys, 1);
+  LVal p = load_f32(e, 1, at_float(e, at_bytes(e, w->s, i64_muli(e, j.i, g->single ? 4 : g->width * 4)), i.i));
+  done = when_begin(e, LLVMBuildFCmp(e->b, LLVMRealUNE, p, emit_real(e->f32, 0), ""));
+  for (int x = 0; x < vecs; x++) {
+    LVal at = at_bytes(e, row, i64_of(e, x * n * 4)),
+         y = at_bytes(e, at_bytes(e, v, i64_mul(e, j.i, v_row)), i64_of(e, x * n * 4));
+    store_f32(e, emit_fma(e, emit_splat(e, p, n), load_f32(e, n, y), load_f32(e, n, at)), at);
+  }
+  when_end(e, done);
+  loop_end(e, &j);
+  loop_end(e, &i);
+}
+
 static void add_values(Gen *g, Part *w) {
   Emitter *e = g->e;
   int nr = g->plan.value.nr;
-  Split s = split_rows(e, w->n, g->values.high);
-  LVal v_block = at_bytes(e, w->v, i64_mul(e, w->j0, w->v_row)), more = LLVMBuildNot(e->b, w->first, "");
+  LVal v_block = at_bytes(e, w->v, i64_mul(e, w->j0, w->v_row));
   Loop p = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.value_panels), 1);
   LVal v = at_bytes(e, v_block, i64_muli(e, p.i, nr * 4)), v_row = w->v_row;
   if (g->t->dv % nr) {
@@ -407,18 +449,36 @@ static void add_values(Gen *g, Part *w) {
     v_row = LLVMBuildSelect(e->b, last, i64_of(e, nr * 4), v_row, "");
   }
   LVal o = at_bytes(e, w->o, i64_muli(e, p.i, (int64_t)g->width * nr * 4));
-  Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
-  LVal row = split_first(e, &s, t.i);
-  TileArgs x = {.a = at_float(e, w->s, row),
-                .a_step = i64_of(e, g->single ? 4 : g->width * 4),
-                .b = v,
-                .b_step = v_row,
-                .k = w->keys,
-                .more = more,
-                .sums = at_bytes(e, o, i64_muli(e, row, nr * 4))};
-  tile_dispatch(e, &g->values, split_height(e, &s, t.i), &x);
-  loop_end(e, &t);
+  if (w->careful) {
+    LLVMBasicBlockRef done = when_begin(e, w->careful);
+    careful_rows(g, w, o, v, v_row);
+    when_end(e, done);
+    done = when_begin(e, LLVMBuildNot(e->b, w->careful, ""));
+    tiled_rows(g, w, o, v, v_row);
+    when_end(e, done);
+  } else {
+    tiled_rows(g, w, o, v, v_row);
+  }
   loop_end(e, &p);
+}
+
+/* Is something in O not finite? 0 times it is NaN then; the corrections are not needed any more and keep the sum. */
+static LVal not_finite(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  int v = lanes(g), nr = g->plan.value.nr;
+  LVal zero = emit_real(emit_vec(e->f32, v), 0);
+  store_f32(e, zero, w->fix);
+  Loop p = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.value_panels), 1);
+  Loop i = loop_begin(e, i64_of(e, 0), w->n, 1);
+  LVal row = at_bytes(e, w->o, i64_add(e, i64_muli(e, p.i, (int64_t)g->width * nr * 4), i64_muli(e, i.i, nr * 4)));
+  LVal sum = load_f32(e, v, w->fix);
+  for (int x = 0; x < nr / v; x++)
+    sum = emit_fma(e, load_f32(e, v, at_bytes(e, row, i64_of(e, x * v * 4))), zero, sum);
+  store_f32(e, sum, w->fix);
+  loop_end(e, &i);
+  loop_end(e, &p);
+  LVal all = fold(g, load_f32(e, v, w->fix), both_sum);
+  return LLVMBuildFCmp(e->b, LLVMRealUNO, all, all, "");
 }
 
 /* --- the end: O / l --- */
@@ -450,6 +510,25 @@ static void store_rows(Gen *g, Part *w, LVal seen) {
 }
 
 /* --- functions --- */
+
+/* What stands between the two is done, and, when that is asked for, once more with w->careful set. */
+static LLVMBasicBlockRef again_begin(Emitter *e, Part *w) {
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), head = emit_block(e, "again");
+  LVal no = emit_int(e->i1, 0);
+  LLVMBuildBr(e->b, head);
+  LLVMPositionBuilderAtEnd(e->b, head);
+  w->careful = LLVMBuildPhi(e->b, e->i1, "careful");
+  LLVMAddIncoming(w->careful, &no, &before, 1);
+  return head;
+}
+
+static void again_end(Emitter *e, Part *w, LLVMBasicBlockRef head, LVal wanted) {
+  LVal yes = emit_int(e->i1, 1), more = LLVMBuildAnd(e->b, LLVMBuildNot(e->b, w->careful, ""), wanted, "");
+  LLVMBasicBlockRef last = LLVMGetInsertBlock(e->b), done = emit_block(e, "enough");
+  LLVMAddIncoming(w->careful, &yes, &last, 1);
+  LLVMBuildCondBr(e->b, more, head, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
 
 /* int attend(args, b, h, i0, n): up to `width` queries of one head. */
 static Status make_attend(Gen *g, const char *name, int width, ProductTile tile, LVal *fn, LType *type) {
@@ -495,6 +574,8 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
     single_query(g, &w);
   else
     pack_queries(g, &w);
+  bool masked = t->mask != DT_none || (t->causal && !g->single);
+  LLVMBasicBlockRef again = masked ? again_begin(e, &w) : NULL;
   Loop j = loop_begin(e, zero, end, plan->keys);
   w.j0 = j.i, w.j1 = i64_min(e, end, i64_add(e, j.i, i64_of(e, plan->keys)));
   w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, zero, "");
@@ -510,6 +591,8 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   correct(g, &w);
   add_values(g, &w);
   loop_end(e, &j);
+  if (masked)
+    again_end(e, &w, again, not_finite(g, &w));
   store_rows(g, &w, LLVMBuildICmp(e->b, LLVMIntSGT, end, zero, ""));
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;

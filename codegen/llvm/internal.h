@@ -55,15 +55,20 @@ LVal emit_min_fast(Emitter *e, LVal a, LVal b);
 LVal emit_max_fast(Emitter *e, LVal a, LVal b);
 LVal emit_any(Emitter *e, LVal mask);                       /* i1: does any lane hold? */
 LLVMBasicBlockRef emit_block(Emitter *e, const char *name); /* a new block at the end of the function being built */
-LVal emit_f16_load(Emitter *e, LVal bits);                  /* i16 -> f32 */
-LVal emit_f16_store(Emitter *e, LVal v);                    /* f32 -> i16, nearest even */
-LVal emit_bf16_load(Emitter *e, LVal bits);
-LVal emit_bf16_store(Emitter *e, LVal v);
 /* Masked access; lanes off read as `other`. p: the address of lane 0. align in bytes. */
 LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsigned align);
 void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align);
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align);
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
+
+/* --- narrow.c: floats below f32 as bits, one code per lane --- */
+LVal emit_f16_load(Emitter *e, LVal bits); /* i16 -> f32 */
+LVal emit_f16_store(Emitter *e, LVal v);   /* f32 -> i16, nearest even */
+LVal emit_bf16_load(Emitter *e, LVal bits);
+LVal emit_bf16_store(Emitter *e, LVal v);
+/* The formats of 8 bits and less: i8 -> f32, f32 -> i8. round: f8e8m0 only. */
+LVal emit_small_load(Emitter *e, DType t, LVal bits);
+LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round round);
 
 /* --- math.c: f32 (and f64 where the table there says so), scalars and vectors --- */
 bool math_has(KOp op, DType t);

@@ -5,8 +5,8 @@
 
 #include "codegen/llvm/internal.h"
 
-/* A value is uniform (a scalar) or varies over the lanes of the vector loop around (a vector). Floats narrower than f32
- * are held as f32, bools as i1. */
+/* A value is uniform (a scalar) or varies over the lanes of the vector loop around (a vector). How each type is held in
+ * registers: memory.c. */
 struct KEmit {
   Emitter *e;
   const Kernel *k;
@@ -30,10 +30,19 @@ struct KEmit {
 };
 
 Status kemit_expr(KEmit *k, const KExpr *x, LVal *r);
-Status kemit_store(KEmit *k, const KStmt *s);
 Status kemit_binary(KEmit *k, DType t, KOp op, LVal a, LVal b, LVal *r);
-LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */
 LVal kemit_dim(KEmit *k, Dim d);
 Status kemit_unsupported(const KEmit *k, const char *what);
+
+/* --- memory.c --- */
+LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */
+Status kemit_load(KEmit *k, const KExpr *x, LVal *r);
+Status kemit_store(KEmit *k, const KStmt *s);
+LVal kemit_from_memory(KEmit *k, DType t, LVal v);
+LVal kemit_to_memory(KEmit *k, DType t, int mode, LVal v); /* rounds; mode: KCastMode */
+LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed integer is held; others as they are */
+
+/* --- convert.c --- */
+Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r);
 
 #endif

@@ -188,6 +188,8 @@ static LVal identity(KEmit *k, DType t, KOp op) {
   case KOP_min:
     if (real)
       return emit_real(lt, __builtin_inf());
+    if (u && bits < 8)
+      return emit_int(lt, (1 << bits) - 1);
     return emit_int(lt, t == DT_bool || u ? -1 : bits == 64 ? INT64_MAX : ((int64_t)1 << (bits - 1)) - 1);
   case KOP_max:
     if (real)
@@ -320,7 +322,10 @@ static Status update(KEmit *k, const KStmt *s) {
   if (!old)
     return fail(k->e->c, ST_INTERNAL, "kernel '%s': an update of what is not defined", k->k->name);
   TRY(kemit_expr(k, s->value, &v));
-  TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+  if (s->op)
+    TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+  else
+    r = emit_match(k->e, v, old);
   if (k->mask)
     r = emit_select(k->e, k->mask, r, old);
   k->var[s->var->id] = r;
@@ -483,6 +488,21 @@ void kemit_bind_lanes(KEmit *k, const KVar *v, LVal base, int lanes, LVal mask) 
 
 Status kemit_list(KEmit *k, const KStmt *s) { return list(k, s, 0); }
 
+/* Temporaries lie one behind another in the thread's scratch, each at a multiple of TEMP_ALIGN (unit_count adds them up). */
+static void place_temporaries(KEmit *k) {
+  Emitter *e = k->e;
+  LVal at = emit_int(e->i64, 0);
+  for (uint32_t i = k->k->nio; i < k->k->nbuf; i++) {
+    const KBuf *b = k->k->buf[i];
+    k->buf[i] = LLVMBuildGEP2(B, e->i8, k->args.scratch, &at, 1, "");
+    LVal size = emit_int(e->i64, dtype_bits(b->dtype) / 8);
+    if (b->rank)
+      size = LLVMBuildMul(B, size, LLVMBuildMul(B, k->stride[i][0], kemit_dim(k, b->dim[0]), ""), "");
+    size = LLVMBuildAdd(B, size, emit_int(e->i64, TEMP_ALIGN - 1), "");
+    at = LLVMBuildAdd(B, at, LLVMBuildAnd(B, size, emit_int(e->i64, -TEMP_ALIGN), ""), "");
+  }
+}
+
 Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   const Dim *dim;
   uint32_t ndim;
@@ -491,8 +511,9 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   KEmit *k = kemit_create(e, u->kernel, &args, dim, ndim);
   if (parallel_loops(u->kernel->body) && !alone(u->kernel->body))
     return kemit_unsupported(k, "statements beside a parallel loop");
-  for (uint32_t i = 0; i < u->kernel->nbuf; i++)
+  for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
+  place_temporaries(k);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
     LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");
     LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, args.begin, args.end, ""), work, none);

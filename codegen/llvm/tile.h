@@ -37,6 +37,15 @@ void store_f32(Emitter *e, LVal v, LVal p);
  * `rows` >= 1 on repeat the last one. ld: bytes from row to row of src; dst_ld: of dst. */
 void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scale, LVal dst, LVal dst_ld, LVal cols);
 
+/* --- window.c --- */
+/* Elements of one channel of the input. */
+Status window_plane(Emitter *e, const ProductWindow *w, const EmitArgs *args, const Dim *dim, uint32_t ndim,
+                    LVal *plane);
+/* Makes void pack(args, x, channels, position, width, dst): dst[channels * taps][nr], the window on the channels from x on at
+ * `width` positions of the output, 1 to nr, and zeros behind them. */
+Status window_pack(Emitter *e, const char *name, const ProductWindow *w, int lanes, int nr, const Dim *dim,
+                   uint32_t ndim, LVal *fn, LType *type);
+
 /* A function of the module alone; the builder stands in its entry block. */
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
 /* The fields of the KernelArgs that fn's first parameter points to. */
@@ -47,12 +56,13 @@ typedef struct TileKernel {
   int rows, vecs, lanes, unroll;
   int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
   int64_t b_step;        /* bytes from k to k of B; 0: an argument */
+  int64_t sums_row;      /* bytes from row to row of sums; 0: they are side by side */
   bool ahead;            /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;
 
-/* One call: sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
+/* One call: sums[rows][vecs * lanes], rows sums_row bytes apart, = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
 typedef struct TileArgs {
   LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
 } TileArgs;

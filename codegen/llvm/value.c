@@ -88,60 +88,6 @@ LLVMBasicBlockRef emit_block(Emitter *e, const char *name) {
   return LLVMAppendBasicBlockInContext(e->lc, LLVMGetBasicBlockParent(LLVMGetInsertBlock(e->b)), name);
 }
 
-/* --- narrow floats --- */
-
-#define AND(a, v)      LLVMBuildAnd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define OR(a, v)       LLVMBuildOr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define ADD(a, v)      LLVMBuildAdd(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define SHL(a, v)      LLVMBuildShl(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define LSHR(a, v)     LLVMBuildLShr(e->b, a, emit_int(LLVMTypeOf(a), v), "")
-#define ICMP(op, a, v) LLVMBuildICmp(e->b, LLVMInt##op, a, emit_int(LLVMTypeOf(a), v), "")
-
-LVal emit_bf16_load(Emitter *e, LVal bits) {
-  LVal w = LLVMBuildZExt(e->b, bits, emit_like(e->i32, bits), "");
-  return emit_bitcast(e, SHL(w, 16), e->f32);
-}
-
-LVal emit_bf16_store(Emitter *e, LVal v) {
-  LVal w = emit_bitcast(e, v, e->i32);
-  LVal odd = AND(LSHR(w, 16), 1);
-  LVal r = LSHR(LLVMBuildAdd(e->b, ADD(w, 0x7fff), odd, ""), 16);
-  LVal nan = OR(LSHR(w, 16), 0x40);
-  r = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""), nan, r, "");
-  return LLVMBuildTrunc(e->b, r, emit_like(e->i16, v), "");
-}
-
-/* Without instructions: the exponent and mantissa moved to their f32 place are the value times 2^-112, also for
- * subnormals; infinity and NaN get the full exponent. */
-LVal emit_f16_load(Emitter *e, LVal bits) {
-  if (e->f16c)
-    return LLVMBuildFPExt(e->b, emit_bitcast(e, bits, e->f16), emit_like(e->f32, bits), "");
-  LVal w = LLVMBuildZExt(e->b, bits, emit_like(e->i32, bits), "");
-  LVal m = SHL(AND(w, 0x7fff), 13);
-  LVal v = emit_bitcast(e, m, e->f32);
-  v = emit_bitcast(e, LLVMBuildFMul(e->b, v, emit_real(LLVMTypeOf(v), 0x1p112), ""), e->i32);
-  v = LLVMBuildSelect(e->b, ICMP(UGE, m, 0x7c00 << 13), OR(m, 0x7f800000), v, "");
-  return emit_bitcast(e, LLVMBuildOr(e->b, v, SHL(AND(w, 0x8000), 16), ""), e->f32);
-}
-
-/* Normal results: rebias and round by integer addition; subnormal ones: the addition of 0.5 rounds at 2^-24. */
-LVal emit_f16_store(Emitter *e, LVal v) {
-  if (e->f16c)
-    return emit_bitcast(e, LLVMBuildFPTrunc(e->b, v, emit_like(e->f16, v), ""), e->i16);
-  LVal w = emit_bitcast(e, v, e->i32), m = AND(w, 0x7fffffff);
-  LVal odd = AND(LSHR(m, 13), 1);
-  LVal normal = LSHR(LLVMBuildAdd(e->b, ADD(m, (int32_t)0xc8000fff), odd, ""), 13);
-  LVal half = emit_real(LLVMTypeOf(v), 0.5);
-  LVal small = emit_bitcast(e, LLVMBuildFAdd(e->b, emit_bitcast(e, m, e->f32), half, ""), e->i32);
-  small = LLVMBuildSub(e->b, small, emit_int(LLVMTypeOf(small), 0x3f000000), "");
-  LVal huge = LLVMBuildSelect(e->b, ICMP(UGT, m, 0x7f800000), emit_int(LLVMTypeOf(m), 0x7e00),
-                              emit_int(LLVMTypeOf(m), 0x7c00), "");
-  LVal r = LLVMBuildSelect(e->b, ICMP(ULT, m, 0x38800000), small, normal, "");
-  r = LLVMBuildSelect(e->b, ICMP(UGE, m, 0x47800000), huge, r, "");
-  r = LLVMBuildOr(e->b, r, AND(LSHR(w, 16), 0x8000), "");
-  return LLVMBuildTrunc(e->b, r, emit_like(e->i16, v), "");
-}
-
 /* --- masked access. Up to LLVM 21 the alignment is an operand, from 22 on an attribute of the pointer. --- */
 
 #if LLVM_VERSION_MAJOR >= 22

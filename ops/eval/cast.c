@@ -1,7 +1,6 @@
 /* cast.c - Cast and CastLike: between all numeric types, bool and strings.
  *
- * Numbers: rounded once, to nearest even; integers wrap; float to integer goes toward zero, and what does not fit
- * (undefined in ONNX) becomes the nearest 64-bit integer, then wraps. Strings are written as NumPy writes them: the
+ * Numbers: rounded once, to nearest even; integers wrap; float to integer as support/dtype.h says. Strings are written as NumPy writes them: the
  * shortest digits that read back as the same number. Reading and writing do not depend on the locale.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/loop.h"
@@ -15,12 +14,10 @@
 #include <string.h>
 #include <strings.h>
 
-typedef enum { ROUND_UP, ROUND_DOWN, ROUND_NEAREST } RoundMode; /* for float8e8m0 only */
-
 typedef struct Cast {
   DType from, to;
   bool saturate;
-  RoundMode round;
+  E8M0Round round;
   locale_t locale; /* "C" */
 } Cast;
 
@@ -30,33 +27,9 @@ static bool is_float8(DType t) {
   return t == DT_f8e4m3fn || t == DT_f8e4m3fnuz || t == DT_f8e5m2 || t == DT_f8e5m2fnuz;
 }
 
-/* Powers of two 2^(code - 127); 255 is NaN. Negative numbers, unspecified in ONNX, become NaN. */
-static uint8_t e8m0_code(double v, bool saturate, RoundMode round) {
-  if (isnan(v) || v < 0)
-    return 255;
-  if (v == 0 || isinf(v))
-    return !saturate ? 255 : v == 0 ? 0 : 254;
-  int e;
-  double f = 2 * frexp(v, &e); /* v = f * 2^(e - 1), f in [1, 2) */
-  int code = e - 1 + 127 + (round == ROUND_UP ? f > 1 : round == ROUND_NEAREST ? f >= 1.5 : 0);
-  if (code < 0)
-    return saturate ? 0 : 255;
-  return code > 254 ? (saturate ? 254 : 255) : (uint8_t)code;
-}
-
-/* An integer as a double that rounds to narrower types as the integer itself would: what does not fit 53 bits is kept
- * as one sticky bit below them. */
-static double sticky_double(int64_t v, bool is_unsigned) {
-  bool negative = !is_unsigned && v < 0;
-  uint64_t m = negative ? 0 - (uint64_t)v : (uint64_t)v;
-  if (m >> 53)
-    m = (m & ~(uint64_t)0xfff) | (m & 0xfff ? 0x800 : 0);
-  return negative ? -(double)m : (double)m;
-}
-
 static void put_float(const Cast *k, void *data, int64_t i, double v) {
   if (k->to == DT_f8e8m0)
-    ((uint8_t *)data)[i] = e8m0_code(v, k->saturate, k->round);
+    ((uint8_t *)data)[i] = (uint8_t)e8m0_code(v, k->saturate, k->round);
   else if (is_float8(k->to))
     ((uint8_t *)data)[i] = (uint8_t)small_float_code(k->to, v, k->saturate);
   else
@@ -72,7 +45,7 @@ static void number_to_number(const Cast *k, const Tensor *x, Tensor *y, int64_t 
   else if (k->to == DT_f64)
     ((double *)y->data)[i] = elem_f64(k->from, x->data, i);
   else if (to_float)
-    put_float(k, y->data, i, sticky_double(elem_i64(k->from, x->data, i), k->from == DT_u64));
+    put_float(k, y->data, i, sticky_f64(elem_i64(k->from, x->data, i), k->from == DT_u64));
   else
     elem_set_i64(k->to, y->data, i, elem_i64(k->from, x->data, i));
 }
@@ -273,9 +246,9 @@ static Status cast_to(Eval *e, int64_t to, int64_t saturate, Str round_mode) {
   if (dtype_kind(k.from) == DK_COMPLEX || dtype_kind(k.to) == DK_COMPLEX)
     return eval_unsupported(e, "casts of complex numbers are not supported");
   if (str_is(round_mode, "down"))
-    k.round = ROUND_DOWN;
+    k.round = E8M0_DOWN;
   else if (str_is(round_mode, "nearest"))
-    k.round = ROUND_NEAREST;
+    k.round = E8M0_NEAREST;
   else if (round_mode.ptr && !str_is(round_mode, "up"))
     return eval_fail(e, "round_mode must be \"up\", \"down\" or \"nearest\"");
   TRY(eval_out(e, 0, k.to, x->rank, x->dim, &y));

@@ -313,17 +313,32 @@ static Status where(Lower *x, const Node *n, int out, KExpr *const *index, KExpr
 const Lowering where_lower = {LOWER_ELEM, .elem = where};
 
 /* Cast (28), CastLike (25) between numbers. */
+static bool cast_mode(const Node *n, int *mode) {
+  bool like = n->op == OP_CastLike;
+  Str round = like ? ATTR(n, CastLike)->round_mode : ATTR(n, Cast)->round_mode;
+  *mode = (like ? ATTR(n, CastLike)->saturate : ATTR(n, Cast)->saturate) ? 0 : KC_OPEN;
+  if (str_is(round, "down"))
+    *mode |= KC_DOWN;
+  else if (str_is(round, "nearest"))
+    *mode |= KC_NEAREST;
+  else
+    return !round.ptr || str_is(round, "up");
+  return true;
+}
 static Status cast(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
-  TRY(lower_read_bcast(x, n, 0, index, e));
-  *e = ke_cast(x->k, n->out[0]->type.dtype, *e);
+  int mode;
+  TRY(lower_read(x, n->in[0], index, e));
+  cast_mode(n, &mode);
+  *e = ke_cast_mode(x->k, n->out[0]->type.dtype, *e, mode);
   return ST_OK;
 }
-/* What does not fit an integer type is left to the reference's rules for it, where the machine has none of its own. */
 static bool cast_can(Ctx *c, const Node *n, const char **why) {
-  (void)c, (void)why;
-  DType from = n->in[0]->type.dtype, to = n->out[0]->type.dtype;
-  return !(dtype_is_float(from) && dtype_is_int(to) && (to == DT_u64 || to == DT_u32));
+  (void)c;
+  int mode;
+  *why = "a cast of complex numbers, or by a round_mode that there is not";
+  return dtype_kind(n->in[0]->type.dtype) != DK_COMPLEX && dtype_kind(n->out[0]->type.dtype) != DK_COMPLEX &&
+         cast_mode(n, &mode);
 }
 const Lowering cast_lower = {LOWER_ELEM, .can = cast_can, .elem = cast};
 

@@ -281,48 +281,97 @@ static bool pads_of(Ctx *c, const Node *n, int a, Dim *before, Dim *after) {
 
 static bool pad_can(Ctx *c, const Node *n, const char **why) {
   Str mode = ATTR(n, Pad)->mode;
-  *why = "the pads are known at run time only, or may be negative, or the mode has no kernel";
-  if (!str_is(mode, "constant") && !str_is(mode, "edge"))
+  bool constant = str_is(mode, "constant");
+  *why = "the pads are known at run time only, or there may be nothing to pad with";
+  if (!constant && !str_is(mode, "edge") && !str_is(mode, "reflect") && !str_is(mode, "wrap"))
     return false;
   for (int a = 0; a < in_of(n, 0)->rank; a++) {
-    Dim before, after;
-    if (!pads_of(c, n, a, &before, &after) || before->lo < 0 || after->lo < 0)
+    Dim before, after, zero = dim_const(c, 0), d = in_of(n, 0)->dim[a];
+    if (!pads_of(c, n, a, &before, &after))
       return false;
-    bool padded = !dim_is(before, 0) || !dim_is(after, 0);
-    if (padded && in_of(n, 0)->dim[a]->lo < 1)
-      return false; /* there must be an element to read, needed or not */
+    Dim kept = dim_add(c, d, dim_add(c, dim_min(c, before, zero), dim_min(c, after, zero)));
+    if (!constant && !(before == zero && after == zero) && kept->lo < 1 && n->out[0]->type.dim[a]->lo > 0)
+      return false;
   }
-  return !has(n, 2) || in_of(n, 2)->rank == 0;
+  return !has(n, 2) || in_of(n, 2)->rank == 0 || dim_is(in_of(n, 2)->dim[0], 1);
 }
 
-static Status pad(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
-  (void)out;
+/* Where position i of an axis comes from, [0, n) being there: n >= 1. */
+static KExpr *reflected(Lower *x, KExpr *i, KExpr *n) {
+  KExpr *one = lower_index_const(x, 1), *period = k_mul(x, lower_index_const(x, 2), k_sub(x, n, one));
+  period = lower_once(x, "period", k_bin(x, KOP_max, one, period));
+  KExpr *k = lower_once(x, "k", k_bin(x, KOP_mod, i, period));
+  return ke_select(x->k, k_bin(x, KOP_lt, k, n), k, k_sub(x, period, k));
+}
+
+static KExpr *mapped(Lower *x, Str mode, KExpr *i, KExpr *n) {
+  if (str_is(mode, "reflect"))
+    return reflected(x, i, n);
+  if (str_is(mode, "wrap"))
+    return k_bin(x, KOP_mod, i, n);
+  return k_bin(x, KOP_max, lower_index_const(x, 0), k_bin(x, KOP_min, i, k_sub(x, n, lower_index_const(x, 1))));
+}
+
+/* Edge, reflect, wrap: of what negative pads have left of the axis. */
+static Status pad_mapped(Lower *x, const Node *n, KExpr *const *index, KExpr **e) {
   const Type *in = in_of(n, 0);
-  KExpr *at[MAX_RANK], *inside = NULL, *fill, *one = lower_index_const(x, 1), *zero = lower_index_const(x, 0);
+  KExpr *at[MAX_RANK];
+  Dim zero = dim_const(x->c, 0);
   for (int a = 0; a < in->rank; a++) {
     Dim before, after;
     pads_of(x->c, n, a, &before, &after);
     at[a] = index[a];
-    if (dim_is(before, 0) && dim_is(after, 0))
+    if (before == zero && after == zero)
       continue;
-    KExpr *d = ke_dim(x->k, in->dim[a]), *k = lower_once(x, "at", k_sub(x, index[a], ke_dim(x->k, before)));
-    KExpr *in_range = k_bin(x, KOP_and, k_bin(x, KOP_le, zero, k), k_bin(x, KOP_lt, k, d));
-    at[a] = k_bin(x, KOP_max, zero, k_bin(x, KOP_min, k, k_sub(x, d, one)));
-    inside = inside ? k_bin(x, KOP_and, inside, in_range) : in_range;
+    Dim from = dim_sub(x->c, zero, dim_min(x->c, before, zero));
+    Dim kept = dim_sub(x->c, dim_add(x->c, in->dim[a], dim_min(x->c, after, zero)), from);
+    KExpr *have = ke_dim(x->k, kept), *i = k_sub(x, index[a], ke_dim(x->k, dim_max(x->c, before, zero)));
+    if (kept->lo < 1)
+      TRY(lower_check(x, k_bin(x, KOP_lt, lower_index_const(x, 0), have), have));
+    at[a] =
+        lower_once(x, "at", k_add(x, ke_dim(x->k, from), mapped(x, ATTR(n, Pad)->mode, lower_once(x, "i", i), have)));
   }
-  TRY(lower_read(x, n->in[0], at, e));
-  if (!inside || str_is(ATTR(n, Pad)->mode, "edge"))
-    return ST_OK;
+  return lower_read(x, n->in[0], at, e);
+}
+
+/* Constant: the fill, unless the element is there. */
+static Status pad_constant(Lower *x, const Node *n, KExpr *const *index, KExpr **e) {
+  const Type *in = in_of(n, 0);
+  KExpr *at[MAX_RANK], *inside = NULL, *v, *zero[1] = {lower_index_const(x, 0)};
+  KCursor behind;
+  DType t = in->dtype;
+  v = dtype_is_float(t) ? ke_float(x->k, t, 0) : ke_int(x->k, t, 0);
   if (has(n, 2))
-    TRY(lower_read(x, n->in[2], NULL, &fill));
-  else
-    fill = k_num(x, *e, 0);
-  *e = ke_select(x->k, inside, *e, fill);
+    TRY(lower_read(x, n->in[2], zero, &v));
+  for (int a = 0; a < in->rank; a++) {
+    Dim before, after;
+    pads_of(x->c, n, a, &before, &after);
+    at[a] = k_sub(x, index[a], ke_dim(x->k, before));
+    KExpr *low = k_bin(x, KOP_le, zero[0], at[a]), *high = k_bin(x, KOP_lt, at[a], ke_dim(x->k, in->dim[a]));
+    KExpr *fits = before->hi <= 0 && after->hi <= 0 ? NULL
+                  : before->hi <= 0                 ? high
+                  : after->hi <= 0                  ? low
+                                                    : k_bin(x, KOP_and, low, high);
+    inside = !fits ? inside : inside ? k_bin(x, KOP_and, inside, fits) : fits;
+  }
+  if (!inside)
+    return lower_read(x, n->in[0], at, e);
+  KVar *acc = lower_acc(x, "p", v);
+  lower_if(x, inside, &behind);
+  TRY(lower_read(x, n->in[0], at, &v));
+  ks_update(&x->at, acc, KOP_none, v);
+  lower_close(x, 1, behind);
+  *e = ke_var(x->k, acc);
   return ST_OK;
+}
+
+static Status pad(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  return str_is(ATTR(n, Pad)->mode, "constant") ? pad_constant(x, n, index, e) : pad_mapped(x, n, index, e);
 }
 const Lowering pad_lower = {LOWER_ELEM, .can = pad_can, .elem = pad};
 
-/* --- Gather (13), GatherElements (13) --- */
+/* --- Gather (13) --- */
 
 static Status gather(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
@@ -336,28 +385,6 @@ static Status gather(Lower *x, const Node *n, int out, KExpr *const *index, KExp
   return lower_read(x, n->in[0], at, e);
 }
 const Lowering gather_lower = {LOWER_ELEM, .elem = gather};
-
-static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
-  (void)out;
-  const Type *in = in_of(n, 0);
-  int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
-  KExpr *at[MAX_RANK], *i;
-  TRY(lower_read(x, n->in[1], index, &i));
-  TRY(lower_checked_index(x, i, in->dim[a], &i));
-  for (int k = 0; k < in->rank; k++)
-    at[k] = k == a ? i : index[k];
-  return lower_read(x, n->in[0], at, e);
-}
-static bool gather_elements_can(Ctx *c, const Node *n, const char **why) {
-  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
-  int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
-  *why = "the indices may reach beyond the data";
-  for (int k = 0; k < in->rank; k++)
-    if (k != a && !dim_at_least(c, in->dim[k], ix->dim[k]))
-      return false;
-  return true;
-}
-const Lowering gather_elements_lower = {LOWER_ELEM, .can = gather_elements_can, .elem = gather_elements};
 
 /* --- made from nothing --- */
 

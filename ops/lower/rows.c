@@ -152,6 +152,31 @@ static Status softmax_elem(Row *r, KExpr *const *index, KExpr **e) {
 const Lowering softmax_lower = {
     LOWER_ROW, 3, float_rows, .space = axis_space, .begin = softmax_begin, .row_elem = softmax_elem};
 
+/* --- Hardmax (13): 1 at the first of the largest, or at the first NaN --- */
+
+static KExpr *term_first(Row *r, KExpr *v) {
+  Lower *x = r->x;
+  v = lower_once(x, "v", v);
+  KExpr *hit = k_bin(x, KOP_or, k_bin(x, KOP_eq, v, row_var(r, 0)), k_un(x, KOP_isnan, v));
+  return ke_select(x->k, hit, r->at[axis_of(ATTR(r->n, Softmax)->axis, r->rank)], lower_index_const(x, INT64_MAX));
+}
+static Status hardmax_begin(Row *r) {
+  KVar *m, *at;
+  TRY(gather_row(r, "m", KOP_max, ke_float(r->x->k, work(r), -INFINITY), NULL, &m));
+  r->stat[0] = m;
+  TRY(gather_row(r, "at", KOP_min, lower_index_const(r->x, INT64_MAX), term_first, &at));
+  r->stat[0] = at;
+  return ST_OK;
+}
+static Status hardmax_elem(Row *r, KExpr *const *index, KExpr **e) {
+  DType t = r->n->out[0]->type.dtype;
+  KExpr *here = k_bin(r->x, KOP_eq, index[axis_of(ATTR(r->n, Softmax)->axis, r->rank)], row_var(r, 0));
+  *e = ke_select(r->x->k, here, ke_float(r->x->k, t, 1), ke_float(r->x->k, t, 0));
+  return ST_OK;
+}
+const Lowering hardmax_lower = {
+    LOWER_ROW, 2, float_rows, .space = axis_space, .begin = hardmax_begin, .row_elem = hardmax_elem};
+
 /* --- LpNormalization (22) --- */
 
 static KExpr *term_abs(Row *r, KExpr *v) { return k_un(r->x, KOP_abs, v); }
@@ -258,16 +283,20 @@ static Status layer_norm_elem(Row *r, KExpr *const *index, KExpr **e) {
   TRY(normalised(r, &v));
   return affine(r, v, index, false, e);
 }
+static KExpr *layer_norm_stat(Row *r, int out) { return row_var(r, out - 1); }
 static bool layer_norm_can(Ctx *c, const Node *n, const char **why) {
   (void)c;
   DType t = in_of(n, 0)->dtype;
-  *why = "the mean and the deviation are wanted, or computed in another type";
-  if ((n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]))
-    return false;
+  *why = "the mean and the deviation are computed in another type";
   return ATTR(n, LayerNormalization)->stash_type == (t == DT_f64 ? DT_f64 : DT_f32) || t == DT_f64;
 }
-const Lowering layer_norm_lower = {
-    LOWER_ROW, 3, layer_norm_can, .space = tail_space, .begin = moments_begin, .row_elem = layer_norm_elem};
+const Lowering layer_norm_lower = {LOWER_ROW,
+                                   3,
+                                   layer_norm_can,
+                                   .space = tail_space,
+                                   .begin = moments_begin,
+                                   .row_elem = layer_norm_elem,
+                                   .row_stat = layer_norm_stat};
 
 static Status rms_norm_begin(Row *r) {
   Lower *x = r->x;
@@ -417,6 +446,11 @@ static Status log_sum_exp(Row *r) {
   return ST_OK;
 }
 
+static double pool_power(const Row *r) { return (double)ATTR(r->n, GlobalLpPool)->p; }
+static KExpr *term_power(Row *r, KExpr *v) {
+  return k_bin(r->x, KOP_pow, k_un(r->x, KOP_abs, v), k_num(r->x, v, pool_power(r)));
+}
+
 static Status reduce_begin(Row *r) {
   Lower *x = r->x;
   DType w = work(r);
@@ -433,6 +467,7 @@ static Status reduce_begin(Row *r) {
   case OP_ReduceL1: term = dtype_kind(w) == DK_UINT ? NULL : term_abs; break;
   case OP_ReduceL2:
   case OP_ReduceSumSquare: term = term_square; break;
+  case OP_GlobalLpPool: term = pool_power(r) == 1 ? term_abs : pool_power(r) == 2 ? term_square : term_power; break;
   default: break;
   }
   TRY(gather_row(r, "s", op, start, term, &acc));
@@ -440,6 +475,12 @@ static Status reduce_begin(Row *r) {
   switch (r->n->op) {
   case OP_ReduceL2: v = k_un(x, KOP_sqrt, v); break;
   case OP_ReduceLogSum: v = k_un(x, KOP_log, v); break;
+  case OP_GlobalLpPool:
+    if (pool_power(r) == 2)
+      v = k_un(x, KOP_sqrt, v);
+    else if (pool_power(r) != 1)
+      v = k_bin(x, KOP_pow, v, k_num(x, v, 1 / pool_power(r)));
+    break;
   case OP_ReduceMean:
   case OP_GlobalAveragePool: v = k_div(x, v, row_count(r)); break;
   default: break;
@@ -461,7 +502,8 @@ static void pool_space(Ctx *c, Row *r) {
 }
 static bool pool_can(Ctx *c, const Node *n, const char **why) {
   (void)c, (void)why;
-  return n->op != OP_GlobalLpPool && in_of(n, 0)->rank >= 2 && dtype_is_float(in_of(n, 0)->dtype);
+  return (n->op != OP_GlobalLpPool || ATTR(n, GlobalLpPool)->p >= 1) && in_of(n, 0)->rank >= 2 &&
+         dtype_is_float(in_of(n, 0)->dtype);
 }
 const Lowering global_pool_lower = {
     LOWER_ROW, 1, pool_can, .space = pool_space, .begin = reduce_begin, .row_elem = reduce_elem};

@@ -48,9 +48,31 @@ static void expect(sard_status got, sard_status want, sard_error **err, const ch
   *err = NULL;
 }
 
-static void test_description(void **state) {
-  sard_io io;
+/* Structs that the library fills in have a size: nothing behind it is written, and without one nothing at all. */
+static void test_sizes(void **state) {
+  (void)state;
+  sard_model *m = load(NULL, MODEL);
   sard_step s;
+  sard_io io;
+  memset(&s, 0x5a, sizeof s), memset(&io, 0x5a, sizeof io);
+  s.size = offsetof(sard_step, why), io.size = offsetof(sard_io, optional); /* a program from before these fields */
+  const sard_step untouched = s;
+  assert_int_equal(sard_step_info(m, 0, &s), SARD_OK);
+  assert_true(*s.node && s.size == offsetof(sard_step, why));
+  assert_memory_equal(&s.why, &untouched.why, sizeof s - offsetof(sard_step, why));
+  assert_int_equal(sard_input(m, 0, &io), SARD_OK);
+  assert_int_equal(io.rank, 2);
+  assert_int_equal(*(unsigned char *)&io.optional, 0x5a);
+  s.size = 0, io.size = 1;
+  assert_int_equal(sard_step_info(m, 0, &s), SARD_ERROR_USAGE);
+  assert_int_equal(sard_input(m, 0, &io), SARD_ERROR_USAGE);
+  assert_int_equal(sard_output(m, 0, &io), SARD_ERROR_USAGE);
+  sard_model_free(m);
+}
+
+static void test_description(void **state) {
+  sard_io io = SARD_IO_INIT;
+  sard_step s = SARD_STEP_INIT;
   (void)state;
   sard_model *m = load(NULL, MODEL);
   assert_int_equal(sard_version(), SARD_VERSION_MAJOR * 10000 + SARD_VERSION_MINOR * 100 + SARD_VERSION_PATCH);
@@ -224,7 +246,7 @@ static void test_wrong_arguments(void **state) {
                        sard_result_count(NULL),
                    0);
   assert_null(sard_metadata(NULL, "x"));
-  assert_int_equal(sard_input(NULL, 0, &(sard_io){0}), SARD_ERROR_USAGE);
+  assert_int_equal(sard_input(NULL, 0, &(sard_io)SARD_IO_INIT), SARD_ERROR_USAGE);
   assert_int_equal(sard_tensor_count(NULL), -1);
   assert_string_equal(sard_error_text(NULL), "");
   assert_string_equal(sard_status_name(SARD_ERROR_TIMEOUT), "timeout");
@@ -547,6 +569,7 @@ static void test_from_memory(void **state) {
 int main(void) {
 #define T cmocka_unit_test
   const struct CMUnitTest tests[] = {T(test_description),
+                                     T(test_sizes),
                                      T(test_run),
                                      T(test_strides),
                                      T(test_wrong_arguments),

@@ -70,6 +70,17 @@ def explain(c):
     if " steps on cpu" in r.stdout:
         y = json.loads(sard("explain", MODEL, "--json").stdout)
         c.check("on the cpu kernels have names", any(s["kind"] == "compiled" and s["kernel"] for s in y["steps"]))
+        c.check("and say how their work is cut", all(bool(s["tile"]) == (s["kind"] == "compiled") for s in y["steps"]), y)
+        c.check("what is not fused has a reason", any("product" in (s["why"] or "") for s in y["steps"]), y)
+        c.check("what only copies is marked", any(s["copies"] for s in y["steps"]), y)
+        name = next(s["kernel"] for s in y["steps"] if s["kernel"] and s["kernel"].startswith("product"))
+        r = sard("explain", MODEL, "--dump-kernel", name)
+        one = r.stderr.count('unit "')
+        c.check("--dump-kernel prints the unit and its loops", one >= 1 and 'unit "%s"' % name in r.stderr and "for " in r.stderr, r.stderr)
+        r = sard("explain", MODEL, "--dump-kernel", "all")
+        c.check("all of them", r.stderr.count('unit "') == len({s["kernel"] for s in y["steps"]} - {None}) > one, r.stderr)
+        c.error("no such kernel", sard("explain", MODEL, "--dump-kernel", name[1:]), 2, "no kernel is called", name)
+        c.error("kernels of another device", sard("explain", MODEL, "--dump-kernel", "all", "--device", "reference"), 2, "no kernels")
         c.check("fewer steps than on reference", len(y["steps"]) <= len(x["steps"]), len(y["steps"]))
 
 

@@ -122,8 +122,8 @@ static void row(const Attention *t, Sizes s, void *const *buf, int64_t b, int64_
     sum += score[j] = exp(score[j] - max);
   for (int64_t d = 0; d < t->dv; d++) {
     want[d] = 0;
-    for (int64_t j = 0; j < s.k; j++)
-      want[d] += score[j] / sum * (double)v[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dv, d)];
+    for (int64_t j = 0; j < s.k; j++) /* what is masked does not count, even NaN */
+      want[d] += score[j] == 0 ? 0 : score[j] / sum * (double)v[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dv, d)];
   }
 }
 
@@ -135,7 +135,7 @@ static void compare(const Attention *t, Sizes s, void *const *buf, const float *
         row(t, s, buf, b, h, i, want);
         for (int64_t d = 0; d < t->dv; d++) {
           double got = (double)out[at(t->out_split, b, h, i, t->heads, s.q, t->dv, d)];
-          if (isnan(want[d]) ? !isnan(got) : !(fabs(got - want[d]) <= allowed))
+          if (isnan(want[d]) ? !isnan(got) : got != want[d] && !(fabs(got - want[d]) <= allowed))
             fail_msg("b %lld q %lld k %lld, dims %lld %lld: [%lld,%lld,%lld,%lld] is %.9g, not %.9g", (long long)s.b,
                      (long long)s.q, (long long)s.k, (long long)t->dk, (long long)t->dv, (long long)b, (long long)h,
                      (long long)i, (long long)d, got, want[d]);
@@ -276,12 +276,15 @@ static void hostile(const Attention *t, Sizes s, void **buf) {
                           : i == 4 && j ? -INFINITY
                           : (i + j) % 3 ? 0
                                         : -3.402823466e38f;
-  if (s.q > 6 && s.k > 6) {
+  if (s.q > 6 && s.k > 7) {
+    float *v = buf[2];
     q[at(t->q_split, 0, 0, 5, t->heads, s.q, t->dk, 0)] = NAN; /* a row that is NaN */
     k[at(t->kv_split, 0, 0, 6, t->kv_heads, s.k, t->dk, 1)] = NAN;
-    for (int64_t i = 0; i < s.q; i++)
-      if (i != 1)
-        mask[i * s.k + 6] = -INFINITY; /* only row 1 sees the NaN of key 6 */
+    v[at(t->kv_split, 0, 0, 6, t->kv_heads, s.k, t->dv, 0)] = NAN;
+    v[at(t->kv_split, 0, 0, 7, t->kv_heads, s.k, t->dv, 1)] = INFINITY;
+    v[at(t->kv_split, 0, 0, 7, t->kv_heads, s.k, t->dv, 2)] = NAN;
+    for (int64_t i = 0; i < s.q; i++) /* only row 1 sees the NaN of key 6, only row 0 what is not finite in key 7 */
+      mask[i * s.k + 6] = i == 1 ? 0 : -INFINITY, mask[i * s.k + 7] = i == 0 ? 0 : -INFINITY;
   }
 }
 
@@ -296,6 +299,29 @@ static void test_masked_rows(void **state) {
     check(&c, (Sizes){1, 70, 300}, hostile);
     check(&c, (Sizes){1, 5, 3}, hostile);
   }
+}
+
+/* A NaN in the last value: only what sees the last key is NaN. */
+static void last_value(const Attention *t, Sizes s, void **buf) {
+  float *v = buf[2];
+  for (int64_t h = 0; h < t->kv_heads && s.k; h++)
+    v[at(t->kv_split, 0, h, s.k - 1, t->kv_heads, s.k, t->dv, t->dv - 1)] = NAN;
+}
+
+static void test_masked_values(void **state) {
+  (void)state;
+  Attention t = plain(2, 1, 24, 20);
+  t.causal = true;
+  Compiled c = compile(t);
+  for (size_t i = 0; i < countof(sizes); i++)
+    if (sizes[i].b)
+      check(&c, sizes[i], last_value);
+  t.causal = false;
+  set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
+  c = compile(t);
+  for (size_t i = 0; i < countof(sizes); i++)
+    if (sizes[i].b)
+      check(&c, sizes[i], last_value);
 }
 
 /* Scores so far apart that only the maximum keeps them from overflowing. */
@@ -321,6 +347,7 @@ int main(void) {
       cmocka_unit_test(test_grouped),          cmocka_unit_test(test_causal),
       cmocka_unit_test(test_constant_lengths), cmocka_unit_test(test_masks),
       cmocka_unit_test(test_masked_rows),      cmocka_unit_test(test_large_scores),
+      cmocka_unit_test(test_masked_values),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   int failed = 0;

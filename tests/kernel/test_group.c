@@ -118,8 +118,8 @@ static Tensor *as_buffer(Fixture *f, const KBuf *b, const Tensor *t) {
 }
 
 static bool run_kernel(Fixture *f, const Kernel *k, const Tensor *const *in, Tensor *const *out) {
-  Tensor **buf = arena_array(f->a, Tensor *, k->nbuf);
-  for (uint32_t i = 0; i < k->nbuf; i++)
+  Tensor **buf = arena_array(f->a, Tensor *, k->nio);
+  for (uint32_t i = 0; i < k->nio; i++)
     if (!(buf[i] = as_buffer(f, k->buf[i], i < k->nin ? in[i] : out[i - k->nin])))
       return false;
   if (!kernel_eval(f->c, k, buf, lookup, f))
@@ -137,21 +137,41 @@ static Tensor *like(Fixture *f, const Tensor *t) {
 
 static double f32(const Tensor *t, int64_t i) { return elem_f64(DT_f32, t->data, i); }
 
+/* Element (l, j) of matrix q of B, as ProductWindow says. */
+static double window_elem(Fixture *f, const Product *p, const Tensor *b, int64_t q, int64_t l, int64_t j) {
+  const ProductWindow *w = p->window;
+  int64_t at = 0, tap = l % w->taps, y[WINDOW_AXES], in[WINDOW_AXES];
+  for (int i = WINDOW_AXES; i-- > 0;) {
+    int64_t out = eval(f, w->out[i]);
+    in[i] = eval(f, w->in[i]);
+    y[i] = j % out * w->stride[i] + tap % w->kernel[i] * w->dilation[i] - eval(f, w->begin[i]);
+    j /= out, tap /= w->kernel[i];
+  }
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    if (y[i] < 0 || y[i] >= in[i])
+      return 0;
+    at = at * in[i] + y[i];
+  }
+  return f32(b, (q * (eval(f, p->k) / w->taps) + l / w->taps) * in[0] * in[1] * in[2] + at);
+}
+
 static bool run_product(Fixture *f, const Group *x, Tensor *out) {
   const Product *p = &x->unit->product;
   int64_t batch = eval(f, p->batch), m = eval(f, p->m), n = eval(f, p->n), k = eval(f, p->k), dim[3] = {batch, m, n};
   const Tensor *a = value(f, x->in[0]), *b = value(f, x->in[1]), *in[LOOP_BUFFERS];
   Tensor *acc;
-  if (tensor_new(f->c, f->a, DT_f32, 3, dim, &acc) || tensor_count(a) != (p->batch_a ? batch : 1) * m * k ||
-      tensor_count(b) != (p->batch_b ? batch : 1) * k * n)
+  int64_t matrices = p->group > 1 ? p->group : p->batch_a ? batch : 1;
+  if (tensor_new(f->c, f->a, DT_f32, 3, dim, &acc) || tensor_count(a) != matrices * m * k ||
+      (!p->window && tensor_count(b) != (p->batch_b ? batch : 1) * k * n))
     return false;
   for (int64_t q = 0; q < batch; q++)
     for (int64_t i = 0; i < m; i++)
       for (int64_t j = 0; j < n; j++) {
         double s = 0;
-        int64_t a0 = p->batch_a ? q * m * k : 0, b0 = p->batch_b ? q * k * n : 0;
+        int64_t a0 = q % matrices * m * k, b0 = p->batch_b ? q * k * n : 0;
         for (int64_t l = 0; l < k; l++)
-          s += f32(a, a0 + (p->trans_a ? l * m + i : i * k + l)) * f32(b, b0 + (p->trans_b ? j * k + l : l * n + j));
+          s += f32(a, a0 + (p->trans_a ? l * m + i : i * k + l)) *
+               (p->window ? window_elem(f, p, b, q, l, j) : f32(b, b0 + (p->trans_b ? j * k + l : l * n + j)));
         ((float *)acc->data)[(q * m + i) * n + j] = (float)s;
       }
   if (!p->epilogue) {

@@ -73,6 +73,11 @@ static void verifier(void **unused) {
   refuse("kernel \"a\" () -> (y: f32[]) { if (1 < 2) { let s: f32 = 0.0 } y[] = s }", "no such variable");
   refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { acc s: f32 = 0.0 for i in n vector(4) { s += x[i] y[i] = s } }",
          "iterations have an order");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[]) { for i in n vector(4) { y[] = x[i] } }", "iterations have an order");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[]) temp (x: f32[n]) { }", "two buffers of one name");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) temp (t: f32[]) { for i in n vector(4) { t[] = x[i] y[i] = t[] } }",
+         "iterations have an order");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[]) { for i in n parallel { y[] = x[i] } }", "iterations have an order");
   refuse("kernel \"a\" () -> (y: f32[]) { check 3 else 4 }", "a check without a condition");
 }
 

@@ -2,9 +2,11 @@
 """Every fixture of models/ in every export, against PyTorch's outputs, to 1e-5 of each output's largest magnitude.
 
 Runs on the best device of this build and on the reference device. Prints the list of fixtures and exports with the result
-of each on the former, and how many of its numeric steps ran compiled.
+of each on the former, and how many of its numeric steps ran compiled; below it the steps that ran as reference, with the
+reason that `sard explain` gives.
 SPDX-License-Identifier: Apache-2.0
 """
+import collections
 import json
 import os
 import subprocess
@@ -36,6 +38,20 @@ def share(steps):
     return "%d/%d" % (steps["compiled"], steps["compiled"] + steps["library"] + steps["reference"])
 
 
+def left_on_reference(path):
+    """{(operator, why): number} of the model's reference steps"""
+    run = subprocess.run([SARD, "explain", "--json", os.path.join(path, "model.onnx")], capture_output=True, text=True)
+    steps = json.loads(run.stdout)["steps"]
+    return collections.Counter((s["op"], s["why"] or "") for s in steps if s["kind"] == "reference")
+
+
+def print_reference(result):
+    for (m, e), case in sorted(result.items()):
+        if case["steps"]["compiled"] and case["steps"]["reference"]:
+            left = sorted(left_on_reference(case["path"]).items())
+            print("%s/%s on reference: %s" % (m, e, "; ".join("%d %s (%s)" % (n, op, why) for (op, why), n in left)))
+
+
 def main():
     models, pairs = expected_exports()
     result, oracle = results_on([]), results_on(["--device", "reference"])
@@ -59,6 +75,7 @@ def main():
                 failed += 1
                 line.append("%-9s FAILED     " % e)
         print("%-18s %s" % (m, "  ".join(line)))
+    print_reference(result)
     for (m, e), case in sorted(result.items()):
         if case["result"] != "passed":
             print("%s/%s: %s" % (m, e, case.get("reason", "")))

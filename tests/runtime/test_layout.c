@@ -202,7 +202,7 @@ static void test_fixtures(void **state) {
     }
     sard_tensor in[32] = {{0}};
     for (size_t j = 0; j < sard_input_count(m); j++) {
-      sard_io io;
+      sard_io io = SARD_IO_INIT;
       sard_input(m, j, &io);
       in[j] = (sard_tensor){.dtype = io.dtype, .rank = io.rank};
       for (int k = 0; k < io.rank; k++)

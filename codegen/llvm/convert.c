@@ -1,0 +1,99 @@
+/* convert.c - casts between the numeric types, by the rules of ops/eval/cast.c: one rounding, to nearest even, whatever the types;
+ * integers wrap; floats that do not fit an integer as support/dtype.h says.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/kemit.h"
+
+#define B (k->e->b)
+
+static bool is_unsigned(DType t) { return dtype_kind(t) == DK_UINT || t == DT_bool; }
+static bool is_narrow(DType t) { return dtype_is_float(t) && dtype_bits(t) < 32; }
+
+/* --- float to integer --- */
+
+static LVal saturated(KEmit *k, const char *intrinsic, size_t len, LType to, LVal a) {
+  unsigned id = LLVMLookupIntrinsicID(intrinsic, len);
+  LVal f = LLVMGetIntrinsicDeclaration(k->e->mod, id, (LType[]){to, LLVMTypeOf(a)}, 2);
+  return LLVMBuildCall2(B, LLVMGlobalGetValueType(f), f, &a, 1, "");
+}
+
+/* Out of range saturates to 32 or 64 bits and then wraps; NaN gives 0. */
+static LVal float_to_int(KEmit *k, DType to, LVal a) {
+  bool wide = dtype_bits(to) == 64 || to == DT_u32;
+  LType mid = emit_like(wide ? k->e->i64 : k->e->i32, a), out = emit_like(kemit_type(k, to), a);
+  LVal v = saturated(k, "llvm.fptosi.sat", 15, mid, a);
+  if (to == DT_u64) {
+    LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, emit_real(LLVMTypeOf(a), 0), "");
+    v = LLVMBuildSelect(B, below, v, saturated(k, "llvm.fptoui.sat", 15, mid, a), "");
+  }
+  return kemit_wrap(k, to, out == mid ? v : LLVMBuildTrunc(B, v, out, ""));
+}
+
+/* --- to float --- */
+
+/* f64 to f32 such that a second rounding to 16 bits gives the right result: inexact results get an odd last bit. */
+static LVal round_to_odd(KEmit *k, LVal a) {
+  Emitter *e = k->e;
+  LVal f = LLVMBuildFPTrunc(B, a, emit_like(e->f32, a), ""), back = LLVMBuildFPExt(B, f, LLVMTypeOf(a), "");
+  LVal w = emit_bitcast(e, f, e->i32);
+  LVal over = LLVMBuildFCmp(B, LLVMRealOGT, emit_call(e, "llvm.fabs", LLVMTypeOf(a), &back, 1),
+                            emit_call(e, "llvm.fabs", LLVMTypeOf(a), &a, 1), "");
+  w = LLVMBuildSub(B, w, LLVMBuildZExt(B, over, LLVMTypeOf(w), ""), "");
+  LVal inexact = LLVMBuildFCmp(B, LLVMRealONE, back, a, "");
+  return emit_bitcast(e, LLVMBuildOr(B, w, LLVMBuildZExt(B, inexact, LLVMTypeOf(w), ""), ""), e->f32);
+}
+
+/* A float as the type in whose registers `to` is rounded: f64 for f64, else f32, with no rounding that matters before the last. */
+static LVal to_register(KEmit *k, DType to, LVal a) {
+  bool f64 = LLVMTypeOf(a) == emit_like(k->e->f64, a);
+  if (to == DT_f64)
+    return f64 ? a : LLVMBuildFPExt(B, a, emit_like(k->e->f64, a), "");
+  if (!f64)
+    return a;
+  return is_narrow(to) ? round_to_odd(k, a) : LLVMBuildFPTrunc(B, a, emit_like(k->e->f32, a), "");
+}
+
+/* sticky_f64 of support/dtype.h: the value rounds further as the integer itself would. */
+static LVal sticky(KEmit *k, bool u, LVal a) {
+  LType t = LLVMTypeOf(a);
+  LVal zero = emit_int(t, 0),
+       negative = u ? emit_int(emit_like(k->e->i1, a), 0) : LLVMBuildICmp(B, LLVMIntSLT, a, zero, "");
+  LVal m = LLVMBuildSelect(B, negative, LLVMBuildNeg(B, a, ""), a, "");
+  LVal low = LLVMBuildICmp(B, LLVMIntNE, LLVMBuildAnd(B, m, emit_int(t, 0xfff), ""), zero, "");
+  LVal rounded = LLVMBuildAnd(B, m, emit_int(t, ~(int64_t)0xfff), "");
+  rounded = LLVMBuildOr(B, rounded, LLVMBuildSelect(B, low, emit_int(t, 0x800), zero, ""), "");
+  LVal large = LLVMBuildICmp(B, LLVMIntUGE, m, emit_int(t, (int64_t)1 << 53), "");
+  m = LLVMBuildSelect(B, large, rounded, m, "");
+  return LLVMBuildSelect(B, negative, LLVMBuildNeg(B, m, ""), m, "");
+}
+
+static LVal int_to_float(KEmit *k, DType from, DType to, LVal a) {
+  bool u = is_unsigned(from), wide = to == DT_f64 || (is_narrow(to) && dtype_bits(from) >= 32);
+  LType mid = emit_like(wide ? k->e->f64 : k->e->f32, a);
+  if (is_narrow(to) && dtype_bits(from) == 64)
+    a = sticky(k, u, a);
+  return to_register(k, to, u ? LLVMBuildUIToFP(B, a, mid, "") : LLVMBuildSIToFP(B, a, mid, ""));
+}
+
+/* --- all of them --- */
+
+/* x: a cast, a: its operand's value. stored: the result as it lies in memory, not as it is held in a register. */
+Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r) {
+  DType from = x->arg[0]->dtype, to = x->dtype;
+  LType t = kemit_type(k, to);
+  if (!t || dtype_kind(to) == DK_COMPLEX || dtype_kind(from) == DK_COMPLEX)
+    return kemit_unsupported(k, dtype_name(t ? from : to));
+  if (dtype_is_float(to))
+    *r = dtype_is_float(from) ? to_register(k, to, a) : int_to_float(k, from, to, a);
+  else if (to == DT_bool)
+    *r = dtype_is_float(from) ? LLVMBuildFCmp(B, LLVMRealUNE, a, emit_real(LLVMTypeOf(a), 0), "")
+                              : LLVMBuildICmp(B, LLVMIntNE, a, emit_int(LLVMTypeOf(a), 0), "");
+  else if (dtype_is_float(from))
+    *r = float_to_int(k, to, a);
+  else
+    *r = kemit_wrap(k, to, LLVMBuildIntCast2(B, a, emit_like(t, a), !is_unsigned(from), ""));
+  if (stored || is_narrow(to))
+    *r = kemit_to_memory(k, to, x->op, *r);
+  if (!stored && is_narrow(to))
+    *r = kemit_from_memory(k, to, *r);
+  return ST_OK;
+}

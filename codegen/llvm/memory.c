@@ -1,0 +1,459 @@
+/* memory.c - loads and stores: by how their address moves from lane to lane (not at all: one scalar access; by one: a vector
+ * access; otherwise gather and scatter), and by how the element type lies in memory.
+ *
+ *   in memory                        in registers
+ *   f32, f64, i8 … u64               the same
+ *   f16, bf16, the small floats      f32
+ *   bool                             i1
+ *   i4, u4, i2, u2: several a byte,  i8, sign- or zero-extended
+ *     the first in the low bits
+ *   f6: four in three bytes          f32
+ *   complex                          i64, i128: only moved
+ *
+ * Packed elements have no address of their own: whole bytes are written where lanes fill them, else each lane changes its bits
+ * of a byte. So two threads must not be given elements of one byte (codegen/schedule.c sees to that).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/kemit.h"
+
+#define B (k->e->b)
+
+/* --- types --- */
+
+static bool packed(DType t) { return dtype_bits(t) < 8; }
+
+static LType int_type(const Emitter *e, int bits) {
+  return bits <= 8    ? e->i8
+         : bits == 16 ? e->i16
+         : bits == 32 ? e->i32
+         : bits == 64 ? e->i64
+                      : LLVMIntTypeInContext(e->lc, (unsigned)bits);
+}
+
+/* Of one element that was loaded: the codes of narrow floats and packed integers are integers. */
+static LType memory_type(const KEmit *k, DType t) {
+  if (!dtype_valid(t) || t == DT_str)
+    return NULL;
+  return t == DT_f32 ? k->e->f32 : t == DT_f64 ? k->e->f64 : int_type(k->e, dtype_bits(t));
+}
+
+LType kemit_type(const KEmit *k, DType t) {
+  if (t == DT_bool)
+    return k->e->i1;
+  return dtype_is_float(t) && t != DT_f64 ? k->e->f32 : memory_type(k, t);
+}
+
+LVal kemit_from_memory(KEmit *k, DType t, LVal v) {
+  switch (t) {
+  case DT_f16: return emit_f16_load(k->e, v);
+  case DT_bf16: return emit_bf16_load(k->e, v);
+  case DT_bool: return LLVMBuildICmp(B, LLVMIntNE, v, emit_int(LLVMTypeOf(v), 0), "");
+  case DT_f32:
+  case DT_f64: return v;
+  default: return dtype_is_float(t) ? emit_small_load(k->e, t, v) : kemit_wrap(k, t, v);
+  }
+}
+
+LVal kemit_to_memory(KEmit *k, DType t, int mode, LVal v) {
+  switch (t) {
+  case DT_f16: return emit_f16_store(k->e, v);
+  case DT_bf16: return emit_bf16_store(k->e, v);
+  case DT_bool: return LLVMBuildZExt(B, v, emit_like(k->e->i8, v), "");
+  case DT_f32:
+  case DT_f64: return v;
+  default:
+    return dtype_is_float(t) ? emit_small_store(k->e, t, v, !(mode & KC_OPEN),
+                                                mode & KC_DOWN      ? E8M0_DOWN
+                                                : mode & KC_NEAREST ? E8M0_NEAREST
+                                                                    : E8M0_UP)
+                             : v;
+  }
+}
+
+/* Packed integers fill an i8 when they are held in a register. */
+LVal kemit_wrap(KEmit *k, DType t, LVal v) {
+  int bits = dtype_bits(t);
+  if (bits >= 8 || dtype_is_float(t))
+    return v;
+  LType lt = LLVMTypeOf(v);
+  v = LLVMBuildAnd(B, v, emit_int(lt, (1 << bits) - 1), "");
+  if (dtype_kind(t) == DK_UINT)
+    return v;
+  LVal top = emit_int(lt, 1 << (bits - 1));
+  return LLVMBuildSub(B, LLVMBuildXor(B, v, top, ""), top, "");
+}
+
+/* --- how an expression moves from lane to lane --- */
+
+static bool varies(const KEmit *k, const KExpr *x) {
+  switch (x->kind) {
+  case KE_VAR: return x->var == k->lane_var || (k->var[x->var->id] && emit_lanes(k->var[x->var->id]) > 1);
+  case KE_LOAD:
+    if (!x->buf->index && !x->buf->output && k->input0)
+      return emit_lanes(k->input0) > 1;
+    for (int i = 0; i < x->buf->rank; i++)
+      if (varies(k, x->index[i]))
+        return true;
+    return false;
+  case KE_SELECT:
+  case KE_BINARY:
+  case KE_UNARY:
+  case KE_CAST:
+    for (int i = 0; i < 3 && x->arg[i]; i++)
+      if (varies(k, x->arg[i]))
+        return true;
+    return false;
+  default: return false;
+  }
+}
+
+/* Is x = (something uniform) + step * lane? */
+static bool linear(const KEmit *k, const KExpr *x, int64_t *step) {
+  int64_t a, b;
+  *step = 0;
+  if (k->lanes == 1 || !varies(k, x))
+    return true;
+  if (x->kind == KE_VAR) {
+    if (x->var != k->lane_var)
+      return x->var->def->kind == KS_LET && linear(k, x->var->def->value, step);
+    *step = 1;
+    return true;
+  }
+  if (x->kind != KE_BINARY || !linear(k, x->arg[0], &a) || !linear(k, x->arg[1], &b))
+    return false;
+  if (x->op == KOP_add)
+    return !__builtin_add_overflow(a, b, step);
+  if (x->op == KOP_sub)
+    return !__builtin_sub_overflow(a, b, step);
+  if (x->op != KOP_mul)
+    return false;
+  if (x->arg[0]->kind == KE_INT)
+    return !__builtin_mul_overflow(x->arg[0]->i, b, step);
+  return x->arg[1]->kind == KE_INT && !__builtin_mul_overflow(x->arg[1]->i, a, step);
+}
+
+/* --- addresses --- */
+
+typedef enum { UNIFORM, CONTIGUOUS, SCATTERED } Access;
+
+typedef struct Address {
+  Access how;
+  LVal at; /* of lane 0, or a vector, in elements */
+} Address;
+
+static Status flat(KEmit *k, const KBuf *b, KExpr *const *index, bool at_base, LVal *offset) {
+  bool saved = k->at_base;
+  LVal sum = NULL;
+  k->at_base = at_base || saved;
+  for (int i = 0; i < b->rank; i++) {
+    LVal v;
+    TRY(kemit_expr(k, index[i], &v));
+    if (i + 1 < b->rank)
+      v = LLVMBuildMul(B, v, emit_match(k->e, k->stride[b->index][i], v), "");
+    if (!sum)
+      sum = v;
+    else {
+      LVal s = emit_match(k->e, sum, v);
+      sum = LLVMBuildAdd(B, s, emit_match(k->e, v, s), "");
+    }
+  }
+  k->at_base = saved;
+  *offset = sum ? sum : emit_int(k->e->i64, 0);
+  return ST_OK;
+}
+
+static Status address(KEmit *k, const KBuf *b, KExpr *const *index, Address *a) {
+  bool vector = k->lanes > 1 && !k->at_base, all_linear = true;
+  LVal step = emit_int(k->e->i64, 0), offset;
+  for (int i = 0; vector && all_linear && i < b->rank; i++) {
+    int64_t s;
+    all_linear = linear(k, index[i], &s);
+    if (all_linear && s)
+      step = LLVMBuildAdd(B, step, LLVMBuildMul(B, k->stride[b->index][i], emit_int(k->e->i64, s), ""), "");
+  }
+  TRY(flat(k, b, index, all_linear, &offset));
+  bool known = all_linear && LLVMIsAConstantInt(step);
+  if (!vector || (known && !LLVMConstIntGetSExtValue(step))) {
+    *a = (Address){UNIFORM, offset};
+    return ST_OK;
+  }
+  if (known && LLVMConstIntGetSExtValue(step) == 1) {
+    *a = (Address){CONTIGUOUS, offset};
+    return ST_OK;
+  }
+  if (all_linear) {
+    LVal lanes = LLVMBuildMul(B, emit_iota(k->e, k->e->i64, k->lanes), emit_splat(k->e, step, k->lanes), "");
+    offset = LLVMBuildAdd(B, emit_splat(k->e, offset, k->lanes), lanes, "");
+  }
+  *a = (Address){SCATTERED, offset};
+  return ST_OK;
+}
+
+static LVal pointer(KEmit *k, const KBuf *b, LType elem, LVal offset) {
+  return LLVMBuildGEP2(B, elem, k->buf[b->index], &offset, 1, "");
+}
+
+static unsigned element_bytes(DType t) { return (unsigned)dtype_bits(t) / 8; }
+
+static LVal all_lanes(KEmit *k) { return k->mask ? k->mask : emit_int(emit_vec(k->e->i1, k->lanes), 1); }
+
+/* --- packed elements --- */
+
+/* Where element `at` lies: its byte, and its first bit in that as an integer of 32 bits. */
+static void bit_of(KEmit *k, DType t, LVal at, LVal *byte, LVal *shift) {
+  LType lt = LLVMTypeOf(at);
+  LVal bit = LLVMBuildMul(B, at, emit_int(lt, dtype_bits(t)), "");
+  *byte = LLVMBuildLShr(B, bit, emit_int(lt, 3), "");
+  *shift = LLVMBuildTrunc(B, LLVMBuildAnd(B, bit, emit_int(lt, 7), ""), emit_like(k->e->i32, at), "");
+}
+
+/* The byte behind when an element of six bits reaches into it, else the same. */
+static LVal byte_behind(KEmit *k, LVal byte, LVal shift) {
+  LVal over = LLVMBuildICmp(B, LLVMIntUGT, shift, emit_int(LLVMTypeOf(shift), 2), "");
+  return LLVMBuildAdd(B, byte, LLVMBuildZExt(B, over, LLVMTypeOf(byte), ""), "");
+}
+
+static LVal load_bytes(KEmit *k, const KBuf *b, LVal byte) {
+  LVal p = pointer(k, b, k->e->i8, byte), v;
+  int lanes = emit_lanes(byte);
+  LType vec = emit_vec(k->e->i8, lanes);
+  if (lanes > 1)
+    v = emit_gather(k->e, vec, p, all_lanes(k), LLVMConstNull(vec), 1);
+  else
+    LLVMSetAlignment(v = LLVMBuildLoad2(B, k->e->i8, p, ""), 1);
+  return LLVMBuildZExt(B, v, emit_like(k->e->i32, v), "");
+}
+
+/* Codes of the elements `at`, each by itself. */
+static LVal load_codes(KEmit *k, const KBuf *b, LVal at) {
+  LVal byte, shift, w;
+  bit_of(k, b->dtype, at, &byte, &shift);
+  w = load_bytes(k, b, byte);
+  if (dtype_bits(b->dtype) == 6) {
+    LVal high = load_bytes(k, b, byte_behind(k, byte, shift));
+    w = LLVMBuildOr(B, w, LLVMBuildShl(B, high, emit_int(LLVMTypeOf(high), 8), ""), "");
+  }
+  w = LLVMBuildAnd(B, LLVMBuildLShr(B, w, shift, ""), emit_int(LLVMTypeOf(w), (1 << dtype_bits(b->dtype)) - 1), "");
+  return LLVMBuildTrunc(B, w, emit_like(k->e->i8, w), "");
+}
+
+/* Lanes 0, 1 … of a, with one of b behind each. */
+static LVal interleave(KEmit *k, LVal a, LVal b) {
+  LVal at[512];
+  int n = emit_lanes(a);
+  for (int i = 0; i < 2 * n; i++)
+    at[i] = emit_int(k->e->i32, i % 2 * n + i / 2);
+  return LLVMBuildShuffleVector(B, a, b, LLVMConstVector(at, 2u * (unsigned)n), "");
+}
+
+/* Bytes of 8 / bits codes each: one code per lane. */
+static LVal unpack(KEmit *k, LVal bytes, int bits) {
+  LVal part[4];
+  int n = 8 / bits;
+  LType t = LLVMTypeOf(bytes);
+  for (int i = 0; i < n; i++)
+    part[i] = LLVMBuildAnd(B, LLVMBuildLShr(B, bytes, emit_int(t, i * bits), ""), emit_int(t, (1 << bits) - 1), "");
+  return n == 2 ? interleave(k, part[0], part[1])
+                : interleave(k, interleave(k, part[0], part[2]), interleave(k, part[1], part[3]));
+}
+
+/* Do lanes of such elements fill whole bytes? */
+static bool fills_bytes(const KEmit *k, DType t) { return dtype_bits(t) != 6 && k->lanes * dtype_bits(t) % 16 == 0; }
+
+/* Consecutive codes from element `at`, which may lie in the middle of a byte: the bytes and those one further on, shifted
+ * together. At the beginning of a byte nothing behind the last lane is touched. */
+static LVal load_run(KEmit *k, const KBuf *b, LVal at) {
+  int bits = dtype_bits(b->dtype), n = k->lanes * bits / 8;
+  LType vec = emit_vec(k->e->i8, n);
+  LVal byte, shift, v[2];
+  bit_of(k, b->dtype, at, &byte, &shift);
+  LVal inside = LLVMBuildICmp(B, LLVMIntNE, shift, emit_int(k->e->i32, 0), "");
+  LVal behind = LLVMBuildAdd(B, byte, LLVMBuildZExt(B, inside, k->e->i64, ""), "");
+  for (int i = 0; i < 2; i++)
+    LLVMSetAlignment(v[i] = LLVMBuildLoad2(B, vec, pointer(k, b, k->e->i8, i ? behind : byte), ""), 1);
+  LVal s = LLVMBuildTrunc(B, shift, k->e->i8, ""), rest = LLVMBuildSub(B, emit_int(k->e->i8, 8), s, "");
+  rest = LLVMBuildAnd(B, rest, emit_int(k->e->i8, 7), ""); /* at the beginning of a byte both loads are the same */
+  LVal low = LLVMBuildLShr(B, v[0], emit_splat(k->e, s, n), "");
+  LVal high = LLVMBuildShl(B, v[1], emit_splat(k->e, rest, n), "");
+  return unpack(k, LLVMBuildOr(B, low, high, ""), bits);
+}
+
+static LVal load_packed(KEmit *k, const KBuf *b, const Address *a) {
+  LVal at = a->at;
+  if (a->how == CONTIGUOUS && !k->mask && fills_bytes(k, b->dtype))
+    return load_run(k, b, at);
+  if (a->how == CONTIGUOUS)
+    at = LLVMBuildAdd(B, emit_splat(k->e, at, k->lanes), emit_iota(k->e, k->e->i64, k->lanes), "");
+  return load_codes(k, b, at);
+}
+
+/* The bits of `mask` at p become those of v: integers of 32 bits. */
+static void change_byte(KEmit *k, const KBuf *b, LVal byte, LVal mask, LVal v) {
+  Emitter *e = k->e;
+  LVal p = pointer(k, b, e->i8, byte), old = LLVMBuildLoad2(B, e->i8, p, "");
+  LLVMSetAlignment(old, 1);
+  LVal keep = LLVMBuildNot(B, LLVMBuildTrunc(B, mask, e->i8, ""), "");
+  LVal now = LLVMBuildOr(B, LLVMBuildAnd(B, old, keep, ""), LLVMBuildTrunc(B, v, e->i8, ""), "");
+  LLVMSetAlignment(LLVMBuildStore(B, now, p), 1);
+}
+
+static void store_code(KEmit *k, const KBuf *b, LVal at, LVal code) {
+  int bits = dtype_bits(b->dtype);
+  LVal byte, shift, ones = emit_int(k->e->i32, (1 << bits) - 1);
+  bit_of(k, b->dtype, at, &byte, &shift);
+  code = LLVMBuildAnd(B, LLVMBuildZExt(B, code, k->e->i32, ""), ones, "");
+  LVal mask = LLVMBuildShl(B, ones, shift, ""), v = LLVMBuildShl(B, code, shift, "");
+  change_byte(k, b, byte, mask, v);
+  if (bits == 6) {
+    LVal eight = emit_int(k->e->i32, 8);
+    change_byte(k, b, byte_behind(k, byte, shift), LLVMBuildLShr(B, mask, eight, ""), LLVMBuildLShr(B, v, eight, ""));
+  }
+}
+
+/* Lane by lane; at: of lane 0 or of all lanes. */
+static void store_lanes(KEmit *k, const KBuf *b, LVal at, LVal codes) {
+  Emitter *e = k->e;
+  LVal mask = k->mask, next;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), head = emit_block(e, "lane"), on = emit_block(e, ""),
+                    last = emit_block(e, ""), done = emit_block(e, "");
+  LLVMBuildBr(B, head);
+  LLVMPositionBuilderAtEnd(B, head);
+  LVal lane = LLVMBuildPhi(B, e->i64, ""), zero = emit_int(e->i64, 0);
+  LLVMBuildCondBr(B, mask ? LLVMBuildExtractElement(B, mask, lane, "") : emit_int(e->i1, 1), on, last);
+  LLVMPositionBuilderAtEnd(B, on);
+  LVal own = emit_lanes(at) > 1 ? LLVMBuildExtractElement(B, at, lane, "") : LLVMBuildAdd(B, at, lane, "");
+  store_code(k, b, own, LLVMBuildExtractElement(B, codes, lane, ""));
+  LLVMBuildBr(B, last);
+  LLVMPositionBuilderAtEnd(B, last);
+  next = LLVMBuildAdd(B, lane, emit_int(e->i64, 1), "");
+  LLVMAddIncoming(lane, (LVal[]){zero, next}, (LLVMBasicBlockRef[]){before, last}, 2);
+  LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, next, emit_int(e->i64, k->lanes), ""), head, done);
+  LLVMPositionBuilderAtEnd(B, done);
+}
+
+/* Every nth lane from the ith on. */
+static LVal every(KEmit *k, LVal v, int n, int i) {
+  LVal at[256];
+  int lanes = emit_lanes(v) / n;
+  for (int l = 0; l < lanes; l++)
+    at[l] = emit_int(k->e->i32, l * n + i);
+  return LLVMBuildShuffleVector(B, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(at, (unsigned)lanes), "");
+}
+
+static void store_whole_bytes(KEmit *k, const KBuf *b, LVal at, LVal codes) {
+  int bits = dtype_bits(b->dtype), n = 8 / bits;
+  LVal byte, shift, sum = NULL;
+  codes = LLVMBuildAnd(B, codes, emit_int(LLVMTypeOf(codes), (1 << bits) - 1), "");
+  for (int i = 0; i < n; i++) {
+    LVal part = every(k, codes, n, i);
+    part = LLVMBuildShl(B, part, emit_int(LLVMTypeOf(part), i * bits), "");
+    sum = sum ? LLVMBuildOr(B, sum, part, "") : part;
+  }
+  bit_of(k, b->dtype, at, &byte, &shift);
+  LLVMSetAlignment(LLVMBuildStore(B, sum, pointer(k, b, k->e->i8, byte)), 1);
+}
+
+static void store_packed(KEmit *k, const KBuf *b, const Address *a, LVal codes) {
+  Emitter *e = k->e;
+  if (a->how == UNIFORM) {
+    store_code(k, b, a->at, codes);
+    return;
+  }
+  if (a->how != CONTIGUOUS || k->mask || !fills_bytes(k, b->dtype)) {
+    store_lanes(k, b, a->at, codes);
+    return;
+  }
+  LLVMBasicBlockRef whole = emit_block(e, "whole"), single = emit_block(e, "single"), done = emit_block(e, "");
+  LVal rest = LLVMBuildAnd(B, a->at, emit_int(e->i64, 8 / dtype_bits(b->dtype) - 1), "");
+  LLVMBuildCondBr(B, LLVMBuildIsNull(B, rest, ""), whole, single);
+  LLVMPositionBuilderAtEnd(B, whole);
+  store_whole_bytes(k, b, a->at, codes);
+  LLVMBuildBr(B, done);
+  LLVMPositionBuilderAtEnd(B, single);
+  store_lanes(k, b, a->at, codes);
+  LLVMBuildBr(B, done);
+  LLVMPositionBuilderAtEnd(B, done);
+}
+
+/* --- loads and stores --- */
+
+static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
+  const DType t = x->dtype;
+  Address a;
+  TRY(address(k, x->buf, x->index, &a));
+  if (packed(t)) {
+    *r = load_packed(k, x->buf, &a);
+    return ST_OK;
+  }
+  LType elem = memory_type(k, t), vec = emit_vec(elem, k->lanes);
+  unsigned align = element_bytes(t);
+  LVal p = pointer(k, x->buf, elem, a.at);
+  if (a.how == SCATTERED)
+    *r = emit_gather(k->e, vec, p, all_lanes(k), LLVMConstNull(vec), align);
+  else if (a.how == CONTIGUOUS && k->mask)
+    *r = emit_masked_load(k->e, vec, p, k->mask, LLVMConstNull(vec), align);
+  else {
+    *r = LLVMBuildLoad2(B, a.how == CONTIGUOUS ? vec : elem, p, "");
+    LLVMSetAlignment(*r, align);
+  }
+  return ST_OK;
+}
+
+static bool is_input0(const KEmit *k, const KExpr *x) { return k->input0 && !x->buf->index && !x->buf->output; }
+
+Status kemit_load(KEmit *k, const KExpr *x, LVal *r) {
+  if (is_input0(k, x)) {
+    *r = k->input0;
+    return ST_OK;
+  }
+  TRY(load_elements(k, x, r));
+  *r = kemit_from_memory(k, x->dtype, *r);
+  return ST_OK;
+}
+
+/* The value of x as it lies in memory. What is only moved, or rounded just for being stored, does not pass through a register's
+ * type on the way. */
+static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
+  LVal c, a, b;
+  switch (x->kind) {
+  case KE_LOAD:
+    if (!is_input0(k, x))
+      return load_elements(k, x, r);
+    break;
+  case KE_SELECT:
+    TRY(kemit_expr(k, x->arg[0], &c));
+    TRY(stored_value(k, x->arg[1], &a));
+    TRY(stored_value(k, x->arg[2], &b));
+    *r = emit_select(k->e, c, a, b);
+    return ST_OK;
+  case KE_CAST: TRY(kemit_expr(k, x->arg[0], &a)); return kemit_cast(k, x, a, true, r);
+  default: break;
+  }
+  TRY(kemit_expr(k, x, r));
+  *r = kemit_to_memory(k, x->dtype, KC_OPEN, *r); /* a number of that type already: infinity stays */
+  return ST_OK;
+}
+
+Status kemit_store(KEmit *k, const KStmt *s) {
+  const DType t = s->buf->dtype;
+  Address a;
+  LVal v;
+  TRY(stored_value(k, s->value, &v));
+  TRY(address(k, s->buf, s->index, &a));
+  if (a.how == UNIFORM && emit_lanes(v) > 1)
+    return kemit_unsupported(k, "a vector loop that stores to one element");
+  if (a.how != UNIFORM)
+    v = emit_splat(k->e, v, k->lanes);
+  if (packed(t)) {
+    store_packed(k, s->buf, &a, v);
+    return ST_OK;
+  }
+  LVal p = pointer(k, s->buf, memory_type(k, t), a.at);
+  unsigned align = element_bytes(t);
+  if (a.how == SCATTERED)
+    emit_scatter(k->e, v, p, all_lanes(k), align);
+  else if (a.how == CONTIGUOUS && k->mask)
+    emit_masked_store(k->e, v, p, k->mask, align);
+  else
+    LLVMSetAlignment(LLVMBuildStore(B, v, p), align);
+  return ST_OK;
+}

@@ -1,0 +1,246 @@
+/* index.c - lowering of what finds its elements by index arithmetic beyond plain moves: GatherND, GatherElements,
+ * ReverseSequence, OneHot, EyeLike, DepthToSpace and SpaceToDepth, TensorScatter.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include <string.h>
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
+static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
+static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
+
+/* Two extents that must be the same, or `small` at most `large`, are compared in the kernel where they may differ. */
+static Status check_equal(Lower *x, Dim a, Dim b) {
+  if (a == b)
+    return ST_OK;
+  return lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, a), ke_dim(x->k, b)), ke_dim(x->k, a));
+}
+static Status check_fits(Lower *x, Dim small, Dim large) {
+  if (dim_at_least(x->c, large, small))
+    return ST_OK;
+  return lower_check(x, k_bin(x, KOP_le, ke_dim(x->k, small), ke_dim(x->k, large)), ke_dim(x->k, small));
+}
+
+/* --- GatherElements (13), GatherND (13) --- */
+
+static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int a = axis_of(ATTR(n, GatherElements)->axis, in->rank);
+  KExpr *at[MAX_RANK], *i;
+  for (int k = 0; k < in->rank; k++)
+    if (k != a)
+      TRY(check_fits(x, ix->dim[k], in->dim[k]));
+  TRY(lower_read(x, n->in[1], index, &i));
+  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  for (int k = 0; k < in->rank; k++)
+    at[k] = k == a ? i : index[k];
+  return lower_read(x, n->in[0], at, e);
+}
+static bool same_rank(Ctx *c, const Node *n, const char **why) {
+  (void)c;
+  *why = "data and indices of different ranks";
+  return in_of(n, 0)->rank == in_of(n, 1)->rank;
+}
+const Lowering gather_elements_lower = {LOWER_ELEM, .can = same_rank, .elem = gather_elements};
+
+/* Axes in a tuple of GatherND or ScatterND; -1: not known. */
+static int tuple_of(const Node *n) {
+  const Type *ix = in_of(n, 1);
+  int64_t k;
+  if (ix->rank < 1 || in_of(n, 0)->rank < 1 || !dim_is_const(ix->dim[ix->rank - 1], &k) || k < 0 ||
+      k > in_of(n, 0)->rank)
+    return -1;
+  return (int)k;
+}
+
+static bool gather_nd_can(Ctx *c, const Node *n, const char **why) {
+  (void)c;
+  int k = tuple_of(n);
+  int64_t b = ATTR(n, GatherND)->batch_dims;
+  *why = "the length of its index tuples is known at run time only";
+  return k >= 1 && b >= 0 && b < in_of(n, 1)->rank && b + k <= in_of(n, 0)->rank;
+}
+
+/* out[i…, s…] = data[batch part of i…, indices[i…, :], s…]. */
+static Status gather_nd(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int b = (int)ATTR(n, GatherND)->batch_dims, k = tuple_of(n), q = ix->rank;
+  KExpr *at[MAX_RANK], *tuple[MAX_RANK];
+  memcpy(tuple, index, (size_t)(q - 1) * sizeof *tuple);
+  for (int i = 0; i < in->rank; i++)
+    if (i < b) {
+      TRY(check_equal(x, ix->dim[i], in->dim[i]));
+      at[i] = index[i];
+    } else if (i < b + k) {
+      tuple[q - 1] = num(x, i - b);
+      TRY(lower_read(x, n->in[1], tuple, &at[i]));
+      TRY(lower_checked_index(x, at[i], in->dim[i], &at[i]));
+    } else {
+      at[i] = index[q - 1 + i - b - k];
+    }
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering gather_nd_lower = {LOWER_ELEM, .can = gather_nd_can, .elem = gather_nd};
+
+/* --- ReverseSequence (28) --- */
+
+static bool reverse_can(Ctx *c, const Node *n, const char **why) {
+  (void)c;
+  const ReverseSequenceAttr *a = ATTR(n, ReverseSequence);
+  *why = "time_axis and batch_axis must be 0 and 1, or 1 and 0";
+  return in_of(n, 0)->rank >= 2 && in_of(n, 1)->rank == 1 && (a->time_axis == 0 || a->time_axis == 1) &&
+         a->batch_axis == 1 - a->time_axis;
+}
+static Status reverse(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0);
+  int t = (int)ATTR(n, ReverseSequence)->time_axis;
+  KExpr *at[MAX_RANK], *len, *batch[1] = {index[1 - t]}, *one = num(x, 1);
+  TRY(check_equal(x, in_of(n, 1)->dim[0], in->dim[1 - t]));
+  TRY(lower_read(x, n->in[1], batch, &len));
+  len = lower_once(x, "len", len);
+  KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), len), k_bin(x, KOP_le, len, ke_dim(x->k, in->dim[t])));
+  TRY(lower_check(x, fits, len));
+  memcpy(at, index, (size_t)in->rank * sizeof *at);
+  at[t] = ke_select(x->k, k_bin(x, KOP_lt, index[t], len), k_sub(x, k_sub(x, len, one), index[t]), index[t]);
+  at[t] = lower_once(x, "at", at[t]);
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering reverse_sequence_lower = {LOWER_ELEM, .can = reverse_can, .elem = reverse};
+
+/* --- OneHot (28), EyeLike (22) --- */
+
+static bool one_hot_can(Ctx *c, const Node *n, const char **why) {
+  (void)c, (void)why;
+  return in_of(n, 2)->rank == 1 && dim_is(in_of(n, 2)->dim[0], 2);
+}
+static Status one_hot(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  int rank = n->out[0]->type.rank, a = axis_of(ATTR(n, OneHot)->axis, rank);
+  Dim depth = n->out[0]->type.dim[a];
+  KExpr *at[MAX_RANK], *i, *off, *on, *zero[1] = {num(x, 0)}, *one[1] = {num(x, 1)};
+  for (int k = 0; k < rank - 1; k++)
+    at[k] = index[k < a ? k : k + 1];
+  TRY(lower_read(x, n->in[0], at, &i));
+  if (i->dtype == DT_u64) /* what does not fit an index is beyond every depth, from either end */
+    i = ke_select(x->k, k_bin(x, KOP_lt, i, ke_int(x->k, DT_u64, INT64_MAX)), i, ke_int(x->k, DT_u64, INT64_MAX));
+  i = lower_once(x, "i", ke_cast(x->k, DT_i64, i));
+  i = ke_select(x->k, k_bin(x, KOP_lt, i, num(x, 0)), k_add(x, i, ke_dim(x->k, depth)), i);
+  i = lower_once(x, "hot", i);
+  TRY(lower_read(x, n->in[2], zero, &off));
+  TRY(lower_read(x, n->in[2], one, &on));
+  *e = ke_select(x->k, k_bin(x, KOP_eq, i, index[a]), on, off);
+  return ST_OK;
+}
+const Lowering one_hot_lower = {LOWER_ELEM, .can = one_hot_can, .elem = one_hot};
+
+static Status eye_like(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  DType t = n->out[0]->type.dtype;
+  bool real = dtype_is_float(t);
+  int64_t k = ATTR(n, EyeLike)->k, far = INT64_C(1) << 60; /* beyond every extent */
+  k = k < -far ? -far : k > far ? far : k;
+  KExpr *on = real ? ke_float(x->k, t, 1) : ke_int(x->k, t, 1), *off = real ? ke_float(x->k, t, 0) : ke_int(x->k, t, 0);
+  *e = ke_select(x->k, k_bin(x, KOP_eq, k_add(x, index[0], num(x, k)), index[1]), on, off);
+  return ST_OK;
+}
+const Lowering eye_like_lower = {LOWER_ELEM, .elem = eye_like};
+
+/* --- DepthToSpace, SpaceToDepth (28) --- */
+
+static bool blocks_can(Ctx *c, const Node *n, const char **why) {
+  const DepthToSpaceAttr *a = ATTR(n, DepthToSpace);
+  const Type *in = in_of(n, 0);
+  *why = "the blocks may not divide the extents";
+  if (in->rank != 4 || a->blocksize < 1 || a->blocksize > INT32_MAX ||
+      !(str_is(a->mode, "DCR") || str_is(a->mode, "CRD")))
+    return false;
+  Dim b = dim_const(c, a->blocksize), square = dim_mul(c, b, b);
+  if (n->op == OP_DepthToSpace)
+    return dim_mul(c, dim_div(c, in->dim[1], square), square) == in->dim[1];
+  return dim_mul(c, dim_div(c, in->dim[2], b), b) == in->dim[2] &&
+         dim_mul(c, dim_div(c, in->dim[3], b), b) == in->dim[3];
+}
+
+/* Channel of the deep side for channel c of the flat one and position (i, j) in the block of b x b: DCR: (i, j, c); CRD: (c, i, j). */
+static KExpr *deep_channel(Lower *x, bool crd, KExpr *c, KExpr *i, KExpr *j, KExpr *b, Dim channels) {
+  KExpr *ij = k_add(x, k_mul(x, i, b), j);
+  return crd ? k_add(x, k_mul(x, c, k_mul(x, b, b)), ij) : k_add(x, k_mul(x, ij, ke_dim(x->k, channels)), c);
+}
+
+static Status depth_to_space(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const DepthToSpaceAttr *a = ATTR(n, DepthToSpace);
+  KExpr *b = num(x, a->blocksize), *i = lower_once(x, "bi", k_bin(x, KOP_mod, index[2], b)),
+        *j = lower_once(x, "bj", k_bin(x, KOP_mod, index[3], b));
+  KExpr *c = deep_channel(x, str_is(a->mode, "CRD"), index[1], i, j, b, n->out[0]->type.dim[1]);
+  KExpr *at[4] = {index[0], lower_once(x, "c", c), k_div(x, index[2], b), k_div(x, index[3], b)};
+  return lower_read(x, n->in[0], at, e);
+}
+const Lowering depth_to_space_lower = {LOWER_ELEM, .can = blocks_can, .elem = depth_to_space};
+
+static Status space_to_depth(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const DepthToSpaceAttr *a = ATTR(n, DepthToSpace);
+  bool crd = str_is(a->mode, "CRD");
+  KExpr *b = num(x, a->blocksize), *square = k_mul(x, b, b), *flat = ke_dim(x->k, in_of(n, 0)->dim[1]);
+  KExpr *c = crd ? k_div(x, index[1], square) : k_bin(x, KOP_mod, index[1], flat);
+  KExpr *ij = crd ? k_bin(x, KOP_mod, index[1], square) : k_div(x, index[1], flat);
+  ij = lower_once(x, "ij", ij);
+  KExpr *at[4] = {index[0], lower_once(x, "c", c), k_add(x, k_mul(x, index[2], b), k_div(x, ij, b)),
+                  k_add(x, k_mul(x, index[3], b), k_bin(x, KOP_mod, ij, b))};
+  return lower_read(x, n->in[0], at, e);
+}
+static bool space_can(Ctx *c, const Node *n, const char **why) {
+  return blocks_can(c, n, why) && in_of(n, 0)->dim[1]->lo > 0; /* divided by */
+}
+const Lowering space_to_depth_lower = {LOWER_ELEM, .can = space_can, .elem = space_to_depth};
+
+/* --- TensorScatter (24) --- */
+
+static bool tensor_scatter_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0), *u = in_of(n, 1);
+  int a = axis_of(ATTR(n, TensorScatter)->axis, in->rank);
+  (void)c;
+  *why = "an update of another rank, or along the batch";
+  return a > 0 && u->rank == in->rank && (!has(n, 2) || in_of(n, 2)->rank == 1);
+}
+
+/* Position p of the axis holds update (p - start) mod extent where there is one, else what the cache has. */
+static Status tensor_scatter(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0), *u = in_of(n, 1);
+  const TensorScatterAttr *at = ATTR(n, TensorScatter);
+  int a = axis_of(at->axis, in->rank);
+  bool circular = str_is(at->mode, "circular");
+  KExpr *start = num(x, 0), *extent = ke_dim(x->k, dim_max(x->c, in->dim[a], dim_const(x->c, 1))),
+        *len = ke_dim(x->k, u->dim[a]), *pos[MAX_RANK], *new, *old;
+  KCursor behind;
+  for (int i = 0; i < in->rank; i++)
+    TRY(i == a ? check_fits(x, u->dim[i], in->dim[i]) : check_equal(x, u->dim[i], in->dim[i]));
+  if (has(n, 2)) {
+    TRY(check_equal(x, in_of(n, 2)->dim[0], in->dim[0]));
+    TRY(lower_read(x, n->in[2], index, &start));
+    start = lower_once(x, "start", start);
+    KExpr *ok = k_bin(x, KOP_le, num(x, 0), start);
+    if (!circular)
+      ok = k_bin(x, KOP_and, ok, k_bin(x, KOP_le, start, k_sub(x, extent, len)));
+    TRY(lower_check(x, ok, start));
+  }
+  KExpr *p = k_sub(x, index[a], circular ? k_bin(x, KOP_mod, start, extent) : start);
+  p = lower_once(x, "p", circular ? k_bin(x, KOP_mod, p, extent) : p);
+  memcpy(pos, index, (size_t)in->rank * sizeof *pos);
+  pos[a] = p;
+  TRY(lower_read(x, n->in[0], index, &old));
+  KVar *acc = lower_acc(x, "v", old);
+  lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), p), k_bin(x, KOP_lt, p, len)), &behind);
+  TRY(lower_read(x, n->in[1], pos, &new));
+  ks_update(&x->at, acc, KOP_none, new);
+  lower_close(x, 1, behind);
+  *e = ke_var(x->k, acc);
+  return ST_OK;
+}
+const Lowering tensor_scatter_lower = {LOWER_ELEM, .can = tensor_scatter_can, .elem = tensor_scatter};

@@ -1,0 +1,215 @@
+/* pool.c - lowering of what works on windows: MaxPool, AveragePool, LpPool (22), LRN (13).
+ *
+ *   acc                                       for each output element; lanes run along its last axis
+ *   for k in the window's first axis
+ *     if the position is inside               scalar for all axes but the last; left out where no padding can be met
+ *       for the next axis … acc op= x[position]
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include "ops/eval/nn.h"
+
+#include <math.h>
+#include <string.h>
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
+
+typedef struct Pool {
+  const Node *n;
+  const PoolAttr *attr;
+  int axes; /* spatial */
+  int64_t kernel[MAX_RANK], stride[MAX_RANK], dilation[MAX_RANK];
+  Dim begin[MAX_RANK], end[MAX_RANK]; /* padding */
+  bool low[MAX_RANK], high[MAX_RANK]; /* may a window reach beyond the input there? */
+} Pool;
+
+static bool pool_of(Ctx *c, const Node *n, Pool *p) {
+  const PoolAttr *a = ATTR(n, Pool);
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, a->ceil_mode != 0};
+  WindowSpec s;
+  *p = (Pool){.n = n, .attr = a, .axes = in->rank - 2};
+  if (in->rank < 3 || window_spec(c, &wa, p->axes, &s) || window_kernel(c, &s, NULL))
+    return false;
+  for (int i = 0; i < p->axes; i++) {
+    Dim zero = dim_const(c, 0), far = dim_const(c, (s.kernel[i] - 1) * s.dilation[i] + 1);
+    p->kernel[i] = s.kernel[i], p->stride[i] = s.stride[i], p->dilation[i] = s.dilation[i];
+    p->begin[i] = dim_const(c, s.begin[i]), p->end[i] = dim_const(c, s.end[i]);
+    if (s.mode == PAD_SAME_UPPER || s.mode == PAD_SAME_LOWER) {
+      Dim last = dim_mul(c, dim_sub(c, out->dim[i + 2], dim_const(c, 1)), dim_const(c, s.stride[i]));
+      Dim total = dim_max(c, zero, dim_sub(c, dim_add(c, last, far), in->dim[i + 2])),
+          half = dim_div(c, total, dim_const(c, 2));
+      p->begin[i] = s.mode == PAD_SAME_UPPER ? half : dim_sub(c, total, half);
+      p->end[i] = dim_sub(c, total, p->begin[i]);
+    }
+    p->low[i] = !dim_is(p->begin[i], 0);
+    p->high[i] = !dim_is(p->end[i], 0) || (s.ceil && s.mode == PAD_EXPLICIT);
+  }
+  return true;
+}
+
+static bool pool_can(Ctx *c, const Node *n, const char **why) {
+  Pool p;
+  DType t = in_of(n, 0)->dtype;
+  (void)why;
+  if (dtype_is_int(t) ? n->op != OP_MaxPool || dtype_bits(t) > 32 : !dtype_is_float(t))
+    return false;
+  return pool_of(c, n, &p) && (n->op != OP_LpPool || p.attr->p >= 1);
+}
+
+/* Input position where the window at output position o of axis i begins. */
+static KExpr *window_start(Lower *x, const Pool *p, int i, KExpr *o) {
+  return k_sub(x, k_mul(x, o, num(x, p->stride[i])), ke_dim(x->k, p->begin[i]));
+}
+
+/* The loops over a window: which is inside of the input where they end. How many levels they are. */
+static int open_window(Lower *x, const Pool *p, KExpr *const *index, KExpr **at, KCursor *behind) {
+  int depth = 0;
+  *behind = x->at;
+  at[0] = index[0], at[1] = index[1];
+  for (int i = 0; i < p->axes; i++) {
+    KExpr *start = window_start(x, p, i, index[i + 2]), *inside = NULL, *k = num(x, 0);
+    if (p->kernel[i] > 1)
+      k = lower_open(x, "w", dim_const(x->c, p->kernel[i]), depth++ ? NULL : behind);
+    KExpr *pos = k_add(x, start, k_mul(x, k, num(x, p->dilation[i])));
+    if (p->low[i])
+      inside = k_bin(x, KOP_le, num(x, 0), pos);
+    if (p->high[i]) {
+      KExpr *below = k_bin(x, KOP_lt, pos, ke_dim(x->k, in_of(p->n, 0)->dim[i + 2]));
+      inside = inside ? k_bin(x, KOP_and, inside, below) : below;
+    }
+    if (inside)
+      lower_if(x, inside, depth++ ? NULL : behind);
+    at[i + 2] = pos;
+  }
+  return depth;
+}
+
+/* Elements of the window at index that an average counts. */
+static KExpr *window_count(Lower *x, const Pool *p, KExpr *const *index) {
+  KExpr *n = num(x, 1), *zero = num(x, 0), *one = num(x, 1);
+  for (int i = 0; i < p->axes; i++) {
+    KExpr *kernel = num(x, p->kernel[i]), *d = num(x, p->dilation[i]), *start = window_start(x, p, i, index[i + 2]);
+    KExpr *room = ke_dim(x->k, in_of(p->n, 0)->dim[i + 2]), *first = zero;
+    if (p->attr->count_include_pad)
+      room = k_add(x, room, ke_dim(x->k, p->end[i]));
+    else if (p->low[i])
+      first = k_bin(x, KOP_max, zero, k_div(x, k_add(x, k_sub(x, zero, start), k_sub(x, d, one)), d));
+    KExpr *last = p->high[i]
+                      ? k_bin(x, KOP_min, kernel, k_add(x, k_div(x, k_sub(x, k_sub(x, room, one), start), d), one))
+                      : kernel;
+    n = k_mul(x, n, k_bin(x, KOP_max, zero, k_sub(x, last, first)));
+  }
+  return n;
+}
+
+static KExpr *lowest(Lower *x, DType t) {
+  if (dtype_is_float(t))
+    return ke_float(x->k, t, -INFINITY);
+  return ke_int(x->k, t, dtype_kind(t) == DK_UINT ? 0 : INT64_MIN >> (64 - dtype_bits(t)));
+}
+
+/* x to the power p, x >= 0. */
+static KExpr *power(Lower *x, KExpr *v, double p) {
+  if (p == 1)
+    return v;
+  if (p == 0.5)
+    return k_un(x, KOP_sqrt, v);
+  if (p == 2)
+    return k_mul(x, v, v);
+  return k_bin(x, KOP_pow, v, k_num(x, v, p));
+}
+
+/* Where the largest is: its position in the whole input, by rows or by columns within a plane; the first of several, or the
+ * first NaN. */
+static Status max_position(Lower *x, const Pool *p, KExpr *const *index, KExpr **e) {
+  const Type *in = in_of(p->n, 0);
+  DType w = lower_work(in->dtype);
+  KExpr *at[MAX_RANK], *v, *pos = num(x, 0), *plane = num(x, 1);
+  KCursor behind, found;
+  KVar *best = lower_acc(x, "best", lowest(x, w)), *where = lower_acc(x, "where", num(x, -1));
+  int depth = open_window(x, p, index, at, &behind), r = in->rank;
+  TRY(lower_read(x, p->n->in[0], at, &v));
+  v = lower_once(x, "v", ke_cast(x->k, w, v));
+  for (int i = 0; i < p->axes; i++) {
+    int a = p->attr->storage_order ? r - 1 - i : i + 2;
+    pos = k_add(x, k_mul(x, pos, ke_dim(x->k, in->dim[a])), at[a]);
+    plane = k_mul(x, plane, ke_dim(x->k, in->dim[a]));
+  }
+  pos = k_add(x, k_mul(x, k_add(x, k_mul(x, at[0], ke_dim(x->k, in->dim[1])), at[1]), plane), pos);
+  KExpr *so_far = ke_var(x->k, best), *better = k_bin(x, KOP_lt, so_far, v);
+  if (dtype_is_float(w))
+    better = k_bin(x, KOP_or, better,
+                   k_bin(x, KOP_and, k_un(x, KOP_isnan, v), k_un(x, KOP_not, k_un(x, KOP_isnan, so_far))));
+  better = k_bin(x, KOP_or, better, k_bin(x, KOP_lt, ke_var(x->k, where), num(x, 0)));
+  lower_if(x, better, &found);
+  ks_update(&x->at, best, KOP_none, v);
+  ks_update(&x->at, where, KOP_none, pos);
+  lower_close(x, 1, found);
+  lower_close(x, depth, behind);
+  *e = ke_var(x->k, where);
+  return ST_OK;
+}
+
+static Status pool(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  Pool p;
+  KExpr *at[MAX_RANK], *v;
+  KCursor behind;
+  DType t = in_of(n, 0)->dtype, w = lower_work(t);
+  bool is_max = n->op == OP_MaxPool, is_lp = n->op == OP_LpPool;
+  pool_of(x->c, n, &p);
+  if (out)
+    return max_position(x, &p, index, e);
+  KVar *acc = lower_acc(x, is_max ? "m" : "s", is_max ? lowest(x, w) : ke_float(x->k, w, 0));
+  int depth = open_window(x, &p, index, at, &behind);
+  TRY(lower_read(x, n->in[0], at, &v));
+  v = ke_cast(x->k, w, v);
+  if (is_lp)
+    v = power(x, lower_once(x, "v", k_un(x, KOP_abs, v)), (double)p.attr->p);
+  ks_update(&x->at, acc, is_max ? KOP_max : KOP_add, v);
+  lower_close(x, depth, behind);
+  v = ke_var(x->k, acc);
+  if (is_lp)
+    v = power(x, v, 1 / (double)p.attr->p);
+  if (n->op == OP_AveragePool) {
+    KExpr *count = lower_once(x, "n", ke_cast(x->k, w, window_count(x, &p, index)));
+    v = ke_select(x->k, k_bin(x, KOP_lt, k_num(x, v, 0), count), k_div(x, v, count), k_num(x, v, 0));
+  }
+  *e = ke_cast(x->k, t, v);
+  return ST_OK;
+}
+const Lowering pool_lower = {LOWER_ELEM, .can = pool_can, .elem = pool, .again = true};
+
+/* --- LRN (13): x / (bias + alpha / size * sum of squares over size channels around)^beta --- */
+
+static bool lrn_can(Ctx *c, const Node *n, const char **why) {
+  (void)c, (void)why;
+  return in_of(n, 0)->rank >= 3 && ATTR(n, LRN)->size >= 1 && ATTR(n, LRN)->size <= INT32_MAX;
+}
+
+static Status lrn(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const LRNAttr *a = ATTR(n, LRN);
+  const Type *in = in_of(n, 0);
+  DType w = lower_work(in->dtype);
+  KExpr *at[MAX_RANK], *v;
+  KCursor behind;
+  KVar *acc = lower_acc(x, "s", ke_float(x->k, w, 0));
+  KExpr *k = lower_open(x, "w", dim_const(x->c, a->size), &behind), *zero = num(x, 0);
+  KExpr *c = k_sub(x, k_add(x, index[1], k), num(x, (a->size - 1) / 2));
+  lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, zero, c), k_bin(x, KOP_lt, c, ke_dim(x->k, in->dim[1]))), NULL);
+  memcpy(at, index, (size_t)in->rank * sizeof *at);
+  at[1] = c;
+  TRY(lower_read(x, n->in[0], at, &v));
+  v = lower_once(x, "v", ke_cast(x->k, w, v));
+  ks_update(&x->at, acc, KOP_add, k_mul(x, v, v));
+  lower_close(x, 2, behind);
+  TRY(lower_read(x, n->in[0], index, &v));
+  v = ke_cast(x->k, w, v);
+  KExpr *base = k_mul(x, ke_var(x->k, acc), ke_float(x->k, w, (double)a->alpha / (double)a->size));
+  base = k_bin(x, KOP_pow, k_add(x, base, ke_float(x->k, w, a->bias)), ke_float(x->k, w, a->beta));
+  *e = ke_cast(x->k, in->dtype, k_div(x, v, base));
+  return ST_OK;
+}
+const Lowering lrn_lower = {LOWER_ELEM, .can = lrn_can, .elem = lrn, .again = true};

@@ -1,0 +1,447 @@
+/* resize.c - lowering of Resize (19) and GridSample (22): where an output position lies in the input, then taps around it.
+ *
+ * The axes that do not stay as they are: one tap each for nearest, else a weighted sum over the product of their taps.
+ * Coordinates are computed in f64 as the reference does, so that both round to the same pixel; those of outer axes move out
+ * of the inner loops by themselves.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include <math.h>
+#include <string.h>
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+static bool has(const Node *n, int i) {
+  return i < n->nin && n->in[i] && !(n->in[i]->type.rank == 1 && dim_is(n->in[i]->type.dim[0], 0));
+}
+static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
+static KExpr *real(Lower *x, double v) { return ke_float(x->k, DT_f64, v); }
+static KExpr *real_dim(Lower *x, Dim d) { return ke_cast(x->k, DT_f64, ke_dim(x->k, d)); }
+static KExpr *once(Lower *x, const char *name, KExpr *e) { return lower_once(x, name, e); }
+
+static KExpr *clamped(Lower *x, KExpr *i, Dim extent) {
+  return k_bin(x, KOP_max, num(x, 0), k_bin(x, KOP_min, i, k_sub(x, ke_dim(x->k, extent), num(x, 1))));
+}
+
+/* Between 0 and what an index holds; NaN counts as 0. */
+static KExpr *bounded(Lower *x, KExpr *s) {
+  KExpr *far = k_num(x, s, 0x1p40), *near = k_num(x, s, -0x1p40);
+  KExpr *v = k_bin(x, KOP_max, near, k_bin(x, KOP_min, s, far));
+  return ke_select(x->k, k_un(x, KOP_isnan, s), k_num(x, s, 0), v);
+}
+
+/* Keys' cubic, |v| < 2. */
+static KExpr *cubic(Lower *x, KExpr *v, double a) {
+  KExpr *d = once(x, "d", k_un(x, KOP_abs, v)), *c = k_num(x, v, a);
+  KExpr *near = k_sub(x, k_mul(x, k_num(x, v, a + 2), d), k_num(x, v, a + 3));
+  near = k_add(x, k_mul(x, k_mul(x, near, d), d), k_num(x, v, 1));
+  KExpr *far = k_add(x, k_mul(x, k_sub(x, k_mul(x, c, d), k_num(x, v, 5 * a)), d), k_num(x, v, 8 * a));
+  far = k_sub(x, k_mul(x, far, d), k_num(x, v, 4 * a));
+  KExpr *none = k_num(x, v, 0), *two = k_num(x, v, 2);
+  return ke_select(x->k, k_bin(x, KOP_le, d, k_num(x, v, 1)), near,
+                   ke_select(x->k, k_bin(x, KOP_lt, d, two), far, none));
+}
+
+/* --- Resize: one axis --- */
+
+typedef struct Axis {
+  int axis;
+  Dim in, out, taps; /* taps: per output position */
+  KExpr *scale;      /* out per in, f64 */
+  bool stretch;      /* the scale is that of the extents */
+  KExpr *at;         /* position in the input, f64 */
+  KExpr *base;       /* floor of it, i64 */
+  KExpr *frac;       /* what is above base, f64 */
+  KExpr *grow;       /* of the kernel: min(scale, 1) with antialias; NULL: 1 */
+  KExpr *norm;       /* 1 / the sum of the weights; NULL: 1 */
+  KExpr *tap;        /* the tap at hand, from the first */
+} Axis;
+
+typedef struct Resizing {
+  const Node *n;
+  const ResizeAttr *a;
+  bool nearest, cubic;
+  int naxes;
+  Axis axis[MAX_RANK];
+} Resizing;
+
+static bool known_name(Str s, const char *const *names) {
+  for (; *names; names++)
+    if (str_is(s, *names))
+      return true;
+  return false;
+}
+
+/* The scale of entry i, when it is a constant. */
+static bool const_scale(const Node *n, int64_t i, double *v) {
+  if (!n->in[2]->konst || i >= tensor_count(n->in[2]->konst))
+    return false;
+  *v = const_elem(n->in[2]->konst, i);
+  return true;
+}
+
+/* The axes that change; of what must be read for them, nothing is yet. */
+static void find_axes(Resizing *r) {
+  const Type *in = in_of(r->n, 0), *out = &r->n->out[0]->type;
+  int listed = r->a->axes.v ? (int)r->a->axes.n : in->rank;
+  bool crop = str_is(r->a->coordinate_transformation_mode, "tf_crop_and_resize"), by_scale = has(r->n, 2);
+  for (int i = 0; i < listed; i++) {
+    int a = (int)(r->a->axes.v ? r->a->axes.v[i] : i);
+    double s = 1;
+    a = a < 0 ? a + in->rank : a;
+    bool one = !by_scale || (const_scale(r->n, i, &s) && fabs(s - 1) <= 1e-9);
+    if (one && in->dim[a] == out->dim[a] && !crop)
+      continue;
+    r->axis[r->naxes++] = (Axis){.axis = a, .in = in->dim[a], .out = out->dim[a], .stretch = !by_scale};
+  }
+}
+
+static bool resize_of(const Node *n, Resizing *r) {
+  *r = (Resizing){.n = n, .a = ATTR(n, Resize)};
+  r->nearest = str_is(r->a->mode, "nearest"), r->cubic = str_is(r->a->mode, "cubic");
+  if (r->a->axes.v && r->a->axes.n > MAX_RANK)
+    return false;
+  find_axes(r);
+  return true;
+}
+
+static bool resize_can(Ctx *c, const Node *n, const char **why) {
+  static const char *const modes[] = {"nearest", "linear", "cubic", NULL}, *const coords[] = {"half_pixel",
+                                                                                              "half_pixel_symmetric",
+                                                                                              "pytorch_half_pixel",
+                                                                                              "align_corners",
+                                                                                              "asymmetric",
+                                                                                              "tf_crop_and_resize",
+                                                                                              NULL},
+                           *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
+  const ResizeAttr *a = ATTR(n, Resize);
+  Resizing r;
+  (void)c;
+  *why = "scales that are known at run time only, or sizes that keep the aspect ratio";
+  bool crop = str_is(a->coordinate_transformation_mode, "tf_crop_and_resize");
+  if (has(n, 2) == has(n, 3) || !known_name(a->mode, modes) || !known_name(a->coordinate_transformation_mode, coords) ||
+      !known_name(a->nearest_mode, roundings) || (crop && !has(n, 1)))
+    return false;
+  if (!has(n, 2) && !str_is(a->keep_aspect_ratio_policy, "stretch"))
+    return false;
+  if (a->antialias && (str_is(a->mode, "nearest") || (has(n, 2) && !n->in[2]->konst)))
+    return false;
+  if (has(n, 1) && crop && in_of(n, 1)->rank != 1)
+    return false;
+  return in_of(n, 0)->dtype != DT_bool || str_is(a->mode, "nearest") ? resize_of(n, &r) : false;
+}
+
+/* Element i of input k as f64. */
+static Status input_real(Lower *x, const Node *n, int k, int64_t i, KExpr **e) {
+  KExpr *at[1] = {num(x, i)};
+  TRY(lower_read(x, n->in[k], at, e));
+  *e = once(x, "r", ke_cast(x->k, DT_f64, *e));
+  return ST_OK;
+}
+
+/* Place of axis a in the lists of scales and regions. */
+static int64_t listed_at(const Resizing *r, const Axis *a) {
+  int rank = in_of(r->n, 0)->rank;
+  for (int64_t i = 0; r->a->axes.v && i < r->a->axes.n; i++)
+    if ((r->a->axes.v[i] < 0 ? r->a->axes.v[i] + rank : r->a->axes.v[i]) == a->axis)
+      return i;
+  return a->axis;
+}
+
+/* Scale and taps. */
+static Status find_scale(Lower *x, Resizing *r, Axis *a) {
+  Dim reach = dim_const(x->c, r->nearest ? 1 : r->cubic ? 2 : 1);
+  double s = 0;
+  if (a->stretch) {
+    a->scale = once(x, "scale", k_div(x, real_dim(x, a->out), real_dim(x, a->in)));
+    if (r->a->antialias) /* 2 ceil(reach / scale) */
+      reach = dim_max(x->c, reach,
+                      dim_ceildiv(x->c, dim_mul(x->c, reach, a->in), dim_max(x->c, a->out, dim_const(x->c, 1))));
+  } else if (const_scale(r->n, listed_at(r, a), &s)) {
+    a->scale = real(x, s);
+    if (r->a->antialias && s < 1)
+      reach = dim_const(x->c, -(int64_t)floor((r->cubic ? -2 : -1) / s));
+  } else {
+    TRY(input_real(x, r->n, 2, listed_at(r, a), &a->scale));
+  }
+  if (r->a->antialias && !(s >= 1))
+    a->grow = once(x, "grow", k_bin(x, KOP_min, a->scale, real(x, 1)));
+  a->taps = r->nearest ? reach : dim_mul(x->c, reach, dim_const(x->c, 2));
+  return ST_OK;
+}
+
+/* Where output position y lies in the input. *outside: NULL, or that it is not in there (tf_crop_and_resize). */
+static Status source(Lower *x, const Resizing *r, Axis *a, KExpr *index, KExpr **outside) {
+  Str mode = r->a->coordinate_transformation_mode;
+  KExpr *y = ke_cast(x->k, DT_f64, index), *half = real(x, 0.5), *one = real(x, 1),
+        *last = k_sub(x, real_dim(x, a->in), one);
+  KExpr *length = a->stretch ? real_dim(x, a->out) : k_mul(x, a->scale, real_dim(x, a->in));
+  KExpr *single = k_bin(x, KOP_eq, length, one), *steps = ke_select(x->k, single, one, k_sub(x, length, one));
+  KExpr *pixel = k_sub(x, k_div(x, k_add(x, y, half), a->scale), half), *roi0, *roi1, *v = pixel;
+  length = once(x, "length", length);
+  if (str_is(mode, "align_corners"))
+    v = ke_select(x->k, single, real(x, 0), k_div(x, k_mul(x, y, last), once(x, "steps", steps)));
+  else if (str_is(mode, "asymmetric"))
+    v = k_div(x, y, a->scale);
+  else if (str_is(mode, "pytorch_half_pixel"))
+    v = ke_select(x->k, single, real(x, 0), pixel);
+  else if (str_is(mode, "half_pixel_symmetric"))
+    v = k_add(x, k_mul(x, k_mul(x, real_dim(x, a->in), half), k_sub(x, one, k_div(x, real_dim(x, a->out), length))),
+              pixel);
+  else if (str_is(mode, "tf_crop_and_resize")) {
+    int64_t n = r->a->axes.v ? r->a->axes.n : in_of(r->n, 0)->rank, i = listed_at(r, a);
+    TRY(input_real(x, r->n, 1, i, &roi0));
+    TRY(input_real(x, r->n, 1, n + i, &roi1));
+    KExpr *middle = k_mul(x, k_mul(x, half, k_add(x, roi0, roi1)), last);
+    KExpr *step = k_div(x, k_mul(x, k_mul(x, y, k_sub(x, roi1, roi0)), last), once(x, "steps", steps));
+    v = once(x, "at", ke_select(x->k, single, middle, k_add(x, k_mul(x, roi0, last), step)));
+    KExpr *in_there = k_bin(x, KOP_and, k_bin(x, KOP_le, real(x, 0), v), k_bin(x, KOP_le, v, last));
+    *outside = *outside ? k_bin(x, KOP_or, *outside, k_un(x, KOP_not, in_there)) : k_un(x, KOP_not, in_there);
+  }
+  a->at = once(x, "at", bounded(x, once(x, "at", v)));
+  return ST_OK;
+}
+
+static KExpr *nearest_pixel(Lower *x, const Resizing *r, const Axis *a) {
+  KExpr *f = once(x, "f", k_un(x, KOP_floor, a->at)), *rest = k_sub(x, a->at, f), *half = real(x, 0.5), *up;
+  if (str_is(r->a->nearest_mode, "round_prefer_floor"))
+    up = k_bin(x, KOP_lt, half, rest);
+  else if (str_is(r->a->nearest_mode, "round_prefer_ceil"))
+    up = k_bin(x, KOP_le, half, rest);
+  else if (str_is(r->a->nearest_mode, "ceil"))
+    up = k_bin(x, KOP_lt, real(x, 0), rest);
+  else
+    up = ke_int(x->k, DT_bool, 0);
+  KExpr *i = ke_cast(x->k, DT_i64, f);
+  return once(x, "p", clamped(x, ke_select(x->k, up, k_add(x, i, num(x, 1)), i), a->in));
+}
+
+/* Position in the input of tap t, not clamped. */
+static KExpr *tap_position(Lower *x, const Axis *a, KExpr *t) {
+  Dim before = dim_sub(x->c, dim_div(x->c, a->taps, dim_const(x->c, 2)), dim_const(x->c, 1));
+  return k_add(x, k_sub(x, a->base, ke_dim(x->k, before)), t);
+}
+
+static KExpr *tap_weight(Lower *x, const Resizing *r, const Axis *a, KExpr *t) {
+  Dim before = dim_sub(x->c, dim_div(x->c, a->taps, dim_const(x->c, 2)), dim_const(x->c, 1));
+  KExpr *d = k_sub(x, ke_cast(x->k, DT_f64, k_sub(x, t, ke_dim(x->k, before))), a->frac), *w;
+  d = a->grow ? k_mul(x, d, a->grow) : d;
+  if (r->cubic)
+    w = cubic(x, d, (double)r->a->cubic_coeff_a);
+  else
+    w = k_bin(x, KOP_max, real(x, 0), k_sub(x, real(x, 1), k_un(x, KOP_abs, d)));
+  if (!r->a->exclude_outside)
+    return w;
+  KExpr *p = tap_position(x, a, t);
+  KExpr *there = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), p), k_bin(x, KOP_lt, p, ke_dim(x->k, a->in)));
+  return ke_select(x->k, there, w, real(x, 0));
+}
+
+/* base, frac, and the sum of the weights where it may differ from 1. */
+static void begin_taps(Lower *x, const Resizing *r, Axis *a) {
+  KExpr *f = once(x, "f", k_un(x, KOP_floor, a->at));
+  KCursor behind;
+  a->frac = once(x, "frac", k_sub(x, a->at, f));
+  a->base = once(x, "base", ke_cast(x->k, DT_i64, f));
+  if (!a->grow && !r->a->exclude_outside)
+    return;
+  KVar *sum = lower_acc(x, "sum", real(x, 0));
+  KExpr *t = lower_open(x, "t", a->taps, &behind);
+  ks_update(&x->at, sum, KOP_add, tap_weight(x, r, a, t));
+  lower_close(x, 1, behind);
+  KExpr *s = ke_var(x->k, sum), *none = k_bin(x, KOP_eq, s, real(x, 0));
+  a->norm = once(x, "norm", k_div(x, real(x, 1), ke_select(x->k, none, real(x, 1), s)));
+}
+
+/* The sum as an element of type t: integers are rounded to even and saturate. */
+static KExpr *rounded(Lower *x, DType t, KExpr *v) {
+  if (dtype_is_float(t))
+    return ke_cast(x->k, t, v);
+  int bits = dtype_bits(t);
+  double lo = dtype_kind(t) == DK_UINT ? 0 : -ldexp(1, bits - 1),
+         hi = ldexp(1, dtype_kind(t) == DK_UINT ? bits : bits - 1) - 1;
+  v = k_un(x, KOP_round, v);
+  return ke_cast(x->k, t, k_bin(x, KOP_max, k_num(x, v, lo), k_bin(x, KOP_min, v, k_num(x, v, hi))));
+}
+
+static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
+  DType t = in_of(r->n, 0)->dtype, w = t == DT_f64 || (dtype_is_int(t) && dtype_bits(t) > 16) ? DT_f64 : DT_f32;
+  KExpr *weight = NULL, *v;
+  KCursor behind = x->at;
+  for (int i = 0; i < r->naxes; i++)
+    begin_taps(x, r, &r->axis[i]);
+  KVar *acc = lower_acc(x, "s", ke_float(x->k, w, 0));
+  for (int i = 0; i < r->naxes; i++) {
+    Axis *a = &r->axis[i];
+    KExpr *tap = lower_open(x, "t", a->taps, i ? NULL : &behind), *f = tap_weight(x, r, a, tap);
+    f = once(x, "w", ke_cast(x->k, w, a->norm ? k_mul(x, f, a->norm) : f));
+    weight = weight ? once(x, "w", k_mul(x, weight, f)) : f;
+    at[a->axis] = once(x, "p", clamped(x, tap_position(x, a, tap), a->in));
+  }
+  TRY(lower_read(x, r->n->in[0], at, &v));
+  v = ke_cast(x->k, w, v);
+  ks_update(&x->at, acc, KOP_add, weight ? k_mul(x, weight, v) : v);
+  lower_close(x, r->naxes, behind);
+  *e = rounded(x, t, ke_var(x->k, acc));
+  return ST_OK;
+}
+
+static Status resize(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  Resizing r;
+  KExpr *at[MAX_RANK], *outside = NULL;
+  DType t = in_of(n, 0)->dtype;
+  resize_of(n, &r);
+  memcpy(at, index, (size_t)in_of(n, 0)->rank * sizeof *at);
+  for (int i = 0; i < r.naxes; i++) {
+    Axis *a = &r.axis[i];
+    if (a->in->lo < 1) { /* there must be an element to read, where one is asked for */
+      KExpr *have = ke_dim(x->k, a->in);
+      ks_check(&x->at, k_bin(x, KOP_lt, num(x, 0), have), have);
+    }
+    TRY(find_scale(x, &r, a));
+    TRY(source(x, &r, a, index[a->axis], &outside));
+    if (r.nearest)
+      at[a->axis] = nearest_pixel(x, &r, a);
+  }
+  if (r.nearest)
+    TRY(lower_read(x, n->in[0], at, e));
+  else
+    TRY(smooth(x, &r, at, e));
+  if (outside) {
+    double fill = (double)r.a->extrapolation_value;
+    *e = ke_select(x->k, outside, dtype_is_float(t) ? ke_float(x->k, t, fill) : ke_int(x->k, t, (int64_t)fill), *e);
+  }
+  return ST_OK;
+}
+const Lowering resize_lower = {LOWER_ELEM, .can = resize_can, .elem = resize, .again = true};
+
+/* --- GridSample --- */
+
+typedef struct Grid {
+  const Node *n;
+  const GridSampleAttr *a;
+  bool nearest, cubic, align, zeros, border;
+  DType t;            /* of coordinates */
+  KExpr *base, *frac; /* of the axis at hand */
+} Grid;
+
+static bool grid_can(Ctx *c, const Node *n, const char **why) {
+  static const char *const modes[] = {"nearest", "linear", "cubic", NULL}, *const paddings[] = {"zeros", "border",
+                                                                                                "reflection", NULL};
+  const GridSampleAttr *a = ATTR(n, GridSample);
+  const Type *in = in_of(n, 0), *grid = in_of(n, 1);
+  (void)c, (void)why;
+  return in->rank >= 3 && grid->rank == in->rank && known_name(a->mode, modes) &&
+         known_name(a->padding_mode, paddings) && dtype_is_float(in->dtype) && dtype_is_float(grid->dtype);
+}
+
+/* v mirrored at the borders of [lo, hi] until it is between them. */
+static KExpr *reflected(Lower *x, KExpr *v, KExpr *lo, KExpr *hi) {
+  KExpr *range = once(x, "range", k_sub(x, hi, lo)), *one = k_num(x, v, 1),
+        *none = k_bin(x, KOP_le, range, k_num(x, v, 0));
+  KExpr *period = once(x, "period", k_mul(x, k_num(x, v, 2), ke_select(x->k, none, one, range)));
+  KExpr *d = once(x, "d", k_un(x, KOP_abs, k_sub(x, v, lo)));
+  d = once(x, "d", k_sub(x, d, k_mul(x, period, k_un(x, KOP_trunc, k_div(x, d, period)))));
+  KExpr *back = k_sub(x, hi, k_sub(x, d, range));
+  return ke_select(x->k, none, lo, ke_select(x->k, k_bin(x, KOP_le, d, range), k_add(x, lo, d), back));
+}
+
+static void borders(Lower *x, const Grid *g, Dim n, KExpr **lo, KExpr **hi) {
+  KExpr *count = ke_cast(x->k, g->t, ke_dim(x->k, n));
+  *lo = ke_float(x->k, g->t, g->align ? 0 : -0.5);
+  *hi = once(x, "hi", k_sub(x, count, ke_float(x->k, g->t, g->align ? 1 : 0.5)));
+}
+
+/* base and frac of the coordinate c, normalised to [-1, 1], on an axis of n. */
+static void sample_axis(Lower *x, Grid *g, KExpr *c, Dim n) {
+  KExpr *count = ke_cast(x->k, g->t, ke_dim(x->k, n)), *one = ke_float(x->k, g->t, 1), *two = ke_float(x->k, g->t, 2),
+        *lo, *hi, *v;
+  borders(x, g, n, &lo, &hi);
+  c = once(x, "g", ke_cast(x->k, g->t, c));
+  c = once(x, "g", k_add(x, ke_select(x->k, k_un(x, KOP_isnan, c), ke_float(x->k, g->t, -1), c), one));
+  if (g->align)
+    v = k_mul(x, k_div(x, c, two), k_sub(x, count, one));
+  else
+    v = k_div(x, k_sub(x, k_mul(x, c, count), one), two);
+  v = once(x, "at", g->nearest ? k_un(x, KOP_round, v) : v);
+  KExpr *beyond = k_bin(x, KOP_or, k_bin(x, KOP_lt, v, lo), k_bin(x, KOP_lt, hi, v));
+  if (g->border)
+    v = ke_select(x->k, beyond, k_bin(x, KOP_min, k_bin(x, KOP_max, v, ke_float(x->k, g->t, 0)), k_sub(x, count, one)),
+                  v);
+  else if (!g->zeros)
+    v = ke_select(x->k, beyond, reflected(x, v, lo, hi), v);
+  v = once(x, "at", bounded(x, once(x, "at", v)));
+  KExpr *f = once(x, "f", g->nearest ? k_un(x, KOP_trunc, v) : k_un(x, KOP_floor, v));
+  g->frac = once(x, "frac", k_sub(x, v, f));
+  g->base = once(x, "base", ke_cast(x->k, DT_i64, f));
+}
+
+/* The pixel that position i stands for; with zeros around, *inside says whether it is one. */
+static KExpr *grid_pixel(Lower *x, const Grid *g, KExpr *i, Dim n, KExpr **inside) {
+  KExpr *there = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), i), k_bin(x, KOP_lt, i, ke_dim(x->k, n))), *lo, *hi;
+  if (g->zeros) {
+    *inside = *inside ? k_bin(x, KOP_and, *inside, there) : there;
+    return i;
+  }
+  if (g->border)
+    return clamped(x, i, n);
+  borders(x, g, n, &lo, &hi);
+  KExpr *m = ke_cast(x->k, DT_i64, reflected(x, ke_cast(x->k, g->t, i), lo, hi));
+  return ke_select(x->k, there, i, clamped(x, m, n));
+}
+
+static KExpr *grid_weight(Lower *x, const Grid *g, KExpr *tap) {
+  KExpr *d = k_sub(x, ke_cast(x->k, g->t, g->cubic ? k_sub(x, tap, num(x, 1)) : tap), g->frac);
+  if (g->cubic)
+    return cubic(x, d, -0.75);
+  return k_sub(x, ke_float(x->k, g->t, 1), k_un(x, KOP_abs, d));
+}
+
+static Status grid_sample(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  (void)out;
+  const Type *in = in_of(n, 0);
+  const GridSampleAttr *a = ATTR(n, GridSample);
+  int axes = in->rank - 2, depth = 0;
+  DType t = in->dtype, w = lower_work(t);
+  Grid g[MAX_RANK], one = {.n = n, .a = a, .align = a->align_corners != 0};
+  KExpr *at[MAX_RANK], *where[MAX_RANK], *weight = NULL, *inside = NULL, *v;
+  KCursor behind;
+  one.nearest = str_is(a->mode, "nearest"), one.cubic = str_is(a->mode, "cubic");
+  one.zeros = str_is(a->padding_mode, "zeros"), one.border = str_is(a->padding_mode, "border");
+  one.t = in_of(n, 1)->dtype == DT_f64 ? DT_f64 : DT_f32;
+  where[0] = at[0] = index[0], at[1] = index[1];
+  for (int i = 0; i < axes; i++)
+    where[i + 1] = index[i + 2];
+  for (int i = 0; i < axes; i++) {
+    KExpr *have = ke_dim(x->k, in->dim[i + 2]);
+    if (in->dim[i + 2]->lo < 1)
+      ks_check(&x->at, k_bin(x, KOP_lt, num(x, 0), have), have); /* an element is asked for */
+    where[axes + 1] = num(x, axes - 1 - i);                      /* the grid names the last axis first */
+    TRY(lower_read(x, n->in[1], where, &v));
+    g[i] = one;
+    sample_axis(x, &g[i], v, in->dim[i + 2]);
+  }
+  KVar *acc = lower_acc(x, "s", ke_float(x->k, w, 0));
+  behind = x->at;
+  for (int i = 0; i < axes; i++) {
+    KExpr *tap =
+        one.nearest ? num(x, 0) : lower_open(x, "t", dim_const(x->c, one.cubic ? 4 : 2), depth++ ? NULL : &behind);
+    KExpr *p = one.cubic ? k_sub(x, k_add(x, g[i].base, tap), num(x, 1)) : k_add(x, g[i].base, tap);
+    at[i + 2] = once(x, "p", grid_pixel(x, &g[i], once(x, "p", p), in->dim[i + 2], &inside));
+    KExpr *f = one.nearest ? NULL : once(x, "w", ke_cast(x->k, w, grid_weight(x, &g[i], tap)));
+    weight = !f ? NULL : weight ? once(x, "w", k_mul(x, weight, f)) : f;
+  }
+  if (weight) { /* what has no weight does not count, be it infinite */
+    KExpr *counts = k_bin(x, KOP_ne, weight, k_num(x, weight, 0));
+    inside = inside ? k_bin(x, KOP_and, inside, counts) : counts;
+  }
+  if (inside)
+    lower_if(x, inside, depth++ ? NULL : &behind);
+  TRY(lower_read(x, n->in[0], at, &v));
+  v = ke_cast(x->k, w, v);
+  ks_update(&x->at, acc, KOP_add, weight ? k_mul(x, weight, v) : v);
+  lower_close(x, depth, behind);
+  *e = ke_cast(x->k, t, ke_var(x->k, acc));
+  return ST_OK;
+}
+const Lowering grid_sample_lower = {LOWER_ELEM, .can = grid_can, .elem = grid_sample, .again = true};

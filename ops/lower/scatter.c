@@ -1,0 +1,190 @@
+/* scatter.c - lowering of ScatterElements (18) and ScatterND (18): a copy of the data, then the updates in the order of their
+ * indices, so that of duplicates the last one stays, and sums have one order.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include <string.h>
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
+
+/* KOP_none: what is there is replaced. False: no such reduction here. */
+static bool reduction_of(Str name, DType t, KOp *op) {
+  static const struct {
+    const char *name;
+    KOp op;
+  } table[] = {{"none", KOP_none}, {"add", KOP_add}, {"mul", KOP_mul}, {"max", KOP_max}, {"min", KOP_min}};
+  for (size_t i = 0; i < countof(table); i++)
+    if (str_is(name, table[i].name)) {
+      *op = table[i].op;
+      return !i || t != DT_bool;
+    }
+  return false;
+}
+
+/* y[at] becomes v, or the reduction of both. */
+static void update(Lower *x, KBuf *y, KOp op, KExpr *const *at, KExpr *v) {
+  DType t = y->dtype, w = lower_work(t);
+  if (op)
+    v = ke_cast(x->k, t, k_bin(x, op, ke_cast(x->k, w, ke_load(x->k, y, at)), ke_cast(x->k, w, v)));
+  ks_store(&x->at, y, at, v);
+}
+
+/* Data axes [from, rank) as they are. */
+static Status copy(Lower *x, const Node *n, KBuf *y, int from, KExpr **index) {
+  const Type *in = in_of(n, 0);
+  KCursor behind;
+  KExpr *v;
+  int depth = lower_open_axes(x, in, from, in->rank, index, &behind);
+  TRY(lower_read(x, n->in[0], index, &v));
+  ks_store(&x->at, y, index, v);
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+
+/* Where an extent of the indices differs from the data's: they must not reach beyond, and may not cover it. */
+static Status check_reach(Lower *x, Dim part, Dim all) {
+  if (dim_at_least(x->c, all, part))
+    return ST_OK;
+  return lower_check(x, k_bin(x, KOP_le, ke_dim(x->k, part), ke_dim(x->k, all)), ke_dim(x->k, part));
+}
+
+/* --- ScatterElements --- */
+
+static bool elements_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  KOp op;
+  (void)c;
+  *why = "a reduction of such a type, or indices and updates of different shapes";
+  return ix->rank == in->rank && in->rank > 0 && same_dims(ix, in_of(n, 2)) &&
+         reduction_of(ATTR(n, ScatterElements)->reduction, in->dtype, &op);
+}
+
+/* The updates at one place of the axes before `a`: along a in order, each across the axes behind. */
+static Status element_updates(Lower *x, const Node *n, KBuf *y, int a, KExpr *const *outer) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  KExpr *index[MAX_RANK], *at[MAX_RANK], *i, *v;
+  KCursor behind;
+  KOp op = KOP_none;
+  reduction_of(ATTR(n, ScatterElements)->reduction, in->dtype, &op);
+  memcpy(index, outer, (size_t)a * sizeof *index);
+  index[a] = lower_open_ordered(x, "t", ix->dim[a], &behind);
+  int depth = 1 + lower_open_axes(x, ix, a + 1, in->rank, index, NULL);
+  TRY(lower_read(x, n->in[1], index, &i));
+  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_read(x, n->in[2], index, &v));
+  memcpy(at, index, sizeof at);
+  at[a] = i;
+  update(x, y, op, at, v);
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+
+static Status scatter_elements(Lower *x, const Node *n, KBuf *const *out) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int a = axis_of(ATTR(n, ScatterElements)->axis, in->rank);
+  KExpr *index[MAX_RANK], *covered = NULL;
+  KCursor behind, inside;
+  int depth = lower_open_axes(x, in, 0, a, index, &behind);
+  TRY(copy(x, n, out[0], a, index));
+  for (int k = 0; k < in->rank; k++) {
+    if (k == a || ix->dim[k] == in->dim[k])
+      continue;
+    TRY(check_reach(x, ix->dim[k], in->dim[k]));
+    KExpr *c = k < a ? k_bin(x, KOP_lt, index[k], ke_dim(x->k, ix->dim[k])) : NULL;
+    covered = !c ? covered : covered ? k_bin(x, KOP_and, covered, c) : c;
+  }
+  if (covered)
+    lower_if(x, covered, &inside);
+  TRY(element_updates(x, n, out[0], a, index));
+  if (covered)
+    lower_close(x, 1, inside);
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+const Lowering scatter_elements_lower = {LOWER_NEST, .can = elements_can, .nest = scatter_elements};
+
+/* --- ScatterND --- */
+
+enum { ROW_PARTS = 16, LONG_SLICE = 32 }; /* parts of the data's rows; elements of a slice from which parts pay */
+
+static int tuple_of(const Node *n) {
+  const Type *ix = in_of(n, 1);
+  int64_t k;
+  return ix->rank >= 1 && dim_is_const(ix->dim[ix->rank - 1], &k) && k >= 0 && k <= in_of(n, 0)->rank ? (int)k : -1;
+}
+
+static bool nd_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1), *u = in_of(n, 2);
+  int k = tuple_of(n), q = ix->rank;
+  KOp op;
+  (void)c;
+  *why = "index tuples whose length is known at run time only, or a reduction of such a type";
+  if (k < 1 || in->rank < 1 || u->rank != q - 1 + in->rank - k ||
+      !reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op))
+    return false;
+  *why = "updates whose shape is compared at run time";
+  for (int i = 0; i < u->rank; i++)
+    if (u->dim[i] != (i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)]))
+      return false;
+  return true;
+}
+
+/* All tuples in order; of those, the ones whose first index is in [from, from + len), when len is given. */
+static Status nd_updates(Lower *x, const Node *n, KBuf *y, KExpr *from, KExpr *len) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1), *u = in_of(n, 2);
+  int k = tuple_of(n), q = ix->rank, depth = 0;
+  KExpr *index[MAX_RANK], *tuple[MAX_RANK], *at[MAX_RANK], *v;
+  KCursor behind = x->at, inner;
+  KOp op = KOP_none;
+  reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op);
+  for (int i = 0; i < q - 1; i++)
+    tuple[i] = index[i] = lower_open_ordered(x, "t", ix->dim[i], depth++ ? NULL : &behind);
+  for (int i = 0; i < k; i++) {
+    tuple[q - 1] = lower_index_const(x, i);
+    TRY(lower_read(x, n->in[1], tuple, &at[i]));
+    TRY(lower_checked_index(x, at[i], in->dim[i], &at[i]));
+  }
+  if (len) {
+    KExpr *row = lower_once(x, "row", k_sub(x, at[0], from)), *zero = lower_index_const(x, 0);
+    at[0] = k_add(x, from, row); /* so that what is stored depends on the part */
+    lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, zero, row), k_bin(x, KOP_lt, row, len)), depth++ ? NULL : &behind);
+  }
+  int slice = lower_open_axes(x, u, q - 1, u->rank, index, &inner);
+  TRY(lower_read(x, n->in[2], index, &v));
+  memcpy(at + k, index + q - 1, (size_t)(in->rank - k) * sizeof *at);
+  update(x, y, op, at, v);
+  lower_close(x, slice, inner);
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+
+/* Rows [part * len, …) copied, then the updates that fall there. */
+static Status nd_part(Lower *x, const Node *n, KBuf *y, Dim len) {
+  const Type *in = in_of(n, 0);
+  KCursor behind, rows;
+  KExpr *index[MAX_RANK];
+  KExpr *part = lower_open(x, "part", dim_const(x->c, ROW_PARTS), &behind);
+  KExpr *from = lower_once(x, "from", k_mul(x, part, ke_dim(x->k, len)));
+  KExpr *r = lower_open(x, "r", len, &rows);
+  index[0] = lower_once(x, "row", k_add(x, from, r));
+  lower_if(x, k_bin(x, KOP_lt, index[0], ke_dim(x->k, in->dim[0])), NULL);
+  TRY(copy(x, n, y, 1, index));
+  lower_close(x, 2, rows);
+  TRY(nd_updates(x, n, y, from, ke_dim(x->k, len)));
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+static Status scatter_nd(Lower *x, const Node *n, KBuf *const *out) {
+  const Type *in = in_of(n, 0), *u = in_of(n, 2);
+  KExpr *index[MAX_RANK];
+  int64_t d, slice = 1;
+  for (int i = in_of(n, 1)->rank - 1; i < u->rank; i++)
+    slice = dim_is_const(u->dim[i], &d) && d > 0 && slice < LONG_SLICE ? slice * d : slice;
+  if (slice >= LONG_SLICE && !(dim_is_const(in->dim[0], &d) && d < ROW_PARTS))
+    return nd_part(x, n, out[0], dim_ceildiv(x->c, in->dim[0], dim_const(x->c, ROW_PARTS)));
+  TRY(copy(x, n, out[0], 0, index));
+  return nd_updates(x, n, out[0], NULL, NULL);
+}
+const Lowering scatter_nd_lower = {LOWER_NEST, .can = nd_can, .nest = scatter_nd};
