@@ -64,7 +64,7 @@ class Model:
         self._in_set = frozenset(self._in)
         self._named = type("Outputs", (Outputs,), {"__slots__": (), "names": tuple(self._out)})
         about = native.about()
-        self.device, self.threads = about["device"], about["threads"]
+        self.device, self.threads, self.cache = about["device"], about["threads"], about["cache"]  # "hit", "miss" or "off"
         self.load_ms = about["import_ms"] + about["passes_ms"] + about["compile_ms"]
 
     @property
@@ -161,19 +161,21 @@ class Model:
 
 
 def load(model: Any, *, device: str | None = None, threads: int = 0, max_memory: int = 0, timeout: float | None = None,
-         strict: bool = False, external_data_dir: str | None = None) -> Model:
+         strict: bool = False, cache: str | None = None, external_data_dir: str | None = None) -> Model:
     """Loads, optimises and compiles a model.
 
     model: a path, the bytes of an .onnx file, or an onnx.ModelProto. Weights in files are mapped, not copied: the files
     must not change while the model lives. External data of a model from memory is looked for in external_data_dir.
     device: "cpu" or "reference"; None: the best there is. threads: 0 for what the process may really use (affinity and
     cgroup quota). max_memory: most bytes for the model and its runs, weights in files not counted; 0: the machine's.
-    timeout: seconds that loading may take. strict: refuse what is legal but suspicious.
+    timeout: seconds that loading may take. strict: refuse what is legal but suspicious. cache: the directory of compiled
+    models, or "off"; None: what the environment variable SARD_CACHE says, else ~/.cache/sard.
     Raises FileNotFoundError and its kin, or a sard.Error.
     """
     options = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout, strict=strict,
-                   external_data_dir=external_data_dir)
-    args = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout or 0.0, strict=strict)
+                   cache=cache, external_data_dir=external_data_dir)
+    args = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout or 0.0, strict=strict,
+                cache=None if cache is None else os.fspath(cache))
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):

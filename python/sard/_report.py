@@ -10,13 +10,14 @@ def _table(head, rows):
 
 
 class Explanation(list):
-    """Steps in order of execution, a dict each: kind ("compiled", "library", "host", "reference"), op, kernel, node, module,
-    source, fused (names of the other nodes in it)."""
+    """Steps in order of execution, a dict each: kind ("compiled", "library", "host", "reference"), op, kernel, tile,
+    why (it is a reference step, or computed apart from what reads it), copies (it only moves elements), node, module, source,
+    fused (names of the other nodes in it)."""
 
     def __str__(self):
-        return _table(("step", "kind", "what", "module", "nodes"),
-                      [(i, s["kind"], s["kernel"] or s["op"], s["module"], " ".join([s["node"], *s["fused"]]))
-                       for i, s in enumerate(self)])
+        return _table(("step", "kind", "what", "tile", "module", "nodes", "why"),
+                      [(i, s["kind"], s["kernel"] or s["op"], s["tile"], s["module"], " ".join([s["node"], *s["fused"]]),
+                        s["why"]) for i, s in enumerate(self)])
 
     def count(self, kind):
         """How many steps are of a kind."""

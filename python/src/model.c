@@ -76,6 +76,8 @@ static int take_ports(Model *x) {
     PyErr_NoMemory();
     return -1;
   }
+  for (size_t i = 0; i < x->nin + x->nout; i++)
+    x->io[i] = (sard_io)SARD_IO_INIT;
   for (size_t i = 0; i < x->nin; i++)
     sard_input(x->m, i, &x->io[i]);
   for (size_t i = 0; i < x->nout; i++)
@@ -126,14 +128,14 @@ static int load(State *s, Model *x, const char *path, const char *dir, const sar
 }
 
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kw) {
-  static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", NULL};
+  static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", "cache", NULL};
   PyObject *path = Py_None, *data = Py_None, *dir = Py_None, *path_bytes = NULL, *dir_bytes = NULL;
   sard_options o = SARD_OPTIONS_INIT;
   Py_ssize_t max_memory = 0;
   int strict = 0;
   State *s = state_of_type(type);
-  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindp", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
-                                         &o.timeout, &strict))
+  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpz", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
+                                         &o.timeout, &strict, &o.cache))
     return NULL;
   o.strict = strict;
   Model *x = (Model *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -354,10 +356,12 @@ static PyObject *model_steps(PyObject *self, PyObject *none) {
   PyObject *list = PyList_New((Py_ssize_t)n);
   (void)none;
   for (size_t i = 0; list && i < n; i++) {
-    sard_step x;
+    sard_step x = SARD_STEP_INIT;
     sard_step_info(m, i, &x);
-    PyObject *row = Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:s,s:N}", "kind", kinds[x.kind], "op", x.op, "kernel", x.kernel, "node",
-                                  x.node, "module", x.module, "source", x.source, "fused", more_nodes(m, i, x.more));
+    PyObject *row =
+        Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:O,s:s,s:s,s:s,s:N}", "kind", kinds[x.kind], "op", x.op, "kernel", x.kernel, "tile",
+                      x.tile, "why", x.why, "copies", x.copies ? Py_True : Py_False, "node", x.node, "module", x.module,
+                      "source", x.source, "fused", more_nodes(m, i, x.more));
     if (!row || PyList_SetItem(list, (Py_ssize_t)i, row))
       Py_CLEAR(list);
   }
@@ -365,11 +369,13 @@ static PyObject *model_steps(PyObject *self, PyObject *none) {
 }
 
 static PyObject *model_about(PyObject *self, PyObject *none) {
+  static const char *const states[] = {"off", "hit", "miss"};
   const sard_model *m = ((Model *)self)->m;
   sard_times t = sard_model_times(m);
   (void)none;
-  return Py_BuildValue("{s:s,s:i,s:d,s:d,s:d}", "device", sard_model_device(m), "threads", sard_model_threads(m), "import_ms",
-                       t.import_ms, "passes_ms", t.passes_ms, "compile_ms", t.compile_ms);
+  return Py_BuildValue("{s:s,s:i,s:s,s:d,s:d,s:d}", "device", sard_model_device(m), "threads", sard_model_threads(m), "cache",
+                       states[sard_model_cache(m)], "import_ms", t.import_ms, "passes_ms", t.passes_ms, "compile_ms",
+                       t.compile_ms);
 }
 
 static PyObject *shape_tuple(const int64_t *dim, int32_t rank) {
@@ -431,7 +437,7 @@ static PyMethodDef methods[] = {
     {"metadata", model_metadata, METH_NOARGS, "The model's metadata_props."},
     {"symbols", model_symbols, METH_NOARGS, "Names of the input shapes' symbols."},
     {"steps", model_steps, METH_NOARGS, "The steps of the program, in order of execution."},
-    {"about", model_about, METH_NOARGS, "Device, threads, and how long loading took."},
+    {"about", model_about, METH_NOARGS, "Device, threads, the cache's part, and how long loading took."},
     {"output_shape", model_output_shape, METH_VARARGS, "output_shape(i, shapes)"},
     {NULL, NULL, 0, NULL},
 };

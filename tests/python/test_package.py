@@ -90,6 +90,18 @@ class Runs(unittest.TestCase):
         np.testing.assert_array_equal(m([1.0]), [-1])
 
 
+    def test_cache(self):
+        with tempfile.TemporaryDirectory() as d:
+            states = []
+            for _ in range(2):
+                m = sard.load(models.one("Exp"), cache=d, device="cpu")
+                m([1.0])
+                states.append(m.cache)
+                del m  # waits for the entry
+            self.assertEqual(states, ["miss", "hit"])
+            self.assertEqual(sard.load(models.one("Exp"), cache="off").cache, "off")
+
+
 class Types(unittest.TestCase):
     def test_numpy_types(self):
         for code, name in sard._dtypes.TABLE.items():
@@ -172,7 +184,7 @@ class Memory(unittest.TestCase):
 
     def test_a_thousand_models(self):
         def cycle():
-            sard.load(models.one("Neg"), device="reference")(np.ones(100, np.float32))
+            sard.load(models.one("Neg"), cache="off", device="reference")(np.ones(100, np.float32))
         for _ in range(50):
             cycle()
         used = sard._native.memory()[0]

@@ -77,7 +77,7 @@ class InferenceSession:
             self._model_path, source = "", bytes(path_or_bytes)
         self._model_bytes = source if isinstance(source, bytes) else None
         with errors.loading(self._model_path):
-            self.sard = load(source, threads=self._sess_options.intra_op_num_threads, **self._load_options())
+            self.sard = load(source, threads=self._sess_options.intra_op_num_threads)
         self._inputs, self._outputs = list(map(NodeArg, self.sard.inputs)), list(map(NodeArg, self.sard.outputs))
         self._in, self._out = [p.name for p in self._inputs], [p.name for p in self._outputs]
         self._required = [p.name for p in self.sard.inputs if not p.optional and p.kind != "optional"]
@@ -86,10 +86,6 @@ class InferenceSession:
         for s in self.sard.explain():
             if s["kind"] == "reference":
                 log.info("node '%s' (%s) runs by its reference evaluator", s["node"], s["op"])
-
-    @staticmethod
-    def _load_options():
-        return {}
 
     # --- description ---
 
