@@ -1,0 +1,170 @@
+/* array.c - what a run has made: a result that owns the memory, arrays that lend it through the buffer protocol.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "native.h"
+
+#include <string.h>
+
+typedef struct Result {
+  PyObject_HEAD
+  sard_result *r;
+} Result;
+
+typedef struct Array {
+  PyObject_HEAD
+  PyObject *result; /* keeps data alive */
+  sard_tensor t;
+  Py_ssize_t shape[SARD_MAX_RANK], stride[SARD_MAX_RANK]; /* bytes */
+  Py_ssize_t bytes;
+} Array;
+
+/* The struct module's code of a dtype; NULL: it has none, and the memory is lent as bytes. */
+static const char *format_of(sard_dtype t) {
+  switch (t) {
+  case SARD_F32: return "f";
+  case SARD_F64: return "d";
+  case SARD_F16: return "e";
+  case SARD_I8: return "b";
+  case SARD_U8: return "B";
+  case SARD_I16: return "h";
+  case SARD_U16: return "H";
+  case SARD_I32: return "i";
+  case SARD_U32: return "I";
+  case SARD_I64: return "q";
+  case SARD_U64: return "Q";
+  case SARD_BOOL: return "?";
+  case SARD_C64: return "Zf";
+  case SARD_C128: return "Zd";
+  default: return NULL;
+  }
+}
+
+static void result_dealloc(PyObject *self) {
+  PyTypeObject *t = Py_TYPE(self);
+  sard_result_free(((Result *)self)->r);
+  ((freefunc)PyType_GetSlot(t, Py_tp_free))(self);
+  Py_DECREF(t);
+}
+
+PyObject *result_new(State *s, sard_result *r) {
+  Result *x = (Result *)((allocfunc)PyType_GetSlot(s->result, Py_tp_alloc))(s->result, 0);
+  if (!x) {
+    sard_result_free(r);
+    return NULL;
+  }
+  x->r = r;
+  return (PyObject *)x;
+}
+
+static void array_dealloc(PyObject *self) {
+  PyTypeObject *t = Py_TYPE(self);
+  Py_XDECREF(((Array *)self)->result);
+  ((freefunc)PyType_GetSlot(t, Py_tp_free))(self);
+  Py_DECREF(t);
+}
+
+static int array_getbuffer(PyObject *self, Py_buffer *v, int flags) {
+  Array *x = (Array *)self;
+  const char *format = format_of(x->t.dtype);
+  static char none;
+  memset(v, 0, sizeof *v);
+  v->obj = Py_NewRef(self);
+  v->buf = x->bytes ? x->t.data : &none;
+  v->len = x->bytes;
+  v->itemsize = format ? sard_dtype_bits(x->t.dtype) / 8 : 1;
+  v->ndim = format ? x->t.rank : 1;
+  v->format = flags & PyBUF_FORMAT ? (char *)(uintptr_t)(format ? format : "B") : NULL;
+  v->shape = format ? x->shape : &x->bytes;
+  v->strides = flags & PyBUF_STRIDES && format ? x->stride : NULL;
+  return 0;
+}
+
+static PyObject *array_new(State *s, PyObject *result, const sard_tensor *t) {
+  Array *x = (Array *)((allocfunc)PyType_GetSlot(s->array, Py_tp_alloc))(s->array, 0);
+  if (!x)
+    return NULL;
+  x->result = Py_NewRef(result), x->t = *t;
+  x->bytes = (Py_ssize_t)sard_tensor_bytes(t);
+  Py_ssize_t step = sard_dtype_bits(t->dtype) / 8;
+  for (int k = t->rank; k-- > 0;) {
+    x->shape[k] = (Py_ssize_t)t->dim[k], x->stride[k] = step;
+    step *= x->shape[k] ? x->shape[k] : 1;
+  }
+  return (PyObject *)x;
+}
+
+static PyObject *shape_of(const sard_tensor *t) {
+  PyObject *shape = PyTuple_New(t->rank);
+  for (int k = 0; shape && k < t->rank; k++) {
+    PyObject *d = PyLong_FromLongLong(t->dim[k]);
+    if (!d || PyTuple_SetItem(shape, k, d))
+      Py_CLEAR(shape);
+  }
+  return shape;
+}
+
+static PyObject *strings(State *s, const sard_tensor *t) {
+  const sard_str *str = t->data;
+  Py_ssize_t n = (Py_ssize_t)sard_tensor_count(t);
+  PyObject *list = PyList_New(n), *shape = shape_of(t), *r = NULL;
+  for (Py_ssize_t i = 0; list && i < n; i++) {
+    PyObject *b = PyBytes_FromStringAndSize(str[i].ptr, (Py_ssize_t)str[i].len);
+    if (!b || PyList_SetItem(list, i, b))
+      Py_CLEAR(list);
+  }
+  if (list && shape)
+    r = PyObject_CallFunctionObjArgs(s->to_strings, list, shape, NULL);
+  Py_XDECREF(list);
+  Py_XDECREF(shape);
+  return r;
+}
+
+static PyObject *numpy_array(State *s, PyObject *result, const sard_tensor *t) {
+  if (t->dtype == SARD_STRING)
+    return strings(s, t);
+  PyObject *x = array_new(s, result, t), *r = NULL;
+  if (x && format_of(t->dtype)) {
+    if (!s->asarray) {
+      PyObject *np = PyImport_ImportModule("numpy");
+      s->asarray = np ? PyObject_GetAttrString(np, "asarray") : NULL;
+      Py_XDECREF(np);
+    }
+    r = s->asarray ? PyObject_CallFunctionObjArgs(s->asarray, x, NULL) : NULL;
+  } else if (x) {
+    PyObject *shape = shape_of(t);
+    r = shape ? PyObject_CallFunction(s->from_array, "OiO", x, (int)t->dtype, shape) : NULL;
+    Py_XDECREF(shape);
+  }
+  Py_XDECREF(x);
+  return r;
+}
+
+PyObject *result_output(State *s, PyObject *result, size_t i) {
+  sard_result *r = ((Result *)result)->r;
+  sard_tensor t;
+  int64_t n = sard_result_items(r, i);
+  if (n < 0)
+    return sard_result_tensor(r, i, &t) ? raise_error(s, SARD_ERROR_INTERNAL, NULL) : numpy_array(s, result, &t);
+  PyObject *list = PyList_New((Py_ssize_t)n);
+  for (int64_t k = 0; list && k < n; k++) {
+    PyObject *x = NULL;
+    if (sard_result_item(r, i, k, &t))
+      raise_status(s, SARD_ERROR_UNSUPPORTED, "output %zu holds values within values, which Python does not get yet", i);
+    else
+      x = numpy_array(s, result, &t);
+    if (!x || PyList_SetItem(list, (Py_ssize_t)k, x))
+      Py_CLEAR(list);
+  }
+  return list;
+}
+
+static PyType_Slot result_slots[] = {{Py_tp_dealloc, result_dealloc}, {0, NULL}};
+PyType_Spec result_spec = {"sard._native.Result", sizeof(Result), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                           result_slots};
+
+static PyType_Slot array_slots[] = {
+    {Py_tp_dealloc, array_dealloc},
+    {Py_bf_getbuffer, array_getbuffer},
+    {Py_tp_doc, "Memory of a run's output, for numpy.asarray or memoryview. Writable; nobody else reads it."},
+    {0, NULL}};
+PyType_Spec array_spec = {"sard._native.Array", sizeof(Array), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                          array_slots};

@@ -1,0 +1,336 @@
+"""The package sard: runs, types, errors, memory, threads, forks, Ctrl-C.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import pathlib
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import numpy as np
+from onnx import TensorProto as T
+
+import models
+import sard
+
+
+def resident():
+    """Bytes of this process in memory."""
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Capsule:
+    """Something that speaks DLPack and nothing else, as torch tensors do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **kw):
+        return self.array.__dlpack__(**kw)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+class Runs(unittest.TestCase):
+    def test_call_and_run(self):
+        m = sard.load(models.two_outputs())
+        y = m(np.arange(3, dtype=np.float32))
+        np.testing.assert_array_equal(y["sum"], [1, 2, 3])  # b has a default
+        np.testing.assert_array_equal(y[1], [0, 2, 4])
+        y = m.run({"a": [1.0, 2.0], "b": [10.0]})
+        self.assertEqual(list(y), ["sum", "twice"])
+        np.testing.assert_array_equal(y["sum"], [11, 12])
+        self.assertEqual(list(m.run({"a": [1.0]}, ["twice"])), ["twice"])
+
+    def test_one_output_is_an_array(self):
+        y = sard.load(models.one("Neg"))(x=np.array([1, -2], np.float32))
+        self.assertIsInstance(y, np.ndarray)
+        np.testing.assert_array_equal(y, [-1, 2])
+
+    def test_description(self):
+        m = sard.load(models.two_outputs())
+        a, b = m.inputs
+        self.assertEqual((a.name, a.dtype, a.shape, a.optional), ("a", "float32", ("n",), False))
+        self.assertTrue(b.optional)
+        self.assertEqual(m.symbols, ["n"])
+        self.assertEqual(m.metadata, {"author": "Sard's tests"})
+        self.assertEqual(m.output_shape("sum", a=[5], b=[1]), (5,))
+        self.assertIn("float32['n']", repr(m))
+
+    def test_paths_and_protos(self):
+        import onnx
+        with tempfile.TemporaryDirectory() as d:
+            path = pathlib.Path(d, "m.onnx")
+            path.write_bytes(models.one("Abs"))
+            for source in (path, str(path), models.one("Abs"), onnx.load(path)):
+                np.testing.assert_array_equal(sard.load(source)([-1.5]), [1.5])
+
+    def test_rank_zero_and_no_elements(self):
+        np.testing.assert_array_equal(sard.load(models.one("Abs", shape=()))(np.float32(-3)), np.float32(3))
+        self.assertEqual(sard.load(models.one("Abs"))(np.empty(0, np.float32)).shape, (0,))
+
+    def test_reports(self):
+        m = sard.load(models.two_outputs())
+        e = m.explain()
+        self.assertEqual(sum(e.count(k) for k in ("compiled", "library", "host", "reference")), len(e))
+        self.assertIn("kind", str(e))
+        p = m.profile({"a": np.ones(1000, np.float32)}, runs=3)
+        self.assertAlmostEqual(sum(r["share"] for r in p), 1, places=6)
+        self.assertIn("GFLOP/s", str(p))
+
+    def test_pickle(self):
+        m = pickle.loads(pickle.dumps(sard.load(models.one("Neg"), threads=1)))
+        self.assertEqual(m.threads, 1)
+        np.testing.assert_array_equal(m([1.0]), [-1])
+
+
+    def test_cache(self):
+        with tempfile.TemporaryDirectory() as d:
+            states = []
+            for _ in range(2):
+                m = sard.load(models.one("Exp"), cache=d, device="cpu")
+                m([1.0])
+                states.append(m.cache)
+                del m  # waits for the entry
+            self.assertEqual(states, ["miss", "hit"])
+            self.assertEqual(sard.load(models.one("Exp"), cache="off").cache, "off")
+
+
+class Types(unittest.TestCase):
+    def test_numpy_types(self):
+        for code, name in sard._dtypes.TABLE.items():
+            if code in sard._dtypes.EXTENDED or code == 8:
+                continue
+            with self.subTest(name[1]):
+                x = np.arange(5).astype(name[1])
+                y = sard.load(models.one("Identity", code))(x)
+                self.assertEqual(y.dtype, x.dtype)
+                np.testing.assert_array_equal(y, x)
+
+    def test_extended_types(self):
+        try:
+            import ml_dtypes  # noqa: F401
+        except ImportError:
+            self.skipTest("ml_dtypes is not installed")
+        for code in sorted(sard._dtypes.EXTENDED):
+            with self.subTest(sard._dtypes.NAMES[code]):
+                x = np.array([1, 0, 1, 2, 1, 1, 0]).astype(sard._dtypes.numpy_dtype(code))
+                if code in (22, 26):
+                    x[0] = -1
+                y = sard.load(models.one("Identity", code))(x)
+                self.assertEqual(y.dtype, x.dtype)
+                np.testing.assert_array_equal(y.astype(np.float32), x.astype(np.float32))
+
+    def test_strings(self):
+        m = sard.load(models.one("Identity", T.STRING))
+        for x in (np.array(["a", "bé", ""]), np.array(["a", "bé", ""], dtype=object), ["a", "bé", ""]):
+            self.assertEqual(m(x).tolist(), ["a", "bé", ""])
+
+    def test_sequences(self):
+        y = sard.load(models.sequence()).run({"x": [np.float32([1, 2]), np.float32([10, 20])]})
+        np.testing.assert_array_equal(y["y"], [11, 22])
+        np.testing.assert_array_equal(y["swapped"][0], [10, 20])
+
+    def test_dlpack(self):
+        m = sard.load(models.one("Neg", shape=("a", "b")))
+        x = np.arange(6, dtype=np.float32).reshape(2, 3)
+        np.testing.assert_array_equal(m(Capsule(x)), -x)
+        np.testing.assert_array_equal(m(Capsule(x.T)), -x.T)
+
+    def test_strides(self):
+        m = sard.load(models.one("Neg", shape=("a", "b")))
+        x = np.arange(24, dtype=np.float32).reshape(4, 6)
+        for v in (x.T, x[::2, ::-1], x[:, 1:5:3], np.asfortranarray(x), np.broadcast_to(x[:1], (3, 6))):
+            np.testing.assert_array_equal(m(v), -v)
+
+    def test_unaligned(self):
+        raw = np.zeros(17, np.uint8)[1:].view(np.float32)
+        np.testing.assert_array_equal(sard.load(models.one("Neg"))(raw), np.zeros(4))
+
+
+class Memory(unittest.TestCase):
+    BYTES = 64 << 20
+
+    def test_inputs_are_not_copied(self):
+        m = sard.load(models.one("ReduceMax", shape=("n",), out_shape=(), keepdims=0))
+        x = np.arange(self.BYTES // 4, dtype=np.float32)
+        before = sard._native.memory()[1]
+        m(x)
+        self.assertLess(sard._native.memory()[1] - before, self.BYTES // 4)
+
+    def test_outputs_are_bound(self):
+        m = sard.load(models.one("Neg"))
+        x, y = np.ones(self.BYTES // 4, np.float32), np.zeros(self.BYTES // 4, np.float32)
+        before = sard._native.memory()[1]
+        got = m.run({"x": x}, {"y": y})
+        self.assertIs(got["y"], y)
+        self.assertEqual((y[0], y[-1]), (-1, -1))
+        self.assertLess(sard._native.memory()[1] - before, self.BYTES // 4)
+        strided = np.zeros((2, 3), np.float32).T[:, 1]
+        m.run({"x": np.ones(3, np.float32)}, {"y": strided})
+        np.testing.assert_array_equal(strided, [-1, -1, -1])
+
+    def test_an_output_outlives_its_model(self):
+        y = sard.load(models.one("Neg"))(np.ones(1000, np.float32))
+        view = y[10:20]
+        del y
+        np.testing.assert_array_equal(view, -np.ones(10))
+
+    def test_a_thousand_models(self):
+        def cycle():
+            sard.load(models.one("Neg"), cache="off", device="reference")(np.ones(100, np.float32))
+        for _ in range(50):
+            cycle()
+        used = sard._native.memory()[0]
+        pages = resident()
+        for _ in range(1000):
+            cycle()
+        self.assertEqual(sard._native.memory()[0], used)
+        self.assertLess(resident() - pages, 4 << 20)
+
+    def test_inputs_are_released(self):
+        m, x = sard.load(models.one("Neg")), np.ones(8, np.float32)
+        before = sys.getrefcount(x)
+        for _ in range(100):
+            m(x)
+            m(Capsule(x))
+        self.assertEqual(sys.getrefcount(x), before)
+        b = bytearray(32)
+        m(np.frombuffer(b, np.float32))
+        b.append(0)  # BufferError if somebody still held it
+
+
+class Errors(unittest.TestCase):
+    def raises(self, kind, text, f, *args, **kw):
+        with self.assertRaisesRegex(kind, text) as c:
+            f(*args, **kw)
+        self.assertIsInstance(c.exception, (sard.Error, TypeError, ValueError, OSError, BufferError))
+        return c.exception
+
+    def test_bad_inputs(self):
+        m = sard.load(models.two_outputs())
+        x = np.ones(3, np.float32)
+        self.raises(sard.UsageError, "no input 'aa'; did you mean 'a'", m.run, {"aa": x})
+        self.raises(sard.UsageError, "input 'a' is not given", m.run, {})
+        self.raises(TypeError, r"takes f32, got f64; pass x.astype\('float32'\)", m, x.astype(np.float64))
+        self.raises(ValueError, "big-endian", m, x.astype(">f4"))
+        self.raises(ValueError, "", m, np.ones((2, 2), np.float32))
+        self.raises(TypeError, "holds NoneType", sard.load(models.one("Identity", T.STRING)), np.array([None], object))
+        self.raises(TypeError, "no counterpart", m, np.zeros(3, "datetime64[s]"))
+        self.raises(ValueError, "", m, [[1.0], [1.0, 2.0]])
+        self.raises(sard.UsageError, "given twice", m, x, a=x)
+        self.raises(sard.UsageError, "3 inputs given", m, x, x, x)
+
+    def test_bad_outputs(self):
+        m, x = sard.load(models.one("Neg")), np.ones(3, np.float32)
+        frozen = np.zeros(3, np.float32)
+        frozen.flags.writeable = False
+        self.raises(sard.UsageError, "cannot be written", m.run, {"x": x}, {"y": frozen})
+        self.raises(sard.Error, "", m.run, {"x": x}, {"y": np.zeros(4, np.float32)})
+        self.raises(sard.InputTypeError, "output 'y' takes f32, got f64", m.run, {"x": x}, {"y": np.zeros(3)})
+        self.raises(sard.UsageError, "no output 'z'", m.run, {"x": x}, {"z": x})
+        self.raises(sard.UsageError, "writ", m.run, {"x": x}, {"y": [1.0]})
+
+    def test_used_capsule(self):
+        class Used:
+            def __dlpack__(self, **kw):
+                return self.capsule
+        m, x, u = sard.load(models.one("Neg")), np.ones(3, np.float32), Used()
+        u.capsule = x.__dlpack__()
+        np.testing.assert_array_equal(m(u), -x)
+        self.raises(sard.UsageError, "used once", m, u)
+
+    def test_bad_models(self):
+        self.raises(FileNotFoundError, "", sard.load, "/nonexistent/model.onnx")
+        self.raises(IsADirectoryError, "", sard.load, "/")
+        self.raises(sard.InvalidError, "", sard.load, b"no protobuf")
+        e = self.raises(sard.UnsupportedError, "NoSuchOperator", sard.load, models.one("NoSuchOperator"))
+        self.assertTrue(e.node and e.message)
+        self.raises(sard.DeviceError, "cuda", sard.load, models.one("Neg"), device="cuda")
+        self.raises(TypeError, "", sard.load, 3)
+
+    def test_budget(self):
+        m = sard.load(models.one("Neg"), max_memory=8 << 20)
+        self.raises(MemoryError, "", m, np.ones(16 << 20, np.float32))
+        np.testing.assert_array_equal(m([1.0]), [-1])
+
+    def test_timeout(self):
+        m = sard.load(models.endless())
+        start = time.monotonic()
+        self.raises(TimeoutError, "", m.run, {"x": np.float32(0)}, timeout=0.2)
+        self.assertLess(time.monotonic() - start, 2)
+
+
+class Concurrency(unittest.TestCase):
+    def test_eight_threads(self):
+        m, bad = sard.load(models.one("Neg")), []
+
+        def work(k):
+            x = np.full(1000 + k, k, np.float32)
+            for _ in range(100):
+                if not (m(x) == -x).all():
+                    bad.append(k)
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(bad, [])
+
+    def test_the_lock_is_released(self):
+        m, ticks = sard.load(models.endless()), []
+        t = threading.Thread(target=lambda: self.assertRaises(TimeoutError, m.run, {"x": np.float32(0)}, timeout=0.3))
+        t.start()
+        while t.is_alive():
+            ticks.append(time.monotonic())
+            time.sleep(0.01)
+        self.assertGreater(len(ticks), 5)
+
+    def test_ctrl_c(self):
+        m = sard.load(models.endless())
+        sent = []
+
+        def send():
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+        timer = threading.Timer(0.2, send)
+        old = signal.signal(signal.SIGINT, signal.default_int_handler)
+        timer.start()
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                m.run({"x": np.float32(0)}, timeout=20)
+            self.assertLess(time.monotonic() - sent[0], 0.1)
+            self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
+        finally:
+            timer.cancel()
+            signal.signal(signal.SIGINT, old)
+
+    def test_fork(self):
+        m, x = sard.load(models.one("Neg")), np.ones(1 << 20, np.float32)
+        m(x)
+        pid = os.fork()
+        if not pid:
+            try:
+                ok = (m(x) == -x).all() and (sard.load(models.one("Abs"))(x) == x).all()
+                os._exit(0 if ok else 1)
+            except BaseException:
+                os._exit(2)
+        deadline = time.monotonic() + 20
+        done, status = 0, None
+        while not done and time.monotonic() < deadline:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            time.sleep(0.01)
+        if not done:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self.assertEqual(status if done else "hangs", 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
