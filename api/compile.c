@@ -1,6 +1,8 @@
 /* compile.c - the whole story: from an ONNX file to a program that runs.
  *
  *   bytes --frontend--> Graph --passes--> Graph' --codegen--> Program --runtime--> outputs
+ *     |                                                          ^
+ *     +---------------- the same bytes as before: cache ---------+
  *
  * Everything in between lives in arenas of the model's context; what the program does not need is freed at the end: the
  * graph, the decoded file, the dim expressions. The weights stay where they are, in the mapped files.
@@ -76,11 +78,13 @@ static Status generate(Ctx *c, sard_model *s, const sard_options *o, Arena *scra
 
 /* The mappings change hands: from the imported model, which is about to go, to the session. */
 static void keep_files(Ctx *c, sard_model *s, Model *m) {
-  s->file = arena_array(s->arena, Mapped, m->nfile);
+  Mapped *file = arena_array(s->arena, Mapped, m->nfile);
+  s->file = arena_array(s->arena, Mapped *, m->nfile);
   s->nfile = m->nfile;
   for (uint32_t i = 0; i < m->nfile; i++) {
-    map_move(c, m->file[i], &s->file[i]);
-    s->file[i].path = arena_strdup(s->arena, m->file[i]->path);
+    map_move(c, m->file[i], &file[i]);
+    file[i].path = arena_strdup(s->arena, m->file[i]->path);
+    s->file[i] = &file[i];
   }
   m->nfile = 0;
 }
@@ -97,8 +101,7 @@ static void choose_threads(Ctx *c, sard_model *s) {
     s->threads = 1;
 }
 
-Status compile_model(Ctx *c, void *args) {
-  CompileArgs *a = args;
+static Status compile(Ctx *c, CompileArgs *a) {
   sard_model *s = a->m;
   Model *m;
   const uint8_t *image;
@@ -106,7 +109,6 @@ Status compile_model(Ctx *c, void *args) {
   RtFile *file;
   uint32_t nfile;
 
-  choose_threads(c, s);
   int64_t t = now_ns();
   TRY(import(c, a, &m));
   s->times.import_ms = ms_since(t);
@@ -116,17 +118,29 @@ Status compile_model(Ctx *c, void *args) {
   s->times.passes_ms = ms_since(t);
 
   t = now_ns();
-  s->arena = arena_create(c);
-  s->path = arena_strdup(s->arena, a->path ? a->path : "");
   Arena *scratch = arena_create(c);
   TRY(generate(c, s, a->o, scratch, m, &image, &size, &file, &nfile));
   TRY(rt_load(c, s->arena, image, size, plan_build_id(), file, nfile, &s->program));
-  if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
-    TRY(env_pool(s->env, c, &s->pool));
+  bool packed = nfile > m->nfile + !m->path;
   keep_files(c, s, m);
   arena_destroy(scratch);
   model_close(c, m);
   dim_release(c);
+  cache_fill(c, a, image, size, packed ? &file[nfile - 1] : NULL);
   s->times.compile_ms = ms_since(t);
+  return ST_OK;
+}
+
+Status compile_model(Ctx *c, void *args) {
+  CompileArgs *a = args;
+  sard_model *s = a->m;
+  choose_threads(c, s);
+  s->arena = arena_create(c);
+  s->path = arena_strdup(s->arena, a->path ? a->path : "");
+  TRY(cache_start(c, a));
+  if (!s->program)
+    TRY(compile(c, a));
+  if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
+    TRY(env_pool(s->env, c, &s->pool));
   return ST_OK;
 }

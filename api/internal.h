@@ -23,9 +23,11 @@ struct sard_model {
   Ctx c; /* owns the arena and the mappings */
   Arena *arena;
   RtProgram *program;
-  Mapped *file; /* weights, mapped */
+  Mapped **file; /* mapped: weights, the cache entry */
   uint32_t nfile;
-  const char *path; /* "" when from memory */
+  sard_cache_state cache_state;
+  struct ModelCache *cache; /* a missing entry, to be written; NULL: nothing to write */
+  const char *path;         /* "" when from memory */
   sard_times times;
   const char *device;
   int cores;         /* that the process may use */
@@ -44,6 +46,16 @@ typedef struct CompileArgs {
   const sard_options *o;
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
+
+/* cache.c */
+typedef struct ModelCache ModelCache;
+/* Looks for the model in the compile cache: on a hit a->m has its program and its files, on a miss what cache_fill needs.
+ * Only running out of memory, time or patience is an error. */
+Status cache_start(Ctx *c, CompileArgs *a);
+/* The entry of the model just compiled is ready to be written; packed: the last file of the program, or NULL. */
+void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed);
+void cache_after_run(const sard_model *m); /* starts the writing, once */
+void cache_end(sard_model *m);             /* waits for it */
 
 /* error.c: makes *err from c->err (err may be NULL) and returns its kind. */
 sard_status error_from(Ctx *c, sard_error **err);

@@ -179,6 +179,7 @@ void sard_model_free(sard_model *m) {
   if (!m)
     return;
   sard_env *env = m->env;
+  cache_end(m);
   rt_unload(m->program);
   if (m->pool)
     env_pool_done(env);
@@ -379,7 +380,7 @@ static Status feed(Ctx *c, void *arg) {
   Arena *mem = arena_create(c);
   a->dense = arena_array(mem, Tensor, a->nin);
   for (uint32_t i = 0; i < a->m->nfile; i++)
-    TRY(map_check(c, &a->m->file[i]));
+    TRY(map_check(c, a->m->file[i]));
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
     if (t->kind != SARD_KIND_TENSOR) {
@@ -420,8 +421,10 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, s
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
-  if (!st)
+  if (!st) {
+    cache_after_run(m);
     return SARD_OK;
+  }
   err_file(&r->c, st, m->path);
   return error_from(&r->c, err);
 }

@@ -108,6 +108,11 @@ static bool conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
   *o = (Operands){.a = n->in[1], .b = n->in[0]};
   if (!conv_product(p->c, p->a, n, &o->x, why))
     return false;
+  if (!o->x.group) {
+    *o = (Operands){.a = n->in[0], .b = n->in[1], .x = o->x};
+    o->axes = (LoopAxes){2, {0, 1, n->out[0]->type.rank}};
+    return true;
+  }
   o->x.batch_a = o->x.group > 1;
   o->axes = (LoopAxes){3, {0, 1, 2, n->out[0]->type.rank}};
   return true;
@@ -183,17 +188,18 @@ static const char *dims_name(Grouper *p, const Product *x) {
   return x->batch_b ? "product.batched" : "product";
 }
 
-/* "conv.3x3.64x128": taps, channels of a group in and out. */
-static const char *conv_name(Grouper *p, const Node *n, const Product *x) {
+/* "conv.3x3.64x128": taps, channels of a group in, channels out. */
+static const char *conv_name(Grouper *p, const Node *n) {
   StrBuf b;
   const Type *w = &n->in[1]->type;
+  int64_t group = ATTR(n, Conv)->group;
   buf_init(&b, p->a);
   buf_puts(&b, "conv");
   for (int i = 2; i < w->rank; i++)
     buf_printf(&b, "%c%s", i == 2 ? '.' : 'x', dim_text(p->c, w->dim[i]));
-  buf_printf(&b, ".%sx%s", dim_text(p->c, w->dim[1]), dim_text(p->c, x->m));
-  if (x->group > 1)
-    buf_printf(&b, ".%lldgroups", (long long)x->group);
+  buf_printf(&b, ".%sx%s", dim_text(p->c, w->dim[1]), dim_text(p->c, w->dim[0]));
+  if (group > 1)
+    buf_printf(&b, ".%lldgroups", (long long)group);
   return b.text;
 }
 
@@ -267,11 +273,11 @@ static bool product_group(Grouper *p, Node *n) {
     }
     o.x.epilogue = loop.kernel;
   }
-  Unit *u = group_unit(p, UNIT_PRODUCT,
-                       group_name(p, conv ? conv_name(p, n, &o.x) : dims_name(p, &o.x), s.node + 1, s.n - 1));
+  Unit *u =
+      group_unit(p, UNIT_PRODUCT, group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + 1, s.n - 1));
   uint32_t packed = UINT32_MAX;
   u->product = o.x;
-  if (p->o->pack && o.b->konst && o.b->type.rank == 2)
+  if (p->o->pack && o.b->konst && (conv ? !o.x.group : o.b->type.rank == 2))
     packed = packed_of(p, o.b, &u->product);
   u->product.packed_b = packed != UINT32_MAX;
   product_schedule(p->c, u, p->o->cpu_level);

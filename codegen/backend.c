@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,19 +39,18 @@ const char *__lsan_default_suppressions(void) { return "leak:ld-linux"; }
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 static const EmitApi *loaded;
 
-static bool own_directory(char *dir, size_t cap) {
+static bool own_path(char path[PATH_MAX]) {
   Dl_info info;
   static const char here;
-  char path[PATH_MAX];
   if (!dladdr(&here, &info) || !info.dli_fname)
     return false;
-  if (strchr(info.dli_fname, '/') ? !realpath(info.dli_fname, path) : !realpath("/proc/self/exe", path))
+  return strchr(info.dli_fname, '/') ? realpath(info.dli_fname, path) : realpath("/proc/self/exe", path);
+}
+
+static bool own_directory(char dir[PATH_MAX]) {
+  if (!own_path(dir))
     return false;
-  char *slash = strrchr(path, '/');
-  *slash = 0;
-  if (strlen(path) >= cap)
-    return false;
-  strcpy(dir, path);
+  *strrchr(dir, '/') = 0;
   return true;
 }
 
@@ -61,7 +61,7 @@ static void places(char path[PLACES][PATH_MAX + 64]) {
   memset(path, 0, PLACES * (PATH_MAX + 64));
   if (dir && strlen(dir) < PATH_MAX)
     snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, library);
-  if (own_directory(own, sizeof own)) {
+  if (own_directory(own)) {
     snprintf(path[1], PATH_MAX + 64, "%s/%s", own, library);
     snprintf(path[2], PATH_MAX + 64, "%s/../%s/%s", own, SARD_LIBDIR_NAME, library);
   }
@@ -75,6 +75,32 @@ bool backend_present(void) {
     if (path[i][0] && !access(path[i], R_OK))
       return true;
   return false;
+}
+
+bool backend_paths(char *own, char *generator) {
+  char path[PLACES][PATH_MAX + 64];
+  places(path);
+  *generator = 0;
+  for (int i = 0; i < PLACES && !*generator; i++)
+    if (path[i][0] && !access(path[i], R_OK) && !realpath(path[i], generator))
+      return false;
+  return own_path(own);
+}
+
+static int find_llvm(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size;
+  const char **found = arg;
+  const char *slash = strrchr(info->dlpi_name, '/');
+  if (strncmp(slash ? slash + 1 : info->dlpi_name, "libLLVM", 7))
+    return 0;
+  *found = info->dlpi_name;
+  return 1;
+}
+
+const char *backend_llvm_path(Arena *a) {
+  const char *name = NULL;
+  dl_iterate_phdr(find_llvm, &name);
+  return name ? arena_strdup(a, name) : NULL;
 }
 
 static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {

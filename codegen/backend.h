@@ -12,6 +12,11 @@
 Status backend_load(Ctx *c, const EmitApi **api);
 /* Is there a code generator? Loads nothing. */
 bool backend_present(void);
+/* The files that code comes from: the library or executable this code is in, and the code generator ("" without one), each
+ * in PATH_MAX bytes. False: it cannot be told. backend_llvm_path: the LLVM that the code generator uses, in arena a; NULL:
+ * it is not loaded, or not a library of its own. */
+bool backend_paths(char *own, char *generator);
+const char *backend_llvm_path(Arena *a);
 
 /* Where the code of a unit is: object[object].symbol. */
 typedef struct BackendCode {

@@ -62,6 +62,14 @@ static bool is_matrix(const ProductWindow *w) {
   return w->taps == 1;
 }
 
+/* One position: the images are the rows of a matrix. */
+static bool is_vector(const Value *in, const Value *out) {
+  for (int i = 2; i < in->type.rank; i++)
+    if (!dim_is(in->type.dim[i], 1) || !dim_is(out->type.dim[i], 1))
+      return false;
+  return true;
+}
+
 bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why) {
   const Value *in = n->in[0], *weight = n->in[1], *out = n->out[0], *bias = n->nin > 2 ? n->in[2] : NULL;
   int64_t group = ATTR(n, Conv)->group, rows, channels, all;
@@ -76,6 +84,11 @@ bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why)
       (bias && bias->type.dim[0] != weight->type.dim[0]) || !window_of(c, n, &w))
     return false;
   *why = "";
+  if (is_vector(in, out) && group == 1 && w.taps == 1) {
+    *x = (Product){.batch = dim_const(c, 1), .m = in->type.dim[0], .n = dim_const(c, rows), .trans_b = true};
+    x->k = dim_const(c, channels);
+    return true;
+  }
   *x = (Product){.batch = dim_mul(c, in->type.dim[0], dim_const(c, group)),
                  .m = dim_const(c, rows / group),
                  .k = dim_mul(c, dim_const(c, channels), dim_const(c, w.taps)),

@@ -6,8 +6,9 @@
 #include "codegen/unit.h"
 #include "ops/ops.h"
 
-/* Conv (22) of f32 with 1 to 3 spatial axes as a product, batch by group: A the weight [group, m, k], B the input. All but
- * the epilogue is filled in. False: *why says why not. */
+/* Conv (22) of f32 with 1 to 3 spatial axes as a product, batch by group: A the weight [group, m, k], B the input; when
+ * there is one position only (group is 0), A the input [m, k], B the weight [n, k]. All but the epilogue is filled in.
+ * False: *why says why not. */
 bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why);
 
 #endif

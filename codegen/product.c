@@ -30,7 +30,8 @@ const ProductLevel *product_level(const char *level) {
 
 static int64_t padded(int64_t n, const ProductTile *t) { return ((n - 1) / t->nr + 1) * t->nr; }
 
-/* The first of the table that pads N to whole panels with at most 1/64 more columns than the one that pads least. */
+/* The first of the table that pads N to whole panels with at most 1/64 more columns than the one that pads least. B that is
+ * packed on the way needs no whole panels: the last one has as many vectors as it takes. */
 static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
   const ProductTile *t;
   int64_t n, least = INT64_MAX;
@@ -38,6 +39,15 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
     return l->tile[p->tile - 1];
   if (!dim_is_const(p->n, &n) || n < 1 || n > INT32_MAX)
     return l->tile[0];
+  if (!p->packed_b) {
+    int64_t whole = (n - 1) / l->lanes * l->lanes + l->lanes;
+    for (t = l->tile; t->mr; t++)
+      if (t->nr == whole)
+        return *t;
+    for (t = l->tile; t->nr > whole && t[1].mr;)
+      t++;
+    return *t;
+  }
   for (t = l->tile; t->mr; t++)
     if (padded(n, t) < least)
       least = padded(n, t);
@@ -48,25 +58,62 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
 
 /* Few columns, so that there are parts for many threads; many rows, because every block of rows reads B's panels again
  * from L3 (256x768x3072 on Zen 4: 94.0 % of peak with 128 x 384, 96.1 % so). */
-enum { PART_ROWS = 256, PART_COLS = 96 };
+enum { PART_ROWS = 256, PART_COLS = 96, CONV_ROWS = 64, CONV_PARTS = 16 };
+
+/* A convolution of a small image has few columns: its rows are divided, in powers of two that many numbers of threads share
+ * evenly, but not beyond where packing B once per part would cost. */
+static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
+  int64_t m, n, batch = 1, blocks = 1, rows = PART_ROWS;
+  if (!dim_is_const(p->m, &m) || !dim_is_const(p->n, &n))
+    return (rows + plan->mr - 1) / plan->mr;
+  int64_t tiles = m ? (m - 1) / plan->mr + 1 : 1, cols = product_panels(plan, n) / plan->col_panels + 1;
+  dim_is_const(p->batch, &batch);
+  while (m / blocks > PART_ROWS || (batch < CONV_PARTS && batch * cols * blocks < CONV_PARTS && m / blocks > CONV_ROWS))
+    blocks *= 2;
+  return (tiles - 1) / blocks + 1;
+}
 
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
-  ProductPlan plan = {.level = l, .mr = t.mr, .nr = t.nr};
-  int64_t k, panel_of = t.nr * (int64_t)sizeof(float);
+  ProductPlan plan = {.level = l, .mr = t.mr, .nr = t.nr, .rows_outer = p->group > 0};
+  int64_t k, n, panel_of = t.nr * (int64_t)sizeof(float);
   /* A panel's block stays where a tile can stream it without waiting: in L1 with two units of 256 bits (16 bytes a
    * cycle), in L2 with 512 bits, where a step of k takes as many cycles for twice the sums. */
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
   if (p->window) /* whole channels */
     plan.kc = p->window->taps * (plan.kc > p->window->taps ? plan.kc / p->window->taps : 1);
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
-  plan.row_tiles = (PART_ROWS + t.mr - 1) / t.mr;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;
+  plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
+  if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
+    plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
+  plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = t.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
   plan.panel_bytes = p->packed_b ? 0 : plan.kc * panel_of;
   return plan;
 }
+
+bool product_is_depthwise(const Product *p) {
+  int64_t k, m;
+  return p->window && p->window->taps <= DEPTHWISE_TAPS && dim_is_const(p->k, &k) && k == p->window->taps &&
+         dim_is_const(p->m, &m) && m <= DEPTHWISE_ROWS;
+}
+
+/* Of the copy of a plane: rows that windows reach, and elements of a row, per phase of the stride. */
+static Dim depthwise_bytes(Ctx *c, const Product *p, int lanes) {
+  const ProductWindow *w = p->window;
+  Dim n = dim_const(c, w->stride[2]), one = dim_const(c, 1);
+  for (int i = 0; i < 2; i++) {
+    Dim steps = dim_mul(c, dim_max(c, dim_sub(c, w->out[i], one), dim_const(c, 0)), dim_const(c, w->stride[i]));
+    n = dim_mul(c, n, dim_add(c, steps, dim_const(c, (w->kernel[i] - 1) * w->dilation[i] + 1)));
+  }
+  int64_t more = depthwise_reach(w) + DEPTHWISE_VECS * lanes;
+  Dim plane = dim_mul(c, n, dim_add(c, w->out[2], dim_const(c, more)));
+  return dim_mul(c, dim_const(c, 4), dim_add(c, plane, dim_add(c, p->n, dim_const(c, (DEPTHWISE_VECS + 1) * lanes))));
+}
+
+int64_t depthwise_reach(const ProductWindow *w) { return (w->kernel[2] - 1) * w->dilation[2] / w->stride[2] + 1; }
 
 void product_schedule(Ctx *c, Unit *u, const char *level) {
   const Product *p = &u->product;
@@ -76,6 +123,9 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   Dim mn = dim_mul(c, p->m, p->n), mk = dim_mul(c, p->m, p->k), kn = dim_mul(c, p->k, p->n);
   u->parts = dim_mul(c, p->batch, dim_mul(c, cols, rows));
   u->scratch = dim_const(c, plan.tile_bytes + plan.panel_bytes);
+  if (product_is_depthwise(p))
+    u->parts = dim_mul(c, p->batch, dim_min(c, p->n, dim_const(c, 1))),
+    u->scratch = depthwise_bytes(c, p, plan.level->lanes);
   u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
   u->bytes = dim_mul(c, dim_const(c, 4), dim_add(c, dim_add(c, a, b), dim_mul(c, p->batch, mn)));

@@ -39,10 +39,20 @@ typedef struct ProductPlan {
   int64_t kc;          /* most steps of k in a block */
   int64_t row_tiles;   /* most tiles of rows in a part */
   int64_t col_panels;  /* most panels of columns in a part */
+  int tail;            /* vectors of the last panel, when it surely has fewer than the others; else 0 */
+  bool rows_outer;     /* order of the parts: blocks of columns follow each other, not blocks of rows */
   int64_t tile_bytes;  /* scratch: sums of one part (of one tile, when k surely is one block) */
   int64_t panel_bytes; /* scratch: one packed block of a panel of B; 0 when B is packed already */
   bool one_block;      /* k surely is one block */
 } ProductPlan;
+
+/* A convolution of single channels: no product is worth packing for. Each part copies a plane of the input, with zeros
+ * around it and the columns of each phase of the stride side by side, so that all taps of a vector of positions are loads
+ * at fixed distances. */
+enum { DEPTHWISE_TAPS = 64, DEPTHWISE_ROWS = 4, DEPTHWISE_VECS = 4 };
+bool product_is_depthwise(const Product *p);
+int64_t
+depthwise_reach(const ProductWindow *w); /* elements beyond a position's own that its taps reach, in a phase, and 1 */
 
 /* The table of a level; the baseline of its architecture when the level is not known. Never NULL. */
 const ProductLevel *product_level(const char *level);

@@ -55,8 +55,11 @@ sed -n '/^operators/q; s/^\(.\)/  \1/; p' "$data/inspect.txt"
 set --
 while IFS= read -r line; do set -- "$@" --text "$line"; done < "$data/sentences.txt"
 say "running it on $(($# / 2)) sentences (sard run --text)"
-"$sard" run "$data/model.onnx" --tokenizer "$data/tokenizer.json" "$@" \
-  --output "$data/outputs.npz" --output 461="$data/embeddings.npy" -v 2>&1
+set -- run "$data/model.onnx" --tokenizer "$data/tokenizer.json" "$@" --cache "$data/cache" \
+  --output "$data/outputs.npz" --output 461="$data/embeddings.npy" -v
+"$sard" "$@" 2>&1
+say "once more: what was compiled is in $data/cache now"
+"$sard" "$@" 2>&1 | grep -E '^(load|run|cache) '
 
 if [ ! -x "$data/similarity" ] || [ "$here/similarity.c" -nt "$data/similarity" ]; then
   "${CC:-cc}" -std=c11 -O2 -o "$data/similarity" "$here/similarity.c" -lm

@@ -13,7 +13,7 @@ typedef struct Job {
   Model *out;
 } Job;
 
-static const char *directory_of(Arena *a, const char *path) {
+const char *model_directory(Arena *a, const char *path) {
   const char *slash = strrchr(path, '/');
   return !slash ? "." : slash == path ? "/" : arena_strndup(a, path, (size_t)(slash - path));
 }
@@ -25,7 +25,7 @@ static Status map_model(Ctx *c, Job *j, Model *m) {
   m->file = arena_new(m->arena, Mapped *);
   m->file[m->nfile++] = f;
   m->bytes = f->base, m->nbytes = f->size;
-  j->dir = directory_of(m->arena, m->path);
+  j->dir = model_directory(m->arena, m->path);
   return ST_OK;
 }
 

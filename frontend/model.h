@@ -47,4 +47,22 @@ Status model_load_file(Ctx *c, const char *path, const LoadOptions *o, Model **o
 Status model_load_bytes(Ctx *c, const void *data, size_t n, const char *dir, const LoadOptions *o, Model **out);
 void model_close(Ctx *c, Model *m); /* unmaps, frees the graph */
 
+/* What tells a model apart without importing it. */
+typedef struct ModelId {
+  uint64_t hash[2];   /* of the graph, of where its data lies and of small data; from memory: of all bytes */
+  bool holds_weights; /* the file has data that the hash leaves out: the file's identity stands for it */
+  Mapped *file;       /* the model's; NULL: from memory */
+  const char *dir;    /* of external data; NULL: none */
+} ModelId;
+
+/* path, or data and dir as above. Reads the graph's pages alone; nothing but the scan's bounds is checked. */
+Status model_identify(Ctx *c, Arena *a, const char *path, const void *data, size_t n, const char *dir,
+                      const LoadOptions *o, ModelId *out);
+/* Maps n files of external data by the names that the model gives them, judged as import judges them. path NULL: a model
+ * from memory. */
+Status model_map_weights(Ctx *c, Arena *a, const char *path, const char *dir, const LoadOptions *o,
+                         const char *const *name, uint32_t n, Mapped **out);
+/* The directory that a path's file is in. */
+const char *model_directory(Arena *a, const char *path);
+
 #endif

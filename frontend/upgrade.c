@@ -512,8 +512,6 @@ static uint32_t wanted_outputs(const Upgrade *u) {
 static Status batch_norm_7(Upgrade *u) {
   const RawAttr *t;
   TRY(take_typed(u, "is_test", RA_INT, &t));
-  if (wanted_outputs(u) > 1)
-    return unsupported(u, "is asked for its training outputs");
   if (!t || !t->i)
     put(u, int_attr("training_mode", 1));
   return ST_OK;
@@ -541,9 +539,34 @@ static Status batch_norm_9(Upgrade *u) {
   return ST_OK;
 }
 
+/* Mean and population variance of the batch under these names ("": not wanted), which were outputs 3 and 4. */
+static Status batch_statistics(Upgrade *u, const char *mean, const char *var) {
+  int rank = rank_of(u, name_of(u, 0));
+  int64_t axes[MAX_RANK] = {0};
+  RawAttr drop_axes = int_attr("keepdims", 0);
+  if (rank < 1)
+    return unsupported(u, "is asked for the saved statistics of a value of unknown rank");
+  for (int i = 2; i < rank; i++)
+    axes[i - 1] = i;
+  const char *x = u->n.in[0], *list = constant_ints(u, axes, rank > 1 ? (uint32_t)rank - 1 : 1);
+  const char *d = put_before(u, "ReduceMean", NAMES(x, list), 0, NULL);
+  d = put_before(u, "Sub", NAMES(x, d), 0, NULL);
+  d = put_before(u, "Mul", NAMES(d, d), 0, NULL);
+  if (*mean)
+    u->after[u->nafter++] = make(u, "ReduceMean", mean, NAMES(x, list), 1, &drop_axes);
+  if (*var)
+    u->after[u->nafter++] = make(u, "ReduceMean", var, NAMES(d, list), 1, &drop_axes);
+  return ST_OK;
+}
+
 static Status batch_norm_14(Upgrade *u) { /* outputs 1 to 4 asked for training */
-  if (wanted_outputs(u) > 1)
-    return unsupported(u, "is asked for its training outputs");
+  uint32_t n = wanted_outputs(u);
+  if (n <= 1)
+    return ST_OK;
+  put(u, int_attr("training_mode", 1));
+  if (n > 3)
+    TRY(batch_statistics(u, u->n.out[3], n > 4 ? u->n.out[4] : ""));
+  u->n.nout = n < 3 ? n : 3;
   return ST_OK;
 }
 
@@ -599,6 +622,31 @@ static Status rnn_7(Upgrade *u) { /* said whether the first output is wanted, as
 
 static Status gemm_7(Upgrade *u) { /* C is broadcast whenever its shape needs it */
   return drop(u, "broadcast");
+}
+
+/* --- signals, random numbers --- */
+
+static Status dft_20(Upgrade *u) { /* axis becomes an input; it was 1 */
+  const RawAttr *t;
+  TRY(take_typed(u, "axis", RA_INT, &t));
+  RawAttr value = {.name = "value_int", .ref = "", .doc = "", .type = RA_INT, .i = t ? t->i : 1};
+  set_input(u, 2, put_before(u, "Constant", 0, NULL, 1, &value));
+  return ST_OK;
+}
+
+/* A node without a seed gets one from its name: nodes differ, runs and sessions do not. 24 bits, exact as a float (FNV-1a). */
+static Status seed_from_name(Upgrade *u) {
+  uint32_t h = 2166136261u;
+  if (find(u, "seed"))
+    return ST_OK;
+  for (const char *s = u->n.nout ? u->n.out[0] : ""; *s; s++)
+    h = (h ^ (uint8_t)*s) * 16777619u;
+  h = (h >> 8) ^ (h & 0xff);
+  if (!strcmp(u->n.op, "Dropout"))
+    put(u, int_attr("seed", h));
+  else
+    put(u, (RawAttr){.name = "seed", .type = RA_FLOAT, .f = (float)h});
+  return ST_OK;
 }
 
 /* --- Scan --- */
@@ -681,17 +729,20 @@ static const Row rows[] = {
     {"BatchNormalization", 7, batch_norm_7},
     {"BatchNormalization", 9, batch_norm_9},
     {"BatchNormalization", 14, batch_norm_14},
+    {"Bernoulli", ALWAYS, seed_from_name},
     {"Cast", 6, cast_6},
     {"Ceil", 6, drop_consumed},
     {"Clip", 6, drop_consumed},
     {"Clip", 11, clip_11},
     {"Concat", 4, concat_4},
+    {"DFT", 20, dft_20},
     {"Div", 6, drop_consumed},
     {"Div", 7, explicit_broadcast},
     {"Dropout", 6, drop_consumed},
     {"Dropout", 7, drop_is_test},
     {"Dropout", 10, dropout_10},
     {"Dropout", 12, dropout_12},
+    {"Dropout", ALWAYS, seed_from_name},
     {"Elu", 6, drop_consumed},
     {"Equal", 7, explicit_broadcast},
     {"Exp", 6, drop_consumed},
@@ -717,6 +768,7 @@ static const Row rows[] = {
     {"Min", 6, drop_consumed},
     {"Mul", 6, drop_consumed},
     {"Mul", 7, explicit_broadcast},
+    {"Multinomial", ALWAYS, seed_from_name},
     {"Neg", 6, drop_consumed},
     {"Or", 7, explicit_broadcast},
     {"PRelu", 6, drop_consumed},
@@ -725,6 +777,10 @@ static const Row rows[] = {
     {"Pad", 11, pad_11},
     {"Pow", 7, explicit_broadcast},
     {"RNN", 7, rnn_7},
+    {"RandomNormal", ALWAYS, seed_from_name},
+    {"RandomNormalLike", ALWAYS, seed_from_name},
+    {"RandomUniform", ALWAYS, seed_from_name},
+    {"RandomUniformLike", ALWAYS, seed_from_name},
     {"Reciprocal", 6, drop_consumed},
     {"ReduceL1", 18, axes_to_input},
     {"ReduceL2", 18, axes_to_input},

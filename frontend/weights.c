@@ -293,11 +293,6 @@ static Status parse_location(Ctx *c, const RawTensor *t, Location *l) {
   }
   if (!l->name || !*l->name)
     return fail(c, ST_INVALID, "external data has no location");
-  if (*l->name == '/')
-    return fail(c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read",
-                l->name);
-  if (climbs(l->name))
-    return fail(c, ST_INVALID, "external data at '%s' leaves the model's directory", l->name);
   if (offset && !parse_size(offset, &l->offset))
     return fail(c, ST_INVALID, "external data: offset '%s' is no size", offset);
   if (length && !parse_size(length, &l->length))
@@ -397,11 +392,16 @@ static void append_file(Weights *w, Mapped *f) {
   m->file[m->nfile++] = f;
 }
 
-static Status find_file(Weights *w, const char *name, Mapped **out) {
+Status weights_file(Weights *w, const char *name, Mapped **out) {
   *out = map_get(&w->by_name, name);
   if (*out)
     return ST_OK;
   int fd = -1;
+  if (*name == '/')
+    return fail(w->c, ST_INVALID, "external data at the absolute path '%s': only files beside the model are read",
+                name);
+  if (climbs(name))
+    return fail(w->c, ST_INVALID, "external data at '%s' leaves the model's directory", name);
   TRY(open_external(w, name, &fd));
   *out = already_mapped(w, fd);
   if (*out) {
@@ -420,7 +420,7 @@ static Status external_data(Weights *w, const RawTensor *t, Tensor *to, size_t b
   if (to->dtype == DT_str)
     return fail(w->c, ST_INVALID, "strings cannot be external data");
   TRY(parse_location(w->c, t, &l));
-  TRY(find_file(w, l.name, &f));
+  TRY(weights_file(w, l.name, &f));
   if (l.length >= 0 && (size_t)l.length != bytes)
     return size_mismatch(w->c, to, bytes, (size_t)l.length, "bytes");
   if ((size_t)l.offset > f->size || bytes > f->size - (size_t)l.offset)

@@ -25,6 +25,9 @@ Status weights_tensor(Weights *w, const RawTensor *t, const Tensor **out);
 /* The same for a sparse tensor, made dense (linear indices [NNZ] or coordinates [NNZ, rank], ascending, unique). */
 Status weights_sparse(Weights *w, const RawSparse *s, const Tensor **out);
 
+/* Maps one file of external data by its name, once per file: what weights_tensor does for a tensor's location. */
+Status weights_file(Weights *w, const char *name, Mapped **out);
+
 /* A tensor whose data is not external, outside any model; borrows from the bytes t was decoded from. */
 Status weights_plain(Ctx *c, Arena *a, const RawTensor *t, const Tensor **out);
 

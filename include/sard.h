@@ -144,7 +144,7 @@ typedef struct sard_env_options {
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
   void (*log)(void *arg, int level,
-              const char *text); /* level 0 warning, 1 info, 2 debug; NULL: warnings are dropped */
+              const char *text); /* level 0 warning, 1 info, 2 debug; from any thread; NULL: warnings are dropped */
   void *log_arg;
 } sard_env_options;
 #define SARD_ENV_OPTIONS_INIT                                                                                          \
@@ -173,9 +173,11 @@ typedef struct sard_options {
   void (*dump)(void *arg, const char *text, size_t n);
   void *dump_arg;
   const char *dump_kernel; /* a kernel's name or "all": its text goes to dump, see sard_step.kernel; NULL: none */
+  const char *cache; /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
+                              else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. See sard_model_cache. */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
-  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL }
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. */
@@ -192,6 +194,16 @@ typedef struct sard_times {
   double compile_ms; /* graph to program, loaded */
 } sard_times;
 SARD_API sard_times sard_model_times(const sard_model *m);
+
+/* The compile cache. A model that was compiled before, with the same options, by the same build, and whose files have not
+ * changed since, starts from its entry: weights packed for the CPU are mapped, and nothing is compiled. A missing entry is
+ * written by a thread of its own once the first run has ended; sard_model_free waits for it. The directory must be the
+ * user's own, and nobody else's to write to: otherwise a warning is logged and the cache is off, as it is with dump_after,
+ * dump_kernel, stop_after and time_passes. */
+typedef enum sard_cache_state { SARD_CACHE_OFF, SARD_CACHE_HIT, SARD_CACHE_MISS } sard_cache_state;
+SARD_API sard_cache_state sard_model_cache(const sard_model *m);
+/* Waits until the entry that the first run began is written; *ms: how long that took. False: none was. ms may be NULL. */
+SARD_API bool sard_cache_wait(const sard_model *m, double *ms);
 
 /* --- description --- */
 

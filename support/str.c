@@ -94,6 +94,22 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed) {
   return mix(h ^ w);
 }
 
+uint64_t sum_bytes(const void *p, size_t n, uint64_t seed) {
+  const unsigned char *s = p;
+  uint64_t lane[8], h = mix(seed ^ n), w;
+  for (unsigned i = 0; i < 8; i++)
+    lane[i] = h + i;
+  for (; n >= 64; n -= 64, s += 64)
+    for (unsigned i = 0; i < 8; i++) {
+      memcpy(&w, s + 8 * i, 8);
+      lane[i] = (lane[i] ^ w) * 0x9e3779b97f4a7c15u; /* odd, so a bit that differs stays a difference */
+      lane[i] ^= lane[i] >> 29;
+    }
+  for (unsigned i = 0; i < 8; i++)
+    h = mix(h ^ lane[i]) * 0x100000001b3u;
+  return hash_bytes(s, n, h);
+}
+
 void map_init(Map *m, Arena *a) { *m = (Map){.arena = a}; }
 
 static MapSlot *find(const Map *m, const char *key, size_t len, uint64_t hash) {

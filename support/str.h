@@ -38,6 +38,8 @@ bool utf8_valid(const char *s, size_t n);
 
 /* 64-bit hash of n bytes, seeded (FNV-1a over 8-byte words with a final mix). Not cryptographic. */
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed);
+/* The same for large blocks, as fast as memory is read: eight lanes side by side. */
+uint64_t sum_bytes(const void *p, size_t n, uint64_t seed);
 
 /* A map from byte strings to pointers, open addressing, memory in an arena. */
 typedef struct MapSlot {

@@ -20,6 +20,7 @@
 #define LOADS   (FEEDS | EXPLAIN)       /* compiles a model */
 #define OPS     (1u << CMD_ops)
 #define DOCTOR  (1u << CMD_doctor)
+#define CACHE   (1u << CMD_cache)
 #define HELP    (1u << CMD_help)
 #define ALL     (~0u)
 

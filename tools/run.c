@@ -182,8 +182,8 @@ static void json_run(const Run *r, StrBuf *b) {
   json_str(b, r->s->device);
   buf_printf(b,
              ", \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, \"run_ms\": %.3f, "
-             "\"outputs\": [",
-             r->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms, r->s->run_ms);
+             "\"cache\": \"%s\", \"outputs\": [",
+             r->s->load_ms, m.import_ms, m.passes_ms, m.compile_ms, r->s->run_ms, session_cache(r->s));
   for (size_t i = 0; i < r->s->nout; i++) {
     buf_puts(b, i ? ", " : "");
     show_json(b, r->s->out[i].name, r->out[i]);
@@ -206,6 +206,19 @@ static void report_times(const Run *r) {
                (long long)steps[1], (long long)steps[2], (long long)steps[3]);
   sard_env_memory(r->s->env, &used, &peak);
   tool_verbose(r->t, "memory   %s at most, mapped weights not counted", bytes_text(r->t->arena, (int64_t)peak));
+}
+
+/* After the result: writing an entry may take longer than the run. */
+static void report_cache(const Run *r) {
+  double ms;
+  if (!opt_set(r->t->o, OPT_verbose))
+    return;
+  if (sard_model_cache(r->s->model) == SARD_CACHE_HIT)
+    tool_verbose(r->t, "cache    hit: nothing was compiled");
+  else if (sard_cache_wait(r->s->model, &ms))
+    tool_verbose(r->t, "cache    miss: compiled, and kept for the next time (written in %.1f ms)", ms);
+  else
+    tool_verbose(r->t, "cache    %s: compiled, nothing kept", session_cache(r->s));
 }
 
 Status cmd_run(Tool *t) {
@@ -234,6 +247,7 @@ Status cmd_run(Tool *t) {
   }
   report_times(&r);
   Status st = tool_print(t, &b);
+  report_cache(&r);
   session_close(r.s);
   return st;
 }

@@ -112,7 +112,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.device = o->device, lo.threads = o->threads, lo.timeout = o->timeout, lo.strict = o->strict;
   lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.dump_kernel = o->dump_kernel, lo.stop_after = o->stop_after,
   lo.time_passes = o->time_passes;
-  lo.dump = to_stderr;
+  lo.dump = to_stderr, lo.cache = o->cache;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
@@ -216,6 +216,7 @@ SessionOptions session_options(const Options *o) {
                           .max_memory = (size_t)opt_int(o, OPT_max_memory, 0),
                           .timeout = opt_float(o, OPT_timeout, 0),
                           .strict = opt_set(o, OPT_strict),
+                          .cache = opt_str(o, OPT_cache),
                           .dump_after = opt_str(o, OPT_dump_after),
                           .dump_kernel = opt_str(o, OPT_dump_kernel),
                           .stop_after = opt_str(o, OPT_stop_after),
@@ -238,6 +239,11 @@ void session_steps(const Session *s, int64_t count[4]) {
   for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
     if (!sard_step_info(s->model, i, &step) && (unsigned)step.kind < 4)
       count[step.kind]++;
+}
+
+const char *session_cache(const Session *s) {
+  static const char *const name[] = {[SARD_CACHE_OFF] = "off", [SARD_CACHE_HIT] = "hit", [SARD_CACHE_MISS] = "miss"};
+  return name[sard_model_cache(s->model)];
 }
 
 const char *step_kind_name(int kind) {

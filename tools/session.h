@@ -37,6 +37,7 @@ typedef struct SessionOptions {
   int threads;        /* 0: default */
   size_t max_memory;  /* 0: no limit */
   double timeout;     /* 0: none */
+  const char *cache;  /* NULL: default */
   bool strict, time_passes;
   const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;
@@ -60,6 +61,7 @@ void session_close(Session *s);
 /* Steps by sard_step_kind. */
 void session_steps(const Session *s, int64_t count[4]);
 const char *step_kind_name(int kind);
+const char *session_cache(const Session *s); /* "hit", "miss" or "off" */
 /* ST_UNSUPPORTED, naming the first one, when a step would run as reference. */
 Status session_refuse_reference(Session *s);
 

@@ -120,7 +120,9 @@ static Status run_case(Ctx *c, void *arg) {
   const TestCase *x = k->x;
   Session *s;
   t->arena = arena_create(c);
+  const char *cache = opt_str(o, OPT_cache);
   SessionOptions so = {.device = opt_str(o, OPT_device),
+                       .cache = cache ? cache : "off",
                        .threads = (int)opt_int(o, OPT_threads, 1),
                        .max_memory = c->alloc->limit,
                        .strict = opt_set(o, OPT_strict)};

@@ -1,6 +1,7 @@
 /* product.c - emission of matrix products: one function per unit, all loops inside.
  *
- *   for each part (batch, block of columns, block of rows; rows innermost, so that neighbours share the columns of B):
+ *   for each part (batch, block of columns, block of rows; rows innermost, so that neighbours share the columns of B; in
+ *   a convolution, whose A is the constant, columns innermost):
  *     for each block of k
  *       for each panel of columns (packed here when B is not packed already)
  *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1
@@ -9,32 +10,7 @@
  * stream). M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream,
  * read once. In a convolution B is packed from the input through its window (window.c).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/llvm/tile.h"
-#include "codegen/product.h"
-
-typedef struct Gen {
-  Emitter *e;
-  const Unit *u;
-  const Product *p;
-  ProductPlan plan;
-  const char *name;
-  const Dim *dim;
-  uint32_t ndim;
-  TileSet tiles;
-  LVal epilogue, pack; /* functions */
-  LType epilogue_type, pack_type;
-  EmitArgs args;
-  LVal batch, m, n, k;
-  LVal plane; /* elements of a channel of the input, when B is read through a window */
-} Gen;
-
-static int64_t taps(const Gen *g) { return g->p->window ? g->p->window->taps : 1; }
-
-static int lanes(const Gen *g) { return g->plan.level->lanes; }
-
-static const char *sub_name(const Gen *g, const char *what, int i) {
-  return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);
-}
+#include "codegen/llvm/product.h"
 
 /* --- the inner kernels --- */
 
@@ -54,6 +30,7 @@ static void make_kernels(Gen *g) {
                      .vecs = plan->nr / lanes(g),
                      .unroll = plan->level->unroll,
                      .b_step = plan->nr * 4,
+                     .sums_row = plan->nr * 4,
                      .ahead = g->p->packed_b};
   int low, high;
   if (g->p->trans_a)
@@ -62,6 +39,9 @@ static void make_kernels(Gen *g) {
     like.a_step = 4;
   heights(g->p, plan->mr, &low, &high);
   tile_set(g->e, &g->tiles, low, high, like);
+  like.vecs = plan->tail;
+  if (plan->tail)
+    tile_set(g->e, &g->tail, low, high, like);
 }
 
 /* --- the epilogue --- */
@@ -136,8 +116,7 @@ static Status epilogue_rows(Epilogue *x, LVal rows, LVal cols) {
   return ST_OK;
 }
 
-/* int epilogue(args, sums, batch, row0, rows, col0, cols) */
-static Status make_epilogue(Gen *g) {
+Status make_epilogue(Gen *g) {
   Emitter *e = g->e;
   const Kernel *k = g->p->epilogue;
   Epilogue x = {.g = g};
@@ -174,30 +153,42 @@ static Status make_epilogue(Gen *g) {
   return ST_OK;
 }
 
+void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col0, LVal cols) {
+  LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, batch, row0, rows, col0, cols};
+  LLVMBuildCall2(g->e->b, g->epilogue_type, g->epilogue, arg, countof(arg), "");
+}
+
 /* --- packing a block of a panel of B --- */
+
+/* Lane i of n: first + i < limit. */
+static LVal lanes_below(Emitter *e, int n, int first, LVal limit) {
+  LVal room = LLVMBuildTrunc(e->b, i64_sub(e, limit, i64_of(e, first)), e->i32, "");
+  return LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, n), emit_splat(e, room, n), "");
+}
 
 /* dst[k][nr] = src[k * ld + 0 … width-1], zeros behind: rows of B as they lie. */
 static void pack_rows(Gen *g, LVal src, LVal ld, LVal k, LVal width, LVal dst) {
   Emitter *e = g->e;
   int w = lanes(g), nr = g->plan.nr;
+  LType t = emit_vec(e->f32, w);
   LLVMBasicBlockRef whole = emit_block(e, "whole"), part = emit_block(e, "part"), done = emit_block(e, "packed");
   LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, width, i64_of(e, nr), ""), whole, part);
   LLVMPositionBuilderAtEnd(e->b, whole);
   Loop l = loop_begin(e, i64_of(e, 0), k, 1);
-  LVal from = at_bytes(e, src, i64_mul(e, l.i, ld)), to = at_bytes(e, dst, i64_muli(e, l.i, nr * 4));
+  LVal from = at_bytes(e, src, i64_mul(e, l.i, ld)), to = at_bytes(e, dst, i64_muli(e, l.i, nr * 4)), mask[16];
   for (int v = 0; v < nr / w; v++)
     store_f32(e, load_f32(e, w, at_bytes(e, from, i64_of(e, v * w * 4))), at_bytes(e, to, i64_of(e, v * w * 4)));
   loop_end(e, &l);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, part);
+  for (int v = 0; v < nr / w; v++)
+    mask[v] = lanes_below(e, w, v * w, width);
   l = loop_begin(e, i64_of(e, 0), k, 1);
   from = at_bytes(e, src, i64_mul(e, l.i, ld)), to = at_bytes(e, dst, i64_muli(e, l.i, nr * 4));
-  Loop in = loop_begin(e, i64_of(e, 0), width, 1);
-  store_f32(e, load_f32(e, 1, at_float(e, from, in.i)), at_float(e, to, in.i));
-  loop_end(e, &in);
-  in = loop_begin(e, width, i64_of(e, nr), 1);
-  store_f32(e, emit_real(e->f32, 0), at_float(e, to, in.i));
-  loop_end(e, &in);
+  for (int v = 0; v < nr / w; v++) {
+    LVal x = emit_masked_load(e, t, at_bytes(e, from, i64_of(e, v * w * 4)), mask[v], emit_real(t, 0), 4);
+    store_f32(e, x, at_bytes(e, to, i64_of(e, v * w * 4)));
+  }
   loop_end(e, &l);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, done);
@@ -222,11 +213,29 @@ static void make_pack(Gen *g) {
 
 typedef struct Part {
   LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
-  LVal tile0, tile1, panel0, panel1;
+  LVal tile0, tile1, panel0, panel1, panels;
   LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
   LVal a, b;       /* the operands of this batch */
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
+
+static void multiply(Gen *g, const Part *w, LVal panel, LVal rows, const TileArgs *x) {
+  Emitter *e = g->e;
+  if (!g->plan.tail) {
+    tile_dispatch(e, &g->tiles, rows, x);
+    return;
+  }
+  LLVMBasicBlockRef whole = emit_block(e, "whole"), tail = emit_block(e, "tail"), done = emit_block(e, "multiplied");
+  LVal last = LLVMBuildICmp(e->b, LLVMIntEQ, i64_add(e, panel, i64_of(e, 1)), w->panels, "");
+  LLVMBuildCondBr(e->b, last, tail, whole);
+  LLVMPositionBuilderAtEnd(e->b, whole);
+  tile_dispatch(e, &g->tiles, rows, x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, tail);
+  tile_dispatch(e, &g->tail, rows, x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
 
 static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   Emitter *e = g->e;
@@ -246,11 +255,10 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
     LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
     x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
   }
-  tile_dispatch(e, &g->tiles, rows, &x);
+  multiply(g, w, panel, rows, &x);
   LLVMBasicBlockRef done = when_begin(e, w->last);
   LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
-  LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, w->batch, m0, rows, col0, cols};
-  LLVMBuildCall2(e->b, g->epilogue_type, g->epilogue, arg, countof(arg), "");
+  call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
   when_end(e, done);
 }
 
@@ -314,17 +322,18 @@ static void make_body(Gen *g) {
   Part w = {0};
   LVal row_tiles = i64_of(e, plan->row_tiles), col_panels = i64_of(e, plan->col_panels);
   w.tiles = i64_ceildiv(e, g->m, i64_of(e, plan->mr));
-  LVal panels = i64_ceildiv(e, g->n, i64_of(e, plan->nr));
+  LVal panels = w.panels = i64_ceildiv(e, g->n, i64_of(e, plan->nr));
   LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
   w.base = i64_div(e, g->m, w.tiles),
   w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
-  LVal rest = i64_div(e, p.i, row_blocks);
-  share(e, i64_rem(e, p.i, row_blocks), row_blocks, w.tiles, &w.tile0, &w.tile1);
+  LVal fast = plan->rows_outer ? col_blocks : row_blocks, slow = plan->rows_outer ? row_blocks : col_blocks;
+  LVal first = i64_rem(e, p.i, fast), rest = i64_div(e, p.i, fast), second = i64_rem(e, rest, slow);
+  w.batch = i64_div(e, rest, slow);
+  share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
+  share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
   w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
-  share(e, i64_rem(e, rest, col_blocks), col_blocks, panels, &w.panel0, &w.panel1);
-  w.batch = i64_div(e, rest, col_blocks);
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
   LVal matrix = g->p->group > 1 ? i64_rem(e, w.batch, i64_of(e, g->p->group)) : w.batch;
   if (g->p->batch_a)
@@ -349,12 +358,14 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
                 g.plan.level->level);
   unit_signature(e->a, u, &g.dim, &g.ndim);
-  make_kernels(&g);
+  bool depthwise = product_is_depthwise(p);
+  if (!depthwise)
+    make_kernels(&g);
   TRY(make_epilogue(&g));
-  if (p->window)
+  if (p->window && !depthwise)
     TRY(window_pack(e, sub_name(&g, "window", 0), p->window, lanes(&g), g.plan.nr, g.dim, g.ndim, &g.pack,
                     &g.pack_type));
-  else if (!p->packed_b && !p->trans_b)
+  else if (!p->packed_b && !p->trans_b && !depthwise)
     make_pack(&g);
   g.args = emit_function(e, name);
   if (p->window)
@@ -362,6 +373,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   TRY(dim_value(e, &g.args, p->m, g.dim, g.ndim, &g.m));
   TRY(dim_value(e, &g.args, p->n, g.dim, g.ndim, &g.n));
   TRY(dim_value(e, &g.args, p->k, g.dim, g.ndim, &g.k));
+  if (depthwise)
+    return depthwise_body(&g);
   make_body(&g);
   return ST_OK;
 }

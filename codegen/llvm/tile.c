@@ -90,7 +90,8 @@ LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsig
   LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateEnumAttribute(e->lc, nounwind, 0));
   LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", ""); /* nothing may become a call */
-  LLVMSetLinkage(fn, LLVMInternalLinkage);
+  if (!getenv("PERFMAP"))
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
   return fn;
 }
@@ -265,7 +266,9 @@ static void steps(Inner *in, int unroll) {
 }
 
 static LVal sum_address(Inner *in, LVal sums, int i) {
-  return at_bytes(in->e, sums, i64_of(in->e, (int64_t)i * in->t->lanes * 4));
+  const TileKernel *t = in->t;
+  int64_t vec = t->lanes * 4, row = t->sums_row ? t->sums_row : t->vecs * vec;
+  return at_bytes(in->e, sums, i64_of(in->e, i / t->vecs * row + i % t->vecs * vec));
 }
 
 /* The sums' start: zero, or what an earlier block of k left. */
@@ -287,8 +290,9 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
 
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
-  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, t->ahead ? "+" : "",
-                                  (long long)t->a_row, (long long)t->a_step, (long long)t->b_step);
+  const char *name =
+      arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, t->ahead ? "+" : "",
+                   (long long)t->a_row, (long long)t->a_step, (long long)t->b_step, (long long)t->sums_row);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))

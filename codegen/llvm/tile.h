@@ -56,12 +56,13 @@ typedef struct TileKernel {
   int rows, vecs, lanes, unroll;
   int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
   int64_t b_step;        /* bytes from k to k of B; 0: an argument */
+  int64_t sums_row;      /* bytes from row to row of sums; 0: they are side by side */
   bool ahead;            /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;
 
-/* One call: sums[rows][vecs * lanes] = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
+/* One call: sums[rows][vecs * lanes], rows sums_row bytes apart, = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
 typedef struct TileArgs {
   LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
 } TileArgs;

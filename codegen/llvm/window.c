@@ -6,6 +6,9 @@
  *
  * For each segment, tap of the last axis and vector of positions: whether a lane is inside of the input's row does not
  * depend on the channel and the other taps, which are the inner loops.
+ *
+ * Where the output is as wide as the input and the stride is 1, position p reads at p plus a distance that depends on the
+ * tap alone: then a vector of positions is one load, whatever rows it lies in, under a mask for each tap.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/tile.h"
 
@@ -131,15 +134,80 @@ static void pack_segment(Segments *s) {
 /* Columns from width on, which nobody stores, are zero: what else is in memory may be slow numbers. */
 static void clear_rest(Segments *s, LVal width) {
   Emitter *e = s->e;
-  LVal rows = i64_muli(e, s->channels, s->w->taps);
+  LVal rows = i64_muli(e, s->channels, s->w->taps), zero = emit_real(emit_vec(e->f32, s->lanes), 0);
   LLVMBasicBlockRef done = when_begin(e, i64_less(e, width, i64_of(e, s->nr)));
+  Loop v = loop_begin(e, LLVMBuildAnd(e->b, width, i64_of(e, -s->lanes), ""), i64_of(e, s->nr), s->lanes);
+  LVal mask = lanes_between(e, s->lanes, 0, 1, i64_sub(e, width, v.i), i64_of(e, s->lanes));
   Loop k = loop_begin(e, i64_of(e, 0), rows, 1);
-  Loop j = loop_begin(e, width, i64_of(e, s->nr), 1);
-  store_f32(e, emit_real(e->f32, 0), at_float(e, s->dst, i64_add(e, i64_muli(e, k.i, s->nr), j.i)));
-  loop_end(e, &j);
+  emit_masked_store(e, zero, at_float(e, s->dst, i64_add(e, i64_muli(e, k.i, s->nr), v.i)), mask, 4);
   loop_end(e, &k);
+  loop_end(e, &v);
   when_end(e, done);
 }
+
+/* --- the same rows in input and output --- */
+
+static bool same_rows(const ProductWindow *w) {
+  return w->stride[0] == 1 && w->stride[1] == 1 && w->stride[2] == 1 && w->in[1] == w->out[1] && w->in[2] == w->out[2];
+}
+
+/* Lanes whose place, `at` on axis i without a tap, is inside of the input with tap t. */
+static LVal lanes_inside(Segments *s, int i, LVal at, LVal t) {
+  Emitter *e = s->e;
+  LVal shift = i64_sub(e, i64_muli(e, t, s->w->dilation[i]), s->begin[i]);
+  LVal place = LLVMBuildAdd(e->b, at, emit_splat(e, LLVMBuildTrunc(e->b, shift, e->i32, ""), s->lanes), "");
+  LVal room = emit_splat(e, LLVMBuildTrunc(e->b, s->in[i], e->i32, ""), s->lanes);
+  return LLVMBuildICmp(e->b, LLVMIntULT, place, room, "");
+}
+
+/* The coordinates of the positions from p on, as i32. */
+static void coordinates(Segments *s, LVal p, LVal *o) {
+  Emitter *e = s->e;
+  LVal lane = emit_iota(e, e->i32, s->lanes);
+  LVal at = LLVMBuildAdd(e->b, emit_splat(e, LLVMBuildTrunc(e->b, p, e->i32, ""), s->lanes), lane, "");
+  for (int i = WINDOW_AXES; i-- > 1;) {
+    LVal n = emit_splat(e, LLVMBuildTrunc(e->b, s->out[i], e->i32, ""), s->lanes);
+    o[i] = LLVMBuildURem(e->b, at, n, "");
+    at = LLVMBuildUDiv(e->b, at, n, "");
+  }
+  o[0] = at;
+}
+
+/* One vector of positions under one tap, for all channels. */
+static void pack_tap(Segments *s, LVal from, LVal to, LVal mask) {
+  Emitter *e = s->e;
+  LType t = emit_vec(e->f32, s->lanes);
+  LVal step = i64_muli(e, s->plane, 4), next = i64_of(e, s->w->taps * s->nr * 4);
+  Loop c = loop_begin(e, i64_of(e, 0), s->channels, 1);
+  LVal x = emit_masked_load(e, t, at_bytes(e, from, i64_mul(e, c.i, step)), mask, emit_real(t, 0), 4);
+  store_f32(e, x, at_bytes(e, to, i64_mul(e, c.i, next)));
+  loop_end(e, &c);
+}
+
+static void pack_same_rows(Segments *s, LVal position, LVal width) {
+  Emitter *e = s->e;
+  const ProductWindow *w = s->w;
+  LVal o[WINDOW_AXES], mask;
+  Loop v = loop_begin(e, i64_of(e, 0), i64_of(e, s->nr), s->lanes), t[WINDOW_AXES];
+  LVal p = i64_add(e, position, v.i), exists = lanes_between(e, s->lanes, 0, 1, i64_of(e, 0), i64_sub(e, width, v.i));
+  coordinates(s, p, o);
+  LVal shift = i64_of(e, 0), tap = i64_of(e, 0);
+  mask = exists;
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    t[i] = loop_begin(e, i64_of(e, 0), i64_of(e, w->kernel[i]), 1);
+    mask = LLVMBuildAnd(e->b, mask, lanes_inside(s, i, o[i], t[i].i), "");
+    LVal by = i64_sub(e, i64_muli(e, t[i].i, w->dilation[i]), s->begin[i]);
+    shift = i64_add(e, i64_mul(e, shift, s->in[i]), by);
+    tap = i64_add(e, i64_muli(e, tap, w->kernel[i]), t[i].i);
+  }
+  LVal from = at_float(e, s->x, i64_add(e, p, shift));
+  pack_tap(s, from, at_float(e, s->dst, i64_add(e, i64_muli(e, tap, s->nr), v.i)), mask);
+  for (int i = WINDOW_AXES; i-- > 0;)
+    loop_end(e, &t[i]);
+  loop_end(e, &v);
+}
+
+/* --- a panel --- */
 
 static void pack_panel(Segments *s, LVal position, LVal width) {
   Emitter *e = s->e;
@@ -193,8 +261,12 @@ Status window_pack(Emitter *e, const char *name, const ProductWindow *w, int lan
   Segments s = {.e = e, .w = w, .lanes = lanes, .nr = nr, .x = a[1], .channels = a[2], .dst = a[5]};
   TRY(window_dims(&s, &args, dim, ndim));
   s.plane = i64_mul(e, s.in[0], i64_mul(e, s.in[1], s.in[2]));
-  pack_panel(&s, a[3], a[4]);
-  clear_rest(&s, a[4]);
+  if (same_rows(w)) {
+    pack_same_rows(&s, a[3], a[4]);
+  } else {
+    pack_panel(&s, a[3], a[4]);
+    clear_rest(&s, a[4]);
+  }
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);

@@ -1,4 +1,4 @@
-/* norm.c - evaluation of the normalisations and of Dropout.
+/* norm.c - evaluation of the normalisations.
  *
  * All in double and rounded once, except that the two-stage definitions of ONNX round a narrow input's normalised value
  * to the input's type before scale and bias are applied.
@@ -376,29 +376,5 @@ Status mvn_eval(Eval *e) {
     }
   }
   nn_store(out, 0, y, total);
-  return ST_OK;
-}
-
-/* --- Dropout, ONNX 22: the identity, unless in training with a ratio above 0 --- */
-
-Status dropout_eval(Eval *e) {
-  const Tensor *x = e->in[0];
-  Tensor *out, *mask;
-  bool training = eval_has(e, 2) && tensor_count(e->in[2]) == 1 && elem_i64(e->in[2]->dtype, e->in[2]->data, 0);
-  double ratio = 0.5;
-  if (eval_has(e, 1)) {
-    if (tensor_count(e->in[1]) != 1 || !dtype_is_float(e->in[1]->dtype))
-      return eval_fail(e, "ratio must be one float");
-    ratio = elem_f64(e->in[1]->dtype, e->in[1]->data, 0);
-  }
-  if (training && ratio != 0)
-    return eval_unsupported(e, "Dropout in training mode with ratio %g; export the model in inference mode", ratio);
-  TRY(eval_out_like(e, 0, x, &out));
-  TRY(eval_out(e, 1, DT_bool, x->rank, x->dim, &mask));
-  size_t n = tensor_bytes(x);
-  if (n)
-    memcpy(out->data, x->data, n);
-  if (tensor_count(mask))
-    memset(mask->data, 1, (size_t)tensor_count(mask));
   return ST_OK;
 }

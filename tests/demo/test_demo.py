@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ DATA = os.path.join(ROOT, "demo", "data")
 
 
 def main():
+    shutil.rmtree(os.path.join(DATA, "cache"), ignore_errors=True)
     demo = subprocess.run([os.path.join(ROOT, "demo", "run.sh")], capture_output=True, text=True, env=dict(os.environ, SARD=SARD))
     if demo.returncode:
         print(demo.stdout + demo.stderr)
@@ -34,6 +36,8 @@ def main():
         ("at least six sentences, one of them Chinese", len(texts) >= 12 and "我爱学习编程" in texts),
         ("the cat and the kitten come to about 0.64", cat and abs(float(cat.group(1)) - 0.64) < 0.015),
         ("times of load, compile and run", re.search(r"load +[\d.]+ ms.*compile [\d.]+", said) and re.search(r"run +[\d.]+ ms", said)),
+        ("the first run compiles and keeps, the second starts from the cache",
+         re.search(r"cache +miss: compiled, and kept.*once more.*cache +hit: nothing was compiled", demo.stdout, re.S)),
         ("the head of sard inspect", "pytorch 2.3.0" in demo.stdout),
     ]
     failed = [name for name, ok in checks if not ok]

@@ -229,8 +229,13 @@ bn = lambda v, sh: ((x - mean.reshape(sh)) / np.sqrt(var.reshape(sh) + F(v)) * s
 case("BatchNormalization", 1, [x, s, b, mean, var], [bn(0.5, (1, 3, 1))], consumed_inputs=[0, 0, 0, 1, 1], is_test=1, epsilon=0.5, tol=1e-5)
 case("BatchNormalization", 7, [x, s, b, mean, var], [bn(1e-5, (1, 3, 1))], spatial=1, tol=1e-4)
 case("BatchNormalization", 9, [x, s, b, mean, var], [bn(1e-5, (1, 3, 1))], tol=1e-4)
-case("BatchNormalization", 13, [x, s, b, mean, var], [None, None, None], error="training outputs")
 xm, xv = x.mean((0, 2), keepdims=True), x.var((0, 2), keepdims=True)
+train = ((x - xm) / np.sqrt(xv + F(0.5)) * s.reshape(1, 3, 1) + b.reshape(1, 3, 1)).astype(F)
+moved = [(F(0.75) * v + F(0.25) * w.reshape(3)).astype(F) for v, w in ((mean, xm), (var, xv))]
+for opset in (6, 8, 13):
+    case("BatchNormalization", opset, [x, s, b, mean, var], [train] + moved + [xm.reshape(3), xv.reshape(3)], epsilon=0.5,
+         momentum=0.75, tol=1e-5, note="all training outputs")
+case("BatchNormalization", 9, [x, s, b, mean, var], [train] + moved, epsilon=0.5, momentum=0.75, tol=1e-5, note="running statistics")
 case("BatchNormalization", 6, [x, s, b, mean, var], [((x - xm) / np.sqrt(xv + F(0.5)) * s.reshape(1, 3, 1) + b.reshape(1, 3, 1)).astype(F)], epsilon=0.5, tol=1e-5, note="with the statistics of the batch")
 s, b, mean, var = some(3, 2), some(3, 2), some(3, 2), positive(3, 2)
 case("BatchNormalization", 7, [x, s, b, mean, var], [bn(0.25, (1, 3, 2))], spatial=0, epsilon=0.25, tol=1e-5)
@@ -242,6 +247,42 @@ r = x.reshape(2, 2, 6)
 gn = ((r - r.mean(2, keepdims=True)) / np.sqrt(r.var(2, keepdims=True) + F(0.5))).reshape(2, 4, 3)
 gn = gn * s.repeat(2).reshape(1, 4, 1) + b.repeat(2).reshape(1, 4, 1)
 case("GroupNormalization", 18, [x, s, b], [gn.astype(F)], num_groups=2, epsilon=0.5, tol=1e-5)
+x = some(2, 4, 1)
+spectrum = np.fft.fft(x[..., 0], axis=1)
+case("DFT", 17, [x], [np.stack([spectrum.real, spectrum.imag], -1).astype(F)], tol=1e-5)
+spectrum = np.fft.fft(x[..., 0], axis=0)
+case("DFT", 19, [x], [np.stack([spectrum.real, spectrum.imag], -1).astype(F)], axis=0, tol=1e-5)
+
+
+def philox(key, i):
+    c, k = [i, 0, 0, 0], [key, 0]
+    for _ in range(10):
+        p, q = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+        c = [(q >> 32) ^ c[1] ^ k[0], q & 0xffffffff, (p >> 32) ^ c[3] ^ k[1], p & 0xffffffff]
+        k = [(k[0] + 0x9E3779B9) & 0xffffffff, (k[1] + 0xBB67AE85) & 0xffffffff]
+    return c[:2]
+
+
+# Without a seed it is the 24-bit FNV-1a hash of the output's name, here "y0".
+seed = 2166136261
+for ch in b"y0":
+    seed = ((seed ^ ch) * 16777619) & 0xffffffff
+seed = (seed >> 8) ^ (seed & 0xff)
+key = int(F(seed).view(np.uint32))
+words = np.array([philox(key, i) for i in range(6)])
+uniform = ((words[:, 0] >> 8) * 2.0 ** -24).astype(F)
+wide = np.array([(int(a) << 32 | int(b)) >> 11 for a, b in words]) * 2.0 ** -53
+normal = np.sqrt(-2 * np.log(1 - uniform.astype(float))) * np.cos(2 * np.pi * ((words[:, 1] >> 8) * 2.0 ** -24))
+case("RandomUniform", 1, [], [uniform.reshape(2, 3)], shape=[2, 3])
+case("RandomUniformLike", 1, [some(6)], [uniform])
+case("RandomNormal", 1, [], [normal.astype(F)], shape=[6], tol=1e-5)
+case("RandomNormalLike", 22, [some(3, 2)], [normal.astype(F).reshape(3, 2)], tol=1e-5)
+p = (np.arange(6) / 6).astype(F)
+case("Bernoulli", 15, [p], [(uniform < p).astype(F)])
+case("Multinomial", 7, [np.zeros((1, 4), F)], [np.floor(4 * wide).astype(np.int32)[None]], sample_size=6)
+mask = np.array([philox(seed, i)[0] >> 8 for i in range(6)]) * 2.0 ** -24 >= 0.5
+x = some(6)
+case("Dropout", 13, [x, F(0.5), np.array(True)], [np.where(mask, 2 * x, 0).astype(F), mask], note="training")
 x = positive(1, 1, 4)
 case("LpPool", 1, [x], [np.sqrt(np.stack([x[..., :2], x[..., 2:]], 2) ** 2 @ np.ones(2, F)).astype(F)], kernel_shape=[2], strides=[2], p=2.0, tol=1e-6)
 case("LpPool", 1, [x], [None], kernel_shape=[2], p=1.5, error="not an integer")

@@ -202,6 +202,16 @@ static void test_unpacked(void **state) {
   }
 }
 
+/* N is a constant and B is not packed: the last panel has as many vectors as it takes, in one block of k and in two. */
+static void test_tail(void **state) {
+  (void)state;
+  for (int64_t n = 1; n <= 100; n += n < 70 ? 3 : 7)
+    for (int64_t k = 20; k <= 3000; k += 2980) {
+      Compiled c = compile((Product){.batch = sym("b"), .m = num(13), .n = num(n), .k = num(k), .batch_b = true});
+      check(&c, (Sizes){2, 13, n, k}, NULL, 0, NULL);
+    }
+}
+
 static void test_packed_batch(void **state) {
   (void)state;
   Compiled c = compile((Product){
@@ -282,7 +292,7 @@ int main(void) {
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_packed),         cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
       cmocka_unit_test(test_unpacked),       cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),       cmocka_unit_test(test_tail),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   int failed = 0;

@@ -511,13 +511,22 @@ __attribute__((unused)) static bool h_run_case(Harness *h, Case *k) {
   return ok && inferred && placed;
 }
 
+/* "Add", or with its domain "ai.onnx.preview.training.Adam". */
+static OpId h_find_op(char *name) {
+  char *dot = strrchr(name, '.');
+  if (!dot)
+    return op_find("", name);
+  *dot = 0;
+  return op_find(name, dot + 1);
+}
+
 /* One line of a block. */
 static void h_line(Harness *h, Case *k, const char *line) {
   size_t n = strcspn(line, " ");
   const char *arg = h_space(line + n);
   bool none = !strcmp(arg, "-");
   if (!strncmp(line, "op ", 3)) {
-    k->op = op_find("", arena_strndup(h->a, arg, strcspn(arg, " ")));
+    k->op = h_find_op(arena_strndup(h->a, arg, strcspn(arg, " ")));
     if (!k->op)
       h_die(h, "no operator %s", arg);
     k->attr = h_attrs(h, k->op, "");
