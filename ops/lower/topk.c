@@ -1,0 +1,263 @@
+/* topk.c - lowering of TopK (24), row by row: for few results known beforehand a sorted list that better elements are
+ * inserted into, whole blocks being passed over by their extreme; else a merge sort of positions.
+ *
+ * Elements are ordered by value, NaN above all numbers, and by position where values are equal: a strict order, so that each
+ * result is the same whatever the way.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/lower.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { FEW = 32, BLOCK = 64, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
+
+static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
+static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
+
+typedef struct Top {
+  Lower *x;
+  const Node *n;
+  bool largest;
+  int axis;
+  Dim extent, k;
+  DType t, w;          /* of elements; of comparisons */
+  KExpr *at[MAX_RANK]; /* the row; [axis] is for whoever reads */
+  KBuf *value, *index; /* results of this row, at `at`; or temporaries of k elements */
+} Top;
+
+static bool topk_can(Ctx *c, const Node *n, const char **why) {
+  const Type *in = in_of(n, 0);
+  int64_t a = ATTR(n, TopK)->axis;
+  Dim k = n->out[0] ? n->out[0]->type.dim[a < 0 ? a + in->rank : a] : n->out[1]->type.dim[a < 0 ? a + in->rank : a];
+  (void)c;
+  *why = "a number of results that is compared at run time";
+  return in->rank > 0 && in->dtype != DT_bool && k->lo >= 0;
+}
+
+static Status value_at(Top *t, KExpr *i, KExpr **v) {
+  KExpr *at[MAX_RANK];
+  memcpy(at, t->at, sizeof at);
+  at[t->axis] = i;
+  return lower_read(t->x, t->n->in[0], at, v);
+}
+
+/* Is value a better than b, whatever their positions? */
+static KExpr *beats(Top *t, KExpr *a, KExpr *b) {
+  Lower *x = t->x;
+  KExpr *r = t->largest ? k_bin(x, KOP_lt, b, a) : k_bin(x, KOP_lt, a, b);
+  if (!dtype_is_float(t->w))
+    return r;
+  KExpr *first = k_un(x, KOP_isnan, t->largest ? a : b), *second = k_un(x, KOP_isnan, t->largest ? b : a);
+  return k_bin(x, KOP_or, r, k_bin(x, KOP_and, first, k_un(x, KOP_not, second)));
+}
+
+/* Does element (a, i) come before (b, j)? */
+static KExpr *before(Top *t, KExpr *a, KExpr *i, KExpr *b, KExpr *j) {
+  Lower *x = t->x;
+  KExpr *same = k_bin(x, KOP_eq, a, b);
+  if (dtype_is_float(t->w))
+    same = k_bin(x, KOP_or, same, k_bin(x, KOP_and, k_un(x, KOP_isnan, a), k_un(x, KOP_isnan, b)));
+  return k_bin(x, KOP_or, beats(t, a, b), k_bin(x, KOP_and, same, k_bin(x, KOP_lt, i, j)));
+}
+
+/* --- few results --- */
+
+static KExpr *slot(Top *t, KBuf *b, KExpr *p) {
+  KExpr *at[MAX_RANK];
+  memcpy(at, t->at, sizeof at);
+  at[t->axis] = p;
+  return ke_load(t->x->k, b, b->temp ? &p : at);
+}
+static void set_slot(Top *t, KBuf *b, KExpr *p, KExpr *v) {
+  KExpr *at[MAX_RANK];
+  memcpy(at, t->at, sizeof at);
+  at[t->axis] = p;
+  ks_store(&t->x->at, b, b->temp ? &p : at, v);
+}
+
+/* e as it is now: what is stored later does not change it. */
+static KExpr *now(Lower *x, const char *name, KExpr *e) {
+  KVar *v = ks_let(&x->at, name, e);
+  lower_set_level(x, v, x->depth);
+  return ke_var(x->k, v);
+}
+
+/* Is v to be in the list: is the last place free, or v better? */
+static KExpr *enters(Top *t, KExpr *v) {
+  Lower *x = t->x;
+  KExpr *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
+  KExpr *free_ = k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0));
+  return k_bin(x, KOP_or, free_, beats(t, v, ke_cast(x->k, t->w, slot(t, t->value, last))));
+}
+
+/* (v, i) takes its place, the others move down: at each place the better one stays, the other goes on. */
+static void insert(Top *t, KBuf *held, KBuf *held_at, KExpr *v, KExpr *i) {
+  Lower *x = t->x;
+  KCursor behind, here;
+  ks_store(&x->at, held, NULL, v), ks_store(&x->at, held_at, NULL, i);
+  KExpr *p = lower_open_ordered(x, "p", t->k, &behind);
+  KExpr *mine = now(x, "mine", ke_load(x->k, held, NULL)), *my_at = now(x, "at", ke_load(x->k, held_at, NULL));
+  KExpr *old = now(x, "old", slot(t, t->value, p)), *old_at = now(x, "oldat", slot(t, t->index, p));
+  KExpr *first = before(t, ke_cast(x->k, t->w, mine), my_at, ke_cast(x->k, t->w, old), old_at);
+  lower_if(x, k_bin(x, KOP_or, k_bin(x, KOP_lt, old_at, num(x, 0)), first), &here);
+  set_slot(t, t->value, p, mine), set_slot(t, t->index, p, my_at);
+  ks_store(&x->at, held, NULL, old), ks_store(&x->at, held_at, NULL, old_at);
+  lower_close(x, 1, here);
+  lower_close(x, 1, behind);
+}
+
+static KExpr *extreme(Lower *x, DType t, bool least) {
+  if (dtype_is_float(t))
+    return ke_float(x->k, t, least ? -INFINITY : INFINITY);
+  int bits = dtype_bits(t);
+  if (dtype_kind(t) == DK_UINT)
+    return ke_int(x->k, t, least ? 0 : (int64_t)(UINT64_MAX >> (64 - bits)));
+  return ke_int(x->k, t, least ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits));
+}
+
+/* The best of the block that begins at `from`; a NaN if there is one. */
+static Status block_best(Top *t, KExpr *from, KExpr **best) {
+  Lower *x = t->x;
+  KCursor behind, here;
+  KExpr *v;
+  KVar *m = lower_acc(x, "m", extreme(x, t->w, t->largest));
+  KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
+  lower_if(x, k_bin(x, KOP_lt, i, ke_dim(x->k, t->extent)), &here);
+  TRY(value_at(t, i, &v));
+  ks_update(&x->at, m, t->largest ? KOP_max : KOP_min, ke_cast(x->k, t->w, v));
+  lower_close(x, 2, behind);
+  *best = ke_var(x->k, m);
+  return ST_OK;
+}
+
+static Status few(Top *t) {
+  Lower *x = t->x;
+  KCursor behind, block, inner;
+  KExpr *best, *v;
+  KBuf *held = kernel_add_temp(x->k, "held", t->t, 0, NULL),
+       *held_at = kernel_add_temp(x->k, "heldat", DT_i64, 0, NULL);
+  KExpr *p = lower_open(x, "p", t->k, &behind);
+  set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
+  lower_close(x, 1, behind);
+  KExpr *b = lower_open_ordered(x, "b", dim_ceildiv(x->c, t->extent, dim_const(x->c, BLOCK)), &behind);
+  KExpr *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
+  TRY(block_best(t, from, &best));
+  KExpr *some = enters(t, best);
+  if (dtype_is_float(t->w)) /* the least of a block is NaN when any is */
+    some = k_bin(x, KOP_or, some, k_un(x, KOP_isnan, best));
+  lower_if(x, some, &block);
+  KExpr *i = lower_once(x, "i", k_add(x, from, lower_open_ordered(x, "o", dim_const(x->c, BLOCK), &inner)));
+  lower_if(x, k_bin(x, KOP_lt, i, ke_dim(x->k, t->extent)), NULL);
+  TRY(value_at(t, i, &v));
+  v = now(x, "v", v);
+  lower_if(x, enters(t, ke_cast(x->k, t->w, v)), NULL);
+  insert(t, held, held_at, v, i);
+  lower_close(x, 3, inner);
+  lower_close(x, 1, block);
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+/* --- many --- */
+
+/* Positions [lo, hi) of list `side` of pos: how many of them come before element (v, i)? They are sorted. */
+static Status count_before(Top *t, KBuf *pos, KExpr *side, KExpr *lo, KExpr *hi, KExpr *v, KExpr *i, KExpr **n) {
+  Lower *x = t->x;
+  KCursor behind, here, less, more;
+  KExpr *w;
+  KVar *low = lower_acc(x, "low", lo), *high = lower_acc(x, "high", hi);
+  lower_open_ordered(x, "step", dim_const(x->c, MAX_BITS), &behind);
+  lower_if(x, k_bin(x, KOP_lt, ke_var(x->k, low), ke_var(x->k, high)), &here);
+  KExpr *middle = now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
+  KExpr *j = now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
+  TRY(value_at(t, j, &w));
+  KExpr *first = now(x, "first", before(t, now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
+  lower_if(x, first, &less);
+  ks_update(&x->at, low, KOP_none, k_add(x, middle, num(x, 1)));
+  lower_close(x, 1, less);
+  lower_if(x, k_un(x, KOP_not, first), &more);
+  ks_update(&x->at, high, KOP_none, middle);
+  lower_close(x, 1, more);
+  lower_close(x, 2, behind);
+  (void)here;
+  *n = k_sub(x, ke_var(x->k, low), lo);
+  return ST_OK;
+}
+
+/* One pass: pairs of sorted runs of `width` in list `from` become runs of twice that in list `to`. An element's place in the
+ * merged run is its place in its own run and the number of the other run's elements that come before it. */
+static Status merge_runs(Top *t, KBuf *pos, KExpr *width, KExpr *from, KExpr *to) {
+  Lower *x = t->x;
+  KCursor behind;
+  KExpr *count = ke_dim(x->k, t->extent), *v, *n;
+  KExpr *e = lower_open_ordered(x, "e", t->extent, &behind), *two = k_mul(x, width, num(x, 2));
+  KExpr *start = now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
+  KExpr *middle = now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
+  KExpr *end = now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
+  KExpr *left = now(x, "left", k_bin(x, KOP_lt, e, middle)), *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
+  TRY(value_at(t, i, &v));
+  v = now(x, "v", ke_cast(x->k, t->w, v));
+  KExpr *lo = now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
+  TRY(count_before(t, pos, from, lo, hi, v, i, &n));
+  KExpr *own = ke_select(x->k, left, k_sub(x, e, start), k_sub(x, e, middle));
+  ks_store(&x->at, pos, (KExpr *[]){to, k_add(x, start, k_add(x, own, n))}, i);
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+static Status many(Top *t, KBuf *value, KBuf *index) {
+  Lower *x = t->x;
+  KCursor behind, here;
+  KExpr *v, *one = num(x, 1);
+  KBuf *pos = kernel_add_temp(x->k, "pos", DT_i64, 2, (Dim[]){dim_const(x->c, 2), t->extent});
+  KExpr *e = lower_open(x, "e", t->extent, &behind);
+  ks_store(&x->at, pos, (KExpr *[]){num(x, 0), e}, e);
+  lower_close(x, 1, behind);
+  KVar *side = lower_acc(x, "side", num(x, 0));
+  KExpr *pass = lower_open_ordered(x, "pass", dim_const(x->c, MAX_BITS), &behind);
+  KExpr *width = now(x, "width", k_bin(x, KOP_shl, one, pass));
+  lower_if(x, k_bin(x, KOP_lt, width, ke_dim(x->k, t->extent)), &here);
+  KExpr *from = now(x, "from", k_bin(x, KOP_and, pass, one)), *to = now(x, "to", k_sub(x, one, from));
+  TRY(merge_runs(t, pos, width, from, to));
+  ks_update(&x->at, side, KOP_none, to);
+  lower_close(x, 2, behind);
+  (void)here;
+  KExpr *p = lower_open(x, "p", t->k, &behind),
+        *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
+  if (value) {
+    TRY(value_at(t, i, &v));
+    set_slot(t, value, p, v);
+  }
+  if (index)
+    set_slot(t, index, p, i);
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+static Status topk(Lower *x, const Node *n, KBuf *const *out) {
+  const Type *in = in_of(n, 0), *made = &n->out[n->out[0] ? 0 : 1]->type;
+  int64_t a = ATTR(n, TopK)->axis, k;
+  Top t = {
+      .x = x, .n = n, .largest = ATTR(n, TopK)->largest != 0, .axis = (int)(a < 0 ? a + in->rank : a), .t = in->dtype};
+  KCursor behind = x->at;
+  int depth = 0;
+  t.w = lower_work(t.t), t.extent = in->dim[t.axis], t.k = made->dim[t.axis];
+  for (int i = 0; i < in->rank; i++)
+    if (i != t.axis)
+      t.at[i] = lower_open(x, "r", in->dim[i], depth++ ? NULL : &behind);
+  if (!dim_at_least(x->c, t.extent, t.k)) {
+    KExpr *have = ke_dim(x->k, t.k);
+    ks_check(&x->at, k_bin(x, KOP_le, have, ke_dim(x->k, t.extent)), have);
+  }
+  if (dim_is_const(t.k, &k) && k <= FEW) {
+    t.value = out[0] ? out[0] : kernel_add_temp(x->k, "value", t.t, 1, &t.k);
+    t.index = out[1] ? out[1] : kernel_add_temp(x->k, "index", DT_i64, 1, &t.k);
+    if (k)
+      TRY(few(&t));
+  } else {
+    TRY(many(&t, out[0], out[1]));
+  }
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+const Lowering topk_lower = {LOWER_NEST, .can = topk_can, .nest = topk};
