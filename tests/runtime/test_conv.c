@@ -15,6 +15,8 @@
 typedef struct ConvCase {
   int64_t x[5], w[5]; /* extents, ended by -1 when less than five */
   const char *nodes;  /* the result is %y */
+  DType t;            /* of all inputs; 0: f32 */
+  DType tw;           /* of w, when it is another */
 } ConvCase;
 
 #define END -1, 0
@@ -73,6 +75,49 @@ static const ConvCase cases[] = {
     {{1, 7, 9, 9, -1},
      {7, 1, 3, 3, -1},
      "%c = Conv(%x, %w) {group = 7, strides = [2, 2], pads = [1, 1, 1, 1]}\n%y = Add(%c, %r)\n"},
+    /* by plain loops: other types, four axes, integers, transposed */
+    {{2, 4, 9, 21, -1}, {6, 2, 3, 3, -1}, "%y = Conv(%x, %w, %b) {group = 2, pads = [1, 1, 1, 1]}\n", DT_f64, 0},
+    {{2, 4, 9, 41, -1},
+     {6, 2, 3, 3, -1},
+     "%c = Conv(%x, %w, %b) {group = 2, strides = [1, 2]}\n%y = Relu(%c)\n",
+     DT_f16,
+     0},
+    {{1, 4, 9, 11, -1},
+     {6, 4, 3, 5, -1},
+     "%y = Conv(%x, %w) {auto_pad = \"SAME_LOWER\", strides = [2, 3]}\n",
+     DT_bf16,
+     0},
+    {{1, 3, 40, -1}, {2, 3, 3, -1}, "%y = Conv(%x, %w) {dilations = [4], pads = [3, 0]}\n", DT_f64, 0},
+    {{1, 6, 9, 21, -1}, {6, 1, 3, 3, -1}, "%y = Conv(%x, %w, %b) {group = 6, pads = [2, 2, 0, 1]}\n", DT_bf16, 0},
+    {{2, 6, 9, 21, -1},
+     {4, 3, 3, 3, -1},
+     "const %z : u8[] = {7}\nconst %v : i8[4] = {-3, 0, 2, 90}\n"
+     "%y = ConvInteger(%x, %w, %z, %v) {group = 2, pads = [1, 1, 1, 1]}\n",
+     DT_u8,
+     DT_i8},
+    {{1, 3, 30, -1}, {5, 3, 4, -1}, "%y = ConvInteger(%x, %w) {strides = [3]}\n", DT_i8, DT_u8},
+    {{1, 6, 9, 21, -1},
+     {4, 6, 3, 3, -1},
+     "const %p : f32[] = {0.02}\nconst %q : f32[4] = {0.01, 0.5, 0.003, 0.02}\n"
+     "const %o : f32[] = {0.3}\nconst %z : u8[] = {120}\nconst %v : i8[4] = {0, 1, -7, 3}\nconst %k : i32[4] = {5, 0, "
+     "-9000, 77}\n"
+     "%y = QLinearConv(%x, %p, %z, %w, %q, %v, %o, %z, %k) {pads = [1, 1, 1, 1]}\n",
+     DT_u8,
+     DT_i8},
+    {{2, 6, 9, 11, -1},
+     {6, 2, 3, 3, -1},
+     "%c = ConvTranspose(%x, %w) {group = 3, strides = [2, 1], pads = [1, 0, 0, 1]}\n%y = Relu(%c)\n"},
+    {{1, 5, 7, 8, -1}, {5, 4, 2, 2, -1}, "%y = ConvTranspose(%x, %w) {strides = [2, 2]}\n"},
+    {{1, 5, 7, 8, -1},
+     {5, 3, 3, 4, -1},
+     "%y = ConvTranspose(%x, %w) {strides = [3, 2], output_padding = [1, 1], dilations = [2, 1]}\n"},
+    {{1, 2, 5, 6, -1},
+     {2, 3, 3, 3, -1},
+     "%y = ConvTranspose(%x, %w) {auto_pad = \"SAME_UPPER\", strides = [2, 2]}\n",
+     DT_f64,
+     0},
+    {{1, 2, 9, -1}, {2, 3, 4, -1}, "%y = ConvTranspose(%x, %w) {strides = [3]}\n", DT_f16, 0},
+    {{1, 2, 3, 4, 5}, {2, 2, 2, 3, 2}, "%y = ConvTranspose(%x, %w) {strides = [2, 1, 2], pads = [0, 1, 0, 1, 0, 1]}\n"},
     /* nothing to do, and nothing to add */
     {{0, 3, 5, 5, -1}, {2, 3, 3, 3, -1}, "%y = Conv(%x, %w)\n"},
     {{1, 0, 5, 5, -1}, {2, 0, 3, 3, -1}, "%y = Conv(%x, %w, %b)\n"},
@@ -89,8 +134,11 @@ static int rank_of(const int64_t *dim) {
   return n;
 }
 
-static void put_shape(StrBuf *b, const char *name, const int64_t *dim, bool symbols) {
-  buf_printf(b, "in %%%s : f32[", name);
+static DType type_of(const ConvCase *x) { return x->t ? x->t : DT_f32; }
+static DType weight_type(const ConvCase *x) { return x->tw ? x->tw : type_of(x); }
+
+static void put_shape(StrBuf *b, const char *name, DType t, const int64_t *dim, bool symbols) {
+  buf_printf(b, "in %%%s : %s[", name, dtype_name(t));
   for (int i = 0; i < rank_of(dim); i++)
     if (symbols && i != 1)
       buf_printf(b, "%ss%d", i ? ", " : "", i);
@@ -110,10 +158,10 @@ static Status graph_of(Ctx *c, const Build *b, Graph **g) {
   int64_t bias[] = {b->x->w[0], END};
   buf_init(&t, b->k->a);
   buf_puts(&t, "graph \"g\" {\n");
-  put_shape(&t, "x", b->x->x, symbolic);
-  put_shape(&t, "w", b->x->w, false);
-  put_shape(&t, "b", bias, false);
-  put_shape(&t, "r", strstr(b->x->nodes, "%r") ? b->y : bias, false);
+  put_shape(&t, "x", type_of(b->x), b->x->x, symbolic);
+  put_shape(&t, "w", weight_type(b->x), b->x->w, false);
+  put_shape(&t, "b", type_of(b->x), bias, false);
+  put_shape(&t, "r", type_of(b->x), strstr(b->x->nodes, "%r") ? b->y : bias, false);
   buf_printf(&t, "%sout %%y\n}\n", b->x->nodes);
   TRY(graph_parse(c, t.text, t.len, "test", g));
   TRY(graph_infer(c, *g));
@@ -174,21 +222,27 @@ static int64_t count(const int64_t *dim) {
   return n;
 }
 
-/* Between -1 and 1, 24 bits. */
-static float *noise(int64_t n, uint32_t s) {
-  float *x = malloc((size_t)n * sizeof *x + 4);
+/* Floats between -1 and 1, of 24 bits or as many as the type has; all bytes. */
+static void *noise(DType t, int64_t n, uint32_t s) {
+  size_t size = (size_t)dtype_bits(t) / 8;
+  uint8_t *x = malloc((size_t)n * size + 8);
   assert_non_null(x);
-  for (int64_t i = 0; i < n; i++)
-    s = s * 1664525 + 1013904223, x[i] = (float)(int32_t)(s & 0xffffff00u) * 0x1p-31f;
+  for (int64_t i = 0; i < n; i++) {
+    s = s * 1664525 + 1013904223;
+    if (dtype_is_float(t))
+      elem_set_f64(t, x, i, (double)(int32_t)(s & 0xffffff00u) * 0x1p-31);
+    else
+      elem_set_i64(t, x, i, (int64_t)(s >> 24) - (t == DT_i8 ? 128 : 0));
+  }
   return x;
 }
 
 typedef struct Data {
-  float *x, *w, *b, *r;
+  void *x, *w, *b, *r;
 } Data;
 
-/* Builds and runs; the result is the caller's to free. */
-static float *result(const ConvCase *x, const Data *d, Pool *pool, int threads, int64_t *n) {
+/* Builds and runs. y->data is the caller's to free. */
+static void result(const ConvCase *x, const Data *d, Pool *pool, int threads, Tensor *y) {
   Rig k = {0};
   Build b = {.k = &k, .x = x};
   alloc_init_system(&k.alloc);
@@ -206,25 +260,31 @@ static float *result(const ConvCase *x, const Data *d, Pool *pool, int threads, 
     fail_msg("%s%u compiled steps", x->nodes, kernels);
   int64_t bias[] = {x->w[0], END};
   const int64_t *r = strstr(x->nodes, "%r") ? b.y : bias;
-  rig_feed(&k, DT_f32, rank_of(x->x), x->x, d->x);
-  rig_feed(&k, DT_f32, rank_of(x->w), x->w, d->w);
-  rig_feed(&k, DT_f32, 1, bias, d->b);
-  rig_feed(&k, DT_f32, rank_of(r), r, d->r);
+  rig_feed(&k, type_of(x), rank_of(x->x), x->x, d->x);
+  rig_feed(&k, weight_type(x), rank_of(x->w), x->w, d->w);
+  rig_feed(&k, type_of(x), 1, bias, d->b);
+  rig_feed(&k, type_of(x), rank_of(r), r, d->r);
   k.o.pool = pool, k.o.threads = threads;
   rig_run(&k);
-  *n = tensor_count(&k.out[0].t);
-  float *y = noise(*n, 1);
-  if (*n)
-    memcpy(y, k.out[0].t.data, (size_t)*n * sizeof *y);
+  *y = k.out[0].t;
+  y->data = noise(y->dtype, tensor_count(y), 1);
+  if (tensor_count(y))
+    memcpy(y->data, k.out[0].t.data, tensor_bytes(y));
   rig_close(&k);
-  return y;
 }
 
-/* Sums of k products of numbers below 1, as in test_product.c; what stands behind them does not enlarge an error. */
-static void compare(const ConvCase *x, const float *got, const float *want, int64_t n) {
-  double allowed = ((double)(count(x->w) / (x->w[0] ? x->w[0] : 1)) + 8) * 0x1p-23;
-  for (int64_t i = 0; i < n; i++) {
-    double a = (double)got[i], b = (double)want[i];
+/* Sums of k products of numbers below 1, as in test_product.c; what stands behind them does not enlarge an error. Both sides
+ * round narrow types once, so they may differ by one unit in the last place; integers are exact. */
+static void compare(const ConvCase *x, const Tensor *got, const Tensor *want) {
+  DType t = want->dtype;
+  double ulp = t == DT_f16 ? 0x1p-10 : t == DT_bf16 ? 0x1p-7 : 0, terms = 8;
+  for (int i = 1; i < rank_of(x->w); i++)
+    terms *= (double)x->w[i] + 1;
+  double allowed = dtype_is_float(t) ? terms * 0x1p-23 + ulp : 0;
+  assert_int_equal(got->dtype, t);
+  assert_true(tensor_same_shape(got, want));
+  for (int64_t i = 0; i < tensor_count(want); i++) {
+    double a = elem_f64(t, got->data, i), b = elem_f64(t, want->data, i);
     if (isnan(a) && isnan(b))
       continue;
     if (!(fabs(a - b) <= allowed * (1 + fabs(b))))
@@ -233,29 +293,30 @@ static void compare(const ConvCase *x, const float *got, const float *want, int6
 }
 
 static void check(const ConvCase *x, bool nan) {
-  int64_t n, m;
+  Tensor want, one, three;
   Pool *pool;
   Ctx c;
   Alloc alloc;
-  Data d = {noise(count(x->x), 1), noise(count(x->w), 2), noise(x->w[0], 3), noise(1 << 16, 4)};
+  DType t = type_of(x);
+  Data d = {noise(t, count(x->x), 1), noise(weight_type(x), count(x->w), 2), noise(t, x->w[0], 3),
+            noise(t, 1 << 16, 4)};
   const char *keep = level;
-  if (nan && count(x->x))
-    d.x[count(x->x) / 2] = NAN;
+  if (nan && dtype_is_float(t) && count(x->x))
+    elem_set_f64(t, d.x, count(x->x) / 2, NAN);
   alloc_init_system(&alloc);
   ctx_open(&c, &alloc);
   assert_int_equal(pool_create(&c, 4, &pool), ST_OK);
   level = NULL;
-  float *want = result(x, &d, NULL, 1, &n);
+  result(x, &d, NULL, 1, &want);
   level = keep;
-  float *one = result(x, &d, NULL, 1, &m);
-  assert_int_equal(n, m);
-  compare(x, one, want, n);
-  float *three = result(x, &d, pool, 3, &m);
-  if (n)
-    assert_memory_equal(one, three, (size_t)n * sizeof *one);
+  result(x, &d, NULL, 1, &one);
+  compare(x, &one, &want);
+  result(x, &d, pool, 3, &three);
+  if (tensor_count(&one))
+    assert_memory_equal(one.data, three.data, tensor_bytes(&one));
   pool_destroy(pool);
   ctx_close(&c);
-  free(want), free(one), free(three), free(d.x), free(d.w), free(d.b), free(d.r);
+  free(want.data), free(one.data), free(three.data), free(d.x), free(d.w), free(d.b), free(d.r);
 }
 
 static void test_static(void **state) {
