@@ -149,6 +149,20 @@ Status tree_classifier_infer(Infer *x) {
   return matrix(x, 1, DT_f32, a->classlabels_strings.n ? a->classlabels_strings.n : a->classlabels_int64s.n);
 }
 
+/* The node at which row n's way through tree t ends. */
+Status trees_infer(Infer *x) {
+  int rank, list;
+  for (int i = 1; i < 5; i++)
+    if (!in_rank(x, i, &list) || list != 1)
+      return x->unknown ? ST_OK : infer_fail(x, "the tables must be lists");
+  if (!in_rank(x, 0, &rank))
+    return ST_OK;
+  if (rank != 2)
+    return infer_fail(x, "the input must be of shape [N, F]");
+  set_out(x, 0, DT_i32, 2, (Dim[]){in_dim(x, 0, 0), in_dim(x, 4, 0)});
+  return ST_OK;
+}
+
 /* --- maps --- */
 
 /* Input 0 as a map; NULL: not known. */

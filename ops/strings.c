@@ -1,4 +1,4 @@
-/* strings.c - inference of operators on strings: StringConcat, RegexFullMatch, StringNormalizer, StringSplit, TfIdfVectorizer.
+/* strings.c - inference of operators on strings and files: StringNormalizer, StringSplit, TfIdfVectorizer, ImageDecoder.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -47,5 +47,12 @@ Status tfidf_infer(Infer *x) {
   if (rank == 2)
     dim[0] = in_dim(x, 0, 0);
   set_out(x, 0, DT_none, rank == 2 ? 2 : 1, dim);
+  return ST_OK;
+}
+
+Status image_decoder_infer(Infer *x) {
+  bool grey = str_is(ATTR(x->n, ImageDecoder)->pixel_format, "Grayscale");
+  Dim dim[3] = {run_dim(x, 0, 3, 0, "height"), run_dim(x, 0, 3, 1, "width"), dim_const(x->c, grey ? 1 : 3)};
+  set_out(x, 0, DT_u8, 3, dim);
   return ST_OK;
 }

@@ -1,6 +1,7 @@
 /* doctor.c - `sard doctor`: facts about this machine and this build.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "include/sard.h"
+#include "ops/eval/libraries.h"
 #include "support/cores.h"
 #include "tools/json.h"
 #include "tools/tool.h"
@@ -96,16 +97,28 @@ static void devices(Fact f[DEVICES]) {
   f[2] = (Fact){"cuda", "not built: this build has no CUDA device", false};
 }
 
-static size_t libraries(Fact *f) {
+enum { MOST_LIBRARIES = 16 };
+static size_t libraries(Fact f[MOST_LIBRARIES]) {
   f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
   f[1] = (Fact){.name = "libzip", .text = zip_libzip_version()};
   f[2] = (Fact){.name = "jansson", .text = JANSSON_VERSION};
   f[3] = (Fact){.name = "utf8proc", .text = utf8proc_version()};
-  return 4;
+  size_t n = 4;
+  for (const Library *l; n < MOST_LIBRARIES && (l = library_info(n - 4)); n++)
+    f[n] = (Fact){.name = l->name, .text = l->version ? l->version : "none"};
+  return n;
+}
+
+/* What a build without some library cannot do. */
+static void missing_libraries(StrBuf *b) {
+  const Library *l;
+  for (size_t i = 0; (l = library_info(i)); i++)
+    if (!l->version)
+      buf_printf(b, "  built without %s: no %s\n", l->name, l->what);
 }
 
 static void text_all(const Doctor *d, StrBuf *b) {
-  Fact lib[8];
+  Fact lib[MOST_LIBRARIES];
   Arena *a = d->t->arena;
   buf_printf(b, "sard        %s\ncpu         ", sard_version_string());
   buf_escaped(b, d->cpu);
@@ -127,10 +140,11 @@ static void text_all(const Doctor *d, StrBuf *b) {
   buf_puts(b, "libraries  ");
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, " %s %s%s", lib[i].name, lib[i].text, i + 1 < n ? "," : "\n");
+  missing_libraries(b);
 }
 
 static void json_all(const Doctor *d, StrBuf *b) {
-  Fact lib[8];
+  Fact lib[MOST_LIBRARIES];
   buf_puts(b, "{\"version\": ");
   json_str(b, sard_version_string());
   buf_puts(b, ", \"cpu\": {\"model\": ");

@@ -138,3 +138,34 @@ Status tree_classifier_eval(Eval *e) {
   }
   return ST_OK;
 }
+
+/* The walk of a compiled program (passes/ml_trees.c), a step at a time. */
+Status trees_eval(Eval *e) {
+  const TreesAttr *a = e->attr;
+  const Tensor *x = e->in[0], *root = e->in[4];
+  const int32_t *feature = e->in[1]->data, *next = e->in[3]->data;
+  int64_t n = tensor_count(e->in[1]), dim[2];
+  Tensor *y;
+  TRY(operands(e, 5));
+  if (x->rank != 2 || root->rank != 1 || tensor_count(e->in[2]) != n || tensor_count(e->in[3]) != 2 * n)
+    return eval_fail(e, "the tables do not fit each other");
+  dim[0] = x->dim[0], dim[1] = root->dim[0];
+  TRY(eval_out(e, 0, DT_i32, 2, dim, &y));
+  for (int64_t i = 0; i < dim[0] * dim[1]; i++) {
+    int64_t at = ((const int32_t *)root->data)[i % dim[1]];
+    TRY(i % 1024 ? ST_OK : ctx_poll(e->c));
+    for (int64_t d = 0; d < a->depth; d++) {
+      if (at < 0 || at >= n)
+        return eval_fail(e, "node %lld of %lld", (long long)at, (long long)n);
+      bool flag = feature[at] < 0;
+      int64_t f = flag ? ~feature[at] : feature[at];
+      if (f >= x->dim[1])
+        return eval_fail(e, "the trees read feature %lld of %lld", (long long)f, (long long)x->dim[1]);
+      double v = elem_f64(x->dtype, x->data, i / dim[1] * x->dim[1] + f);
+      bool yes = v <= elem_f64(x->dtype, e->in[2]->data, at) || (isnan(v) && flag);
+      at = next[2 * at + !yes];
+    }
+    ((int32_t *)y->data)[i] = (int32_t)at;
+  }
+  return ST_OK;
+}
