@@ -6,6 +6,7 @@ made it, so that a change of that makes it again.
 
 SPDX-License-Identifier: Apache-2.0
 """
+import fcntl
 import hashlib
 import os
 import shutil
@@ -31,6 +32,12 @@ def _make(kind, key, fill):
     if os.path.isdir(path):
         return path
     os.makedirs(HOME, exist_ok=True)
+    with open(os.path.join(HOME, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        return path if os.path.isdir(path) else _fill(path, kind, fill)
+
+
+def _fill(path, kind, fill):
     temp = "%s.%d" % (path, os.getpid())
     try:
         fill(temp)
