@@ -95,6 +95,15 @@ static bool timely(Grouper *p, const Node *n) {
   return ok;
 }
 
+/* Do steps before n tell all extents of its inputs? A kernel compares them, and steps through memory by them. */
+static bool inputs_known(Grouper *p, const Node *n) {
+  for (int i = 0; i < n->nin; i++)
+    for (int k = 0; n->in[i] && k < n->in[i]->type.rank; k++)
+      if (!is_known(p, n->in[i]->type.dim[k]))
+        return false;
+  return true;
+}
+
 static void survey(Grouper *p) {
   uint32_t pos = 0;
   for (Node *n = p->g->first; n; n = n->next)
@@ -109,6 +118,8 @@ static void survey(Grouper *p) {
     f->timely = timely(p, n);
     if (f->host)
       f->why = "shape arithmetic, control flow, strings or containers: on the host";
+    else if (!inputs_known(p, n))
+      f->timely = false, f->why = "an extent of its inputs is told by no step";
     else if (!f->timely)
       f->why = "its extents are known only when it has run";
     else

@@ -427,7 +427,8 @@ static const Tensor *known_constant(void *arg, const char *name) {
 static Status import_operator(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
   int64_t opset;
   TRY(opset_of(im, s->frame, r->domain, &opset));
-  if (*plain_domain(r->domain) || !upgrade_wanted(r->op, opset))
+  bool ours = !*plain_domain(r->domain) || !strcmp(r->domain, "ai.onnx.ml"); /* which share no names */
+  if (!ours || !upgrade_wanted(r->op, opset))
     return add_node(im, s, r, find_op(im, r), origin, opset);
   void *arg[2] = {im, s};
   Upgrade *u = arena_new(im->a, Upgrade);

@@ -709,6 +709,26 @@ static Status scan_9(Upgrade *u) {
   return ST_OK;
 }
 
+/* ai.onnx.ml 1: strings are numbered by their place in classes_strings, or numbers are named by it. */
+static Status label_encoder_2(Upgrade *u) {
+  const RawAttr *t;
+  const Type *in = u->n.nin ? u->type(u->arg, u->n.in[0]) : NULL;
+  TRY(take_typed(u, "classes_strings", RA_STRINGS, &t));
+  if (!t)
+    return fail(u->c, ST_INVALID, "attribute 'classes_strings' is missing");
+  if (!in || in->kind != VK_TENSOR || !in->dtype)
+    return unsupported(u, "has an input of unknown type");
+  int64_t *number = arena_array(u->a, int64_t, t->n);
+  for (uint32_t i = 0; i < t->n; i++)
+    number[i] = i;
+  RawAttr ints = {.type = RA_INTS, .n = t->n, .ints = number}, strings = *t;
+  ints.name = in->dtype == DT_str ? "values_int64s" : "keys_int64s";
+  strings.name = in->dtype == DT_str ? "keys_strings" : "values_strings";
+  put(u, ints);
+  put(u, strings);
+  return ST_OK;
+}
+
 /* --- the table --- */
 
 typedef struct Row {
@@ -758,6 +778,7 @@ static const Row rows[] = {
     {"Hardmax", 13, softmax_13},
     {"InstanceNormalization", 6, drop_consumed},
     {"LSTM", 7, rnn_7},
+    {"LabelEncoder", 2, label_encoder_2},
     {"LeakyRelu", 6, drop_consumed},
     {"Less", 7, explicit_broadcast},
     {"Log", 6, drop_consumed},

@@ -9,6 +9,8 @@
 #include "tests/frontend/pb.h"
 #include "tests/op/harness.h"
 
+#include <ctype.h>
+
 enum { MOST = 8 };
 typedef enum { STATIC, SYMBOLS, UNKNOWN, MODES } Mode;
 
@@ -23,17 +25,22 @@ typedef struct Old {
 /* --- the model --- */
 
 static void put_list(Pb *a, const char *text) {
-  bool f = strchr(text, '.') || strstr(text, "e-");
+  bool f = strchr(text, '.') || strstr(text, "e-"), words = isalpha((unsigned char)text[1]);
   int64_t n = 0;
   for (const char *p = text + 1; *p && *p != ']'; p += *p == ',', n++) {
     char *end;
-    if (f)
+    if (words) {
+      char word[32] = "";
+      end = (char *)(uintptr_t)(p + strcspn(p, ",]"));
+      memcpy(word, p, (size_t)(end - p) < sizeof word ? (size_t)(end - p) : 0);
+      pb_str(a, 9, word);
+    } else if (f)
       pb_f32(a, 7, strtof(p, &end));
     else
       pb_int(a, 8, strtoll(p, &end, 10));
     p = end;
   }
-  pb_int(a, 20, f ? 6 : 7);
+  pb_int(a, 20, words ? 8 : f ? 6 : 7);
 }
 
 static void put_attr(Pb *node, const char *name, const char *text) {
@@ -101,6 +108,7 @@ static void put_attrs(Pb *node, const char *text) {
 static Pb make_model(const Old *k, Mode mode) {
   Pb model = {0}, graph = {0}, node = {0}, opset = {0};
   char name[16];
+  const char *domain = op_find("ai.onnx.ml", k->op) ? "ai.onnx.ml" : "";
   for (int i = 0; i < k->nin; i++) {
     snprintf(name, sizeof name, "x%d", i);
     pb_str(&node, 1, k->in[i] ? name : "");
@@ -111,6 +119,7 @@ static Pb make_model(const Old *k, Mode mode) {
   }
   pb_str(&node, 3, "old");
   pb_str(&node, 4, k->op);
+  pb_str(&node, 7, domain);
   put_attrs(&node, k->attrs);
   pb_msg(&graph, 1, &node);
   pb_str(&graph, 2, "g");
@@ -126,6 +135,7 @@ static Pb make_model(const Old *k, Mode mode) {
     put_io(&graph, 12, name, NULL, mode);
   }
   pb_int(&model, 1, 8);
+  pb_str(&opset, 1, domain);
   pb_int(&opset, 2, k->opset);
   pb_msg(&model, 7, &graph);
   pb_msg(&model, 8, &opset);

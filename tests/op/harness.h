@@ -1,7 +1,7 @@
 /* harness.h - runs one operator by its reference evaluator and by inference, from text, and compares.
  *
  * A case is a block of lines; blocks are separated by empty lines; a line that starts with `#` is a comment:
- *     op Add                       first line; any words behind the name are a note
+ *     op Add                       first line; any words behind the name are a note; ai.onnx or ai.onnx.ml
  *     attr axis=1 mode=linear ks=[1,2] alpha=0.5 value={f32[1] 3}
  *     in f32[2,3] 1 2 3 4 5 6      one line per input; `in -`: absent; `var` for `in`: never a constant to inference
  *     out f32[2,3] ...             one line per output; `out -`: not wanted; `out ?`: not compared
@@ -9,7 +9,7 @@
  *     error text                   evaluation must fail with a message that contains text
  *     infer error                  …and inference must fail as well, all inputs being constants
  * A tensor: dtype[dims] and values in row-major order; one value followed by `*` fills. nan, inf, -inf; strings in double
- * quotes with \" \\ \n \xNN. Containers: seq{ t | t | t } and opt{ t }.
+ * quotes with \" \\ \n \xNN. Containers: seq{ t | t | t }, opt{ t } and map{ keys | values }.
  *
  * Inference is run three times: with all inputs constants, with static shapes, and with a symbol for every extent; whatever
  * it says must agree with what evaluation gives. ELEMENTWISE operators are also run in the place of each input they fit.
@@ -126,7 +126,7 @@ static const char *h_tensor_at(Harness *h, const char *p, Tensor **out);
 
 static const char *h_container(Harness *h, const char *p, Tensor **out) {
   Tensor *t = arena_new(h->a, Tensor);
-  t->kind = *p == 's' ? VK_SEQUENCE : VK_OPTIONAL;
+  t->kind = *p == 's' ? VK_SEQUENCE : *p == 'm' ? VK_MAP : VK_OPTIONAL;
   t->item = arena_array(h->a, Tensor *, 64);
   for (p = h_space(p + 4); *p && *p != '}';) {
     p = h_space(h_tensor_at(h, p, &t->item[t->nitem++]));
@@ -138,7 +138,7 @@ static const char *h_container(Harness *h, const char *p, Tensor **out) {
 }
 
 static const char *h_tensor_at(Harness *h, const char *p, Tensor **out) {
-  if (!strncmp(p, "seq{", 4) || !strncmp(p, "opt{", 4))
+  if (!strncmp(p, "seq{", 4) || !strncmp(p, "opt{", 4) || !strncmp(p, "map{", 4))
     return h_container(h, p, out);
   size_t n = strcspn(p, "[ ");
   DType dt = dtype_parse(p, n);
@@ -178,15 +178,18 @@ __attribute__((unused)) static Tensor *h_tensor(Harness *h, const char *text) {
 /* --- attributes from text --- */
 
 static const char *h_numbers(Harness *h, const char *p, const AttrField *f, void *attr) {
-  int64_t *iv = arena_array(h->a, int64_t, 64), n = 0;
-  float *fv = arena_array(h->a, float, 64);
-  Str *sv = arena_array(h->a, Str, 64);
+  size_t cap = strlen(p); /* more than there are */
+  int64_t *iv = arena_array(h->a, int64_t, cap), n = 0;
+  float *fv = arena_array(h->a, float, cap);
+  Str *sv = arena_array(h->a, Str, cap);
   char *end;
   for (p++; *p && *p != ']'; p += *p == ',', n++) {
     if (f->kind == AK_INTS)
       iv[n] = strtoll(p, &end, 10);
     else if (f->kind == AK_FLOATS)
       fv[n] = strtof(p, &end);
+    else if (*p == '"')
+      end = (char *)(uintptr_t)h_string(h, p, &sv[n]);
     else {
       end = (char *)(uintptr_t)(p + strcspn(p, ",]"));
       sv[n] = (Str){p, (size_t)(end - p)};
@@ -412,7 +415,9 @@ static Value *h_input(Harness *h, Graph *g, Case *k, int i, HMode mode, HBind *b
   if (mode == H_CONST && t->kind == VK_TENSOR && !k->is_var[i])
     return graph_add_const(g, name, t);
   Type type = type_of_tensor(&h->c, t);
-  if (t->kind != VK_TENSOR)
+  if (t->kind == VK_MAP)
+    type.dtype = t->item[0]->dtype, type.elem = h_elem_type(h, g, &(Tensor){.nitem = 1, .item = t->item + 1});
+  else if (t->kind != VK_TENSOR)
     type.elem = h_elem_type(h, g, t);
   for (int d = 0; mode == H_SYMBOLIC && t->kind == VK_TENSOR && d < t->rank; d++) {
     type.dim[d] = dim_fresh(&h->c, "d");
