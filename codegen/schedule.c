@@ -320,7 +320,7 @@ static const KStmt *parallel_loop(const KStmt *s) {
 void unit_count(Ctx *c, Unit *u) {
   const Kernel *k = u->kernel;
   const KStmt *f = parallel_loop(k->body);
-  u->parts = !f ? dim_const(c, 1) : f->width ? dim_ceildiv(c, f->extent, dim_const(c, KERNEL_CHUNK)) : f->extent;
+  u->parts = !f ? dim_const(c, 1) : f->width ? dim_ceildiv(c, f->extent, dim_const(c, kernel_chunk(f))) : f->extent;
   u->scratch = dim_const(c, 0);
   u->flops = count_flops(c, k->body, dim_const(c, 1));
   u->bytes = dim_const(c, 0);
