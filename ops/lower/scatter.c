@@ -123,7 +123,7 @@ static bool nd_can(Ctx *c, const Node *n, const char **why) {
   if (k < 1 || in->rank < 1 || u->rank != q - 1 + in->rank - k ||
       !reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op))
     return false;
-  return true;
+  return true; /* node_needs compares the updates' shape */
 }
 
 /* All tuples in order; of those, the ones whose first index is in [from, from + len), when len is given. */
@@ -134,12 +134,6 @@ static Status nd_updates(Lower *x, const Node *n, KBuf *y, KExpr *from, KExpr *l
   KCursor behind = x->at, inner;
   KOp op = KOP_none;
   reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op);
-  for (int i = 0; i < u->rank; i++) { /* updates are slices of the data, one per tuple */
-    Dim want = i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)];
-    KExpr *have = ke_dim(x->k, u->dim[i]);
-    if (u->dim[i] != want)
-      ks_check(&x->at, k_bin(x, KOP_eq, have, ke_dim(x->k, want)), have);
-  }
   for (int i = 0; i < q - 1; i++)
     tuple[i] = index[i] = lower_open_ordered(x, "t", ix->dim[i], depth++ ? NULL : &behind);
   for (int i = 0; i < k; i++) {
