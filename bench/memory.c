@@ -11,15 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Row {
+typedef struct Case {
   const char *name;
   const char *text; /* inputs, constants and nodes of a graph with the output %y */
   int64_t below;    /* integer inputs hold indices below this */
-} Row;
+} Case;
 
 #define M16 "16777216"
 
-static const Row rows[] = {
+static const Case rows[] = {
     {"copy", "in %x : f32[" M16 "]\n %y = Relu(%x)", 0},
     {"add", "in %x : f32[" M16 "]\n in %z : f32[" M16 "]\n %y = Add(%x, %z)", 0},
     {"add a row", "in %x : f32[4096, 4096]\n in %z : f32[4096]\n %y = Add(%x, %z)", 0},
@@ -133,7 +133,7 @@ static double copy_rate(void) {
 
 typedef struct Job {
   Jit *jit;
-  const Row *row;
+  const Case *row;
   double copy;
 } Job;
 
