@@ -1,10 +1,11 @@
 /* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then
- * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, MxNxK, before
+ * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, memory, memory=ROW, MxNxK, before
  * that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
  *
  * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/machine.h"
+#include "bench/memory.h"
 #include "tests/kernel/jit.h"
 
 #include "codegen/attention.h"
@@ -30,23 +31,6 @@ typedef struct Run {
 static void run_once(void *arg) {
   Run *r = arg;
   r->fn(&r->args);
-}
-
-static double best_seconds(void (*fn)(void *), void *arg) {
-  double best = 1e30, total = 0;
-  int64_t t0 = machine_thread_ns();
-  fn(arg);
-  int64_t once = machine_thread_ns() - t0;
-  int times = once < 1000000 ? (int)(2000000 / (once + 1)) + 1 : 1; /* a reading covers some milliseconds */
-  for (int i = 0; i < 5 || (total < 0.3 && i < 10000); i++) {
-    t0 = machine_thread_ns();
-    for (int k = 0; k < times; k++)
-      fn(arg);
-    double t = (double)(machine_thread_ns() - t0) * 1e-9 / times;
-    best = t < best ? t : best;
-    total += t * times;
-  }
-  return best;
 }
 
 static float *floats(int64_t n) {
@@ -171,7 +155,7 @@ static void bench_product(Bench *b, const Shape *s) {
   product_pack(&plan, s->k, s->n, false, w, p, 0, product_panels(&plan, s->n));
   void *buf[] = {a, batched ? w : p, s->gelu ? bias : out, out};
   Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
-  report(b, s, &plan, parts, best_seconds(run_once, &r), compiling);
+  report(b, s, &plan, parts, machine_best_seconds(run_once, &r), compiling);
   free(a), free(w), free(p), free(out), free(bias), free(r.args.scratch);
 }
 
@@ -229,7 +213,7 @@ static void bench_attention(Bench *b, const Heads *s) {
     abort();
   void *buf[] = {floats(nq), floats(nk), floats(nk), floats(nq)};
   Run r = {fn, {.buf = buf, .dim = dim, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
-  double t = best_seconds(run_once, &r), gflops = 4e-9 * (double)nq * (double)s->kv / t;
+  double t = machine_best_seconds(run_once, &r), gflops = 4e-9 * (double)nq * (double)s->kv / t;
   if (s->causal)
     gflops *= (double)(2 * s->kv - s->q + 1) / (double)(2 * s->kv); /* what is seen */
   printf("%2lld x %2lld/%2lld heads, %4lld of %4lld  %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s  parts %-4lld compile "
@@ -274,6 +258,14 @@ int main(int argc, char **argv) {
   if (wanted(argc, argv, "attention"))
     for (size_t i = 0; i < countof(attentions); i++)
       bench_attention(&b, &attentions[i]);
+  for (int i = 1; i < argc; i++)
+    if (!strncmp(argv[i], "memory=", 7))
+      bench_memory(&b.jit, argv[i] + 7);
+  bool all = argc < 2;
+  for (int i = 1; i < argc; i++)
+    all |= !strcmp(argv[i], "memory");
+  if (all)
+    bench_memory(&b.jit, NULL);
   jit_close(&b.jit);
   return 0;
 }

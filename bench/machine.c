@@ -129,3 +129,20 @@ void machine_print_cpu(void) {
   if (f)
     fclose(f);
 }
+
+double machine_best_seconds(void (*fn)(void *), void *arg) {
+  double best = 1e30, total = 0;
+  int64_t t0 = machine_thread_ns();
+  fn(arg);
+  int64_t once = machine_thread_ns() - t0;
+  int times = once < 1000000 ? (int)(2000000 / (once + 1)) + 1 : 1; /* a reading covers some milliseconds */
+  for (int i = 0; i < 5 || (total < 0.3 && i < 10000); i++) {
+    t0 = machine_thread_ns();
+    for (int k = 0; k < times; k++)
+      fn(arg);
+    double t = (double)(machine_thread_ns() - t0) * 1e-9 / times;
+    best = t < best ? t : best;
+    total += t * times;
+  }
+  return best;
+}

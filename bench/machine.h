@@ -11,4 +11,7 @@ void machine_print_cpu(void);
 double machine_peak(const char *level); /* GFLOP/s of f32 multiply-adds in the registers of that level, one thread */
 double machine_bandwidth(int threads);  /* GB/s of reading memory well beyond the caches, all threads together */
 
+/* Seconds of CPU that fn(arg) takes: the best of several readings over at least 0.3 s. */
+double machine_best_seconds(void (*fn)(void *), void *arg);
+
 #endif

@@ -215,6 +215,68 @@ static void collapse(Scheduler *s, KStmt **nest, int n) {
   outer->var = p, outer->extent = total, outer->body = first;
 }
 
+/* --- transpositions --- */
+
+/* Is something loaded in the list that jumps along `inner` and is contiguous along `outer`? */
+static bool expr_crosses(const KExpr *x, const KVar *inner, const KVar *outer) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_crosses(x->arg[i], inner, outer))
+      return true;
+  return x->kind == KE_LOAD && access_score(x->buf, x->index, inner) < 0 && access_score(x->buf, x->index, outer) > 0;
+}
+
+static bool crosses(const KStmt *s, const KVar *inner, const KVar *outer) {
+  for (; s; s = s->next)
+    if (expr_crosses(s->value, inner, outer) || crosses(s->body, inner, outer))
+      return true;
+  return false;
+}
+
+/* The loop of the nest along which a load is contiguous that jumps along the innermost one, where the stores are; -1: none. */
+static int crossing(KStmt *const *nest, int n) {
+  const KStmt *last = nest[n - 1];
+  for (const KStmt *s = last->body; s; s = s->next)
+    if (s->kind == KS_STORE && access_score(s->buf, s->index, last->var) <= 0)
+      return -1;
+  for (int i = n - 1; i-- > 0;)
+    if (crosses(last->body, last->var, nest[i]->var))
+      return i;
+  return -1;
+}
+
+/* for u … for j { body }  ->  for … for block of j { for u { for lane { j = …: body } } }: the cache lines that the lanes read
+ * from are read from again for the next u. nest[0 .. n) are the loops outside of u then; the lanes' loop is made a vector. */
+static bool tile(Scheduler *s, KStmt **nest, int n, int u) {
+  KStmt *last = nest[n - 1], across = *nest[u];
+  uint16_t w = lanes_for(s, last);
+  Dim lanes = dim_const(s->c, w), extent = last->extent;
+  KVar *var = last->var;
+  if (w < 4 || kernel_loop_ordered(last))
+    return false;
+  for (int i = u; i + 1 < n; i++) /* the loops behind u move out by one */
+    nest[i]->var = nest[i + 1]->var, nest[i]->extent = nest[i + 1]->extent, nest[i]->var->def = nest[i];
+  KStmt *block = nest[n - 2], *rest = last->body;
+  KCursor at = {s->k, &block->body}, inside;
+  block->extent = dim_ceildiv(s->c, extent, lanes);
+  block->var = arena_new(s->k->arena, KVar);
+  *block->var = (KVar){.name = "block", .dtype = DT_i64, .id = s->k->next_id++, .def = block};
+  KStmt *f = ks_for(&at, "u", across.extent, &at);
+  f->var = across.var, f->var->def = f;
+  KStmt *lane = ks_for(&at, "lane", lanes, &at);
+  KExpr *j = ke_binary(s->k, KOP_mul, ke_var(s->k, block->var), ke_dim(s->k, lanes));
+  KVar *made = ks_let(&at, var->name, ke_binary(s->k, KOP_add, j, ke_var(s->k, lane->var)));
+  var->def = made->def, made->def->var = var;
+  if (dim_mul(s->c, block->extent, lanes) != extent) {
+    ks_if(&at, ke_binary(s->k, KOP_lt, ke_var(s->k, var), ke_dim(s->k, extent)), &inside);
+    at = inside;
+  }
+  *at.at = rest;
+  lane->loop = KL_VECTOR, lane->width = w;
+  return true;
+}
+
 /* Only definitions may stand beside a parallel loop: the rest would run once per range of parts. */
 static KStmt *only_loop(KStmt *first) {
   KStmt *f = NULL;
@@ -260,6 +322,12 @@ static void outermost(Scheduler *s, KStmt *f) {
   bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
   if (!separable(s->c, f->body, nest, lanes && n > 1 ? n - 1 : n, lanes && n == 1)) {
     vectorize(s, f);
+    return;
+  }
+  int across = n > 1 && lanes && !has(last->body, KS_FOR) ? crossing(nest, n) : -1;
+  if (across >= 0 && tile(s, nest, n, across)) {
+    collapse(s, nest, n - 1);
+    f->loop = KL_PARALLEL;
     return;
   }
   if (!lanes) {
@@ -320,7 +388,7 @@ static const KStmt *parallel_loop(const KStmt *s) {
 void unit_count(Ctx *c, Unit *u) {
   const Kernel *k = u->kernel;
   const KStmt *f = parallel_loop(k->body);
-  u->parts = !f ? dim_const(c, 1) : f->width ? dim_ceildiv(c, f->extent, dim_const(c, KERNEL_CHUNK)) : f->extent;
+  u->parts = !f ? dim_const(c, 1) : f->width ? dim_ceildiv(c, f->extent, dim_const(c, kernel_chunk(f))) : f->extent;
   u->scratch = dim_const(c, 0);
   u->flops = count_flops(c, k->body, dim_const(c, 1));
   u->bytes = dim_const(c, 0);

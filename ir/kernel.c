@@ -327,6 +327,15 @@ bool kernel_loop_splits(const KStmt *loop) {
   return loop->loop != KL_ORDERED && !updates_outside(loop, loop->body) && !stores_again(loop->body, loop->var, false);
 }
 
+static bool has_loop(const KStmt *s) {
+  for (; s; s = s->next)
+    if (s->kind == KS_FOR || has_loop(s->body))
+      return true;
+  return false;
+}
+
+int64_t kernel_chunk(const KStmt *loop) { return has_loop(loop->body) ? KERNEL_CHUNK_LOOPS : KERNEL_CHUNK; }
+
 /* --- verification --- */
 
 enum { MAX_DEPTH = 200 };

@@ -122,7 +122,7 @@ typedef enum {
 typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK, KL_ORDERED } KLoopKind;
 
 /* A parallel loop with a width is cut into parts of so many iterations, each of which is a vector loop of that width. */
-enum { KERNEL_CHUNK = 4096 };
+enum { KERNEL_CHUNK = 4096, KERNEL_CHUNK_LOOPS = 64 }; /* the latter when there are loops in them */
 
 enum { TEMP_ALIGN = 64 }; /* bytes; a temporary's size is a multiple of it as well */
 
@@ -188,6 +188,7 @@ KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number);
 bool kernel_loop_ordered(const KStmt *loop);
 /* May its iterations run in any order, each with temporaries of its own? Then it can be a parallel loop. */
 bool kernel_loop_splits(const KStmt *loop);
+int64_t kernel_chunk(const KStmt *loop); /* iterations per part of a parallel loop with a width */
 
 /* --- whole kernels --- */
 /* The checks in the order of their codes: first code 2. Returns their number; at may be NULL. */

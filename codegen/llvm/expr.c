@@ -236,6 +236,11 @@ static Status variable(KEmit *k, const KExpr *x, LVal *r) {
 static Status operator(KEmit *k, const KExpr *x, LVal *r) {
   LVal a, b;
   DType t = x->arg[0]->dtype;
+  bool done = false;
+  if (x->kind == KE_BINARY)
+    TRY(kemit_compare_lanes(k, x, &done, r));
+  if (done)
+    return ST_OK;
   TRY(kemit_expr(k, x->arg[0], &a));
   if (x->kind == KE_CAST)
     return kemit_cast(k, x, a, false, r);

@@ -38,6 +38,8 @@ Status kemit_unsupported(const KEmit *k, const char *what);
 LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */
 Status kemit_load(KEmit *k, const KExpr *x, LVal *r);
 Status kemit_store(KEmit *k, const KStmt *s);
+/* The comparison x of two indices, when its result splits the lanes at one place; else *done is false. */
+Status kemit_compare_lanes(KEmit *k, const KExpr *x, bool *done, LVal *r);
 LVal kemit_from_memory(KEmit *k, DType t, LVal v);
 LVal kemit_to_memory(KEmit *k, DType t, int mode, LVal v); /* rounds; mode: KCastMode */
 LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed integer is held; others as they are */

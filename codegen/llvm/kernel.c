@@ -284,10 +284,10 @@ static Status part_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   return scalar_body(k, s, i, depth);
 }
 
-/* A loop that is both parallel and vector: part p is KERNEL_CHUNK iterations. */
+/* A loop that is both parallel and vector: part p is kernel_chunk iterations. */
 static Status chunk_body(KEmit *k, const KStmt *s, LVal p, int depth) {
   Emitter *e = k->e;
-  LVal chunk = emit_int(e->i64, KERNEL_CHUNK), n = kemit_dim(k, s->extent);
+  LVal chunk = emit_int(e->i64, kernel_chunk(s)), n = kemit_dim(k, s->extent);
   emit_poll(e, &k->args);
   LVal from = LLVMBuildMul(B, p, chunk, ""), to = LLVMBuildAdd(B, from, chunk, "");
   to = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, to, n, ""), to, n, "");

@@ -131,9 +131,44 @@ static bool linear(const KEmit *k, const KExpr *x, int64_t *step) {
   return x->arg[1]->kind == KE_INT && !__builtin_mul_overflow(x->arg[1]->i, a, step);
 }
 
+/* a < b or a <= b for indices that grow by different constants from lane to lane: the lanes below some number, or from it on,
+ * which is a comparison of bytes. by: what the difference grows by, above 0. */
+static bool splits_lanes(const KEmit *k, const KExpr *x, bool *below, int64_t *by) {
+  int64_t a, b;
+  if ((x->op != KOP_lt && x->op != KOP_le) || x->arg[0]->dtype != DT_i64 || k->lanes == 1 || k->lanes >= 128 ||
+      k->at_base || !linear(k, x->arg[0], &a) || !linear(k, x->arg[1], &b))
+    return false;
+  *below = a > b; /* a + by * l < b: l < (b - a) / by */
+  return !__builtin_sub_overflow(*below ? a : b, *below ? b : a, by) && *by > 0;
+}
+
+Status kemit_compare_lanes(KEmit *k, const KExpr *x, bool *done, LVal *r) {
+  Emitter *e = k->e;
+  LVal a, b, zero = emit_int(e->i64, 0), all = emit_int(e->i64, k->lanes);
+  bool below;
+  int64_t by;
+  *done = splits_lanes(k, x, &below, &by);
+  if (!*done)
+    return ST_OK;
+  k->at_base = true;
+  TRY(kemit_expr(k, x->arg[0], &a));
+  TRY(kemit_expr(k, x->arg[1], &b));
+  k->at_base = false;
+  LVal first = below ? LLVMBuildSub(B, b, a, "") : LLVMBuildSub(B, a, b, "");
+  if ((x->op == KOP_le) == below)
+    first = LLVMBuildAdd(B, first, emit_int(e->i64, 1), "");
+  first = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, first, zero, ""), zero, first, "");
+  if (by > 1)
+    first = LLVMBuildUDiv(B, LLVMBuildAdd(B, first, emit_int(e->i64, by - 1), ""), emit_int(e->i64, by), "");
+  first = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSGT, first, all, ""), all, first, "");
+  LVal bound = emit_splat(e, LLVMBuildTrunc(B, first, e->i8, ""), k->lanes);
+  *r = LLVMBuildICmp(B, below ? LLVMIntULT : LLVMIntUGE, emit_iota(e, e->i8, k->lanes), bound, "");
+  return ST_OK;
+}
+
 /* --- addresses --- */
 
-typedef enum { UNIFORM, CONTIGUOUS, SCATTERED } Access;
+typedef enum { UNIFORM, CONTIGUOUS, ALTERNATE, SCATTERED } Access; /* ALTERNATE: every other element */
 
 typedef struct Address {
   Access how;
@@ -161,7 +196,7 @@ static Status flat(KEmit *k, const KBuf *b, KExpr *const *index, bool at_base, L
   return ST_OK;
 }
 
-static Status address(KEmit *k, const KBuf *b, KExpr *const *index, Address *a) {
+static Status address(KEmit *k, const KBuf *b, KExpr *const *index, bool load, Address *a) {
   bool vector = k->lanes > 1 && !k->at_base, all_linear = true;
   LVal step = emit_int(k->e->i64, 0), offset;
   for (int i = 0; vector && all_linear && i < b->rank; i++) {
@@ -178,6 +213,10 @@ static Status address(KEmit *k, const KBuf *b, KExpr *const *index, Address *a) 
   }
   if (known && LLVMConstIntGetSExtValue(step) == 1) {
     *a = (Address){CONTIGUOUS, offset};
+    return ST_OK;
+  }
+  if (load && known && LLVMConstIntGetSExtValue(step) == 2 && !packed(b->dtype)) {
+    *a = (Address){ALTERNATE, offset};
     return ST_OK;
   }
   if (all_linear) {
@@ -376,10 +415,35 @@ static void store_packed(KEmit *k, const KBuf *b, const Address *a, LVal codes) 
 
 /* --- loads and stores --- */
 
+/* Elements 0, 2, … 2n - 2 from p on, n lanes: two vectors, of which the second ends with the last of them, and a shuffle.
+ * Under a mask only what its lanes ask for is touched. */
+static LVal load_alternate(KEmit *k, LType elem, LVal p, unsigned align) {
+  Emitter *e = k->e;
+  int n = k->lanes;
+  LVal pick[256], on[2][256], v[2];
+  LType vec = emit_vec(elem, n);
+  for (int i = 0; i < n; i++) {
+    int behind = i + n - 1; /* element of lane i of the second vector */
+    pick[i] = emit_int(e->i32, 2 * i < n ? 2 * i : 2 * i + 1);
+    on[0][i] = emit_int(e->i32, i % 2 ? n : i / 2); /* n: a lane that is off */
+    on[1][i] = emit_int(e->i32, behind % 2 || behind < n ? n : behind / 2);
+  }
+  for (int i = 0; i < 2; i++) {
+    LVal from = emit_int(e->i64, i * (n - 1)), at = LLVMBuildGEP2(B, elem, p, &from, 1, "");
+    if (k->mask) {
+      LVal mask = LLVMBuildShuffleVector(B, k->mask, LLVMConstNull(emit_vec(e->i1, n)),
+                                         LLVMConstVector(on[i], (unsigned)n), "");
+      v[i] = emit_masked_load(e, vec, at, mask, LLVMConstNull(vec), align);
+    } else
+      LLVMSetAlignment(v[i] = LLVMBuildLoad2(B, vec, at, ""), align);
+  }
+  return LLVMBuildShuffleVector(B, v[0], v[1], LLVMConstVector(pick, (unsigned)n), "");
+}
+
 static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
   const DType t = x->dtype;
   Address a;
-  TRY(address(k, x->buf, x->index, &a));
+  TRY(address(k, x->buf, x->index, true, &a));
   if (packed(t)) {
     *r = load_packed(k, x->buf, &a);
     return ST_OK;
@@ -389,6 +453,8 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
   LVal p = pointer(k, x->buf, elem, a.at);
   if (a.how == SCATTERED)
     *r = emit_gather(k->e, vec, p, all_lanes(k), LLVMConstNull(vec), align);
+  else if (a.how == ALTERNATE)
+    *r = load_alternate(k, elem, p, align);
   else if (a.how == CONTIGUOUS && k->mask)
     *r = emit_masked_load(k->e, vec, p, k->mask, LLVMConstNull(vec), align);
   else {
@@ -438,7 +504,7 @@ Status kemit_store(KEmit *k, const KStmt *s) {
   Address a;
   LVal v;
   TRY(stored_value(k, s->value, &v));
-  TRY(address(k, s->buf, s->index, &a));
+  TRY(address(k, s->buf, s->index, false, &a));
   if (a.how == UNIFORM && emit_lanes(v) > 1)
     return kemit_unsupported(k, "a vector loop that stores to one element");
   if (a.how != UNIFORM)

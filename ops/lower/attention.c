@@ -65,7 +65,7 @@ static bool att_of(Ctx *c, const Node *n, Att *t) {
       return false;
     t->past = pk->dim[2], t->L = dim_add(c, t->past, t->L);
   }
-  t->w = lower_work(q->dtype);
+  t->w = a->softmax_precision == DT_f64 ? DT_f64 : lower_work(q->dtype);
   return true;
 }
 
@@ -80,9 +80,9 @@ static bool att_can(Ctx *c, const Node *n, const char **why) {
     return false;
   if (has(n, VALID) && in_of(n, VALID)->rank != 1)
     return false;
-  *why = "a softmax in another precision than the scores have";
+  *why = "a softmax in a precision that there is not";
   DType p = a->softmax_precision == ABSENT ? DT_none : (DType)a->softmax_precision;
-  return p == DT_none || p == DT_f16 || p == DT_bf16 || p == DT_f32 || (p == DT_f64 && t.w == DT_f64);
+  return p == DT_none || p == DT_f16 || p == DT_bf16 || p == DT_f32 || p == DT_f64;
 }
 
 /* --- reading --- */

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW = 32, BLOCK = 64, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
+enum { FEW = 32, BLOCK = 128, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
 
 static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
@@ -27,11 +27,8 @@ typedef struct Top {
 
 static bool topk_can(Ctx *c, const Node *n, const char **why) {
   const Type *in = in_of(n, 0);
-  int64_t a = ATTR(n, TopK)->axis;
-  Dim k = n->out[0] ? n->out[0]->type.dim[a < 0 ? a + in->rank : a] : n->out[1]->type.dim[a < 0 ? a + in->rank : a];
-  (void)c;
-  *why = "a number of results that is compared at run time";
-  return in->rank > 0 && in->dtype != DT_bool && k->lo >= 0;
+  (void)c, (void)why;
+  return in->rank > 0 && in->dtype != DT_bool;
 }
 
 static Status value_at(Top *t, KExpr *i, KExpr **v) {
@@ -118,44 +115,50 @@ static KExpr *extreme(Lower *x, DType t, bool least) {
 /* The best of the block that begins at `from`; a NaN if there is one. */
 static Status block_best(Top *t, KExpr *from, KExpr **best) {
   Lower *x = t->x;
-  KCursor behind, here;
+  KCursor behind;
   KExpr *v;
   KVar *m = lower_acc(x, "m", extreme(x, t->w, t->largest));
   KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
-  lower_if(x, k_bin(x, KOP_lt, i, ke_dim(x->k, t->extent)), &here);
   TRY(value_at(t, i, &v));
   ks_update(&x->at, m, t->largest ? KOP_max : KOP_min, ke_cast(x->k, t->w, v));
-  lower_close(x, 2, behind);
+  lower_close(x, 1, behind);
   *best = ke_var(x->k, m);
+  return ST_OK;
+}
+
+/* Elements [from, from + n), one by one. held, held_at: for what goes from place to place. */
+static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
+  Lower *x = t->x;
+  KCursor behind;
+  KExpr *v, *i = lower_once(x, "i", k_add(x, from, lower_open_ordered(x, "o", n, &behind)));
+  TRY(value_at(t, i, &v));
+  v = now(x, "v", v);
+  lower_if(x, enters(t, ke_cast(x->k, t->w, v)), NULL);
+  insert(t, held, held_at, v, i);
+  lower_close(x, 2, behind);
   return ST_OK;
 }
 
 static Status few(Top *t) {
   Lower *x = t->x;
-  KCursor behind, block, inner;
-  KExpr *best, *v;
+  KCursor behind, block;
+  KExpr *best;
+  Dim size = dim_const(x->c, BLOCK), blocks = dim_div(x->c, t->extent, size), whole = dim_mul(x->c, blocks, size);
   KBuf *held = kernel_add_temp(x->k, "held", t->t, 0, NULL),
        *held_at = kernel_add_temp(x->k, "heldat", DT_i64, 0, NULL);
   KExpr *p = lower_open(x, "p", t->k, &behind);
   set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
   lower_close(x, 1, behind);
-  KExpr *b = lower_open_ordered(x, "b", dim_ceildiv(x->c, t->extent, dim_const(x->c, BLOCK)), &behind);
-  KExpr *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
+  KExpr *b = lower_open_ordered(x, "b", blocks, &behind), *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
   TRY(block_best(t, from, &best));
   KExpr *some = enters(t, best);
   if (dtype_is_float(t->w)) /* the least of a block is NaN when any is */
     some = k_bin(x, KOP_or, some, k_un(x, KOP_isnan, best));
   lower_if(x, some, &block);
-  KExpr *i = lower_once(x, "i", k_add(x, from, lower_open_ordered(x, "o", dim_const(x->c, BLOCK), &inner)));
-  lower_if(x, k_bin(x, KOP_lt, i, ke_dim(x->k, t->extent)), NULL);
-  TRY(value_at(t, i, &v));
-  v = now(x, "v", v);
-  lower_if(x, enters(t, ke_cast(x->k, t->w, v)), NULL);
-  insert(t, held, held_at, v, i);
-  lower_close(x, 3, inner);
+  TRY(scan(t, from, size, held, held_at));
   lower_close(x, 1, block);
   lower_close(x, 1, behind);
-  return ST_OK;
+  return scan(t, ke_dim(x->k, whole), dim_sub(x->c, t->extent, whole), held, held_at);
 }
 
 /* --- many --- */

@@ -680,6 +680,10 @@ for i, t in enumerate([np.float32, np.float64, np.float16, np.int32, np.int64, n
     x = values(t, (2, 4, 2), -3, 3)
     for axis in (-1, 1, 0):
         case("TopK", [x, k1(2 if axis else 1)], {"axis": axis, "largest": (i + axis) % 2})
+x = np.arange(300, dtype=np.float32) * 7 % 60  # blocks and what is left of them, every value five times
+for largest, k in ((1, 8), (0, 8), (1, 40), (0, 290)):  # few are inserted, many sorted
+    order = np.argsort(-x if largest else x, kind="stable")[:k]
+    case("TopK", [x, k1(k)], {"largest": largest}, want=[x[order], order.astype(np.int64)])
 x = np.array([3, 1, 3, 2, 1], BF16)
 case("TopK", [x, k1(3)], want=[np.array([3, 3, 2], BF16), np.array([0, 2, 3], np.int64)])
 case("TopK", [x, k1(3)], {"largest": 0, "sorted": 0}, want=[np.array([1, 1, 2], BF16), np.array([1, 4, 3], np.int64)])

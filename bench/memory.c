@@ -1,0 +1,182 @@
+/* memory.c - the operators that memory bounds: one node each, lowered, scheduled and compiled as in a program, on 64 MB
+ * tensors, against a copy of as many bytes. One thread; GB/s count every input that is read and every output once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bench/memory.h"
+
+#include "bench/machine.h"
+#include "codegen/group.h"
+#include "ir/infer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Case {
+  const char *name;
+  const char *text; /* inputs, constants and nodes of a graph with the output %y */
+  int64_t below;    /* integer inputs hold indices below this */
+} Case;
+
+#define M16 "16777216"
+
+static const Case rows[] = {
+    {"copy", "in %x : f32[" M16 "]\n %y = Relu(%x)", 0},
+    {"add", "in %x : f32[" M16 "]\n in %z : f32[" M16 "]\n %y = Add(%x, %z)", 0},
+    {"add a row", "in %x : f32[4096, 4096]\n in %z : f32[4096]\n %y = Add(%x, %z)", 0},
+    {"add a column", "in %x : f32[4096, 4096]\n in %z : f32[4096, 1]\n %y = Add(%x, %z)", 0},
+    {"exp", "in %x : f32[" M16 "]\n %y = Exp(%x)", 0},
+    {"sum of rows", "in %x : f32[4096, 4096]\n const %a : i64[1] = {1}\n %y = ReduceSum(%x, %a)", 0},
+    {"sum of columns", "in %x : f32[4096, 4096]\n const %a : i64[1] = {0}\n %y = ReduceSum(%x, %a)", 0},
+    {"max of all", "in %x : f32[" M16 "]\n %y = ReduceMax(%x)", 0},
+    {"softmax", "in %x : f32[4096, 4096]\n %y = Softmax(%x)", 0},
+    {"layer norm", "in %x : f32[4096, 4096]\n in %s : f32[4096]\n %y = LayerNormalization(%x, %s, %s)", 0},
+    {"transpose", "in %x : f32[4096, 4096]\n %y = Transpose(%x)", 0},
+    {"transpose heads", "in %x : f32[32, 512, 16, 64]\n %y = Transpose(%x) {perm = [0, 2, 1, 3]}", 0},
+    {"concat", "in %x : f32[16, 524288]\n in %z : f32[16, 524288]\n %y = Concat(%x, %z) {axis = 1}", 0},
+    {"gather rows", "in %x : f32[65536, 256]\n in %i : i64[65536]\n %y = Gather(%x, %i)", 65536},
+    {"gather elements", "in %x : f32[4096, 4096]\n in %i : i64[4096, 4096]\n %y = GatherElements(%x, %i) {axis = 1}",
+     4096},
+    {"scatter rows",
+     "in %x : f32[65536, 256]\n in %i : i64[16384, 1]\n in %u : f32[16384, 256]\n %y = ScatterND(%x, %i, %u)", 65536},
+    {"scatter elements",
+     "in %x : f32[4096, 4096]\n in %i : i64[4096, 1024]\n in %u : f32[4096, 1024]\n %y = ScatterElements(%x, %i, %u) "
+     "{axis = 1}",
+     4096},
+    {"max pool 2x2", "in %x : f32[16, 64, 128, 128]\n %y = MaxPool(%x) {kernel_shape = [2, 2], strides = [2, 2]}", 0},
+    {"max pool 3x3",
+     "in %x : f32[16, 64, 128, 128]\n %y = MaxPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]}",
+     0},
+    {"average pool 3x3",
+     "in %x : f32[16, 64, 128, 128]\n %y = AveragePool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1]}", 0},
+    {"global pool", "in %x : f32[256, 64, 32, 32]\n %y = GlobalAveragePool(%x)", 0},
+    {"resize nearest",
+     "in %x : f32[4, 64, 128, 128]\n const %s : f32[4] = {1, 1, 2, 2}\n %y = Resize(%x, _, %s) {mode = \"nearest\", "
+     "coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\"}",
+     0},
+    {"resize linear",
+     "in %x : f32[4, 64, 128, 128]\n const %s : f32[4] = {1, 1, 2, 2}\n %y = Resize(%x, _, %s) {mode = \"linear\"}", 0},
+    {"pad", "in %x : f32[64, 64, 64, 64]\n const %p : i64[8] = {0, 0, 1, 1, 0, 0, 1, 1}\n %y = Pad(%x, %p)", 0},
+    {"cumsum rows", "in %x : f32[4096, 4096]\n const %a : i64[] = {1}\n %y = CumSum(%x, %a)", 0},
+    {"cumsum columns", "in %x : f32[4096, 4096]\n const %a : i64[] = {0}\n %y = CumSum(%x, %a)", 0},
+    {"top 8", "in %x : f32[64, 262144]\n const %k : i64[1] = {8}\n %y, %i = TopK(%x, %k)", 0},
+    {"argmax", "in %x : f32[4096, 4096]\n %y = ArgMax(%x) {axis = 1}", 0},
+};
+
+typedef struct Call {
+  KernelFn fn;
+  KernelArgs args;
+} Call;
+
+static void run(void *arg) {
+  Call *c = arg;
+  c->fn(&c->args);
+}
+
+typedef struct Copy {
+  void *to;
+  const void *from;
+  size_t n;
+} Copy;
+
+static void copy(void *arg) {
+  const Copy *c = arg;
+  memcpy(c->to, c->from, c->n);
+}
+
+static void fill(const Type *t, void *data, int64_t n, int64_t below) {
+  uint32_t s = 1;
+  for (int64_t i = 0; i < n; i++) {
+    s = s * 1664525 + 1013904223;
+    if (t->dtype == DT_f32)
+      ((float *)data)[i] = (float)(int32_t)s * 0x1p-31f;
+    else
+      ((int64_t *)data)[i] = (int64_t)(((uint64_t)s * (uint64_t)below) >> 32);
+  }
+}
+
+static bool no_symbol(void *arg, Dim sym, int64_t *v) {
+  (void)arg, (void)sym, (void)v;
+  return false;
+}
+
+static int64_t number(Dim d) {
+  int64_t v;
+  return dim_eval(d, no_symbol, NULL, &v) ? v : 0;
+}
+
+/* The value's memory, filled; its size is added to *bytes. */
+static void *memory(Jit *j, const Value *v, int64_t below, int64_t *bytes) {
+  int64_t n = number(type_count(&j->ctx, &v->type)), size = n * dtype_bits(v->type.dtype) / 8;
+  void *p = aligned_alloc(64, ((size_t)size + 127) & ~(size_t)63);
+  if (!p)
+    abort();
+  *bytes += size;
+  if (v->konst)
+    memcpy(p, v->konst->data, (size_t)size);
+  else
+    fill(&v->type, p, n, below);
+  return p;
+}
+
+static double copy_rate(void) {
+  Copy c = {.n = (size_t)64 << 20};
+  c.to = aligned_alloc(64, c.n);
+  void *from = aligned_alloc(64, c.n);
+  if (!c.to || !from)
+    abort();
+  memset(from, 1, c.n), memset(c.to, 2, c.n);
+  c.from = from;
+  double rate = 2e-9 * (double)c.n / machine_best_seconds(copy, &c);
+  free(c.to), free(from);
+  return rate;
+}
+
+typedef struct Job {
+  Jit *jit;
+  const Case *row;
+  double copy;
+} Job;
+
+static Status bench_row(Ctx *c, void *arg) {
+  Job *job = arg;
+  Jit *j = job->jit;
+  char *text = arena_printf(j->arena, "graph \"g\" {\n %s\n out %%y\n}\n", job->row->text);
+  Graph *g;
+  Groups *groups;
+  int64_t bytes = 0;
+  TRY(graph_parse(c, text, strlen(text), job->row->name, &g));
+  for (Node *n = g->first; n; n = n->next)
+    TRY(node_infer(c, n));
+  TRY(group_graph(c, j->arena, g, &(GroupOptions){.cpu_level = j->level}, &groups));
+  if (groups->n != 1)
+    return fail(c, ST_INTERNAL, "%s is %u kernels", job->row->name, groups->n);
+  const Group *x = groups->group[0];
+  Call call = {.fn = jit_compile(j, x->unit)};
+  if (!call.fn)
+    return ST_INTERNAL;
+  void **buf = arena_array(j->arena, void *, x->nin + x->nout);
+  for (uint32_t i = 0; i < x->nin; i++)
+    buf[i] = memory(j, x->in[i], job->row->below, &bytes);
+  for (uint32_t i = 0; i < x->nout; i++)
+    buf[x->nin + i] = memory(j, x->out[i], 1, &bytes);
+  call.args = (KernelArgs){.buf = buf, .end = number(x->unit->parts)};
+  call.args.scratch = aligned_alloc(64, ((size_t)number(x->unit->scratch) + 64) & ~(size_t)63);
+  double t = machine_best_seconds(run, &call), rate = (double)bytes * 1e-9 / t;
+  printf("%-18s %7.1f MB %8.2f ms %6.1f GB/s %5.0f %% of a copy  parts %lld\n", job->row->name, (double)bytes / 0x1p20,
+         t * 1e3, rate, 100 * rate / job->copy, (long long)call.args.end);
+  fflush(stdout);
+  for (uint32_t i = 0; i < x->nin + x->nout; i++)
+    free(buf[i]);
+  free(call.args.scratch);
+  return ST_OK;
+}
+
+void bench_memory(Jit *jit, const char *only) {
+  Job job = {.jit = jit, .copy = copy_rate()};
+  printf("a copy of 64 MB: %.1f GB/s read and written\n", job.copy);
+  for (size_t i = 0; i < countof(rows); i++) {
+    job.row = &rows[i];
+    if ((!only || strstr(rows[i].name, only)) && ctx_protect(&jit->ctx, bench_row, &job))
+      printf("%-18s %s\n", rows[i].name, jit->ctx.err.message);
+  }
+}
