@@ -102,7 +102,7 @@ struct KBuf {
   DType dtype;
   int8_t rank;
   Dim dim[MAX_RANK];
-  bool output;    /* written by the kernel: outputs and temporaries */
+  bool output; /* written by the kernel: outputs and temporaries */
   bool temp;
   uint32_t index; /* position among the kernel's buffers: inputs, outputs, temporaries */
 };
@@ -114,8 +114,8 @@ typedef enum {
   KS_LET,    /* var = value, once */
   KS_ACC,    /* var = value, to be updated further down in the same or an inner loop */
   KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative), or var = value (KOP_none) */
-  KS_STORE,  /* buf[index…] = value; outputs and temporaries only; outside of ordered loops every element once per pass */
-  KS_IF,     /* when value (bool): body */
+  KS_STORE, /* buf[index…] = value; outputs and temporaries only; outside of ordered loops every element once per pass */
+  KS_IF,    /* when value (bool): body */
   KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
 } KStmtKind;
 
@@ -146,7 +146,7 @@ typedef struct Kernel {
   Arena *arena;
   Ctx *c;
   const char *name;
-  KBuf **buf; /* inputs, then outputs, then temporaries */
+  KBuf **buf;              /* inputs, then outputs, then temporaries */
   uint32_t nin, nio, nbuf; /* inputs; with outputs; all */
   KStmt *body;
   uint32_t next_id;

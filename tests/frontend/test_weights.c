@@ -423,6 +423,22 @@ static void bad_sparse(const int64_t *index, uint32_t rank, const int64_t *index
     fail_msg("'%s' is not in '%s'", text, c.err.message);
 }
 
+/* Two elements a byte: -1 and 3 at 1 and 4 of five. */
+static void packed_sparse(void) {
+  static const uint8_t values[] = {0x3f}, want[] = {0xf0, 0, 3};
+  static const int64_t index[] = {1, 4}, two = 2, five = 5;
+  WirePiece pv = {values, sizeof values, TP_RAW_DATA, true},
+            pi = {(const uint8_t *)index, sizeof index, TP_RAW_DATA, true};
+  RawTensor v = {.name = "w", .dtype = DT_i4, .ndim = 1, .dim = &two, .piece = &pv, .npiece = 1};
+  RawTensor i = {.name = "i", .dtype = DT_i64, .ndim = 1, .dim = &two, .piece = &pi, .npiece = 1};
+  RawSparse s = {.values = &v, .indices = &i, .dim = &five, .ndim = 1};
+  Weights *w = open_weights(NULL, &(LoadOptions){.max_bytes = 1 << 20});
+  const Tensor *t;
+  assert_int_equal(weights_sparse(w, &s, &t), ST_OK);
+  assert_memory_equal(t->data, want, sizeof want);
+  weights_close(w);
+}
+
 static void sparse_tensors(void **state) {
   (void)state;
   const int64_t shape[] = {2, 3}, n[] = {2}, n2[] = {2, 2}, n3[] = {2, 3}, three[] = {3}, huge[] = {1 << 20, 1 << 20},
@@ -433,6 +449,7 @@ static void sparse_tensors(void **state) {
   assert_memory_equal(t->data, want, sizeof want);
   assert_int_equal(sparse((int64_t[]){0, 1, 1, 2}, 2, n2, shape, 2, &t), ST_OK);
   assert_memory_equal(t->data, want, sizeof want);
+  packed_sparse();
   bad_sparse((int64_t[]){1, 6}, 1, n, shape, 2, ST_INVALID, "index 1 of a sparse tensor is out of range");
   bad_sparse((int64_t[]){-1, 5}, 1, n, shape, 2, ST_INVALID, "index 0 of a sparse tensor is out of range");
   bad_sparse((int64_t[]){0, 1, 2, 0}, 2, n2, shape, 2, ST_INVALID, "index 1 of a sparse tensor is out of range");

@@ -121,7 +121,7 @@ static int call(Ctx *c, KernelFn fn, const Unit *u, Tensor *const *t, Binding *b
   uint32_t ndim;
   Arena *a = arena_create(c);
   unit_signature(a, u, &dim, &ndim);
-  int64_t *v = arena_array(a, int64_t, ndim), parts, scratch;
+  int64_t *v = arena_array(a, int64_t, ndim), parts, scratch = 0;
   void **buf = arena_array(a, void *, u->kernel->nio);
   for (uint32_t i = 0; i < ndim; i++)
     assert_true(dim_eval(dim[i], value_of, bind, &v[i]));

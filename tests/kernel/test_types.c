@@ -44,8 +44,8 @@ static double wide_float(int64_t i) {
 
 static int64_t wide_int(int64_t i) {
   int bits = (int)(random_bits() % 64);
-  int64_t near = (int64_t)((uint64_t)1 << bits) + (int64_t)(random_bits() % 5) - 2;
-  return i % 3 == 0 ? near : i % 3 == 1 ? -near : (int64_t)(random_bits() >> (random_bits() % 64));
+  uint64_t near = ((uint64_t)1 << bits) + random_bits() % 5 - 2;
+  return (int64_t)(i % 3 == 0 ? near : i % 3 == 1 ? 0 - near : random_bits() >> (random_bits() % 64));
 }
 
 /* All codes of a type of up to 16 bits, twice over for the narrowest, so that vectors and what is left are both met. */
