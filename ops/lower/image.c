@@ -25,9 +25,9 @@ static KExpr *within(Lower *x, KExpr *v, Dim extent) {
 static bool affine_can(Ctx *c, const Node *n, const char **why) {
   const Type *t = in_of(n, 0), *out = &n->out[0]->type;
   (void)c;
-  *why = "extents that are compared at run time";
-  return t->rank == 3 && (out->rank == 4 || out->rank == 5) && t->dim[0] == out->dim[0] &&
-         dim_is(t->dim[1], out->rank - 2) && dim_is(t->dim[2], out->rank - 1);
+  *why = "a theta whose extents are known at run time only";
+  return t->rank == 3 && (out->rank == 4 || out->rank == 5) && dim_is(t->dim[1], out->rank - 2) &&
+         dim_is(t->dim[2], out->rank - 1);
 }
 
 /* Where pixel i of n lies between -1 and 1. */
@@ -48,6 +48,9 @@ static Status affine_grid(Lower *x, const Node *n, int out, KExpr *const *index,
   int s = y->rank - 2;
   KExpr *theta, *at[3] = {index[0], index[s + 1]}, *sum = NULL;
   DType w = lower_work(y->dtype);
+  Dim batch = n->in[0]->type.dim[0];
+  if (batch != y->dim[0])
+    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, batch), ke_dim(x->k, y->dim[0])), ke_dim(x->k, batch)));
   for (int k = 0; k <= s; k++) { /* x belongs to the last axis */
     at[2] = num(x, k);
     TRY(lower_read(x, n->in[0], at, &theta));
