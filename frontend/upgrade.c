@@ -494,6 +494,11 @@ static Status grid_sample_20(Upgrade *u) { /* modes lost their prefix */
   return ST_OK;
 }
 
+static Status roi_align_16(Upgrade *u) { /* pixels were points: no shift by half a pixel */
+  put(u, str_attr("coordinate_transformation_mode", "output_half_pixel"));
+  return ST_OK;
+}
+
 static Status scatter_11(Upgrade *u) {
   u->n.op = "ScatterElements";
   return ST_OK;
@@ -822,6 +827,7 @@ static const Row rows[] = {
     {"Reshape", 5, reshape_5},
     {"Resize", ALWAYS, resize_empty},
     {"Resize", 11, resize_11},
+    {"RoiAlign", 16, roi_align_16},
     {"Scan", 9, scan_9},
     {"Scatter", ALWAYS, scatter_11},
     {"Selu", 6, drop_consumed},

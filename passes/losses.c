@@ -1,6 +1,6 @@
 /* losses.c - losses as operators that are compiled: SoftmaxCrossEntropyLoss as a LogSoftmax and a NegativeLogLikelihoodLoss;
  * that with a reduction as one without, its sum, and for the mean the sum of the weights, which are 0 for ignored labels.
- * Optimizer steps over several variables as one per variable.
+ * BatchNormalization in training with its statistics as reductions; optimizer steps over several variables as one for each.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -54,6 +54,43 @@ static Value *reduced_loss(Match *m) {
   return mean ? EMIT(m, Div, NULL, loss, EMIT(m, ReduceSum, &all, weights)) : loss;
 }
 
+/* y = (x - mean) / sqrt(var + epsilon) * scale + bias with the statistics of the batch, which move the running ones. */
+static Value *batch_training(Match *m) {
+  Node *n = m->root;
+  const BatchNormalizationAttr *a = ATTR(n, BatchNormalization);
+  Value *x = n->in[0], *p[3], *stat[2];
+  int64_t axes[MAX_RANK] = {0}, behind[MAX_RANK];
+  int rank = x->type.rank;
+  ReduceAttr keep = {.keepdims = 1};
+  if (!a->training_mode || !type_known(x) || rank < 2)
+    return NULL;
+  for (int i = 1; i < 5; i++)
+    if (n->in[i]->type.dtype != x->type.dtype)
+      return NULL;
+  for (int i = 2; i < rank; i++)
+    axes[i - 1] = i, behind[i - 2] = i - 1;
+  Value *others = const_ints(m, axes, rank - 1);
+  for (int i = 1; i < 3; i++) /* [C] to [C, 1, …] */
+    p[i] = rank > 2 ? EMIT(m, Unsqueeze, NULL, n->in[i], const_ints(m, behind, rank - 2)) : n->in[i];
+  stat[0] = EMIT(m, ReduceMean, &keep, x, others);
+  Value *d = EMIT(m, Sub, NULL, x, stat[0]);
+  stat[1] = EMIT(m, ReduceMean, &keep, EMIT(m, Mul, NULL, d, d), others);
+  Value *sd = EMIT(m, Add, NULL, stat[1], const_like(m, (double)a->epsilon, x->type.dtype));
+  Value *y = EMIT(m, Div, NULL, d, EMIT(m, Sqrt, NULL, sd));
+  y = EMIT(m, Add, NULL, EMIT(m, Mul, NULL, y, p[1]), p[2]);
+  for (int i = 0; i < 2; i++) {
+    double momentum = (double)a->momentum;
+    Value *now = EMIT(m, Squeeze, NULL, stat[i], others);
+    now = EMIT(m, Mul, NULL, now, const_like(m, 1 - momentum, x->type.dtype));
+    Value *before = EMIT(m, Mul, NULL, n->in[i + 3], const_like(m, momentum, x->type.dtype));
+    stat[i] = EMIT(m, Add, NULL, before, now);
+  }
+  for (int i = 0; i < 2 && !m->st; i++)
+    if (i + 1 < n->nout && n->out[i + 1])
+      replace_value(n->out[i + 1], stat[i]);
+  return y;
+}
+
 /* Inputs: rate, count, all X, all G, then the states; outputs: all X, then the states. */
 static Value *one_variable_each(Match *m) {
   Node *n = m->root;
@@ -84,6 +121,7 @@ static Value *one_variable_each(Match *m) {
 static const Rule rules[] = {
     {"cross entropy", OPERATOR(SoftmaxCrossEntropyLoss), cross_entropy},
     {"loss with a reduction", OPERATOR(NegativeLogLikelihoodLoss), reduced_loss},
+    {"statistics of the batch", OPERATOR(BatchNormalization), batch_training},
     {"one variable each", OPERATOR(Adagrad), one_variable_each},
     {"one variable each", OPERATOR(Adam), one_variable_each},
     {"one variable each", OPERATOR(Momentum), one_variable_each},

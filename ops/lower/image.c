@@ -25,9 +25,9 @@ static KExpr *within(Lower *x, KExpr *v, Dim extent) {
 static bool affine_can(Ctx *c, const Node *n, const char **why) {
   const Type *t = in_of(n, 0), *out = &n->out[0]->type;
   (void)c;
-  *why = "extents that are compared at run time";
-  return t->rank == 3 && (out->rank == 4 || out->rank == 5) && t->dim[0] == out->dim[0] &&
-         dim_is(t->dim[1], out->rank - 2) && dim_is(t->dim[2], out->rank - 1);
+  *why = "a theta whose extents are known at run time only";
+  return t->rank == 3 && (out->rank == 4 || out->rank == 5) && dim_is(t->dim[1], out->rank - 2) &&
+         dim_is(t->dim[2], out->rank - 1);
 }
 
 /* Where pixel i of n lies between -1 and 1. */
@@ -48,6 +48,9 @@ static Status affine_grid(Lower *x, const Node *n, int out, KExpr *const *index,
   int s = y->rank - 2;
   KExpr *theta, *at[3] = {index[0], index[s + 1]}, *sum = NULL;
   DType w = lower_work(y->dtype);
+  Dim batch = n->in[0]->type.dim[0];
+  if (batch != y->dim[0])
+    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, batch), ke_dim(x->k, y->dim[0])), ke_dim(x->k, batch)));
   for (int k = 0; k <= s; k++) { /* x belongs to the last axis */
     at[2] = num(x, k);
     TRY(lower_read(x, n->in[0], at, &theta));
@@ -123,23 +126,89 @@ static bool blocks_of(Ctx *c, const Node *n, Blocks *b) {
   return b->taps <= INT32_MAX;
 }
 
+/* Do the columns fit the blocks, provably? */
+static bool blocks_fit(Ctx *c, const Node *n, Blocks *b) {
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  return blocks_of(c, n, b) && in->dim[2] == b->all && in->dim[1] == dim_mul(c, out->dim[1], dim_const(c, b->taps));
+}
+
+static bool attrs_of(Ctx *c, const Node *n, WindowSpec *s) {
+  const Col2ImAttr *a = ATTR(n, Col2Im);
+  const WindowAttr wa = {
+      .auto_pad = str_of("NOTSET"), .pads = a->pads, .strides = a->strides, .dilations = a->dilations};
+  return !window_spec(c, &wa, n->out[0]->type.rank - 2, s);
+}
+
 static bool col2im_can(Ctx *c, const Node *n, const char **why) {
   const Type *in = in_of(n, 0), *out = &n->out[0]->type;
   Blocks b;
+  WindowSpec s;
   *why = "extents that are compared at run time";
-  return in->rank == 3 && blocks_of(c, n, &b) && in->dim[2] == b.all &&
-         in->dim[1] == dim_mul(c, out->dim[1], dim_const(c, b.taps)) && in->dim[0] == out->dim[0];
+  if (in->rank != 3 || out->rank < 3 || in->dim[0] != out->dim[0])
+    return false;
+  return blocks_fit(c, n, &b) || (out->dim[1]->lo >= 1 && attrs_of(c, n, &s));
+}
+
+/* Block shapes that are known at run time only: one loop over the taps, which are checked to be as many as the columns have
+ * rows, and the blocks as many as they have elements. */
+static Status col2im_any(Lower *x, const Node *n, KExpr *const *index, KVar *acc) {
+  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  KExpr *kernel[MAX_RANK], *count[MAX_RANK], *q[MAX_RANK], *one = num(x, 1), *taps = one, *blocks = one, *fits = NULL,
+                                                           *v;
+  KCursor behind;
+  WindowSpec s;
+  attrs_of(x->c, n, &s);
+  for (int i = 0; i < s.n; i++) {
+    KExpr *at = num(x, i),
+          *room = ke_dim(x->k, dim_add(x->c, out->dim[i + 2], dim_const(x->c, s.begin[i] + s.end[i] - 1)));
+    TRY(lower_read(x, n->in[2], &at, &kernel[i]));
+    kernel[i] = lower_once(x, "kernel", kernel[i]);
+    room = k_sub(x, room, k_mul(x, k_sub(x, kernel[i], one), num(x, s.dilation[i])));
+    KExpr *some = k_bin(x, KOP_and, k_bin(x, KOP_le, one, kernel[i]), k_bin(x, KOP_le, num(x, 0), room));
+    TRY(lower_check(x, some, kernel[i]));
+    kernel[i] = lower_once(x, "kernel", k_bin(x, KOP_max, kernel[i], one));
+    count[i] = lower_once(x, "count", k_add(x, k_div(x, room, num(x, s.stride[i])), one));
+    taps = k_mul(x, taps, kernel[i]), blocks = k_mul(x, blocks, count[i]);
+  }
+  KExpr *rows = lower_once(x, "rows", k_mul(x, taps, ke_dim(x->k, out->dim[1])));
+  TRY(lower_check(x, k_bin(x, KOP_eq, rows, ke_dim(x->k, in->dim[1])), rows));
+  blocks = lower_once(x, "blocks", blocks);
+  TRY(lower_check(x, k_bin(x, KOP_eq, blocks, ke_dim(x->k, in->dim[2])), blocks));
+  Dim all = dim_div(x->c, in->dim[1], out->dim[1]);
+  KExpr *tap = lower_open(x, "w", all, &behind), *rest = tap, *block = num(x, 0);
+  for (int i = s.n - 1; i >= 0; i--) {
+    KExpr *k = i ? k_bin(x, KOP_mod, rest, kernel[i]) : rest, *stride = num(x, s.stride[i]);
+    rest = i ? lower_once(x, "rest", k_div(x, rest, kernel[i])) : rest;
+    KExpr *pos = k_sub(x, k_add(x, index[i + 2], num(x, s.begin[i])), k_mul(x, k, num(x, s.dilation[i])));
+    pos = lower_once(x, "pos", pos);
+    q[i] = lower_once(x, "q", k_div(x, pos, stride));
+    KExpr *here = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), pos), k_bin(x, KOP_lt, q[i], count[i]));
+    here = k_bin(x, KOP_and, here, k_bin(x, KOP_eq, k_mul(x, q[i], stride), pos));
+    fits = fits ? k_bin(x, KOP_and, fits, here) : here;
+  }
+  for (int i = 0; i < s.n; i++)
+    block = k_add(x, k_mul(x, block, count[i]), q[i]);
+  lower_if(x, fits, NULL);
+  KExpr *at[3] = {index[0], k_add(x, k_mul(x, index[1], ke_dim(x->k, all)), tap), block};
+  TRY(lower_read(x, n->in[0], at, &v));
+  ks_update(&x->at, acc, KOP_add, ke_cast(x->k, acc->dtype, v));
+  lower_close(x, 2, behind);
+  return ST_OK;
 }
 
 /* A pixel gathers what the blocks over it hold: through tap k, block (pixel + pad - k * dilation) / stride if that is one. */
 static Status col2im(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   DType t = n->out[out]->type.dtype, w = lower_work(t);
   KExpr *tap = num(x, 0), *block = num(x, 0), *v;
-  KCursor behind = x->at;
+  KCursor behind;
   Blocks b;
   int depth = 0;
-  blocks_of(x->c, n, &b);
   KVar *acc = lower_acc(x, "s", dtype_is_float(w) ? ke_float(x->k, w, 0) : ke_int(x->k, w, 0));
+  if (!blocks_fit(x->c, n, &b)) {
+    TRY(col2im_any(x, n, index, acc));
+    *e = ke_cast(x->k, t, ke_var(x->k, acc));
+    return ST_OK;
+  }
   behind = x->at;
   for (int i = 0; i < b.axes; i++) {
     KExpr *k = b.kernel[i] > 1 ? lower_open(x, "w", dim_const(x->c, b.kernel[i]), depth++ ? NULL : &behind) : num(x, 0);

@@ -247,6 +247,9 @@ r = x.reshape(2, 2, 6)
 gn = ((r - r.mean(2, keepdims=True)) / np.sqrt(r.var(2, keepdims=True) + F(0.5))).reshape(2, 4, 3)
 gn = gn * s.repeat(2).reshape(1, 4, 1) + b.repeat(2).reshape(1, 4, 1)
 case("GroupNormalization", 18, [x, s, b], [gn.astype(F)], num_groups=2, epsilon=0.5, tol=1e-5)
+# Samples of a plane average to its value in the middle of the region, here at (2, 2).
+plane = (3 * np.arange(5, dtype=F)[:, None] + np.arange(5, dtype=F))[None, None]
+case("RoiAlign", 10, [plane, np.array([[1, 1, 3, 3]], F), np.array([0])], [np.full((1, 1, 1, 1), 8, F)], sampling_ratio=2)
 x = some(2, 4, 1)
 spectrum = np.fft.fft(x[..., 0], axis=1)
 case("DFT", 17, [x], [np.stack([spectrum.real, spectrum.imag], -1).astype(F)], tol=1e-5)
