@@ -276,6 +276,10 @@ static bool product_group(Grouper *p, Node *n) {
   Unit *u =
       group_unit(p, UNIT_PRODUCT, group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + 1, s.n - 1));
   uint32_t packed = UINT32_MAX;
+  if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
+    p->out->fate[n->id].why = "its extents are too large expressions";
+    return false;
+  }
   u->product = o.x;
   if (p->o->pack && o.b->konst && (conv ? !o.x.group : o.b->type.rank == 2))
     packed = packed_of(p, o.b, &u->product);
@@ -376,6 +380,10 @@ static bool attention_group(Grouper *p, Node *n) {
   }
   Unit *u =
       group_unit(p, UNIT_ATTENTION, arena_printf(p->a, "attention.%lldx%lld", (long long)t.heads, (long long)t.dk));
+  if (!group_knows(p, t.batch) || !group_knows(p, t.q_len) || !group_knows(p, t.kv_len)) {
+    p->out->fate[n->id].why = "its extents are too large expressions";
+    return false;
+  }
   u->attention = t;
   attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);

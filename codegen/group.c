@@ -48,11 +48,11 @@ bool node_is_host(const Node *n) {
   return small || special;
 }
 
-static bool is_known(Grouper *p, Dim d) {
+bool group_knows(Grouper *p, Dim d) {
   if (d->kind == DIM_SYM)
-    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id) || (p->up && is_known(p->up, d));
+    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id) || (p->up && group_knows(p->up, d));
   for (int i = 0; i < d->n; i++)
-    if (!is_known(p, d->arg[i]))
+    if (!group_knows(p, d->arg[i]))
       return false;
   return true;
 }
@@ -63,7 +63,7 @@ static void set_known(Grouper *p, Dim sym) {
 
 /* The only symbol of d that is not known; *n counts them, each once or more. */
 static void unknown_of(Grouper *p, Dim d, Dim *sym, uint32_t *n) {
-  if (d->kind == DIM_SYM && !is_known(p, d) && d != *sym)
+  if (d->kind == DIM_SYM && !group_knows(p, d) && d != *sym)
     *sym = d, ++*n;
   for (int i = 0; i < d->n; i++)
     unknown_of(p, d->arg[i], sym, n);
@@ -100,7 +100,7 @@ static bool timely(Grouper *p, const Node *n) {
   bool ok = true;
   for (int i = 0; i < n->nout; i++)
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
-      ok &= is_known(p, n->out[i]->type.dim[k]);
+      ok &= group_knows(p, n->out[i]->type.dim[k]);
   for (int i = 0; !ok && i < n->nout; i++) /* the result tells them */
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
       if (n->out[i]->type.dim[k]->kind == DIM_SYM)
@@ -342,6 +342,17 @@ Unit *group_unit(Grouper *p, UnitKind kind, const char *name) {
   return u;
 }
 
+/* Is every number known that a call needs? One whose expression outgrew its bounds stands for itself, and nothing tells it. */
+static bool can_tell(Grouper *p, const Unit *u) {
+  const Dim *dim;
+  uint32_t n;
+  unit_signature(p->a, u, &dim, &n);
+  bool ok = group_knows(p, u->parts) && group_knows(p, u->scratch);
+  for (uint32_t i = 0; i < n; i++)
+    ok &= group_knows(p, dim[i]);
+  return ok;
+}
+
 /* Turns the set into a loop kernel. False: it cannot be one after all; *why says why. */
 static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   LoopSpec spec = {.node = s->node, .nnode = s->n, .core = s->core, .out = s->out, .nout = s->nout};
@@ -361,6 +372,10 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   Unit *u = group_unit(p, UNIT_LOOP, spec.name);
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);
+  if (!can_tell(p, u)) {
+    *why = "its extents are too large expressions";
+    return false;
+  }
   Group *x = group_add(p, u, s->node, s->n, root);
   x->in = loop.in, x->nin = loop.nin;
   x->out = arena_copy(p->a, s->out, s->nout * sizeof *s->out), x->nout = s->nout;

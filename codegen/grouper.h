@@ -55,6 +55,7 @@ const char *group_name(Grouper *p, const char *head, Node *const *node, uint32_t
 Unit *group_unit(Grouper *p, UnitKind kind, const char *name);
 /* The group of a unit, with its kernel among those to compile; in, out and the rest are for the caller to fill in. */
 Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root);
+bool group_knows(Grouper *p, Dim d);                      /* its symbols are among those known so far */
 void group_need(Grouper *p, Value *const *v, uint32_t n); /* these are read from memory */
 
 /* --- anchors.c --- */

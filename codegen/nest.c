@@ -165,7 +165,10 @@ static bool merge(Ctx *c, Kernel *k, const Pair *pair, uint32_t n) {
   walk(&w, k->body);
   if (!w.ok)
     return false;
-  Dim both = dim_mul(c, pair->outer->extent, pair->inner->extent);
+  Dim p = pair->outer->extent, q = pair->inner->extent, both = dim_mul(c, p, q);
+  if (both->kind == DIM_SYM && both != p &&
+      both != q) /* too large an expression: nothing would tell the symbol for it */
+    return false;
   bool(*drop)[MAX_RANK] = arena_get(k->arena, k->nbuf, sizeof *drop, 1);
   memset(drop, 0, k->nbuf * sizeof *drop);
   for (uint32_t b = 0; b < k->nbuf; b++)

@@ -269,7 +269,7 @@ Status check_rank(Infer *x, int64_t rank) {
 }
 
 Dim sign_of(Ctx *c, Dim v) {
-  return v->lo >= 0 ? dim_const(c, 0) : v->hi < 0 ? dim_const(c, -1) : dim_div(c, v, dim_const(c, INT64_C(1) << 62));
+  return dim_max(c, dim_const(c, -1), dim_min(c, dim_const(c, 0), v));
 }
 
 /* 1 - Min(1, |v - a|), with v counted from the front. */

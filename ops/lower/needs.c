@@ -88,7 +88,7 @@ static void repeats(Needs *x, const Node *n) {
       at_least(x, times[i], 0, "repeats");
 }
 
-/* Pad (25) of another mode than constant: there must be something to repeat. */
+/* Pad (25) of another mode than constant: there must be something to repeat, unless nothing is asked for. */
 static void pad(Needs *x, const Node *n) {
   const Dim *p, *axes = NULL;
   int64_t k, m, axis;
@@ -102,11 +102,12 @@ static void pad(Needs *x, const Node *n) {
     if (listed && !dim_is_const(axes[i], &axis))
       return;
     axis += axis < 0 ? rank : 0;
-    Dim before = p[i], after = p[k / 2 + i], out = n->out[0]->type.dim[axis];
+    Dim before = p[i], after = p[k / 2 + i];
     Dim kept =
         dim_add(x->c, n->in[0]->type.dim[axis], dim_add(x->c, dim_min(x->c, before, zero), dim_min(x->c, after, zero)));
     if (!(dim_is(before, 0) && dim_is(after, 0)))
-      must(x, dim_max(x->c, kept, dim_min(x->c, out, one)), kept, "elements to pad from");
+      must(x, dim_max(x->c, kept, dim_min(x->c, type_count(x->c, &n->out[0]->type), one)), kept,
+           "elements to pad from");
   }
 }
 

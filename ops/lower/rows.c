@@ -68,7 +68,11 @@ static KExpr *row_count(Row *r) {
       n = dim_mul(r->x->c, n, r->dim[i]);
   if (dim_is_const(n, &v))
     return dtype_is_float(work(r)) ? ke_float(r->x->k, work(r), (double)v) : ke_int(r->x->k, work(r), v);
-  return lower_once(r->x, "n", ke_cast(r->x->k, work(r), ke_dim(r->x->k, n)));
+  KExpr *e = lower_index_const(r->x, 1); /* one by one: an expression for all may be too large to be kept */
+  for (int i = 0; i < r->rank; i++)
+    if (r->inner[i])
+      e = k_mul(r->x, e, ke_dim(r->x->k, r->dim[i]));
+  return lower_once(r->x, "n", ke_cast(r->x->k, work(r), e));
 }
 
 typedef KExpr *(*Term)(Row *r, KExpr *v);
