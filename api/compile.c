@@ -34,7 +34,7 @@ static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
   return passes_run(c, m->graph, &po);
 }
 
-/* The memory that constants may borrow from: the mapped files, and the caller's bytes for a model from memory. */
+/* The memory that constants may borrow from: the mapped files first, then the caller's bytes for a model from memory. */
 static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
   PlanFile *f = arena_array(a, PlanFile, m->nfile + 2u);
   *n = 0;
@@ -50,14 +50,15 @@ static Status generate(Ctx *c, sard_model *s, const sard_options *o, Arena *scra
   PlanInput in = {.nmeta = m->nmeta};
   Arena *keep = s->arena;
   Kernels k = {0};
+  in.file = plan_files(scratch, m, &in.nfile);
+  KernelsInput ki = {cpu_level(), (unsigned)s->cores, in.file, m->nfile};
   if (!strcmp(s->device, "cpu"))
-    TRY(kernels_compile(c, scratch, keep, m->graph, cpu_level(), (unsigned)s->cores, &k));
+    TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
   if (o->dump_kernel && !k.groups)
     return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
   if (o->dump_kernel)
     TRY(kernels_dump(c, k.groups, o->dump_kernel, o->dump, o->dump_arg));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
-  in.file = plan_files(scratch, m, &in.nfile);
   const char **meta = arena_array(scratch, const char *, 2 * (size_t)m->nmeta);
   for (uint32_t i = 0; i < m->nmeta; i++)
     meta[2 * i] = m->meta[i].key, meta[2 * i + 1] = m->meta[i].value;

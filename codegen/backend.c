@@ -1,5 +1,5 @@
 /* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own,
- * takes every nth unit, and makes one object.
+ * takes about as much work as the others, and makes one object.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 
@@ -152,6 +152,7 @@ typedef struct Job {
   const EmitTarget *target;
   const Unit **unit;
   uint32_t n;
+  int cost; /* of its units */
   Ctx c;
   Arena *a;
   EmitObject object;
@@ -198,6 +199,37 @@ static void close_jobs(void *arg) {
       ctx_close(&job[i].c);
 }
 
+/* Milliseconds that LLVM takes for a unit. Products in one module share inner kernels, so the first is the dearest. */
+static int cost_of(const Unit *u, const Job *j) {
+  if (u->kind == UNIT_LOOP)
+    return 3;
+  if (u->kind == UNIT_ATTENTION)
+    return 80;
+  for (uint32_t i = 0; i < j->n; i++)
+    if (j->unit[i]->kind == u->kind)
+      return 12;
+  return 20;
+}
+
+/* Unit k goes to where it is done first, the dear kinds before the cheap ones; it is place[k] of its object. */
+static void spread(const Unit *const *unit, uint32_t n, Job *job, uint32_t jobs, BackendCode *code, uint32_t *place) {
+  static const uint8_t dearest_first[] = {UNIT_ATTENTION, UNIT_PRODUCT, UNIT_LOOP};
+  for (size_t d = 0; d < countof(dearest_first); d++)
+    for (uint32_t k = 0; k < n; k++) {
+      uint32_t best = 0;
+      if (unit[k]->kind != dearest_first[d])
+        continue;
+      for (uint32_t i = 1; i < jobs; i++)
+        if (job[i].cost + cost_of(unit[k], &job[i]) < job[best].cost + cost_of(unit[k], &job[best]))
+          best = i;
+      Job *j = &job[best];
+      code[k].object = best;
+      j->cost += cost_of(unit[k], j);
+      place[k] = j->n;
+      j->unit[j->n++] = unit[k];
+    }
+}
+
 Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
                        unsigned threads, BackendResult *out) {
   const EmitApi *api;
@@ -207,14 +239,14 @@ Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, co
   Job *job = arena_array(a, Job, MAX_THREADS);
   EmitObject *object = arena_array(a, EmitObject, jobs);
   BackendCode *code = arena_array(a, BackendCode, n);
+  uint32_t *place = arena_array(a, uint32_t, n);
   Cleanup *cleanup = arena_new(a, Cleanup);
   for (uint32_t i = 0; i < jobs; i++) {
-    job[i] = (Job){.api = api, .target = target, .unit = arena_array(a, const Unit *, n / jobs + 1)};
+    job[i] = (Job){.api = api, .target = target, .unit = arena_array(a, const Unit *, n)};
     ctx_open(&job[i].c, c->alloc);
     job[i].c.cancel = c->cancel, job[i].c.deadline_ns = c->deadline_ns;
-    for (uint32_t k = i; k < n; k += jobs)
-      job[i].unit[job[i].n++] = unit[k];
   }
+  spread(unit, n, job, jobs, code, place);
   ctx_on_failure(c, cleanup, close_jobs, job);
   for (uint32_t i = 1; i < jobs; i++)
     job[i].started = !pthread_create(&job[i].thread, NULL, work, &job[i]);
@@ -228,7 +260,7 @@ Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, co
   ctx_forget(c, cleanup);
   close_jobs(job);
   for (uint32_t k = 0; k < n && !st; k++)
-    code[k] = (BackendCode){k % jobs, object[k % jobs].symbol[k / jobs]};
+    code[k].symbol = object[code[k].object].symbol[place[k]];
   *out = (BackendResult){object, jobs, code};
   return st;
 }

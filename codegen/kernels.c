@@ -4,7 +4,7 @@
 
 #include "codegen/backend.h"
 #include "codegen/describe.h"
-#include "codegen/product.h"
+#include "codegen/packing.h"
 
 #include <string.h>
 
@@ -22,30 +22,16 @@ static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Ker
   return ST_OK;
 }
 
-static Status pack(Ctx *c, Arena *keep, const char *level, Kernels *k) {
-  const Groups *g = k->groups;
-  if (!g->npacked)
-    return ST_OK;
-  uint8_t *memory = arena_get(keep, g->packed_size, 1, 64);
-  for (uint32_t i = 0; i < g->npacked; i++) {
-    const Packed *x = &g->packed[i];
-    ProductPlan plan = product_plan(x->product, level);
-    TRY(ctx_poll(c));
-    product_pack(&plan, x->k, x->n, x->trans, x->value->konst->data, (float *)(void *)(memory + x->offset), 0,
-                 product_panels(&plan, x->n));
-  }
-  k->packed = memory;
-  return ST_OK;
-}
-
-Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const char *level, unsigned threads, Kernels *out) {
-  GroupOptions o = {.cpu_level = level, .pack = true};
+Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out) {
+  GroupOptions o = {.cpu_level = in->level, .pack = true};
+  Packing *packing;
   *out = (Kernels){0};
   TRY(group_graph(c, a, g, &o, &out->groups));
   if (!out->groups->nkernel)
     return ST_OK;
-  TRY(compile(c, a, level, threads, out));
-  return pack(c, keep, level, out);
+  TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
+  TRY(compile(c, a, in->level, in->threads, out));
+  return packing_end(c, packing, &out->packed);
 }
 
 static const char *kernel_name(void *arg, size_t i) {

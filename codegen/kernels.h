@@ -13,9 +13,16 @@ typedef struct Kernels {
   const uint8_t *packed; /* groups->packed_size bytes, aligned to 64; NULL when there are none */
 } Kernels;
 
-/* Groups the nodes of g (not changed), compiles a kernel per different group on up to `threads` threads, and packs weights. The
- * packed weights are in arena keep, the rest in arena a. level: support/cpu.h. ST_UNSUPPORTED: there is no code generator. */
-Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const char *level, unsigned threads, Kernels *out);
+typedef struct KernelsInput {
+  const char *level; /* support/cpu.h */
+  unsigned threads;
+  const PlanFile *mapped; /* files that weights lie in: pages that are packed are given back */
+  uint32_t nmapped;
+} KernelsInput;
+
+/* Groups the nodes of g (not changed), compiles a kernel per different group, and packs weights beside that. The packed
+ * weights go with arena keep, the rest is in arena a. ST_UNSUPPORTED: there is no code generator. */
+Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out);
 
 /* The kernels of this name, or "all", as text to out. ST_USAGE: there is none; the nearest name is the hint. */
 Status kernels_dump(Ctx *c, const Groups *g, const char *name, void (*out)(void *arg, const char *text, size_t n),

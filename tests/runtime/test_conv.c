@@ -203,7 +203,7 @@ static Status build(Ctx *c, void *arg) {
   TRY(result_shape(c, b));
   TRY(graph_of(c, b, &g));
   if (level) {
-    TRY(kernels_compile(c, k->a, k->a, g, level, 1, &kernels));
+    TRY(kernels_compile(c, k->a, k->a, g, &(KernelsInput){.level = level, .threads = 1}, &kernels));
     in = (PlanInput){
         .groups = kernels.groups, .object = kernels.object, .nobject = kernels.nobject, .code = kernels.code};
     if (kernels.packed)

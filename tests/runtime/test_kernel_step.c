@@ -16,7 +16,7 @@ static Status build(Ctx *c, void *arg) {
   TRY(graph_parse(c, k->text, strlen(k->text), "test", &g));
   TRY(graph_verify(c, g));
   k->a = arena_create(c);
-  TRY(kernels_compile(c, k->a, k->a, g, cpu_level(), 1, &kernels));
+  TRY(kernels_compile(c, k->a, k->a, g, &(KernelsInput){.level = cpu_level(), .threads = 1}, &kernels));
   PlanInput in = {.groups = kernels.groups, .object = kernels.object, .nobject = kernels.nobject, .code = kernels.code};
   TRY(plan_build(c, k->a, g, &in, &k->image, &k->size));
   if (kernels.packed)
