@@ -348,11 +348,18 @@ typedef struct FeedArgs {
   Tensor *dense;
 } FeedArgs;
 
-/* A sequence or optional, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
+/* Keys are integers or strings, and as many as the values. */
+static bool is_map(const Tensor *t) {
+  const Tensor *k = t->nitem == 2 ? t->item[0] : NULL, *v = k ? t->item[1] : NULL;
+  return v && k->kind == VK_TENSOR && v->kind == VK_TENSOR && k->rank == 1 && v->rank == 1 && k->dim[0] == v->dim[0] &&
+         (k->dtype == DT_str || dtype_is_int(k->dtype));
+}
+
+/* A container, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
 static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int depth, Tensor *out) {
-  if (depth > MAX_NESTED || t->kind > SARD_KIND_OPTIONAL || t->nitem < 0 || (t->nitem && !t->item) ||
+  if (depth > MAX_NESTED || t->kind > SARD_KIND_MAP || t->nitem < 0 || (t->nitem && !t->item) ||
       (t->kind == SARD_KIND_OPTIONAL && t->nitem > 1))
-    return fail(c, ST_USAGE, "input %zu: no valid sequence or optional", i);
+    return fail(c, ST_USAGE, "input %zu: no valid container", i);
   *out = (Tensor){.kind = (uint8_t)t->kind, .nitem = t->nitem, .item = arena_array(mem, Tensor *, (size_t)t->nitem)};
   for (int64_t k = 0; k < t->nitem; k++) {
     const sard_tensor *x = &t->item[k];
@@ -371,7 +378,7 @@ static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int
       copy_strided(y->data, x, elem, true);
     }
   }
-  return ST_OK;
+  return t->kind != SARD_KIND_MAP || is_map(out) ? ST_OK : fail(c, ST_USAGE, "input %zu: no valid map", i);
 }
 
 /* The inputs as dense tensors; strided ones are copied. */
@@ -515,13 +522,33 @@ int64_t sard_result_items(const sard_result *r, size_t i) {
   return r && i < r->n && r->out[i].t.kind != VK_TENSOR ? r->out[i].t.nitem : -1;
 }
 
+typedef struct GiveItem {
+  const Tensor *from;
+  sard_tensor *to;
+} GiveItem;
+
+static void give_value(Arena *mem, const Tensor *from, sard_tensor *to) {
+  if (from->kind == VK_TENSOR) {
+    from_tensor(from, to);
+    return;
+  }
+  sard_tensor *item = arena_array(mem, sard_tensor, (size_t)from->nitem);
+  for (int64_t k = 0; k < from->nitem; k++)
+    give_value(mem, from->item[k], &item[k]);
+  *to = (sard_tensor){.kind = (sard_kind)from->kind, .item = item, .nitem = from->nitem};
+}
+
+static Status give_item(Ctx *c, void *arg) {
+  GiveItem *a = arg;
+  give_value(a->from->kind == VK_TENSOR ? NULL : arena_create(c), a->from, a->to);
+  return ST_OK;
+}
+
 sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t) {
   if (k < 0 || k >= sard_result_items(r, i) || !t)
     return SARD_ERROR_USAGE;
-  if (r->out[i].t.item[k]->kind != VK_TENSOR)
-    return SARD_ERROR_UNSUPPORTED;
-  from_tensor(r->out[i].t.item[k], t);
-  return SARD_OK;
+  GiveItem a = {r->out[i].t.item[k], t};
+  return (sard_status)ctx_protect((Ctx *)(uintptr_t)&r->c, give_item, &a); /* its memory goes with the result */
 }
 
 typedef struct ShapeCall {
