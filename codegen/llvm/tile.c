@@ -90,8 +90,7 @@ LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsig
   LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateEnumAttribute(e->lc, nounwind, 0));
   LLVMAddTargetDependentFunctionAttr(fn, "no-builtins", ""); /* nothing may become a call */
-  if (!getenv("PERFMAP"))
-    LLVMSetLinkage(fn, LLVMInternalLinkage);
+  LLVMSetLinkage(fn, LLVMInternalLinkage);
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
   return fn;
 }
