@@ -349,11 +349,18 @@ typedef struct FeedArgs {
   Tensor *dense;
 } FeedArgs;
 
-/* A sequence or optional, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
+/* Keys are integers or strings, and as many as the values. */
+static bool is_map(const Tensor *t) {
+  const Tensor *k = t->nitem == 2 ? t->item[0] : NULL, *v = k ? t->item[1] : NULL;
+  return v && k->kind == VK_TENSOR && v->kind == VK_TENSOR && k->rank == 1 && v->rank == 1 && k->dim[0] == v->dim[0] &&
+         (k->dtype == DT_str || dtype_is_int(k->dtype));
+}
+
+/* A container, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
 static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int depth, Tensor *out) {
-  if (depth > MAX_NESTED || t->kind > SARD_KIND_OPTIONAL || t->nitem < 0 || (t->nitem && !t->item) ||
+  if (depth > MAX_NESTED || t->kind > SARD_KIND_MAP || t->nitem < 0 || (t->nitem && !t->item) ||
       (t->kind == SARD_KIND_OPTIONAL && t->nitem > 1))
-    return fail(c, ST_USAGE, "input %zu: no valid sequence or optional", i);
+    return fail(c, ST_USAGE, "input %zu: no valid container", i);
   *out = (Tensor){.kind = (uint8_t)t->kind, .nitem = t->nitem, .item = arena_array(mem, Tensor *, (size_t)t->nitem)};
   for (int64_t k = 0; k < t->nitem; k++) {
     const sard_tensor *x = &t->item[k];
@@ -372,7 +379,7 @@ static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int
       copy_strided(y->data, x, elem, true);
     }
   }
-  return ST_OK;
+  return t->kind != SARD_KIND_MAP || is_map(out) ? ST_OK : fail(c, ST_USAGE, "input %zu: no valid map", i);
 }
 
 /* The inputs as dense tensors; strided ones are copied. */

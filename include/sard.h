@@ -123,8 +123,9 @@ typedef struct sard_tensor {
   int64_t dim[SARD_MAX_RANK];
   int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
   bool strided;                  /* false: row-major without gaps, stride is not read */
-  sard_kind kind; /* sequence or optional, as an input: the fields above are not read; copied before the run */
-  const struct sard_tensor *item; /* its values: an optional has one or none */
+  sard_kind kind; /* a container: the fields above are not used; as an input it is copied before the run */
+  const struct sard_tensor
+      *item; /* its values: an optional has one or none; a map two lists of rank 1, keys and values */
   int64_t nitem;
 } sard_tensor;
 
@@ -306,7 +307,8 @@ SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *input
 SARD_API size_t sard_result_count(const sard_result *r);
 /* Output i as a dense tensor that lives as long as r. SARD_ERROR_UNSUPPORTED: a sequence, see sard_result_items. */
 SARD_API sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t);
-/* A sequence or optional output: number of items (-1: output i is a tensor, or there is no output i), and item k. */
+/* A container as an output: number of items (-1: output i is a tensor, or there is no output i), and item k, which lives as
+ * long as r; where it is a container itself, kind, item and nitem say so. The items of a map are its keys and its values. */
 SARD_API int64_t sard_result_items(const sard_result *r, size_t i);
 SARD_API sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);
 SARD_API void sard_result_free(sard_result *r); /* r may be NULL */

@@ -136,8 +136,7 @@ static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
     sard_tensor *item = arena_array(a, sard_tensor, (size_t)t->nitem);
     for (int64_t i = 0; i < t->nitem; i++)
       to_api(a, t->item[i], &item[i]);
-    out->kind = t->kind == VK_OPTIONAL ? SARD_KIND_OPTIONAL : SARD_KIND_SEQUENCE, out->item = item,
-    out->nitem = t->nitem;
+    out->kind = (sard_kind)t->kind, out->item = item, out->nitem = t->nitem;
     return;
   }
   out->data = t->data ? t->data : &none, out->dtype = (sard_dtype)t->dtype, out->rank = t->rank;
@@ -146,13 +145,10 @@ static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
 
 static Tensor *from_api(Arena *a, const sard_tensor *x) {
   Tensor *t = arena_new(a, Tensor);
-  if (x->kind != SARD_KIND_TENSOR) {
-    t->kind = x->kind == SARD_KIND_OPTIONAL ? VK_OPTIONAL : VK_SEQUENCE, t->nitem = x->nitem;
-    t->item = arena_array(a, Tensor *, (size_t)x->nitem);
-    for (int64_t i = 0; i < x->nitem; i++)
-      t->item[i] = from_api(a, &x->item[i]);
-    return t;
-  }
+  t->kind = (uint8_t)x->kind, t->nitem = x->nitem;
+  t->item = x->nitem ? arena_array(a, Tensor *, (size_t)x->nitem) : NULL;
+  for (int64_t i = 0; i < x->nitem; i++)
+    t->item[i] = from_api(a, &x->item[i]);
   t->dtype = (DType)x->dtype, t->rank = (int8_t)x->rank, t->data = x->data;
   memcpy(t->dim, x->dim, sizeof t->dim);
   return t;
@@ -169,7 +165,7 @@ static Status take_output(Tool *t, const Session *s, const sard_result *r, size_
     return ST_OK;
   }
   Tensor *box = arena_new(t->arena, Tensor);
-  box->kind = (uint8_t)(s->out[i].kind == VK_OPTIONAL ? VK_OPTIONAL : VK_SEQUENCE);
+  box->kind = (uint8_t)(s->out[i].kind == VK_TENSOR ? VK_SEQUENCE : s->out[i].kind);
   box->item = arena_array(t->arena, Tensor *, (size_t)n), box->nitem = n;
   for (int64_t k = 0; k < n; k++) {
     sard_status st = sard_result_item(r, i, k, &x);

@@ -176,7 +176,27 @@ static void put_axis(Show *s, int axis, int64_t at) {
   buf_putc(s->b, ']');
 }
 
+/* {"a": 0.25, "b": 0.75} */
+static void show_map(StrBuf *b, const Tensor *t) {
+  Show key = {.b = b, .t = t->item[0]}, value = {.b = b, .t = t->item[1]};
+  int64_t n = tensor_count(key.t);
+  choose_format(&value);
+  value.f.width = 0;
+  buf_putc(b, '{');
+  for (int64_t i = 0; i < n && i < FULL; i++) {
+    buf_puts(b, i ? ", " : "");
+    put_element(&key, i);
+    buf_puts(b, ": ");
+    put_element(&value, i);
+  }
+  buf_puts(b, n > FULL ? ", ...}\n" : "}\n");
+}
+
 void show_value(StrBuf *b, const Tensor *t) {
+  if (t->kind == VK_MAP && t->nitem == 2) {
+    show_map(b, t);
+    return;
+  }
   if (t->kind != VK_TENSOR) {
     char type[320];
     for (int64_t i = 0; i < t->nitem; i++) {
@@ -237,6 +257,14 @@ void show_json(StrBuf *b, const char *name, const Tensor *t) {
   if (name) {
     json_key(b, &first, "name");
     json_str(b, name);
+  }
+  if (t->kind == VK_MAP && t->nitem == 2) {
+    json_key(b, &first, "keys");
+    show_json(b, NULL, t->item[0]);
+    json_key(b, &first, "values");
+    show_json(b, NULL, t->item[1]);
+    buf_putc(b, '}');
+    return;
   }
   if (t->kind != VK_TENSOR) {
     json_key(b, &first, t->kind == VK_OPTIONAL ? "optional" : "sequence");

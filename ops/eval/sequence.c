@@ -25,8 +25,6 @@ static Status item_copy(Eval *e, const Tensor *x, Tensor **out) {
 
 Status items_copy(Eval *e, int i, const Tensor *x) {
   Tensor *t;
-  if (x->kind == VK_MAP)
-    return eval_unsupported(e, "a map as an output of this operator");
   TRY(eval_out_items(e, i, (ValueKind)x->kind, x->nitem, &t));
   for (int64_t k = 0; k < x->nitem; k++)
     TRY(item_copy(e, x->item[k], &t->item[k]));
