@@ -102,13 +102,6 @@ static bool same_can(Ctx *c, const Node *n, const char **why) {
 }
 const Lowering identity_lower = {LOWER_ELEM, .can = same_can, .elem = same};
 
-/* Dropout (22) outside of training. */
-static bool dropout_can(Ctx *c, const Node *n, const char **why) {
-  (void)c, (void)why;
-  return !has(n, 2) && !(n->nout > 1 && n->out[1]);
-}
-const Lowering dropout_lower = {LOWER_ELEM, .can = dropout_can, .elem = same};
-
 /* --- axes --- */
 
 static Status transpose(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
