@@ -388,7 +388,19 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
 
 /* --- loops --- */
 
-/* Steps that read v from memory and stand before position pos, or are not decided yet. */
+static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t pos);
+
+/* Is node n evaluated behind position pos only? A cheap move may be evaluated once more by whoever reads its values. */
+static bool evaluated_later(Grouper *p, const Set *s, const Node *n, uint32_t pos) {
+  if (info(p, n)->step == UINT32_MAX || info(p, n)->step <= pos)
+    return false;
+  for (int i = 0; cheap_move(n) && i < n->nout; i++)
+    if (n->out[i] && !read_later_only(p, s, n->out[i], pos))
+      return false;
+  return true;
+}
+
+/* Is v read from memory by steps behind position pos only? Those that are not decided yet may stand anywhere. */
 static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t pos) {
   for (const Use *u = v->uses; u; u = u->next) {
     const Node *n = u->node;
@@ -406,8 +418,7 @@ static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t p
       if (!n)
         return false;
     }
-    uint32_t step = info(p, n)->step;
-    if (step == UINT32_MAX || step <= pos)
+    if (!evaluated_later(p, s, n, pos))
       return false;
   }
   return true;
@@ -421,36 +432,49 @@ static bool used_inside_only(const Set *s, const Node *n) {
   return true;
 }
 
-/* Are all uses of q inside of the set at the index of the result (or of the row)? */
-static bool at_identity(const Set *s, const Node *q) {
-  for (const Use *u = q->out[0]->uses; u; u = u->next) {
+/* Are all uses of v inside of the set at the index of the result (or of the row)? */
+static bool value_at_identity(const Set *s, const Value *v) {
+  for (const Use *u = v->uses; u; u = u->next) {
     int i = u->node ? set_find(s, u->node) : -1;
     if (i < 0)
       continue;
     if (!s->ident[i])
       return false;
-    if (u->node == s->core ? u->slot != 0
-                           : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &q->out[0]->type))
+    if (u->node == s->core ? u->slot != 0 : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &v->type))
       return false;
   }
   return true;
 }
 
-/* Does some user in the set read q more often than it has elements, or not element by element? */
-static bool recomputed(Ctx *c, const Set *s, const Node *q) {
-  Dim n = type_count(c, &q->out[0]->type);
+static bool at_identity(const Set *s, const Node *q) {
+  for (int i = 0; i < q->nout; i++)
+    if (q->out[i] && !value_at_identity(s, q->out[i]))
+      return false;
+  return true;
+}
+
+/* Does some user in the set read v more often than it has elements, or not element by element? */
+static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
+  Dim n = type_count(c, &v->type);
   if (dim_is(n, 1))
     return false; /* moves out of the loops */
-  for (const Use *u = q->out[0]->uses; u; u = u->next) {
+  for (const Use *u = v->uses; u; u = u->next) {
     if (!u->node || set_find(s, u->node) < 0 || u->node == s->core)
       continue;
     if (op_lowering(u->node->op)->again)
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
-                 (u->node->op == OP_Gather && u->slot == 0 && !elementwise(q));
+                 (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
     if (!fewer && type_count(c, &u->node->out[0]->type) != n)
       return true;
   }
+  return false;
+}
+
+static bool recomputed(Ctx *c, const Set *s, const Node *q) {
+  for (int i = 0; i < q->nout; i++)
+    if (q->out[i] && value_recomputed(c, s, q->out[i]))
+      return true;
   return false;
 }
 

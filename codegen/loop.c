@@ -365,13 +365,25 @@ static Status own_nest(Build *b, const Node *n) {
   return op_lowering(n->op)->nest(&b->x, n, out);
 }
 
-/* An output that may hold what lies between the passes: the row operator's own result, of the type it computes in. */
+/* Is v made by the row operator or behind it, so that it is stored in the last pass? */
+static bool behind_core(const Build *b, const Value *v) {
+  uint32_t core = 0, at = 0;
+  for (uint32_t i = 0; i < b->s->nnode; i++) {
+    core = b->s->node[i] == b->s->core ? i : core;
+    at = b->s->node[i] == v->def ? i : at;
+  }
+  return at >= core;
+}
+
+/* An output that may hold what lies between the passes: like the row operator's own result, of the type it computes in. */
 static KBuf *spill_of(Build *b) {
   const Value *v = b->s->core->out[0];
-  DType t = v->type.dtype;
-  for (uint32_t i = 0; i < b->s->nout; i++)
-    if ((t == DT_f32 || t == DT_f64) && b->s->out[i]->type.dtype == t && same_dims(&b->s->out[i]->type, &v->type))
+  for (uint32_t i = 0; v && i < b->s->nout; i++) {
+    const Value *o = b->s->out[i];
+    DType t = v->type.dtype;
+    if ((t == DT_f32 || t == DT_f64) && o->type.dtype == t && same_dims(&o->type, &v->type) && behind_core(b, o))
       return b->outbuf[i];
+  }
   return NULL;
 }
 

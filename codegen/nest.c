@@ -257,6 +257,7 @@ typedef struct InPlace {
   Walk w;
   KExpr **store; /* the index of the stores, which is the same for all */
   int rank;
+  int stores, before; /* in all, and those met so far */
   uint32_t bad;
 } InPlace;
 
@@ -272,13 +273,15 @@ static void place_access(Walk *w, KBuf *b, KExpr **index) {
   if (b->output) {
     if (p->store && (p->rank != b->rank || !same_index(b->rank, p->store, index)))
       w->ok = false;
-    p->store = index, p->rank = b->rank;
+    p->store = index, p->rank = b->rank, p->stores++;
   }
 }
 
 static void place_load(Walk *w, KBuf *b, KExpr **index) {
   InPlace *p = (InPlace *)(void *)w;
-  if (!b->output && b->index < 32 && (b->rank != p->rank || !same_index(b->rank, p->store, index)))
+  p->before += b->output;
+  bool late = p->stores > 1 && p->before; /* an element stored twice is read no more */
+  if (!b->output && b->index < 32 && (late || b->rank != p->rank || !same_index(b->rank, p->store, index)))
     p->bad |= 1u << b->index;
 }
 

@@ -1,5 +1,5 @@
 /* interp.h - runs a graph with the reference evaluators: what the passes' tests compare before and after with. Nodes in
- * order, Dims from the symbols that the inputs bind, If by its condition.
+ * order, Dims from the symbols that the inputs bind, If by its condition, Loop without scan outputs trip by trip.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_IR_INTERP_H
 #define TESTS_IR_INTERP_H
@@ -17,6 +17,9 @@ typedef struct Interp {
   Dim sym[64];    /* bound symbols */
   int64_t extent[64];
   int nsym;
+  void (*after)(void *arg, const Node *n,
+                Tensor *t); /* may change what an operator has computed; NULL: nothing to do */
+  void *arg;
 } Interp;
 
 static bool interp_get(void *arg, Dim sym, int64_t *v) {
@@ -76,6 +79,30 @@ static Status interp_dims(Interp *x, const Node *n, Tensor **out) {
   return ST_OK;
 }
 
+/* Carried values only: as many outputs as there are of those. */
+static Status interp_loop(Interp *x, const Node *n, const Tensor *const *in, Tensor **out) {
+  const Graph *b = n->body[0];
+  int64_t trips = in[0] ? elem_i64(DT_i64, in[0]->data, 0) : INT64_MAX, one = 1;
+  const Tensor *go = in[1];
+  if (b->nout != n->nout + 1u || n->nin != n->nout + 2)
+    return fail(x->c, ST_UNSUPPORTED, "a Loop with scan outputs");
+  for (int i = 0; i < n->nout; i++)
+    out[i] = (Tensor *)(uintptr_t)in[i + 2];
+  for (int64_t t = 0; t < trips && (!go || elem_i64(DT_bool, go->data, 0)); t++) {
+    Tensor *trip = tensor_vec_i64(x->a, &one, 1);
+    trip->rank = 0, ((int64_t *)trip->data)[0] = t;
+    x->value[b->in[0]->id] = trip;
+    x->value[b->in[1]->id] = (Tensor *)(uintptr_t)go;
+    for (int i = 0; i < n->nout; i++)
+      x->value[b->in[i + 2]->id] = out[i];
+    TRY(interp_graph(x, b));
+    go = interp_value(x, b->out[0]);
+    for (int i = 0; i < n->nout; i++)
+      out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i + 1]);
+  }
+  return ST_OK;
+}
+
 static Status interp_node(Interp *x, const Node *n) {
   const Tensor **in = arena_array(x->a, const Tensor *, n->nin);
   Tensor **out = arena_array(x->a, Tensor *, n->nout);
@@ -91,6 +118,8 @@ static Status interp_node(Interp *x, const Node *n) {
     TRY(interp_graph(x, b));
     for (int i = 0; i < n->nout; i++)
       out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i]);
+  } else if (n->op == OP_Loop) {
+    TRY(interp_loop(x, n, in, out));
   } else {
     Eval e = {.c = x->c,
               .op = n->op,
@@ -109,6 +138,9 @@ static Status interp_node(Interp *x, const Node *n) {
     Status st = fn(&e);
     if (st)
       return err_origin(x->c, st, n->origin);
+    for (int i = 0; i < n->nout && x->after; i++)
+      if (out[i])
+        x->after(x->arg, n, out[i]);
   }
   for (int i = 0; i < n->nout; i++)
     if (n->out[i]) {
@@ -125,8 +157,9 @@ static Status interp_graph(Interp *x, const Graph *g) {
 }
 
 /* Runs g on the inputs; result[i] is output i, in arena a. */
-static Status interp_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *input, const Tensor **result) {
-  Interp x = {.c = c, .a = a, .value = arena_array(a, Tensor *, *g->next_id)};
+static Status interp_run_with(Ctx *c, Arena *a, const Graph *g, Tensor *const *input, const Tensor **result,
+                              void (*after)(void *arg, const Node *n, Tensor *t), void *arg) {
+  Interp x = {.c = c, .a = a, .after = after, .arg = arg, .value = arena_array(a, Tensor *, *g->next_id)};
   for (uint32_t i = 0; i < g->nin; i++) {
     x.value[g->in[i]->id] = input[i];
     TRY(interp_check(&x, g->in[i], input[i]));
@@ -135,6 +168,10 @@ static Status interp_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *input,
   for (uint32_t i = 0; i < g->nout; i++)
     result[i] = interp_value(&x, g->out[i]);
   return ST_OK;
+}
+
+static inline Status interp_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *input, const Tensor **result) {
+  return interp_run_with(c, a, g, input, result, NULL, NULL);
 }
 
 #endif

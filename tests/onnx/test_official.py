@@ -3,8 +3,8 @@
 
 A case that fails must stand in expected_failures.txt, and one that stands there must fail. Cases of random numbers are checked
 by check_random.py and counted apart. The closing line counts what passed and what is wrong; expected failures are neither.
-With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows whose cases all pass are taken out of
-expected_failures.txt; none is ever added.
+With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows that match cases which pass make way for
+the names of those that still fail; none is ever added.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -59,21 +59,26 @@ def run_random(device, names, root):
     return {n: verdict.get(os.path.basename(n), "no verdict: " + run.stderr[-300:]) for n in names}
 
 
-def forget(patterns):
-    """takes rows out of expected_failures.txt"""
+def rewrite(failing):
+    """replaces rows of expected_failures.txt ({pattern: {name: devices}}) by rows of the names that still fail"""
     path = os.path.join(wheel.HERE, "expected_failures.txt")
     with open(path, encoding="utf-8") as f:
         rows = f.readlines()
     with open(path, "w", encoding="utf-8") as f:
-        f.writelines(r for r in rows if r.startswith("#") or r.split()[1] not in patterns)
-    print("taken out of expected_failures.txt: %s" % " ".join(sorted(patterns)))
+        for row in rows:
+            on, pattern, why = (row.split(None, 2) + [""] * 3)[:3] if not row.startswith("#") else ("", "", "")
+            if pattern not in failing:
+                f.write(row)
+            for name, devices in sorted(failing.get(pattern, {}).items()):
+                f.write("%-9s %-62s %s" % (on if len(devices) > 1 else min(devices), name, why))
+    print("expected_failures.txt: rewritten: %s" % " ".join(sorted(failing)))
 
 
 class Suite:
     def __init__(self, root, wanted):
         self.root, self.wanted = root, wanted
         self.passed = self.failed = 0
-        self.stale, self.alive = set(), set()  # patterns of which a case passes, fails
+        self.stale, self.alive = set(), {}  # patterns of which a case passes; {pattern: {name: devices}} that fail
 
     def judge(self, device, results):
         """counts results ({name: reason or None}) against the expected failures; the summary's numbers"""
@@ -82,8 +87,10 @@ class Suite:
         for name, reason in sorted(results.items()):
             row = next((k for k in known if fnmatch.fnmatchcase(name, k[0])), None)
             used.add(row)
-            if row:
-                (self.alive if reason else self.stale).add(row[0])
+            if row and reason:
+                self.alive.setdefault(row[0], {}).setdefault(name, set()).add(device)
+            elif row:
+                self.stale.add(row[0])
             if not reason and not row:
                 passed += 1
             elif reason and row:
@@ -121,8 +128,8 @@ def main():
         suite.device("cpu", small if SANITIZED else list(KINDS))
     if not SANITIZED:
         suite.device("reference", small)
-    if os.environ.get("SARD_BLESS") and suite.stale - suite.alive:
-        forget(suite.stale - suite.alive)
+    if os.environ.get("SARD_BLESS") and suite.stale:
+        rewrite({pattern: suite.alive.get(pattern, {}) for pattern in suite.stale})
     print("%d passed, %d failed, 0 skipped" % (suite.passed, suite.failed))
     return 1 if suite.failed or not suite.passed else 0
 

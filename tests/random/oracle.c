@@ -1,0 +1,107 @@
+/* oracle.c - see oracle.h. SPDX-License-Identifier: Apache-2.0 */
+#include "tests/random/random.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Bits of the significand that a shaken result keeps. */
+static int kept_bits(DType t) {
+  switch (t) {
+  case DT_f64: return 49;
+  case DT_f32: return 21;
+  case DT_f16: return 9;
+  case DT_bf16: return 6;
+  default: return 2;
+  }
+}
+
+/* Every element by up to two units of what is kept. */
+static void shake(void *arg, const Node *n, Tensor *t) {
+  (void)n;
+  if (t->kind != VK_TENSOR || !dtype_is_float(t->dtype))
+    return;
+  double unit = ldexp(1, -kept_bits(t->dtype));
+  for (int64_t i = 0, count = tensor_count(t); i < count; i++) {
+    double v = elem_f64(t->dtype, t->data, i);
+    if (isfinite(v) && v != 0)
+      elem_set_f64(t->dtype, t->data, i, v * (1 + unit * (double)(rng_below(arg, 257) - 128) / 64));
+  }
+}
+
+static bool same_types(const Oracle *o, const Tensor **x) {
+  for (uint32_t i = 0; i < o->n; i++)
+    if (x[i]->dtype != o->want[i]->dtype || !tensor_same_shape(x[i], o->want[i]))
+      return false;
+  return true;
+}
+
+bool oracle_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *in, uint64_t seed, Oracle *out) {
+  *out = (Oracle){.n = g->nout, .want = arena_array(a, const Tensor *, g->nout)};
+  if (interp_run(c, a, g, in, out->want))
+    return false;
+  for (int k = 0; k < SHAKES; k++) {
+    Rng r = {seed * 31 + (uint64_t)k + 1};
+    const Tensor **x = arena_array(a, const Tensor *, g->nout);
+    Tensor **moved = arena_array(a, Tensor *, g->nin);
+    for (uint32_t i = 0; i < g->nin; i++) {
+      moved[i] = arena_copy(a, in[i], sizeof *in[i]);
+      moved[i]->data = arena_get(a, tensor_bytes(in[i]) + 1, 1, 64);
+      memcpy(moved[i]->data, in[i]->data, tensor_bytes(in[i]));
+      shake(&r, NULL, moved[i]);
+    }
+    if (!interp_run_with(c, a, g, moved, x, shake, &r) && same_types(out, x))
+      out->shake[k] = x;
+  }
+  return true;
+}
+
+/* The largest finite magnitude, 1 at most: cancellation inside of an operator (log of a sum near 1, 1 + erf) is not shaken. */
+static double largest(const Tensor *t) {
+  double most = 0;
+  for (int64_t k = 0; dtype_is_float(t->dtype) && k < tensor_count(t); k++) {
+    double v = fabs(elem_f64(t->dtype, t->data, k));
+    most = isfinite(v) && v > most ? v : most;
+  }
+  return most < 1 ? most : 1;
+}
+
+/* May element k of output i be y? scale: the tensor's. */
+static bool element_ok(const Oracle *o, uint32_t i, int64_t k, double y, double scale) {
+  const Tensor *want = o->want[i];
+  double x = elem_f64(want->dtype, want->data, k), spread = 0;
+  bool real = dtype_is_float(want->dtype);
+  if (x == y || (isnan(x) && isnan(y)))
+    return true;
+  for (int s = 0; s < SHAKES; s++) {
+    if (!o->shake[s])
+      return true; /* the graph does not bear rounding */
+    double z = elem_f64(want->dtype, o->shake[s][i]->data, k);
+    if (real ? isfinite(z) != isfinite(x) || isnan(z) != isnan(x) : z != x)
+      return true;
+    spread = fabs(z - x) > spread ? fabs(z - x) : spread;
+  }
+  return real && fabs(x - y) <= 16 * spread + ldexp(4 * fabs(x) + scale, -kept_bits(want->dtype));
+}
+
+bool oracle_accepts(const Oracle *o, uint32_t i, const Tensor *got, char *why, size_t cap) {
+  const Tensor *want = o->want[i];
+  char a[160], b[160];
+  bool steady = true;
+  double scale = largest(want);
+  for (int s = 0; s < SHAKES; s++)
+    steady &= o->shake[s] != NULL;
+  if (got->dtype != want->dtype || !tensor_same_shape(got, want)) {
+    snprintf(why, cap, "output %u is %s, not %s", i, tensor_type_text(got, a, sizeof a),
+             tensor_type_text(want, b, sizeof b));
+    return !steady && got->dtype == want->dtype;
+  }
+  for (int64_t k = 0; k < tensor_count(want); k++) {
+    double y = elem_f64(got->dtype, got->data, k);
+    if (!element_ok(o, i, k, y, scale)) {
+      snprintf(why, cap, "output %u (%s), element %lld is %.9g, not %.9g", i, tensor_type_text(want, a, sizeof a),
+               (long long)k, y, elem_f64(want->dtype, want->data, k));
+      return false;
+    }
+  }
+  return true;
+}

@@ -1,0 +1,136 @@
+/* test_random.c - random graphs in every way they can run: test_random [GRAPHS [FIRST SEED [NODES]]].
+ *
+ * Prints the smallest graph found for each that fails, as IR text, and the seed; `test_random 1 SEED` makes it again. Without
+ * arguments the graphs of found/, each of which once failed, are run as well. With --print the graphs are printed instead;
+ * `test_random --run FILE SEED` judges the graph in a file and prints its kernels. SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/backend.h"
+#include "tests/random/random.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { GRAPHS = 150, NODES = 10, SHOWN = 12, FOUND_SEEDS = 4 };
+
+typedef struct Wish {
+  uint64_t seed;
+  int nodes;
+  char *text; /* malloced */
+} Wish;
+
+static Status make(Ctx *c, void *arg) {
+  Wish *w = arg;
+  StrBuf b;
+  Graph *g = random_graph(c, w->seed, w->nodes);
+  if (!g)
+    return ST_OK;
+  TRY(graph_verify(c, g));
+  buf_init(&b, arena_create(c));
+  graph_print(&b, g, &(PrintOptions){.const_limit = 1 << 20});
+  w->text = strdup(b.text);
+  return ST_OK;
+}
+
+static char *make_text(uint64_t seed, int nodes) {
+  Alloc alloc;
+  Ctx c;
+  Wish w = {seed, nodes, NULL};
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  if (ctx_protect(&c, make, &w))
+    printf("seed %llu: no graph: %s\n", (unsigned long long)seed, c.err.message);
+  ctx_close(&c);
+  return w.text;
+}
+
+static bool run_one(uint64_t seed, int nodes, bool quiet, const char *text) {
+  char why[500];
+  Verdict v = judge(text, seed, why, sizeof why);
+  (void)nodes;
+  if (v == SAME)
+    return true;
+  char *small = quiet ? NULL : reduce(text, seed, v);
+  if (small && judge(small, seed, why, sizeof why) == SAME)
+    snprintf(why, sizeof why, "not again");
+  printf("seed %llu: %s\n%s\n", (unsigned long long)seed, why, small ? small : "");
+  fflush(stdout);
+  free(small);
+  return false;
+}
+
+static void load_backend(void) { /* once, for all children */
+  Alloc alloc;
+  Ctx c;
+  const EmitApi *api;
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  backend_load(&c, &api);
+  ctx_close(&c);
+}
+
+static char text_of_file[1 << 20];
+
+static bool read_file(const char *path) {
+  FILE *f = fopen(path, "r");
+  if (!f)
+    return false;
+  text_of_file[fread(text_of_file, 1, sizeof text_of_file - 1, f)] = 0;
+  fclose(f);
+  return true;
+}
+
+static int run_file(const char *path, uint64_t seed) {
+  char why[500];
+  if (!read_file(path))
+    return perror(path), 2;
+  setenv("RANDOM_KERNELS", "1", 1);
+  Verdict v = judge(text_of_file, seed, why, sizeof why);
+  printf("%s\n", v == SAME ? "same" : why);
+  return v != SAME;
+}
+
+/* The graphs that once failed, made small: at the sizes of some seeds. */
+static void run_found(long *passed, long *failed) {
+  glob_t found;
+  char why[500];
+  if (glob(TEST_DIR "/random/found/*.ir", 0, NULL, &found))
+    return;
+  for (size_t i = 0; i < found.gl_pathc; i++)
+    for (uint64_t seed = 1; seed <= FOUND_SEEDS; seed++) {
+      Verdict v = read_file(found.gl_pathv[i]) ? judge(text_of_file, seed, why, sizeof why) : BROKEN;
+      if (v != SAME)
+        printf("%s with seed %d: %s\n", found.gl_pathv[i], (int)seed, why);
+      ++*(v == SAME ? passed : failed);
+    }
+  globfree(&found);
+}
+
+int main(int argc, char **argv) {
+  if (argc == 4 && !strcmp(argv[1], "--run"))
+    return run_file(argv[2], strtoull(argv[3], NULL, 10));
+  bool print = argc > 1 && !strcmp(argv[1], "--print");
+  argc -= print, argv += print;
+  long n = argc > 1 ? atol(argv[1]) : GRAPHS, first = argc > 2 ? atol(argv[2]) : 1, passed = 0, failed = 0, none = 0;
+  int nodes = argc > 3 ? atoi(argv[3]) : NODES;
+  if (!backend_present()) {
+    printf("this build has no code generator\n");
+    return 77;
+  }
+  load_backend();
+  if (argc < 2)
+    run_found(&passed, &failed);
+  for (long i = first; i < first + n; i++) {
+    char *text = make_text((uint64_t)i, nodes);
+    if (text && print)
+      printf("# seed %ld\n%s\n", i, text);
+    else if (!text)
+      none++;
+    else if (run_one((uint64_t)i, nodes, failed >= SHOWN, text))
+      passed++;
+    else
+      failed++;
+    free(text);
+  }
+  printf("%ld graphs, %ld seeds gave none\n%ld passed, %ld failed, 0 skipped\n", passed + failed, none, passed, failed);
+  return failed || none * 20 > n ? 1 : 0;
+}
