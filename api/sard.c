@@ -309,7 +309,8 @@ struct sard_result {
   sard_env *env;
   Ctx c; /* owns the outputs */
   size_t n;
-  RtOutput *out; /* n of them, behind this struct */
+  RtOutput *out;      /* n of them, behind this struct */
+  sard_tensor **item; /* by output: the items of a container; in c */
   sard_run_options o;
 };
 
@@ -429,6 +430,36 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, s
   return error_from(&r->c, err);
 }
 
+/* Containers as the caller sees them, items of items included. */
+static void box(Arena *a, const Tensor *t, sard_tensor *out) {
+  if (t->kind == VK_TENSOR) {
+    from_tensor(t, out);
+    return;
+  }
+  sard_tensor *item = arena_array(a, sard_tensor, (size_t)t->nitem);
+  for (int64_t i = 0; i < t->nitem; i++)
+    box(a, t->item[i], &item[i]);
+  static const sard_kind kind[] = {
+      [VK_SEQUENCE] = SARD_KIND_SEQUENCE, [VK_OPTIONAL] = SARD_KIND_OPTIONAL, [VK_MAP] = SARD_KIND_MAP};
+  *out = (sard_tensor){.kind = kind[t->kind], .item = item, .nitem = t->nitem};
+}
+
+static Status box_outputs(Ctx *c, void *arg) {
+  sard_result *r = arg;
+  Arena *a = NULL;
+  for (size_t i = 0; i < r->n; i++) {
+    const Tensor *t = &r->out[i].t;
+    if (t->kind == VK_TENSOR)
+      continue;
+    a = a ? a : arena_create(c);
+    r->item = r->item ? r->item : arena_array(a, sard_tensor *, r->n);
+    r->item[i] = arena_array(a, sard_tensor, (size_t)t->nitem);
+    for (int64_t k = 0; k < t->nitem; k++)
+      box(a, t->item[k], &r->item[i][k]);
+  }
+  return ST_OK;
+}
+
 sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_run_options *o,
                      sard_result **out, sard_error **err) {
   sard_result *r;
@@ -440,6 +471,8 @@ sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, con
   for (size_t i = 0; i < r->n; i++)
     r->out[i].wanted = true;
   st = run(m, in, nin, r, err);
+  if (!st && ctx_protect(&r->c, box_outputs, r))
+    st = error_from(&r->c, err);
   if (st)
     sard_result_free(r);
   else
@@ -518,9 +551,7 @@ int64_t sard_result_items(const sard_result *r, size_t i) {
 sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t) {
   if (k < 0 || k >= sard_result_items(r, i) || !t)
     return SARD_ERROR_USAGE;
-  if (r->out[i].t.item[k]->kind != VK_TENSOR)
-    return SARD_ERROR_UNSUPPORTED;
-  from_tensor(r->out[i].t.item[k], t);
+  *t = r->item[i][k];
   return SARD_OK;
 }
 

@@ -25,10 +25,10 @@ static Dim dims_product(Ctx *c, const Type *t, int from, int to) {
   return d;
 }
 
-/* v as Transpose of its last two axes: the value behind it; else v. */
-static Value *untransposed(Value *v, bool *trans) {
+/* v as Transpose of its last two axes in graph g: the value behind it; else v. */
+static Value *untransposed(const Graph *g, Value *v, bool *trans) {
   Node *t = v->def;
-  if (!t || t->op != OP_Transpose || v->type.rank < 2)
+  if (!t || t->op != OP_Transpose || v->type.rank < 2 || t->graph != g)
     return v;
   Ints perm = ATTR(t, Transpose)->perm;
   int r = v->type.rank;
@@ -67,9 +67,9 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
   if (n->op == OP_Gemm)
     x->trans_a = ATTR(n, Gemm)->transA != 0, x->trans_b = ATTR(n, Gemm)->transB != 0;
   else {
-    o->b = untransposed(o->b, &x->trans_b);
+    o->b = untransposed(p->g, o->b, &x->trans_b);
     if (o->b->type.rank > 2 || o->a->type.rank == 2)
-      o->a = untransposed(o->a, &x->trans_a);
+      o->a = untransposed(p->g, o->a, &x->trans_a);
   }
   const Type *a = &o->a->type, *b = &o->b->type;
   int ra = a->rank, rb = b->rank;

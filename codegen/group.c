@@ -5,6 +5,9 @@
  * somebody still needs becomes the root of a group, which takes in what feeds it. All users of a node come before it in this
  * order, so it is known by then who wants its values from memory.
  *
+ * Bodies of control flow are grouped like the graph they stand in, when its survey meets their owner: what is known there is
+ * known inside, and what their steps read of it is needed by the time it is grouped.
+ *
  * A group's step stands where its root stood. A value that a group stores beside its root's (a residual that is also read
  * further down) may be read by later steps only.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -19,14 +22,14 @@
 /* --- what is known of nodes --- */
 
 static bool small_integers(const Value *v) {
-  int64_t n = 1, d;
+  int64_t n = 1;
   if (v->type.kind != VK_TENSOR || !(dtype_is_int(v->type.dtype) || v->type.dtype == DT_bool) || v->type.rank < 0 ||
       v->type.rank > 1)
     return false;
   for (int i = 0; i < v->type.rank; i++) {
-    if (!dim_is_const(v->type.dim[i], &d))
+    if (v->type.dim[i]->hi > MAX_CONTENT)
       return false;
-    n *= d;
+    n *= v->type.dim[i]->hi;
   }
   return n <= MAX_CONTENT;
 }
@@ -47,7 +50,7 @@ bool node_is_host(const Node *n) {
 
 static bool is_known(Grouper *p, Dim d) {
   if (d->kind == DIM_SYM)
-    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id);
+    return map_get_n(&p->known, (const char *)&d->id, sizeof d->id) || (p->up && is_known(p->up, d));
   for (int i = 0; i < d->n; i++)
     if (!is_known(p, d->arg[i]))
       return false;
@@ -66,8 +69,18 @@ static void unknown_of(Grouper *p, Dim d, Dim *sym, uint32_t *n) {
     unknown_of(p, d->arg[i], sym, n);
 }
 
-/* What the input shapes tell: as the runtime binds them, one unknown at a time. */
+/* Symbols for the elements of v are known from here on; whoever uses them needs v. */
+static void know_elements(Grouper *p, Value *v) {
+  for (uint32_t k = 0; k < v->told; k++) {
+    set_known(p, v->content[k]);
+    map_put_n(&p->teller, (const char *)&v->content[k]->id, sizeof v->content[k]->id, v);
+  }
+}
+
+/* What the inputs tell: as the runtime binds it, one unknown at a time. */
 static void know_inputs(Grouper *p) {
+  for (uint32_t i = 0; i < p->g->nin; i++)
+    know_elements(p, p->g->in[i]);
   for (bool more = true; more;) {
     more = false;
     for (uint32_t i = 0; i < p->g->nin; i++)
@@ -92,19 +105,23 @@ static bool timely(Grouper *p, const Node *n) {
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
       if (n->out[i]->type.dim[k]->kind == DIM_SYM)
         set_known(p, n->out[i]->type.dim[k]);
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i])
+      know_elements(p, n->out[i]);
   return ok;
 }
 
+static void group_body(Grouper *p, Graph *body);
+
 static void survey(Grouper *p) {
-  uint32_t pos = 0;
-  for (Node *n = p->g->first; n; n = n->next)
-    pos++;
-  p->order = arena_array(p->a, Node *, pos + 1u);
+  p->order = arena_array(p->a, Node *, graph_node_count(p->g, false) + 1u);
   know_inputs(p);
   for (Node *n = p->g->first; n; n = n->next) {
     Info *f = info(p, n);
-    *f = (Info){.pos = p->norder, .step = UINT32_MAX, .why = ""};
+    *f = (Info){.pos = (*p->next_pos)++, .step = UINT32_MAX, .why = ""};
     p->order[p->norder++] = n;
+    group_body(p, n->body[0]);
+    group_body(p, n->body[1]);
     f->host = node_is_host(n);
     f->timely = timely(p, n);
     if (f->host)
@@ -153,7 +170,13 @@ static bool costly(const Node *n) {
   case OP_Celu:
   case OP_Selu:
   case OP_Sinh:
-  case OP_Cosh: return true;
+  case OP_Cosh:
+  case OP_Asin:
+  case OP_Acos:
+  case OP_Atan:
+  case OP_Asinh:
+  case OP_Acosh:
+  case OP_Atanh: return true;
   default: return false;
   }
 }
@@ -225,13 +248,57 @@ static const Origin *merged_origin(Grouper *p, Node *const *node, uint32_t n, co
 
 /* --- making a group --- */
 
+static const Value *teller_of(const Grouper *p, Dim sym) {
+  const Value *v = NULL;
+  for (; p && !v; p = p->up)
+    v = map_get_n(&p->teller, (const char *)&sym->id, sizeof sym->id);
+  return v;
+}
+
+/* The values whose elements are symbols in d. */
+static void need_tellers(Grouper *p, Dim d) {
+  const Value *v = d->data && d->kind == DIM_SYM ? teller_of(p, d) : NULL;
+  if (v)
+    p->needed[v->id] = true;
+  for (int i = 0; d->data && i < d->n; i++)
+    need_tellers(p, d->arg[i]);
+}
+
+static void need_extents(Grouper *p, const Node *n) {
+  for (int i = 0; i < n->nout; i++)
+    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
+      need_tellers(p, n->out[i]->type.dim[k]);
+}
+
+/* What the nodes of a group take for granted. */
+static void list_needs(Grouper *p, Group *x) {
+  uint32_t n = 0, k;
+  Need *all = NULL, *need;
+  for (uint32_t i = 0; i < x->nnode; i++)
+    if ((k = node_needs(p->c, p->a, x->node[i], &need))) {
+      Need *bigger = arena_array(p->a, Need, n + k);
+      if (n)
+        memcpy(bigger, all, n * sizeof *bigger);
+      memcpy(bigger + n, need, k * sizeof *bigger);
+      all = bigger, n += k;
+    }
+  x->need = all, x->nneed = n;
+  for (uint32_t i = 0; i < n; i++)
+    need_tellers(p, all[i].a), need_tellers(p, all[i].b);
+  for (uint32_t i = 0; i < x->ndim; i++)
+    need_tellers(p, x->dim[i]);
+  for (uint32_t i = 0; i < x->nnode; i++)
+    need_extents(p, x->node[i]);
+}
+
 Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root) {
   Group *x = arena_new(p->a, Group);
   *x = (Group){.unit = u, .root = root, .packed = UINT32_MAX, .nnode = n};
   x->node = arena_copy(p->a, node, n * sizeof *node);
   x->origin = merged_origin(p, node, n, root);
   x->signature = unit_signature(p->a, u, &x->dim, &x->ndim);
-  uintptr_t k = (uintptr_t)map_get(&p->kernels, x->signature);
+  list_needs(p, x);
+  uintptr_t k = (uintptr_t)map_get(p->kernels, x->signature);
   if (!k) {
     const Unit **bigger = arena_array(p->a, const Unit *, p->out->nkernel + 1u);
     if (p->out->nkernel)
@@ -239,7 +306,7 @@ Group *group_add(Grouper *p, Unit *u, Node *const *node, uint32_t n, Node *root)
     bigger[p->out->nkernel] = u;
     p->out->kernel = bigger;
     k = ++p->out->nkernel;
-    map_put(&p->kernels, x->signature, (void *)k);
+    map_put(p->kernels, x->signature, (void *)k);
   }
   x->kernel = (uint32_t)(k - 1);
   for (uint32_t i = 0; i < n; i++) {
@@ -361,12 +428,25 @@ static bool recomputed(Ctx *c, const Set *s, const Node *q) {
   return false;
 }
 
+/* As large as data say, made of little: inside of a row it would take no memory, and time without end. */
+static bool from_nothing(const Node *n) {
+  if (n->op != OP_ConstantOfShape && n->op != OP_Expand && n->op != OP_Range && n->op != OP_Tile && n->op != OP_Pad)
+    return false;
+  for (int i = 0; i < n->out[0]->type.rank; i++)
+    if (n->out[0]->type.dim[i]->data)
+      return true;
+  return false;
+}
+
 /* Why producer q of a value read in the set stays outside, or NULL: it may come in. */
 static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side) {
   Info *f = info(p, q);
   *side = false;
   if (q->graph != p->g || f->fixed || f->host || f->kind == LOWER_NONE)
     return "";
+  for (int i = 0; i < q->nout; i++)
+    if (q->out[i] && q->out[i]->told)
+      return "its numbers may be extents";
   if (f->kind == LOWER_NEST || info(p, s->node[0])->kind == LOWER_NEST)
     return "it is a kernel of its own";
   if (s->n == LOOP_NODES)
@@ -381,6 +461,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
     if (!useful || !lower_view_affine(p->c, q))
       return "a view costs nothing";
   }
+  if (s->core && from_nothing(q))
+    return "its size is for the run to judge";
   bool inside = used_inside_only(s, q), ident = at_identity(s, q);
   if (f->kind == LOWER_ROW) {
     if (s->core)
@@ -475,6 +557,7 @@ static void loop_group(Grouper *p, Node *n) {
   p->out->fate[n->id].why = why;
   info(p, n)->step = info(p, n)->pos;
   group_need(p, n->in, n->nin);
+  need_extents(p, n);
 }
 
 static bool wanted(Grouper *p, const Node *n) {
@@ -484,12 +567,13 @@ static bool wanted(Grouper *p, const Node *n) {
   return false;
 }
 
-/* Values that bodies read belong to their owner's step. */
-static void need_bodies(Grouper *p, const Graph *body) {
+/* What a body that is left as it is reads. */
+static void need_nodes(Grouper *p, const Graph *body) {
   for (const Node *n = body ? body->first : NULL; n; n = n->next) {
     group_need(p, n->in, n->nin);
-    need_bodies(p, n->body[0]);
-    need_bodies(p, n->body[1]);
+    need_extents(p, n);
+    need_nodes(p, n->body[0]);
+    need_nodes(p, n->body[1]);
   }
   if (body)
     group_need(p, body->out, body->nout);
@@ -516,9 +600,28 @@ static void loops(Grouper *p) {
     p->out->fate[n->id].host = f->host;
     f->step = f->pos;
     group_need(p, n->in, n->nin);
-    need_bodies(p, n->body[0]);
-    need_bodies(p, n->body[1]);
+    need_extents(p, n);
   }
+}
+
+static void group_here(Grouper *p) {
+  map_init(&p->known, p->a);
+  map_init(&p->teller, p->a);
+  survey(p);
+  group_anchors(p);
+  loops(p);
+}
+
+static void group_body(Grouper *p, Graph *body) {
+  if (!body)
+    return;
+  Grouper inner = *p;
+  inner.g = body, inner.up = p, inner.order = NULL, inner.norder = 0;
+  if (body->impossible) /* its types are not to be relied on */
+    need_nodes(p, body);
+  else
+    group_here(&inner);
+  group_need(p, body->out, body->nout);
 }
 
 static int by_position(Grouper *p, const Group *a, const Group *b) {
@@ -548,11 +651,11 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   for (uint32_t i = 0; i < nid; i++)
     p.out->fate[i].why = "";
   p.out->group = arena_array(a, Group *, nid + 1u);
-  map_init(&p.known, a);
-  map_init(&p.kernels, a);
-  survey(&p);
-  group_anchors(&p);
-  loops(&p);
+  Map kernels;
+  uint32_t next_pos = 0;
+  map_init(&kernels, a);
+  p.kernels = &kernels, p.next_pos = &next_pos;
+  group_here(&p);
   order_groups(&p);
   return ST_OK;
 }

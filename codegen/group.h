@@ -1,6 +1,6 @@
 /* group.h - which nodes are computed together: from an optimised graph to units (codegen/unit.h), one per kernel step.
  *
- * A group is a connected set of nodes of the outermost graph that one unit computes: a loop kernel with everything inlined
+ * A group is a connected set of nodes of one graph (the outermost, or a body of control flow) that one unit computes: a loop kernel with everything inlined
  * that only it needs, or a product or an attention with the element-by-element work behind it. What is in no group is a step
  * of its own: a reference step, or host work (shape arithmetic, control flow, strings).
  * SPDX-License-Identifier: Apache-2.0 */
@@ -8,7 +8,7 @@
 #define SARD_CODEGEN_GROUP_H
 
 #include "codegen/unit.h"
-#include "ops/ops.h"
+#include "ops/lower.h"
 
 typedef struct Group {
   uint32_t index;
@@ -20,12 +20,12 @@ typedef struct Group {
   uint32_t nin;
   Value **out; /* the unit's outputs, in order */
   uint32_t nout;
-  uint32_t in_place;     /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
-  uint32_t kernel;       /* Groups.kernel */
-  uint32_t packed;       /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
-  const Origin *origin;  /* of all its nodes, the root first */
-  const Dim *equal;      /* pairs of extents that the kernel takes for equal */
-  uint32_t nequal;       /* pairs */
+  uint32_t in_place;    /* bit i: the kernel reads input i only at the element it writes, and before it writes it */
+  uint32_t kernel;      /* Groups.kernel */
+  uint32_t packed;      /* Groups.packed: what input 1 reads instead of in[1]; UINT32_MAX: nothing */
+  const Origin *origin; /* of all its nodes, the root first */
+  const Need *need;     /* what the kernel takes for granted of numbers that data tell */
+  uint32_t nneed;
   const char *signature; /* unit_signature */
   const Dim *dim;        /* KernelArgs.dim */
   uint32_t ndim;
@@ -66,7 +66,7 @@ typedef struct GroupOptions {
   bool pack;             /* constant operands B of products are packed for that level */
 } GroupOptions;
 
-/* Groups of g, the outermost graph, in arena a. The graph is not changed. */
+/* Groups of g, the outermost graph, and of the bodies in it, in arena a. The graph is not changed. */
 Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **out);
 
 /* Shape arithmetic, control flow, strings and containers: on the CPU by nature. */

@@ -27,8 +27,11 @@ typedef struct Grouper {
   bool *needed; /* by Value.id: read from memory by some step */
   bool *stored; /* by Value.id: a group stores it */
   Map known;    /* symbols bound so far */
-  Map kernels;  /* signature -> kernel index + 1 */
-  Node **order; /* by position */
+  Map teller;   /* symbol -> Value whose element it is */
+  Map *kernels; /* signature -> kernel index + 1 */
+  uint32_t *next_pos;
+  struct Grouper *up; /* of the graph around this body, or NULL */
+  Node **order;       /* by position */
   uint32_t norder;
 } Grouper;
 

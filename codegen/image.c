@@ -44,8 +44,10 @@ uint32_t image_string(Image *im, const char *s) {
   return i;
 }
 
+uint32_t image_find_symbol(const Image *im, Dim sym) { return known(&im->symbols, &sym->id, sizeof sym->id); }
+
 uint32_t image_symbol(Image *im, Dim sym) {
-  uint32_t i = known(&im->symbols, &sym->id, sizeof sym->id);
+  uint32_t i = image_find_symbol(im, sym);
   if (i != PROG_NONE)
     return i;
   ProgSymbol r = {.name = image_string(im, sym->name), .lo = sym->lo, .hi = sym->hi};

@@ -29,7 +29,8 @@ uint32_t image_string(Image *im, const char *s); /* NULL is "" */
 uint32_t image_symbol(Image *im, Dim sym);       /* numbers it on first use */
 Dim image_symbol_dim(Image *im, uint32_t i);
 uint32_t image_symbol_count(const Image *im);
-void image_end_input_symbols(Image *im); /* the symbols so far are those of the inputs */
+uint32_t image_find_symbol(const Image *im, Dim sym); /* PROG_NONE: it has no number */
+void image_end_input_symbols(Image *im);              /* the symbols so far are those of the inputs */
 uint32_t image_expr(Image *im, Dim d);
 uint32_t image_origin(Image *im, const Origin *o);
 void image_type(Image *im, ProgSlot *s, const Type *t);    /* fills vkind, dtype, rank, dims */

@@ -190,7 +190,7 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
     *e = literal(b, v->konst);
     return ST_OK;
   }
-  if (!v->konst && value_content(x->c, v, &content, &n) && n == 1) {
+  if (!v->konst && value_content(x->c, v, &content, &n) && n == 1 && !(*content)->data) {
     *e = ke_cast(x->k, v->type.dtype, ke_dim(x->k, *content));
     return ST_OK;
   }
@@ -402,23 +402,23 @@ static Status row_nest(Build *b) {
   l->space(x->c, r);
   r->spill = r->reduced || r->serial ? NULL : spill_of(b);
   for (int i = 0; i < r->rank; i++)
-    if (!r->inner[i])
-      r->at[i] = dim_is(r->dim[i], 1) ? lower_index_const(x, 0)
-                                      : lower_open(x, names[i & 3], r->dim[i], outer++ ? NULL : &behind);
+    if (!r->inner[i] || r->outer[i]) {
+      Dim d = r->outer[i] ? r->outer[i] : r->dim[i];
+      r->at[i] = r->lead[i] =
+          dim_is(d, 1) ? lower_index_const(x, 0) : lower_open(x, names[i & 3], d, outer++ ? NULL : &behind);
+    }
   TRY(l->begin(r));
   b->in_row = true;
   store_stats(b);
   for (int i = 0; !r->reduced && i < r->rank; i++)
-    if (r->inner[i]) {
-      KExpr *k = lower_open(x, "k", r->dim[i], depth++ ? NULL : &inner);
-      r->at[i] = r->backwards ? k_sub(x, k_sub(x, ke_dim(x->k, r->dim[i]), lower_index_const(x, 1)), k) : k;
-    }
+    if (r->inner[i])
+      r->at[i] = row_open(r, i, depth++ ? NULL : &inner);
   if (r->reduced) {
     const Type *t = &b->s->core->out[0]->type;
     bool keep = t->rank == r->rank;
     for (int i = 0; i < r->rank; i++)
       if (!r->inner[i] || keep)
-        index[n++] = r->inner[i] ? lower_index_const(x, 0) : r->at[i];
+        index[n++] = r->outer[i] ? r->lead[i] : r->inner[i] ? lower_index_const(x, 0) : r->at[i];
   } else {
     row_index(r, index);
   }

@@ -58,11 +58,9 @@ static Value *root_of(Plan *p, Value *v) {
 /* --- nodes and steps --- */
 
 /* The group that computes n as part of one step, or NULL: n is a step of its own, or gone. */
-static Group *group_of(const Plan *p, const Node *n) {
-  return p->groups && !n->graph->up ? p->groups->fate[n->id].group : NULL;
-}
+static Group *group_of(const Plan *p, const Node *n) { return p->groups ? p->groups->fate[n->id].group : NULL; }
 
-static bool is_gone(const Plan *p, const Node *n) { return p->groups && !n->graph->up && p->groups->fate[n->id].gone; }
+static bool is_gone(const Plan *p, const Node *n) { return p->groups && p->groups->fate[n->id].gone; }
 
 /* Does a step stand where n stands: its own, or that of the group it is the root of? */
 static bool has_step(const Plan *p, const Node *n) {
@@ -78,6 +76,14 @@ static void step_values(const Plan *p, const Node *n, Value *const **in, uint32_
   *out = x ? x->out : n->out, *nout = x ? x->nout : n->nout;
 }
 
+/* Is v made by g's nodes, or an input of g? A value of a graph around g is read by the owner of the body. */
+static bool lives_in(const Graph *g, const Value *v) {
+  bool own = v->def && v->def->graph == g;
+  for (uint32_t i = 0; v->is_input && !own && i < g->nin; i++)
+    own = g->in[i] == v;
+  return own;
+}
+
 static void number_steps(Plan *p, Graph *g) {
   uint32_t s = 0;
   for (Node *n = g->first; n; n = n->next)
@@ -86,11 +92,11 @@ static void number_steps(Plan *p, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     if (group_of(p, n))
       p->step_of[n->id] = p->step_of[group_of(p, n)->root->id];
-  for (uint32_t i = 0; p->groups && !g->up && i < p->groups->n; i++) {
+  for (uint32_t i = 0; p->groups && i < p->groups->n; i++) {
     const Group *x = p->groups->group[i];
     uint32_t at = p->step_of[x->root->id];
-    for (uint32_t k = 0; k < x->nin; k++)
-      if (k != 1 || x->packed == UINT32_MAX)
+    for (uint32_t k = 0; x->root->graph == g && k < x->nin; k++)
+      if ((k != 1 || x->packed == UINT32_MAX) && lives_in(g, x->in[k]))
         p->group_last[x->in[k]->id] = p->group_last[x->in[k]->id] > at + 1 ? p->group_last[x->in[k]->id] : at + 1;
   }
 }
@@ -171,9 +177,22 @@ static void number_symbols(Plan *p, const Graph *g) {
   }
 }
 
-/* Symbols that follow from the input shapes: those that stand alone in one, then those in a linear expression of which
- * everything else is known (the runtime solves it). */
+static void count_group(Plan *p, const Group *x) {
+  for (uint32_t k = 0; k < x->ndim; k++)
+    count_symbols(p, x->dim[k]);
+  for (uint32_t k = 0; k < x->nneed; k++)
+    count_symbols(p, x->need[k].a), count_symbols(p, x->need[k].b);
+}
+
+/* Symbols that follow from the inputs: elements of small ones, extents that stand alone in a shape, then those in a linear
+ * expression of which everything else is known (the runtime solves it). */
 static void mark_early(Plan *p, const Graph *g) {
+  for (uint32_t i = 0; i < g->nin; i++)
+    for (uint32_t k = 0; k < g->in[i]->told; k++) {
+      uint32_t s = image_find_symbol(&p->im, g->in[i]->content[k]);
+      if (s != PROG_NONE)
+        p->bound_early[s] = true;
+    }
   for (bool more = true; more;) {
     more = false;
     for (uint32_t i = 0; i < g->nin; i++)
@@ -199,11 +218,15 @@ static bool same_extents(const Type *a, const Type *b) {
   return true;
 }
 
-static bool can_view(Plan *p, const Node *n) {
+/* A step that gives its input's memory another shape. */
+static bool is_view(Plan *p, const Node *n) {
   const Value *x = n->nin ? n->in[0] : NULL;
-  return !n->graph->up && has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x &&
-         x->type.kind == VK_TENSOR && x->type.dtype && n->out[0] && type_early(p, &n->out[0]->type);
+  return has_step(p, n) && !group_of(p, n) && (op_info(n->op)->flags & OPF_VIEW) && x && x->type.kind == VK_TENSOR &&
+         x->type.dtype && x->type.dtype != DT_str && n->out[0];
 }
+
+/* In a body memory is counted: there a view is one more holder of it. */
+static bool shares_slot(Plan *p, const Node *n) { return !n->graph->up && is_view(p, n); }
 
 /* Made at the top level with extents known at the start. What control flow hands over comes in counted memory of its own. */
 static bool in_arena(Plan *p, const Value *v) {
@@ -262,7 +285,7 @@ static void place_values(Plan *p, Graph *g) {
       if (n->out[i])
         *place(p, n->out[i]) = (Place){PROG_NONE, last_use(p, g, n->out[i]), n->out[i], false, false, NULL};
   for (Node *n = g->first; n; n = n->next) /* views first: they only lengthen lives */
-    if (can_view(p, n)) {
+    if (shares_slot(p, n)) {
       Place *v = place(p, n->out[0]);
       v->view = true;
       v->root = root_of(p, n->in[0]);
@@ -353,7 +376,7 @@ static StepKind step_kind(Plan *p, const Node *n) {
   case OP_Loop: return STEP_LOOP;
   case OP_Scan: return STEP_SCAN;
   case OP_Dims: return STEP_DIMS;
-  default: return n->out[0] && place(p, n->out[0])->view ? STEP_VIEW : STEP_EVAL;
+  default: return is_view(p, n) ? STEP_VIEW : STEP_EVAL;
   }
 }
 
@@ -380,19 +403,31 @@ static void set_bound(Plan *p, uint32_t sym, const Graph *g) {
   map_put_n(&p->bound, (const char *)k, sizeof *k, k);
 }
 
-/* Symbols that stand alone in an output's type and are not known yet: the step's result tells them. In a body the runtime
- * forgets them before each trip, so a symbol is listed only where it is new. */
-static void add_binds(Plan *p, ProgStep *s, const Node *n) {
+static void add_bind(Plan *p, List *l, const Graph *g, Dim sym, uint32_t i, uint32_t place) {
+  uint32_t s = sym->kind == DIM_SYM ? image_find_symbol(&p->im, sym) : PROG_NONE;
+  if (s == PROG_NONE || is_bound(p, s, g))
+    return;
+  set_bound(p, s, g);
+  list_add(l, s), list_add(l, i), list_add(l, place);
+}
+
+/* Symbols that stand alone in v's type (`extents`), or for its elements: v, output or input i, tells them. In a body the
+ * runtime forgets them before each trip, so a symbol is listed only where it is new. */
+static void add_binds(Plan *p, List *l, const Graph *g, const Value *v, uint32_t i, bool extents) {
+  for (int k = 0; extents && k < v->type.rank; k++)
+    add_bind(p, l, g, v->type.dim[k], i, (uint32_t)k);
+  for (uint32_t k = 0; k < v->told; k++)
+    add_bind(p, l, g, v->content[k], i, BIND_ELEMENT + k);
+}
+
+static void add_step_binds(Plan *p, ProgStep *s, const Node *n) {
   List l = image_list(&p->im);
-  for (int i = 0; i < n->nout && !group_of(p, n); i++) /* a kernel's extents are known before */
-    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++) {
-      Dim d = n->out[i]->type.dim[k];
-      uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || is_bound(p, sym, n->graph))
-        continue;
-      set_bound(p, sym, n->graph);
-      list_add(&l, sym), list_add(&l, (uint32_t)i), list_add(&l, (uint32_t)k);
-    }
+  Value *const *in, *const *out;
+  uint32_t nin, nout;
+  step_values(p, n, &in, &nin, &out, &nout);
+  for (uint32_t i = 0; i < nout; i++)
+    if (out[i])
+      add_binds(p, &l, n->graph, out[i], i, !group_of(p, n)); /* a kernel's extents are known before */
   s->nbinds = l.n / 3;
   s->binds = list_end(&l);
 }
@@ -444,9 +479,27 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
                    .scratch = image_expr(&p->im, u->scratch),
                    .flops = image_expr(&p->im, u->flops),
                    .bytes = image_expr(&p->im, u->bytes)};
-  call.nequal = x->nequal, call.equal = list_exprs(p, x->equal, 2 * x->nequal);
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; i < x->nneed; i++) {
+    list_add(&l, image_expr(&p->im, x->need[i].a)), list_add(&l, image_expr(&p->im, x->need[i].b));
+    list_add(&l, image_string(&p->im, x->need[i].what));
+  }
+  call.nneed = x->nneed, call.need = list_end(&l);
   s->nexprs = x->ndim, s->exprs = list_exprs(p, x->dim, x->ndim);
   s->call = image_call(&p->im, &call);
+}
+
+/* What the checks of a unit's kernel say when they fail. */
+static void write_checks(Plan *p, const Unit *u, ProgKernel *r) {
+  const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
+  r->nchecks = k ? kernel_checks(k, NULL) : 0;
+  const KStmt **check = arena_array(p->a, const KStmt *, r->nchecks + 1u);
+  List l = image_list(&p->im);
+  if (k)
+    kernel_checks(k, check);
+  for (uint32_t i = 0; i < r->nchecks; i++)
+    list_add(&l, image_string(&p->im, check[i]->text ? check[i]->text : "the index %lld is out of range"));
+  r->checks = list_end(&l);
 }
 
 static void write_kernels(Plan *p) {
@@ -466,6 +519,7 @@ static void write_kernels(Plan *p) {
                     .tile = image_string(&p->im, unit_tile(p->a, u, p->groups->cpu_level))};
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
+    write_checks(p, u, &r);
     image_kernel(&p->im, &r);
   }
   for (uint32_t i = 0; i < p->in->nobject; i++)
@@ -474,9 +528,7 @@ static void write_kernels(Plan *p) {
 
 /* Why a step is not compiled, or ends where it ends. */
 static const char *why_of(const Plan *p, const Node *n) {
-  if (!p->groups || node_is_host(n))
-    return "";
-  return n->graph->up ? "it is inside of a body" : p->groups->fate[n->id].why;
+  return p->groups && !node_is_host(n) ? p->groups->fate[n->id].why : "";
 }
 
 static void write_step(Plan *p, const Node *n) {
@@ -505,24 +557,24 @@ static void write_step(Plan *p, const Node *n) {
     s.region[b] = region_of(p, n->body[b]);
   if (x)
     write_call(p, &s, x);
-  add_binds(p, &s, n);
+  add_step_binds(p, &s, n);
   add_frees(p, &s, n);
   if (!x)
     image_attr(&p->im, &s, op->attrs, n->attr);
   image_step(&p->im, &s);
 }
 
-/* Extents of a body's inputs that are symbols of their own: known when the body is entered. */
+/* Elements of the program's inputs, and extents and elements of a body's inputs that are symbols of their own: known when the
+ * region is entered. */
 static void add_region_binds(Plan *p, ProgRegion *r, const Graph *g) {
   List l = image_list(&p->im);
   for (uint32_t i = 0; g->up && i < g->nin; i++)
-    for (int k = 0; k < g->in[i]->type.rank; k++) {
-      Dim d = g->in[i]->type.dim[k];
-      uint32_t sym = d->kind == DIM_SYM ? image_symbol(&p->im, d) : PROG_NONE;
-      if (sym == PROG_NONE || is_bound(p, sym, g))
-        continue;
-      set_bound(p, sym, g);
-      list_add(&l, sym), list_add(&l, i), list_add(&l, (uint32_t)k);
+    add_binds(p, &l, g, g->in[i], i, true);
+  for (uint32_t i = 0; !g->up && i < g->nin; i++)
+    for (uint32_t k = 0; k < g->in[i]->told; k++) {
+      uint32_t s = image_find_symbol(&p->im, g->in[i]->content[k]);
+      if (s != PROG_NONE)
+        list_add(&l, s), list_add(&l, i), list_add(&l, BIND_ELEMENT + k);
     }
   r->nbinds = l.n / 3;
   r->binds = list_end(&l);
@@ -616,8 +668,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     p.packed[i] = PROG_NONE;
   number_symbols(&p, g);
   for (uint32_t i = 0; p.groups && i < p.groups->n; i++)
-    for (uint32_t k = 0; k < p.groups->group[i]->ndim; k++)
-      count_symbols(&p, p.groups->group[i]->dim[k]);
+    count_group(&p, p.groups->group[i]);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);
   map_init(&p.bound, a);

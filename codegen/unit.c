@@ -98,13 +98,13 @@ static const struct {
 static const char *operator_unsupported(const KExpr *x) {
   DType t = x->arg[0]->dtype;
   KOp op = (KOp)x->op;
-  if (t == DT_f64 && ((functions[op].listed && !functions[op].f64) || op == KOP_pow || op == KOP_mod || op == KOP_fmod))
+  if (t == DT_f64 && functions[op].listed && !functions[op].f64)
     return "a function of f64";
   if (dtype_kind(t) == DK_COMPLEX)
     return "arithmetic of complex numbers";
   if (dtype_is_float(t))
     return op >= KOP_and && op <= KOP_shr ? "bits of floats" : NULL;
-  if (op == KOP_pow || (op >= KOP_sqrt && op <= KOP_tan))
+  if (op >= KOP_sqrt && op <= KOP_atanh)
     return "a function of integers";
   bool division = op == KOP_div || op == KOP_mod || op == KOP_fmod || op == KOP_shl || op == KOP_shr;
   return t == DT_bool && division ? "division of bools" : NULL;

@@ -6,6 +6,7 @@
  * ranks. SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/import.h"
 
+#include "frontend/flex.h"
 #include "frontend/upgrade.h"
 #include "ir/infer.h"
 #include "ops/control.h"
@@ -513,6 +514,45 @@ static Status import_call(Import *im, Scope *s, const RawNode *call, const RawFu
   return bind_results(im, s, call, &inner, first_id, origin);
 }
 
+/* --- FlexAttention --- */
+
+typedef struct FlexCall {
+  Import *im; /* these two first, as known_type and fresh_name take them */
+  Scope *s;
+  const Origin *origin;
+} FlexCall;
+
+static Status flex_node(void *arg, const RawNode *n) {
+  FlexCall *f = arg;
+  return add_node(f->im, f->s, n, find_op(f->im, n), f->origin, NEWEST_OPSET);
+}
+
+/* A graph of one input in place of a node, in a scope of its own. */
+static Status flex_graph(void *arg, const RawGraph *r, const char *in, const char *out) {
+  FlexCall *f = arg;
+  Scope inner = {.up = f->s, .frame = f->s->frame, .g = f->s->g};
+  RawGraph constants = *r;
+  constants.nin = 0;
+  map_init(&inner.names, f->im->a), map_init(&inner.types, f->im->a);
+  TRY(import_inputs(f->im, &inner, &constants));
+  TRY(bind(f->im, &inner, r->in[0].name, lookup(f->s, in)));
+  if (++f->im->depth > MAX_NESTING)
+    return fail(f->im->c, ST_INVALID, "functions and bodies are nested more than %d deep", MAX_NESTING);
+  TRY(import_nodes(f->im, &inner, r->node, r->nnode));
+  f->im->depth--;
+  Value *v = lookup(&inner, r->out[0].name);
+  if (!v || v == absent)
+    return undefined(f->im, &inner, "graph output", r->out[0].name);
+  map_put(&f->s->names, out, v);
+  return ST_OK;
+}
+
+static Status import_flex(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
+  FlexCall call = {im, s, origin};
+  FlexSink to = {known_type, fresh_name, flex_node, flex_graph, &call};
+  return flex_expand(im->c, im->a, r, &to);
+}
+
 /* The attributes of r, with references resolved in functions and refused elsewhere. */
 static Status own_attrs(Import *im, const Frame *f, const RawNode *r, RawNode *own) {
   *own = *r;
@@ -534,7 +574,9 @@ static Status import_node(Import *im, Scope *s, const RawNode *r, uint32_t index
   Status st = own_attrs(im, f, r, &own);
   const RawFunction *fn = st ? NULL : functions_find(im->fs, &own);
   if (!st)
-    st = fn ? import_call(im, s, &own, fn, origin) : import_operator(im, s, &own, origin);
+    st = fn                           ? import_call(im, s, &own, fn, origin)
+         : im->infer && flex_is(&own) ? import_flex(im, s, &own, origin)
+                                      : import_operator(im, s, &own, origin);
   return st ? err_origin(im->c, st, origin) : ST_OK;
 }
 

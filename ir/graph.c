@@ -148,6 +148,8 @@ static void drop_use(Value *v, Use *u) {
 Value *graph_add_input(Graph *g, const char *name, Type t) {
   Value *v = new_value(g, name);
   v->type = t, v->is_input = true;
+  if (!g->up)
+    value_tell(g->c, v);
   g->in = grow(g->arena, g->in, g->nin, sizeof *g->in);
   g->in[g->nin++] = v;
   return v;
@@ -327,6 +329,31 @@ int value_use_count(const Value *v) {
 }
 
 Node *value_sole_user(const Value *v) { return v->uses && !v->uses->next ? v->uses->node : NULL; }
+
+/* The integers that shapes, axes and counts are given in. */
+static bool may_tell(Ctx *c, const Type *t, int64_t *n) {
+  if (t->kind != VK_TENSOR || (t->dtype != DT_i64 && t->dtype != DT_i32) || t->rank < 0 || t->rank > 1)
+    return false;
+  return dim_is_const(type_count(c, t), n) && *n <= MAX_CONTENT;
+}
+
+void value_tell(Ctx *c, Value *v) {
+  int64_t n;
+  if (v->konst || (v->content && !v->told))
+    return;
+  if (!may_tell(c, &v->type, &n)) {
+    if (v->told)
+      v->content = NULL, v->told = 0;
+    return;
+  }
+  if (v->content && v->told == n)
+    return;
+  Dim *d = arena_array(dim_arena(c), Dim, (size_t)n + 1);
+  bool wide = v->type.dtype == DT_i64;
+  for (int64_t i = 0; i < n; i++)
+    d[i] = dim_data(c, "data", wide ? INT64_MIN : INT32_MIN, wide ? INT64_MAX : INT32_MAX);
+  v->content = d, v->told = (uint32_t)n;
+}
 
 bool graph_encloses(const Graph *outer, const Graph *inner) {
   while (inner && inner != outer)

@@ -43,6 +43,7 @@ struct Value {
   const Tensor *deflt;  /* graph input: its value when the caller gives none, or NULL; data as of konst */
   const Type *declared; /* the type as the file states it, or NULL */
   const Dim *content; /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
+  uint32_t told;      /* content is so many symbols of this value's own, which its data tell in a run; 0: it is not */
   Use *uses;
   uint32_t nout;   /* uses that are graph outputs */
   uint64_t hash;   /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
@@ -131,6 +132,8 @@ void value_rename(Value *v, const char *name);
 bool value_is_output(const Value *v);
 int value_use_count(const Value *v);   /* graph outputs count */
 Node *value_sole_user(const Value *v); /* the one node that uses it once, if it is no graph output; else NULL */
+/* Gives a small integer tensor whose elements nothing tells before the run symbols for them: content, told. */
+void value_tell(Ctx *c, Value *v);
 bool graph_encloses(const Graph *outer, const Graph *inner); /* or equal */
 uint32_t graph_node_count(const Graph *g, bool nested);
 /* Elements of a constant integer value; false: not a constant of integers. */

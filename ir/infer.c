@@ -177,7 +177,7 @@ static Status merge_declared(Infer *x, int i) {
     if (hc && tc)
       return infer_fail(x, "output %d is declared as %s but inferred as %s", i, type_text(x->c, have),
                         type_text(x->c, t));
-    if (hc && t->dim[k]->kind == DIM_SYM && made_up(x, t->dim[k])) /* the file knows more */
+    if (hc && t->dim[k]->kind == DIM_SYM && !t->dim[k]->data && made_up(x, t->dim[k])) /* the file knows more */
       t->dim[k] = have->dim[k];
     /* A constant where the input has a symbol is stale: the model was made dynamic after its shapes were noted. */
   }
@@ -214,7 +214,8 @@ static Status infer_one(Infer *x) {
     TRY(merge_declared(x, i));
     v->type = x->out[i];
     if (x->content[i])
-      v->content = x->content[i];
+      v->content = x->content[i], v->told = 0;
+    value_tell(x->c, v);
   }
   return ST_OK;
 }

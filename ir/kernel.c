@@ -215,10 +215,27 @@ void ks_if(KCursor *at, KExpr *cond, KCursor *inside) {
   *inside = (KCursor){at->k, &s->body};
 }
 
-void ks_check(KCursor *at, KExpr *cond, KExpr *number) {
+KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number) {
   KStmt *s = stmt(at, KS_CHECK);
   s->value = cond, s->number = number;
+  return s;
 }
+
+/* --- checks --- */
+
+static uint32_t count_checks(const KStmt *s, const KStmt **at, uint32_t n) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_CHECK) {
+      if (at)
+        at[n] = s;
+      n++;
+    }
+    n = count_checks(s->body, at, n);
+  }
+  return n;
+}
+
+uint32_t kernel_checks(const Kernel *k, const KStmt **at) { return count_checks(k->body, at, 0); }
 
 /* --- loops whose iterations have an order --- */
 

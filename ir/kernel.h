@@ -134,7 +134,8 @@ struct KStmt {
   KVar *var;
   Dim extent;
   KExpr *value;
-  KExpr *number; /* KS_CHECK: an i64 to report */
+  KExpr *number;    /* KS_CHECK: an i64 to report */
+  const char *text; /* KS_CHECK: what to say, "%lld" standing for the number; NULL: that it is an index out of range */
   KBuf *buf;
   KExpr **index;
   KStmt *body; /* first statement inside */
@@ -180,7 +181,7 @@ KVar *ks_acc(KCursor *at, const char *name, KExpr *init);
 void ks_update(KCursor *at, KVar *acc, KOp op, KExpr *value);
 void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
 void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
-void ks_check(KCursor *at, KExpr *cond, KExpr *number);
+KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
 /* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
  * several operators, or store to one place again and again? Then it cannot be a vector loop. */
@@ -189,6 +190,8 @@ bool kernel_loop_ordered(const KStmt *loop);
 bool kernel_loop_splits(const KStmt *loop);
 
 /* --- whole kernels --- */
+/* The checks in the order of their codes: first code 2. Returns their number; at may be NULL. */
+uint32_t kernel_checks(const Kernel *k, const KStmt **at);
 /* Definitions before uses and in scope, dtypes, ranks, no accumulator across a parallel loop, stores to outputs only. */
 Status kernel_verify(Ctx *c, const Kernel *k);
 void kernel_print(StrBuf *b, const Kernel *k);

@@ -39,7 +39,9 @@ static double float_op(KOp op, double a, double b) {
   case KOP_div: return a / b;
   case KOP_mod: {
     double r = fmod(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+    if (r == 0)
+      return copysign(0, b);
+    return (r < 0) != (b < 0) ? r + b : r;
   }
   case KOP_fmod: return fmod(a, b);
   case KOP_pow: return pow(a, b);
@@ -62,6 +64,12 @@ static double float_op(KOp op, double a, double b) {
   case KOP_sin: return sin(a);
   case KOP_cos: return cos(a);
   case KOP_tan: return tan(a);
+  case KOP_asin: return asin(a);
+  case KOP_acos: return acos(a);
+  case KOP_atan: return atan(a);
+  case KOP_asinh: return asinh(a);
+  case KOP_acosh: return acosh(a);
+  case KOP_atanh: return atanh(a);
   default: return NAN;
   }
 }
@@ -77,6 +85,16 @@ static bool float_test(KOp op, double a, double b) {
   }
 }
 
+/* Modulo 2^64; a negative exponent gives 1 / a^|b| toward zero. */
+static int64_t int_power(bool is_unsigned, int64_t a, int64_t b) {
+  uint64_t r = 1, x = (uint64_t)a;
+  if (!is_unsigned && b < 0)
+    return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+  for (uint64_t n = (uint64_t)b; n; n >>= 1, x *= x)
+    r *= n & 1 ? x : 1;
+  return (int64_t)r;
+}
+
 static Status int_op(Machine *m, DType t, KOp op, int64_t a, int64_t b, int64_t *r) {
   bool u = dtype_kind(t) == DK_UINT;
   uint64_t x = (uint64_t)a, y = (uint64_t)b;
@@ -87,17 +105,17 @@ static Status int_op(Machine *m, DType t, KOp op, int64_t a, int64_t b, int64_t 
   case KOP_div:
   case KOP_mod:
   case KOP_fmod:
-    if (!b || (!u && b == -1 && a == INT64_MIN))
+    if (!b || (op == KOP_div && !u && b == -1 && a == INT64_MIN))
       return fail(m->c, ST_INVALID, "kernel '%s': %lld divided by %lld", m->k->name, (long long)a, (long long)b);
     if (op == KOP_div)
       *r = u ? (int64_t)(x / y) : a / b;
     else {
-      *r = u ? (int64_t)(x % y) : a % b;
+      *r = u ? (int64_t)(x % y) : b == -1 ? 0 : a % b;
       if (op == KOP_mod && !u && *r && (*r < 0) != (b < 0))
         *r += b;
     }
     break;
-  case KOP_pow: *r = (int64_t)pow((double)a, (double)b); break;
+  case KOP_pow: *r = int_power(u, a, b); break;
   case KOP_min: *r = u ? (x < y ? a : b) : a < b ? a : b; break;
   case KOP_max: *r = u ? (x > y ? a : b) : a > b ? a : b; break;
   case KOP_and: *r = a & b; break;

@@ -373,6 +373,18 @@ static Status store(Parser *s, KCursor *at, const char *w) {
   return ST_OK;
 }
 
+/* A text in quotes; NULL: there is none. */
+static const char *quoted_text(Parser *s) {
+  if (!eat(s, "\""))
+    return NULL;
+  const char *from = s->p;
+  while (s->p < s->end && *s->p != '"')
+    s->p++;
+  const char *text = arena_strndup(s->a, from, (size_t)(s->p - from));
+  s->p += s->p < s->end;
+  return text;
+}
+
 static Status statement(Parser *s, KCursor *at) {
   const char *w;
   KExpr *e, *n;
@@ -394,7 +406,7 @@ static Status statement(Parser *s, KCursor *at) {
     TRY(expression(s, &e));
     TRY(want(s, "else"));
     TRY(expression(s, &n));
-    ks_check(at, e, n);
+    ks_check(at, e, n)->text = quoted_text(s);
     return ST_OK;
   }
   return eat(s, "[") ? store(s, at, w) : update(s, at, w);

@@ -201,6 +201,8 @@ static void print_stmt(Printer *p, const KStmt *s) {
     print_expr(p, s->value);
     buf_puts(p->b, " else ");
     print_expr(p, s->number);
+    if (s->text)
+      buf_printf(p->b, " \"%s\"", s->text);
     buf_putc(p->b, '\n');
     break;
   }

@@ -175,16 +175,15 @@ static Dim chosen(Dim cond, Dim a, Dim b) {
 
 /* --- whole tensors --- */
 
-/* Does a constant result fit the element type? What would wrap is left to the evaluator. */
+/* Does the result fit the element type? What would wrap is left to the evaluator. Extents are taken to fit. */
 static bool fits(DType t, Dim d) {
-  int64_t v;
   int bits = dtype_bits(t);
-  if (!dim_is_const(d, &v) || bits == 64)
+  if ((d->kind != DIM_CONST && !d->data) || bits == 64)
     return true;
   if (t == DT_bool)
-    return v == 0 || v == 1;
-  return dtype_kind(t) == DK_UINT ? v >= 0 && v < (int64_t)1 << bits
-                                  : v >= -((int64_t)1 << (bits - 1)) && v < (int64_t)1 << (bits - 1);
+    return d->lo >= 0 && d->hi <= 1;
+  return dtype_kind(t) == DK_UINT ? d->lo >= 0 && d->hi < (int64_t)1 << bits
+                                  : d->lo >= -((int64_t)1 << (bits - 1)) && d->hi < (int64_t)1 << (bits - 1);
 }
 
 /* Content is kept for the types shapes are computed in. */

@@ -268,6 +268,17 @@ Status check_rank(Infer *x, int64_t rank) {
                           : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
+Dim sign_of(Ctx *c, Dim v) {
+  return v->lo >= 0 ? dim_const(c, 0) : v->hi < 0 ? dim_const(c, -1) : dim_div(c, v, dim_const(c, INT64_C(1) << 62));
+}
+
+/* 1 - Min(1, |v - a|), with v counted from the front. */
+Dim names_axis(Ctx *c, Dim v, int rank, int a) {
+  Dim one = dim_const(c, 1), at = dim_sub(c, v, dim_mul(c, dim_const(c, rank), sign_of(c, v)));
+  Dim off = dim_sub(c, at, dim_const(c, a));
+  return dim_sub(c, one, dim_min(c, one, dim_max(c, off, dim_sub(c, dim_const(c, 0), off))));
+}
+
 Status mark_axes(Infer *x, const int64_t *axes, int64_t n, int rank, bool *mark) {
   for (int64_t i = 0; i < n; i++) {
     int k;

@@ -35,6 +35,10 @@ Status check_rank(Infer *x, int64_t rank);
 DType in_dtype(const Infer *x, int i);
 /* As in_rank, for those who can go on without: x->unknown stays as it is. */
 bool known_rank(const Infer *x, int i, int *rank);
+/* 1 when v, an axis of `rank` that may count from the end, is axis a, else 0: an expression. */
+Dim names_axis(Ctx *c, Dim v, int rank, int a);
+/* -1 when v is negative, else 0. */
+Dim sign_of(Ctx *c, Dim v);
 /* Integers of input i as axes of `rank`, each named once. */
 Status mark_axes(Infer *x, const int64_t *axes, int64_t n, int rank, bool *mark);
 

@@ -8,7 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/control.h"
 
-#include "ir/infer.h"
+#include "ops/content.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -90,7 +90,8 @@ static void forget_types(Graph *g) {
     for (int i = 0; i < n->nout; i++)
       if (n->out[i]) {
         n->out[i]->type = n->out[i]->declared ? *n->out[i]->declared : (Type){.kind = VK_TENSOR, .rank = -1};
-        n->out[i]->content = NULL;
+        if (!n->out[i]->told) /* symbols of its own stay: the same body gives the same types */
+          n->out[i]->content = NULL;
       }
 }
 
@@ -124,7 +125,7 @@ static Type type_in(const Node *n, int i) { return n->in[i] ? n->in[i]->type : (
 static bool says_nothing(const Type *t) { return t->kind == VK_TENSOR && !t->dtype && t->rank < 0; }
 
 /* t comes from the outside; what it leaves open the file may declare, and what varies by trip stays as it was found. */
-static void set_input_type(Value *v, Type t) {
+static void set_input_type(Ctx *c, Value *v, Type t) {
   const Type *d = v->declared;
   if (d && says_nothing(&t))
     t = *d;
@@ -138,6 +139,7 @@ static void set_input_type(Value *v, Type t) {
     if (v->varies >> k & 1)
       t.dim[k] = v->type.dim[k];
   v->type = t;
+  value_tell(c, v);
 }
 
 /* The type of one slice of a scanned input. */
@@ -167,7 +169,7 @@ static Status type_inputs(Ctx *c, Graph *g) {
       t = type_tensor(i ? DT_bool : DT_i64, 0, NULL);
     else if (i >= states)
       TRY(slice_type(c, n, i, &t));
-    set_input_type(g->in[i], t);
+    set_input_type(c, g->in[i], t);
   }
   return ST_OK;
 }
@@ -200,11 +202,12 @@ static bool known_outside(const Graph *g, Dim d) {
   return true;
 }
 
-/* A type of the body as the outside may know it: extents in terms of the body's own symbols become new symbols. */
-static Type outside(Infer *x, const Graph *g, Type t) {
+/* A type of the body as the outside may know it, for output i: extents in terms of the body's own symbols become new
+ * symbols, the same ones when inferred again. extra: an axis that the output has beside those of t, or -1. */
+static Type outside(Infer *x, int i, const Graph *g, Type t, int extra) {
   for (int k = 0; t.kind == VK_TENSOR && k < t.rank; k++)
     if (!known_outside(g, t.dim[k]))
-      t.dim[k] = dim_fresh(x->c, "body");
+      t.dim[k] = run_dim(x, i, t.rank + (extra >= 0), k + (extra >= 0 && k >= extra), "body");
   return t;
 }
 
@@ -235,7 +238,7 @@ static Status merge_types(Infer *x, int i, const Type *a, const Type *b, Type *r
     r->rank = -1;
   for (int k = 0; k < r->rank; k++)
     if (a->dim[k] != b->dim[k])
-      r->dim[k] = dim_fresh(x->c, "if");
+      r->dim[k] = run_dim(x, i, r->rank, k, "if");
   return ST_OK;
 }
 
@@ -250,10 +253,11 @@ Status if_infer(Infer *x) {
     for (Node *n = a->first; n; n = n->next)
       TRY(node_infer(x->c, n));
   for (int i = 0; i < x->n->nout; i++) {
-    Type t = a->impossible ? b->out[i]->type : a->out[i]->type;
+    Type p = outside(x, i, a, a->out[i]->type, -1), q = outside(x, i, b, b->out[i]->type, -1);
+    Type t = a->impossible ? q : p;
     if (!a->impossible && !b->impossible)
-      TRY(merge_types(x, i, &a->out[i]->type, &b->out[i]->type, &t));
-    set_out_type(x, i, outside(x, a->impossible ? b : a, t));
+      TRY(merge_types(x, i, &p, &q, &t));
+    set_out_type(x, i, t);
   }
   return ST_OK;
 }
@@ -333,12 +337,12 @@ static void carried_type(Infer *x, int i, const Graph *g, const Value *in, const
   } else if (!t.dtype) {
     t.dtype = out->type.dtype;
   }
-  set_out_type(x, i, outside(x, g, t));
+  set_out_type(x, i, outside(x, i, g, t, -1));
 }
 
 /* Adds the axis along which the slices of all trips are laid. */
 static Status stacked_type(Infer *x, int i, const Graph *g, Type slice, Dim trips, int64_t axis) {
-  Type t = outside(x, g, slice);
+  Type t = slice;
   if (t.kind != VK_TENSOR)
     return infer_fail(x, "output %d is scanned; its slices must be tensors", i);
   if (t.rank >= MAX_RANK)
@@ -346,6 +350,7 @@ static Status stacked_type(Infer *x, int i, const Graph *g, Type slice, Dim trip
   if (t.rank >= 0) {
     int at;
     TRY(norm_axis(x, axis, t.rank + 1, false, &at));
+    t = outside(x, i, g, t, at);
     memmove(t.dim + at + 1, t.dim + at, (size_t)(t.rank - at) * sizeof t.dim[0]);
     t.dim[at] = trips, t.rank++;
   }
@@ -353,8 +358,14 @@ static Status stacked_type(Infer *x, int i, const Graph *g, Type slice, Dim trip
   return ST_OK;
 }
 
-/* Trips of a Loop: M, when it is known and no condition stops before. */
-static Dim loop_trips(Infer *x) {
+/* The extent for the trips, axis `at` of output i, when only the run tells it. */
+static Dim trips_of_run(Infer *x, int i, int at) {
+  const Value *v = x->n->out[i];
+  return v && v->type.rank > at ? run_dim(x, i, v->type.rank, at, "trips") : dim_fresh(x->c, "trips");
+}
+
+/* Trips of a Loop: M, when it is known and no condition stops before. carried: values before the scan outputs. */
+static Dim loop_trips(Infer *x, int carried) {
   const Graph *g = x->n->body[0];
   const Value *start = x->n->in[1], *next = g->out[0];
   const Dim *m;
@@ -364,7 +375,7 @@ static Dim loop_trips(Infer *x) {
        enters = !start || (value_scalar(start, &v) && v != 0);
   if (goes_on && enters && in_content(x, 0, &m, &n) && n == 1)
     return dim_max(x->c, dim_const(x->c, 0), m[0]);
-  return dim_fresh(x->c, "trips");
+  return trips_of_run(x, carried, 0);
 }
 
 Status loop_infer(Infer *x) {
@@ -373,7 +384,7 @@ Status loop_infer(Infer *x) {
   TRY(infer_trips(x, g, 2, 1, carried));
   for (int i = 0; i < carried; i++)
     carried_type(x, i, g, g->in[2 + i], g->out[1 + i]);
-  Dim trips = x->n->nout > carried ? loop_trips(x) : NULL;
+  Dim trips = x->n->nout > carried ? loop_trips(x, carried) : NULL;
   for (int i = carried; i < x->n->nout; i++)
     TRY(stacked_type(x, i, g, g->out[1 + i]->type, trips, 0));
   return ST_OK;

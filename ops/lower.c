@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/lower.h"
 
-#include "ir/infer.h"
+#include "ops/content.h"
 
 #include <math.h>
 #include <string.h>
@@ -74,6 +74,22 @@ bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n) {
   if (v->type.rank && !dim_is_const(v->type.dim[0], n))
     return false;
   *elem = v->content;
+  return true;
+}
+
+bool axes_named(Ctx *c, const Node *n, bool none, Dim *on) {
+  const Dim *axes = NULL;
+  int64_t k = 0;
+  int rank = n->in[0]->type.rank;
+  if (n->nin > 1 && n->in[1] && !value_content(c, n->in[1], &axes, &k))
+    return false;
+  for (int i = 0; i < rank; i++) {
+    on[i] = dim_const(c, !k && !none);
+    for (int64_t j = 0; j < k; j++)
+      on[i] = dim_add(c, on[i], names_axis(c, axes[j], rank, i));
+  }
+  if (k == 1 && rank == 1)
+    on[0] = dim_const(c, 1); /* there is no other */
   return true;
 }
 

@@ -57,13 +57,17 @@ typedef struct Row {
   int rank; /* of the space below: that of input 0, or one more (GroupNormalization) */
   Dim dim[MAX_RANK + 1];
   bool inner[MAX_RANK + 1]; /* axes inside a row */
-  bool reduced;             /* the output has one element per row, on axes `keep` */
-  bool serial;              /* the last pass goes along the row in order */
-  bool backwards;           /* …from its end */
-  int split;                /* axis of input 0 that is axes split and split + 1 here; -1: none */
-  KExpr *at[MAX_RANK + 1];  /* index: outer axes always, inner ones inside a pass */
-  KBuf *spill;              /* an output with the shape of input 0, free to hold results between passes; or NULL */
-  KVar *stat[ROW_STATS];    /* what begin found out */
+  /* Whether an axis is inside of a row may be known at run time only: then it is both, with one of the extents being 1. That
+   * of the loop outside; NULL: it is as `inner` says. */
+  Dim outer[MAX_RANK + 1];
+  KExpr *lead[MAX_RANK + 1]; /* the index of that loop */
+  bool reduced;              /* the output has one element per row, on axes `keep` */
+  bool serial;               /* the last pass goes along the row in order */
+  bool backwards;            /* …from its end */
+  int split;                 /* axis of input 0 that is axes split and split + 1 here; -1: none */
+  KExpr *at[MAX_RANK + 1];   /* index: outer axes always, inner ones inside a pass */
+  KBuf *spill;               /* an output with the shape of input 0, free to hold results between passes; or NULL */
+  KVar *stat[ROW_STATS];     /* what begin found out */
   int64_t flag;
 } Row;
 
@@ -109,17 +113,31 @@ Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
 KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);
-KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent, KCursor *behind); /* whose iterations meet in memory */
+KExpr *lower_open_ordered(Lower *x, const char *name, Dim extent,
+                          KCursor *behind);            /* whose iterations meet in memory */
 void lower_if(Lower *x, KExpr *cond, KCursor *behind); /* a level as well: what is read inside is not read before it */
 void lower_close(Lower *x, int n, KCursor behind);     /* the n innermost; behind the outermost of them */
 /* Loops over the axes [from, to) of t; axes of extent 1 need none. How many were opened. */
 int lower_open_axes(Lower *x, const Type *t, int from, int to, KExpr **index, KCursor *behind);
 void lower_set_level(Lower *x, const KVar *v, int level);
 DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower floats, else t */
-/* Elements of an integer value as dim expressions: constants, or contents known from shapes. */
+/* Which axes of input 0 input 1 names (when it names none: all, or with `none` none): on[i] is 1 or 0, or an expression over
+ * what the data tell. False: how many are named is not known. */
+bool axes_named(Ctx *c, const Node *n, bool none, Dim *on);
+/* Elements of an integer value as dim expressions: constants, contents known from shapes, or told by data. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
 bool same_dims(const Type *a, const Type *b);
 
+/* What the lowering takes for granted of numbers that only data tell: a == b, or the run fails with `what`. */
+typedef struct Need {
+  Dim a, b;
+  const char *what;
+} Need;
+/* Those of node n, in arena a; all numbers that its outputs' extents and its lowering use are known before it runs. */
+uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need);
+
+/* Opens a loop over an axis inside of the row: the index on that axis. */
+KExpr *row_open(Row *r, int axis, KCursor *behind);
 /* The present index in terms of input 0's own axes. */
 void row_index(const Row *r, KExpr **at);
 /* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */

@@ -220,8 +220,7 @@ static Dim clamped(Infer *x, Dim v, Dim d) {
     return zero;
   if (v->hi < 0)
     return dim_max(x->c, zero, dim_add(x->c, v, d));
-  Dim below = dim_div(x->c, v, dim_const(x->c, INT64_C(1) << 62)); /* -1 when v is negative, else 0 */
-  return dim_min(x->c, d, dim_max(x->c, zero, dim_sub(x->c, v, dim_mul(x->c, d, below))));
+  return dim_min(x->c, d, dim_max(x->c, zero, dim_sub(x->c, v, dim_mul(x->c, d, sign_of(x->c, v)))));
 }
 
 /* Elements of [s, t) of an axis of extent d. */
@@ -255,6 +254,16 @@ static Dim backward_count(Infer *x, int64_t s, int64_t t, Dim d) {
     to = open && t <= INT32_MIN ? dim_const(x->c, -1)
                                 : dim_max(x->c, dim_const(x->c, -1), dim_add(x->c, d, dim_const(x->c, t)));
   return dim_max(x->c, zero, dim_sub(x->c, from, to));
+}
+
+/* Elements when only the run tells the signs: of a step back, positions end at d - 1 and begin at -1. */
+static Dim run_length(Infer *x, Dim s, Dim t, Dim step, Dim d) {
+  Ctx *c = x->c;
+  Dim zero = dim_const(c, 0), back = sign_of(c, step), top = dim_add(c, d, back);
+  Dim from = dim_sub(c, s, dim_mul(c, d, sign_of(c, s))), to = dim_sub(c, t, dim_mul(c, d, sign_of(c, t)));
+  from = dim_min(c, top, dim_max(c, zero, from));
+  to = dim_min(c, top, dim_max(c, back, to));
+  return dim_max(c, zero, dim_sub(c, zero, dim_div(c, dim_sub(c, from, to), step)));
 }
 
 /* NULL: known at run time only. */
@@ -323,14 +332,22 @@ Status slice_infer(Infer *x) {
   for (int i = 0; i < k.n; i++) {
     int a = k.axis[i];
     int64_t step = 1;
-    bool stepped = !has_in(x, 4) || (k.step && dim_is_const(k.step[i], &step));
+    bool stepped = !has_in(x, 4) || (k.step && dim_is_const(k.step[i], &step)), cut = k.start && k.end;
     if (!step)
       return infer_fail(x, "the step of axis %d is 0", a);
-    Dim n = stepped && k.start && k.end ? slice_length(x, k.start[i], k.end[i], step, dim[a]) : NULL;
+    Dim n = stepped && cut ? slice_length(x, k.start[i], k.end[i], step, dim[a]) : NULL;
+    if (!n && cut && (stepped || k.step))
+      n = run_length(x, k.start[i], k.end[i], stepped ? dim_const(x->c, step) : k.step[i], dim[a]);
     dim[a] = n ? n : run_dim(x, 0, rank, a, "slice");
   }
   set_out(x, 0, in_dtype(x, 0), rank, dim);
   return content_moved(x, 1);
+}
+
+/* ByAxis: the base, with the values at the axes that input 0 names. */
+Status by_axis_infer(Infer *x) {
+  set_out_like(x, 0, 2);
+  return ST_OK;
 }
 
 Status compress_infer(Infer *x) {

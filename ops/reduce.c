@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ir/infer.h"
 #include "ops/arith.h"
+#include "ops/lower.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -48,11 +49,17 @@ static void unknown_axes(Infer *x, int rank) {
 /* Reduce*: axes as input 1. */
 Status reduce_infer(Infer *x) {
   bool reduced[MAX_RANK], known, keep = ATTR(x->n, Reduce)->keepdims != 0;
-  Dim dim[MAX_RANK];
+  Dim dim[MAX_RANK], on[MAX_RANK], one = dim_const(x->c, 1);
   int rank, r = 0;
   if (!in_rank(x, 0, &rank))
     return ST_OK;
   TRY(reduced_axes(x, rank, reduced, &known));
+  if (!known && keep && axes_named(x->c, x->n, ATTR(x->n, Reduce)->noop_with_empty_axes != 0, on)) {
+    for (int i = 0; i < rank; i++) /* 1 on an axis that is reduced: the expression that the kernel has */
+      dim[i] = dim_sub(x->c, in_dim(x, 0, i), dim_mul(x->c, dim_sub(x->c, in_dim(x, 0, i), one), on[i]));
+    set_out(x, 0, DT_none, rank, dim);
+    return ST_OK;
+  }
   if (!known) {
     unknown_axes(x, rank);
     return ST_OK;
@@ -86,7 +93,7 @@ static Dim topk_extent(Infer *x, int rank, int axis) {
   const Dim *k;
   int64_t n;
   if (in_content(x, 1, &k, &n) && n == 1)
-    return k[0];
+    return k[0]->data ? dim_min(x->c, k[0], in_dim(x, 0, axis)) : k[0]; /* more would be an error */
   for (int i = 0; i < 2; i++)
     if (has_out(x, i) && x->n->out[i]->type.rank == rank)
       return x->n->out[i]->type.dim[axis];

@@ -35,11 +35,11 @@ static Status minus_one(Infer *x, int n, Dim const *dim, const bool *copied, int
   return ST_OK;
 }
 
-/* Extents as the shape's elements say; *at: which one is -1. */
-static Status read_shape(Infer *x, const Dim *want, int n, Dim *dim, bool *copied, int *at) {
+/* Extents as the shape's elements say; *at: which one is -1; *open: some are known at run time only. */
+static Status read_shape(Infer *x, const Dim *want, int n, Dim *dim, bool *copied, int *at, bool *open) {
   const Type *t = in_type(x, 0);
   bool zero = false, allow = ATTR(x->n, Reshape)->allowzero != 0;
-  *at = -1;
+  *at = -1, *open = false;
   for (int i = 0; i < n; i++) {
     dim[i] = want[i];
     zero |= dim_is(want[i], 0);
@@ -49,6 +49,10 @@ static Status read_shape(Infer *x, const Dim *want, int n, Dim *dim, bool *copie
       if (*at >= 0)
         return infer_fail(x, "more than one dimension of the shape is -1");
       *at = i;
+    }
+    if (want[i]->data && want[i]->lo < 1) { /* a number, 0 or -1: who knows */
+      dim[i] = run_dim(x, 0, n, i, "reshape");
+      *open = true;
     }
     if (dim_is(want[i], 0) && !allow) {
       if (t->rank >= 0 && i >= t->rank)
@@ -66,7 +70,7 @@ Status reshape_infer(Infer *x) {
   const Type *t = in_type(x, 0);
   const Dim *want;
   Dim dim[MAX_RANK];
-  bool copied[MAX_RANK] = {0};
+  bool copied[MAX_RANK] = {0}, open;
   int64_t n;
   int at;
   if (!content_of(x, 1, &want, &n)) {
@@ -75,11 +79,13 @@ Status reshape_infer(Infer *x) {
     return ST_OK;
   }
   TRY(check_rank(x, n));
-  TRY(read_shape(x, want, (int)n, dim, copied, &at));
-  if (t->rank < 0 || t->kind != VK_TENSOR) {
+  TRY(read_shape(x, want, (int)n, dim, copied, &at, &open));
+  if (t->rank < 0 || t->kind != VK_TENSOR || open) {
     if (at >= 0)
       dim[at] = run_dim(x, 0, (int)n, at, "reshape");
     set_out(x, 0, in_dtype(x, 0), (int)n, dim);
+    if (open)
+      content_same(x);
     return ST_OK;
   }
   if (at >= 0)
@@ -210,7 +216,11 @@ static Dim range_length(Infer *x) {
   int64_t by;
   double v[3];
   if (number_of(x->c, x->n->in[0], &start) && number_of(x->c, x->n->in[1], &limit) &&
-      number_of(x->c, x->n->in[2], &delta) && dim_is_const(delta, &by) && by && by != INT64_MIN) {
+      number_of(x->c, x->n->in[2], &delta)) {
+    if (!dim_is_const(delta, &by)) /* floor division by either sign: ceil(a / b) is -floor(-a / b) */
+      return dim_max(x->c, zero, dim_sub(x->c, zero, dim_div(x->c, dim_sub(x->c, start, limit), delta)));
+    if (!by || by == INT64_MIN)
+      return run_dim(x, 0, 1, 0, "range");
     Dim span = by > 0 ? dim_sub(x->c, limit, start) : dim_sub(x->c, start, limit);
     return dim_max(x->c, zero, dim_ceildiv(x->c, span, dim_const(x->c, by > 0 ? by : -by)));
   }

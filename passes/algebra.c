@@ -194,9 +194,21 @@ static Value *reshape_twice(Match *m) {
   return reshape_to(m, m->v[0], m->root->out[0]->type.dim, m->root->out[0]->type.rank);
 }
 
+/* Are elements of v known from data only? Then they may be wrong, and the operator that reads them says so. */
+static bool from_data(Match *m, const Value *v) {
+  int64_t n;
+  if (v->content && v->type.rank >= 0 && dim_is_const(type_count(m->c, &v->type), &n))
+    for (int64_t i = 0; i < n; i++)
+      if (v->content[i]->data)
+        return true;
+  return false;
+}
+
 static Value *expand_stated(Match *m) {
   Node *n = m->root;
   Value *out = n->out[0], *s = n->in[1];
+  if (from_data(m, s))
+    return NULL;
   if (same_type(n->in[0], out))
     return n->in[0];
   if (!stated(m, out) || ((s->konst || def_of(s, OP_Dims)) && is_shape_of(s, out)))

@@ -285,7 +285,7 @@ static bool sharpen_type(Value *v, const Type *t) {
     return true;
   }
   for (int i = 0; t->rank == v->type.rank && i < t->rank; i++)
-    if (t->dim[i]->kind == DIM_CONST && v->type.dim[i]->kind != DIM_CONST)
+    if (t->dim[i]->kind == DIM_CONST && v->type.dim[i]->kind != DIM_CONST && !v->type.dim[i]->data)
       v->type.dim[i] = t->dim[i], better = true;
   return better;
 }

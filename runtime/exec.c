@@ -15,6 +15,10 @@ typedef struct Host {
 
 static Status alloc_output(Eval *e, int i, DType t, int rank, const int64_t *dim, Tensor **out) {
   Host *h = e->host;
+  int64_t count;
+  if (h->s->kind == STEP_VIEW && e->in[0]->kind == VK_TENSOR && t == e->in[0]->dtype && t != DT_str &&
+      extent_ok(dim, rank, &count) && count == tensor_count(e->in[0]))
+    return slot_share(h->f, rt_list(h->f->p, h->s->out), &h->f->cell[rt_list(h->f->p, h->s->in)], rank, dim, out);
   return slot_alloc(h->f, rt_list(h->f->p, h->s->out + (uint32_t)i), t, rank, dim, out);
 }
 
@@ -94,23 +98,22 @@ static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
   return ST_OK;
 }
 
-/* The output is the input's memory under the inferred dims. When the element counts disagree the operator's own evaluator
- * is asked, which words the error. */
+/* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
+ * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
 static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
-  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out);
+  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out),
+           how = s->nin > 1 ? rt_list(f->p, s->in + 1) : PROG_NONE;
   const ProgSlot *slot = rt_slot(f->p, to);
-  Cell *src = &f->cell[from], *dst = &f->cell[to];
+  const Cell *src = &f->cell[from];
   int64_t dim[MAX_RANK], count;
+  Tensor *t;
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
-  if (src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) ||
-      count != tensor_count(&src->t))
+  bool stated = how == PROG_NONE || f->p->konst[how];
+  if (!stated || src->t.kind != VK_TENSOR || !rt_symbols_dims(&f->sym, slot, dim) ||
+      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t))
     return eval_step(f, s, index, scratch);
-  cell_share(f, dst, src);
-  dst->t.rank = slot->rank;
-  memset(dst->t.dim, 0, sizeof dst->t.dim);
-  memcpy(dst->t.dim, dim, (size_t)slot->rank * sizeof *dim);
-  return ST_OK;
+  return slot_share(f, to, src, slot->rank, dim, &t);
 }
 
 /* --- regions --- */
@@ -130,9 +133,9 @@ static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scrat
 static void bind_outputs(Frame *f, const ProgStep *s) {
   for (uint32_t i = 0; i < s->nbinds; i++) {
     uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
-    uint32_t axis = rt_list(f->p, s->binds + 3 * i + 2), slot = rt_list(f->p, s->out + out);
-    if (slot != PROG_NONE && f->cell[slot].state && (int)axis < f->cell[slot].t.rank)
-      rt_symbols_bind(&f->sym, sym, f->cell[slot].t.dim[axis]);
+    uint32_t slot = rt_list(f->p, s->out + out);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, s->binds + 3 * i + 2), &f->cell[slot].t);
   }
 }
 
@@ -192,14 +195,20 @@ void region_enter(Frame *f, const ProgRegion *r) {
 void region_bind(Frame *f, const ProgRegion *r) {
   for (uint32_t i = 0; i < r->nbinds; i++) {
     uint32_t sym = rt_list(f->p, r->binds + 3 * i), in = rt_list(f->p, r->binds + 3 * i + 1);
-    uint32_t axis = rt_list(f->p, r->binds + 3 * i + 2);
     const Cell *x = &f->cell[rt_list(f->p, r->in + in)];
-    if (x->state && (int)axis < x->t.rank)
-      rt_symbols_bind(&f->sym, sym, x->t.dim[axis]);
+    if (x->state)
+      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, r->binds + 3 * i + 2), &x->t);
   }
 }
 
 /* --- a whole run --- */
+
+/* What the elements of the inputs tell. */
+static void bind_contents(Symbols *s, const RtProgram *p, const Tensor *const *in) {
+  const ProgRegion *r = REC(p, SEC_REGIONS, ProgRegion);
+  for (uint32_t i = r->binds; i < r->binds + 3 * r->nbinds; i += 3)
+    rt_symbols_bind_from(s, rt_list(p, i), rt_list(p, i + 2), in[rt_list(p, i + 1)]);
+}
 
 /* The inputs with defaults filled in. */
 static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, const Tensor ***out) {
@@ -288,6 +297,7 @@ static Status run(Ctx *c, void *arg) {
   TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
+  bind_contents(&f->sym, r->p, in);
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)

@@ -197,3 +197,15 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
   *out = &x->t;
   return ST_OK;
 }
+
+Status slot_share(Frame *f, uint32_t i, const Cell *src, int rank, const int64_t *dim, Tensor **out) {
+  Cell *x = &f->cell[i];
+  TRY(check_inferred(f, i, src->t.dtype, rank, dim));
+  cell_share(f, x, src);
+  x->t.rank = (int8_t)rank;
+  memset(x->t.dim, 0, sizeof x->t.dim);
+  if (rank)
+    memcpy(x->t.dim, dim, (size_t)rank * sizeof *dim);
+  *out = &x->t;
+  return ST_OK;
+}

@@ -55,6 +55,8 @@ typedef struct Symbols {
 
 void rt_symbols_init(Symbols *s, const RtProgram *p, Arena *a);
 void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v);
+/* To what tensor t says at `place` (ProgStep.binds), if it has such a place. */
+void rt_symbols_bind_from(Symbols *s, uint32_t sym, uint32_t place, const Tensor *t);
 void rt_symbols_forget(Symbols *s, uint32_t sym);
 /* False: unbound symbol, overflow, division by zero, extents that do not broadcast. */
 bool rt_symbols_eval(Symbols *s, uint32_t expr, int64_t *v);
@@ -120,6 +122,9 @@ Status cell_export(Frame *f, Cell *dst, const Cell *src);
 Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
+
+/* The memory of src under another shape with as many elements, for a view. */
+Status slot_share(Frame *f, uint32_t slot, const Cell *src, int rank, const int64_t *dim, Tensor **out);
 
 /* --- exec.c, control.c --- */
 Status run_region(Frame *f, uint32_t region);

@@ -30,15 +30,15 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
 /* A non-negative number of the call: parts, bytes, operations. */
 static bool amount(Frame *f, uint32_t expr, int64_t *v) { return rt_symbols_eval(&f->sym, expr, v) && *v >= 0; }
 
-static Status check_equal(Frame *f, const ProgStep *s, const ProgCall *call) {
-  for (uint32_t i = 0; i < call->nequal; i++) {
+static Status check_needs(Frame *f, const ProgStep *s, const ProgCall *call) {
+  for (uint32_t i = 0; i < call->nneed; i++) {
+    uint32_t at = call->need + 3 * i;
     int64_t x, y;
-    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->equal + 2 * i), &x) ||
-        !rt_symbols_eval(&f->sym, rt_list(f->p, call->equal + 2 * i + 1), &y))
-      return no_dims(f, s, "shapes");
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, at), &x) || !rt_symbols_eval(&f->sym, rt_list(f->p, at + 1), &y))
+      return no_dims(f, s, rt_string(f->p, rt_list(f->p, at + 2)));
     if (x != y)
-      return fail(f->c, ST_INVALID, "the shapes do not meet: extents %lld and %lld must be equal", (long long)x,
-                  (long long)y);
+      return fail(f->c, ST_INVALID, "%s: %lld, where %lld is needed", rt_string(f->p, rt_list(f->p, at + 2)),
+                  (long long)y, (long long)x);
   }
   return ST_OK;
 }
@@ -98,7 +98,8 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
   a.number = &r->number[thread];
   for (a.begin = begin; a.begin < end && !r->result[thread]; a.begin = a.end) {
     a.end = end - a.begin < r->step ? end : a.begin + r->step;
-    r->result[thread] = r->deadline && now_ns() > r->deadline ? RESULT_LATE : r->fn(&a);
+    bool late = r->deadline && a.begin > begin && now_ns() > r->deadline; /* the step began in time */
+    r->result[thread] = late ? RESULT_LATE : r->fn(&a);
   }
 }
 
@@ -163,7 +164,7 @@ Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
   void **buf = arena_array(scratch, void *, (size_t)s->nin + s->nout);
   int64_t *dim = arena_array(scratch, int64_t, s->nexprs);
   int64_t parts, bytes;
-  TRY(check_equal(f, s, call));
+  TRY(check_needs(f, s, call));
   for (uint32_t i = 0; i < s->nexprs; i++)
     if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->exprs + i), &dim[i]))
       return no_dims(f, s, "extents");

@@ -150,10 +150,20 @@ static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
   return true;
 }
 
+static bool needs_ok(const RtProgram *p, const ProgCall *x) {
+  if ((uint64_t)x->need + 3ull * x->nneed > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = x->need; i < x->need + 3 * x->nneed; i += 3)
+    if (!index_ok(p, rt_list(p, i), SEC_EXPRS, false) || !index_ok(p, rt_list(p, i + 1), SEC_EXPRS, false) ||
+        !str_ok(p, rt_list(p, i + 2)))
+      return false;
+  return true;
+}
+
 static bool call_ok(const RtProgram *p, const ProgCall *x) {
   return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
          index_ok(p, x->scratch, SEC_EXPRS, false) && index_ok(p, x->flops, SEC_EXPRS, false) &&
-         index_ok(p, x->bytes, SEC_EXPRS, false) && list_ok(p, x->equal, 2ull * x->nequal, SEC_EXPRS, false);
+         index_ok(p, x->bytes, SEC_EXPRS, false) && needs_ok(p, x);
 }
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {
@@ -175,20 +185,26 @@ static bool code_ok(const RtProgram *p) {
   return true;
 }
 
+/* Triples (symbol, one of n values, place). */
+static bool binds_ok(const RtProgram *p, uint32_t list, uint32_t nbinds, uint32_t n) {
+  if ((uint64_t)list + 3ull * nbinds > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = list; i < list + 3 * nbinds; i += 3) {
+    uint32_t place = rt_list(p, i + 2);
+    if (rt_list(p, i) >= rt_count(p, SEC_SYMBOLS) || rt_list(p, i + 1) >= n ||
+        (place >= MAX_RANK && place - BIND_ELEMENT >= BIND_ELEMENTS))
+      return false;
+  }
+  return true;
+}
+
 static bool step_ok(const RtProgram *p, const ProgStep *s, uint32_t region) {
   if (s->kind > STEP_KERNEL || !str_ok(p, s->domain) || !str_ok(p, s->op) || !str_ok(p, s->why) ||
       !index_ok(p, s->origin, SEC_ORIGINS, false) || !list_ok(p, s->in, s->nin, SEC_SLOTS, true) ||
       !list_ok(p, s->out, s->nout, SEC_SLOTS, true) || !list_ok(p, s->free, s->nfree, SEC_SLOTS, false) ||
       !list_ok(p, s->exprs, s->nexprs, SEC_EXPRS, false) || s->attr > p->h->section[SEC_ATTRS].size ||
-      s->nattr > p->h->section[SEC_ATTRS].size - s->attr ||
-      (uint64_t)s->binds + 3ull * s->nbinds > rt_count(p, SEC_LISTS))
+      s->nattr > p->h->section[SEC_ATTRS].size - s->attr || !binds_ok(p, s->binds, s->nbinds, s->nout))
     return false;
-  for (uint32_t i = 0; i < s->nbinds; i++) {
-    uint32_t sym = rt_list(p, s->binds + 3 * i), out = rt_list(p, s->binds + 3 * i + 1),
-             axis = rt_list(p, s->binds + 3 * i + 2);
-    if (sym >= rt_count(p, SEC_SYMBOLS) || out >= s->nout || axis >= MAX_RANK)
-      return false;
-  }
   int bodies = s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
   for (int b = 0; b < bodies; b++) /* bodies come behind their owner, so there is no cycle */
     if (s->region[b] <= region || s->region[b] >= rt_count(p, SEC_REGIONS))
@@ -205,12 +221,8 @@ static bool region_ok(const RtProgram *p, uint32_t i) {
   const ProgRegion *r = REC(p, SEC_REGIONS, ProgRegion) + i;
   if (r->step > rt_count(p, SEC_STEPS) || r->nstep > rt_count(p, SEC_STEPS) - r->step ||
       !list_ok(p, r->in, r->nin, SEC_SLOTS, false) || !list_ok(p, r->out, r->nout, SEC_SLOTS, false) ||
-      !list_ok(p, r->own, r->nown, SEC_SLOTS, false) || (uint64_t)r->binds + 3ull * r->nbinds > rt_count(p, SEC_LISTS))
+      !list_ok(p, r->own, r->nown, SEC_SLOTS, false) || !binds_ok(p, r->binds, r->nbinds, r->nin))
     return false;
-  for (uint32_t k = 0; k < r->nbinds; k++)
-    if (rt_list(p, r->binds + 3 * k) >= rt_count(p, SEC_SYMBOLS) || rt_list(p, r->binds + 3 * k + 1) >= r->nin ||
-        rt_list(p, r->binds + 3 * k + 2) >= MAX_RANK)
-      return false;
   for (uint32_t k = 0; k < r->nstep; k++)
     if (!step_ok(p, rt_step(p, r->step + k), i))
       return false;

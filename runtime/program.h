@@ -100,6 +100,9 @@ typedef enum {
   STEP_KERNEL, /* compiled code: `call` says which; `exprs` are KernelArgs.dim; in, then out are KernelArgs.buf */
 } StepKind;
 
+/* Where a symbol's value is found: on an axis of a tensor's shape, or, from here on, in an element of its data. */
+enum { BIND_ELEMENT = 1 << 16, BIND_ELEMENTS = 256 };
+
 typedef struct ProgStep {
   uint8_t kind; /* StepKind */
   uint8_t host; /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
@@ -110,7 +113,7 @@ typedef struct ProgStep {
   uint32_t out, nout;     /* SEC_LISTS: slots; PROG_NONE: not wanted */
   uint32_t free, nfree;   /* SEC_LISTS: dynamic slots not used after this step */
   uint32_t exprs, nexprs; /* SEC_LISTS: STEP_DIMS, STEP_KERNEL */
-  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, output, axis) known once the step has run */
+  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, output, place) known once the step has run; see BIND_ELEMENT */
   uint32_t region[2];
   uint32_t attr, nattr; /* bytes in SEC_ATTRS */
   uint32_t call;        /* STEP_KERNEL: SEC_CALLS; else PROG_NONE */
@@ -138,9 +141,9 @@ typedef struct ProgCall {
   uint32_t kernel; /* SEC_KERNELS */
   uint32_t
       parts; /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
-  uint32_t scratch;       /* SEC_EXPRS: bytes per thread */
-  uint32_t flops, bytes;  /* SEC_EXPRS: of all parts together, for the cost model and the reports */
-  uint32_t equal, nequal; /* SEC_LISTS: pairs of SEC_EXPRS that must agree, else the shapes do not meet: ST_INVALID */
+  uint32_t scratch;      /* SEC_EXPRS: bytes per thread */
+  uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
+  uint32_t need, nneed;  /* SEC_LISTS: triples (a, b, text): SEC_EXPRS that must agree, else ST_INVALID with the text */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). */
@@ -155,7 +158,7 @@ typedef struct ProgRegion {
   uint32_t in, nin;       /* SEC_LISTS: slots of the body's inputs */
   uint32_t out, nout;     /* SEC_LISTS: slots of its outputs */
   uint32_t own, nown;     /* SEC_LISTS: slots defined inside, cleared before each trip */
-  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, input, axis) known at entry */
+  uint32_t binds, nbinds; /* SEC_LISTS: triples (symbol, input, place) known at entry; see BIND_ELEMENT */
 } ProgRegion;
 
 typedef struct ProgOrigin {

@@ -25,6 +25,25 @@ void rt_symbols_bind(Symbols *s, uint32_t sym, int64_t v) {
   s->value[sym] = v;
 }
 
+/* The least integer would stand for `unbound`; the next one says the same about any extent, start or axis. */
+void rt_symbols_bind_from(Symbols *s, uint32_t sym, uint32_t place, const Tensor *t) {
+  uint64_t bits = 0;
+  size_t size = (size_t)dtype_bits(t->dtype) / 8;
+  uint32_t i = place - BIND_ELEMENT;
+  if (t->kind != VK_TENSOR)
+    return;
+  if (place < MAX_RANK) {
+    if ((int)place < t->rank)
+      rt_symbols_bind(s, sym, t->dim[place]);
+    return;
+  }
+  if ((t->dtype != DT_i64 && t->dtype != DT_i32) || !t->data || (int64_t)i >= tensor_count(t))
+    return;
+  memcpy(&bits, (const char *)t->data + i * size, size); /* the caller's memory may be unaligned */
+  int64_t v = elem_i64(t->dtype, &bits, 0);
+  rt_symbols_bind(s, sym, v == UNBOUND ? v + 1 : v);
+}
+
 void rt_symbols_forget(Symbols *s, uint32_t sym) {
   if (s->value[sym] != UNBOUND)
     s->epoch++;

@@ -154,6 +154,8 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
     d->name = arena_strdup(t->arena, name);
   if (n)
     memcpy(d->arg, arg, n * sizeof *arg);
+  for (size_t i = 0; i < n; i++)
+    d->data |= arg[i]->data;
   range_of(d);
   t->next_id++, t->count++;
   *s = d;
@@ -172,6 +174,12 @@ Dim dim_fresh(Ctx *c, const char *hint) {
     if (!*find(t, DIM_SYM, 0, name, NULL, 0))
       return dim_sym(c, name);
   }
+}
+
+Dim dim_data(Ctx *c, const char *hint, int64_t lo, int64_t hi) {
+  DimExpr *d = (DimExpr *)(uintptr_t)dim_fresh(c, hint); /* the table owns it; it is in no expression yet */
+  d->data = true, d->lo = lo, d->hi = hi;
+  return d;
 }
 
 void dim_narrow(Ctx *c, Dim sym, int64_t lo, int64_t hi) {

@@ -26,6 +26,7 @@ typedef enum {
 typedef const struct DimExpr *Dim;
 typedef struct DimExpr {
   uint8_t kind;     /* DimKind */
+  bool data;        /* a symbol of dim_data is in it */
   uint16_t n;       /* arguments */
   uint32_t id;      /* order of creation: the order of arguments */
   uint32_t size;    /* expressions in it, written out; one that would exceed a bound becomes a fresh symbol */
@@ -39,6 +40,8 @@ typedef struct DimExpr {
 Dim dim_const(Ctx *c, int64_t v);
 Dim dim_sym(Ctx *c, const char *name);   /* the symbol of that name; lo is 0, hi INT64_MAX until narrowed */
 Dim dim_fresh(Ctx *c, const char *hint); /* a new symbol; its name starts with hint */
+/* A new symbol for a number that lies in data: an element of a tensor. It may be anything from lo to hi. */
+Dim dim_data(Ctx *c, const char *hint, int64_t lo, int64_t hi);
 void dim_narrow(Ctx *c, Dim sym, int64_t lo, int64_t hi); /* before the symbol is used in an expression */
 Dim dim_add(Ctx *c, Dim a, Dim b);
 Dim dim_sub(Ctx *c, Dim a, Dim b);

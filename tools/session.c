@@ -146,6 +146,13 @@ static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
 
 static Tensor *from_api(Arena *a, const sard_tensor *x) {
   Tensor *t = arena_new(a, Tensor);
+  if (x->kind != SARD_KIND_TENSOR) {
+    t->kind = x->kind == SARD_KIND_OPTIONAL ? VK_OPTIONAL : VK_SEQUENCE, t->nitem = x->nitem;
+    t->item = arena_array(a, Tensor *, (size_t)x->nitem);
+    for (int64_t i = 0; i < x->nitem; i++)
+      t->item[i] = from_api(a, &x->item[i]);
+    return t;
+  }
   t->dtype = (DType)x->dtype, t->rank = (int8_t)x->rank, t->data = x->data;
   memcpy(t->dim, x->dim, sizeof t->dim);
   return t;

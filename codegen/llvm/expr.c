@@ -47,8 +47,6 @@ static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
   case KOP_pow:
   case KOP_fmod:
   case KOP_mod:
-    if (LLVMTypeOf(a) != emit_like(k->e->f32, a))
-      return kemit_unsupported(k, "pow and mod of f64");
     if (op == KOP_pow) {
       *r = emit_pow(k->e, a, b);
       return ST_OK;
@@ -60,6 +58,8 @@ static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
                           LLVMBuildFCmp(B, LLVMRealOLT, b, emit_real(t, 0), ""), "");
     differ = LLVMBuildAnd(B, differ, LLVMBuildFCmp(B, LLVMRealUNE, m, emit_real(t, 0), ""), "");
     *r = LLVMBuildSelect(B, differ, LLVMBuildFAdd(B, m, b, ""), m, "");
+    differ = LLVMBuildFCmp(B, LLVMRealOEQ, m, emit_real(t, 0), ""); /* zero has the sign of the divisor too */
+    *r = LLVMBuildSelect(B, differ, emit_call(k->e, "llvm.copysign", t, (LVal[]){m, b}, 2), *r, "");
     return ST_OK;
   default: return kemit_unsupported(k, kop_text(op));
   }
@@ -117,7 +117,8 @@ static Status int_binary(KEmit *k, DType t, KOp op, LVal a, LVal b, LVal *r) {
   case KOP_fmod: *r = divide(k, op, u, a, b); break;
   case KOP_shl:
   case KOP_shr: *r = shift(k, op, t, a, b); break;
-  default: return kemit_unsupported(k, "pow of integers");
+  case KOP_pow: *r = emit_pow_int(k->e, u, a, b); break;
+  default: return kemit_unsupported(k, kop_text(op));
   }
   return ST_OK;
 }

@@ -70,11 +70,12 @@ LVal emit_bf16_store(Emitter *e, LVal v);
 LVal emit_small_load(Emitter *e, DType t, LVal bits);
 LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round round);
 
-/* --- math.c: f32 (and f64 where the table there says so), scalars and vectors --- */
+/* --- math.c, trig.c, power.c: f32 and f64, scalars and vectors --- */
 bool math_has(KOp op, DType t);
-LVal emit_math(Emitter *e, KOp op, LVal x); /* floor … tan */
+LVal emit_math(Emitter *e, KOp op, LVal x); /* floor … atanh */
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
+LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);
 
 /* --- kernel.c --- */
 /* A function for unit u under that name: KernelFn. */

@@ -423,18 +423,6 @@ static Status list(KEmit *k, const KStmt *first, int depth) {
 
 /* --- whole kernels --- */
 
-static uint32_t count_checks(const KStmt *s, const KStmt **at, uint32_t n) {
-  for (; s; s = s->next) {
-    if (s->kind == KS_CHECK) {
-      if (at)
-        at[n] = s;
-      n++;
-    }
-    n = count_checks(s->body, at, n);
-  }
-  return n;
-}
-
 static int parallel_loops(const KStmt *s) {
   int n = 0;
   for (; s; s = s->next)
@@ -473,8 +461,8 @@ KEmit *kemit_create(Emitter *e, const Kernel *kernel, const EmitArgs *args, cons
     }
   }
   k->var = arena_array(e->a, LVal, kernel->next_id);
-  k->check = arena_array(e->a, const KStmt *, count_checks(kernel->body, NULL, 0));
-  k->checks = count_checks(kernel->body, k->check, 0);
+  k->check = arena_array(e->a, const KStmt *, kernel_checks(kernel, NULL));
+  k->checks = kernel_checks(kernel, k->check);
   return k;
 }
 

@@ -6,15 +6,15 @@
 
 #include <string.h>
 
-/* Output 0: the elements of input 0 with shape dim; as many elements. */
+/* Output 0: the elements of input 0 with shape dim; as many elements. The executor may have them share their memory. */
 static Status out_as(Eval *e, int64_t rank, const int64_t *dim) {
   const Tensor *x = e->in[0];
   Tensor *y;
   TRY(move_out(e, 0, x->dtype, rank, dim, &y));
   size_t n = tensor_bytes(x);
-  if (n)
+  if (n && y->data != x->data)
     memcpy(y->data, x->data, n);
-  return move_done(e, y);
+  return y->data == x->data ? ST_OK : move_done(e, y);
 }
 
 Status identity_eval(Eval *e) {

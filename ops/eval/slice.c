@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/move.h"
 
+#include <string.h>
+
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 /* Positions start, start + step, ... of an axis of extent d; how many. As ONNX says: a negative position counts from
@@ -113,4 +115,30 @@ Status reverse_sequence_eval(Eval *e) {
     for (int64_t t = 0; t < x->dim[time]; t++)
       move_run(x->dtype, y->data, b * sb + t * st, x->data, b * sb + (t < len[b] ? len[b] - 1 - t : t) * st, inner);
   return move_done(e, y);
+}
+
+/* ByAxis: values[j * n + i] goes to base[j * rank + axes[i]], for n axes and as many sets of them as there are values. */
+Status by_axis_eval(Eval *e) {
+  const int64_t *axes;
+  int64_t n, nv = tensor_count(e->in[1]), nb = tensor_count(e->in[2]);
+  bool seen[MAX_RANK] = {0};
+  Tensor *y;
+  TRY(eval_ints(e, 0, &axes, &n));
+  int64_t sets = n ? nv / n : 1, rank = sets ? nb / sets : 0;
+  if (sets * n != nv || sets * rank != nb || rank > MAX_RANK || (sets != 1 && sets != 2))
+    return eval_fail(e, "%lld values for %lld axes", (long long)nv, (long long)n);
+  TRY(eval_out_like(e, 0, e->in[2], &y));
+  int64_t *to = y->data;
+  if (nb)
+    memcpy(to, e->in[2]->data, (size_t)nb * sizeof *to);
+  for (int64_t i = 0; i < n; i++) {
+    int k;
+    TRY(eval_axis(e, axes[i], (int)rank, false, &k));
+    if (seen[k])
+      return eval_fail(e, "axis %d is named twice", k);
+    seen[k] = true;
+    for (int64_t j = 0; j < sets; j++)
+      to[j * rank + k] = ((const int64_t *)e->in[1]->data)[j * n + i];
+  }
+  return ST_OK;
 }

@@ -112,11 +112,12 @@ typedef KExpr *(*UnaryFn)(Lower *x, const Node *n, KExpr *v);
 
 /* Operators that are one element operator of the kernel IR, and those that are a formula. */
 static const uint8_t unary_kop[OP_count] = {
-    [OP_Abs] = KOP_abs,       [OP_Ceil] = KOP_ceil,       [OP_Cos] = KOP_cos,   [OP_Erf] = KOP_erf,
-    [OP_Exp] = KOP_exp,       [OP_Floor] = KOP_floor,     [OP_Log] = KOP_log,   [OP_Neg] = KOP_neg,
-    [OP_Round] = KOP_round,   [OP_Sigmoid] = KOP_sigmoid, [OP_Sign] = KOP_sign, [OP_Sin] = KOP_sin,
-    [OP_Sqrt] = KOP_sqrt,     [OP_Tan] = KOP_tan,         [OP_Tanh] = KOP_tanh, [OP_Not] = KOP_not,
-    [OP_BitwiseNot] = KOP_not};
+    [OP_Abs] = KOP_abs,        [OP_Ceil] = KOP_ceil,       [OP_Cos] = KOP_cos,    [OP_Erf] = KOP_erf,
+    [OP_Exp] = KOP_exp,        [OP_Floor] = KOP_floor,     [OP_Log] = KOP_log,    [OP_Neg] = KOP_neg,
+    [OP_Round] = KOP_round,    [OP_Sigmoid] = KOP_sigmoid, [OP_Sign] = KOP_sign,  [OP_Sin] = KOP_sin,
+    [OP_Sqrt] = KOP_sqrt,      [OP_Tan] = KOP_tan,         [OP_Tanh] = KOP_tanh,  [OP_Not] = KOP_not,
+    [OP_BitwiseNot] = KOP_not, [OP_Asin] = KOP_asin,       [OP_Acos] = KOP_acos,  [OP_Atan] = KOP_atan,
+    [OP_Asinh] = KOP_asinh,    [OP_Acosh] = KOP_acosh,     [OP_Atanh] = KOP_atanh};
 static const UnaryFn unary_fn[OP_count] = {[OP_Celu] = celu,
                                            [OP_Elu] = elu,
                                            [OP_Selu] = selu,
@@ -201,23 +202,27 @@ const Lowering isinf_lower = {LOWER_ELEM, .can = float_can, .elem = isinf_elem};
 /* --- functions of two elements --- */
 
 static const uint8_t binary_kop[OP_count] = {
-    [OP_Add] = KOP_add,        [OP_Sub] = KOP_sub, [OP_Mul] = KOP_mul,        [OP_Div] = KOP_div,
-    [OP_Pow] = KOP_pow,        [OP_Mod] = KOP_mod, [OP_BitwiseAnd] = KOP_and, [OP_BitwiseOr] = KOP_or,
-    [OP_BitwiseXor] = KOP_xor, [OP_And] = KOP_and, [OP_Or] = KOP_or,          [OP_Xor] = KOP_xor,
-    [OP_Max] = KOP_max,        [OP_Min] = KOP_min, [OP_Sum] = KOP_add,        [OP_Mean] = KOP_add};
+    [OP_Add] = KOP_add,      [OP_Sub] = KOP_sub,        [OP_Mul] = KOP_mul, [OP_BitwiseAnd] = KOP_and,
+    [OP_BitwiseOr] = KOP_or, [OP_BitwiseXor] = KOP_xor, [OP_And] = KOP_and, [OP_Or] = KOP_or,
+    [OP_Xor] = KOP_xor,      [OP_Max] = KOP_max,        [OP_Min] = KOP_min, [OP_Sum] = KOP_add,
+    [OP_Mean] = KOP_add};
 
-/* Integer division and powers can fail or need care with their operands: the reference says so in words. */
+static bool direction_known(const Node *n) {
+  Str d = ATTR(n, BitShift)->direction;
+  return str_is(d, "LEFT") || str_is(d, "RIGHT");
+}
+
 static bool binary_can(Ctx *c, const Node *n, const char **why) {
-  (void)c;
+  (void)c, (void)why;
   DType t = n->in[0]->type.dtype, u = n->nin > 1 && n->in[1] ? n->in[1]->type.dtype : t;
   bool is_float = dtype_is_float(t);
   switch (n->op) {
-  case OP_Div:
-  case OP_Mod: *why = "integer division may fail"; return is_float && n->op == OP_Div;
-  case OP_Pow: return is_float && (dtype_is_float(u) || dtype_is_int(u)) && dtype_bits(u) <= dtype_bits(t);
+  case OP_Pow: /* a negative power of an unsigned number is not one of the signed number of its bits */
+    return (is_float || dtype_is_int(t)) && (dtype_is_float(u) || dtype_is_int(u)) &&
+           !(dtype_kind(t) == DK_UINT && dtype_kind(u) == DK_SINT);
   case OP_PRelu: return (is_float || dtype_is_int(t)) && same_dims(&n->in[0]->type, &n->out[0]->type);
   case OP_SwiGLU: return is_float && same_dims(&n->in[0]->type, &n->in[1]->type);
-  case OP_BitShift: return dtype_kind(t) == DK_UINT;
+  case OP_BitShift: return dtype_is_int(t) && direction_known(n);
   case OP_And:
   case OP_Or:
   case OP_Xor: return t == DT_bool;
@@ -229,10 +234,73 @@ static bool binary_can(Ctx *c, const Node *n, const char **why) {
   }
 }
 
+/* Checked where it is computed: what is not computed cannot fail. */
+static void check_here(Lower *x, KExpr *cond, KExpr *number, const char *text) {
+  ks_check(&x->at, cond, ke_cast(x->k, DT_i64, number))->text = text;
+}
+
+static KExpr *divide(Lower *x, KExpr *a, KExpr *b) {
+  DType t = a->dtype;
+  if (dtype_is_float(t))
+    return k_div(x, a, b);
+  a = lower_once(x, "v", a), b = lower_once(x, "w", b);
+  if (b->kind != KE_INT || !b->i)
+    check_here(x, k_bin(x, KOP_ne, b, k_num(x, b, 0)), a, "integer division by zero: %lld / 0");
+  if (dtype_kind(t) == DK_SINT && (b->kind != KE_INT || b->i == -1)) {
+    KExpr *least = ke_int(x->k, t, INT64_MIN >> (64 - dtype_bits(t)));
+    KExpr *fits = k_bin(x, KOP_or, k_bin(x, KOP_ne, b, k_num(x, b, -1)), k_bin(x, KOP_ne, a, least));
+    check_here(x, fits, a, arena_printf(x->a, "integer overflow: %%lld / -1 does not fit %s", dtype_name(t)));
+  }
+  return k_div(x, a, b);
+}
+
+static KExpr *modulo(Lower *x, const Node *n, KExpr *a, KExpr *b) {
+  if (!dtype_is_float(a->dtype)) {
+    a = lower_once(x, "v", a), b = lower_once(x, "w", b);
+    if (b->kind != KE_INT || !b->i)
+      check_here(x, k_bin(x, KOP_ne, b, k_num(x, b, 0)), a, "integer division by zero: %lld mod 0");
+  }
+  return k_bin(x, ATTR(n, Mod)->fmod ? KOP_fmod : KOP_mod, a, b);
+}
+
+/* A shift by less than 0 or at least the width leaves what sign extension gives: to the right as one by all bits but one. */
+static KExpr *bit_shift(Lower *x, const Node *n, KExpr *a, KExpr *b) {
+  if (str_is(ATTR(n, BitShift)->direction, "LEFT"))
+    return k_bin(x, KOP_shl, a, b);
+  if (dtype_kind(a->dtype) == DK_SINT) {
+    KExpr *bits = k_num(x, b, dtype_bits(a->dtype));
+    b = lower_once(x, "w", b);
+    KExpr *inside = k_bin(x, KOP_and, k_bin(x, KOP_le, k_num(x, b, 0), b), k_bin(x, KOP_lt, b, bits));
+    b = ke_select(x->k, inside, b, k_num(x, b, dtype_bits(a->dtype) - 1));
+  }
+  return k_bin(x, KOP_shr, a, b);
+}
+
+/* Integers to the power of integers, in a type that holds the exponent: its low bits are those of the result. */
+static KExpr *int_power(Lower *x, KExpr *a, KExpr *b) {
+  bool is_unsigned = dtype_kind(b->dtype) == DK_UINT, wide = dtype_bits(a->dtype) > 32 || dtype_bits(b->dtype) > 32;
+  DType w = wide ? (is_unsigned ? DT_u64 : DT_i64) : is_unsigned ? DT_u32 : DT_i32;
+  a = lower_once(x, "v", ke_cast(x->k, w, a)), b = lower_once(x, "w", ke_cast(x->k, w, b));
+  if (!is_unsigned && (b->kind != KE_INT || b->i < 0)) {
+    KExpr *defined = k_bin(x, KOP_or, k_bin(x, KOP_le, k_num(x, b, 0), b), k_bin(x, KOP_ne, a, k_num(x, a, 0)));
+    check_here(x, defined, b, "integer 0 to the power %lld");
+  }
+  return k_bin(x, KOP_pow, a, b);
+}
+
+/* The type in which a float power, or an integer's float power, is computed. */
+static DType power_type(DType t, DType u) {
+  bool exact = dtype_is_float(u) ? dtype_bits(u) <= 32 : dtype_bits(u) < 32; /* f32 holds the exponent */
+  return dtype_is_float(t) && t != DT_f64 && exact ? DT_f32 : DT_f64;
+}
+
 /* x to a small constant power without pow. */
-static KExpr *power(Lower *x, KExpr *a, KExpr *b, const Value *exponent) {
+static KExpr *power(Lower *x, const Node *n, KExpr *a, KExpr *b) {
+  DType t = n->in[0]->type.dtype, u = n->in[1]->type.dtype, w = power_type(t, u);
   double p;
-  if (exponent->konst && value_scalar(exponent, &p)) {
+  if (dtype_is_int(t) && dtype_is_int(u))
+    return int_power(x, a, b);
+  if (dtype_is_float(t) && n->in[1]->konst && value_scalar(n->in[1], &p)) {
     if (p == 2)
       return a = lower_once(x, "v", a), k_mul(x, a, a);
     if (p == 3)
@@ -240,7 +308,7 @@ static KExpr *power(Lower *x, KExpr *a, KExpr *b, const Value *exponent) {
     if (p == 1)
       return a;
   }
-  return k_bin(x, KOP_pow, a, ke_cast(x->k, a->dtype, b));
+  return k_bin(x, KOP_pow, ke_cast(x->k, w, a), ke_cast(x->k, w, b));
 }
 
 static Status binary(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
@@ -249,7 +317,9 @@ static Status binary(Lower *x, const Node *n, int out, KExpr *const *index, KExp
   TRY(operand(x, n, 0, index, &a));
   TRY(operand(x, n, 1, index, &b));
   switch (n->op) {
-  case OP_Pow: r = power(x, a, b, n->in[1]); break;
+  case OP_Div: r = divide(x, a, b); break;
+  case OP_Mod: r = modulo(x, n, a, b); break;
+  case OP_Pow: r = power(x, n, a, b); break;
   case OP_PRelu:
     a = lower_once(x, "v", a);
     r = dtype_kind(a->dtype) == DK_UINT ? a : ke_select(x->k, k_bin(x, KOP_lt, a, k_num(x, a, 0)), k_mul(x, a, b), a);
@@ -260,7 +330,7 @@ static Status binary(Lower *x, const Node *n, int out, KExpr *const *index, KExp
     r = k_mul(x, k_mul(x, a, k_un(x, KOP_sigmoid, alpha == 1 ? a : k_mul(x, a, k_num(x, a, alpha)))), b);
     break;
   }
-  case OP_BitShift: r = k_bin(x, str_is(ATTR(n, BitShift)->direction, "LEFT") ? KOP_shl : KOP_shr, a, b); break;
+  case OP_BitShift: r = bit_shift(x, n, a, b); break;
   default: r = k_bin(x, (KOp)binary_kop[n->op], a, b);
   }
   *e = ke_cast(x->k, n->out[0]->type.dtype, r);

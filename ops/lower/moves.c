@@ -1,5 +1,6 @@
 /* moves.c - lowering of the operators that move elements: index arithmetic and loads.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/content.h"
 #include "ops/lower.h"
 
 #include <string.h>
@@ -101,13 +102,6 @@ static bool same_can(Ctx *c, const Node *n, const char **why) {
 }
 const Lowering identity_lower = {LOWER_ELEM, .can = same_can, .elem = same};
 
-/* Dropout (22) outside of training. */
-static bool dropout_can(Ctx *c, const Node *n, const char **why) {
-  (void)c, (void)why;
-  return !has(n, 2) && !(n->nout > 1 && n->out[1]);
-}
-const Lowering dropout_lower = {LOWER_ELEM, .can = dropout_can, .elem = same};
-
 /* --- axes --- */
 
 static Status transpose(Lower *x, const Node *n, int o, KExpr *const *index, KExpr **e) {
@@ -142,38 +136,35 @@ const Lowering tile_lower = {LOWER_ELEM, .elem = tile};
 /* --- Slice (13) --- */
 
 /* Where axis a starts and how far it steps; *start NULL: not cut. False: known at run time only. */
-static bool cut_of(Ctx *c, const Node *n, int a, Dim *start, int64_t *step) {
+static bool cut_of(Ctx *c, const Node *n, int a, Dim *start, Dim *step) {
   const Dim *s, *axes = NULL, *steps = NULL;
   int64_t ns, m;
   int rank = in_of(n, 0)->rank;
-  *start = NULL, *step = 1;
+  *start = NULL, *step = dim_const(c, 1);
   if (!value_content(c, n->in[1], &s, &ns) || (has(n, 3) && (!value_content(c, n->in[3], &axes, &m) || m != ns)) ||
       (has(n, 4) && (!value_content(c, n->in[4], &steps, &m) || m != ns)))
     return false;
   for (int64_t i = 0; i < ns; i++) {
     int64_t axis = i;
-    if ((axes && !dim_is_const(axes[i], &axis)) || (steps && !dim_is_const(steps[i], step)))
+    if (axes && !dim_is_const(axes[i], &axis))
       return false;
-    if (axis_of(axis, rank) != a) {
-      *step = 1;
+    if (axis_of(axis, rank) != a)
       continue;
-    }
+    *step = steps ? steps[i] : *step;
     Dim d = in_of(n, 0)->dim[a], zero = dim_const(c, 0), from = s[i];
     if (from->hi < 0)
       from = dim_max(c, zero, dim_add(c, from, d));
-    else if (from->lo < 0) /* the quotient is -1 when it is negative, else 0 */
-      from = dim_max(c, zero, dim_sub(c, from, dim_mul(c, d, dim_div(c, from, dim_const(c, INT64_C(1) << 62)))));
-    *start = *step < 0 ? dim_min(c, from, dim_sub(c, d, dim_const(c, 1))) : from;
+    else if (from->lo < 0)
+      from = dim_max(c, zero, dim_sub(c, from, dim_mul(c, d, sign_of(c, from))));
+    *start = (*step)->lo > 0 ? from : dim_min(c, from, dim_add(c, d, sign_of(c, *step)));
     return true;
   }
-  *step = 1;
   return true;
 }
 
 static bool slice_can(Ctx *c, const Node *n, const char **why) {
-  Dim start;
-  int64_t step;
-  *why = "where it cuts is known at run time only";
+  Dim start, step;
+  *why = "which axes it cuts is known at run time only";
   for (int a = 0; a < in_of(n, 0)->rank; a++)
     if (!cut_of(c, n, a, &start, &step))
       return false;
@@ -184,14 +175,12 @@ static Status slice(Lower *x, const Node *n, int o, KExpr *const *index, KExpr *
   (void)o;
   KExpr *at[MAX_RANK];
   for (int a = 0; a < in_of(n, 0)->rank; a++) {
-    Dim start;
-    int64_t step;
+    Dim start, step;
     cut_of(x->c, n, a, &start, &step);
     at[a] = index[a];
-    if (start && !(dim_is(start, 0) && step == 1)) {
+    if (start && !(dim_is(start, 0) && dim_is(step, 1))) {
       bool single = dim_is(n->out[0]->type.dim[a], 1); /* the step may be anything then */
-      at[a] =
-          single ? ke_dim(x->k, start) : k_add(x, k_mul(x, index[a], lower_index_const(x, step)), ke_dim(x->k, start));
+      at[a] = single ? ke_dim(x->k, start) : k_add(x, k_mul(x, index[a], ke_dim(x->k, step)), ke_dim(x->k, start));
     }
   }
   return lower_read(x, n->in[0], at, e);
@@ -200,13 +189,26 @@ const Lowering slice_lower = {LOWER_ELEM, .can = slice_can, .elem = slice};
 
 /* --- Split (18), Concat (13) --- */
 
+/* The extent of part i; false: it is written down nowhere. */
+static bool part_of(Ctx *c, const Node *n, int i, Dim *d) {
+  const Dim *part;
+  int64_t k;
+  if (n->out[i])
+    *d = n->out[i]->type.dim[axis_of(ATTR(n, Split)->axis, in_of(n, 0)->rank)];
+  else if (has(n, 1) && value_content(c, n->in[1], &part, &k) && i < k)
+    *d = part[i];
+  else
+    return false;
+  return true;
+}
+
 static Status split(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   const Type *in = in_of(n, 0);
   int a = axis_of(ATTR(n, Split)->axis, in->rank);
   KExpr *at[MAX_RANK];
-  Dim from = dim_const(x->c, 0);
-  for (int i = 0; i < out; i++)
-    from = dim_add(x->c, from, n->out[i]->type.dim[a]);
+  Dim from = dim_const(x->c, 0), d;
+  for (int i = 0; i < out && part_of(x->c, n, i, &d); i++)
+    from = dim_add(x->c, from, d);
   for (int i = 0; i < in->rank; i++)
     at[i] = i == a ? k_add(x, index[i], ke_dim(x->k, from)) : index[i];
   return lower_read(x, n->in[0], at, e);
@@ -217,11 +219,12 @@ static bool split_can(Ctx *c, const Node *n, const char **why) {
   Dim sum = dim_const(c, 0);
   *why = "the parts are known at run time only";
   for (int i = 0; i < n->nout; i++) {
-    if (!n->out[i])
-      return false; /* its extent is not written down */
-    sum = dim_add(c, sum, n->out[i]->type.dim[a]);
+    Dim d;
+    if (!part_of(c, n, i, &d))
+      return false;
+    sum = dim_add(c, sum, d);
   }
-  return sum == in->dim[a];
+  return sum == in->dim[a] || sum->data; /* node_needs has them checked */
 }
 const Lowering split_lower = {LOWER_ELEM, .can = split_can, .elem = split};
 
@@ -312,7 +315,7 @@ static KExpr *mapped(Lower *x, Str mode, KExpr *i, KExpr *n) {
   return k_bin(x, KOP_max, lower_index_const(x, 0), k_bin(x, KOP_min, i, k_sub(x, n, lower_index_const(x, 1))));
 }
 
-/* Edge, reflect, wrap: of what negative pads have left of the axis. */
+/* Edge, reflect, wrap: of what negative pads have left of the axis, which is not nothing: node_needs sees to it. */
 static Status pad_mapped(Lower *x, const Node *n, KExpr *const *index, KExpr **e) {
   const Type *in = in_of(n, 0);
   KExpr *at[MAX_RANK];
@@ -326,8 +329,6 @@ static Status pad_mapped(Lower *x, const Node *n, KExpr *const *index, KExpr **e
     Dim from = dim_sub(x->c, zero, dim_min(x->c, before, zero));
     Dim kept = dim_sub(x->c, dim_add(x->c, in->dim[a], dim_min(x->c, after, zero)), from);
     KExpr *have = ke_dim(x->k, kept), *i = k_sub(x, index[a], ke_dim(x->k, dim_max(x->c, before, zero)));
-    if (kept->lo < 1)
-      TRY(lower_check(x, k_bin(x, KOP_lt, lower_index_const(x, 0), have), have));
     at[a] =
         lower_once(x, "at", k_add(x, ke_dim(x->k, from), mapped(x, ATTR(n, Pad)->mode, lower_once(x, "i", i), have)));
   }
@@ -405,7 +406,7 @@ static bool range_can(Ctx *c, const Node *n, const char **why) {
   for (int i = 0; i < 3; i++)
     if (in_of(n, i)->rank > 1)
       return false;
-  return dtype_is_int(t) || t == DT_f32 || t == DT_f64;
+  return dtype_is_int(t) || dtype_is_float(t);
 }
 const Lowering range_lower = {LOWER_ELEM, .can = range_can, .elem = range};
 
@@ -420,21 +421,24 @@ static Status constant_of_shape(Lower *x, const Node *n, int out, KExpr *const *
   }
   int64_t bits = 0;
   if (v)
-    memcpy(&bits, v->data, (size_t)dtype_bits(t) / 8);
+    memcpy(&bits, v->data, ((size_t)dtype_bits(t) + 7) / 8);
   *e = ke_int(x->k, t, v ? elem_i64(t, &bits, 0) : 0);
   return ST_OK;
 }
 const Lowering constant_of_shape_lower = {LOWER_ELEM, .elem = constant_of_shape};
 
-/* Trilu (14) of constant k. */
+/* Trilu (14). */
+#define FAR (INT64_C(1) << 40) /* as far from the diagonal as nothing is */
 static Status trilu(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
   int r = in_of(n, 0)->rank;
   KExpr *k = lower_index_const(x, 0), *v;
   const Dim *d;
   int64_t m;
-  if (has(n, 1) && value_content(x->c, n->in[1], &d, &m))
-    k = ke_dim(x->k, *d);
+  if (has(n, 1) && value_content(x->c, n->in[1], &d, &m)) {
+    Dim far = dim_const(x->c, FAR), back = dim_const(x->c, -FAR); /* no overflow with an index */
+    k = ke_dim(x->k, dim_max(x->c, back, dim_min(x->c, far, *d)));
+  }
   TRY(lower_read(x, n->in[0], index, &v));
   KExpr *diag = k_add(x, index[r - 2], k), *zero = k_num(x, v, 0);
   KExpr *keep = ATTR(n, Trilu)->upper ? k_bin(x, KOP_le, diag, index[r - 1]) : k_bin(x, KOP_le, index[r - 1], diag);
@@ -447,8 +451,6 @@ static bool trilu_can(Ctx *c, const Node *n, const char **why) {
   *why = "its diagonal is known at run time only";
   if (!has(n, 1))
     return in_of(n, 0)->rank >= 2;
-  if (!value_content(c, n->in[1], &d, &m) || m != 1 || in_of(n, 0)->rank < 2)
-    return false;
-  return (*d)->lo > -(INT64_C(1) << 40) && (*d)->hi < INT64_C(1) << 40; /* no overflow with an index */
+  return value_content(c, n->in[1], &d, &m) && m == 1 && in_of(n, 0)->rank >= 2;
 }
 const Lowering trilu_lower = {LOWER_ELEM, .can = trilu_can, .elem = trilu};

@@ -26,12 +26,19 @@ void row_index(const Row *r, KExpr **at) {
   }
 }
 
+KExpr *row_open(Row *r, int axis, KCursor *behind) {
+  KExpr *k = lower_open(r->x, "k", r->dim[axis], behind);
+  if (r->backwards)
+    k = k_sub(r->x, k_sub(r->x, ke_dim(r->x->k, r->dim[axis]), lower_index_const(r->x, 1)), k);
+  return r->outer[axis] ? k_add(r->x, r->lead[axis], k) : k;
+}
+
 /* Opens the loops over the row's axes. */
 static int open_pass(Row *r, KCursor *behind) {
   int depth = 0;
   for (int i = 0; i < r->rank; i++)
     if (r->inner[i])
-      r->at[i] = lower_open(r->x, "k", r->dim[i], depth++ ? NULL : behind);
+      r->at[i] = row_open(r, i, depth++ ? NULL : behind);
   return depth;
 }
 
@@ -386,35 +393,37 @@ const Lowering mvn_lower = {LOWER_ROW, 3, mvn_can, .space = mvn_space, .begin = 
 
 /* --- reductions --- */
 
-/* Axes of Reduce*: false: known at run time only. */
-static bool reduced_axes(Ctx *c, const Node *n, bool *inner) {
-  int rank = in_of(n, 0)->rank;
-  const Dim *axes;
-  int64_t na = 0, a;
-  if (has(n, 1) && !value_content(c, n->in[1], &axes, &na))
-    return false;
-  for (int i = 0; i < rank; i++)
-    inner[i] = !na && !ATTR(n, Reduce)->noop_with_empty_axes;
-  for (int64_t i = 0; i < na; i++) {
-    if (!dim_is_const(axes[i], &a))
-      return false;
-    inner[axis_of(a, rank)] = true;
+/* An axis that the data name or do not: on[i] is 1 when it is axis i. */
+static void split_axes(Ctx *c, Row *r, Dim const *on) {
+  Dim one = dim_const(c, 1);
+  for (int i = 0; i < r->rank; i++) {
+    Dim d = r->dim[i], more = dim_sub(c, d, one);
+    r->inner[i] = !dim_is(on[i], 0);
+    if (on[i]->kind == DIM_CONST)
+      continue;
+    r->outer[i] = dim_sub(c, d, dim_mul(c, more, on[i]));
+    r->dim[i] = dim_add(c, one, dim_mul(c, more, on[i]));
   }
-  return true;
 }
 
 static void reduce_space(Ctx *c, Row *r) {
+  Dim on[MAX_RANK];
   whole_space(r);
-  reduced_axes(c, r->n, r->inner);
+  axes_named(c, r->n, ATTR(r->n, Reduce)->noop_with_empty_axes != 0, on);
+  split_axes(c, r, on);
   r->reduced = true;
 }
 
 static bool reduce_can(Ctx *c, const Node *n, const char **why) {
-  bool inner[MAX_RANK];
+  Dim on[MAX_RANK];
   DType t = in_of(n, 0)->dtype;
-  *why = "the axes are known at run time only, or the type has no kernel";
-  if (!reduced_axes(c, n, inner))
+  int rank = in_of(n, 0)->rank, r = n->out[0] ? n->out[0]->type.rank : -1;
+  *why = "the number of axes is known at run time only, or the type has no kernel";
+  if (!axes_named(c, n, ATTR(n, Reduce)->noop_with_empty_axes != 0, on))
     return false;
+  for (int i = 0; i < rank; i++)
+    if (on[i]->kind != DIM_CONST && r != rank)
+      return false; /* passes/axes.c sees to it */
   bool order = n->op == OP_ReduceMax || n->op == OP_ReduceMin;
   if (t == DT_bool)
     return order;
@@ -550,17 +559,11 @@ const Lowering argreduce_lower = {
 
 /* --- CumSum (14), CumProd (26) --- */
 
-static int cumulate_axis(Ctx *c, const Node *n) {
-  const Dim *d;
-  int64_t k, a;
-  int rank = in_of(n, 0)->rank;
-  if (!value_content(c, n->in[1], &d, &k) || k != 1 || !dim_is_const(*d, &a) || a < -rank || a >= rank)
-    return -1;
-  return axis_of(a, rank);
-}
 static void cumulate_space(Ctx *c, Row *r) {
+  Dim on[MAX_RANK];
   whole_space(r);
-  r->inner[cumulate_axis(c, r->n)] = true;
+  axes_named(c, r->n, false, on);
+  split_axes(c, r, on);
   r->serial = true;
   r->backwards = ATTR(r->n, Cumulate)->reverse != 0;
 }
@@ -587,8 +590,14 @@ static Status cumulate_elem(Row *r, KExpr *const *index, KExpr **e) {
   return ST_OK;
 }
 static bool cumulate_can(Ctx *c, const Node *n, const char **why) {
-  *why = "the axis is known at run time only";
-  return cumulate_axis(c, n) >= 0;
+  Dim on[MAX_RANK];
+  const Dim *d;
+  int64_t k, a;
+  int rank = in_of(n, 0)->rank;
+  *why = "the axis is none of the input";
+  if (!axes_named(c, n, false, on) || !value_content(c, n->in[1], &d, &k) || k != 1)
+    return false;
+  return rank > 0 && (!dim_is_const(*d, &a) || (a >= -rank && a < rank));
 }
 const Lowering cumulate_lower = {
     LOWER_ROW, 1, cumulate_can, .space = cumulate_space, .begin = cumulate_begin, .row_elem = cumulate_elem};

@@ -123,11 +123,7 @@ static bool nd_can(Ctx *c, const Node *n, const char **why) {
   if (k < 1 || in->rank < 1 || u->rank != q - 1 + in->rank - k ||
       !reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op))
     return false;
-  *why = "updates whose shape is compared at run time";
-  for (int i = 0; i < u->rank; i++)
-    if (u->dim[i] != (i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)]))
-      return false;
-  return true;
+  return true; /* node_needs compares the updates' shape */
 }
 
 /* All tuples in order; of those, the ones whose first index is in [from, from + len), when len is given. */

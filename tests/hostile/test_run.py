@@ -46,6 +46,59 @@ case("ConstantOfShape of a negative extent", INVALID, of_constants("ConstantOfSh
 case("Reshape beyond 64 bits", INVALID, unary("Reshape", w.ints("s", [1 << 62, 4])), "the node", RUN)
 case("Reshape with two unknowns", INVALID, unary("Reshape", w.ints("s", [-1, -1])), "the node", RUN)
 
+# --- shapes from the values of an input ---
+
+def told(op, n, consts=(), attrs=(), scalar=False):
+    """y = op(x, s, …) for x: f32[2, 3] and integers s that the run gives."""
+    return w.model(w.graph([w.node(op, ["x", "s", *[f"c{i}" for i in range(len(consts))]], ["z"], attrs, name="the node"),
+                            w.node("Neg", ["z"], ["y"])],
+                           [w.ints(f"c{i}", v) for i, v in enumerate(consts)],
+                           [w.value("x", dims=[2, 3]), w.value("s", w.INT64, [] if scalar else [n])],
+                           [w.value("y", dims=None)]))
+
+
+def filled(n):
+    return w.model(w.graph([w.node("ConstantOfShape", ["s"], ["z"], name="the node"), w.node("Exp", ["z"], ["e"]),
+                            w.node("ReduceSum", ["e"], ["y"], [w.attr_int("keepdims", 0)])], [],
+                           [w.value("s", w.INT64, [n])], [w.value("y", dims=None)]))
+
+
+def with_s(values):
+    return ("run", "--input", "x=ones:2x3", "--input", f"s={values}", "--max-memory", "64M")
+
+
+FAR, BACK = (1 << 63) - 1, -(1 << 63)
+for s, codes in (([2, 3], OK), ([0, 5], OK), ([-1, 3], INVALID), ([2, -7], INVALID), ([BACK, 1], INVALID),
+                 ([FAR, 2], INVALID), ([1 << 40, 1], (OK, BUDGET)), ([1 << 31, 1 << 31], (INVALID, BUDGET))):
+    case(f"a sum over {s} elements", codes, filled(2),
+         command=("run", "--input", f"s={s}", "--max-memory", "64M", "--timeout", "0.5"))
+for s in ([2, 4], [3, 3], [-1, 3], [0, 3], [FAR, 1], [BACK, 3]):
+    case(f"Expand to {s}", INVALID, told("Expand", 2), command=with_s(s))
+case("Expand to 4 TiB in the run", BUDGET, told("Expand", 3), command=with_s([1 << 40, 2, 3]))
+for s in ([-1, 1], [1, -2], [-1, -1], [BACK, 0], [FAR, FAR]):
+    case(f"Tile by {s}", INVALID, told("Tile", 2), command=with_s(s))
+for s, codes in (([0, 1], OK), ([-2, 1], OK), ([0, 0], INVALID), ([0, -2], INVALID), ([2, 0], INVALID), ([-3, 1], INVALID),
+                 ([FAR, 0], INVALID), ([BACK, 1], INVALID)):
+    case(f"sum over axes {s}", codes, told("ReduceSum", 2), command=with_s(s))
+for s, codes in ((1, OK), (-2, OK), (2, INVALID), (-3, INVALID), (FAR, INVALID), (BACK, INVALID)):
+    case(f"CumSum along {s}", codes, told("CumSum", 1, scalar=True), command=with_s(s))
+for s, codes in (([1, 2, 0, -1], OK), ([-3, 0, 0, 0], INVALID), ([0, FAR, 0, FAR], INVALID), ([BACK, 0, BACK, 0], INVALID)):
+    case(f"Pad by {s}", codes, told("Pad", 4), command=with_s(s))
+for s, codes in (([0, 0], OK), ([FAR, BACK], OK), ([BACK, FAR], OK)):
+    case(f"Slice from {s}", codes, told("Slice", 2, [[FAR, FAR]]), command=with_s(s))
+
+AXES_OF = {"Slice": [[0, 0], [1, 1]], "Pad": [[0, 0, 1, 1]]}
+for op, before in AXES_OF.items():
+    for s, codes in (([0, 1], OK), ([-1, 0], OK), ([1, 1], INVALID), ([0, -2], INVALID), ([2, 0], INVALID), ([BACK, 0], INVALID)):
+        names = [f"c{i}" for i in range(len(before))] + ([""] if op == "Pad" else [])
+        case(f"{op} along axes {s}", codes, w.model(w.graph(
+            [w.node(op, ["x", *names, "s"], ["y"], name="the node")],
+            [w.ints(f"c{i}", v) for i, v in enumerate(before)],
+            [w.value("x", dims=[2, 3]), w.value("s", w.INT64, [2])], [w.value("y", dims=None)]), opset=18),
+            "the node" if codes else "", with_s(s))
+for s, codes in (([3, 2], OK), ([0, -1], OK), ([-1, -1], INVALID), ([-2, 3], INVALID), ([4, 2], INVALID), ([FAR, FAR], INVALID)):
+    case(f"Reshape to {s} in the run", codes, told("Reshape", 2), command=with_s(s))
+
 # --- values ---
 
 case("integer division", OK, of_constants("Div", [7], [2]), command=NO_INPUT)

@@ -367,8 +367,8 @@ static void refusals(void **unused) {
   static const struct {
     const char *text, *why;
   } cases[] = {{"kernel \"k\" (x: c64[n]) -> (y: c64[n]) { for i in n { y[i] = (x[i] + x[i]) } }", "complex numbers"},
-               {"kernel \"k\" (x: f64[n]) -> (y: f64[n]) { for i in n { y[i] = erf(x[i]) } }", "erf"},
-               {"kernel \"k\" (x: i32[n]) -> (y: i32[n]) { for i in n { y[i] = pow(x[i], x[i]) } }", "pow of integers"},
+               {"kernel \"k\" (x: i8[n]) -> (y: i8[n]) { for i in n { y[i] = erf(x[i]) } }", "a function of integers"},
+               {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n { y[i] = (x[i] << x[i]) } }", "<<"},
                {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n grid { y[i] = x[i] } }", "a GPU schedule"},
                {"kernel \"k\" (x: f32[n]) -> (y: f32[n]) { for i in n vector(12) { y[i] = x[i] } }", "no power of two"},
                {"kernel \"k\" (x: f32[n]) -> (y: f32[n], z: f32[]) { z[] = 1.0 for i in n parallel { y[i] = x[i] } }",

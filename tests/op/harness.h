@@ -379,9 +379,11 @@ static bool h_check_in_place(Harness *h, Case *k, const Tensor *got) {
 
 typedef enum { H_CONST, H_STATIC, H_SYMBOLIC } HMode;
 
+enum { H_BINDS = 1024 };
+
 typedef struct HBind {
-  Dim sym[H_MAX * MAX_RANK];
-  int64_t value[H_MAX * MAX_RANK];
+  Dim sym[H_BINDS]; /* extents, and elements of small integer inputs */
+  int64_t value[H_BINDS];
   int n;
 } HBind;
 
@@ -423,7 +425,10 @@ static Value *h_input(Harness *h, Graph *g, Case *k, int i, HMode mode, HBind *b
     type.dim[d] = dim_fresh(&h->c, "d");
     bind->sym[bind->n] = type.dim[d], bind->value[bind->n++] = t->dim[d];
   }
-  return graph_add_input(g, name, type);
+  Value *v = graph_add_input(g, name, type);
+  for (uint32_t e = 0; e < v->told && bind->n < H_BINDS; e++)
+    bind->sym[bind->n] = v->content[e], bind->value[bind->n++] = elem_i64(t->dtype, t->data, e);
+  return v;
 }
 
 static bool h_type_agrees(Harness *h, const Value *v, const Tensor *t, HBind *bind) {

@@ -195,6 +195,20 @@ static void test_broadcast_and_difference(void **state) {
 
 static Dim replace(void *arg, Dim sym) { return sym->name[0] == 'a' ? arg : NULL; }
 
+/* A number from data may be negative, an extent may not; what is made of one remembers it. */
+static void test_data(void **state) {
+  CTX;
+  Dim d = dim_data(c, "data", INT64_MIN, INT64_MAX), i = dim_data(c, "data", INT32_MIN, INT32_MAX);
+  Dim zero = dim_const(c, 0), n = D(c, "n");
+  assert_ptr_not_equal(d, i);
+  assert_true(d->data && dim_add(c, d, n)->data && dim_max(c, zero, dim_mul(c, n, i))->data);
+  assert_false(n->data || dim_add(c, n, zero)->data || dim_sub(c, dim_add(c, d, n), d)->data);
+  assert_false(dim_at_least(c, d, zero));
+  assert_true(dim_at_least(c, n, zero));
+  assert_true(dim_at_least(c, dim_max(c, zero, d), zero));
+  assert_int_equal(dim_add(c, i, dim_const(c, 1))->hi, (int64_t)INT32_MAX + 1);
+}
+
 static void test_substitute(void **state) {
   CTX;
   assert_ptr_equal(dim_substitute(c, D(c, "a*(b + 1)//2"), replace, (void *)(uintptr_t)dim_const(c, 4)),
@@ -464,6 +478,7 @@ int main(void) {
                                      T(test_overflow),
                                      T(test_min_max),
                                      T(test_broadcast_and_difference),
+                                     T(test_data),
                                      T(test_substitute),
                                      T(test_exporter_texts),
                                      T(test_weird_names),

@@ -1,0 +1,150 @@
+/* needs.c - what compiled code takes for granted of numbers that only data tell: extents are not negative, axes are axes, parts
+ * make up the whole. A run checks it before the code is called; the reference evaluators check the same.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/content.h"
+#include "ops/lower.h"
+
+typedef struct Needs {
+  Ctx *c;
+  Arena *a;
+  Need *list;
+  uint32_t n, cap;
+} Needs;
+
+static void must(Needs *x, Dim a, Dim b, const char *what) {
+  if (a == b)
+    return;
+  if (x->n == x->cap) {
+    Need *bigger = arena_array(x->a, Need, x->cap = 2 * x->cap + 8);
+    for (uint32_t i = 0; i < x->n; i++)
+      bigger[i] = x->list[i];
+    x->list = bigger;
+  }
+  x->list[x->n++] = (Need){a, b, what};
+}
+
+/* What the shapes tell was checked, or is where it is read. */
+static void add(Needs *x, Dim a, Dim b, const char *what) {
+  if (a->data || b->data)
+    must(x, a, b, what);
+}
+
+static void at_least(Needs *x, Dim d, int64_t least, const char *what) {
+  add(x, dim_max(x->c, dim_const(x->c, least), d), d, what);
+}
+
+static void at_most(Needs *x, Dim d, Dim most, const char *what) { add(x, dim_min(x->c, most, d), d, what); }
+
+/* Axes that input 1 names: each of them one of the rank, none twice. */
+static void named_axes(Needs *x, const Node *n) {
+  Dim on[MAX_RANK], one = dim_const(x->c, 1);
+  const Dim *axes;
+  int64_t k;
+  int rank = n->in[0]->type.rank;
+  if (n->nin < 2 || !n->in[1] || !value_content(x->c, n->in[1], &axes, &k) || !k || !axes_named(x->c, n, false, on))
+    return;
+  for (int64_t i = 0; i < k; i++) {
+    at_least(x, axes[i], -rank, "an axis");
+    at_most(x, axes[i], dim_const(x->c, rank - 1), "an axis");
+  }
+  for (int i = 0; i < rank; i++)
+    at_most(x, on[i], one, "times that an axis is named");
+}
+
+/* Expand (13): every extent asked for is 1 or that of the result. */
+static void expand(Needs *x, const Node *n) {
+  const Dim *want;
+  int64_t k;
+  const Type *out = &n->out[0]->type;
+  if (!value_content(x->c, n->in[1], &want, &k) || k > out->rank)
+    return;
+  for (int64_t i = 0; i < k; i++) {
+    Dim d = out->dim[out->rank - k + i];
+    if (want[i]->data && want[i] != d)
+      add(x, dim_mul(x->c, dim_sub(x->c, want[i], dim_const(x->c, 1)), dim_sub(x->c, want[i], d)), dim_const(x->c, 0),
+          "the shapes do not broadcast");
+  }
+}
+
+static void split(Needs *x, const Node *n) {
+  const Dim *part;
+  int64_t k;
+  int rank = n->in[0]->type.rank, axis = (int)ATTR(n, Split)->axis;
+  Dim sum = dim_const(x->c, 0);
+  if (n->nin < 2 || !n->in[1] || !value_content(x->c, n->in[1], &part, &k))
+    return;
+  for (int64_t i = 0; i < k; i++) {
+    at_least(x, part[i], 0, "the size of a part");
+    sum = dim_add(x->c, sum, part[i]);
+  }
+  add(x, sum, n->in[0]->type.dim[axis < 0 ? axis + rank : axis], "the sum of the parts and the extent of the axis");
+}
+
+static void repeats(Needs *x, const Node *n) {
+  const Dim *times;
+  int64_t k;
+  if (value_content(x->c, n->in[1], &times, &k))
+    for (int64_t i = 0; i < k; i++)
+      at_least(x, times[i], 0, "repeats");
+}
+
+/* Pad (25) of another mode than constant: there must be something to repeat. */
+static void pad(Needs *x, const Node *n) {
+  const Dim *p, *axes = NULL;
+  int64_t k, m, axis;
+  int rank = n->in[0]->type.rank;
+  Dim zero = dim_const(x->c, 0), one = dim_const(x->c, 1);
+  if (str_is(ATTR(n, Pad)->mode, "constant") || !value_content(x->c, n->in[1], &p, &k))
+    return;
+  bool listed = n->nin > 3 && n->in[3] && value_content(x->c, n->in[3], &axes, &m);
+  for (int64_t i = 0; i < k / 2; i++) {
+    axis = i;
+    if (listed && !dim_is_const(axes[i], &axis))
+      return;
+    axis += axis < 0 ? rank : 0;
+    Dim before = p[i], after = p[k / 2 + i], out = n->out[0]->type.dim[axis];
+    Dim kept =
+        dim_add(x->c, n->in[0]->type.dim[axis], dim_add(x->c, dim_min(x->c, before, zero), dim_min(x->c, after, zero)));
+    if (!(dim_is(before, 0) && dim_is(after, 0)))
+      must(x, dim_max(x->c, kept, dim_min(x->c, out, one)), kept, "elements to pad from");
+  }
+}
+
+/* ScatterND (18): an update per index tuple, of the shape that a tuple leaves of the data. */
+static void updates(Needs *x, const Node *n) {
+  const Type *in = &n->in[0]->type, *ix = &n->in[1]->type, *u = &n->in[2]->type;
+  int q = ix->rank, k = in->rank - (u->rank - (q - 1));
+  for (int i = 0; i < u->rank; i++)
+    must(x, i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)], u->dim[i], "an extent of the updates");
+}
+
+static void topk(Needs *x, const Node *n) {
+  const Dim *k;
+  int64_t m;
+  int rank = n->in[0]->type.rank, axis = (int)ATTR(n, TopK)->axis;
+  if (value_content(x->c, n->in[1], &k, &m) && m == 1)
+    at_most(x, k[0], n->in[0]->type.dim[axis < 0 ? axis + rank : axis], "k");
+}
+
+uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
+  Needs x = {.c = c, .a = a};
+  for (int i = 0; i < n->nout; i++)
+    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
+      if (n->out[i]->type.dim[k]->data)
+        at_least(&x, n->out[i]->type.dim[k], 0, "an extent");
+  switch (n->op) {
+  case OP_Expand: expand(&x, n); break;
+  case OP_Split: split(&x, n); break;
+  case OP_Tile: repeats(&x, n); break;
+  case OP_Pad: pad(&x, n); break;
+  case OP_ScatterND: updates(&x, n); break;
+  case OP_TopK: topk(&x, n); break;
+  case OP_CumSum:
+  case OP_CumProd: named_axes(&x, n); break;
+  default:
+    if (op_lowering(n->op) == op_lowering(OP_ReduceSum))
+      named_axes(&x, n);
+  }
+  *need = x.list;
+  return x.n;
+}

@@ -1,0 +1,90 @@
+/* counts.c - how many elements are chosen is for the data to say: NonZero and Compress as running counts, which say where each
+ * chosen element goes, and scatters into a result of the size that the last count is. What is not chosen goes to one place
+ * behind it, which is cut off. All of it has kernels. Needs: types inferred, ranks known.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "passes/rewrite.h"
+
+static Value *number(Match *m, int v) { return const_like(m, v, DT_i64); }
+
+/* x as one axis. */
+static Value *flat(Match *m, Value *x) {
+  return x->type.rank == 1 ? x : EMIT(m, Reshape, NULL, x, const_ints(m, (const int64_t[]){-1}, 1));
+}
+
+typedef struct Choice {
+  Value *place; /* i64[n]: where element i of the flat mask goes; `count` when it is not chosen */
+  Value *count; /* i64[1] */
+  Value *room;  /* i64[1]: count + 1 */
+} Choice;
+
+static Choice choose(Match *m, Value *mask) {
+  CastAttr to = {.to = DT_i64, .saturate = 1};
+  Choice k;
+  if (mask->type.dtype != DT_bool)
+    mask = EMIT(m, Not, NULL, EMIT(m, Equal, NULL, mask, const_like(m, 0, mask->type.dtype)));
+  mask = flat(m, mask);
+  Value *one = EMIT(m, Cast, &to, mask), *unit = const_ints(m, (const int64_t[]){1}, 1);
+  Value *upto = EMIT(m, CumSum, NULL, one, number(m, 0));
+  k.count = EMIT(m, ReduceSum, NULL, one);
+  if (k.count->told)
+    dim_narrow(m->c, k.count->content[0], 0, one->type.dim[0]->hi);
+  k.room = EMIT(m, Add, NULL, k.count, unit);
+  k.place = EMIT(m, Where, NULL, mask, EMIT(m, Sub, NULL, upto, unit), k.count);
+  return k;
+}
+
+/* Of i64 values, one per element of the mask, the chosen ones. */
+static Value *pick(Match *m, const Choice *k, Value *values) {
+  ConstantOfShapeAttr zeros = {.value = tensor_vec_i64(m->g->arena, (const int64_t[]){0}, 1)};
+  Value *all =
+      EMIT(m, ScatterElements, NULL, emit(m, OP_ConstantOfShape, &zeros, 1, (Value *[]){k->room}), k->place, values);
+  return EMIT(m, Slice, NULL, all, const_ints(m, (const int64_t[]){0}, 1), k->count);
+}
+
+/* 0, 1, … along axis a of x, at every element of x in order. */
+static Value *coordinate(Match *m, Value *x, int a) {
+  ShapeAttr part = {.start = a, .end = a + 1};
+  int64_t shape[MAX_RANK];
+  Value *along = EMIT(m, Range, NULL, number(m, 0), EMIT(m, Shape, &part, x), number(m, 1));
+  if (x->type.rank == 1)
+    return along;
+  for (int i = 0; i < x->type.rank; i++)
+    shape[i] = i == a ? -1 : 1;
+  along = EMIT(m, Reshape, NULL, along, const_ints(m, shape, x->type.rank));
+  return flat(m, EMIT(m, Expand, NULL, along, EMIT(m, Shape, NULL, x)));
+}
+
+/* Few integers are counted on the host. */
+static bool countable(const Value *x) {
+  return type_known(x) && !x->konst && x->type.rank > 0 && x->type.dtype != DT_str;
+}
+
+static Value *nonzero(Match *m) {
+  Value *x = m->root->in[0], *row[MAX_RANK];
+  int r = x->type.rank;
+  ConcatAttr rows = {.axis = 0};
+  if (!countable(x))
+    return NULL;
+  Choice k = choose(m, x);
+  for (int a = 0; a < r; a++)
+    row[a] = EMIT(m, Unsqueeze, NULL, pick(m, &k, coordinate(m, x, a)), const_ints(m, (const int64_t[]){0}, 1));
+  return r == 1 ? row[0] : emit(m, OP_Concat, &rows, r, row);
+}
+
+static Value *compress(Match *m) {
+  Node *n = m->root;
+  int64_t axis = ATTR(n, Compress)->axis;
+  GatherAttr along = {.axis = axis == ABSENT ? 0 : axis};
+  if (!countable(n->in[0]) || !countable(n->in[1]) || n->in[1]->type.rank != 1)
+    return NULL;
+  Choice k = choose(m, n->in[1]);
+  Value *x = axis == ABSENT ? flat(m, n->in[0]) : n->in[0];
+  return EMIT(m, Gather, &along, x, pick(m, &k, coordinate(m, n->in[1], 0)));
+}
+
+static const Rule rules[] = {
+    {"positions by running counts", OPERATOR(NonZero), nonzero},
+    {"chosen slices by running counts", OPERATOR(Compress), compress},
+};
+
+Status pass_counts(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }

@@ -1,0 +1,321 @@
+"""test_dynamic.py - models whose shapes depend on values: axes, starts, repeats, sizes and counts as inputs of the model.
+
+Each case is a model, inputs and outputs worked out here with plain lists. All must pass on the cpu device, and run
+without a reference step where the case says so.
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "cli"))
+import onnx_writer as w  # noqa: E402
+
+SARD = os.path.join(os.environ.get("SARD_BUILD", "build"), "sard")
+F, I, B = w.F32, w.I64, w.BOOL
+CASES = []
+
+
+def case(name, nodes, ins, outs, reference=0, initializers=(), opset=20, shapes={}):
+    """ins, outs: (name, dtype, shape, flat values). reference: steps that are not compiled. shapes: what the model says of
+    its inputs, where that is not the very shape"""
+    declared = [w.value(n, w.tensor_type(t, shapes.get(n, s))) for n, t, s, _ in ins]
+    m = w.model(nodes, declared, [w.value(n, w.tensor_type(t, None)) for n, t, _, _ in outs], initializers, opset)
+    CASES.append((name, m, ins, outs, reference))
+
+
+def strides(shape):
+    r = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        r[i] = r[i + 1] * shape[i + 1]
+    return r
+
+
+def moved(shape, values, axis_positions):
+    """the elements at the positions listed per axis (NumPy: values[np.ix_(…)])"""
+    st = strides(shape)
+    picked = [values[sum(i * s for i, s in zip(at, st))] for at in itertools.product(*axis_positions)]
+    return [len(p) for p in axis_positions], picked
+
+
+def iota(shape):
+    n = 1
+    for d in shape:
+        n *= d
+    return [float(i) for i in range(n)]
+
+
+# --- Slice: Python's own slices clamp as ONNX's do, except that an end before the front is written None ---
+
+LEAST, MOST = -(1 << 63), (1 << 63) - 1
+
+
+def python_slice(d, s, e, step):
+    if step > 0:
+        return list(range(d))[s:e:step]
+    e = None if e < -d else e  # before the front; -1 is the last element in both
+    return list(range(d))[s:e:step]
+
+
+SLICES = [(0, 3, 1), (1, MOST, 1), (-3, -1, 1), (4, 1, 1), (-100, 2, 1), (7, 9, 1), (2, LEAST, 1), (0, 5, 2), (1, MOST, 3),
+          (4, 0, -1), (MOST, LEAST, -1), (-1, -6, -2), (1, 4, -1), (-2, -100, -3), (LEAST, MOST, MOST), (0, 0, 5)]
+for k, (s, e, step) in enumerate(SLICES):
+    shape, want = moved([5, 3], iota([5, 3]), [python_slice(5, s, e, step), [0, 1, 2]])
+    case(f"slice {s}:{e}:{step}", [w.node("Slice", ["x", "s", "e", "a", "t"], ["y"])],
+         [("x", F, [5, 3], iota([5, 3])), ("s", I, [1], [s]), ("e", I, [1], [e]), ("t", I, [1], [step])],
+         [("y", F, shape, want)], initializers=[w.tensor("a", I, [1], [0])])
+    case(f"slice {s}:{e}:{step}, then a sum", [w.node("Slice", ["x", "s", "e", "a", "t"], ["z"]),
+                                               w.node("ReduceSum", ["z", "a"], ["y"], keepdims=0)],
+         [("x", F, [5, 3], iota([5, 3])), ("s", I, [1], [s]), ("e", I, [1], [e]), ("t", I, [1], [step])],
+         [("y", F, [3], [sum(want[i::3]) for i in range(3)])], initializers=[w.tensor("a", I, [1], [0])])
+
+
+# --- axes as an input: those of Slice and Pad, and of views ---
+
+for starts, ends, axes, steps in (([1], [3], [0], [1]), ([1, 0], [3, 2], [1, 0], [1, 1]), ([-1, 0], [0, 2], [-1, 0], [-1, 1])):
+    cut = {a % 2: (s, e, t) for s, e, a, t in zip(starts, ends, axes, steps)}
+    at = [python_slice(d, *cut.get(i, (0, d, 1))) for i, d in enumerate([3, 4])]
+    shape, want = moved([3, 4], iota([3, 4]), at)
+    n = len(axes)
+    case(f"slice {starts} {ends} of axes {axes}", [w.node("Slice", ["x", "s", "e", "a", "t"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", I, [n], starts), ("e", I, [n], ends), ("a", I, [n], axes), ("t", I, [n], steps)],
+         [("y", F, shape, want)])
+    case(f"slice {starts} {ends} of axes {axes} in i32", [w.node("Slice", ["x", "s", "e", "a"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", w.I32, [n], [0] * n), ("e", w.I32, [n], [2] * n), ("a", w.I32, [n], axes)],
+         [("y", F, *moved([3, 4], iota([3, 4]), [[0, 1] if i in cut else list(range(d)) for i, d in enumerate([3, 4])]))])
+for axis in (0, 1, -1, -2):
+    shape = [2 + (axis % 2 == 0), 2 + (axis % 2)]
+    want = [float(2 * i + j + 1) if i < 2 and j < 2 else 0.0 for i in range(shape[0]) for j in range(shape[1])]
+    case(f"pad axis {axis}", [w.node("Pad", ["x", "p", "", "a"], ["y"])],
+         [("x", F, [2, 2], [1.0, 2.0, 3.0, 4.0]), ("p", I, [2], [0, 1]), ("a", I, [1], [axis])], [("y", F, shape, want)])
+for op, shape, axes, out in (("Squeeze", [1, 3, 1], [0], [3, 1]), ("Squeeze", [1, 3, 1], [-1, 0], [3]),
+                             ("Unsqueeze", [3], [1], [3, 1]), ("Unsqueeze", [3], [0, -1], [1, 3, 1])):
+    case(f"{op} {axes}, then Exp", [w.node(op, ["x", "a"], ["v"]), w.node("Exp", ["v"], ["y"])],
+         [("x", F, shape, [0.0] * 3), ("a", I, [len(axes)], axes)], [("y", F, out, [1.0] * 3)])
+for to, out in (([3, 2], [3, 2]), ([0, -1], [2, 3]), ([-1, 1], [6, 1]), ([6, 1], [6, 1])):
+    case(f"Reshape to {to}, then Exp", [w.node("Reshape", ["x", "s"], ["v"]), w.node("Exp", ["v"], ["y"])],
+         [("x", F, [2, 3], [0.0] * 6), ("s", I, [2], to)], [("y", F, out, [1.0] * 6)])
+
+# --- reductions ---
+
+def reduced(shape, values, axes, keep, f):
+    axes = [a % len(shape) for a in axes]
+    groups = {}
+    for at, v in zip(itertools.product(*[range(d) for d in shape]), values):
+        groups.setdefault(tuple(0 if i in axes else p for i, p in enumerate(at)), []).append(v)
+    out = [1 if i in axes else d for i, d in enumerate(shape)]
+    want = [f(groups[at]) for at in itertools.product(*[range(d) for d in out])]
+    return out if keep else [d for i, d in enumerate(shape) if i not in axes], want
+
+
+for op, f in (("ReduceSum", sum), ("ReduceMax", max), ("ReduceMean", lambda v: sum(v) / len(v))):
+    for axes in ([0], [1], [2], [-1], [-3], [0, 2], [2, 1], [0, 1, 2], [-2, 0]):
+        for keep in (0, 1):
+            shape, want = reduced([2, 3, 4], iota([2, 3, 4]), axes, keep, f)
+            case(f"{op} axes {axes} keepdims {keep}", [w.node(op, ["x", "a"], ["y"], keepdims=keep)],
+                 [("x", F, [2, 3, 4], iota([2, 3, 4])), ("a", I, [len(axes)], axes)], [("y", F, shape, want)])
+for axis in (0, 1, -1, -2):
+    total, want = {}, []
+    for i, j in itertools.product(range(2), range(3)):
+        at = i if axis in (1, -1) else j
+        total[at] = total.get(at, 0) + 3 * i + j
+        want.append(float(total[at]))
+    case(f"CumSum axis {axis}", [w.node("CumSum", ["x", "a"], ["y"])],
+         [("x", F, [2, 3], iota([2, 3])), ("a", I, [], [axis])], [("y", F, [2, 3], want)])
+
+# --- shapes from values ---
+
+case("ConstantOfShape", [w.node("ConstantOfShape", ["s"], ["y"])], [("s", I, [2], [2, 3])], [("y", F, [2, 3], [0.0] * 6)])
+case("ConstantOfShape, empty", [w.node("ConstantOfShape", ["s"], ["y"])], [("s", I, [2], [0, 3])], [("y", F, [0, 3], [])])
+for s, want in (([3], [1.0] * 3), ([1], [1.0]), ([0], [])):
+    case(f"Expand one element to {s}", [w.node("Expand", ["x", "s"], ["y"])],
+         [("x", F, [1], [1.0]), ("s", I, [1], s)], [("y", F, s, want)])
+case("Expand by ones", [w.node("Expand", ["x", "s"], ["y"])],
+     [("x", F, [2, 1], [1.0, 2.0]), ("s", I, [2], [1, 3])], [("y", F, [2, 3], [1.0] * 3 + [2.0] * 3)])
+case("Tile", [w.node("Tile", ["x", "n"], ["y"])], [("x", F, [2], [1.0, 2.0]), ("n", I, [1], [3])],
+     [("y", F, [6], [1.0, 2.0] * 3)])
+case("Tile by 0", [w.node("Tile", ["x", "n"], ["y"])], [("x", F, [2], [1.0, 2.0]), ("n", I, [1], [0])],
+     [("y", F, [0], [])])
+for pads, want in (([1, 2], [0.0, 1.0, 2.0, 0.0, 0.0]), ([-1, 0], [2.0]), ([-1, 2], [2.0, 0.0, 0.0]), ([3, -4], [0.0])):
+    case(f"Pad by {pads}", [w.node("Pad", ["x", "p"], ["y"])],
+         [("x", F, [2], [1.0, 2.0]), ("p", I, [2], pads)], [("y", F, [len(want)], want)])
+for start, limit, delta in ((0, 5, 1), (0, 5, 2), (5, 0, -1), (5, 0, -2), (0, 5, -1), (3, 3, 1), (-4, 9, 5)):
+    want = list(range(start, limit, delta))
+    case(f"Range {start} {limit} {delta}", [w.node("Range", ["s", "e", "d"], ["y"])],
+         [("s", I, [], [start]), ("e", I, [], [limit]), ("d", I, [], [delta])], [("y", I, [len(want)], want)])
+for k in (-3, -1, 0, 1, 7, MOST, LEAST):
+    want = [float(3 * i + j + 1) if j - i >= k else 0.0 for i in range(2) for j in range(3)]
+    case(f"Trilu above {k}", [w.node("Trilu", ["x", "k"], ["y"], upper=1)],
+         [("x", F, [2, 3], [float(i + 1) for i in range(6)]), ("k", I, [], [k])], [("y", F, [2, 3], want)])
+case("Split", [w.node("Split", ["x", "s"], ["a", "b"], axis=0)],
+     [("x", F, [5], iota([5])), ("s", I, [2], [2, 3])], [("a", F, [2], [0.0, 1.0]), ("b", F, [3], [2.0, 3.0, 4.0])])
+case("arithmetic on a size", [w.node("Mul", ["n", "n"], ["m"]), w.node("Add", ["m", "n"], ["k"]),
+                              w.node("ConstantOfShape", ["k"], ["z"]), w.node("Exp", ["z"], ["y"])],
+     [("n", I, [1], [2])], [("y", F, [6], [1.0] * 6)])
+
+
+# --- extents that data decide, and what is behind them ---
+
+case("NonZero, gathered", [w.node("NonZero", ["x"], ["i"]), w.node("Transpose", ["i"], ["j"]),
+                           w.node("Squeeze", ["j", "one"], ["k"]), w.node("Gather", ["x", "k"], ["z"]),
+                           w.node("Neg", ["z"], ["y"])],
+     [("x", F, [5], [0.0, 2.0, 0.0, 3.0, 4.0])], [("y", F, [3], [-2.0, -3.0, -4.0])],
+     initializers=[w.tensor("one", I, [1], [1])])
+case("NonZero of nothing", [w.node("NonZero", ["x"], ["i"]), w.node("Cast", ["i"], ["f"], to=F),
+                            w.node("ReduceSum", ["f", "one"], ["y"], keepdims=0)],
+     [("x", F, [3], [0.0] * 3)], [("y", F, [1], [0.0])], initializers=[w.tensor("one", I, [1], [1])])
+case("Compress, then a sum", [w.node("Compress", ["x", "c"], ["z"], axis=0),
+                              w.node("ReduceSum", ["z", "zero"], ["y"], keepdims=0)],
+     [("x", F, [3, 2], iota([3, 2])), ("c", B, [3], [1, 0, 1])], [("y", F, [2], [4.0, 6.0])],
+     initializers=[w.tensor("zero", I, [1], [0])])
+
+for t, values in ((F, [0.0, 1.5, -0.0, float("nan"), 0.0, -2.0]), (I, [0, 5, 0, -1, 1 << 40, 0]), (B, [1, 0, 0, 1, 1, 0])):
+    at = [i for i, v in enumerate(values) if v != 0]
+    case(f"NonZero of a matrix of type {t}", [w.node("NonZero", ["x"], ["y"])], [("x", t, [2, 3], values)],
+         [("y", I, [2, len(at)], [i // 3 for i in at] + [i % 3 for i in at])])
+case("NonZero of no elements", [w.node("NonZero", ["x"], ["y"])], [("x", F, [0, 2], [])], [("y", I, [2, 0], [])])
+for chosen in ([0, 1, 1, 0, 0, 1], [1, 1], [0] * 6, [1] * 6):
+    at = [i for i, v in enumerate(chosen) if v]
+    case(f"Compress without an axis by {chosen}", [w.node("Compress", ["x", "c"], ["y"])],
+         [("x", F, [2, 3], iota([2, 3])), ("c", B, [len(chosen)], chosen)], [("y", F, [len(at)], [float(i) for i in at])])
+for chosen in ([1, 0, 1], [0, 1], [0, 0, 0]):
+    case(f"Compress the last axis by {chosen}", [w.node("Compress", ["x", "c"], ["y"], axis=-1)],
+         [("x", F, [2, 3], iota([2, 3])), ("c", B, [len(chosen)], chosen)],
+         [("y", F, *moved([2, 3], iota([2, 3]), [[0, 1], [i for i, v in enumerate(chosen) if v]]))])
+
+# --- symbols that may be 1 and broadcast ---
+
+for a, b in itertools.product((1, 3), (1, 3)):
+    n = max(a, b)
+    p, q = [float(i + 1) for i in range(a)], [10.0 * (i + 1) for i in range(b)]
+    both = [p[i % a] + q[i % b] for i in range(n)]
+    pair = [("p", F, [a], p), ("q", F, [b], q)]
+    named = {"p": ["a"], "q": ["b"]}
+    case(f"sum of {a} and {b}", [w.node("Add", ["p", "q"], ["y"])], pair, [("y", F, [n], both)], shapes=named)
+    case(f"sum of {a} and {b}, twice", [w.node("Add", ["p", "q"], ["s"]), w.node("Mul", ["s", "p"], ["t"]), w.node("Sub", ["t", "q"], ["y"])],
+         pair, [("y", F, [n], [both[i] * p[i % a] - q[i % b] for i in range(n)])], shapes=named)
+    case(f"sum of {a} and {b}, reduced", [w.node("Add", ["p", "q"], ["s"]), w.node("ReduceSum", ["s"], ["r"], keepdims=1),
+                                          w.node("Sub", ["s", "r"], ["y"])],
+         pair, [("y", F, [n], [v - sum(both) for v in both])], shapes=named)
+    case(f"sum of {a} and {b}, concatenated", [w.node("Add", ["p", "q"], ["s"]), w.node("Concat", ["s", "p"], ["y"], axis=0)],
+         pair, [("y", F, [n + a], both + p)], shapes=named)
+    case(f"choice of {a} and {b}", [w.node("Less", ["p", "q"], ["c"]), w.node("Where", ["c", "p", "q"], ["y"])],
+         pair, [("y", F, [n], [p[i % a] for i in range(n)])], shapes=named)
+    x = [float(i % 5) for i in range(a * 4)]
+    z = [float(i % 3) for i in range(b * 6)]
+    y = [sum(x[i % a * 4 + r * 2 + k] * z[i % b * 6 + k * 3 + c] for k in range(2)) for i in range(n) for r in range(2) for c in range(3)]
+    case(f"products of batches {a} and {b}", [w.node("MatMul", ["x", "z"], ["t"]), w.node("Relu", ["t"], ["y"])],
+         [("x", F, [a, 2, 2], x), ("z", F, [b, 2, 3], z)], [("y", F, [n, 2, 3], y)], shapes={"x": ["a", 2, 2], "z": ["b", 2, 3]})
+    case(f"rows of {a} and {b}, normalised", [w.node("Add", ["p2", "q2"], ["s"]), w.node("Softmax", ["s"], ["t"], axis=-1),
+                                             w.node("ReduceSum", ["t", "last"], ["y"], keepdims=0)],
+         [("p2", F, [a, 2], [0.0] * 2 * a), ("q2", F, [b, 2], [1.0] * 2 * b)], [("y", F, [n], [1.0] * n)],
+         initializers=[w.tensor("last", I, [1], [-1])], shapes={"p2": ["a", 2], "q2": ["b", 2]})
+
+# --- control flow ---
+
+
+def body(nodes, ins, outs, initializers=()):
+    """an attribute that holds a graph; ins, outs: (name, dtype, shape or None)"""
+    g = b"".join(w.field(1, n) for n in nodes) + w.field(2, "body") + b"".join(w.field(5, t) for t in initializers)
+    g += b"".join(w.field(11, w.value(n, w.tensor_type(t, s))) for n, t, s in ins)
+    return g + b"".join(w.field(12, w.value(n, w.tensor_type(t, s))) for n, t, s in outs)
+
+
+def control(op, ins, outs, **bodies):
+    n = w.node(op, ins, outs)
+    scan = bodies.pop("num_scan_inputs", None)
+    n += b"".join(w.field(5, w.field(1, k) + w.field(6, g) + w.field(20, 5)) for k, g in bodies.items())
+    return n + (w.field(5, w.attribute("num_scan_inputs", scan)) if scan else b"")
+
+
+TRIP = [("i", I, []), ("cond", B, [])]
+GROW = body([w.node("Identity", ["cond"], ["more"]), w.node("Concat", ["v", "x"], ["t"], axis=0), w.node("Mul", ["t", "two"], ["w"]),
+             w.node("ReduceSum", ["w", "zero"], ["r"], keepdims=1)],
+            TRIP + [("v", F, None)], [("more", B, []), ("w", F, None), ("r", F, None)],
+            [w.tensor("two", F, [], [2.0]), w.tensor("zero", I, [1], [0])])
+for trips in (0, 1, 3):
+    v, sums = [1.0], []
+    for _ in range(trips):
+        v = [2 * e for e in v + [5.0, 7.0]]
+        sums.append(sum(v))
+    case(f"Loop that grows, {trips} trips", [control("Loop", ["m", "", "v0"], ["y", "s"], body=GROW)],
+         [("m", I, [], [trips]), ("v0", F, [1], [1.0]), ("x", F, [2], [5.0, 7.0])],
+         [("y", F, [len(v)], v), ("s", F, [trips, 1], sums)])
+COUNT = body([w.node("Identity", ["cond"], ["more"]), w.node("Add", ["n", "one"], ["k"]), w.node("ConstantOfShape", ["k"], ["z"]),
+              w.node("Exp", ["z"], ["e"]), w.node("ReduceSum", ["e"], ["s"], keepdims=0), w.node("Add", ["a", "s"], ["b"])],
+             TRIP + [("n", I, [1]), ("a", F, [])], [("more", B, []), ("k", I, [1]), ("b", F, [])],
+             [w.tensor("one", I, [1], [1])])
+case("Loop with a size that it counts", [control("Loop", ["m", "", "n0", "a0"], ["n", "y"], body=COUNT)],
+     [("m", I, [], [4]), ("n0", I, [1], [2]), ("a0", F, [], [0.5])], [("n", I, [1], [6]), ("y", F, [], [18.5])])
+for c in (0, 1):
+    case(f"If with branches of two shapes, {c}", [
+        control("If", ["c"], ["t"], then_branch=body([w.node("Slice", ["x", "s", "e"], ["p"]), w.node("Exp", ["p"], ["q"])], [],
+                                                     [("q", F, None)]),
+                else_branch=body([w.node("Tile", ["x", "e"], ["r"]), w.node("Neg", ["r"], ["u"])], [], [("u", F, None)])),
+        w.node("Neg", ["t"], ["y"])],
+         [("c", B, [], [c]), ("x", F, [3], [0.0] * 3), ("s", I, [1], [1]), ("e", I, [1], [2])],
+         [("y", F, [1] if c else [6], [-1.0] if c else [0.0] * 6)])
+INNER = body([w.node("Identity", ["cond2"], ["more2"]), w.node("Mul", ["u", "x"], ["u2"]), w.node("Add", ["u2", "v"], ["u3"])],
+             [("j", I, []), ("cond2", B, []), ("u", F, [2])], [("more2", B, []), ("u3", F, [2])])
+OUTER = body([w.node("Identity", ["cond"], ["more"]), w.node("Add", ["v", "v"], ["d"]),
+              control("Loop", ["i", "", "d"], ["w"], body=INNER)],
+             TRIP + [("v", F, [2])], [("more", B, []), ("w", F, [2])])
+v = [1.0, 2.0]
+for i in range(3):
+    u = [e + e for e in v]
+    for _ in range(i):
+        u = [a * b + c for a, b, c in zip(u, [3.0, 0.5], v)]
+    v = u
+case("loops inside each other", [control("Loop", ["m", "", "v0"], ["y"], body=OUTER)],
+     [("m", I, [], [3]), ("v0", F, [2], [1.0, 2.0]), ("x", F, [2], [3.0, 0.5])], [("y", F, [2], v)])
+STEP = body([w.node("Mul", ["state", "k"], ["p"]), w.node("Add", ["p", "row"], ["next"]), w.node("Exp", ["row"], ["e"])],
+            [("state", F, [2]), ("row", F, [2])], [("next", F, [2]), ("e", F, [2])])
+case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_inputs=1)],
+     [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
+     [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
+
+
+# --- running ---
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def main():
+    if not os.path.exists(SARD):
+        print(f"{SARD} is not built\n0 passed, 0 failed, {len(CASES)} skipped")
+        return 77
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="sard-dynamic-") as tmp:
+        dirs = []
+        for i, (_, model, ins, outs, _) in enumerate(CASES):
+            d = os.path.join(tmp, str(i))
+            os.makedirs(os.path.join(d, "test_data_set_0"))
+            dirs.append(d)
+            write(os.path.join(d, "model.onnx"), model)
+            for what, values in (("input", ins), ("output", outs)):
+                for k, (name, t, shape, flat) in enumerate(values):
+                    write(os.path.join(d, "test_data_set_0", f"{what}_{k}.pb"), w.tensor(name, t, shape, flat))
+        run = subprocess.run([SARD, "test", *dirs, "--device", "cpu", "--json"], capture_output=True, text=True)
+        results = json.loads(run.stdout)["cases"]
+    for (name, _, _, _, reference), r in zip(CASES, results):
+        if r["result"] != "passed":
+            print(f"FAILED {name}: {r['reason']}")
+        elif r["steps"]["reference"] != reference:
+            print(f"FAILED {name}: {r['steps']['reference']} reference steps, not {reference}")
+        else:
+            continue
+        failed += 1
+    failed += len(CASES) - len(results)
+    print(f"{len(CASES) - failed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
