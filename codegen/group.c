@@ -115,7 +115,7 @@ static bool timely(Grouper *p, const Node *n) {
 static bool inputs_known(Grouper *p, const Node *n) {
   for (int i = 0; i < n->nin; i++)
     for (int k = 0; n->in[i] && k < n->in[i]->type.rank; k++)
-      if (!is_known(p, n->in[i]->type.dim[k]))
+      if (!group_knows(p, n->in[i]->type.dim[k]))
         return false;
   return true;
 }
