@@ -332,17 +332,9 @@ static Status update(KEmit *k, const KStmt *s) {
   return ST_OK;
 }
 
-/* Lanes that the condition excludes are masked; when no lane is left the body is passed over. */
-static Status branch(KEmit *k, const KStmt *s, int depth) {
+/* The body where cond, a scalar, holds. */
+static Status guarded(KEmit *k, const KStmt *s, LVal cond, AccList *acc, int depth) {
   Emitter *e = k->e;
-  LVal cond, saved = k->mask;
-  AccList *acc;
-  TRY(accumulators(k, s->body, &acc));
-  TRY(kemit_expr(k, s->value, &cond));
-  if (emit_lanes(cond) > 1) {
-    k->mask = saved ? LLVMBuildAnd(B, saved, cond, "") : cond;
-    cond = emit_any(e, k->mask);
-  }
   remember(k, acc);
   LLVMBasicBlockRef before = LLVMGetInsertBlock(B), then = emit_block(e, "then"), done = emit_block(e, "");
   LLVMBuildCondBr(B, cond, then, done);
@@ -352,8 +344,57 @@ static Status branch(KEmit *k, const KStmt *s, int depth) {
   LLVMBuildBr(B, done);
   LLVMMoveBasicBlockAfter(done, last);
   go(e, done);
-  k->mask = saved;
   merge(k, acc, acc->before, before, last);
+  return ST_OK;
+}
+
+static bool straight(const KStmt *s) {
+  for (; s; s = s->next)
+    if (s->kind == KS_FOR || s->kind == KS_IF || s->kind == KS_CHECK)
+      return false;
+  return true;
+}
+
+/* Where all lanes hold (the inside of an image), the body without a mask; else with one. */
+static Status all_or_some(KEmit *k, const KStmt *s, LVal mask, AccList *acc, int depth) {
+  Emitter *e = k->e;
+  LVal *whole_value = arena_array(e->a, LVal, (size_t)acc->n + 1);
+  LLVMBasicBlockRef whole = emit_block(e, "whole"), some = emit_block(e, "some"), done = emit_block(e, "");
+  remember(k, acc);
+  LLVMBuildCondBr(B, emit_call(e, "llvm.vector.reduce.and", LLVMTypeOf(mask), &mask, 1), whole, some);
+  go(e, whole);
+  TRY(list(k, s->body, depth));
+  LLVMBasicBlockRef from = LLVMGetInsertBlock(B);
+  LLVMBuildBr(B, done);
+  for (int i = 0; i < acc->n; i++) {
+    whole_value[i] = k->var[acc->var[i]->id];
+    k->var[acc->var[i]->id] = acc->before[i];
+  }
+  go(e, some);
+  k->mask = mask;
+  TRY(guarded(k, s, emit_any(e, mask), acc, depth));
+  k->mask = NULL;
+  LLVMBasicBlockRef here = LLVMGetInsertBlock(B);
+  LLVMBuildBr(B, done);
+  LLVMMoveBasicBlockAfter(done, here);
+  go(e, done);
+  merge(k, acc, whole_value, from, here);
+  return ST_OK;
+}
+
+/* Lanes that the condition excludes are masked; when no lane is left the body is passed over. */
+static Status branch(KEmit *k, const KStmt *s, int depth) {
+  LVal cond, saved = k->mask;
+  AccList *acc;
+  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_expr(k, s->value, &cond));
+  if (emit_lanes(cond) == 1)
+    return guarded(k, s, cond, acc, depth);
+  if (!saved && straight(s->body))
+    return all_or_some(k, s, cond, acc, depth);
+  k->mask = saved ? LLVMBuildAnd(B, saved, cond, "") : cond;
+  TRY(guarded(k, s, emit_any(k->e, k->mask), acc, depth));
+  k->mask = saved;
   return ST_OK;
 }
 
