@@ -38,6 +38,9 @@ static Value *dropout(Match *m) {
 
 static Value *same_shape_out(Match *m) { return same_type(m->root->in[0], m->root->out[0]) ? m->root->in[0] : NULL; }
 
+/* A tensor stands for an optional that holds it. */
+static Value *element(Match *m) { return type_known(m->root->in[0]) ? m->root->in[0] : NULL; }
+
 /* With steps of 1 a slice of the same extents is the whole. */
 static Value *slice_all(Match *m) {
   Node *n = m->root;
@@ -449,6 +452,7 @@ static const Rule rules[] = {
     {"reshape", OPERATOR(Flatten), to_reshape},
     {"fill", OPERATOR(ConstantOfShape), fill_to_expand},
     {"expand", OPERATOR(Expand), expand_stated},
+    {"element of a tensor", OPERATOR(OptionalGetElement), element},
     {"split before transpose", P(Reshape, P1(Transpose, V(0)), V(1)), split_before_transpose},
     {"rows of matmul", P(Reshape, P1(MatMul, V(0), V(1)), V(2)), rows_of_matmul},
     {"rows of bias", P(Reshape, P1(Add, V(0), C(1)), V(2)), rows_of_bias},
