@@ -15,6 +15,7 @@
 #include "support/cores.h"
 #include "support/cpu.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static double ms_since(int64_t start) { return (double)(now_ns() - start) * 1e-6; }
@@ -132,6 +133,13 @@ static Status compile(Ctx *c, CompileArgs *a) {
   return ST_OK;
 }
 
+/* SARD_PERF_MAP names a directory, "/tmp" for perf. Being without a map fails no load. */
+static void name_code(Ctx *c, const sard_model *s) {
+  const char *dir = secure_getenv("SARD_PERF_MAP");
+  if (dir && *dir && rt_perf_map(s->program, c, dir))
+    ctx_log(c, 0, "%s: %s", c->err.message, c->err.file);
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -141,6 +149,7 @@ Status compile_model(Ctx *c, void *args) {
   TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
+  name_code(c, s);
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));
   return ST_OK;

@@ -181,7 +181,8 @@ typedef struct sard_options {
   { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
- * external data beside it are mapped, not copied: the files must not change while the model lives. */
+ * external data beside it are mapped, not copied: the files must not change while the model lives. With the environment
+ * variable SARD_PERF_MAP=/tmp the names of compiled code are written where Linux perf looks for them. */
 SARD_API sard_status sard_load_file(sard_env *env, const char *path, const sard_options *o, sard_model **out,
                                     sard_error **err);
 /* From memory, which must live as long as the model. dir: where external data is looked for, NULL: nowhere. */

@@ -451,6 +451,12 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
   return ST_OK;
 }
 
+Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
+    TRY(object_perf_map(c, p->code[i], dir));
+  return ST_OK;
+}
+
 void rt_unload(RtProgram *p) {
   for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
     object_unload(p->code[i]);

@@ -254,7 +254,7 @@ static Status functions(Loader *l) {
   code->fn = arena_array(l->a, Function, l->symtab ? l->nsym : 0);
   for (size_t i = 0; l->symtab && i < l->nsym; i++) {
     Elf64_Sym s = symbol(l, i);
-    if (ELF64_ST_TYPE(s.st_info) != STT_FUNC || ELF64_ST_BIND(s.st_info) != STB_GLOBAL)
+    if (ELF64_ST_TYPE(s.st_info) != STT_FUNC) /* inner kernels, which are local, have names too: perf shows them */
       continue;
     const char *name = symbol_name(l, &s);
     if (!name || s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || !executable(&l->sec[s.st_shndx]) ||

@@ -23,6 +23,9 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
 /* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
 void rt_unload(RtProgram *p);
 
+/* Names the program's machine code in dir/perf-PID.map, for `perf`. */
+Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir);
+
 /* --- description --- */
 uint32_t rt_count(const RtProgram *p, SectionId sec); /* records of a section: inputs, outputs, steps, symbols … */
 const char *rt_string(const RtProgram *p, uint32_t offset);

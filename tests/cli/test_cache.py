@@ -182,6 +182,22 @@ def changes(c, tmp):
     c.check("another build has its own", json.loads(r.stdout)["cache"] == "miss" and a.run()[0] == "hit", r.stderr)
 
 
+def perf_map(c, tmp):
+    """perf-PID.map names the code, compiled or from the cache"""
+    p = Place(tmp, "perf")
+    if "compiled" not in json.dumps(json.loads(sard("explain", p.model, "--json").stdout)["steps"]):
+        return  # without the code generator there is no code
+    for state in ("miss", "hit"):
+        maps = os.path.join(tmp, "maps_" + state)
+        os.mkdir(maps)
+        got = p.run(env={"SARD_PERF_MAP": maps})[0]
+        text = "".join(open(os.path.join(maps, f)).read() for f in os.listdir(maps))
+        lines = [x.split(" ", 2) for x in text.splitlines()]
+        c.check("a perf map on a %s" % state, got == state and any("sard:product" in n for _, _, n in lines)
+                and all(int(a, 16) and int(n, 16) for a, n, _ in lines), text)
+    c.check("no place for a map", p.run(env={"SARD_PERF_MAP": os.path.join(tmp, "nowhere")})[1] == WANT)
+
+
 def damage(c, tmp):
     p = Place(tmp, "damage")
     p.run()
@@ -283,7 +299,7 @@ def together(c, tmp):
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
-        for test in (hits, variables, changes, damage, directories, together):
+        for test in (hits, variables, changes, perf_map, damage, directories, together):
             test(c, tmp)
     return c.done()
 
