@@ -237,6 +237,7 @@ static void every_case(void **state) {
   h_run_file("op/nn.txt");
   h_run_file("op/types.txt");
   h_run_file("op/special.txt");
+  h_run_file("op/trees.txt");
   for (OpId i = 1; i < op_count(); i++) {
     Count n = counts[i];
     if (op_lowering(i)->kind == LOWER_NONE)

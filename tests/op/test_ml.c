@@ -1,4 +1,4 @@
-/* test_ml.c - ai.onnx.ml: ml.txt (made by gen_ml.py) and ml_errors.txt by the evaluators; and the cases of ml.txt once more by
+/* test_ml.c - ai.onnx.ml: ml.txt (made by gen_ml.py), trees.txt and ml_errors.txt by the evaluators; ml.txt once more by
  * what the pass `ml` makes of them. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/pass.h"
 #include "tests/ir/interp.h"
@@ -8,6 +8,11 @@
 static void generated(void **state) {
   (void)state;
   h_run_file("op/ml.txt");
+}
+
+static void tables(void **state) {
+  (void)state;
+  h_run_file("op/trees.txt");
 }
 
 static void refused(void **state) {
@@ -59,6 +64,7 @@ static void by_pass(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(generated),
+      cmocka_unit_test(tables),
       cmocka_unit_test(refused),
       cmocka_unit_test(by_pass),
   };
