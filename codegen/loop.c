@@ -92,7 +92,9 @@ static bool is_literal(const Value *v) {
 static KExpr *literal(Build *b, const Tensor *t) {
   if (dtype_is_float(t->dtype))
     return ke_float(b->x.k, t->dtype, const_elem(t, 0));
-  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, t->data, 0));
+  uint64_t bits = 0; /* the file may hold it at any address */
+  memcpy(&bits, t->data, tensor_bytes(t));
+  return ke_int(b->x.k, t->dtype, elem_i64(t->dtype, &bits, 0));
 }
 
 static KBuf *buffer(Build *b, const Value *v) {

@@ -649,6 +649,9 @@ static Status seed_from_name(Upgrade *u) {
   return ST_OK;
 }
 
+/* Of an optional without an element; whoever asks for it gets none. */
+static Status drop_type(Upgrade *u) { return drop(u, "type"); }
+
 /* --- Scan --- */
 
 static RawValueInfo info(const char *name) { return (RawValueInfo){.name = name, .doc = ""}; }
@@ -791,6 +794,7 @@ static const Row rows[] = {
     {"Mul", 7, explicit_broadcast},
     {"Multinomial", ALWAYS, seed_from_name},
     {"Neg", 6, drop_consumed},
+    {"Optional", ALWAYS, drop_type},
     {"Or", 7, explicit_broadcast},
     {"PRelu", 6, drop_consumed},
     {"PRelu", 7, prelu_7},
@@ -822,6 +826,7 @@ static const Row rows[] = {
     {"Scatter", ALWAYS, scatter_11},
     {"Selu", 6, drop_consumed},
     {"Selu", 6, selu_6},
+    {"SequenceMap", ALWAYS, sequence_map},
     {"Sigmoid", 6, drop_consumed},
     {"Slice", 10, slice_10},
     {"Softmax", 13, softmax_13},

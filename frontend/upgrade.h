@@ -26,6 +26,7 @@ bool upgrade_wanted(const char *op, int64_t opset);
 /* Applies the steps between opset and the newest form, in order. ST_UNSUPPORTED: the old form has no equivalent, or
  * what decides it (a rank, a constant) is not known. */
 Status upgrade_node(Upgrade *u, int64_t opset);
+Status sequence_map(Upgrade *u); /* a step with a file of its own */
 /* Row i of the table of steps: operator, and the first opset that has the newer form (0: whatever the opset says).
  * False at the end. */
 bool upgrade_info(uint32_t i, const char **op, int *opset);

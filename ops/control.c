@@ -286,6 +286,8 @@ static Status widen(Infer *x, int i, Value *in, const Type *out) {
       vary_rank(in);
     return ST_OK;
   }
+  if (t->kind == VK_OPTIONAL && t->elem && out->kind == t->elem->kind) /* an element is as good as an optional of it */
+    return ST_OK;
   if (out->kind != t->kind || (out->dtype && t->dtype && out->dtype != t->dtype))
     return infer_fail(x, "carried value %d is %s before a trip and %s after it", i, type_text(x->c, t),
                       type_text(x->c, out));
@@ -331,6 +333,11 @@ static Status infer_trips(Infer *x, Graph *g, int first, int from, int count) {
 /* The type of a carried value behind the loop: what no trip changes is as at the start. */
 static void carried_type(Infer *x, int i, const Graph *g, const Value *in, const Value *out) {
   Type t = in->type;
+  if (!says_nothing(&t) && !says_nothing(&out->type) &&
+      t.kind != out->type.kind) { /* an optional at first, perhaps its element then */
+    set_out_type(x, i, (Type){.kind = VK_TENSOR, .rank = -1});
+    return;
+  }
   if (says_nothing(&t)) {
     t = out->type;
     t.rank = -1;

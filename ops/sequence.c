@@ -284,6 +284,12 @@ Status concat_from_sequence_infer(Infer *x) {
   return ST_OK;
 }
 
+Status optional_infer(Infer *x) {
+  Type *elem = has_in(x, 0) ? arena_copy(x->arena, in_type(x, 0), sizeof *elem) : NULL;
+  set_out_type(x, 0, (Type){.kind = VK_OPTIONAL, .rank = -1, .elem = elem});
+  return ST_OK;
+}
+
 Status optional_has_element_infer(Infer *x) {
   set_out(x, 0, DT_bool, 0, NULL);
   return ST_OK;

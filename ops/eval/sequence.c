@@ -1,5 +1,6 @@
 /* sequence.c - sequences of tensors, and optionals: SequenceConstruct, SequenceEmpty, SequenceAt, SequenceInsert,
- * SequenceErase, SequenceLength, ConcatFromSequence 11, SplitToSequence 24, OptionalHasElement, OptionalGetElement 28.
+ * SequenceErase, SequenceLength, ConcatFromSequence 11, SplitToSequence 24, Optional 15, OptionalHasElement,
+ * OptionalGetElement 28.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/concat.h"
 #include "ops/eval/items.h"
@@ -203,6 +204,13 @@ Status concat_from_sequence_eval(Eval *e) {
     x[k] = wide;
   }
   return concat_tensors(e, s->nitem, x, a->axis, &y);
+}
+
+Status optional_eval(Eval *e) {
+  Tensor *y;
+  bool one = eval_has(e, 0);
+  TRY(eval_out_items(e, 0, VK_OPTIONAL, one, &y));
+  return one ? item_copy(e, e->in[0], &y->item[0]) : ST_OK;
 }
 
 Status optional_has_element_eval(Eval *e) {

@@ -279,6 +279,24 @@ case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_input
      [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
      [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
 
+# --- sequences and optionals ---
+
+PLUS = body([w.node("Add", ["item", "t"], ["r"])], [("item", F, None), ("t", F, [1])], [("r", F, None)])
+for n in (1, 3):
+    x = iota([n])
+    case(f"SequenceMap over {n} and 2 numbers", [
+        w.node("SequenceConstruct", ["x", "two"], ["s"]), control("SequenceMap", ["s", "t"], ["m"], body=PLUS),
+        w.node("ConcatFromSequence", ["m"], ["y"], axis=0)],
+         [("x", F, [n], x), ("two", F, [2], [5.0, 6.0]), ("t", F, [1], [10.0])],
+         [("y", F, [n + 2], [v + 10 for v in x + [5.0, 6.0]])], shapes={"x": ["n"]})
+NOTHING = w.node("Optional", [], ["none"]) + w.field(5, w.field(1, "type") + w.field(14, w.tensor_type(F, [2])) + w.field(20, 13))
+for given in (0, 1):
+    case(f"an optional, {'with' if given else 'without'} an element", [
+        control("If", ["c"], ["o"], then_branch=body([w.node("Optional", ["x"], ["some"])], [], []) +
+                w.field(12, w.field(1, "some")), else_branch=body([NOTHING], [], []) + w.field(12, w.field(1, "none"))),
+        w.node("OptionalHasElement", ["o"], ["y"])],
+         [("c", B, [], [given]), ("x", F, [2], [1.0, 2.0])], [("y", B, [], [given])])
+
 
 # --- running ---
 
