@@ -398,13 +398,17 @@ static bool attention_group(Grouper *p, Node *n) {
   return true;
 }
 
+static bool is_product(OpId op) { return op == OP_MatMul || op == OP_Gemm || op == OP_Conv; }
+
+bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
+
 void group_anchors(Grouper *p) {
   for (uint32_t i = p->norder; i-- > 0;) {
     Node *n = p->order[i];
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (n->op == OP_MatMul || n->op == OP_Gemm || n->op == OP_Conv)
+    if (is_product(n->op))
       product_group(p, n);
     else if (n->op == OP_Attention)
       attention_group(p, n);

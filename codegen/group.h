@@ -71,5 +71,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
 
 /* Shape arithmetic, control flow, strings and containers: on the CPU by nature. */
 bool node_is_host(const Node *n);
+/* An operator with a generator of its own (products, convolutions, attention), which other nodes join as its epilogue. */
+bool op_is_anchor(OpId op);
 
 #endif

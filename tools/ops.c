@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"
 
+#include "codegen/group.h"
 #include "ops/eval/eval.h"
+#include "ops/lower.h"
 #include "tools/json.h"
 #include "tools/tool.h"
 
@@ -17,11 +19,26 @@ static const char *kind_of(OpId op) {
                                       : "general";
 }
 
-/* Where a node of this operator can run in this build. */
-static const char *runs_as(OpId op) {
-  if (op_info(op)->flags & OPF_CONTROL)
-    return "host";
-  return eval_find(op) ? "reference" : "-";
+/* Containers and strings: the signature names them. */
+static bool is_host(OpId op) {
+  const OpInfo *i = op_info(op);
+  const char *class = strstr(i->sig, "=value");
+  return i->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || op == OP_Dims || class || strstr(i->sig, "str ") ||
+         strstr(i->sig, "> str");
+}
+
+/* How a node of this operator runs on the cpu device, its types and attributes permitting. */
+static const char *on_cpu(OpId op) {
+  if (op_info(op)->flags & OPF_VIEW)
+    return "view";
+  if (op_lowering(op)->kind != LOWER_NONE || op_is_anchor(op))
+    return "compiled";
+  return is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
+}
+
+/* The same on the reference device. */
+static const char *on_reference(OpId op) {
+  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
 }
 
 static const char *op_name(void *arg, size_t i) {
@@ -53,8 +70,21 @@ static Status check_names(Tool *t) {
 
 static void text_row(StrBuf *b, OpId op) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "%-28s%-10s%6d  %-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, runs_as(op),
-             kind_of(op), i->sig);
+  buf_printf(b, "%-28s%-10s%6d  %-11s%-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, on_cpu(op),
+             on_reference(op), kind_of(op), i->sig);
+}
+
+/* A row of the manual's table; `|` separates columns there. */
+static void markdown_row(StrBuf *b, OpId op) {
+  const OpInfo *i = op_info(op);
+  buf_printf(b, "| %s | %s | %d | %s | %s | `", i->name, *i->domain ? i->domain : "ai.onnx", i->since, on_cpu(op),
+             on_reference(op));
+  for (const char *s = i->sig; *s; s++) {
+    if (*s == '|')
+      buf_putc(b, '\\');
+    buf_putc(b, *s);
+  }
+  buf_puts(b, "` |\n");
 }
 
 static void json_row(StrBuf *b, OpId op, bool *first) {
@@ -65,7 +95,8 @@ static void json_row(StrBuf *b, OpId op, bool *first) {
   buf_printf(b, i->max_in == OP_VARIADIC ? "null" : "%d", i->max_in);
   buf_printf(b, "], \"outputs\": [%d, ", i->min_out);
   buf_printf(b, i->max_out == OP_VARIADIC ? "null" : "%d", i->max_out);
-  buf_printf(b, "], \"kind\": \"%s\", \"evaluator\": \"%s\", \"signature\": ", kind_of(op), runs_as(op));
+  buf_printf(b, "], \"kind\": \"%s\", \"cpu\": \"%s\", \"reference\": \"%s\", \"signature\": ", kind_of(op), on_cpu(op),
+             on_reference(op));
   json_str(b, i->sig);
   buf_putc(b, '}');
 }
@@ -73,21 +104,24 @@ static void json_row(StrBuf *b, OpId op, bool *first) {
 Status cmd_ops(Tool *t) {
   StrBuf b;
   char s1[16], s2[16];
-  bool json = opt_set(t->o, OPT_json), first = true;
+  bool json = opt_set(t->o, OPT_json), markdown = opt_set(t->o, OPT_markdown), first = true;
   TRY(check_names(t));
   buf_init(&b, t->arena);
   if (json)
     buf_putc(&b, '[');
+  else if (markdown)
+    buf_puts(&b, "| operator | domain | opset | cpu | reference | types |\n|---|---|---|---|---|---|\n");
   else
-    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since",
-               "runs as", "kind", "signature", tool_style(t, "0", s2));
-  for (OpId op = 1; op < op_count(); op++)
-    if (wanted(t->o, op)) {
-      if (json)
-        json_row(&b, op, &first);
-      else
-        text_row(&b, op);
-    }
+    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since",
+               "cpu", "reference", "kind", "signature", tool_style(t, "0", s2));
+  for (OpId op = 1; op < op_count(); op++) {
+    if (!wanted(t->o, op))
+      continue;
+    if (json)
+      json_row(&b, op, &first);
+    else
+      (markdown ? markdown_row : text_row)(&b, op);
+  }
   if (json)
     buf_puts(&b, "]\n");
   return tool_print(t, &b);

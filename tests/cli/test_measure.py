@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What measures and explains: sard bench, profile, explain.
+"""What measures and explains: sard bench, profile, explain, ops.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 
-from harness import ROOT, Checks, sard
+from harness import ROOT, SARD, Checks, sard
 
 MODEL = os.path.join(ROOT, "models", "fixtures", "minilm", "ts17", "model.onnx")
 FEED = [
@@ -84,12 +84,27 @@ def explain(c):
         c.check("fewer steps than on reference", len(y["steps"]) <= len(x["steps"]), len(y["steps"]))
 
 
+def operators(c):
+    rows = json.loads(sard("ops", "--json").stdout)
+    how = {r["op"]: r["cpu"] for r in rows}
+    c.check("every operator runs somehow", all(r["cpu"] in ("compiled", "view", "host", "reference") for r in rows), rows)
+    c.check("and on the reference device nothing is compiled", all(r["reference"] != "compiled" for r in rows), rows)
+    wanted = {"Add": "compiled", "Softmax": "compiled", "Conv": "compiled", "Attention": "compiled", "Loop": "host", "Shape": "host",
+              "Reshape": "view", "SequenceAt": "host"}
+    c.check("how they run", all(how[op] == w for op, w in wanted.items()), {op: how[op] for op in wanted})
+    with open(os.path.join(os.path.dirname(SARD), "operators.md"), encoding="utf-8") as f:
+        manual = f.read()
+    c.check("the manual's table is what sard ops prints", manual == sard("ops", "--markdown").stdout)
+    c.check("and has every operator", manual.count("\n") == len(rows) + 2 and all("| %s |" % op in manual for op in how))
+
+
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
         bench(c, tmp)
         profile(c, tmp)
     explain(c)
+    operators(c)
     return c.done()
 
 
