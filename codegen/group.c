@@ -389,23 +389,31 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
 /* --- loops --- */
 
 static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t pos);
+static bool wanted(Grouper *p, const Node *n);
 
-/* Is node n evaluated behind position pos only? A cheap move may be evaluated once more by whoever reads its values. */
+/* May a group that is still to come evaluate n (again) in front of position pos: as its root, or for one who reads n's values? */
+static bool evaluated_again(Grouper *p, const Set *s, const Node *n, uint32_t pos) {
+  bool again = wanted(p, n);
+  for (int i = 0; !again && i < n->nout; i++)
+    again = n->out[i] && !read_later_only(p, s, n->out[i], pos);
+  return again;
+}
+
+/* Is node n evaluated behind position pos only? Groups are made last to first: what stands behind pos is decided. */
 static bool evaluated_later(Grouper *p, const Set *s, const Node *n, uint32_t pos) {
-  if (info(p, n)->step == UINT32_MAX || info(p, n)->step <= pos)
-    return false;
-  for (int i = 0; cheap_move(n) && i < n->nout; i++)
-    if (n->out[i] && !read_later_only(p, s, n->out[i], pos))
-      return false;
-  return true;
+  const Info *f = info(p, n);
+  return f->pos > pos || (f->step != UINT32_MAX && f->step > pos && !evaluated_again(p, s, n, pos));
 }
 
 /* Is v read from memory by steps behind position pos only? Those that are not decided yet may stand anywhere. */
 static bool read_later_only(Grouper *p, const Set *s, const Value *v, uint32_t pos) {
   for (const Use *u = v->uses; u; u = u->next) {
     const Node *n = u->node;
-    if (n && set_find(s, n) >= 0)
+    if (n && set_find(s, n) >= 0) {
+      if (cheap_move(n) && evaluated_again(p, s, n, pos))
+        return false;
       continue;
+    }
     if (!n && u->graph == p->g)
       continue;                   /* an output of the graph */
     while (n && n->graph != p->g) /* inside of a body: its owner reads it */
