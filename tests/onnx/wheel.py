@@ -32,7 +32,7 @@ def _make(kind, key, fill):
     if os.path.isdir(path):
         return path
     os.makedirs(HOME, exist_ok=True)
-    with open(os.path.join(HOME, "lock"), "w") as lock:
+    with open(os.path.join(HOME, kind + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
         return path if os.path.isdir(path) else _fill(path, kind, fill)
 
