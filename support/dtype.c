@@ -199,7 +199,13 @@ static void set_bits(void *data, int64_t i, int bits, unsigned v) {
     p[at / 8 + 1] = (uint8_t)((p[at / 8 + 1] & ~(mask >> (8 - shift))) | v >> (8 - shift));
 }
 
-#define AT(T) (((const T *)data)[i])
+/* Tensors in attributes lie where the file has them, at any alignment. */
+#define AT(T)                                                                                                          \
+  ({                                                                                                                   \
+    T at_;                                                                                                             \
+    memcpy(&at_, (const char *)data + (size_t)i * sizeof at_, sizeof at_);                                             \
+    at_;                                                                                                               \
+  })
 double elem_f64(DType t, const void *data, int64_t i) {
   switch (t) {
   case DT_f32: return (double)AT(float);
