@@ -47,7 +47,7 @@ static void makes_maps(void **state) {
   float x[] = {1, 2, 3, 4, 5, 6};
   sard_tensor in = {.data = x, .dtype = SARD_F32, .rank = 2, .dim = {2, 3}}, t;
   sard_result *r = NULL;
-  sard_io io;
+  sard_io io = SARD_IO_INIT;
   assert_int_equal(sard_output(m, 0, &io), SARD_OK);
   assert_int_equal(io.kind, SARD_KIND_SEQUENCE);
   assert_int_equal(sard_run(m, &in, 1, NULL, &r, NULL), SARD_OK);
