@@ -95,14 +95,20 @@ static KExpr *swish(Lower *x, const Node *n, KExpr *v) {
 static KExpr *thresholded_relu(Lower *x, const Node *n, KExpr *v) {
   return ke_select(x->k, k_bin(x, KOP_lt, k_num(x, v, ATTR(n, ThresholdedRelu)->alpha), v), v, k_num(x, v, 0));
 }
+/* exp(v) / 2, finite wherever that is: exp(v) alone overflows a factor of two earlier. */
+static KExpr *half_exp(Lower *x, KExpr *v) {
+  KExpr *half = k_num(x, v, 0.5), *h = lower_once(x, "h", k_un(x, KOP_exp, k_mul(x, v, half)));
+  return ke_select(x->k, k_bin(x, KOP_lt, k_num(x, v, 80), v), k_mul(x, k_mul(x, half, h), h),
+                   k_mul(x, half, k_un(x, KOP_exp, v)));
+}
 static KExpr *cosh_of(Lower *x, const Node *n, KExpr *v) {
   (void)n;
-  return k_mul(x, k_num(x, v, 0.5), k_add(x, k_un(x, KOP_exp, v), k_un(x, KOP_exp, k_un(x, KOP_neg, v))));
+  return k_add(x, half_exp(x, v), half_exp(x, k_un(x, KOP_neg, v)));
 }
 /* sinh v = 2t / (1 - t^2), t = tanh(v / 2), near 0; by exponentials elsewhere. */
 static KExpr *sinh_of(Lower *x, const Node *n, KExpr *v) {
   (void)n;
-  KExpr *far = k_mul(x, k_num(x, v, 0.5), k_sub(x, k_un(x, KOP_exp, v), k_un(x, KOP_exp, k_un(x, KOP_neg, v))));
+  KExpr *far = k_sub(x, half_exp(x, v), half_exp(x, k_un(x, KOP_neg, v)));
   KExpr *t = lower_once(x, "t", k_un(x, KOP_tanh, k_mul(x, v, k_num(x, v, 0.5))));
   KExpr *near = k_div(x, k_mul(x, t, k_num(x, t, 2)), k_sub(x, k_num(x, t, 1), k_mul(x, t, t)));
   return ke_select(x->k, k_bin(x, KOP_lt, k_un(x, KOP_abs, v), k_num(x, v, 1)), near, far);

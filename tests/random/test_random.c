@@ -113,8 +113,6 @@ static const struct {
     {1242, "unoptimised: the result of an Identity that is an output and read on has no place"},
     {1606, "unoptimised: the same"},
     {2684, "unoptimised: the same"},
-    {1262, "Cosh of f32 near the largest number: exp overflows before its half"},
-    {2762, "Sinh of f32: the same"},
     {2679, "a loop that feeds sums of squares back: 0 against 2.06e-8; the cause is not found yet"},
     {2423, "a Split of no elements beside one element: no code generation for that store"},
 };
