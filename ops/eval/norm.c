@@ -303,10 +303,11 @@ Status lp_norm_eval(Eval *e) {
   return ST_OK;
 }
 
-/* LRN, ONNX 13. */
+/* LRN, ONNX 13. The square sum is a tensor of X's type: what is beyond that type's largest number is infinite, and Y then 0. */
 Status lrn_eval(Eval *e) {
   const LRNAttr *a = e->attr;
   const Tensor *x = e->in[0];
+  const DType square = x->dtype == DT_f64 ? DT_f64 : DT_f32; /* narrower ones are computed in f32 */
   const double *v;
   double *row;
   Tensor *out;
@@ -327,7 +328,8 @@ Status lrn_eval(Eval *e) {
         double s = 0;
         for (int64_t k = lo; k <= hi; k++)
           s += p[k * size + i] * p[k * size + i];
-        row[i] = p[c * size + i] / pow((double)a->bias + (double)a->alpha / (double)a->size * s, (double)a->beta);
+        row[i] = p[c * size + i] /
+                 pow((double)a->bias + (double)a->alpha / (double)a->size * nn_round(square, s), (double)a->beta);
       }
       nn_store(out, (b * C + c) * size, row, size);
     }

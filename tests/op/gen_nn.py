@@ -304,6 +304,9 @@ def norms():
             sq[:, i] = (x[:, lo:hi + 1] ** 2).sum(1)
         case("LRN", "size %d" % size, {"size": size, "alpha": alpha, "beta": beta, "bias": bias}, [f32(x)],
              [f32(x / (bias + alpha / size * sq) ** beta)])
+    big = np.float32([[[1e20, -1e20, 1]]])
+    case("LRN", "a square beyond the type", {"size": 1}, [f32(big)],
+         [f32(F.local_response_norm(torch.tensor(big), 1).numpy())])
     for axes in ([0, 2, 3], [1], [-1, 0]):
         a = tuple(axes)
         y = (x - x.mean(a, keepdims=True)) / (x.std(a, keepdims=True) + 1e-9)
