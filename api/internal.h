@@ -12,6 +12,7 @@
 
 struct sard_env {
   Alloc alloc;
+  Recycler recycler; /* of the results of all its models */
   sard_env_options o;
   pthread_mutex_t lock; /* guards what follows */
   struct Pool *pool;    /* there while models use it: those with compiled steps and more than one thread */

@@ -156,6 +156,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return r;
   }
   m->c.cancel = NULL, m->c.deadline_ns = 0;
+  recycler_join(&env->recycler);
   *out = m;
   return SARD_OK;
 }
@@ -181,6 +182,7 @@ void sard_model_free(sard_model *m) {
   sard_env *env = m->env;
   cache_end(m);
   rt_unload(m->program);
+  recycler_leave(&env->recycler);
   if (m->pool)
     env_pool_done(env);
   ctx_close(&m->c);
@@ -422,6 +424,7 @@ static void give_time(void *arg, const RtStepTime *t) {
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
   RtRunOptions ro = {.pool = m->pool,
+                     .recycler = &m->env->recycler,
                      .threads = m->threads,
                      .eager = m->eager,
                      .profile = r->o.profile ? give_time : NULL,
