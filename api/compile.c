@@ -52,7 +52,7 @@ static Status generate(Ctx *c, sard_model *s, const sard_options *o, Arena *scra
   Arena *keep = s->arena;
   Kernels k = {0};
   in.file = plan_files(scratch, m, &in.nfile);
-  KernelsInput ki = {cpu_level(), (unsigned)s->cores, in.file, m->nfile};
+  KernelsInput ki = {cpu_level(), (unsigned)s->cores, o->allow_reference, in.file, m->nfile};
   if (!strcmp(s->device, "cpu"))
     TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
   if (o->dump_kernel && !k.groups)
@@ -140,6 +140,17 @@ static void name_code(Ctx *c, const sard_model *s) {
     ctx_log(c, 0, "%s: %s", c->err.message, c->err.file);
 }
 
+/* What the caller has permitted does not pass unnoticed. */
+static void log_reference(Ctx *c, const sard_model *s) {
+  for (uint32_t i = 0; !strcmp(s->device, "cpu") && i < rt_count(s->program, SEC_STEPS); i++) {
+    const ProgStep *x = rt_step(s->program, i);
+    if (step_kind(s->program, x) == SARD_STEP_REFERENCE)
+      ctx_log(c, 0, "node '%s' (%s) runs as reference: %s",
+              rt_string(s->program, rt_origin(s->program, x->origin)->node), rt_string(s->program, x->op),
+              rt_string(s->program, x->why));
+  }
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -149,6 +160,7 @@ Status compile_model(Ctx *c, void *args) {
   TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
+  log_reference(c, s);
   name_code(c, s);
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));

@@ -48,6 +48,9 @@ typedef struct CompileArgs {
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
 
+/* sard.c */
+sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
+
 /* cache.c */
 typedef struct ModelCache ModelCache;
 /* Looks for the model in the compile cache: on a hit a->m has its program and its files, on a miss what cache_fill needs.

@@ -129,11 +129,11 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   bool cpu = sard_device_available("cpu");
-  const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
+  const char *device = opt.device ? opt.device : cpu || !opt.allow_reference ? "cpu" : "reference";
   if (!strcmp(device, "cpu") && !cpu)
     return error_new(SARD_ERROR_DEVICE, err,
                      "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
-                     "'reference' works without");
+                     "'reference' works without, slowly");
   if (strcmp(device, "reference") && strcmp(device, "cpu"))
     return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device,
                      cpu ? "'cpu' and " : "");
@@ -275,14 +275,19 @@ const char *sard_metadata(const sard_model *m, const char *key) {
   return NULL;
 }
 
+sard_step_kind step_kind(const RtProgram *p, const ProgStep *s) {
+  if (rt_kernel(p, s))
+    return SARD_STEP_COMPILED;
+  return s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
+}
+
 sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
   if (i >= sard_step_count(m) || !x)
     return SARD_ERROR_USAGE;
   const ProgStep *s = rt_step(m->program, (uint32_t)i);
   const ProgOrigin *o = rt_origin(m->program, s->origin);
   const ProgKernel *k = rt_kernel(m->program, s);
-  sard_step_kind kind = k ? SARD_STEP_COMPILED : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
-  sard_step y = {.kind = kind,
+  sard_step y = {.kind = step_kind(m->program, s),
                  .op = rt_string(m->program, s->op),
                  .node = rt_string(m->program, o->node),
                  .module = rt_string(m->program, o->module),
