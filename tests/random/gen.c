@@ -49,19 +49,24 @@ static int64_t size_of(uint64_t seed, const char *name) {
 
 static bool size_get(void *arg, Dim sym, int64_t *v) { return *v = size_of(*(uint64_t *)arg, sym->name), true; }
 
+static Tensor *random_input(Ctx *c, Arena *a, const Value *v, uint64_t seed) {
+  int64_t dim[MAX_RANK];
+  Tensor *t;
+  for (int k = 0; k < v->type.rank; k++)
+    if (!dim_eval(v->type.dim[k], size_get, &seed, &dim[k]))
+      return NULL;
+  if (tensor_new(c, a, v->type.dtype, v->type.rank, dim, &t))
+    return NULL;
+  Rng r = {hash_bytes(v->name, strlen(v->name), seed + 7)};
+  fill_random(&r, t, rng_chance(&r, 20));
+  return t;
+}
+
 Tensor **random_inputs(Ctx *c, Arena *a, const Graph *g, uint64_t seed) {
   Tensor **in = arena_array(a, Tensor *, g->nin);
-  for (uint32_t i = 0; i < g->nin; i++) {
-    const Value *v = g->in[i];
-    int64_t dim[MAX_RANK];
-    for (int k = 0; k < v->type.rank; k++)
-      if (!dim_eval(v->type.dim[k], size_get, &seed, &dim[k]))
-        return NULL;
-    if (tensor_new(c, a, v->type.dtype, v->type.rank, dim, &in[i]))
+  for (uint32_t i = 0; i < g->nin; i++)
+    if (!(in[i] = random_input(c, a, g->in[i], seed)))
       return NULL;
-    Rng r = {hash_bytes(v->name, strlen(v->name), seed + 7)};
-    fill_random(&r, in[i], rng_chance(&r, 20));
-  }
   return in;
 }
 
@@ -104,6 +109,83 @@ Value *gen_ints(Gen *g, const int64_t *v, int64_t n, int rank) {
   return graph_add_const(g->top, NULL, x);
 }
 
+Value *gen_shaped_ints(Gen *g, const int64_t *v, int rank, const int64_t *dim) {
+  Tensor *x;
+  if (tensor_new(g->c, g->top->arena, DT_i64, rank, dim, &x))
+    return NULL;
+  if (tensor_count(x))
+    memcpy(x->data, v, tensor_bytes(x));
+  return graph_add_const(g->top, NULL, x);
+}
+
+Value *gen_floats(Gen *g, const float *v, int rank, const int64_t *dim) {
+  Tensor *x;
+  if (tensor_new(g->c, g->top->arena, DT_f32, rank, dim, &x))
+    return NULL;
+  if (tensor_count(x))
+    memcpy(x->data, v, tensor_bytes(x));
+  return graph_add_const(g->top, NULL, x);
+}
+
+Value *gen_zeros(Gen *g, DType t, int rank, const int64_t *dim) {
+  Tensor *x;
+  return tensor_new(g->c, g->top->arena, t, rank, dim, &x) ? NULL : graph_add_const(g->top, NULL, x);
+}
+
+Value *gen_positive(Gen *g, DType t, int rank, const int64_t *dim) {
+  Tensor *x;
+  if (tensor_new(g->c, g->top->arena, t, rank, dim, &x))
+    return NULL;
+  for (int64_t i = 0; i < tensor_count(x); i++)
+    elem_set_f64(t, x->data, i, 0.25 + (double)rng_below(&g->r, 8) / 4);
+  return graph_add_const(g->top, NULL, x);
+}
+
+Value *gen_distinct(Gen *g, DType t, int rank, const int64_t *dim) {
+  Tensor *x;
+  if (tensor_new(g->c, g->top->arena, t, rank, dim, &x))
+    return NULL;
+  for (int64_t i = 0, n = tensor_count(x); i < n; i++) {
+    int64_t at = rng_below(&g->r, i + 1);
+    elem_set_f64(t, x->data, i, elem_f64(t, x->data, at));
+    elem_set_f64(t, x->data, at, (double)i / 16);
+  }
+  return graph_add_const(g->top, NULL, x);
+}
+
+static bool has_shape(Gen *g, const Value *v, DType t, int rank, const int64_t *dim) {
+  const Tensor *x = gen_tensor(g, v);
+  return v->type.kind == VK_TENSOR && v->type.dtype == t && v->type.rank == rank && x &&
+         !memcmp(x->dim, dim, (size_t)rank * sizeof *dim);
+}
+
+static Dim any_dim(Gen *g, int64_t extent) {
+  static const char *const sym[] = {"n", "m", "k"};
+  const char *name = sym[rng_below(&g->r, 3)];
+  return size_of(g->seed, name) == extent && rng_chance(&g->r, 60) ? dim_sym(g->c, name) : dim_const(g->c, extent);
+}
+
+Value *gen_feed(Gen *g, DType t, int rank, const int64_t *dim) {
+  Dim type[MAX_RANK];
+  char name[16];
+  if (rng_chance(&g->r, 60))
+    for (int i = g->npool; i-- > 0;)
+      if (has_shape(g, g->pool[i], t, rank, dim))
+        return g->pool[i];
+  if (rng_chance(&g->r, 20))
+    return gen_const(g, t, rank, dim);
+  for (int k = 0; k < rank; k++) {
+    type[k] = any_dim(g, dim[k]);
+    interp_bind(&g->run, type[k], dim[k]);
+  }
+  snprintf(name, sizeof name, "f%d", g->feeds++);
+  Value *v = graph_add_input(g->top, name, type_tensor(t, rank, type));
+  g->run.value[v->id] = random_input(g->c, g->run.a, v, g->seed);
+  if (!g->depth)
+    keep(g, v);
+  return v;
+}
+
 /* --- nodes --- */
 
 static double magnitude(DType t) { return ldexp(1, dtype_bits(t) - (dtype_kind(t) == DK_SINT)); }
@@ -112,7 +194,7 @@ static double magnitude(DType t) { return ldexp(1, dtype_bits(t) - (dtype_kind(t
 static bool defined(Gen *g, const Node *n) {
   const Tensor *a = n->nin > 0 && n->in[0] ? gen_tensor(g, n->in[0]) : NULL,
                *b = n->nin > 1 && n->in[1] ? gen_tensor(g, n->in[1]) : NULL;
-  DType to = n->out[0]->type.dtype;
+  DType to = n->out[0] ? n->out[0]->type.dtype : DT_none;
   if ((n->op == OP_Div || n->op == OP_Mod || n->op == OP_BitShift) && b && !dtype_is_float(b->dtype))
     for (int64_t i = 0; i < tensor_count(b); i++) {
       int64_t v = elem_i64(b->dtype, b->data, i);
@@ -137,18 +219,22 @@ bool gen_add(Gen *g, const Make *m) {
                            origin_new(g->top, op_info(m->op)->name, op_info(m->op)->name, 0));
   for (int i = 0; i < m->nin; i++)
     node_set_input(n, i, m->in[i]);
+  for (int i = 0; i < m->nout; i++)
+    if (m->absent >> i & 1)
+      node_drop_output(n, i);
   bool ok = !node_infer(g->c, n);
   if (ok && *g->top->next_id >= 4096)
     ok = false;
   ok = ok && !interp_node(&g->run, n) && defined(g, n);
   for (int i = 0; ok && i < m->nout; i++)
-    ok = small_enough(gen_tensor(g, n->out[i]));
+    ok = !n->out[i] || small_enough(gen_tensor(g, n->out[i]));
   if (!ok) {
     node_remove(n);
     return false;
   }
   for (int i = 0; i < m->nout; i++)
-    keep(g, n->out[i]);
+    if (n->out[i])
+      keep(g, n->out[i]);
   return true;
 }
 
@@ -184,8 +270,8 @@ static void add_outputs(Gen *g) {
       graph_add_output(g->top, g->pool[i]);
 }
 
-Graph *random_graph(Ctx *c, uint64_t seed, int nodes) {
-  Gen g = {.c = c, .r = {seed}};
+Graph *random_graph(Ctx *c, uint64_t seed, int nodes, OpId favourite) {
+  Gen g = {.c = c, .r = {seed}, .seed = seed, .favourite = favourite};
   g.top = g.g = graph_create(c, "random");
   Arena *a = arena_create(c);
   g.run = (Interp){.c = c, .a = a, .value = arena_array(a, Tensor *, 8192)};

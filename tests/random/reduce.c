@@ -91,14 +91,14 @@ static char *changed(const char *text, Change x) {
   return s.out;
 }
 
-char *reduce(const char *text, uint64_t seed, Verdict like) {
+char *reduce(const char *text, uint64_t seed, Verdict like, Judge *by) {
   char *best = strdup(text), why[500];
   for (bool more = true; more;) {
     more = false;
     for (int kind = 0; kind < CHANGES; kind++)
       for (uint32_t at = 64; at-- > 0;) {
         char *next = changed(best, (Change){kind, at});
-        if (next && strcmp(next, best) && judge(next, seed, why, sizeof why) == like && strcmp(why, "") &&
+        if (next && strcmp(next, best) && by(next, seed, why, sizeof why) == like && strcmp(why, "") &&
             !strstr(why, "as text") && !strstr(why, "node by node")) {
           free(best);
           best = next, more = true;
