@@ -461,6 +461,13 @@ static bool at_identity(const Set *s, const Node *q) {
   return true;
 }
 
+static const Type *type_made(const Node *n) {
+  int i = 0;
+  while (!n->out[i])
+    i++;
+  return &n->out[i]->type;
+}
+
 /* Does some user in the set read v more often than it has elements, or not element by element? */
 static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
   Dim n = type_count(c, &v->type);
@@ -473,7 +480,7 @@ static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
-    if (!fewer && type_count(c, &u->node->out[0]->type) != n)
+    if (!fewer && type_count(c, type_made(u->node)) != n)
       return true;
   }
   return false;
