@@ -448,6 +448,8 @@ static bool value_at_identity(const Set *s, const Value *v) {
       continue;
     if (!s->ident[i])
       return false;
+    if (u->node->op == OP_CastLike && u->slot == 1)
+      return false; /* which reads no element */
     if (u->node == s->core ? u->slot != 0 : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &v->type))
       return false;
   }

@@ -105,7 +105,8 @@ static void interp_slice(const Tensor *whole, int axis, int64_t at, const Tensor
     else if (i > axis)
       inner *= (size_t)whole->dim[i];
   for (int64_t o = 0; o < outer; o++) {
-    char *w = (char *)whole->data + ((size_t)(o * whole->dim[axis] + at)) * inner, *p = (char *)part->data + (size_t)o * inner;
+    char *w = (char *)whole->data + ((size_t)(o * whole->dim[axis] + at)) * inner,
+         *p = (char *)part->data + (size_t)o * inner;
     memcpy(in ? w : p, in ? p : w, inner);
   }
 }

@@ -190,11 +190,74 @@ Value *gen_feed(Gen *g, DType t, int rank, const int64_t *dim) {
 
 static double magnitude(DType t) { return ldexp(1, dtype_bits(t) - (dtype_kind(t) == DK_SINT)); }
 
+static bool all_within(const Tensor *t, double least, double most) {
+  for (int64_t i = 0; t && dtype_is_float(t->dtype) && i < tensor_count(t); i++) {
+    double v = fabs(elem_f64(t->dtype, t->data, i));
+    if (!(v <= most) || (v < least && v != 0))
+      return false;
+  }
+  return true;
+}
+
+static bool has_nan(const Tensor *t) {
+  for (int64_t i = 0; t && dtype_is_float(t->dtype) && i < tensor_count(t); i++)
+    if (isnan(elem_f64(t->dtype, t->data, i)))
+      return true;
+  return false;
+}
+
+/* Could a product of some of the elements overflow or underflow, though that of all does not? Then the order matters. */
+static bool product_may_leave(const Tensor *t) {
+  double up = 0, down = 0;
+  for (int64_t i = 0; dtype_is_float(t->dtype) && i < tensor_count(t); i++) {
+    double v = fabs(elem_f64(t->dtype, t->data, i));
+    up += v > 1 ? log2(v) : 0, down += v < 1 && v > 0 ? -log2(v) : 0;
+  }
+  return up > 120 || down > 120;
+}
+
+/* Is what the node gives the same however it is computed? Where squares are formed in f32, they must neither overflow nor
+ * vanish; the order of products must not matter; positions must be numbers; no NaN may be asked to be the largest. */
+static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor *c) {
+  switch (n->op) {
+  case OP_ReduceL2:
+  case OP_ReduceSumSquare:
+  case OP_LpNormalization:
+  case OP_LayerNormalization:
+  case OP_RMSNormalization:
+  case OP_InstanceNormalization:
+  case OP_GroupNormalization:
+  case OP_BatchNormalization:
+  case OP_MeanVarianceNormalization:
+  case OP_Normalizer:
+  case OP_LRN:
+  case OP_LpPool:
+  case OP_GlobalLpPool:
+  case OP_Adagrad:
+  case OP_Adam: return all_within(a, 1e-12, 1e12) && all_within(c, 1e-12, 1e12);
+  case OP_ReduceProd:
+  case OP_CumProd: return !product_may_leave(a);
+  case OP_ArgMax:
+  case OP_ArgMin:
+  case OP_TopK:
+  case OP_Hardmax:
+  case OP_Unique:
+  case OP_OneHotEncoder: return !has_nan(a);
+  case OP_MaxPool: return n->nout == 1 || !has_nan(a);
+  case OP_GridSample: return all_within(b, 0, 1e4);
+  case OP_DeformConv: return all_within(c, 0, 1e4);
+  default: return true;
+  }
+}
+
 /* ONNX leaves open what integer division by zero, long shifts, and casts of what does not fit give. */
 static bool defined(Gen *g, const Node *n) {
   const Tensor *a = n->nin > 0 && n->in[0] ? gen_tensor(g, n->in[0]) : NULL,
                *b = n->nin > 1 && n->in[1] ? gen_tensor(g, n->in[1]) : NULL;
+  const Tensor *c = n->nin > 2 && n->in[2] ? gen_tensor(g, n->in[2]) : NULL;
   DType to = n->out[0] ? n->out[0]->type.dtype : DT_none;
+  if (!robust(n, a, b, c))
+    return false;
   if ((n->op == OP_Div || n->op == OP_Mod || n->op == OP_BitShift) && b && !dtype_is_float(b->dtype))
     for (int64_t i = 0; i < tensor_count(b); i++) {
       int64_t v = elem_i64(b->dtype, b->data, i);
@@ -270,6 +333,25 @@ static void add_outputs(Gen *g) {
       graph_add_output(g->top, g->pool[i]);
 }
 
+/* Types are inferred anew, as of a model that was read. Those at hand have symbols of bodies that were there before the node was:
+ * in a graph that was made node by node, and in one that was parsed. */
+static void forget_types(Graph *g) {
+  for (Node *n = g->first; n; n = n->next) {
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i])
+        n->out[i]->type = type_tensor(DT_none, -1, NULL), n->out[i]->content = NULL, n->out[i]->told = 0;
+    for (int i = 0; i < 2; i++)
+      if (n->body[i])
+        n->body[i]->typed = 0, forget_types(n->body[i]);
+  }
+}
+
+Status random_read(Ctx *c, const char *text, Graph **g) {
+  TRY(graph_parse(c, text, strlen(text), "random", g));
+  forget_types(*g);
+  return graph_infer(c, *g);
+}
+
 Graph *random_graph(Ctx *c, uint64_t seed, int nodes, OpId favourite) {
   Gen g = {.c = c, .r = {seed}, .seed = seed, .favourite = favourite};
   g.top = g.g = graph_create(c, "random");
@@ -283,5 +365,6 @@ Graph *random_graph(Ctx *c, uint64_t seed, int nodes, OpId favourite) {
   for (int made = 0, tries = 0; made < nodes && tries < 60 * nodes; tries++)
     made += gen_node(&g);
   add_outputs(&g);
-  return g.top->nout ? g.top : NULL;
+  forget_types(g.top);
+  return g.top->nout && !graph_infer(c, g.top) ? g.top : NULL;
 }

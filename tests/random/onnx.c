@@ -23,9 +23,9 @@ void onnx_tensor(Pb *p, const char *name, const Tensor *t) {
 }
 
 static void add_attribute(Pb *node, const AttrField *f, const void *attr) {
-  static const int type[] = {[AK_INT] = TYPE_INT,       [AK_FLOAT] = TYPE_FLOAT, [AK_STR] = TYPE_STRING,
-                             [AK_INTS] = TYPE_INTS,     [AK_FLOATS] = TYPE_FLOATS, [AK_STRS] = TYPE_STRINGS,
-                             [AK_TENSOR] = TYPE_TENSOR, [AK_DIMS] = TYPE_INTS};
+  static const int type[] = {
+      [AK_INT] = TYPE_INT,       [AK_FLOAT] = TYPE_FLOAT,  [AK_STR] = TYPE_STRING,    [AK_INTS] = TYPE_INTS,
+      [AK_FLOATS] = TYPE_FLOATS, [AK_STRS] = TYPE_STRINGS, [AK_TENSOR] = TYPE_TENSOR, [AK_DIMS] = TYPE_INTS};
   Pb a = {0}, t = {0};
   pb_str(&a, ATTR_NAME, f->name);
   pb_int(&a, ATTR_TYPE, type[f->kind]);

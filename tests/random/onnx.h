@@ -5,7 +5,7 @@
 #include "ir/graph.h"
 #include "tests/frontend/pb.h"
 
-void onnx_model(Pb *p, Arena *a, const Graph *g); /* ModelProto, appended to p; values must have names */
+void onnx_model(Pb *p, Arena *a, const Graph *g);           /* ModelProto, appended to p; values must have names */
 void onnx_tensor(Pb *p, const char *name, const Tensor *t); /* TensorProto */
 
 #endif

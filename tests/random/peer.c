@@ -145,7 +145,7 @@ static Status by_peer(Ctx *c, void *arg) {
   Oracle o;
   char line[400];
   Arena *a = arena_create(c);
-  if (graph_parse(c, k->text, strlen(k->text), "random", &g) || graph_infer(c, g))
+  if (random_read(c, k->text, &g))
     return bad(k, BROKEN, "as text", c->err.message);
   Tensor **in = random_inputs(c, a, g, k->seed);
   if (!in || !oracle_run(c, a, g, in, k->seed, &o))

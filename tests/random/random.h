@@ -47,6 +47,7 @@ typedef struct Make {
 
 /* A graph of about `nodes` nodes from a seed, of the operator `favourite` more than of others; NULL: nothing came of it. */
 Graph *random_graph(Ctx *c, uint64_t seed, int nodes, OpId favourite);
+Status random_read(Ctx *c, const char *text, Graph **g); /* and infers its types */
 /* The inputs of graph g from its seed: by name, type and the sizes of the symbols, so that a smaller graph has the same ones. */
 Tensor **random_inputs(Ctx *c, Arena *a, const Graph *g, uint64_t seed);
 /* A value of the pool that is a tensor with these properties, or NULL. dtype DT_none: any; ranks from lo to hi. */

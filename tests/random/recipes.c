@@ -81,8 +81,8 @@ bool recipe_elementwise(Gen *g, Make *m) {
     for (int i = 1; i < m->nin; i++)
       m->in[i] = gen_const(g, m->in[0] ? m->in[0]->type.dtype : DT_f32, 0, NULL);
   if (m->op == OP_Cast) {
-    static const DType to[] = {DT_f32, DT_f32, DT_f32, DT_f16, DT_bf16, DT_f64, DT_i64, DT_i32,
-                               DT_bool, DT_u8, DT_i8, DT_u32, DT_f8e4m3fn, DT_f8e5m2, DT_i4, DT_u4};
+    static const DType to[] = {DT_f32,  DT_f32, DT_f32, DT_f16, DT_bf16,     DT_f64,    DT_i64, DT_i32,
+                               DT_bool, DT_u8,  DT_i8,  DT_u32, DT_f8e4m3fn, DT_f8e5m2, DT_i4,  DT_u4};
     make_int(g, m, "to", to[rng_below(&g->r, (int64_t)countof(to))]);
   }
   if (m->op == OP_Mod)
@@ -243,7 +243,7 @@ bool recipe_cutting(Gen *g, Make *m) {
     return true;
   }
   case OP_Trilu: make_int(g, m, "upper", rng_below(&g->r, 2)); return rank > 1;
-  default: 
+  default:
     make_int(g, m, "blocksize", 1 + rng_below(&g->r, 2));
     if (m->op == OP_DepthToSpace && rng_chance(&g->r, 50))
       make_str(g, m, "mode", "CRD");

@@ -20,8 +20,7 @@ int64_t extent(Gen *g, const Value *v, int axis); /* at the sizes of this graph 
 /* A second operand of v's dtype: from the pool, or a constant that broadcasts to it. */
 Value *operand_like(Gen *g, const Value *v);
 int64_t upto(Gen *g, int64_t lo, int64_t hi); /* both included */
-#define PICK(g, ...)                                                                                                   \
-  ((__VA_ARGS__)[rng_below(&(g)->r, (int64_t)(sizeof(__VA_ARGS__) / sizeof((__VA_ARGS__)[0])))])
+#define PICK(g, ...) ((__VA_ARGS__)[rng_below(&(g)->r, (int64_t)(sizeof(__VA_ARGS__) / sizeof((__VA_ARGS__)[0])))])
 
 /* recipes.c */
 Recipe recipe_elementwise, recipe_reduction, recipe_by_axis, recipe_product, recipe_reshaping, recipe_cutting,

@@ -3,10 +3,10 @@
 
 /* An equation whose letters have sizes: every term an input of its own. */
 bool recipe_einsum(Gen *g, Make *m) {
-  static const char *const equation[] = {"ij,jk->ik",   "bij,bjk->bik", "ij->ji",     "ii->i",         "ii",
-                                         "i,j->ij",     "ij->",         "ij,ij->i",   "bhid,bhjd->bhij", "ij,kj",
-                                         "ij,jk,kl->il", "bij->bji",     "ijk,jil->kl", "...ij,...jk->...ik", "i...->...",
-                                         "bij,j->bi"};
+  static const char *const equation[] = {
+      "ij,jk->ik",   "bij,bjk->bik",       "ij->ji",          "ii->i",    "ii",           "i,j->ij",
+      "ij->",        "ij,ij->i",           "bhid,bhjd->bhij", "ij,kj",    "ij,jk,kl->il", "bij->bji",
+      "ijk,jil->kl", "...ij,...jk->...ik", "i...->...",       "bij,j->bi"};
   const char *text = PICK(g, equation);
   int64_t size[128], dim[6];
   int rank = 0;
@@ -101,7 +101,8 @@ bool recipe_crop(Gen *g, Make *m) {
 }
 
 bool recipe_tensor_scatter(Gen *g, Make *m) {
-  int64_t dim[4] = {upto(g, 1, 3), upto(g, 1, 3), upto(g, 2, 6), upto(g, 1, 3)}, room = dim[2], n = upto(g, 1, room), at[3];
+  int64_t dim[4] = {upto(g, 1, 3), upto(g, 1, 3), upto(g, 2, 6), upto(g, 1, 3)}, room = dim[2], n = upto(g, 1, room),
+          at[3];
   bool circular = rng_chance(&g->r, 40);
   DType t = PICK(g, (const DType[]){DT_f32, DT_f32, DT_f16, DT_i64});
   m->in[0] = gen_feed(g, t, 4, dim), dim[2] = n, m->in[1] = gen_feed(g, t, 4, dim), m->nin = 2, m->nout = 1;

@@ -44,7 +44,6 @@ bool recipe_normalising(Gen *g, Make *m) {
   }
 }
 
-
 /* --- windows --- */
 
 typedef struct Window {
@@ -84,7 +83,10 @@ static Value *image(Gen *g, DType t) {
   if (x && rng_chance(&g->r, 60) && dim_is_const(x->type.dim[1], NULL) && extent(g, x, 1))
     return x;
   int64_t dim[5] = {upto(g, 1, 2), upto(g, 1, 6), upto(g, 1, 9), upto(g, 1, 9), upto(g, 1, 4)};
-  return gen_feed(g, t ? t : rng_chance(&g->r, 85) ? DT_f32 : PICK(g, (const DType[]){DT_f64, DT_f16, DT_bf16}),
+  return gen_feed(g,
+                  t                       ? t
+                  : rng_chance(&g->r, 85) ? DT_f32
+                                          : PICK(g, (const DType[]){DT_f64, DT_f16, DT_bf16}),
                   PICK(g, (const int[]){3, 4, 4, 4, 5}), dim);
 }
 
@@ -140,7 +142,8 @@ bool recipe_deform_conv(Gen *g, Make *m) {
   int64_t group = upto(g, 1, 2), parts = upto(g, 1, 2), to = h - kernel + 1;
   int64_t x[4] = {n, c, h, h}, w[4] = {out, c / group, kernel, kernel};
   int64_t offset[4] = {n, parts * kernel * kernel * 2, to, to}, mask[4] = {n, parts * kernel * kernel, to, to};
-  m->in[0] = gen_feed(g, DT_f32, 4, x), m->in[1] = gen_const(g, DT_f32, 4, w), m->in[2] = gen_feed(g, DT_f32, 4, offset);
+  m->in[0] = gen_feed(g, DT_f32, 4, x), m->in[1] = gen_const(g, DT_f32, 4, w),
+  m->in[2] = gen_feed(g, DT_f32, 4, offset);
   m->nin = 3, m->nout = 1;
   if (rng_chance(&g->r, 50))
     m->in[3] = gen_const(g, DT_f32, 1, &out), m->nin = 4;
@@ -268,7 +271,8 @@ bool recipe_grid_sample(Gen *g, Make *m) {
   int64_t x[5] = {upto(g, 1, 2), upto(g, 1, 3), upto(g, 2, 5), upto(g, 2, 5), upto(g, 2, 4)};
   int64_t grid[5] = {x[0], upto(g, 1, 4), upto(g, 1, 4), upto(g, 1, 3), 3};
   grid[space + 1] = space;
-  m->in[0] = gen_feed(g, DT_f32, space + 2, x), m->in[1] = gen_feed(g, DT_f32, space + 2, grid), m->nin = 2, m->nout = 1;
+  m->in[0] = gen_feed(g, DT_f32, space + 2, x), m->in[1] = gen_feed(g, DT_f32, space + 2, grid), m->nin = 2,
+  m->nout = 1;
   make_flag(g, m, "align_corners");
   make_str(g, m, "mode", PICK(g, (const char *const[]){"linear", "nearest", "cubic"}));
   make_str(g, m, "padding_mode", PICK(g, (const char *const[]){"zeros", "border", "reflection"}));
@@ -307,7 +311,8 @@ bool recipe_loss(Gen *g, Make *m) {
   at = arena_array(g->top->arena, int64_t, n);
   for (int64_t i = 0; i < n; i++)
     at[i] = rng_below(&g->r, dim[1]);
-  m->in[0] = gen_feed(g, DT_f32, rank, dim), m->in[1] = gen_shaped_ints(g, at, rank - 1, label), m->nin = 2, m->nout = 1;
+  m->in[0] = gen_feed(g, DT_f32, rank, dim), m->in[1] = gen_shaped_ints(g, at, rank - 1, label), m->nin = 2,
+  m->nout = 1;
   if (rng_chance(&g->r, 50))
     m->in[2] = gen_positive(g, DT_f32, 1, &dim[1]), m->nin = 3;
   make_str(g, m, "reduction", PICK(g, (const char *const[]){"mean", "sum", "none"}));

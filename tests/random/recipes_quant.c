@@ -84,8 +84,14 @@ bool recipe_matmul_integer(Gen *g, Make *m) {
       m->in[3] = zb, m->nin = 4;
     return true;
   }
-  Value *all[8] = {x, gen_positive(g, DT_f32, 0, NULL), za, w, gen_positive(g, DT_f32, by_column, &n), zb,
-                   gen_positive(g, DT_f32, 0, NULL), gen_const(g, ty, 0, NULL)};
+  Value *all[8] = {x,
+                   gen_positive(g, DT_f32, 0, NULL),
+                   za,
+                   w,
+                   gen_positive(g, DT_f32, by_column, &n),
+                   zb,
+                   gen_positive(g, DT_f32, 0, NULL),
+                   gen_const(g, ty, 0, NULL)};
   memcpy(m->in, all, sizeof all), m->nin = 8;
   return true;
 }
@@ -93,7 +99,8 @@ bool recipe_matmul_integer(Gen *g, Make *m) {
 /* ConvInteger: x w x_zero w_zero; QLinearConv: x x_scale x_zero w w_scale w_zero y_scale y_zero bias. */
 bool recipe_conv_integer(Gen *g, Make *m) {
   int space = (int)upto(g, 1, 2);
-  int64_t group = rng_chance(&g->r, 30) ? 2 : 1, c = group * upto(g, 1, 3), out = group * upto(g, 1, 4), k = upto(g, 1, 3);
+  int64_t group = rng_chance(&g->r, 30) ? 2 : 1, c = group * upto(g, 1, 3), out = group * upto(g, 1, 4),
+          k = upto(g, 1, 3);
   int64_t x[4] = {upto(g, 1, 2), c, upto(g, 3, 8), upto(g, 3, 8)}, w[4] = {out, c / group, k, k}, pad[4], stride[2];
   DType tx = PICK(g, bytes), tw = PICK(g, bytes), ty = PICK(g, bytes);
   bool by_channel = rng_chance(&g->r, 50);
@@ -113,8 +120,14 @@ bool recipe_conv_integer(Gen *g, Make *m) {
       m->in[3] = zw, m->nin = 4;
     return true;
   }
-  Value *all[8] = {image, gen_positive(g, DT_f32, 0, NULL), zx, kernel, gen_positive(g, DT_f32, by_channel, &out), zw,
-                   gen_positive(g, DT_f32, 0, NULL), gen_const(g, ty, 0, NULL)};
+  Value *all[8] = {image,
+                   gen_positive(g, DT_f32, 0, NULL),
+                   zx,
+                   kernel,
+                   gen_positive(g, DT_f32, by_channel, &out),
+                   zw,
+                   gen_positive(g, DT_f32, 0, NULL),
+                   gen_const(g, ty, 0, NULL)};
   memcpy(m->in, all, sizeof all), m->nin = 8;
   if (rng_chance(&g->r, 50))
     m->in[8] = gen_const(g, DT_i32, 1, &out), m->nin = 9;

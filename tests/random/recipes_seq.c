@@ -4,8 +4,8 @@
 /* --- recurrent layers --- */
 
 static void make_activations(Gen *g, Make *m, int per_direction, int64_t directions) {
-  static const char *const name[] = {"Relu", "Tanh",         "Sigmoid",    "Affine",   "LeakyRelu", "ThresholdedRelu",
-                                     "Elu",  "ScaledTanh",   "HardSigmoid", "Softsign", "Softplus"};
+  static const char *const name[] = {"Relu", "Tanh",       "Sigmoid",     "Affine",   "LeakyRelu", "ThresholdedRelu",
+                                     "Elu",  "ScaledTanh", "HardSigmoid", "Softsign", "Softplus"};
   const char *list[6];
   int64_t n = per_direction * directions;
   for (int64_t i = 0; i < n; i++)

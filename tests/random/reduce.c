@@ -63,8 +63,7 @@ static Status apply(Ctx *c, void *arg) {
   Step *s = arg;
   Graph *g;
   StrBuf b;
-  TRY(graph_parse(c, s->text, strlen(s->text), "reduce", &g));
-  TRY(graph_infer(c, g));
+  TRY(random_read(c, s->text, &g));
   Node *n = node_at(g, s->change.at);
   bool done =
       s->change.kind == DROP_OUTPUT ? drop_output(g, s->change.at) : n && replace(g, n, s->change.kind == TO_OPERAND);
