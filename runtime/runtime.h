@@ -20,6 +20,14 @@ typedef struct RtProgram RtProgram;
  * immutable afterwards and may be run from many threads. */
 Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
                RtProgram **out);
+/* The same for a program whose machine code is in memory already: code of all kernels, each at its offset from base. */
+typedef struct RtLinked {
+  const uint8_t *base;
+  const uint64_t *offset; /* by SEC_KERNELS */
+  uint32_t n;
+} RtLinked;
+Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                      uint32_t nfile, const RtLinked *code, RtProgram **out);
 /* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
 void rt_unload(RtProgram *p);
 
