@@ -28,6 +28,7 @@ struct sard_model {
   sard_cache_state cache_state;
   struct ModelCache *cache; /* a missing entry, to be written; NULL: nothing to write */
   void (*after_run)(const sard_model *m); /* what is due once a run has ended; may be NULL */
+  struct RtCode *code;      /* of a model compiled ahead of time, mapped; NULL: the program has its own */
   const char *path;         /* "" when from memory */
   sard_times times;
   const char *device;
@@ -47,6 +48,24 @@ typedef struct CompileArgs {
   const sard_options *o;
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
+
+/* The same in parts, for aot.c: a program for one CPU level, and the memory that its constants lie in. for_file: its bytes
+ * depend on the model alone, not on where it lies or on how many cores this machine has. */
+typedef struct Generated {
+  const uint8_t *image;
+  size_t size;
+  RtFile *file;
+  uint32_t nfile;
+  bool packed; /* the last file is weights packed for the CPU */
+} Generated;
+struct Model;
+struct DimBinding;
+Status compile_graph(Ctx *c, const CompileArgs *a, struct DimBinding *bind, uint32_t nbind, struct Model **m);
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const char *level,
+                       bool for_file, Generated *out);
+
+/* compiled.c: starts from a->path if that is a file with a compiled model; a->m->program stays NULL if it is of another kind. */
+Status compiled_start(Ctx *c, CompileArgs *a);
 
 /* cache.c */
 typedef struct ModelCache ModelCache;

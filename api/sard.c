@@ -3,6 +3,7 @@
 #include "api/internal.h"
 
 #include "codegen/backend.h"
+#include "runtime/object.h"
 #include "support/checked.h"
 #include "support/cores.h"
 #include "support/cpu.h"
@@ -97,6 +98,7 @@ void sard_model_free(sard_model *m) {
   sard_env *env = m->env;
   cache_end(m);
   rt_unload(m->program);
+  object_unload(m->code);
   if (m->pool)
     env_pool_done(env);
   ctx_close(&m->c);

@@ -35,7 +35,7 @@ static bool variant_ok(const PackageHeader *h, const PackageVariant *v) {
   return true;
 }
 
-static uint64_t head_hash(const PackageHeader *h) {
+uint64_t package_hash(const PackageHeader *h) {
   PackageHeader zero = *h;
   zero.hash = 0;
   return sum_bytes(h + 1, h->size - sizeof *h, sum_bytes(&zero, sizeof zero, 0));
@@ -51,10 +51,10 @@ Status package_check(Ctx *c, const uint8_t *head, size_t size, Package *out) {
                 h->version, PACKAGE_VERSION);
   if (h->size > size || h->size < sizeof *h)
     return damaged(c, "it is cut short");
-  if (h->hash != head_hash(h))
+  if (h->hash != package_hash(h))
     return damaged(c, "its hash does not match");
   if (!h->nvariant || h->nvariant > (h->size - sizeof *h) / sizeof(PackageVariant) || !string_ok(h, h->name) ||
-      !string_ok(h, h->about))
+      !string_ok(h, h->about) || !string_ok(h, h->weights_name))
     return damaged(c, "its head");
   for (uint32_t i = 0; i < h->nvariant; i++)
     if (!variant_ok(h, &out->variant[i]))
@@ -102,7 +102,8 @@ Status package_weights(Ctx *c, Arena *a, const Package *p, const char *path, con
   *out = (RtFile){p->weights, p->h->weights};
   if (!(p->h->flags & PACKAGE_EXTERNAL))
     return p->weights || !p->h->weights ? ST_OK : damaged(c, "it has no weights");
-  const char *name = weights ? weights : arena_printf(a, "%s%s", path, WEIGHTS_SUFFIX);
+  const char *slash = strrchr(path, '/'), *beside = package_string(p, p->h->weights_name);
+  const char *name = weights ? weights : arena_printf(a, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, beside);
   Status st = map_open(c, a, name, map);
   st = st ? st : check_weights(c, p, *map);
   if (st)

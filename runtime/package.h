@@ -35,7 +35,9 @@ typedef struct PackageHeader {
   uint64_t weights_sum;
   uint32_t flags;
   uint32_t nvariant;
-  uint32_t name, about; /* offsets of strings in this part: the model's name, what made it */
+  uint32_t name, about;  /* offsets of strings in this part: the model's name, what made it */
+  uint32_t weights_name; /* PACKAGE_EXTERNAL: the file with weights, in the directory of the file with this */
+  uint32_t pad;
 } PackageHeader;
 
 typedef struct PackageVariant { /* ascending by level */
@@ -63,10 +65,11 @@ typedef struct Package {
 
 /* Checks the first part: size bytes at head, which may be more than it needs; aligned to PROG_ALIGN. */
 Status package_check(Ctx *c, const uint8_t *head, size_t size, Package *out);
+uint64_t package_hash(const PackageHeader *h); /* what its `hash` must be */
 const char *package_string(const Package *p, uint32_t offset);
 /* The best variant for this CPU, its code checked. ST_UNSUPPORTED: another machine, or a CPU below all of them. */
 Status package_choose(Ctx *c, const Package *p, const PackageVariant **out);
-/* Maps the weights beside the file `path` (path + WEIGHTS_SUFFIX), or those of the name `weights` if that is not NULL. */
+/* Weights in a file of their own: the one beside the file `path`, or the file `weights` if that is not NULL. *map NULL: none. */
 Status package_weights(Ctx *c, Arena *a, const Package *p, const char *path, const char *weights, Mapped **map,
                        RtFile *out);
 /* The program of a variant, with its code where it is. */

@@ -84,4 +84,9 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);
 
+/* The shape of input i when the symbols of the input shapes have these values, in the program's order. ST_UNSUPPORTED: they do not
+ * tell it. */
+Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
+                      int *rank);
+
 #endif

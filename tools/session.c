@@ -126,6 +126,22 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   return ST_OK;
 }
 
+Status session_compile(Tool *t, const char *path, const char *out, sard_compile_options *o) {
+  sard_error *e = NULL;
+  sard_env *env;
+  sard_env_options eo = SARD_ENV_OPTIONS_INIT;
+  eo.max_memory = (size_t)opt_int(t->o, OPT_max_memory, 0), eo.log = log_stderr, eo.log_arg = t;
+  sard_status st = sard_env_create(&eo, &env, &e);
+  if (st)
+    return api_error(t->c, st, e, NULL);
+  o->timeout = opt_float(t->o, OPT_timeout, 0), o->cancel = t->cancel;
+  tool_progress(t, "compiling %s ...", path);
+  st = sard_compile_file(env, path, out, o, &e);
+  tool_progress_end(t);
+  sard_env_free(env);
+  return st ? api_error(t->c, st, e, path) : ST_OK;
+}
+
 /* A value as the API sees it; NULL: the input's default. */
 static void to_api(Arena *a, const Tensor *t, sard_tensor *out) {
   static char none; /* data of an empty tensor must not look like an absent one */

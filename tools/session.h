@@ -55,6 +55,8 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out);
 /* The options of loading and running that a command line gives. */
 SessionOptions session_options(const Options *o);
+/* Compiles a model ahead of time, under the command line's limits. */
+Status session_compile(Tool *t, const char *path, const char *out, sard_compile_options *o);
 /* Stores all outputs by name. */
 Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *path);
 void session_close(Session *s);

@@ -18,11 +18,13 @@ MAY = {
     "passes": ["ops", "ir", "support", "ops/eval"],
     "codegen": ["ops", "ir", "support", "ops/eval"],
     "runtime": ["support", "ops/eval"],
-    "api": ["codegen", "passes", "frontend", "ops", "ir", "support", "runtime", "ops/eval", "include"],
+    "aot": ["runtime", "support", "ops/eval"],
+    "start": ["api", "runtime", "support", "include"],
+    "api": ["aot", "codegen", "passes", "frontend", "ops", "ir", "support", "runtime", "ops/eval", "include"],
     "include": [],
 }
 # Single files that may be seen from elsewhere: the program format, the kernel ABI, tables that are data.
-ALSO = {"codegen": ["runtime/program.h", "runtime/kernel_abi.h"], "ops/eval": ["ops/ops.def"]}
+ALSO = {"codegen": ["runtime/program.h", "runtime/kernel_abi.h"], "ops/eval": ["ops/ops.def"], "aot": ["ops/ops.def"]}
 TOOLS_MAY = ["include", "api", "frontend", "passes", "codegen", "runtime", "ops", "ir", "support", "ops/eval"]
 
 
@@ -44,8 +46,8 @@ def sources():
 
 def includes(path, text):
     for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, re.M):
-        if name == "sard.h":
-            yield "include/sard.h"
+        if name in ("sard.h", "sard_types.h"):
+            yield "include/" + name
         elif name != "onnx.pb-c.h":  # made in the build folder
             beside = os.path.normpath(os.path.join(os.path.dirname(path), name))
             yield name if os.path.exists(os.path.join(ROOT, name)) else beside
