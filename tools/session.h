@@ -29,6 +29,8 @@ typedef struct Session {
   size_t nin, nout;
   Port *in, *out;
   double load_ms, run_ms;
+  const sard_compiled_api *api; /* runs go through the runtime inside a compiled library; NULL: through ours */
+  sard_compiled *compiled;
   Cleanup cleanup;
 } Session;
 
@@ -39,6 +41,7 @@ typedef struct SessionOptions {
   double timeout;     /* 0: none */
   const char *cache;  /* NULL: default */
   bool strict, time_passes;
+  bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;
 
