@@ -44,13 +44,14 @@ static const ProgSlot *slot_of(const AotHeader *h, const ProgPort *p) {
 
 static bool is_keyword(const char *s) {
   static const char *const words[] = {
-      "alignas",  "alignof", "asm",      "auto",      "bool",   "break",   "case",     "catch",    "char",    "class",
-      "const",    "continue", "default", "delete",    "do",     "double",  "else",     "enum",     "explicit", "export",
-      "extern",   "false",   "float",    "for",       "friend", "goto",    "if",       "inline",   "int",     "long",
-      "mutable",  "namespace", "new",    "not",       "operator", "or",    "private",  "protected", "public", "register",
-      "restrict", "return",  "short",    "signed",    "sizeof", "static",  "struct",   "switch",   "template", "this",
-      "throw",    "true",    "try",      "typedef",   "typename", "union", "unsigned", "using",    "virtual", "void",
-      "volatile", "while",   "xor",      "and"};
+      "alignas",  "alignof", "asm",      "auto",     "bool",     "break",     "case",     "catch",
+      "char",     "class",   "const",    "continue", "default",  "delete",    "do",       "double",
+      "else",     "enum",    "explicit", "export",   "extern",   "false",     "float",    "for",
+      "friend",   "goto",    "if",       "inline",   "int",      "long",      "mutable",  "namespace",
+      "new",      "not",     "operator", "or",       "private",  "protected", "public",   "register",
+      "restrict", "return",  "short",    "signed",   "sizeof",   "static",    "struct",   "switch",
+      "template", "this",    "throw",    "true",     "try",      "typedef",   "typename", "union",
+      "unsigned", "using",   "virtual",  "void",     "volatile", "while",     "xor",      "and"};
   for (size_t i = 0; i < countof(words); i++)
     if (!strcmp(words[i], s))
       return true;
@@ -143,8 +144,10 @@ static void put_inputs(StrBuf *b, const AotHeader *h) {
   const ProgSymbol *sym = RECORDS(h, SEC_SYMBOLS, ProgSymbol, &nsymbol);
   Map taken;
   map_init(&taken, b->arena);
-  buf_printf(b, "/* Extents of the symbolic dimensions, and the inputs: dense, row-major, in the model's order. */\n"
-                "typedef struct %s_inputs {\n", h->prefix);
+  buf_printf(b,
+             "/* Extents of the symbolic dimensions, and the inputs: dense, row-major, in the model's order. */\n"
+             "typedef struct %s_inputs {\n",
+             h->prefix);
   for (uint32_t i = 0; i < nsymbol && sym[i].of_input; i++) {
     buf_printf(b, "  int64_t %s; /* ", field(b->arena, &taken, string(h, sym[i].name)));
     put_comment(b, string(h, sym[i].name));
@@ -187,24 +190,30 @@ static void put_outputs(StrBuf *b, const AotHeader *h) {
 
 static void put_typed_functions(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
-  buf_printf(b,
-             "/* Runs the model. Any number of threads may do so at once. SARD_ERROR_UNSUPPORTED: the shape of a wanted output\n"
-             " * depends on the data; %s_call gives it. */\n"
-             "SARD_COMPILED_API sard_status %s_run(const %s *m, const %s_inputs *in, const %s_outputs *out);\n"
-             "/* The shape of an output (by number) for these inputs, whose symbols are read, and whose pointers must not be NULL;\n"
-             " * dim has room for SARD_MAX_RANK. */\n"
-             "SARD_COMPILED_API sard_status %s_output_shape(const %s *m, const %s_inputs *in, size_t output, int64_t *dim,\n"
-             "                                              int32_t *rank);\n\n",
-             p, p, p, p, p, p, p, p);
+  buf_printf(
+      b,
+      "/* Runs the model. Any number of threads may do so at once. SARD_ERROR_UNSUPPORTED: the shape of a wanted "
+      "output\n"
+      " * depends on the data; %s_call gives it. */\n"
+      "SARD_COMPILED_API sard_status %s_run(const %s *m, const %s_inputs *in, const %s_outputs *out);\n"
+      "/* The shape of an output (by number) for these inputs, whose symbols are read, and whose pointers must not be "
+      "NULL;\n"
+      " * dim has room for SARD_MAX_RANK. */\n"
+      "SARD_COMPILED_API sard_status %s_output_shape(const %s *m, const %s_inputs *in, size_t output, int64_t *dim,\n"
+      "                                              int32_t *rank);\n\n",
+      p, p, p, p, p, p, p, p);
 }
 
 static void put_life(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
   if (h->static_arena)
     buf_printf(b,
-               "/* An instance in the caller's memory, which must stay until %s_free, and which runs use too: nothing here calls\n"
-               " * malloc or starts a thread. SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have needed. */\n"
-               "SARD_COMPILED_API sard_status %s_init_static(void *memory, size_t bytes, const sard_compiled_options *o, %s **out);\n",
+               "/* An instance in the caller's memory, which must stay until %s_free, and which runs use too: nothing "
+               "here calls\n"
+               " * malloc or starts a thread. SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have "
+               "needed. */\n"
+               "SARD_COMPILED_API sard_status %s_init_static(void *memory, size_t bytes, const sard_compiled_options "
+               "*o, %s **out);\n",
                p, p, p, p);
   else
     buf_printf(b,
@@ -220,20 +229,25 @@ static void put_life(StrBuf *b, const AotHeader *h) {
 
 static void put_general(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
+  buf_printf(
+      b,
+      "/* Runs with tensors: in[i] belongs to input i; all zero: its default. The outputs are in *out, to be freed "
+      "with\n"
+      " * %s_result_free; or they go to the caller's memory, whose shapes must be theirs (data NULL: not wanted). */\n"
+      "SARD_COMPILED_API sard_status %s_call(const %s *m, const sard_tensor *in, size_t n, sard_result **out);\n"
+      "SARD_COMPILED_API sard_status %s_call_into(const %s *m, const sard_tensor *in, size_t n, const sard_tensor "
+      "*out,\n"
+      "                                           size_t nout);\n"
+      "/* Output i, which lives as long as r; a container: the number of its items (-1: it is a tensor), and an item. "
+      "*/\n"
+      "SARD_COMPILED_API sard_status %s_result_tensor(const sard_result *r, size_t i, sard_tensor *t);\n"
+      "SARD_COMPILED_API int64_t %s_result_items(const sard_result *r, size_t i);\n"
+      "SARD_COMPILED_API sard_status %s_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);\n"
+      "SARD_COMPILED_API void %s_result_free(sard_result *r);\n\n",
+      p, p, p, p, p, p, p, p, p);
   buf_printf(b,
-             "/* Runs with tensors: in[i] belongs to input i; all zero: its default. The outputs are in *out, to be freed with\n"
-             " * %s_result_free; or they go to the caller's memory, whose shapes must be theirs (data NULL: not wanted). */\n"
-             "SARD_COMPILED_API sard_status %s_call(const %s *m, const sard_tensor *in, size_t n, sard_result **out);\n"
-             "SARD_COMPILED_API sard_status %s_call_into(const %s *m, const sard_tensor *in, size_t n, const sard_tensor *out,\n"
-             "                                           size_t nout);\n"
-             "/* Output i, which lives as long as r; a container: the number of its items (-1: it is a tensor), and an item. */\n"
-             "SARD_COMPILED_API sard_status %s_result_tensor(const sard_result *r, size_t i, sard_tensor *t);\n"
-             "SARD_COMPILED_API int64_t %s_result_items(const sard_result *r, size_t i);\n"
-             "SARD_COMPILED_API sard_status %s_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);\n"
-             "SARD_COMPILED_API void %s_result_free(sard_result *r);\n\n",
-             p, p, p, p, p, p, p, p, p);
-  buf_printf(b,
-             "/* What goes in and comes out; io begins as SARD_IO_INIT. Texts of dimensions: \"batch\", \"past+seq\", \"128\". */\n"
+             "/* What goes in and comes out; io begins as SARD_IO_INIT. Texts of dimensions: \"batch\", \"past+seq\", "
+             "\"128\". */\n"
              "SARD_COMPILED_API size_t %s_input_count(const %s *m);\n"
              "SARD_COMPILED_API size_t %s_output_count(const %s *m);\n"
              "SARD_COMPILED_API sard_status %s_input(const %s *m, size_t i, sard_io *io);\n"
@@ -259,8 +273,10 @@ static void put_opening(StrBuf *b, const AotHeader *h) {
              " *\n"
              " * Link with: %s\n"
              " *\n"
-             " * Functions return SARD_OK, which is 0, or what went wrong: SARD_ERROR_USAGE, a wrong argument; _INVALID, an input is\n"
-             " * not valid, or the model is damaged; _UNSUPPORTED, this CPU lacks what the code needs; _MEMORY; _IO, the file with\n"
+             " * Functions return SARD_OK, which is 0, or what went wrong: SARD_ERROR_USAGE, a wrong argument; "
+             "_INVALID, an input is\n"
+             " * not valid, or the model is damaged; _UNSUPPORTED, this CPU lacks what the code needs; _MEMORY; _IO, "
+             "the file with\n"
              " * weights; %s_error tells it in words. */\n",
              h->libraries, h->prefix);
 }
@@ -270,8 +286,9 @@ void aot_header(StrBuf *b, const AotHeader *h) {
   put_opening(b, h);
   buf_printf(b, "#ifndef SARD_COMPILED_%s_H\n#define SARD_COMPILED_%s_H\n\n", p, p);
   buf_put(b, (const char *)types_text, sizeof types_text);
-  buf_printf(b, "\n#ifndef SARD_COMPILED_API\n#define SARD_COMPILED_API\n#endif\n\n"
-                "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\ntypedef struct sard_compiled %s;\n\n",
+  buf_printf(b,
+             "\n#ifndef SARD_COMPILED_API\n#define SARD_COMPILED_API\n#endif\n\n"
+             "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\ntypedef struct sard_compiled %s;\n\n",
              p);
   put_life(b, h);
   if (is_typed(h)) {

@@ -433,12 +433,10 @@ static void write_object(Merger *m, MergeOutput *out) {
   relocate_live(m, own, symtab);
   put_header(m, ".note.GNU-stack", (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_addralign = 1}); /* no executable stack */
   buf_put(&m->symbols, m->globals.text, m->globals.len);
-  put_table(m, ".symtab",
-            (Elf64_Shdr){.sh_type = SHT_SYMTAB,
-                         .sh_link = symtab + 1,
-                         .sh_info = m->nlocal,
-                         .sh_entsize = sizeof(Elf64_Sym)},
-            &m->symbols);
+  put_table(
+      m, ".symtab",
+      (Elf64_Shdr){.sh_type = SHT_SYMTAB, .sh_link = symtab + 1, .sh_info = m->nlocal, .sh_entsize = sizeof(Elf64_Sym)},
+      &m->symbols);
   put_table(m, ".strtab", (Elf64_Shdr){.sh_type = SHT_STRTAB}, &m->names);
   uint32_t name = put_name(&m->section_names, ".shstrtab");
   put_table(m, "", (Elf64_Shdr){.sh_type = SHT_STRTAB}, &m->section_names);

@@ -161,7 +161,9 @@ static void member_header(struct ar_hdr *h, const char *name, uint64_t size) {
   memcpy(h, text, sizeof *h);
 }
 
-static void put_be32(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v; }
+static void put_be32(uint8_t *p, uint32_t v) {
+  p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
+}
 
 /* The index of names that linkers look into, so large that the object behind it begins on a page. */
 static uint8_t *archive_index(Arena *a, const AotObject *o, uint64_t *size, uint64_t *member) {
@@ -205,9 +207,8 @@ Status aot_write_archive(Ctx *c, Arena *a, const AotObject *o, const char *path)
 const char **aot_libraries(Arena *a, const AotObject *o, uint32_t *n) {
   static const struct {
     const char *begins, *option;
-  } libraries[] = {{"utf8proc_", "-lutf8proc"}, {"pcre2_", "-lpcre2-8"}, {"tj", "-lturbojpeg"},
-                   {"png_", "-lpng16"},         {"WebP", "-lwebp"},      {"TIFF", "-ltiff"},
-                   {"opj_", "-lopenjp2"}};
+  } libraries[] = {{"utf8proc_", "-lutf8proc"}, {"pcre2_", "-lpcre2-8"}, {"tj", "-lturbojpeg"}, {"png_", "-lpng16"},
+                   {"WebP", "-lwebp"},          {"TIFF", "-ltiff"},      {"opj_", "-lopenjp2"}};
   const char **list = arena_array(a, const char *, countof(libraries) + 2);
   *n = 0;
   for (size_t k = 0; k < countof(libraries); k++)

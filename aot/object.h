@@ -13,8 +13,8 @@ typedef struct AotObject {
   size_t runtime_size;
   uint32_t machine;
   const char *prefix;
-  bool static_arena; /* PREFIX_init_static in place of PREFIX_init */
-  bool program;      /* main */
+  bool static_arena;  /* PREFIX_init_static in place of PREFIX_init */
+  bool program;       /* main */
   MergeOutput merged; /* set by aot_object */
 } AotObject;
 

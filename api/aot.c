@@ -157,7 +157,7 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
 
 static Status link_output(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o) {
   const char *object = arena_printf(a, "%s.%ld.o", x->out, (long)getpid());
-  AotLink l = {.compiler = x->o->linker ? x->o->linker : "cc",
+  AotLink l = {.compiler = x->o->linker && *x->o->linker ? x->o->linker : "cc",
                .object = object,
                .out = x->out,
                .prefix = o->prefix,
@@ -194,20 +194,24 @@ static Status write_linkable(Ctx *c, Arena *a, const AotArgs *x, const AotPackag
     return fail(c, ST_USAGE, "'%s' cannot begin a name in C", o.prefix);
   TRY(find_runtime(c, a, &o));
   TRY(aot_object(c, a, &o));
-  if (!o.program)
-    TRY(write_header(c, a, x, &o, v));
-  switch (x->kind) {
-  case OUT_OBJECT: return aot_write_object(c, a, &o, x->out);
-  case OUT_ARCHIVE: return aot_write_archive(c, a, &o, x->out);
-  default: return link_output(c, a, x, &o);
-  }
+  if (x->kind == OUT_OBJECT)
+    TRY(aot_write_object(c, a, &o, x->out));
+  else if (x->kind == OUT_ARCHIVE)
+    TRY(aot_write_archive(c, a, &o, x->out));
+  else
+    TRY(link_output(c, a, x, &o));
+  return o.program ? ST_OK : write_header(c, a, x, &o, v);
 }
 
 static Status write_output(Ctx *c, Arena *a, AotArgs *x, const AotPackage *p, const AotVariant *v) {
   const PackageHeader *h = (const PackageHeader *)(const void *)p->head;
-  if (h->flags & PACKAGE_EXTERNAL)
-    TRY(aot_write_weights(c, a, p, arena_printf(a, "%s%s", x->out, WEIGHTS_SUFFIX)));
-  return x->kind == OUT_PACKAGE ? aot_write_package(c, a, p, x->out) : write_linkable(c, a, x, p, v);
+  const char *beside = h->flags & PACKAGE_EXTERNAL ? arena_printf(a, "%s%s", x->out, WEIGHTS_SUFFIX) : NULL;
+  if (beside)
+    TRY(aot_write_weights(c, a, p, beside));
+  Status st = x->kind == OUT_PACKAGE ? aot_write_package(c, a, p, x->out) : write_linkable(c, a, x, p, v);
+  if (st && beside)
+    unlink(beside);
+  return st;
 }
 
 static Status compile_ahead(Ctx *c, void *arg) {

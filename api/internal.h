@@ -26,10 +26,10 @@ struct sard_model {
   Mapped **file; /* mapped: weights, the cache entry */
   uint32_t nfile;
   sard_cache_state cache_state;
-  struct ModelCache *cache; /* a missing entry, to be written; NULL: nothing to write */
+  struct ModelCache *cache;               /* a missing entry, to be written; NULL: nothing to write */
   void (*after_run)(const sard_model *m); /* what is due once a run has ended; may be NULL */
-  struct RtCode *code;      /* of a model compiled ahead of time, mapped; NULL: the program has its own */
-  const char *path;         /* "" when from memory */
+  struct RtCode *code;                    /* of a model compiled ahead of time, mapped; NULL: the program has its own */
+  const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
   int cores;         /* that the process may use */
@@ -74,7 +74,7 @@ typedef struct ModelCache ModelCache;
 Status cache_start(Ctx *c, CompileArgs *a);
 /* The entry of the model just compiled is ready to be written; packed: the last file of the program, or NULL. */
 void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed);
-void cache_end(sard_model *m);             /* waits for it */
+void cache_end(sard_model *m); /* waits for it */
 
 /* error_text.c: all of e in one line of at most n bytes. */
 void error_compose(const Err *e, char *text, size_t n);

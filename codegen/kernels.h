@@ -16,7 +16,7 @@ typedef struct Kernels {
 typedef struct KernelsInput {
   const char *level; /* support/cpu.h */
   unsigned threads;
-  unsigned objects; /* that code is spread over; 0: as many as threads */
+  unsigned objects;       /* that code is spread over; 0: as many as threads */
   const PlanFile *mapped; /* files that weights lie in: pages that are packed are given back */
   uint32_t nmapped;
 } KernelsInput;

@@ -236,10 +236,10 @@ typedef struct sard_binding {
 typedef enum sard_weights { SARD_WEIGHTS_AUTO, SARD_WEIGHTS_INSIDE, SARD_WEIGHTS_EXTERNAL } sard_weights;
 
 typedef struct sard_compile_options {
-  size_t size;                /* SARD_COMPILE_OPTIONS_INIT */
-  const char *cpu;            /* levels, "x86-64-v3,x86-64-v4": the best that the CPU has is taken at run time; NULL: "native" */
-  const char *prefix;         /* of the symbols; NULL: made from the output's name */
-  const sard_binding *bind;   /* n_bind dimensions that are fixed */
+  size_t size;     /* SARD_COMPILE_OPTIONS_INIT */
+  const char *cpu; /* levels, "x86-64-v3,x86-64-v4": the best that the CPU has is taken at run time; NULL: "native" */
+  const char *prefix;       /* of the symbols; NULL: made from the output's name */
+  const sard_binding *bind; /* n_bind dimensions that are fixed */
   size_t n_bind;
   sard_weights weights;       /* AUTO: in a file of their own (OUT.weights) above 1 GB */
   bool executable;            /* OUT is a program that runs the model */

@@ -102,10 +102,11 @@ typedef struct sard_result sard_result;
 typedef struct sard_compiled sard_compiled; /* an instance of a compiled model */
 
 typedef struct sard_compiled_options {
-  size_t size;         /* SARD_COMPILED_OPTIONS_INIT */
-  int threads;         /* of a run; 0: what the process may really use */
-  size_t max_memory;   /* bytes; 0: no limit */
-  const char *weights; /* the file with weights, where they are in a file of their own; NULL: beside the library or program */
+  size_t size;       /* SARD_COMPILED_OPTIONS_INIT */
+  int threads;       /* of a run; 0: what the process may really use */
+  size_t max_memory; /* bytes; 0: no limit */
+  const char
+      *weights; /* the file with weights, where they are in a file of their own; NULL: beside the library or program */
   void *(*alloc)(void *arg, size_t size, size_t align); /* NULL: the system's allocator. Called from any thread. */
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
@@ -131,7 +132,8 @@ typedef struct sard_compiled_api {
   size_t (*symbol_count)(const sard_compiled *m);
   const char *(*symbol_name)(const sard_compiled *m, size_t i);
   sard_status (*call)(const sard_compiled *m, const sard_tensor *in, size_t n, sard_result **out);
-  sard_status (*call_into)(const sard_compiled *m, const sard_tensor *in, size_t n, const sard_tensor *out, size_t nout);
+  sard_status (*call_into)(const sard_compiled *m, const sard_tensor *in, size_t n, const sard_tensor *out,
+                           size_t nout);
   sard_status (*result_tensor)(const sard_result *r, size_t i, sard_tensor *t);
   int64_t (*result_items)(const sard_result *r, size_t i);
   sard_status (*result_item)(const sard_result *r, size_t i, int64_t k, sard_tensor *t);

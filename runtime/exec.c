@@ -381,7 +381,8 @@ static Status input_shape(Ctx *c, void *arg) {
   const ProgPort *port = rt_input(q->p, q->i);
   const ProgSlot *slot = rt_slot(q->p, port->slot);
   if (slot->vkind != VK_TENSOR || slot->rank < 0 || !rt_symbols_dims(&s, slot, q->dim))
-    return fail(c, ST_UNSUPPORTED, "the shape of input '%s' does not follow from the symbols", rt_string(q->p, port->name));
+    return fail(c, ST_UNSUPPORTED, "the shape of input '%s' does not follow from the symbols",
+                rt_string(q->p, port->name));
   *q->rank = slot->rank;
   arena_destroy(a);
   return ST_OK;

@@ -222,9 +222,7 @@ static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
   if (s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || s.st_value > l->sec[s.st_shndx].h.sh_size)
     return bad(l, "a symbol outside of what is loaded");
   uint64_t target = l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend, place = in->at + r->r_offset;
-  return patch(row, l->out->bytes + place, place, target)
-             ? ST_OK
-             : bad(l, "a relocation out of reach");
+  return patch(row, l->out->bytes + place, place, target) ? ST_OK : bad(l, "a relocation out of reach");
 }
 
 static Status relocate(Loader *l) {
@@ -258,8 +256,8 @@ static Status functions(Loader *l) {
     if (!name || s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || !executable(&l->sec[s.st_shndx]) ||
         s.st_value >= l->sec[s.st_shndx].h.sh_size)
       return bad(l, "a function outside of the code");
-    l->out->fn[l->out->nfn++] = (CodeFunction){arena_strdup(l->a, name), l->sec[s.st_shndx].at + s.st_value,
-                                               (size_t)s.st_size, l->number};
+    l->out->fn[l->out->nfn++] =
+        (CodeFunction){arena_strdup(l->a, name), l->sec[s.st_shndx].at + s.st_value, (size_t)s.st_size, l->number};
   }
   return ST_OK;
 }

@@ -63,7 +63,10 @@ Status package_check(Ctx *c, const uint8_t *head, size_t size, Package *out) {
 }
 
 static const char *machine_name(uint32_t machine) {
-  return machine == EM_X86_64 ? "x86-64" : machine == EM_AARCH64 ? "AArch64" : machine == EM_RISCV ? "RISC-V" : "another";
+  return machine == EM_X86_64    ? "x86-64"
+         : machine == EM_AARCH64 ? "AArch64"
+         : machine == EM_RISCV   ? "RISC-V"
+                                 : "another";
 }
 
 Status package_choose(Ctx *c, const Package *p, const PackageVariant **out) {

@@ -27,10 +27,10 @@ enum { PACKAGE_EXTERNAL = 1 /* weights are in a file beside */ };
 typedef struct PackageHeader {
   char magic[8];
   uint32_t version;
-  uint32_t machine; /* ELF's e_machine of the code */
-  uint64_t build;   /* of the programs */
-  uint64_t hash;    /* of this part, with 0 here */
-  uint64_t size;    /* of this part */
+  uint32_t machine;       /* ELF's e_machine of the code */
+  uint64_t build;         /* of the programs */
+  uint64_t hash;          /* of this part, with 0 here */
+  uint64_t size;          /* of this part */
   uint64_t code, weights; /* bytes of the other parts */
   uint64_t weights_sum;
   uint32_t flags;

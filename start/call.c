@@ -28,6 +28,8 @@ static Status gather(Ctx *c, void *arg) {
       continue;
     TRY(rt_input_shape(s->program, c, x->symbol, nsymbol, i, t->dim, &rank));
     t->rank = rank, t->dtype = io.dtype, t->data = (void *)(uintptr_t)x->in[i];
+    if (!t->data && sard_tensor_count(t))
+      return fail(c, ST_USAGE, "input '%s' is not given", io.name);
   }
   return ST_OK;
 }
@@ -127,8 +129,5 @@ const char *compiled_output_dim_text(const sard_compiled *m, size_t i, int axis)
 }
 
 size_t compiled_memory_peak(const sard_compiled *m) {
-  size_t peak = 0;
-  if (m)
-    sard_env_memory(m->env, NULL, &peak);
-  return peak;
+  return m ? atomic_load(&m->env->alloc.peak) : 0; /* not sard_env_memory: there is no default environment here */
 }

@@ -11,8 +11,8 @@
 static const struct {
   const char *descr;
   sard_dtype dtype;
-} types[] = {{"<f4", SARD_F32}, {"<f8", SARD_F64}, {"<f2", SARD_F16}, {"|i1", SARD_I8},  {"<i2", SARD_I16},
-             {"<i4", SARD_I32}, {"<i8", SARD_I64}, {"|u1", SARD_U8},  {"<u2", SARD_U16}, {"<u4", SARD_U32},
+} types[] = {{"<f4", SARD_F32}, {"<f8", SARD_F64},  {"<f2", SARD_F16}, {"|i1", SARD_I8},   {"<i2", SARD_I16},
+             {"<i4", SARD_I32}, {"<i8", SARD_I64},  {"|u1", SARD_U8},  {"<u2", SARD_U16},  {"<u4", SARD_U32},
              {"<u8", SARD_U64}, {"|b1", SARD_BOOL}, {"<c8", SARD_C64}, {"<c16", SARD_C128}};
 
 /* The text behind 'key': in the header's dictionary. */

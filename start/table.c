@@ -26,7 +26,10 @@ const sard_compiled_api *compiled_api(void) {
 
 /* As the model wants it whose caller gives all memory. */
 const sard_compiled_api *compiled_api_static(void) {
-  static const sard_compiled_api api = {
-      .size = sizeof api, .name = model_name, .init_static = compiled_init_static, .free = compiled_free_static, QUERIES};
+  static const sard_compiled_api api = {.size = sizeof api,
+                                        .name = model_name,
+                                        .init_static = compiled_init_static,
+                                        .free = compiled_free_static,
+                                        QUERIES};
   return &api;
 }

@@ -3,6 +3,7 @@
 #include "tools/bindings.h"
 #include "tools/session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Every --bind as the API takes it. */
@@ -30,8 +31,9 @@ Status cmd_compile(Tool *t) {
   TRY(gather_bindings(t, &co));
   co.cpu = opt_str(o, OPT_cpu), co.prefix = opt_str(o, OPT_prefix), co.executable = exe != NULL;
   co.static_arena = opt_set(o, OPT_static_arena);
-  co.weights = !weights                        ? SARD_WEIGHTS_AUTO
+  co.linker = getenv("CC");
+  co.weights = !weights                       ? SARD_WEIGHTS_AUTO
                : !strcmp(weights, "external") ? SARD_WEIGHTS_EXTERNAL
-                                               : SARD_WEIGHTS_INSIDE;
+                                              : SARD_WEIGHTS_INSIDE;
   return session_compile(t, o->arg[0], out ? out : exe, &co);
 }

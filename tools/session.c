@@ -115,7 +115,8 @@ static Status open_library(Tool *t, Session *s, int threads) {
     const sard_compiled_api *(*fn)(void);
   } u = {.p = lib ? dlsym(lib, "sard_compiled_model") : NULL};
   if (!u.p)
-    return fail(t->c, ST_INVALID, "the compiled library does not load: %s", lib ? "it has no sard_compiled_model" : dlerror());
+    return fail(t->c, ST_INVALID, "the compiled library does not load: %s",
+                lib ? "it has no sard_compiled_model" : dlerror());
   sard_compiled_options o = SARD_COMPILED_OPTIONS_INIT;
   o.threads = threads;
   const sard_compiled_api *api = u.fn();
