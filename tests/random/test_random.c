@@ -105,34 +105,6 @@ static void run_found(long *passed, long *failed) {
   globfree(&found);
 }
 
-/* Seeds of graphs that are known to fail, with the reason; each must fail still, else its row is to go. */
-static const struct {
-  long seed;
-  const char *why;
-} known[] = {
-    {1242, "unoptimised: the result of an Identity that is an output and read on has no place"},
-    {1606, "unoptimised: the same"},
-    {2684, "unoptimised: the same"},
-    {2679, "a loop that feeds sums of squares back: 0 against 2.06e-8; the cause is not found yet"},
-    {2423, "a Split of no elements beside one element: no code generation for that store"},
-};
-
-static bool is_known(long seed) {
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (known[i].seed == seed)
-      return true;
-  return false;
-}
-
-/* Known failures pass when they fail as expected. */
-static bool run_known(long seed, const char *text) {
-  char why[500];
-  if (judge(text, (uint64_t)seed, why, sizeof why) != SAME)
-    return true;
-  printf("seed %ld passes, but stands among those known to fail\n", seed);
-  return false;
-}
-
 int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "--run"))
     return run_file(argv[2], strtoull(argv[3], NULL, 10));
@@ -153,7 +125,7 @@ int main(int argc, char **argv) {
       printf("# seed %ld\n%s\n", i, text);
     else if (!text)
       none++;
-    else if (is_known(i) && nodes == NODES ? run_known(i, text) : run_one((uint64_t)i, nodes, failed >= SHOWN, text))
+    else if (run_one((uint64_t)i, nodes, failed >= SHOWN, text))
       passed++;
     else
       failed++;
