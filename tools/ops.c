@@ -27,18 +27,25 @@ static bool is_host(OpId op) {
          strstr(i->sig, "> str");
 }
 
+/* A pass turns it into others, always (gradient). */
+static bool is_rewritten(OpId op) {
+  return !is_host(op) && !eval_find(op) && op_lowering(op)->kind == LOWER_NONE && !op_is_anchor(op);
+}
+
 /* How a node of this operator runs on the cpu device, its types and attributes permitting. */
 static const char *on_cpu(OpId op) {
+  if (is_rewritten(op))
+    return "rewritten";
   if (op_info(op)->flags & OPF_VIEW)
     return "view";
   if (op_lowering(op)->kind != LOWER_NONE || op_is_anchor(op))
     return "compiled";
-  return is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
+  return is_host(op) ? "host" : "reference";
 }
 
 /* The same on the reference device. */
 static const char *on_reference(OpId op) {
-  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
+  return is_rewritten(op) ? "rewritten" : op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : "reference";
 }
 
 static const char *op_name(void *arg, size_t i) {
