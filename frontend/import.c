@@ -438,9 +438,38 @@ static const Tensor *known_constant(void *arg, const char *name) {
   return v ? v->konst : NULL;
 }
 
+/* --- Gradient --- */
+
+static const RawAttr *attr_of(const RawNode *n, const char *name, RawAttrType type) {
+  for (uint32_t i = 0; i < n->nattr; i++)
+    if (!strcmp(n->attr[i].name, name) && n->attr[i].type == type)
+      return &n->attr[i];
+  return NULL;
+}
+
+/* The tensors that the attributes name become inputs too: behind the values come xs, zs and y. */
+static Status import_gradient(Import *im, Scope *s, const RawNode *r, const Origin *origin, int64_t opset) {
+  const RawAttr *list[2] = {attr_of(r, "xs", RA_STRINGS), attr_of(r, "zs", RA_STRINGS)};
+  const RawAttr *y = attr_of(r, "y", RA_STRING);
+  RawNode n = *r;
+  const char **in =
+      arena_array(im->a, const char *, (size_t)r->nin + (list[0] ? list[0]->n : 0) + (list[1] ? list[1]->n : 0) + 1);
+  for (uint32_t i = 0; i < r->nin; i++)
+    in[i] = r->in[i];
+  for (int k = 0; k < 2; k++)
+    for (uint32_t i = 0; list[k] && i < list[k]->n; i++)
+      in[n.nin++] = arena_strndup(im->a, list[k]->strings[i].ptr, list[k]->strings[i].len);
+  if (y)
+    in[n.nin++] = arena_strndup(im->a, y->s.ptr, y->s.len);
+  n.in = in;
+  return add_node(im, s, &n, OP_Gradient, origin, opset);
+}
+
 static Status import_operator(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
   int64_t opset;
   TRY(opset_of(im, s->frame, r->domain, &opset));
+  if (raw_is_gradient(r))
+    return import_gradient(im, s, r, origin, opset);
   bool ours = !*plain_domain(r->domain) || !strcmp(r->domain, "ai.onnx.ml"); /* which share no names */
   if (!ours || !upgrade_wanted(r->op, opset))
     return add_node(im, s, r, find_op(im, r), origin, opset);

@@ -42,7 +42,7 @@ static const char *on_cpu(OpId op) {
 
 /* The same on the reference device. */
 static const char *on_reference(OpId op) {
-  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
+  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "rewritten";
 }
 
 static const char *op_name(void *arg, size_t i) {
