@@ -244,6 +244,10 @@ static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor
   case OP_Unique:
   case OP_OneHotEncoder: return !has_nan(a);
   case OP_MaxPool: return n->nout == 1 || !has_nan(a);
+  case OP_QuantizeLinear: return !has_nan(a);
+  case OP_DynamicQuantizeLinear:
+  case OP_DFT:
+  case OP_STFT: return all_within(a, 0, 1e30);
   case OP_GridSample: return all_within(b, 0, 1e4);
   case OP_DeformConv: return all_within(c, 0, 1e4);
   default: return true;
