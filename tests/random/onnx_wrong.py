@@ -57,6 +57,11 @@ WRONG = [
     ("QLinearConv", lambda n: n.rank() != 4 or (np.asarray(n.args[7]) % 2 != 0).any(),
      "scales by channel are laid out for two axes of space only; and it rounds behind adding the zero point"),
     ("ConvInteger", lambda n: n.rank() != 4, "zero points by channel are laid out for two axes of space only"),
+    ("LogSoftmax", lambda n: np.nanmax(np.abs(np.where(np.isfinite(n.args[0].astype(np.float64)), n.args[0].astype(np.float64), 0)), initial=0) > 50,
+     "log(softmax): small probabilities are lost"),
+    ("QuantizeLinear DynamicQuantizeLinear", not_ieee(0), "infinities do not saturate: \"Saturation is done according to\" the type"),
+    ("AffineGrid", lambda n: n.get("align_corners", 0) == 1 and (np.asarray(n.args[1])[2:] == 1).any(),
+     "2 / 0: the step of an axis of one; as in PyTorch, it is in the middle"),
     # layers
     ("GRU LSTM RNN", lambda n: n.arg(4) is not None, "sequence_lens is not looked at"),
     ("GRU LSTM RNN", lambda n: n.get("clip") is not None, "clip is not looked at"),
@@ -69,6 +74,19 @@ WRONG = [
     ("AveragePool LpPool MaxPool", lambda n: n.get("auto_pad", "NOTSET") != "NOTSET" and (any_not(n, "dilations", 1) or n.get("ceil_mode", 0)),
      "dilations are not looked at with auto_pad: \"output_spatial_shape[i] = ceil((input_spatial_shape[i] - "
      '((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides_spatial_shape[i])"'),
+    ("MaxPool", lambda n: n.get("pads") and n.get("pads")[: n.rank() - 2] != n.get("pads")[n.rank() - 2 :],
+     "it mixes up begins and ends: \"pads format should be as follow [x1_begin, x2_begin…x1_end, x2_end,…]\""),
+    ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad", "NOTSET").startswith("SAME") and n.get("strides") and
+     any(s > k for s, k in zip(n.get("strides"), n.get("kernel_shape"))), "a stride longer than the kernel gives pads below 0"),
+    ("AveragePool", not_ieee(0), "it pads with NaN and averages what is not NaN"),
+    ("ConvTranspose", lambda n: n.get("auto_pad", "NOTSET").startswith("SAME") and n.get("strides") and
+     any(s > k for s, k in zip(n.get("strides"), n.args[1].shape[2:])), "pads below 0: ONNX does not say how \"total_padding[i]/2\" is rounded"),
+    ("Attention", lambda n: len(n.outputs) > 3 and n.get("qk_matmul_output_mode", 0) == 0 and n.get("softcap", 0),
+     "\"0 (default): raw QK matmul result\"; it gives what is behind the soft cap"),
+    ("Resize", lambda n: n.get("coordinate_transformation_mode") == "pytorch_half_pixel", "-0.5 where one element is left: "
+     '"length_resized > 1 ? (x_resized + 0.5) / scale - 0.5 : 0"'),
+    ("Resize", lambda n: n.get("mode", "nearest") == "nearest" and n.get("coordinate_transformation_mode") == "half_pixel_symmetric",
+     "at whole positions it takes the element before"),
     ("Attention Resize GridSample", not_ieee(0, 1, 2), SKIPS),
     # shapes and types
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") not in (None, 0), "it takes the unsorted slices along axis 0"),
@@ -77,6 +95,7 @@ WRONG = [
     ("OneHotEncoder", lambda n: n.args[0].dtype != np.int64, "\"If the input is a tensor of float, int32, or double, the data will be cast to "
      'integers"; it compares uncast'),
     ("Adam Adagrad Momentum", lambda n: True, "it computes in, and returns, float64 where T is float"),
+    ("ReduceSumSquare", lambda n: n.args[0].dtype.kind in "iu", "it returns what numpy sums int32 up in"),
     ("Loop", lambda n: len(n.outputs) > len(n.args) - 2, "np.vstack: no new axis for \"scan_outputs … concatenated along a new leading axis\""),
 ]
 
@@ -91,6 +110,14 @@ RAISES = [
     ("NonMaxSuppression", "too many indices|Issues with types", "\"max_output_boxes_per_class … It is a scalar\": it asks for an array of one"),
     ("RNN GRU LSTM", "Unknown activation function", "it knows three"),
     ("AveragePool LpPool MaxPool", "ceil_mode is not supported with auto_pad", "not implemented"),
+    ("MaxPool", "cannot convert float NaN", "it pads with NaN"),
+    ("AveragePool LpPool MaxPool", "output shape cannot be null|zero-size array|out of bounds|remapped shapes", "windows that nothing is in"),
+    ("GlobalMaxPool GlobalAveragePool", "zero-size array|division by zero", "the largest, or the mean, of no elements"),
+    ("DynamicQuantizeLinear", "zero-size array", "the largest of no elements"),
+    ("ConvTranspose", "Given n_input_plane|cannot reshape array", "output_padding and output_shape are not looked at everywhere"),
+    ("Mean", "non-broadcastable output operand", "it adds to its first input in place"),
+    ("Softsign LogSoftmax ReduceLogSumExp", "Issues with types|read-only", "rank 0: it writes to a number"),
+    ("MeanVarianceNormalization", "Cannot get value of reference attribute", "axes are not handed to the function's body"),
     ("ArgMax ArgMin", "of an empty sequence", "the largest of no elements"),
 ]
 
