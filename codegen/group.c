@@ -602,6 +602,14 @@ static void collect(Grouper *p, Set *s) {
   }
 }
 
+/* n is a step of its own, whether or not groups further down compute it again for themselves. */
+static void own_step(Grouper *p, Node *n) {
+  p->out->fate[n->id].group = NULL;
+  info(p, n)->step = info(p, n)->pos;
+  group_need(p, n->in, n->nin);
+  need_extents(p, n);
+}
+
 /* A group with n as its root. */
 static void loop_group(Grouper *p, Node *n) {
   Set s = {0};
@@ -612,7 +620,7 @@ static void loop_group(Grouper *p, Node *n) {
     if (n->out[i] && (p->needed[n->out[i]->id] || value_is_output(n->out[i]))) {
       if (s.nout == MAX_OUTPUTS) {
         p->out->fate[n->id].why = "it has more outputs than a kernel stores";
-        group_need(p, n->in, n->nin);
+        own_step(p, n);
         return;
       }
       s.out[s.nout++] = n->out[i];
@@ -622,9 +630,7 @@ static void loop_group(Grouper *p, Node *n) {
   if (make_loop(p, &s, n, &why) || (s.n > 1 && make_loop(p, &alone, n, &why)))
     return;
   p->out->fate[n->id].why = why;
-  info(p, n)->step = info(p, n)->pos;
-  group_need(p, n->in, n->nin);
-  need_extents(p, n);
+  own_step(p, n);
 }
 
 static bool wanted(Grouper *p, const Node *n) {
@@ -665,9 +671,7 @@ static void loops(Grouper *p) {
     else if (!*p->out->fate[n->id].why || f->kind == LOWER_NONE)
       p->out->fate[n->id].why = f->why;
     p->out->fate[n->id].host = f->host;
-    f->step = f->pos;
-    group_need(p, n->in, n->nin);
-    need_extents(p, n);
+    own_step(p, n);
   }
 }
 

@@ -243,8 +243,7 @@ static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor
   case OP_RMSNormalization:
   case OP_InstanceNormalization:
   case OP_GroupNormalization:
-  case OP_MeanVarianceNormalization:
-    return normed(n, a) > 3 && all_within(a, 1e-12, 1e12);
+  case OP_MeanVarianceNormalization: return normed(n, a) > 3 && all_within(a, 1e-12, 1e12);
   case OP_ReduceL2:
   case OP_ReduceSumSquare:
   case OP_LpNormalization:

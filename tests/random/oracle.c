@@ -15,6 +15,17 @@ static int kept_bits(DType t) {
   }
 }
 
+/* The smallest number above 0. */
+static double smallest(DType t) {
+  switch (t) {
+  case DT_f64: return ldexp(1, -1074);
+  case DT_f32: return ldexp(1, -149);
+  case DT_f16: return ldexp(1, -24);
+  case DT_bf16: return ldexp(1, -133);
+  default: return 0;
+  }
+}
+
 /* The largest finite magnitude. */
 static double largest(const Tensor *t) {
   double most = 0;
@@ -124,7 +135,8 @@ double oracle_bound(const Oracle *o, uint32_t i, int64_t k) {
       return INFINITY;
     spread = fabs(z - x) > spread ? fabs(z - x) : spread;
   }
-  return real ? 16 * spread + ldexp(4 * fabs(x) + scale_of(want), -kept_bits(want->dtype)) : 0;
+  double gradual = 4 * smallest(want->dtype); /* what rounding below the normal numbers may cost */
+  return real ? 16 * spread + ldexp(4 * fabs(x) + scale_of(want), -kept_bits(want->dtype)) + gradual : 0;
 }
 
 bool oracle_steady(const Oracle *o) {

@@ -44,7 +44,8 @@ static Status build(Ctx *c, const char *text, bool optimise, bool compile, Progr
     TRY(passes_run(c, g, &(PassOptions){.verify = true}));
   out->a = arena_create(c);
   if (compile)
-    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = cpu_level(), .threads = 1}, &k));
+    TRY(kernels_compile(c, out->a, out->a, g,
+                        &(KernelsInput){.level = cpu_level(), .threads = 1, .allow_reference = true}, &k));
   if (compile && getenv("RANDOM_KERNELS"))
     TRY(kernels_dump(c, k.groups, "all", print, NULL));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
