@@ -250,10 +250,14 @@ static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor
   case OP_BatchNormalization:
   case OP_Normalizer:
   case OP_LRN:
+  case OP_RoiAlign:
   case OP_LpPool:
   case OP_GlobalLpPool:
   case OP_Adagrad:
   case OP_Adam: return all_within(a, 1e-12, 1e12) && all_within(c, 1e-12, 1e12);
+  case OP_Sin:
+  case OP_Cos:
+  case OP_Tan: return all_within(a, 0, 1e4);
   case OP_ReduceProd:
   case OP_CumProd: return !product_may_leave(a);
   case OP_ArgMax:
@@ -283,6 +287,10 @@ static bool defined(Gen *g, const Node *n) {
   DType to = n->out[0] ? n->out[0]->type.dtype : DT_none;
   if (!robust(n, a, b, c))
     return false;
+  if (n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN) /* nor may what goes round and round */
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i] && !all_within(gen_tensor(g, n->out[i]), 0, 1e9))
+        return false;
   if ((n->op == OP_Div || n->op == OP_Mod || n->op == OP_BitShift) && b && !dtype_is_float(b->dtype))
     for (int64_t i = 0; i < tensor_count(b); i++) {
       int64_t v = elem_i64(b->dtype, b->data, i);
