@@ -90,9 +90,11 @@ static Status undefined(Import *im, const Scope *s, const char *what, const char
   return near ? err_hint(im->c, st, "did you mean '%s'?", near) : st;
 }
 
-/* A name that no other value has, made from want. */
+/* A name that no other value has, made from want, and that nobody will make up. */
 static const char *unique_name(Import *im, const char *want) {
   uintptr_t k = (uintptr_t)map_get(&im->used, want);
+  if (name_made_up(want))
+    return unique_name(im, arena_printf(im->a, "%s.", want));
   const char *name = want;
   if (k)
     do
@@ -705,18 +707,30 @@ static void copy_header(Model *m, const RawModel *raw) {
   m->graph->name = arena_strdup(a, raw->graph->name);
 }
 
+typedef struct Names {
+  Map *used;
+  uint64_t underscores; /* bit k: there is a name of k underscores and a number */
+} Names;
+
+static void reserve(Names *n, const char *name) {
+  map_put(n->used, name, (void *)(uintptr_t)1);
+  n->underscores |= (uint64_t)1 << name_made_up(name);
+}
+
 /* Names of the outermost graph stay as they are; all others are made to differ from them. */
 static void reserve_names(Import *im, const RawGraph *g) {
-  void *one = (void *)(uintptr_t)1;
+  Names n = {.used = &im->used};
   for (uint32_t i = 0; i < g->nin; i++)
-    map_put(&im->used, g->in[i].name, one);
+    reserve(&n, g->in[i].name);
   for (uint32_t i = 0; i < g->ninit; i++)
-    map_put(&im->used, g->init[i].name, one);
+    reserve(&n, g->init[i].name);
   for (uint32_t i = 0; i < g->nsparse; i++)
-    map_put(&im->used, g->sparse[i].values->name, one);
+    reserve(&n, g->sparse[i].values->name);
   for (uint32_t i = 0; i < g->nnode; i++)
     for (uint32_t k = 0; k < g->node[i].nout; k++)
-      map_put(&im->used, g->node[i].out[k], one);
+      reserve(&n, g->node[i].out[k]);
+  while (im->m->graph->underscores < 63 && n.underscores >> im->m->graph->underscores & 1)
+    im->m->graph->underscores++;
 }
 
 Status import_model(Ctx *c, Arena *a, const RawModel *raw, Weights *w, const LoadOptions *o, Model *m) {

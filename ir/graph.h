@@ -91,6 +91,7 @@ struct Graph {
   Use **use; /* of out[i] */
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
+  uint8_t underscores;  /* in front of the number in a made-up name; no other name is of that form */
   uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
   uint32_t dims_before; /* body: symbols with a larger id were made inside */
   bool impossible;      /* branch of an If: a node in it fails for the types it sees, so that only the run may tell */
@@ -127,6 +128,10 @@ void node_remove(Node *n);                    /* outputs must be unused */
 void value_replace(Value *old,
                    Value *by); /* every use, graph outputs included; keeps old's name when by has none of its own */
 void value_rename(Value *v, const char *name);
+/* A made-up name. */
+const char *graph_name(Graph *g, uint32_t id);
+/* How many underscores a name of the made-up form has, `__7`; 0: it is not of that form, or has more than 63. */
+int name_made_up(const char *name);
 
 /* --- asking --- */
 bool value_is_output(const Value *v);

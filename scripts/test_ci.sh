@@ -24,6 +24,7 @@ step "tests built by clang, with LLVM 22" python3 scripts/check.py build-clang -
 step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
 step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs"
 step "2000 random graphs, compiled against reference" build/tests/test_random_random 2000 1000
+step "2000 random graphs by onnx.reference" python3 tests/random/test_onnx.py 2000 1000
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
 step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
 step "installation" scripts/test_install.sh

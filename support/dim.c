@@ -128,6 +128,21 @@ static void range_of(DimExpr *d) {
   }
 }
 
+/* A new symbol for an expression that there is none for: it may be anything from lo to hi, unlike an extent. */
+static Dim unknown(Ctx *c, const char *hint, int64_t lo, int64_t hi) {
+  DimExpr *d = (DimExpr *)(uintptr_t)dim_fresh(c, hint); /* the table owns it; it is in no expression yet */
+  d->lo = lo, d->hi = hi;
+  return d;
+}
+
+static Dim too_large(Ctx *c, int kind, Dim const *arg, size_t n) {
+  DimExpr *d = arena_get(table(c)->arena, 1, sizeof *d + n * sizeof *arg, _Alignof(DimExpr));
+  *d = (DimExpr){.kind = (uint8_t)kind, .n = (uint16_t)n};
+  memcpy(d->arg, arg, n * sizeof *arg);
+  range_of(d);
+  return unknown(c, "complex", d->lo, d->hi);
+}
+
 static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *arg, size_t n) {
   DimTable *t = table(c);
   Dim *s = find(t, kind, value, name, arg, n);
@@ -137,7 +152,7 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
   for (size_t i = 0; i < n; i++)
     size += arg[i]->size;
   if (size > MAX_SIZE)
-    return dim_fresh(c, "complex");
+    return too_large(c, kind, arg, n);
   if (t->count * 2 >= t->cap) {
     Dim *old = t->slot;
     size_t cap = t->cap;
@@ -271,7 +286,7 @@ static int by_base(const void *a, const void *b) {
 
 static Dim sum_build(Ctx *c, Sum *s) {
   if (s->bad)
-    return dim_fresh(c, "overflow");
+    return unknown(c, "overflow", INT64_MIN, INT64_MAX);
   int n = 0;
   for (int i = 0; i < s->n; i++)
     if (s->term[i].coef)
@@ -416,7 +431,7 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   if (a == b)
     return dim_const(c, 1);
   if (dim_is(b, 0))
-    return dim_fresh(c, "division_by_zero");
+    return unknown(c, "division_by_zero", INT64_MIN, INT64_MAX);
   Dim q, r;
   if ((q = sum_div(c, a, b)))
     return q;
@@ -426,7 +441,7 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   int64_t x, y;
   if (dim_is_const(r, &x) && dim_is_const(b, &y)) {
     if (y == -1 && x == INT64_MIN)
-      return dim_fresh(c, "overflow");
+      return unknown(c, "overflow", INT64_MIN, INT64_MAX);
     return dim_add(c, q, dim_const(c, floor_div(x, y)));
   }
   if (r->lo >= 0 && b->lo > 0 && r->hi < b->lo)
@@ -439,7 +454,7 @@ Dim dim_ceildiv(Ctx *c, Dim a, Dim b) { return dim_div(c, dim_add(c, a, dim_sub(
 
 Dim dim_mod(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 0))
-    return dim_fresh(c, "division_by_zero");
+    return unknown(c, "division_by_zero", INT64_MIN, INT64_MAX);
   Dim q, r;
   if (sum_div(c, a, b))
     return dim_const(c, 0);

@@ -176,7 +176,7 @@ static double pool_bin(const Roi *r, int64_t py, int64_t px, const double *image
       for (int k = 0; k < 4; k++) {
         double v = s.w[k] * image[s.at[k]];
         sum += v;
-        top = first || v > top ? v : top;
+        top = first || v > top || isnan(v) ? v : top;
         first = false;
       }
     }
@@ -277,7 +277,7 @@ Status max_roi_pool_eval(Eval *e) {
       double top = v.from < v.to && u.from < u.to ? -INFINITY : 0;
       for (int64_t p = v.from; p < v.to; p++)
         for (int64_t q = u.from; q < u.to; q++)
-          top = plane[p * W + q] > top ? plane[p * W + q] : top;
+          top = plane[p * W + q] > top || isnan(plane[p * W + q]) ? plane[p * W + q] : top;
       nn_store(y, at, &top, 1);
     }
     TRY(ctx_poll(e->c));
