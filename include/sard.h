@@ -242,14 +242,15 @@ typedef enum sard_weights { SARD_WEIGHTS_AUTO, SARD_WEIGHTS_INSIDE, SARD_WEIGHTS
 typedef struct sard_compile_options {
   size_t size;     /* SARD_COMPILE_OPTIONS_INIT */
   const char *cpu; /* levels, "x86-64-v3,x86-64-v4": the best that the CPU has is taken at run time; NULL: "native" */
+  const char *target;       /* a triple: "aarch64-linux-gnu", "riscv64-linux-gnu"; NULL: this machine */
   const char *prefix;       /* of the symbols; NULL: made from the output's name */
   const sard_binding *bind; /* n_bind dimensions that are fixed */
   size_t n_bind;
-  sard_weights weights;       /* AUTO: in a file of their own (OUT.weights) above 1 GB */
-  bool executable;            /* OUT is a program that runs the model */
-  bool static_arena;          /* the caller gives all memory; no malloc, no threads */
-  const char *linker;         /* the C compiler that links libraries and executables; NULL: "cc" */
-  double timeout;             /* seconds; 0: no limit */
+  sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
+  bool executable;      /* OUT is a program that runs the model */
+  bool static_arena;    /* the caller gives all memory; no malloc, no threads */
+  const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
+  double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */
 } sard_compile_options;
 #define SARD_COMPILE_OPTIONS_INIT                                                                                      \

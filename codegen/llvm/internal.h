@@ -28,8 +28,7 @@ typedef struct Emitter {
   LLVMMemoryBufferRef object; /* held while its bytes are copied */
   LType f32, f64, f16, i1, i8, i16, i32, i64, ptr;
   int bits; /* of a vector register: 128, 256 or 512 */
-  bool fma, f16c, sse41;
-  bool avx512;
+  bool fma, f16c, rounds; /* what the target has instructions for: see target.c */
 } Emitter;
 
 /* --- target.c --- */
