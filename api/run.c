@@ -363,13 +363,54 @@ static Status shapes_of(Ctx *c, void *arg) {
   Arena *mem = arena_create(c);
   a->t = arena_array(mem, Tensor, a->nin);
   for (size_t i = 0; i < a->nin; i++) {
-    if (a->in[i].dtype == SARD_NONE)
+    if (a->in[i].kind != SARD_KIND_TENSOR)
+      a->t[i].kind = (uint8_t)a->in[i].kind;
+    if (a->in[i].kind != SARD_KIND_TENSOR || a->in[i].dtype == SARD_NONE)
       continue;
     if (!dtype_valid((int)a->in[i].dtype) || sard_tensor_count(&a->in[i]) < 0)
       return fail(c, ST_USAGE, "input %zu: its type or dimensions are not valid", i);
     a->t[i] = to_tensor(&a->in[i]);
+    if (!is_dense(&a->in[i])) /* elements are read where they are */
+      a->t[i].data = NULL;
   }
   return ST_OK;
+}
+
+static sard_memory from_memory(const sard_model *m, const RtMemory *x) {
+  return (sard_memory){.weights_mapped = (int64_t)x->mapped,
+                       .weights_packed = (int64_t)x->packed,
+                       .weights_own = (int64_t)x->own,
+                       .arena = (int64_t)x->arena,
+                       .apart = (int64_t)x->apart,
+                       .scratch = (int64_t)(x->scratch < INT64_MAX ? x->scratch : INT64_MAX),
+                       .outputs = (int64_t)x->outputs,
+                       .peak = (int64_t)x->peak,
+                       .peak_step = x->peak_step == PROG_NONE ? -1 : (int64_t)x->peak_step,
+                       .largest =
+                           x->largest == PROG_NONE ? "" : rt_string(m->program, rt_slot(m->program, x->largest)->name),
+                       .largest_bytes = (int64_t)x->largest_bytes,
+                       .unknown = x->unknown,
+                       .unknown_step = x->first_unknown == PROG_NONE ? -1 : (int64_t)x->first_unknown};
+}
+
+sard_status sard_plan(const sard_model *m, const sard_tensor *in, size_t nin, sard_memory *out, sard_error **err) {
+  if (!m || (nin && !in) || !out || out->size < sizeof(size_t))
+    return error_new(SARD_ERROR_USAGE, err, "sard_plan: NULL argument, or no SARD_MEMORY_INIT");
+  Ctx c;
+  RtMemory x;
+  env_prepare(m->env, &c, 0, NULL);
+  ShapeCall a = {in, nin, NULL};
+  RtRunOptions ro = {.pool = m->pool, .threads = m->threads, .eager = m->eager};
+  Status st = ctx_protect(&c, shapes_of, &a);
+  if (!st)
+    st = rt_memory(m->program, &c, &ro, a.t, (uint32_t)nin, &x);
+  sard_status result = st ? error_from(&c, err) : SARD_OK;
+  if (!st) {
+    sard_memory y = from_memory(m, &x);
+    struct_give(out, out->size, &y, sizeof y);
+  }
+  ctx_close(&c);
+  return result;
 }
 
 sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *in, size_t nin, int64_t *dim,

@@ -186,6 +186,30 @@ SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s); /* USAGE: as above */
 /* Name of the k-th further node that was fused into step i; NULL: no such node. */
 SARD_API const char *sard_step_more(const sard_model *m, size_t i, size_t k);
+
+/* The memory of a run, before it, in bytes. Reference evaluators' own working memory is not in it. */
+typedef struct sard_memory {
+  size_t size;            /* SARD_MEMORY_INIT */
+  int64_t weights_mapped; /* constants read from the model's files, which are mapped */
+  int64_t weights_packed; /* weights arranged for the CPU, in memory or mapped from the compile cache */
+  int64_t weights_own;    /* constants inside the compiled program: folded ones, small ones */
+  int64_t arena;          /* values between steps, packed into one block over time */
+  int64_t apart;          /* values allocated one by one, outputs among them: the most at once */
+  int64_t scratch;        /* working memory of kernels, of all threads */
+  int64_t outputs;
+  int64_t peak;        /* the largest sum of values that live at the same time */
+  int64_t peak_step;   /* where: sard_step_info; -1: no value needs memory */
+  const char *largest; /* the largest of these values; "" */
+  int64_t largest_bytes;
+  int64_t unknown;      /* values and working memories whose size only the run tells: not in the sums */
+  int64_t unknown_step; /* the first step that has one; -1: none, and the answer is complete */
+} sard_memory;
+#define SARD_MEMORY_INIT                                                                                               \
+  { .size = sizeof(sard_memory) }
+/* inputs: as sard_run takes them; data are read where sizes hang on the elements of small integer inputs, and may be NULL. */
+SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, size_t n, sard_memory *out,
+                               sard_error **err);
+
 /* Where the model runs ("cpu", "reference"), and on how many threads at most. */
 SARD_API bool sard_device_available(const char *device); /* may sard_options.device be this? */
 SARD_API const char *sard_model_device(const sard_model *m);

@@ -39,6 +39,9 @@ struct RtProgram {
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
 
 /* --- verify.c --- */
+static inline int step_bodies(const ProgStep *s) {
+  return s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
+}
 /* Indices and lists were checked before, the structure they make is checked here. */
 bool program_structure_ok(const RtProgram *p, Arena *scratch);
 
@@ -90,6 +93,14 @@ typedef struct KernelCost {
   int threads; /* that took part */
 } KernelCost;
 
+/* What a kernel step comes to for the present values of the symbols. */
+typedef struct KernelWork {
+  int64_t parts;          /* 0: nothing to do */
+  double ns;              /* an estimate */
+  size_t stride, scratch; /* bytes of working memory per thread, and of all; SIZE_MAX: more than there can be */
+  KernelCost cost;
+} KernelWork;
+
 typedef struct Frame {
   RtProgram *p;
   Ctx *c;
@@ -132,6 +143,10 @@ Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
 Status no_value(Frame *f, uint32_t slot);
 Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch); /* kernel_step.c */
+/* False: it cannot be computed (yet). */
+bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, KernelWork *w);
+/* The inputs with defaults filled in, and what their shapes and elements tell bound. Inputs without data tell no elements. */
+Status run_bind(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, Symbols *s, const Tensor ***list);
 Status run_if(Frame *f, const ProgStep *s);
 Status run_loop(Frame *f, const ProgStep *s);
 Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr);

@@ -91,4 +91,24 @@ Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uin
 Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
                       int *rank);
 
+/* The memory of a run, in bytes, before it. What only the run tells is left out and counted in `unknown`. The own memory of
+ * reference evaluators is not in it. */
+typedef struct RtMemory {
+  uint64_t mapped;  /* constants that lie in the model's files */
+  uint64_t packed;  /* weights packed for the CPU */
+  uint64_t own;     /* constants inside the program */
+  uint64_t arena;   /* values whose extents are known at the start, packed over time */
+  uint64_t apart;   /* values allocated one by one, outputs among them: the most at once */
+  uint64_t scratch; /* working memory of kernels, of all threads */
+  uint64_t outputs;
+  uint64_t peak;      /* the largest sum of values that live at the same time */
+  uint32_t peak_step; /* where that is; PROG_NONE: no value needs memory */
+  uint32_t largest;   /* the slot with the largest of these values; PROG_NONE */
+  uint64_t largest_bytes;
+  uint32_t unknown;       /* values, and kernels' working memories, that only the run tells */
+  uint32_t first_unknown; /* the first step that makes or needs one; PROG_NONE */
+} RtMemory;
+/* For inputs of the given shapes, run with these options; data are read where extents hang on them, and may be NULL. */
+Status rt_memory(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtMemory *out);
+
 #endif

@@ -17,8 +17,9 @@
 #define PROFILE (1u << CMD_profile)
 #define EXPLAIN (1u << CMD_explain)
 #define COMPILE (1u << CMD_compile)
-#define FEEDS   (RUN | BENCH | PROFILE) /* takes inputs */
-#define LOADS   (FEEDS | EXPLAIN)       /* compiles a model */
+#define PLAN    (1u << CMD_plan)
+#define FEEDS   (RUN | BENCH | PROFILE | PLAN) /* takes inputs */
+#define LOADS   (FEEDS | EXPLAIN)              /* compiles a model */
 #define OPS     (1u << CMD_ops)
 #define DOCTOR  (1u << CMD_doctor)
 #define CACHE   (1u << CMD_cache)

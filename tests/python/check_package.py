@@ -176,6 +176,20 @@ class Memory(unittest.TestCase):
         m.run({"x": np.ones(3, np.float32)}, {"y": strided})
         np.testing.assert_array_equal(strided, [-1, -1, -1])
 
+    def test_plan(self):
+        m = sard.load(models.one("Neg", shape=("a", "b")), device="reference")
+        p = m.plan(x=(3, 5))
+        self.assertEqual((p["outputs"], p["apart"], p["arena"], p["peak"], p["complete"]), (60, 60, 0, 60, True))
+        self.assertEqual((p["peak_step"]["op"], p["largest"], p["unknown_step"]), ("Neg", "y", None))
+        self.assertEqual(m.plan(x=np.zeros((3, 5), np.float32)), p)
+        self.assertIn("peak ", str(p))
+        p = sard.load(models.ranks(), device="reference").plan(x=[2])
+        self.assertEqual((p["complete"], p["unknown"], p["unknown_step"]["node"], p["peak_step"]), (False, 2, "root", None))
+        for shape, kind in (((3,), sard.InvalidError), (("a", 2), TypeError), ((1,) * 40, sard.UsageError)):
+            self.assertRaises(kind, m.plan, x=shape)
+        self.assertRaises(sard.UsageError, m.plan)
+        self.assertRaises(sard.UsageError, m.plan, z=(1, 2))
+
     def test_an_output_outlives_its_model(self):
         y = sard.load(models.one("Neg"))(np.ones(1000, np.float32))
         view = y[10:20]
