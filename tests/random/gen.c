@@ -287,6 +287,9 @@ static bool defined(Gen *g, const Node *n) {
   DType to = n->out[0] ? n->out[0]->type.dtype : DT_none;
   if (!robust(n, a, b, c))
     return false;
+  for (int i = 1; n->op == OP_Attention && i < n->nin && i < 6; i++) /* what has no weight may count or not */
+    if (i != 3 && n->in[i] && !all_within(gen_tensor(g, n->in[i]), 0, 1e15))
+      return false;
   if (n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN) /* nor may what goes round and round */
     for (int i = 0; i < n->nout; i++)
       if (n->out[i] && !all_within(gen_tensor(g, n->out[i]), 0, 1e9))

@@ -141,6 +141,8 @@ RAISES = [
     ("ConvTranspose", "Given n_input_plane|cannot reshape array", "output_padding and output_shape are not looked at everywhere"),
     ("ConvTranspose", "could not broadcast|Issues with types", "output_padding and output_shape are not looked at everywhere"),
     ("Unique", "Issues with types|out of bounds", "inputs of one element; unsorted slices"),
+    ("Resize", "cannot reshape array of size 0", "images without elements"),
+    ("GatherElements", "at most 32 array objects", "numpy.choose takes 32"),
     ("Resize", "Issues with types", "antialias, where an axis has few elements"),
     ("GroupNormalization", "out of bounds", "its function's body takes axes of space for granted"),
     ("Mean", "non-broadcastable output operand", "it adds to its first input in place"),

@@ -72,7 +72,7 @@ static void shake(void *arg, const Node *n, Tensor *t) {
   double unit = ldexp(1, -kept_bits(t->dtype)), rough = noise(n, t);
   for (int64_t i = 0, count = tensor_count(t); i < count; i++) {
     double v = elem_f64(t->dtype, t->data, i), by = unit * (double)(rng_below(arg, 257) - 128) / 64;
-    if (fabs(v) < unit * rough && by < 0)
+    if (fabs(v) < unit * rough && rng_chance(arg, 30))
       elem_set_f64(t->dtype, t->data, i, 0);
     else if (isfinite(v) && (v != 0 || rough != 0))
       elem_set_f64(t->dtype, t->data, i, v + (v + rough) * by);
