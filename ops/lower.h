@@ -143,6 +143,16 @@ void row_index(const Row *r, KExpr **at);
 /* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */
 bool lower_view_affine(Ctx *c, const Node *n);
 
+/* Between lower_outside and lower_back, statements go in front of the loops inside of `level`, as if those were not open. */
+typedef struct Outside {
+  KCursor at, here;
+  KStmt *loop;
+  int level, depth, guard;
+  Level saved[LOWER_LEVELS];
+} Outside;
+void lower_outside(Lower *x, int level, Outside *o);
+void lower_back(Lower *x, const Outside *o);
+
 /* An accumulator at x->at. */
 KVar *lower_acc(Lower *x, const char *name, KExpr *init);
 

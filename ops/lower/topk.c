@@ -1,5 +1,5 @@
 /* topk.c - lowering of TopK (24), row by row: for few results known beforehand a sorted list that better elements are
- * inserted into, whole blocks being passed over by their extreme; else a merge sort of positions.
+ * inserted into, blocks of which none does being passed over; else a merge sort of positions.
  *
  * Elements are ordered by value, NaN above all numbers, and by position where values are equal: a strict order, so that each
  * result is the same whatever the way.
@@ -113,17 +113,19 @@ static KExpr *extreme(Lower *x, DType t, bool least) {
   return ke_int(x->k, t, least ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits));
 }
 
-/* The best of the block that begins at `from`; a NaN if there is one. */
-static Status block_best(Top *t, KExpr *from, KExpr **best) {
+/* Does any element of the block that begins at `from` enter the list as it is now? */
+static Status block_enters(Top *t, KExpr *from, KExpr **some) {
   Lower *x = t->x;
   KCursor behind;
-  KExpr *v;
-  KVar *m = lower_acc(x, "m", extreme(x, t->w, t->largest));
+  KExpr *v, *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
+  KExpr *free_ = now(x, "free", k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0)));
+  last = now(x, "last", ke_cast(x->k, t->w, slot(t, t->value, last)));
+  KVar *any = lower_acc(x, "any", free_);
   KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
   TRY(value_at(t, i, &v));
-  ks_update(&x->at, m, t->largest ? KOP_max : KOP_min, ke_cast(x->k, t->w, v));
+  ks_update(&x->at, any, KOP_or, beats(t, lower_once(x, "v", ke_cast(x->k, t->w, v)), last));
   lower_close(x, 1, behind);
-  *best = ke_var(x->k, m);
+  *some = ke_var(x->k, any);
   return ST_OK;
 }
 
@@ -143,7 +145,7 @@ static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
 static Status few(Top *t) {
   Lower *x = t->x;
   KCursor behind, block;
-  KExpr *best;
+  KExpr *some;
   Dim size = dim_const(x->c, BLOCK), blocks = dim_div(x->c, t->extent, size), whole = dim_mul(x->c, blocks, size);
   KBuf *held = kernel_add_temp(x->k, "held", t->t, 0, NULL),
        *held_at = kernel_add_temp(x->k, "heldat", DT_i64, 0, NULL);
@@ -151,10 +153,7 @@ static Status few(Top *t) {
   set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
   lower_close(x, 1, behind);
   KExpr *b = lower_open_ordered(x, "b", blocks, &behind), *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
-  TRY(block_best(t, from, &best));
-  KExpr *some = enters(t, best);
-  if (dtype_is_float(t->w)) /* the least of a block is NaN when any is */
-    some = k_bin(x, KOP_or, some, k_un(x, KOP_isnan, best));
+  TRY(block_enters(t, from, &some));
   lower_if(x, some, &block);
   TRY(scan(t, from, size, held, held_at));
   lower_close(x, 1, block);
