@@ -14,6 +14,8 @@
 
 enum { LIMIT_S = 60 };
 
+const char *random_level;
+
 typedef struct Case {
   const char *text;
   uint64_t seed;
@@ -44,8 +46,9 @@ static Status build(Ctx *c, const char *text, bool optimise, bool compile, Progr
   if (optimise)
     TRY(passes_run(c, g, &(PassOptions){.verify = true}));
   out->a = arena_create(c);
+  const char *level = random_level ? random_level : cpu_level();
   if (compile)
-    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = cpu_level(), .threads = 1}, &k));
+    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = level, .threads = 1}, &k));
   if (compile && getenv("RANDOM_KERNELS"))
     TRY(kernels_dump(c, k.groups, "all", print, NULL));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
