@@ -109,10 +109,10 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
   if (!p->o->pack || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
-      !conv_rows_product(p->c, p->a, n, &o->x))
+      !conv_rows_product(p->c, p->a, n, !in, &o->x))
     return false;
   int rank = out->out[0]->type.rank;
-  o->a = in->in[0], o->behind = out;
+  o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
   return true;
 }
@@ -225,7 +225,7 @@ static const char *conv_name(Grouper *p, const Node *n) {
 /* The packed form of a constant B, made once however many products read it. */
 static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
   ProductPlan plan = product_plan(x, p->o->cpu_level);
-  int64_t k, n, floats, taps = x->rows && !x->channelwise ? x->rows->taps : 1;
+  int64_t k, n, floats, taps = x->rows && !x->channelwise && !x->planes ? x->rows->taps : 1;
   if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n) || !product_packed_floats(&plan, k, n, &floats))
     return UINT32_MAX;
   Groups *g = p->out;

@@ -470,6 +470,19 @@ static const Type *type_made(const Node *n) {
   return &n->out[i]->type;
 }
 
+/* Does Transpose q undo what the root of the set does to the order of axes? Then what is in between, a window that moves over
+ * the other axes, reads and writes along one and the same axis of memory. */
+static bool undoes_root(const Set *s, const Node *q) {
+  const Node *root = s->node[0];
+  if (q->op != OP_Transpose || root->op != OP_Transpose || q->in[0]->type.rank != root->in[0]->type.rank)
+    return false;
+  Ints p = ATTR(q, Transpose)->perm, r = ATTR(root, Transpose)->perm;
+  for (int i = 0; p.v && r.v && i < q->in[0]->type.rank; i++)
+    if (p.v[r.v[i]] != i)
+      return false;
+  return p.v && r.v;
+}
+
 /* Does some user in the set read v more often than it has elements, or not element by element? */
 static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
   Dim n = type_count(c, &v->type);
@@ -479,6 +492,8 @@ static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
     if (!u->node || set_find(s, u->node) < 0 || u->node == s->core)
       continue;
     if (op_lowering(u->node->op)->again)
+      return true;
+    if (undoes_root(s, u->node) && value_recomputed(c, s, u->node->out[0]))
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
@@ -545,7 +560,7 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
     return "too dear to compute once per pass";
   if (feeds_core && passes > 1 && (q->op == OP_Transpose || q->op == OP_GatherElements))
     return "its order of reading does not suit the rows";
-  if (cheap_move(q))
+  if (cheap_move(q) || (!s->core && undoes_root(s, q)))
     return NULL;
   if (recomputed(p->c, s, q))
     return "its user reads its elements several times";

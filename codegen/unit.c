@@ -47,11 +47,11 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
-  buf_printf(&f->b, " tile=%u group=%lld", p->tile, (long long)p->group);
+  buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
   if (p->window)
     put_window(f, "window", p->window);
   if (p->rows)
-    put_window(f, p->channelwise ? "channelwise" : "rows", p->rows);
+    put_window(f, p->channelwise ? "channelwise" : p->planes ? "planes" : "rows", p->rows);
   if (!p->epilogue)
     return;
   const Dim *dim;

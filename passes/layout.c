@@ -8,9 +8,11 @@
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
+#include "ops/eval/nn.h"
+
 #include <string.h>
 
-enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64 };
+enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64, IMAGE_CHANNELS = 4 };
 
 typedef struct Layout {
   Ctx *c;
@@ -127,7 +129,33 @@ static Value *last_of(Layout *l, Value *v) {
 
 /* --- nodes over to channels last --- */
 
+/* The few channels of an image are read as they come, where it is wide enough along the last axis: v with the padding that
+ * conv has there. NULL: not so. */
+static Value *image_of(Layout *l, const Node *n, ConvAttr *a) {
+  Value *v = n->in[0];
+  int r = v->type.rank;
+  int64_t channels, pads[2 * MAX_RANK] = {0}, *rest = arena_array(n->graph->arena, int64_t, 2u * MAX_RANK);
+  WindowSpec s;
+  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
+  if (a->group != 1 || !dim_is_const(v->type.dim[1], &channels) || channels > IMAGE_CHANNELS ||
+      window_spec(l->c, &wa, r - 2, &s) || (s.mode != PAD_EXPLICIT && s.mode != PAD_VALID) || s.dilation[r - 3] != 1)
+    return NULL;
+  if (s.mode == PAD_VALID || (!s.begin[r - 3] && !s.end[r - 3]))
+    return v;
+  pads[r - 1] = s.begin[r - 3], pads[2 * r - 1] = s.end[r - 3];
+  for (int i = 0; i < r - 3; i++)
+    rest[i] = s.begin[i], rest[r - 2 + i] = s.end[i];
+  a->pads = (Ints){rest, 2 * (r - 2)};
+  return emit(&l->m, OP_Pad, NULL, 2, (Value *[]){v, const_ints(&l->m, pads, 2 * r)});
+}
+
 static Value *conv_last(Layout *l, Node *n) {
+  ConvAttr a = *ATTR(n, Conv);
+  Value *image = known_last(l, n->in[0]) ? NULL : image_of(l, n, &a);
+  if (image) {
+    Value *in[3] = {image, n->in[1], n->nin > 2 ? n->in[2] : NULL};
+    return to_last(l, emit(&l->m, OP_Conv, &a, n->nin, in));
+  }
   Value *in[3] = {to_first(l, last_of(l, n->in[0])), n->in[1], n->nin > 2 ? n->in[2] : NULL};
   return to_last(l, emit(&l->m, OP_Conv, n->attr, n->nin, in));
 }

@@ -77,6 +77,7 @@ bool is_generated(OpId op, const char **why);
 void make_int(Gen *g, Make *m, const char *name, int64_t v);
 
 /* --- variants.c --- */
+extern const char *random_level;                  /* of the CPU, that is compiled for; NULL: this CPU's */
 typedef enum { SAME, DIFFERENT, BROKEN } Verdict; /* BROKEN: an error, a crash or a hang */
 /* Runs the graph of a text in every way, in a process of its own. What is wrong goes to why. */
 Verdict judge(const char *text, uint64_t seed, char *why, size_t cap);

@@ -16,6 +16,8 @@
 
 enum { LIMIT_S = 60 };
 
+const char *random_level;
+
 typedef struct Case {
   const char *text;
   uint64_t seed;
@@ -67,9 +69,9 @@ static Status build(Ctx *c, const char *text, const Way *way, Program *out) {
   if (way->optimise)
     TRY(passes_run(c, g, &(PassOptions){.verify = true}));
   out->a = arena_create(c);
+  const char *level = random_level ? random_level : cpu_level();
   if (compile)
-    TRY(kernels_compile(c, out->a, out->a, g,
-                        &(KernelsInput){.level = cpu_level(), .threads = 1, .allow_reference = true}, &k));
+    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = level, .threads = 1, .allow_reference = true}, &k));
   if (compile && getenv("RANDOM_KERNELS"))
     TRY(kernels_dump(c, k.groups, "all", print, NULL));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
