@@ -560,8 +560,8 @@ static LVal load_scattered(KEmit *k, const KBuf *b, LType elem, const Address *a
   LType vec = emit_vec(elem, k->lanes);
   LVal from = pointer(k, b, elem, a->base), at = a->at;
   LVal p = LLVMBuildGEP2(B, elem, from, &at, 1, "");
-  bool near =
-      e->avx512 && !k->mask && element_bytes(b->dtype) == 4 && b->rank && (k->lanes == PICK || k->lanes == 2 * PICK);
+  bool near = e->bits == 512 && !k->mask && element_bytes(b->dtype) == 4 && b->rank &&
+              (k->lanes == PICK || k->lanes == 2 * PICK);
   if (!near)
     return emit_gather(e, vec, p, all_lanes(k), LLVMConstNull(vec), element_bytes(b->dtype));
   Near w[2];
@@ -704,7 +704,7 @@ static bool reads(const KStmt *s, const KBuf *b) {
 /* Stores a vector: past the caches when it is aligned, the buffer larger than they are, and nothing here reads it. */
 static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
   Emitter *e = k->e;
-  bool may = k->stream && e->avx512 && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 && b->rank && !b->temp;
+  bool may = k->stream && e->bits == 512 && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 && b->rank && !b->temp;
   LVal large = may && !reads(k->k->body, b) ? is_large(k, b) : NULL;
   if (!large) {
     LLVMSetAlignment(LLVMBuildStore(B, v, p), element_bytes(b->dtype));
