@@ -499,10 +499,20 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
   return ST_OK;
 }
 
+/* Has the buffer no element whatever the symbols? Its strides are 0 then: all indices look the same. */
+static bool is_empty(const KBuf *b) {
+  for (int i = 0; i < b->rank; i++)
+    if (dim_is(b->dim[i], 0))
+      return true;
+  return false;
+}
+
 Status kemit_store(KEmit *k, const KStmt *s) {
   const DType t = s->buf->dtype;
   Address a;
   LVal v;
+  if (is_empty(s->buf))
+    return ST_OK; /* nothing comes here */
   TRY(stored_value(k, s->value, &v));
   TRY(address(k, s->buf, s->index, false, &a));
   if (a.how == UNIFORM && emit_lanes(v) > 1)
