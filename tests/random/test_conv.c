@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHS = 40, MAX_AXES = 3 };
+enum { GRAPHS = 24, MAX_AXES = 3 };
 
 typedef struct Shape {
   int axes;
