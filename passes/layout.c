@@ -10,6 +10,7 @@
 
 #include "ops/eval/nn.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64, IMAGE_CHANNELS = 4 };
@@ -70,9 +71,21 @@ static bool is_local(const Node *n) {
   return n->op == OP_MaxPool || n->op == OP_AveragePool || n->op == OP_LpPool || n->op == OP_Resize;
 }
 
+/* A BatchNormalization outside of training whose statistics are constants. */
+static bool is_norm(const Node *n) {
+  int64_t channels;
+  if (n->op != OP_BatchNormalization || ATTR(n, BatchNormalization)->training_mode || !spatial(n->out[0]) ||
+      (n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]) || !dim_is_const(n->out[0]->type.dim[1], &channels))
+    return false;
+  for (int i = 1; i < 5; i++)
+    if (!n->in[i]->konst || n->in[i]->type.dtype != DT_f32 || tensor_count(n->in[i]->konst) != channels)
+      return false;
+  return true;
+}
+
 static bool is_concat(const Node *n) { return n->op == OP_Concat && spatial(n->out[0]) && n->nin <= MOST_INPUTS; }
 
-static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n) || is_concat(n); }
+static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n) || is_concat(n) || is_norm(n); }
 
 /* Last to first: what is read by a convolution, at once or through what keeps the layout. */
 static void find_wanted(Layout *l, const Graph *g) {
@@ -197,6 +210,35 @@ static Value *elementwise_last(Layout *l, Node *n) {
   return emit(&l->m, n->op, n->attr, n->nin, in);
 }
 
+/* One number per channel, as an operand of what has its channels last: factor is scale / sqrt(variance + epsilon). */
+static Value *per_channel(Layout *l, const Node *n, int input, bool factor) {
+  int r = n->out[0]->type.rank;
+  int64_t dim[MAX_RANK], channels = tensor_count(n->in[input]->konst);
+  Tensor *t;
+  for (int i = 0; i < r; i++)
+    dim[i] = i == r - 1 ? channels : 1;
+  if ((l->m.st = tensor_new(l->c, n->graph->arena, DT_f32, r, dim, &t)))
+    return NULL;
+  for (int64_t i = 0; i < channels; i++) {
+    double v = const_elem(n->in[input]->konst, i);
+    if (factor)
+      v /= sqrt(const_elem(n->in[4]->konst, i) + (double)ATTR(n, BatchNormalization)->epsilon);
+    elem_set_f64(DT_f32, t->data, i, v);
+  }
+  return graph_add_const(n->graph, NULL, t);
+}
+
+/* (x - mean) * factor + bias. */
+static Value *norm_last(Layout *l, Node *n) {
+  Value *x = known_last(l, n->in[0]), *mean = per_channel(l, n, 3, false), *factor = per_channel(l, n, 1, true),
+        *bias = per_channel(l, n, 2, false);
+  if (!mean || !factor || !bias)
+    return NULL;
+  x = emit(&l->m, OP_Sub, NULL, 2, (Value *[]){x, mean});
+  x = emit(&l->m, OP_Mul, NULL, 2, (Value *[]){x, factor});
+  return emit(&l->m, OP_Add, NULL, 2, (Value *[]){x, bias});
+}
+
 static Value *concat_last(Layout *l, Node *n) {
   Value *in[MOST_INPUTS];
   int r = n->out[0]->type.rank, axis = axis_of(ATTR(n, Concat)->axis, n->out[0]);
@@ -243,6 +285,8 @@ static Value *turned(Layout *l, Node *n) {
     return conv_last(l, n);
   if (is_elementwise(n) && operands_last(l, n))
     return elementwise_last(l, n);
+  if (is_norm(n) && known_last(l, n->in[0]))
+    return norm_last(l, n);
   if (is_local(n) && (known_last(l, n->in[0]) || one_position(n->in[0])) &&
       (l->wanted[n->out[0]->id] || (n->op != OP_Resize && known_last(l, n->in[0]))))
     return local_last(l, n);

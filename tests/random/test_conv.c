@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHS = 40, MAX_AXES = 3 };
+enum { GRAPHS = 24, MAX_AXES = 3 };
 
 typedef struct Shape {
   int axes;
@@ -73,7 +73,7 @@ static void random_text(uint64_t seed) {
   Rng rng = {seed * 0x9e3779b97f4a7c15u + 1}, *r = &rng;
   Shape a = {.axes = 1 + (int)rng_below(r, MAX_AXES)}, b = {.axes = a.axes};
   int64_t in[MAX_AXES], channels = rng_chance(r, 40) ? 1 + rng_below(r, 4) : 1 + rng_below(r, 40);
-  bool symbols = rng_chance(r, 30);
+  bool symbols = rng_chance(r, 30) && a.axes < 3; /* extents of 3 axes multiply */
   for (int i = 0; i < a.axes; i++)
     in[i] = symbols ? 5 : 1 + rng_below(r, a.axes == 3 ? 6 : 20); /* symbols: extents are for the inputs to say */
   random_shape(r, channels, in, &a);
