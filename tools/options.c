@@ -17,6 +17,7 @@
 #define PROFILE (1u << CMD_profile)
 #define EXPLAIN (1u << CMD_explain)
 #define PLAN    (1u << CMD_plan)
+#define COMPILE (1u << CMD_compile)
 #define FEEDS   (RUN | BENCH | PROFILE | PLAN) /* takes inputs */
 #define LOADS   (FEEDS | EXPLAIN)              /* compiles a model */
 #define OPS     (1u << CMD_ops)
