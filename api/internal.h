@@ -51,9 +51,10 @@ typedef struct CompileArgs {
 Status compile_model(Ctx *c, void *args);
 
 /* describe.c */
-/* Fills in the caller's struct, which begins with its size, as far as it knows the fields. */
-sard_status struct_give(void *to, size_t to_size, const void *from, size_t size);
 sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
+/* Fills in the caller's struct, which begins with its size, as far as it knows the fields. SARD_ERROR_USAGE: it has none. */
+sard_status give_struct(void *to, size_t to_size, const void *from, size_t size);
+
 /* The same in parts, for aot.c: a program for one CPU level, and the memory that its constants lie in. for_file: its bytes
  * depend on the model alone, not on where it lies or on how many cores this machine has. */
 typedef struct Generated {

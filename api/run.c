@@ -407,7 +407,7 @@ sard_status sard_plan(const sard_model *m, const sard_tensor *in, size_t nin, sa
   sard_status result = st ? error_from(&c, err) : SARD_OK;
   if (!st) {
     sard_memory y = from_memory(m, &x);
-    struct_give(out, out->size, &y, sizeof y);
+    give_struct(out, out->size, &y, sizeof y);
   }
   ctx_close(&c);
   return result;

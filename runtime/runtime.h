@@ -86,11 +86,6 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);
 
-/* The shape of input i when the symbols of the input shapes have these values, in the program's order. ST_UNSUPPORTED: they do not
- * tell it. */
-Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
-                      int *rank);
-
 /* The memory of a run, in bytes, before it. What only the run tells is left out and counted in `unknown`. The own memory of
  * reference evaluators is not in it. */
 typedef struct RtMemory {
@@ -110,5 +105,10 @@ typedef struct RtMemory {
 } RtMemory;
 /* For inputs of the given shapes, run with these options; data are read where extents hang on them, and may be NULL. */
 Status rt_memory(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtMemory *out);
+
+/* The shape of input i when the symbols of the input shapes have these values, in the program's order. ST_UNSUPPORTED: they do not
+ * tell it. */
+Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
+                      int *rank);
 
 #endif

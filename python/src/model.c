@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 typedef struct Model {
-  PyObject_HEAD sard_model *m;
+  PyObject_HEAD
+  sard_model *m;
   sard_env *env;   /* of its own when max_memory is given, else NULL */
   PyObject *bytes; /* what a model from memory reads */
   Py_buffer view;
@@ -114,9 +115,11 @@ static int load(State *s, Model *x, const char *path, const char *dir, const sar
   sard_error *err = NULL;
   sard_status st;
   o.cancel = watch_interrupt();
-  Py_BEGIN_ALLOW_THREADS st = path ? sard_load_file(x->env, path, &o, &x->m, &err)
-                                   : sard_load_bytes(x->env, x->view.buf, (size_t)x->view.len, dir, &o, &x->m, &err);
-  Py_END_ALLOW_THREADS unwatch_interrupt(o.cancel);
+  Py_BEGIN_ALLOW_THREADS
+  st = path ? sard_load_file(x->env, path, &o, &x->m, &err)
+            : sard_load_bytes(x->env, x->view.buf, (size_t)x->view.len, dir, &o, &x->m, &err);
+  Py_END_ALLOW_THREADS
+  unwatch_interrupt(o.cancel);
   if (st)
     raise_error(s, st, err);
   else if (PyErr_Occurred())
@@ -125,23 +128,22 @@ static int load(State *s, Model *x, const char *path, const char *dir, const sar
 }
 
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kw) {
-  static char *names[] = {"path",    "data",   "dir",   "device",          "threads", "max_memory",
-                          "timeout", "strict", "cache", "allow_reference", NULL};
+  static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", "cache",
+                           "allow_reference", NULL};
   PyObject *path = Py_None, *data = Py_None, *dir = Py_None, *path_bytes = NULL, *dir_bytes = NULL;
   sard_options o = SARD_OPTIONS_INIT;
   Py_ssize_t max_memory = 0;
   int strict = 0, allow_reference = 0;
   State *s = state_of_type(type);
-  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpzp", names, &path, &data, &dir, &o.device, &o.threads,
-                                         &max_memory, &o.timeout, &strict, &o.cache, &allow_reference))
+  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpzp", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
+                                         &o.timeout, &strict, &o.cache, &allow_reference))
     return NULL;
   o.strict = strict, o.allow_reference = allow_reference;
   Model *x = (Model *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-  int bad =
-      !x || make_env(s, x, max_memory) || (path != Py_None && !PyUnicode_FSConverter(path, &path_bytes)) ||
-      (dir != Py_None && !PyUnicode_FSConverter(dir, &dir_bytes)) ||
-      (path == Py_None && PyObject_GetBuffer(data, &x->view, PyBUF_SIMPLE)) ||
-      load(s, x, path_bytes ? PyBytes_AsString(path_bytes) : NULL, dir_bytes ? PyBytes_AsString(dir_bytes) : NULL, &o);
+  int bad = !x || make_env(s, x, max_memory) || (path != Py_None && !PyUnicode_FSConverter(path, &path_bytes)) ||
+            (dir != Py_None && !PyUnicode_FSConverter(dir, &dir_bytes)) ||
+            (path == Py_None && PyObject_GetBuffer(data, &x->view, PyBUF_SIMPLE)) ||
+            load(s, x, path_bytes ? PyBytes_AsString(path_bytes) : NULL, dir_bytes ? PyBytes_AsString(dir_bytes) : NULL, &o);
   Py_XDECREF(path_bytes);
   Py_XDECREF(dir_bytes);
   if (bad)
@@ -183,8 +185,7 @@ static PyObject *times_list(const Times *x) {
 enum { FEW = 16 };
 
 /* Objects of a list as feeds; how many were begun goes to *n. */
-static int feed_all(State *s, PyObject *list, const sard_io *io, size_t count, const char *what, int writable, Feed *f,
-                    size_t *n) {
+static int feed_all(State *s, PyObject *list, const sard_io *io, size_t count, const char *what, int writable, Feed *f, size_t *n) {
   for (*n = 0; *n < count;) {
     size_t i = (*n)++;
     if (feed_from(s, &f[i], PyList_GetItem(list, (Py_ssize_t)i), &io[i], what, writable))
@@ -196,7 +197,7 @@ static int feed_all(State *s, PyObject *list, const sard_io *io, size_t count, c
 static PyObject *all_outputs(State *s, Model *x, sard_result *r) {
   PyObject *result = result_new(s, r), *list = result ? PyList_New((Py_ssize_t)x->nout) : NULL;
   for (size_t i = 0; list && i < x->nout; i++) {
-    PyObject *y = result_output(s, result, i);
+    PyObject *y = result_output(s, result, i, x->io[x->nin + i].kind);
     if (!y || PyList_SetItem(list, (Py_ssize_t)i, y))
       Py_CLEAR(list);
   }
@@ -205,14 +206,14 @@ static PyObject *all_outputs(State *s, Model *x, sard_result *r) {
 }
 
 /* The call itself: into bound memory when out is not NULL, else for a result. */
-static int call(State *s, Model *x, const sard_tensor *in, const sard_tensor *out, sard_run_options *o,
-                sard_result **r) {
+static int call(State *s, Model *x, const sard_tensor *in, const sard_tensor *out, sard_run_options *o, sard_result **r) {
   sard_error *err = NULL;
   sard_status st;
   o->cancel = watch_interrupt();
-  Py_BEGIN_ALLOW_THREADS st =
-      out ? sard_run_into(x->m, in, x->nin, out, x->nout, o, &err) : sard_run(x->m, in, x->nin, o, r, &err);
-  Py_END_ALLOW_THREADS if (unwatch_interrupt(o->cancel) && !st) { /* it came too late to stop the run */
+  Py_BEGIN_ALLOW_THREADS
+  st = out ? sard_run_into(x->m, in, x->nin, out, x->nout, o, &err) : sard_run(x->m, in, x->nin, o, r, &err);
+  Py_END_ALLOW_THREADS
+  if (unwatch_interrupt(o->cancel) && !st) { /* it came too late to stop the run */
     sard_result_free(*r);
     return -1;
   }
@@ -359,9 +360,9 @@ static PyObject *model_steps(PyObject *self, PyObject *none) {
     sard_step x = SARD_STEP_INIT;
     sard_step_info(m, i, &x);
     PyObject *row =
-        Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:O,s:s,s:s,s:s,s:N}", "kind", kinds[x.kind], "op", x.op, "kernel",
-                      x.kernel, "tile", x.tile, "why", x.why, "copies", x.copies ? Py_True : Py_False, "node", x.node,
-                      "module", x.module, "source", x.source, "fused", more_nodes(m, i, x.more));
+        Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:O,s:s,s:s,s:s,s:N}", "kind", kinds[x.kind], "op", x.op, "kernel", x.kernel, "tile",
+                      x.tile, "why", x.why, "copies", x.copies ? Py_True : Py_False, "node", x.node, "module", x.module,
+                      "source", x.source, "fused", more_nodes(m, i, x.more));
     if (!row || PyList_SetItem(list, (Py_ssize_t)i, row))
       Py_CLEAR(list);
   }
@@ -373,9 +374,9 @@ static PyObject *model_about(PyObject *self, PyObject *none) {
   const sard_model *m = ((Model *)self)->m;
   sard_times t = sard_model_times(m);
   (void)none;
-  return Py_BuildValue("{s:s,s:i,s:s,s:d,s:d,s:d}", "device", sard_model_device(m), "threads", sard_model_threads(m),
-                       "cache", states[sard_model_cache(m)], "import_ms", t.import_ms, "passes_ms", t.passes_ms,
-                       "compile_ms", t.compile_ms);
+  return Py_BuildValue("{s:s,s:i,s:s,s:d,s:d,s:d}", "device", sard_model_device(m), "threads", sard_model_threads(m), "cache",
+                       states[sard_model_cache(m)], "import_ms", t.import_ms, "passes_ms", t.passes_ms, "compile_ms",
+                       t.compile_ms);
 }
 
 static PyObject *shape_tuple(const int64_t *dim, int32_t rank) {
@@ -505,9 +506,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyType_Slot slots[] = {{Py_tp_new, model_new},
-                              {Py_tp_dealloc, model_dealloc},
-                              {Py_tp_methods, methods},
-                              {Py_tp_doc, "See sard.Model."},
-                              {0, NULL}};
+static PyType_Slot slots[] = {
+    {Py_tp_new, model_new}, {Py_tp_dealloc, model_dealloc}, {Py_tp_methods, methods}, {Py_tp_doc, "See sard.Model."}, {0, NULL}};
 PyType_Spec model_spec = {"sard._native.Model", sizeof(Model), 0, Py_TPFLAGS_DEFAULT, slots};

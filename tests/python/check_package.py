@@ -137,6 +137,23 @@ class Types(unittest.TestCase):
         np.testing.assert_array_equal(y["y"], [11, 22])
         np.testing.assert_array_equal(y["swapped"][0], [10, 20])
 
+    def test_optionals(self):
+        y = sard.load(models.optionals()).run({"x": np.float32([1, 2])})
+        np.testing.assert_array_equal(y["tensor"], [1, 2])
+        self.assertEqual(([v.tolist() for v in y["list"]], y["none"]), ([[1, 2], [1, 2]], None))
+
+    def test_maps(self):
+        y = sard.load(models.zip_map())(np.float32([[1, 2], [3, 4]]))
+        self.assertEqual(y, [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}])
+        m = sard.load(models.dict_vectorizer(T.INT64, T.FLOAT))
+        self.assertEqual(m.inputs[0].kind, "map")
+        self.assertEqual(m({3: 0.5, 7: 0.25}).tolist(), [[0.25, 0, 0.5]])  # words 7, 5, 3
+        self.assertEqual(m({}).tolist(), [[0, 0, 0]])
+        self.assertEqual(sard.load(models.dict_vectorizer(T.STRING, T.INT64))({"b": 4, "c": 5}).tolist(), [[0, 4]])
+        self.assertEqual(sard.load(models.dict_vectorizer(T.INT64, T.DOUBLE))({5: np.float64(0.1)}).tolist(), [[0, 0.1, 0]])
+        with self.assertRaisesRegex(sard.UsageError, "'x' is a map: pass a dict"):
+            m([1.0])
+
     def test_dlpack(self):
         m = sard.load(models.one("Neg", shape=("a", "b")))
         x = np.arange(6, dtype=np.float32).reshape(2, 3)
