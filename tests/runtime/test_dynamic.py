@@ -93,6 +93,13 @@ for axis in (0, 1, -1, -2):
     want = [float(2 * i + j + 1) if i < 2 and j < 2 else 0.0 for i in range(shape[0]) for j in range(shape[1])]
     case(f"pad axis {axis}", [w.node("Pad", ["x", "p", "", "a"], ["y"])],
          [("x", F, [2, 2], [1.0, 2.0, 3.0, 4.0]), ("p", I, [2], [0, 1]), ("a", I, [1], [axis])], [("y", F, shape, want)])
+# A slice of the bounds leaves as many as the run tells: those of so many axes from the front.
+for n in (0, 1, 2):
+    shape, want = moved([3, 4], iota([3, 4]), [[1, 2] if n > 0 else [0, 1, 2], [2, 3] if n > 1 else [0, 1, 2, 3]])
+    case(f"slice of {n} axes", [w.node("Slice", ["s", "z", "k"], ["s_"]), w.node("Slice", ["e", "z", "k"], ["e_"]),
+                                w.node("Slice", ["x", "s_", "e_"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", I, [2], [1, 2]), ("e", I, [2], [3, 9]), ("k", I, [1], [n])], [("y", F, shape, want)],
+         initializers=[w.tensor("z", I, [1], [0])])
 for op, shape, axes, out in (("Squeeze", [1, 3, 1], [0], [3, 1]), ("Squeeze", [1, 3, 1], [-1, 0], [3]),
                              ("Unsqueeze", [3], [1], [3, 1]), ("Unsqueeze", [3], [0, -1], [1, 3, 1])):
     case(f"{op} {axes}, then Exp", [w.node(op, ["x", "a"], ["v"]), w.node("Exp", ["v"], ["y"])],
