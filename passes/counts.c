@@ -1,6 +1,6 @@
-/* counts.c - how many elements are chosen is for the data to say: NonZero and Compress as running counts, which say where each
- * chosen element goes, and scatters into a result of the size that the last count is. What is not chosen goes to one place
- * behind it, which is cut off. All of it has kernels. Needs: types inferred, ranks known.
+/* counts.c - how many elements are chosen is for the data to say: NonZero, Compress and NonMaxSuppression as running counts,
+ * which say where each chosen element goes, and scatters into a result of the size that the last count is. What is
+ * not chosen goes to one place behind it, which is cut off. All of it has kernels. Needs: types inferred, ranks known.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -82,7 +82,60 @@ static Value *compress(Match *m) {
   return EMIT(m, Gather, &along, x, pick(m, &k, coordinate(m, n->in[1], 0)));
 }
 
+/* A TopK of all elements along the last axis: equal ones by position, NaN above all. */
+static Node *in_order(Match *m, Value *x, bool largest) {
+  TopKAttr sort = {.axis = -1, .largest = largest, .sorted = 1};
+  ShapeAttr last = {.start = -1, .end = ABSENT};
+  Value *in[2] = {x, EMIT(m, Shape, &last, x)};
+  Node *top = graph_add_node(m->g, m->root, OP_TopK, 2, 2, &sort, m->root->origin);
+  node_set_inputs(top, 2, in);
+  Status st = m->st ? m->st : node_infer(m->c, top);
+  m->st = st;
+  return top;
+}
+
+/* --- NonMaxSuppression --- */
+
+/* Input i as a scalar; NULL: it is not given. False: it may be something else than one number. */
+static bool scalar_input(Match *m, int i, Value **v) {
+  Node *n = m->root;
+  *v = i < n->nin ? n->in[i] : NULL;
+  if (!*v)
+    return true;
+  if (!type_known(*v) || (*v)->type.rank > 1 || ((*v)->type.rank && !dim_is((*v)->type.dim[0], 1)))
+    return false;
+  if ((*v)->type.rank)
+    *v = EMIT(m, Squeeze, NULL, *v, const_ints(m, (const int64_t[]){0}, 1));
+  return true;
+}
+
+static bool shapes_agree(const Value *boxes, const Value *scores) {
+  return type_known(boxes) && type_known(scores) && boxes->type.rank == 3 && scores->type.rank == 3 &&
+         boxes->type.dim[0] == scores->type.dim[0] && boxes->type.dim[1] == scores->type.dim[2] &&
+         dim_is(boxes->type.dim[2], 4);
+}
+
+/* The boxes by falling score, class by class; those that are kept, in order, then -1; of these the ones from 0 up. */
+static Value *suppression(Match *m) {
+  Node *n = m->root;
+  Value *boxes = n->in[0], *scores = n->in[1], *most, *iou, *score, *column[3];
+  ConcatAttr columns = {.axis = 1};
+  if (!shapes_agree(boxes, scores) || !scalar_input(m, 2, &most) || !scalar_input(m, 3, &iou) ||
+      !scalar_input(m, 4, &score))
+    return NULL;
+  Value *order = in_order(m, scores, true)->out[1];
+  Value *in[6] = {boxes, scores, order, most ? most : number(m, 0), iou ? iou : const_like(m, 0, DT_f32), score};
+  Value *kept = emit(m, OP_Suppress, n->attr, score ? 6 : 5, in);
+  Choice k = choose(m, EMIT(m, GreaterOrEqual, NULL, kept, number(m, 0)));
+  for (int i = 0; i < 3; i++) {
+    column[i] = pick(m, &k, i < 2 ? coordinate(m, kept, i) : flat(m, kept));
+    column[i] = EMIT(m, Unsqueeze, NULL, column[i], const_ints(m, (const int64_t[]){1}, 1));
+  }
+  return emit(m, OP_Concat, &columns, 3, column);
+}
+
 static const Rule rules[] = {
+    {"boxes by running counts", OPERATOR(NonMaxSuppression), suppression},
     {"positions by running counts", OPERATOR(NonZero), nonzero},
     {"chosen slices by running counts", OPERATOR(Compress), compress},
 };

@@ -292,6 +292,17 @@ case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_input
      [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
      [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
 
+# --- NonMaxSuppression: equal scores by position, NaN never; box 1 overlaps box 0 by 2/3, box 4 by 1/3 ---
+
+BOXES = [0.0, 0, 6, 1, 0, 0, 4, 1, 9, 9, 10, 10, 3, 3, 3, 4, 6, 1, 4, 0]
+SCORES = [0.5, 0.5, 0.25, 0.75, 0.5, float("nan"), 1.0, 0.0, 0.5, 0.5]
+for most, iou, least, want in (
+        (9, 0.5, 0.1, [0, 0, 3, 0, 0, 0, 0, 0, 4, 0, 0, 2, 0, 1, 1, 0, 1, 3, 0, 1, 4]),
+        (9, 0.25, 0.5, [0, 0, 3, 0, 1, 1]), (2, 0.9, 0.1, [0, 0, 3, 0, 0, 0, 0, 1, 1, 0, 1, 3]), (0, 0.9, 0.1, [])):
+    case(f"NonMaxSuppression, {most} of each class, {iou}, {least}", [w.node("NonMaxSuppression", ["b", "s", "m", "i", "t"], ["y"])],
+         [("b", F, [1, 5, 4], BOXES), ("s", F, [1, 2, 5], SCORES), ("m", I, [], [most]), ("i", F, [1], [iou]), ("t", F, [], [least])],
+         [("y", I, [len(want) // 3, 3], want)], shapes={"b": ["n", "k", 4], "s": ["n", "c", "k"]})
+
 # --- sequences and optionals ---
 
 PLUS = body([w.node("Add", ["item", "t"], ["r"])], [("item", F, None), ("t", F, [1])], [("r", F, None)])
