@@ -303,6 +303,20 @@ for most, iou, least, want in (
          [("b", F, [1, 5, 4], BOXES), ("s", F, [1, 2, 5], SCORES), ("m", I, [], [most]), ("i", F, [1], [iou]), ("t", F, [], [least])],
          [("y", I, [len(want) // 3, 3], want)], shapes={"b": ["n", "k", 4], "s": ["n", "c", "k"]})
 
+# --- Unique: -0 is 0, NaN equals NaN and is above all; the first of equal ones stands for them ---
+
+NAN = float("nan")
+for order, values, want in (
+        (1, [2.0, NAN, 1.0, 2.0, -1.0, NAN, 1.0], ([-1.0, 1.0, 2.0, NAN], [4, 2, 0, 1], [2, 3, 1, 2, 0, 3, 1], [1, 2, 2, 2])),
+        (0, [2.0, NAN, 1.0, 2.0, -1.0, NAN, 1.0], ([2.0, NAN, 1.0, -1.0], [0, 1, 2, 4], [0, 1, 2, 0, 3, 1, 2], [2, 2, 2, 1])),
+        (1, [0.0, -0.0], ([0.0], [0], [0, 0], [2])), (0, [7.0], ([7.0], [0], [0], [1])), (1, [], ([], [], [], [])), (0, [], ([], [], [], []))):
+    y, at, back, count = want
+    case(f"Unique of {values}, sorted {order}", [w.node("Unique", ["x"], ["y", "at", "back", "count"], sorted=order)],
+         [("x", F, [len(values)], values)],
+         [("y", F, [len(y)], y), ("at", I, [len(y)], at), ("back", I, [len(values)], back), ("count", I, [len(y)], count)], shapes={"x": ["n"]})
+case("Unique of all axes, as i64", [w.node("Unique", ["x"], ["y", "", "back"])], [("x", I, [2, 3], [5, 3, 5, 3, 9, -2])],
+     [("y", I, [4], [-2, 3, 5, 9]), ("back", I, [6], [2, 1, 2, 1, 3, 0])], shapes={"x": ["n", "m"]})
+
 # --- sequences and optionals ---
 
 PLUS = body([w.node("Add", ["item", "t"], ["r"])], [("item", F, None), ("t", F, [1])], [("r", F, None)])
