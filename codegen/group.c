@@ -35,7 +35,7 @@ static bool small_integers(const Value *v) {
 }
 
 bool node_is_host(const Node *n) {
-  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims)
+  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims || n->op == OP_ByAxis)
     return true;
   bool small = true, special = false;
   for (int i = 0; i < n->nin + n->nout; i++) {

@@ -242,6 +242,12 @@ KExpr *lower_once(Lower *x, const char *name, KExpr *e) {
   return trivial(e) ? e : let_at(x, name, e, x->flat ? x->depth : lower_level(x, e));
 }
 
+KExpr *lower_now(Lower *x, const char *name, KExpr *e) {
+  KVar *v = ks_let(&x->at, name, e);
+  lower_set_level(x, v, x->depth);
+  return ke_var(x->k, v);
+}
+
 Status lower_check(Lower *x, KExpr *cond, KExpr *number) {
   KStmt *loop;
   int a = lower_level(x, cond), b = lower_level(x, number), level = x->flat ? x->depth : a > b ? a : b;

@@ -105,6 +105,8 @@ Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KEx
 Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at);
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
+/* e as it is now: what is stored later does not change it. */
+KExpr *lower_now(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
 /* A KS_CHECK, as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
 Status lower_check(Lower *x, KExpr *cond, KExpr *number);

@@ -73,13 +73,6 @@ static void set_slot(Top *t, KBuf *b, KExpr *p, KExpr *v) {
   ks_store(&t->x->at, b, b->temp ? &p : at, v);
 }
 
-/* e as it is now: what is stored later does not change it. */
-static KExpr *now(Lower *x, const char *name, KExpr *e) {
-  KVar *v = ks_let(&x->at, name, e);
-  lower_set_level(x, v, x->depth);
-  return ke_var(x->k, v);
-}
-
 /* Is v to be in the list: is the last place free, or v better? */
 static KExpr *enters(Top *t, KExpr *v) {
   Lower *x = t->x;
@@ -94,8 +87,9 @@ static void insert(Top *t, KBuf *held, KBuf *held_at, KExpr *v, KExpr *i) {
   KCursor behind, here;
   ks_store(&x->at, held, NULL, v), ks_store(&x->at, held_at, NULL, i);
   KExpr *p = lower_open_ordered(x, "p", t->k, &behind);
-  KExpr *mine = now(x, "mine", ke_load(x->k, held, NULL)), *my_at = now(x, "at", ke_load(x->k, held_at, NULL));
-  KExpr *old = now(x, "old", slot(t, t->value, p)), *old_at = now(x, "oldat", slot(t, t->index, p));
+  KExpr *mine = lower_now(x, "mine", ke_load(x->k, held, NULL)),
+        *my_at = lower_now(x, "at", ke_load(x->k, held_at, NULL));
+  KExpr *old = lower_now(x, "old", slot(t, t->value, p)), *old_at = lower_now(x, "oldat", slot(t, t->index, p));
   KExpr *first = before(t, ke_cast(x->k, t->w, mine), my_at, ke_cast(x->k, t->w, old), old_at);
   lower_if(x, k_bin(x, KOP_or, k_bin(x, KOP_lt, old_at, num(x, 0)), first), &here);
   set_slot(t, t->value, p, mine), set_slot(t, t->index, p, my_at);
@@ -135,7 +129,7 @@ static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
   KCursor behind;
   KExpr *v, *i = lower_once(x, "i", k_add(x, from, lower_open_ordered(x, "o", n, &behind)));
   TRY(value_at(t, i, &v));
-  v = now(x, "v", v);
+  v = lower_now(x, "v", v);
   lower_if(x, enters(t, ke_cast(x->k, t->w, v)), NULL);
   insert(t, held, held_at, v, i);
   lower_close(x, 2, behind);
@@ -171,10 +165,10 @@ static Status count_before(Top *t, KBuf *pos, KExpr *side, KExpr *lo, KExpr *hi,
   KVar *low = lower_acc(x, "low", lo), *high = lower_acc(x, "high", hi);
   lower_open_ordered(x, "step", dim_const(x->c, MAX_BITS), &behind);
   lower_if(x, k_bin(x, KOP_lt, ke_var(x->k, low), ke_var(x->k, high)), &here);
-  KExpr *middle = now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
-  KExpr *j = now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
+  KExpr *middle = lower_now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
+  KExpr *j = lower_now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
   TRY(value_at(t, j, &w));
-  KExpr *first = now(x, "first", before(t, now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
+  KExpr *first = lower_now(x, "first", before(t, lower_now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
   lower_if(x, first, &less);
   ks_update(&x->at, low, KOP_none, k_add(x, middle, num(x, 1)));
   lower_close(x, 1, less);
@@ -194,13 +188,14 @@ static Status merge_runs(Top *t, KBuf *pos, KExpr *width, KExpr *from, KExpr *to
   KCursor behind;
   KExpr *count = ke_dim(x->k, t->extent), *v, *n;
   KExpr *e = lower_open_ordered(x, "e", t->extent, &behind), *two = k_mul(x, width, num(x, 2));
-  KExpr *start = now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
-  KExpr *middle = now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
-  KExpr *end = now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
-  KExpr *left = now(x, "left", k_bin(x, KOP_lt, e, middle)), *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
+  KExpr *start = lower_now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
+  KExpr *middle = lower_now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
+  KExpr *end = lower_now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
+  KExpr *left = lower_now(x, "left", k_bin(x, KOP_lt, e, middle)),
+        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
   TRY(value_at(t, i, &v));
-  v = now(x, "v", ke_cast(x->k, t->w, v));
-  KExpr *lo = now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
+  v = lower_now(x, "v", ke_cast(x->k, t->w, v));
+  KExpr *lo = lower_now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
   TRY(count_before(t, pos, from, lo, hi, v, i, &n));
   KExpr *own = ke_select(x->k, left, k_sub(x, e, start), k_sub(x, e, middle));
   ks_store(&x->at, pos, (KExpr *[]){to, k_add(x, start, k_add(x, own, n))}, i);
@@ -218,15 +213,15 @@ static Status many(Top *t, KBuf *value, KBuf *index) {
   lower_close(x, 1, behind);
   KVar *side = lower_acc(x, "side", num(x, 0));
   KExpr *pass = lower_open_ordered(x, "pass", dim_const(x->c, MAX_BITS), &behind);
-  KExpr *width = now(x, "width", k_bin(x, KOP_shl, one, pass));
+  KExpr *width = lower_now(x, "width", k_bin(x, KOP_shl, one, pass));
   lower_if(x, k_bin(x, KOP_lt, width, ke_dim(x->k, t->extent)), &here);
-  KExpr *from = now(x, "from", k_bin(x, KOP_and, pass, one)), *to = now(x, "to", k_sub(x, one, from));
+  KExpr *from = lower_now(x, "from", k_bin(x, KOP_and, pass, one)), *to = lower_now(x, "to", k_sub(x, one, from));
   TRY(merge_runs(t, pos, width, from, to));
   ks_update(&x->at, side, KOP_none, to);
   lower_close(x, 2, behind);
   (void)here;
   KExpr *p = lower_open(x, "p", t->k, &behind),
-        *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
+        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
   if (value) {
     TRY(value_at(t, i, &v));
     set_slot(t, value, p, v);
