@@ -448,6 +448,8 @@ static bool value_at_identity(const Set *s, const Value *v) {
       continue;
     if (!s->ident[i])
       return false;
+    if (u->node->op == OP_CastLike && u->slot == 1)
+      return false; /* which reads no element */
     if (u->node == s->core ? u->slot != 0 : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &v->type))
       return false;
   }
@@ -459,6 +461,13 @@ static bool at_identity(const Set *s, const Node *q) {
     if (q->out[i] && !value_at_identity(s, q->out[i]))
       return false;
   return true;
+}
+
+static const Type *type_made(const Node *n) {
+  int i = 0;
+  while (!n->out[i])
+    i++;
+  return &n->out[i]->type;
 }
 
 /* Does some user in the set read v more often than it has elements, or not element by element? */
@@ -473,7 +482,7 @@ static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
-    if (!fewer && type_count(c, &u->node->out[0]->type) != n)
+    if (!fewer && type_count(c, type_made(u->node)) != n)
       return true;
   }
   return false;
@@ -593,6 +602,14 @@ static void collect(Grouper *p, Set *s) {
   }
 }
 
+/* n is a step of its own, whether or not groups further down compute it again for themselves. */
+static void own_step(Grouper *p, Node *n) {
+  p->out->fate[n->id].group = NULL;
+  info(p, n)->step = info(p, n)->pos;
+  group_need(p, n->in, n->nin);
+  need_extents(p, n);
+}
+
 /* A group with n as its root. */
 static void loop_group(Grouper *p, Node *n) {
   Set s = {0};
@@ -603,7 +620,7 @@ static void loop_group(Grouper *p, Node *n) {
     if (n->out[i] && (p->needed[n->out[i]->id] || value_is_output(n->out[i]))) {
       if (s.nout == MAX_OUTPUTS) {
         p->out->fate[n->id].why = "it has more outputs than a kernel stores";
-        group_need(p, n->in, n->nin);
+        own_step(p, n);
         return;
       }
       s.out[s.nout++] = n->out[i];
@@ -613,9 +630,7 @@ static void loop_group(Grouper *p, Node *n) {
   if (make_loop(p, &s, n, &why) || (s.n > 1 && make_loop(p, &alone, n, &why)))
     return;
   p->out->fate[n->id].why = why;
-  info(p, n)->step = info(p, n)->pos;
-  group_need(p, n->in, n->nin);
-  need_extents(p, n);
+  own_step(p, n);
 }
 
 static bool wanted(Grouper *p, const Node *n) {
@@ -656,9 +671,7 @@ static void loops(Grouper *p) {
     else if (!*p->out->fate[n->id].why || f->kind == LOWER_NONE)
       p->out->fate[n->id].why = f->why;
     p->out->fate[n->id].host = f->host;
-    f->step = f->pos;
-    group_need(p, n->in, n->nin);
-    need_extents(p, n);
+    own_step(p, n);
   }
 }
 

@@ -5,7 +5,7 @@
 
 #include "codegen/llvm/internal.h"
 
-enum { KEMIT_TILE = 32 }; /* rows and lanes of a tile at most */
+enum { KEMIT_TILE = 32, STREAM_BITS = 512 }; /* rows and lanes of a tile at most; a cache line */
 
 /* Loads of a tile that go along its loop's variable: transposed, the value of iteration t is value[t]. */
 typedef struct TileLoad {
@@ -65,6 +65,7 @@ LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed 
 /* The loads among the statements that jump along the lanes and are contiguous along u, for n iterations of u from u0. */
 Status kemit_tile_loads(KEmit *k, const KStmt *s, const KVar *u, LVal u0, int n);
 
+/* --- stream.c --- */
 /* Finds out which outputs are larger than the caches, stored to once, and not read here. */
 void kemit_find_large(KEmit *k);
 

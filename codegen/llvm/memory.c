@@ -17,8 +17,6 @@
 
 #define B (k->e->b)
 
-enum { STREAM_BYTES = 32 << 20, STREAM_BITS = 512 }; /* an output that no cache keeps until it is read; a cache line */
-
 /* --- types --- */
 
 static bool packed(DType t) { return dtype_bits(t) < 8; }
@@ -723,54 +721,6 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
   return ST_OK;
 }
 
-/* --- past the caches --- */
-
-static bool expr_reads(const KExpr *x, const KBuf *b) {
-  if (!x)
-    return false;
-  if (x->kind == KE_LOAD && x->buf == b)
-    return true;
-  for (int i = 0; i < 3; i++)
-    if (expr_reads(x->arg[i], b))
-      return true;
-  for (int i = 0; x->kind == KE_LOAD && i < x->buf->rank; i++)
-    if (expr_reads(x->index[i], b))
-      return true;
-  return false;
-}
-
-static bool reads(const KStmt *s, const KBuf *b) {
-  for (; s; s = s->next) {
-    if (expr_reads(s->value, b) || reads(s->body, b))
-      return true;
-    for (int i = 0; s->kind == KS_STORE && i < s->buf->rank; i++)
-      if (expr_reads(s->index[i], b))
-        return true;
-  }
-  return false;
-}
-
-static int stores(const KStmt *s, const KBuf *b) {
-  int n = 0;
-  for (; s; s = s->next)
-    n += (s->kind == KS_STORE && s->buf == b) + stores(s->body, b);
-  return n;
-}
-
-void kemit_find_large(KEmit *k) {
-  Emitter *e = k->e;
-  k->large = arena_array(e->a, LVal, k->k->nbuf);
-  for (uint32_t i = k->k->nin; e->avx512 && i < k->k->nio; i++) {
-    const KBuf *b = k->k->buf[i];
-    if (!b->rank || reads(k->k->body, b) || stores(k->k->body, b) > 1)
-      continue;
-    LVal size = LLVMBuildMul(B, k->stride[i][0], kemit_dim(k, b->dim[0]), "");
-    size = LLVMBuildMul(B, size, emit_int(e->i64, dtype_bits(b->dtype) / 8), "");
-    LVal large = LLVMBuildICmp(B, LLVMIntSGE, size, emit_int(e->i64, STREAM_BYTES), "");
-    k->large[i] = LLVMIsAConstantInt(large) && !LLVMConstIntGetZExtValue(large) ? NULL : large;
-  }
-}
-
 /* Stores a vector: past the caches when it is aligned and the buffer larger than they are. A copy of 64 MB gains a fifth, rows that
  * lie apart up to two thirds (bench memory). */
 static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
@@ -793,10 +743,20 @@ static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
   LLVMPositionBuilderAtEnd(B, done);
 }
 
+/* Has the buffer no element whatever the symbols? Its strides are 0 then: all indices look the same. */
+static bool is_empty(const KBuf *b) {
+  for (int i = 0; i < b->rank; i++)
+    if (dim_is(b->dim[i], 0))
+      return true;
+  return false;
+}
+
 Status kemit_store(KEmit *k, const KStmt *s) {
   const DType t = s->buf->dtype;
   Address a;
   LVal v;
+  if (is_empty(s->buf))
+    return ST_OK; /* nothing comes here */
   TRY(stored_value(k, s->value, &v));
   TRY(address(k, s->buf, s->index, false, &a));
   if (a.how == UNIFORM && emit_lanes(v) > 1)

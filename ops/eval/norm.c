@@ -25,6 +25,10 @@ static Status check_stash(Eval *e, int64_t stash) {
 /* The result of the first stage, as the second one sees it. */
 static double staged(DType t, double v) { return t == DT_f32 ? v : nn_round(t, v); }
 
+/* The type in which the definitions of LpNormalization and LRN have their squares, X's, or f32 for narrower ones: beyond its largest
+ * number they are infinite, below its smallest 0. */
+static DType square_type(DType x) { return x == DT_f64 ? DT_f64 : DT_f32; }
+
 /* Mean and population variance of n numbers. */
 static void moments(const double *x, int64_t n, double *mean, double *var) {
   double s = 0, q = 0;
@@ -276,6 +280,7 @@ Status rms_norm_eval(Eval *e) {
 Status lp_norm_eval(Eval *e) {
   const LpNormalizationAttr *a = e->attr;
   const Tensor *x = e->in[0];
+  const DType square = square_type(x->dtype);
   const double *v;
   double *y;
   Tensor *out;
@@ -294,8 +299,8 @@ Status lp_norm_eval(Eval *e) {
       if (i % 1024 == 0)
         TRY(ctx_poll(e->c));
       for (int64_t k = 0; k < n; k++)
-        s += a->p == 1 ? fabs(p[k * inner]) : p[k * inner] * p[k * inner];
-      s = a->p == 1 ? s : sqrt(s);
+        s += a->p == 1 ? fabs(p[k * inner]) : nn_round(square, p[k * inner] * p[k * inner]);
+      s = a->p == 1 ? s : sqrt(nn_round(square, s));
       for (int64_t k = 0; k < n; k++)
         y[o * n * inner + k * inner + i] = s == 0 ? 0 : p[k * inner] / s;
     }
@@ -307,6 +312,7 @@ Status lp_norm_eval(Eval *e) {
 Status lrn_eval(Eval *e) {
   const LRNAttr *a = e->attr;
   const Tensor *x = e->in[0];
+  const DType square = square_type(x->dtype);
   const double *v;
   double *row;
   Tensor *out;
@@ -327,7 +333,8 @@ Status lrn_eval(Eval *e) {
         double s = 0;
         for (int64_t k = lo; k <= hi; k++)
           s += p[k * size + i] * p[k * size + i];
-        row[i] = p[c * size + i] / pow((double)a->bias + (double)a->alpha / (double)a->size * s, (double)a->beta);
+        row[i] = p[c * size + i] /
+                 pow((double)a->bias + (double)a->alpha / (double)a->size * nn_round(square, s), (double)a->beta);
       }
       nn_store(out, (b * C + c) * size, row, size);
     }

@@ -304,6 +304,11 @@ def norms():
             sq[:, i] = (x[:, lo:hi + 1] ** 2).sum(1)
         case("LRN", "size %d" % size, {"size": size, "alpha": alpha, "beta": beta, "bias": bias}, [f32(x)],
              [f32(x / (bias + alpha / size * sq) ** beta)])
+    big = np.float32([[[1e20, -1e20, 1]]])
+    case("LRN", "a square beyond the type", {"size": 1}, [f32(big)],
+         [f32(F.local_response_norm(torch.tensor(big), 1).numpy())])
+    tiny = np.float32([[1e-25, -1e-25, 0], [1e20, 1, -1e20]])  # the squares are 0 and infinite
+    case("LpNormalization", "squares beyond the type", {}, [f32(tiny)], [f32(np.zeros((2, 3)))])
     for axes in ([0, 2, 3], [1], [-1, 0]):
         a = tuple(axes)
         y = (x - x.mean(a, keepdims=True)) / (x.std(a, keepdims=True) + 1e-9)
