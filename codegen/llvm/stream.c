@@ -5,7 +5,7 @@
 
 #define B (k->e->b)
 
-enum { STREAM_BYTES = 32 << 20 };
+enum { STREAM_BYTES = 16 << 20 }; /* half of what the L3 of a core complex often has */
 
 static bool expr_reads(const KExpr *x, const KBuf *b) {
   if (!x)
