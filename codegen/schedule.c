@@ -13,7 +13,11 @@
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
 enum { SHORT_LOOP = 16 };
-enum { ENOUGH_PARTS = 512, FAR_ROWS = 8 };              /* for as many threads as there may be to have equal shares */
+enum {
+  ENOUGH_PARTS = 512,
+  FAR_ROWS = 8,
+  SHORT_ROW = 256
+};                                                      /* for as many threads as there may be to have equal shares */
 enum { TILE_ROWS = 32, TILE_LANES = 4, TILE_BODY = 4 }; /* at most; vectors of lanes; statements */
 
 /* --- what a body touches --- */
@@ -441,6 +445,7 @@ static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool ch
 
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
+  int64_t row;
   int n = perfect_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
   bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
@@ -475,8 +480,10 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   make_vector(s, last);
-  if (gathers(last->body, last->var))
-    last->ahead = nest[n - 2]->var, last->ahead_by = 1;
+  /* short rows that are only moved wait for memory at each of their ends */
+  bool row_short = dim_is_const(last->extent, &row) && row <= SHORT_ROW && list_flops(last->body) <= 1;
+  if (last->loop == KL_VECTOR && (row_short || gathers(last->body, last->var)))
+    last->ahead = nest[n - 2]->var, last->ahead_by = row_short ? FAR_ROWS : 1;
   collapse(s, nest, enough_loops(nest, n - 1));
   f->loop = KL_PARALLEL;
 }
