@@ -183,7 +183,7 @@ static void make_run(Columns *x, KCursor *out, KStmt *run, KVar *r) {
   Kept *kept = arena_array(k->arena, Kept, x->nvars);
   if (!x->whole)
     lane->value = ke_binary(k, KOP_sub, ke_dim(k, x->extent), base);
-  lane->loop = KL_VECTOR, lane->width = (uint16_t)x->lanes, lane->stream = true;
+  lane->loop = KL_VECTOR, lane->width = (uint16_t)x->lanes;
   lane->ahead = r, lane->ahead_by = r ? AHEAD : 0;
   x->now[x->j->id] = ks_let(&in, x->j->name, ke_binary(k, KOP_add, base, l));
   for (uint32_t v = 0; v < x->nvars; v++) {

@@ -13,6 +13,11 @@
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
 enum { SHORT_LOOP = 16 };
+enum {
+  ENOUGH_PARTS = 512,
+  FAR_ROWS = 8,
+  SHORT_ROW = 256
+};                                                      /* for as many threads as there may be to have equal shares */
 enum { TILE_ROWS = 32, TILE_LANES = 4, TILE_BODY = 4 }; /* at most; vectors of lanes; statements */
 
 /* --- what a body touches --- */
@@ -198,6 +203,21 @@ static int perfect_nest(KStmt *f, KStmt **nest, int cap) {
   return n;
 }
 
+/* How many of the n outer loops are enough for parts: where that many are known to be there, the loops inside of them run serially, at
+ * less cost per iteration. */
+static int enough_loops(KStmt *const *nest, int n) {
+  int64_t parts = 1, extent;
+  for (int i = 0; i < n; i++) {
+    if (!dim_is_const(nest[i]->extent, &extent))
+      return n;
+    if (extent > 0 && (parts *= extent) >= ENOUGH_PARTS)
+      return i + 1;
+    if (extent <= 0)
+      return n;
+  }
+  return n;
+}
+
 /* nest[0] becomes the loop over all n of them; the others' variables are defined by division in front of the body. */
 static void collapse(Scheduler *s, KStmt **nest, int n) {
   KStmt *outer = nest[0];
@@ -316,19 +336,73 @@ static bool tile(Scheduler *s, KStmt **nest, int n, int u) {
   KVar *made = ks_let(&at, var->name, ke_binary(s->k, KOP_add, j, ke_var(s->k, lane->var)));
   var->def = made->def, made->def->var = var;
   *at.at = rest;
-  lane->loop = KL_VECTOR, lane->width = (uint16_t)w, lane->stream = rows > 0;
+  lane->loop = KL_VECTOR, lane->width = (uint16_t)w;
   return true;
 }
 
 /* --- rows that are read several times --- */
 
+static bool looks_up(const KExpr *x, const KVar *v) {
+  if (!x)
+    return false;
+  if (x->kind == KE_VAR)
+    return x->var->def->kind == KS_LET && looks_up(x->var->def->value, v);
+  for (int i = 0; i < 3; i++)
+    if (looks_up(x->arg[i], v))
+      return true;
+  return x->kind == KE_LOAD && !x->buf->output && kernel_depends(x, v);
+}
+
+static bool expr_far(const KExpr *x, const KVar *row, const KVar *v) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_far(x->arg[i], row, v))
+      return true;
+  for (int i = 0; x->kind == KE_LOAD && i + 1 < x->buf->rank; i++)
+    if (looks_up(x->index[i], row) && !uses(x->index[i], v) && steps(x->index[x->buf->rank - 1], v))
+      return true;
+  return false;
+}
+
+/* Does the list read along rows that another buffer names? */
+static bool far_rows(const KStmt *s, const KVar *row, const KVar *v) {
+  for (; s; s = s->next)
+    if (expr_far(s->value, row, v) || far_rows(s->body, row, v))
+      return true;
+  return false;
+}
+
 /* In the second pass over a row, which computes more than it waits for memory, the next row is asked for: the first pass over it
  * finds it in the cache then. */
 static void look_ahead(KStmt *f) {
-  int passes = 0;
+  KStmt *pass[2] = {NULL, NULL};
+  int n = 0;
   for (KStmt *s = f->body; s; s = s->next)
-    if (s->kind == KS_FOR && s->loop == KL_VECTOR && ++passes == 2)
-      s->ahead = f->var, s->ahead_by = 1;
+    if (s->kind == KS_FOR && s->loop == KL_VECTOR && n < 2)
+      pass[n++] = s;
+  if (n == 2)
+    pass[1]->ahead = f->var, pass[1]->ahead_by = 1;
+  if (n == 1 && far_rows(pass[0]->body, f->var, pass[0]->var))
+    pass[0]->ahead = f->var, pass[0]->ahead_by = FAR_ROWS;
+}
+
+static bool expr_gathers(const KExpr *x, const KVar *v) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_gathers(x->arg[i], v))
+      return true;
+  const KExpr *last = x->kind == KE_LOAD && x->buf->rank > 1 ? x->index[x->buf->rank - 1] : NULL;
+  return last && uses(last, v) && !steps(last, v) && !steps_back(last, v);
+}
+
+/* Does the list pick elements of a row, at places that v does not go through in order? */
+static bool gathers(const KStmt *s, const KVar *v) {
+  for (; s; s = s->next)
+    if (expr_gathers(s->value, v) || gathers(s->body, v))
+      return true;
+  return false;
 }
 
 /* Only definitions may stand beside a parallel loop: the rest would run once per range of parts. */
@@ -371,6 +445,7 @@ static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool ch
 
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
+  int64_t row;
   int n = perfect_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
   bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
@@ -405,7 +480,11 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   make_vector(s, last);
-  collapse(s, nest, n - 1);
+  /* short rows that are only moved wait for memory at each of their ends */
+  bool row_short = dim_is_const(last->extent, &row) && row <= SHORT_ROW && list_flops(last->body) <= 1;
+  if (last->loop == KL_VECTOR && (row_short || gathers(last->body, last->var)))
+    last->ahead = nest[n - 2]->var, last->ahead_by = row_short ? FAR_ROWS : 1;
+  collapse(s, nest, enough_loops(nest, n - 1));
   f->loop = KL_PARALLEL;
 }
 

@@ -144,8 +144,7 @@ struct KStmt {
   uint8_t op;   /* KS_UPDATE: KOp; KOP_none: assigned */
   uint8_t loop; /* KS_FOR: KLoopKind */
   uint16_t
-      width;   /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_TILE, KL_SCAN; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
-  bool stream; /* KL_VECTOR: what it stores to outputs larger than the caches need not stay there */
+      width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_TILE, KL_SCAN; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   uint8_t
       ahead_by; /* KL_VECTOR: what it loads so many iterations of the loop over `ahead` later is asked for beforehand; … */
   KVar *ahead; /* … that loop is around it; NULL: nothing is */

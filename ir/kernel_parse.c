@@ -295,8 +295,8 @@ static Status ahead(Parser *s, KStmt *f) {
   TRY(want(s, ","));
   TRY(word(s, &w));
   f->ahead = find_var(s, w);
-  if (!f->ahead || f->ahead->def->kind != KS_FOR || by->i < 1 || by->i > UINT8_MAX)
-    return syntax(s, "a number from 1 to 255 and the variable of a loop around");
+  if (!f->ahead || by->i < 1 || by->i > UINT8_MAX)
+    return syntax(s, "a number from 1 to 255 and a variable");
   f->ahead_by = (uint8_t)by->i;
   return want(s, ")");
 }
@@ -332,7 +332,6 @@ static Status loop(Parser *s, KCursor *at) {
       }
       break;
     }
-  f->stream = eat(s, "stream");
   if (eat(s, "ahead"))
     TRY(ahead(s, f));
   Name *outer = s->names;

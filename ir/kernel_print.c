@@ -168,8 +168,6 @@ static void print_loop(Printer *p, const KStmt *s) {
   if (s->loop == KL_UNROLL || s->loop == KL_VECTOR || s->loop == KL_TILE || s->loop == KL_SCAN ||
       (s->loop == KL_PARALLEL && s->width))
     buf_printf(p->b, "(%u)", s->width);
-  if (s->stream)
-    buf_puts(p->b, " stream");
   if (s->ahead) {
     buf_printf(p->b, " ahead(%u, ", s->ahead_by);
     print_var(p, s->ahead);

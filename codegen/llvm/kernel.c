@@ -267,12 +267,12 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
     k->var[v->id] = emit_splat(k->e, id, w);
   }
   k->lanes = w, k->lane_var = s->var;
-  k->stream = s->stream, k->ahead = s->ahead, k->ahead_by = s->ahead_by;
+  k->ahead = s->ahead, k->ahead_by = s->ahead_by;
   LVal n = LLVMBuildSub(B, to, from, "");
   LVal whole = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)w), "");
   LVal middle = LLVMBuildAdd(B, from, whole, "");
   TRY(count_loop(k, s, from, middle, w, acc, lanes_body, depth));
-  k->stream = false, k->ahead = NULL;
+  k->ahead = NULL;
   TRY(masked_rest(k, s, middle, to, acc, lanes_body, depth));
   k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
   for (int i = 0; i < acc->n; i++) {
@@ -473,9 +473,8 @@ static Status tile_body(KEmit *k, const KStmt *s, LVal u0, int depth) {
   k->var[s->var->id] = u0;
   TRY(trips(k, lanes, &n));
   LVal middle = LLVMBuildAnd(B, n, emit_int(e->i64, -(int64_t)w), "");
-  k->lanes = w, k->lane_var = lanes->var, k->tile_loop = s, k->stream = lanes->stream;
+  k->lanes = w, k->lane_var = lanes->var, k->tile_loop = s;
   TRY(count_loop(k, lanes, zero, middle, w, &none, tile_vector, depth));
-  k->stream = false;
   k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
   LVal rest = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, middle, n, ""), emit_int(e->i64, s->width), zero, "");
   return count_loop(k, s, u0, LLVMBuildAdd(B, u0, rest, ""), 1, &none, tile_rest, depth);
@@ -735,6 +734,7 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   place_temporaries(k);
+  kemit_find_large(k);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
     LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");
     LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, args.begin, args.end, ""), work, none);
