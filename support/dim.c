@@ -284,9 +284,10 @@ static int by_base(const void *a, const void *b) {
   return i < j ? -1 : i > j;
 }
 
-static Dim sum_build(Ctx *c, Sum *s) {
+/* lo: of the sum when it is bad. */
+static Dim sum_build(Ctx *c, Sum *s, int64_t lo) {
   if (s->bad)
-    return unknown(c, "overflow", INT64_MIN, INT64_MAX);
+    return unknown(c, "overflow", lo, INT64_MAX);
   int n = 0;
   for (int i = 0; i < s->n; i++)
     if (s->term[i].coef)
@@ -300,18 +301,21 @@ static Dim sum_build(Ctx *c, Sum *s) {
   return n == 1 ? arg[0] : intern(c, DIM_ADD, 0, NULL, arg, (size_t)n);
 }
 
+/* Of a sum or product of extents this much is known, whatever it is. */
+static int64_t least(Dim a, Dim b) { return a->lo >= 0 && b->lo >= 0 ? 0 : INT64_MIN; }
+
 Dim dim_add(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0};
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, 1);
-  return sum_build(c, &s);
+  return sum_build(c, &s, least(a, b));
 }
 
 Dim dim_sub(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0};
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, -1);
-  return sum_build(c, &s);
+  return sum_build(c, &s, INT64_MIN);
 }
 
 static int by_id(const void *a, const void *b) {
@@ -360,7 +364,7 @@ Dim dim_mul(Ctx *c, Dim a, Dim b) {
     sum_add(&s, 1, mul_base(c, a, b, &ok));
   }
   s.bad |= !ok;
-  return sum_build(c, &s);
+  return sum_build(c, &s, least(a, b));
 }
 
 /* t / by when it divides exactly, as terms: coefficient divisible and every factor of by found in t. */
@@ -402,7 +406,7 @@ static void split_div(Ctx *c, Dim a, Dim b, Dim *q, Dim *r) {
     else
       sum_add(&rest, t.coef, t.base);
   }
-  *q = sum_build(c, &whole), *r = sum_build(c, &rest);
+  *q = sum_build(c, &whole, INT64_MIN), *r = sum_build(c, &rest, INT64_MIN);
 }
 
 /* a / b when b is a sum that divides a without rest, as 8*batch*(past + seq) by 2*(past + seq): term by term from one term
@@ -523,7 +527,7 @@ bool dim_at_least(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0}; /* as dim_sub, but an overflow proves nothing */
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, -1);
-  return !s.bad && sum_build(c, &s)->lo >= 0;
+  return !s.bad && sum_build(c, &s, INT64_MIN)->lo >= 0;
 }
 
 bool dim_eval(Dim d, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg, int64_t *v) {

@@ -84,7 +84,7 @@ class Guard:
         if why:
             raise Spared(why)
         try:
-            return self.inner.run(*args, **options)
+            return onnx_wrong.as_onnx_says(self.onnx_node, args, self.inner.run(*args, **options))
         except Spared:
             raise
         except Exception as e:
