@@ -212,6 +212,13 @@ static Status find_files(Ctx *c, HitArgs *h, const CacheContent *x, Mapped **map
   return ST_OK;
 }
 
+static bool has_reference(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
+    if (step_kind(p, rt_step(p, i)) == SARD_STEP_REFERENCE)
+      return true;
+  return false;
+}
+
 static Status start_from_entry(Ctx *c, void *arg) {
   HitArgs *h = arg;
   sard_model *s = h->a->m;
@@ -229,6 +236,11 @@ static Status start_from_entry(Ctx *c, void *arg) {
     file[nfile++] = (RtFile){x.packed, x.packed_size};
   map[nmap++] = entry;
   TRY(rt_load(c, s->arena, x.image, x.size, plan_build_id(), file, nfile, &s->program));
+  if (!h->a->o->allow_reference && !strcmp(s->device, "cpu") && has_reference(s->program)) {
+    rt_unload(s->program); /* compiling says what is wrong with it */
+    s->program = NULL;
+    return ST_OK;
+  }
   s->file = map, s->nfile = nmap;
   h->found = true;
   return ST_OK;

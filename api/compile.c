@@ -72,7 +72,12 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
   Arena *keep = s->arena;
   Kernels k = {0};
   in.file = plan_files(scratch, m, !for_file, &in.nfile);
-  KernelsInput ki = {level, (unsigned)s->cores, for_file ? OBJECTS : 0, in.file, m->nfile};
+  KernelsInput ki = {.level = level,
+                     .threads = (unsigned)s->cores,
+                     .objects = for_file ? OBJECTS : 0,
+                     .allow_reference = a->o->allow_reference,
+                     .mapped = in.file,
+                     .nmapped = m->nfile};
   if (!strcmp(s->device, "cpu"))
     TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
   if (a->o->dump_kernel && !k.groups)
@@ -146,6 +151,17 @@ static void name_code(Ctx *c, const sard_model *s) {
     ctx_log(c, 0, "%s: %s", c->err.message, c->err.file);
 }
 
+/* What the caller has permitted does not pass unnoticed. */
+static void log_reference(Ctx *c, const sard_model *s) {
+  for (uint32_t i = 0; !strcmp(s->device, "cpu") && i < rt_count(s->program, SEC_STEPS); i++) {
+    const ProgStep *x = rt_step(s->program, i);
+    if (step_kind(s->program, x) == SARD_STEP_REFERENCE)
+      ctx_log(c, 0, "node '%s' (%s) runs as reference: %s",
+              rt_string(s->program, rt_origin(s->program, x->origin)->node), rt_string(s->program, x->op),
+              rt_string(s->program, x->why));
+  }
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -154,10 +170,16 @@ Status compile_model(Ctx *c, void *args) {
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   if (a->path)
     TRY(compiled_start(c, a));
+  if (!s->program && !sard_device_available(s->device))
+    return fail(
+        c, ST_DEVICE,
+        "device 'cpu' needs the code generator libsard-codegen.so, which is not here; 'reference' works without, "
+        "slowly");
   if (!s->program)
     TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
+  log_reference(c, s);
   name_code(c, s);
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));

@@ -86,14 +86,19 @@ const char *sard_metadata(const sard_model *m, const char *key) {
   return NULL;
 }
 
+sard_step_kind step_kind(const RtProgram *p, const ProgStep *s) {
+  if (rt_kernel(p, s))
+    return SARD_STEP_COMPILED;
+  return s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
+}
+
 sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
   if (i >= sard_step_count(m) || !x)
     return SARD_ERROR_USAGE;
   const ProgStep *s = rt_step(m->program, (uint32_t)i);
   const ProgOrigin *o = rt_origin(m->program, s->origin);
   const ProgKernel *k = rt_kernel(m->program, s);
-  sard_step_kind kind = k ? SARD_STEP_COMPILED : s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
-  sard_step y = {.kind = kind,
+  sard_step y = {.kind = step_kind(m->program, s),
                  .op = rt_string(m->program, s->op),
                  .node = rt_string(m->program, o->node),
                  .module = rt_string(m->program, o->module),

@@ -12,6 +12,7 @@
 
 struct sard_env {
   Alloc alloc;
+  Recycler recycler; /* of the results of all its models */
   sard_env_options o;
   pthread_mutex_t lock; /* guards what follows */
   struct Pool *pool;    /* there while models use it: those with compiled steps and more than one thread */
@@ -49,6 +50,8 @@ typedef struct CompileArgs {
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
 
+/* describe.c */
+sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
 /* The same in parts, for aot.c: a program for one CPU level, and the memory that its constants lie in. for_file: its bytes
  * depend on the model alone, not on where it lies or on how many cores this machine has. */
 typedef struct Generated {

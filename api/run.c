@@ -210,6 +210,7 @@ static void give_time(void *arg, const RtStepTime *t) {
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
   FeedArgs a = {m, in, nin, r, NULL};
   RtRunOptions ro = {.pool = m->pool,
+                     .recycler = &m->env->recycler,
                      .threads = m->threads,
                      .eager = m->eager,
                      .profile = r->o.profile ? give_time : NULL,

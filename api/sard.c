@@ -46,11 +46,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   bool cpu = sard_device_available("cpu");
-  const char *device = opt.device ? opt.device : cpu ? "cpu" : "reference";
-  if (!strcmp(device, "cpu") && !cpu)
-    return error_new(SARD_ERROR_DEVICE, err,
-                     "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
-                     "'reference' works without");
+  const char *device = opt.device ? opt.device : cpu || !opt.allow_reference ? "cpu" : "reference";
   if (strcmp(device, "reference") && strcmp(device, "cpu"))
     return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device,
                      cpu ? "'cpu' and " : "");
@@ -73,6 +69,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     return r;
   }
   m->c.cancel = NULL, m->c.deadline_ns = 0;
+  recycler_join(&env->recycler);
   *out = m;
   return SARD_OK;
 }
@@ -99,6 +96,7 @@ void sard_model_free(sard_model *m) {
   cache_end(m);
   rt_unload(m->program);
   object_unload(m->code);
+  recycler_leave(&env->recycler);
   if (m->pool)
     env_pool_done(env);
   ctx_close(&m->c);

@@ -91,7 +91,7 @@ typedef struct sard_model sard_model;
 
 typedef struct sard_options {
   size_t size;                /* SARD_OPTIONS_INIT */
-  const char *device;         /* "cpu", "reference"; NULL: the best there is. SARD_ERROR_DEVICE: not available here */
+  const char *device;         /* "cpu", "reference"; NULL: "cpu". SARD_ERROR_DEVICE: not available here */
   int threads;                /* 0: what the process may really use */
   double timeout;             /* seconds that loading may take; 0: no limit */
   const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */
@@ -104,9 +104,13 @@ typedef struct sard_options {
   const char *dump_kernel; /* a kernel's name or "all": its text goes to dump, see sard_step.kernel; NULL: none */
   const char *cache; /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
                               else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. See sard_model_cache. */
+  bool
+      allow_reference; /* false: a model with a step on "cpu" that nothing compiles is refused, SARD_ERROR_UNSUPPORTED with the
+                           node and the reason. true: it runs by its reference evaluator, slowly; each is logged as a
+                           warning; and without "cpu" here, device NULL is "reference". */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
-  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL }
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL, false }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. With the environment
@@ -244,6 +248,7 @@ typedef struct sard_compile_options {
   size_t n_bind;
   sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
   bool executable;      /* OUT is a program that runs the model */
+  bool allow_reference; /* steps that nothing compiles are interpreted; false: a model with such a step is refused */
   bool static_arena;    /* the caller gives all memory; no malloc, no threads */
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */

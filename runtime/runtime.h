@@ -5,6 +5,7 @@
 
 #include "runtime/pool.h"
 #include "runtime/program.h"
+#include "runtime/recycler.h"
 #include "support/tensor.h"
 
 /* Memory behind the program's file constants, in the order the program names them. */
@@ -69,6 +70,7 @@ typedef struct RtStepTime {
 
 typedef struct RtRunOptions {
   Pool *pool;                                      /* NULL: everything in the caller's thread */
+  Recycler *recycler;                              /* for the memory of results; NULL: fresh memory each time */
   int threads;                                     /* at most; the results do not depend on it */
   bool eager;                                      /* use them for every kernel, worth it or not (tests) */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */

@@ -133,7 +133,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   s->c = t->c, s->path = path;
   ctx_on_failure(t->c, &s->cleanup, discard, s);
   sard_env_options eo = SARD_ENV_OPTIONS_INIT;
-  eo.max_memory = o->max_memory, eo.log = log_stderr, eo.log_arg = t;
+  eo.max_memory = o->max_memory, eo.log = o->quiet && !opt_set(t->o, OPT_verbose) ? NULL : log_stderr, eo.log_arg = t;
   sard_status st = sard_env_create(&eo, &s->env, &e);
   if (st)
     return api_error(t->c, st, e, NULL);
@@ -141,7 +141,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.device = o->device, lo.threads = o->threads, lo.timeout = o->timeout, lo.strict = o->strict;
   lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.dump_kernel = o->dump_kernel, lo.stop_after = o->stop_after,
   lo.time_passes = o->time_passes;
-  lo.dump = to_stderr, lo.cache = o->cache;
+  lo.dump = to_stderr, lo.cache = o->cache, lo.allow_reference = o->allow_reference;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
@@ -272,7 +272,8 @@ SessionOptions session_options(const Options *o) {
                           .dump_after = opt_str(o, OPT_dump_after),
                           .dump_kernel = opt_str(o, OPT_dump_kernel),
                           .stop_after = opt_str(o, OPT_stop_after),
-                          .time_passes = opt_set(o, OPT_time_passes)};
+                          .time_passes = opt_set(o, OPT_time_passes),
+                          .allow_reference = opt_set(o, OPT_allow)};
 }
 
 Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *path) {
@@ -307,9 +308,10 @@ Status session_refuse_reference(Session *s) {
   sard_step step = SARD_STEP_INIT;
   for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
     if (!sard_step_info(s->model, i, &step) && step.kind == SARD_STEP_REFERENCE) {
-      fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --strict-device refuses");
+      fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --require compiled refuses%s%s",
+           *step.why ? ": " : "", step.why);
       err_node(s->c, ST_UNSUPPORTED, step.node, step.op, step.module, step.source);
-      return err_hint(s->c, err_file(s->c, ST_UNSUPPORTED, s->path), "permit it with --allow reference");
+      return err_file(s->c, ST_UNSUPPORTED, s->path);
     }
   return ST_OK;
 }

@@ -40,7 +40,8 @@ typedef struct SessionOptions {
   size_t max_memory;  /* 0: no limit */
   double timeout;     /* 0: none */
   const char *cache;  /* NULL: default */
-  bool strict, time_passes;
+  bool strict, time_passes, allow_reference;
+  bool quiet; /* no warnings, without -v */
   bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;

@@ -131,7 +131,9 @@ static Status run_case(Ctx *c, void *arg) {
                        .cache = cache ? cache : "off",
                        .threads = (int)opt_int(o, OPT_threads, 1),
                        .max_memory = c->alloc->limit,
-                       .strict = opt_set(o, OPT_strict)};
+                       .strict = opt_set(o, OPT_strict),
+                       .allow_reference = opt_set(o, OPT_allow),
+                       .quiet = true};
   Tolerance tol = {opt_float(o, OPT_rtol, x->rtol >= 0 ? x->rtol : 1e-3),
                    opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7), opt_float(o, OPT_relative, -1),
                    opt_set(o, OPT_rtol) ? 0 : 0x1p-6}; /* two units of bfloat16, as the official runner */
