@@ -2,6 +2,7 @@
 """sard compile: what it makes computes what the just-in-time compiler computes, bit for bit; links with other code; is refused when it
 is damaged or foreign; and what cannot be made is said clearly.
 SPDX-License-Identifier: Apache-2.0"""
+import json
 import os
 import re
 import shutil
@@ -134,6 +135,13 @@ def test_kinds(s):
         args = [] if command == "explain" else FEED + ["--runs", "3"]
         run = sard(command, s.path("m.so"), *args)
         s.check(command + " takes a .so", run.returncode == 0 and "compiled" in run.stdout, run.stdout + run.stderr)
+    for name in ("m.sard", "m.so", "m.o", "m.a", "program"):
+        run = sard("inspect", s.path(name))
+        s.check("inspect " + name, re.search(r"^machine +x86_64: x86-64", run.stdout, re.M)
+                and "  input_ids  i64[batch, seq]" in run.stdout, run.stdout + run.stderr)
+    d = json.loads(sard("inspect", s.path("m.so"), "--json").stdout)
+    s.check("the same as JSON", d["compiled"]["machine"] == "x86_64" and d["compiled"]["steps"]["compiled"] == 26
+            and d["outputs"][1] == {"name": "sentence_embedding", "type": "f32[batch, 32]"}, d)
     run = sard("run", s.path("m.sard"), *FEED, "--device", "reference")
     s.error("a compiled model is not interpreted", run, 2, "runs on the device 'cpu'")
 
