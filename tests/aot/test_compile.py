@@ -276,6 +276,14 @@ def test_damage(s):
     at = library.index(b"SARDPACK\x01")
     library[at + 500] ^= 1
     s.error("a damaged library", sard("run", s.write("broken.so", bytes(library)), *FEED), 3, "damaged")
+    text = subprocess.run(["readelf", "-SW", s.path("program")], capture_output=True, text=True).stdout
+    for section, at in ((".sard.package", 500), (".sard.package", head // 2), (".sard.code", 100)):
+        program = bytearray(s.read("program"))  # a whole program, whose own runtime looks
+        program[int(re.search(re.escape(section) + r" +PROGBITS +\w+ +(\w+)", text)[1], 16) + at] ^= 16
+        path = s.write("broken", bytes(program))
+        os.chmod(path, 0o700)
+        run = subprocess.run([path, "--help"], capture_output=True, text=True)
+        s.check("a program finds damage in its " + section, run.returncode == 3 and "damaged" in run.stderr, (run.returncode, run.stderr))
     newer = bytearray(data)
     newer[8] = 99
     s.error("a newer format", sard("run", s.write("newer.sard", bytes(newer)), *FEED), 3, "format 99")
