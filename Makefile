@@ -24,10 +24,12 @@ test: all
 test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
 
-# 20000 random graphs, compiled against reference and by onnx.reference: about half an hour of one core, by hand.
+# By hand: what takes long. 20000 random graphs, compiled against reference and by onnx.reference (about half an hour of one core),
+# and a thousand kills at random moments while the compile cache is written.
 test-long: all
 	@seq 1 500 19501 | xargs -P $(JOBS) -I{} build/tests/test_random_random 500 {}
 	@python3 tests/random/test_onnx.py 20000 1
+	@SARD_BUILD=$(CURDIR)/build SARD_KILLS=1000 SARD_CACHE=off python3 tests/cli/test_cache.py
 
 # The Python package in a fresh virtual environment, and programs written for onnxruntime over it (brings PyTorch, 4 GB).
 test-python: setup

@@ -275,6 +275,7 @@ sard_status sard_compile_file(sard_env *env, const char *path, const char *out, 
     return error_new(SARD_ERROR_USAGE, err, "sard_compile_file: NULL argument, or options without their size");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
+  lo.allow_reference = opt.allow_reference;
   env = env_or_default(env);
   sard_model m = {.env = env, .device = "cpu", .threads = 1};
   AotArgs x = {.compile = {.m = &m, .path = path, .o = &lo}, .o = &opt, .out = out};

@@ -13,6 +13,7 @@ set(START_FLAGS -std=gnu17 -O2 -fPIC -fvisibility=hidden -ffunction-sections -fd
     -fno-math-errno -ffp-contract=off -fno-strict-aliasing -w -D_GNU_SOURCE -DNDEBUG -DSARD_STATIC -I${CMAKE_SOURCE_DIR}
     -I${CMAKE_SOURCE_DIR}/include)
 
+add_custom_target(start)
 function(start_archive machine compiler)
   set(dir ${CMAKE_BINARY_DIR}/start-${machine})
   set(archive ${CMAKE_BINARY_DIR}/libsard-start-${machine}.a)
@@ -30,5 +31,6 @@ function(start_archive machine compiler)
   add_custom_command(OUTPUT ${archive} COMMAND ${CMAKE_COMMAND} -E rm -f ${archive}
     COMMAND ${CMAKE_AR} Drcs ${archive} ${objects} DEPENDS ${objects} COMMENT "${archive}" VERBATIM)
   add_custom_target(start-${machine} ALL DEPENDS ${archive})
+  add_dependencies(start start-${machine})
   install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()

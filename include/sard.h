@@ -133,7 +133,9 @@ SARD_API sard_times sard_model_times(const sard_model *m);
  * changed since, starts from its entry: weights packed for the CPU are mapped, and nothing is compiled. A missing entry is
  * written by a thread of its own once the first run has ended; sard_model_free waits for it. The directory must be the
  * user's own, and nobody else's to write to: otherwise a warning is logged and the cache is off, as it is with dump_after,
- * dump_kernel, stop_after and time_passes. */
+ * dump_kernel, stop_after and time_passes. Entries take at most 10 GB, or what the environment variable SARD_CACHE_SIZE says
+ * ("500M"); beyond that those go that were not used for longest. SARD_CACHE_SHARED names directories, with ':' between, that are
+ * only looked into. */
 typedef enum sard_cache_state { SARD_CACHE_OFF, SARD_CACHE_HIT, SARD_CACHE_MISS } sard_cache_state;
 SARD_API sard_cache_state sard_model_cache(const sard_model *m);
 /* Waits until the entry that the first run began is written; *ms: how long that took. False: none was. ms may be NULL. */
@@ -272,6 +274,7 @@ typedef struct sard_compile_options {
   size_t n_bind;
   sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
   bool executable;      /* OUT is a program that runs the model */
+  bool allow_reference; /* steps that nothing compiles are interpreted; false: a model with such a step is refused */
   bool static_arena;    /* the caller gives all memory; no malloc, no threads */
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */

@@ -32,6 +32,7 @@ Status ahead_compile(Tool *t, const char *model, const char *kind, Ahead **out) 
     return fail_errno(t->c, "create a folder", folder);
   x->folder = folder, x->path = arena_printf(t->arena, "%s/case.%s", folder, kind);
   ctx_on_failure(t->c, &x->cleanup, discard, x);
+  co.allow_reference = opt_set(t->o, OPT_allow);
   co.executable = !strcmp(kind, "exe"), co.target = opt_str(t->o, OPT_target);
   *out = x;
   return session_compile(t, model, x->path, &co);

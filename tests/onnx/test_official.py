@@ -52,9 +52,8 @@ def run_cases(device, folders, root, *options):
     """{name: (reason or None, steps)} of `sard test`"""
     if not folders:
         return {}
-    if AHEAD and device == "cpu":
-        options += ("--ahead", AHEAD)
-    run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *folders], capture_output=True, text=True)
+    ahead = ["--ahead", AHEAD] if AHEAD and device == "cpu" else []
+    run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *ahead, *folders], capture_output=True, text=True)
     if run.returncode not in (0, 1):
         sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")
     return {os.path.relpath(c["path"], root): (None if c["result"] == "passed" else c["reason"] or c["result"], c["steps"])
