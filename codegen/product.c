@@ -83,6 +83,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
   if (p->window) /* whole channels */
     plan.kc = p->window->taps * (plan.kc > p->window->taps ? plan.kc / p->window->taps : 1);
+  if (p->bits.bits) /* whole blocks */
+    plan.kc = p->bits.block * (plan.kc > p->bits.block ? plan.kc / p->bits.block : 1);
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
@@ -90,7 +92,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = t.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
-  plan.panel_bytes = p->packed_b ? 0 : plan.kc * panel_of;
+  plan.panel_bytes = p->packed_b && !p->bits.bits ? 0 : plan.kc * panel_of;
   return plan;
 }
 
@@ -115,6 +117,14 @@ static Dim depthwise_bytes(Ctx *c, const Product *p, int lanes) {
 
 int64_t depthwise_reach(const ProductWindow *w) { return (w->kernel[2] - 1) * w->dilation[2] / w->stride[2] + 1; }
 
+/* B of so many numbers, as it is stored. */
+static Dim bytes_of_b(Ctx *c, const Product *p, Dim numbers) {
+  const ProductBits *b = &p->bits;
+  if (!b->bits)
+    return dim_mul(c, dim_const(c, 4), numbers);
+  return dim_ceildiv(c, dim_mul(c, numbers, dim_const(c, b->bits * b->block + 32)), dim_const(c, 8 * b->block));
+}
+
 void product_schedule(Ctx *c, Unit *u, const char *level) {
   const Product *p = &u->product;
   ProductPlan plan = product_plan(p, level);
@@ -128,7 +138,8 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
     u->scratch = depthwise_bytes(c, p, plan.level->lanes);
   u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
-  u->bytes = dim_mul(c, dim_const(c, 4), dim_add(c, dim_add(c, a, b), dim_mul(c, p->batch, mn)));
+  u->bytes = dim_add(c, dim_mul(c, dim_const(c, 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, p->batch, mn)));
+  u->bytes = dim_add(c, u->bytes, bytes_of_b(c, p, b));
 }
 
 int64_t product_panels(const ProductPlan *plan, int64_t n) { return n / plan->nr + (n % plan->nr != 0); }

@@ -23,6 +23,13 @@ typedef struct ProductWindow {
   int64_t taps; /* all of a channel */
 } ProductWindow;
 
+/* B as whole numbers of few bits, packed by codegen/nbits.h: element (k, n) is (number - zero) * scale, both of its block of k. */
+typedef enum { PZ_NONE, PZ_BYTE, PZ_F32 } ProductZero;
+typedef struct ProductBits {
+  uint8_t bits, zero; /* 0: B is f32; ProductZero */
+  int64_t block;      /* steps of k */
+} ProductBits;
+
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
 typedef struct Product {
@@ -35,6 +42,7 @@ typedef struct Product {
   int64_t group; /* above 1: A has so many matrices, which the batches use in turn, and so have the epilogue's rows:
                           * its buffers are [batch / group, group * m, n] */
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
+  ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
   uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
