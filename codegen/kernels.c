@@ -103,7 +103,7 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
   if (!out->groups->nkernel)
     return ST_OK;
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
-  TRY(compile(c, a, in->level, in->threads, out));
+  TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);
 }
 

@@ -17,6 +17,7 @@ typedef struct KernelsInput {
   const char *level; /* support/cpu.h */
   unsigned threads;
   bool allow_reference;   /* steps that nothing compiles are no error */
+  unsigned objects;       /* that code is spread over; 0: as many as threads */
   const PlanFile *mapped; /* files that weights lie in: pages that are packed are given back */
   uint32_t nmapped;
 } KernelsInput;

@@ -84,7 +84,7 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
   else
-    product_pack(&it->plan, x->k, x->n, x->trans, src, (float *)(void *)(p->memory + x->offset), from, to);
+    product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)
     give_back(p, src, src + tensor_bytes(x->value->konst));
 }

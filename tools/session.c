@@ -3,6 +3,7 @@
 #include "tools/session.h"
 #include "tools/npz.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,9 +34,16 @@ static void log_stderr(void *arg, int level, const char *text) {
     fprintf(stderr, "%s: %s\n", level ? "note" : "warning", text);
 }
 
+static void free_result(const Session *s, sard_result *r) {
+  if (r)
+    (s->api ? s->api->result_free : sard_result_free)(r);
+}
+
 static void discard(void *arg) {
   Session *s = arg;
-  sard_result_free(s->result);
+  free_result(s, s->result);
+  if (s->compiled)
+    s->api->free(s->compiled);
   sard_model_free(s->model);
   sard_env_free(s->env);
 }
@@ -98,6 +106,27 @@ static void describe_all(Tool *t, Session *s) {
   }
 }
 
+/* The library, in this process for good. */
+static Status open_library(Tool *t, Session *s, int threads) {
+  const char *path = strchr(s->path, '/') ? s->path : arena_printf(t->arena, "./%s", s->path);
+  void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  union {
+    void *p;
+    const sard_compiled_api *(*fn)(void);
+  } u = {.p = lib ? dlsym(lib, "sard_compiled_model") : NULL};
+  if (!u.p)
+    return fail(t->c, ST_INVALID, "the compiled library does not load: %s",
+                lib ? "it has no sard_compiled_model" : dlerror());
+  sard_compiled_options o = SARD_COMPILED_OPTIONS_INIT;
+  o.threads = threads;
+  const sard_compiled_api *api = u.fn();
+  sard_status st = api->init(&o, &s->compiled);
+  if (st)
+    return fail(t->c, (Status)st, "%s", api->error());
+  s->api = api;
+  return ST_OK;
+}
+
 Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out) {
   sard_error *e = NULL;
   Session *s = arena_new(t->arena, Session);
@@ -122,8 +151,26 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
     return api_error(t->c, st, e, path);
   s->device = sard_model_device(s->model);
   describe_all(t, s);
+  if (o->own_runtime)
+    TRY(open_library(t, s, o->threads));
   *out = s;
   return ST_OK;
+}
+
+Status session_compile(Tool *t, const char *path, const char *out, sard_compile_options *o) {
+  sard_error *e = NULL;
+  sard_env *env;
+  sard_env_options eo = SARD_ENV_OPTIONS_INIT;
+  eo.max_memory = (size_t)opt_int(t->o, OPT_max_memory, 0), eo.log = log_stderr, eo.log_arg = t;
+  sard_status st = sard_env_create(&eo, &env, &e);
+  if (st)
+    return api_error(t->c, st, e, NULL);
+  o->timeout = opt_float(t->o, OPT_timeout, 0), o->cancel = t->cancel;
+  tool_progress(t, "compiling %s ...", path);
+  st = sard_compile_file(env, path, out, o, &e);
+  tool_progress_end(t);
+  sard_env_free(env);
+  return st ? api_error(t->c, st, e, path) : ST_OK;
 }
 
 /* A value as the API sees it; NULL: the input's default. */
@@ -156,9 +203,9 @@ static Tensor *from_api(Arena *a, const sard_tensor *x) {
 
 static Status take_output(Tool *t, const Session *s, const sard_result *r, size_t i, Tensor **out) {
   sard_tensor x;
-  int64_t n = sard_result_items(r, i);
+  int64_t n = (s->api ? s->api->result_items : sard_result_items)(r, i);
   if (n < 0) {
-    sard_status st = sard_result_tensor(r, i, &x);
+    sard_status st = (s->api ? s->api->result_tensor : sard_result_tensor)(r, i, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s' cannot be read: %s", s->out[i].name, sard_status_name(st));
     *out = from_api(t->arena, &x);
@@ -168,7 +215,7 @@ static Status take_output(Tool *t, const Session *s, const sard_result *r, size_
   box->kind = (uint8_t)(s->out[i].kind == VK_TENSOR ? VK_SEQUENCE : s->out[i].kind);
   box->item = arena_array(t->arena, Tensor *, (size_t)n), box->nitem = n;
   for (int64_t k = 0; k < n; k++) {
-    sard_status st = sard_result_item(r, i, k, &x);
+    sard_status st = (s->api ? s->api->result_item : sard_result_item)(r, i, k, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k,
                   sard_status_name(st));
@@ -189,8 +236,10 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
                     double *ms) {
   sard_error *e = NULL;
   int64_t start = now_ns();
-  sard_status st = sard_run(s->model, in, s->nin, ro, out, &e);
+  sard_status st = s->api ? s->api->call(s->compiled, in, s->nin, out) : sard_run(s->model, in, s->nin, ro, out, &e);
   *ms = (double)(now_ns() - start) / 1e6;
+  if (st && s->api)
+    return fail(t->c, (Status)st, "%s", s->api->error());
   return st ? api_error(t->c, st, e, s->path) : ST_OK;
 }
 
@@ -205,7 +254,7 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
   sard_run_options ro = SARD_RUN_OPTIONS_INIT;
   const sard_tensor *x = session_feed(t, s, in);
   ro.timeout = timeout, ro.cancel = t->cancel;
-  sard_result_free(s->result);
+  free_result(s, s->result);
   s->result = NULL;
   tool_progress(t, "running %s ...", s->path);
   Status st = session_call(t, s, x, &ro, &s->result, &s->run_ms);
