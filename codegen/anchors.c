@@ -7,7 +7,8 @@
 
 #include "codegen/attention.h"
 #include "codegen/conv.h"
-#include "codegen/product.h"
+#include "codegen/nbits.h"
+#include "ops/eval/nbits.h"
 
 #include <math.h>
 #include <string.h>
@@ -97,6 +98,34 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
     return false;
   *why = "";
   return true;
+}
+
+/* MatMulNBits (com.microsoft 1) with constant weights as a Product; *why otherwise. */
+static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **why) {
+  Ctx *c = p->c;
+  const MatMulNBitsAttr *at = ATTR(n, MatMulNBits);
+  const Type *a = &n->in[0]->type;
+  const Value *zero = n->nin > 3 ? n->in[3] : NULL;
+  NBits f;
+  *o = (Operands){.a = n->in[0], .b = n->in[1]};
+  *why = "a product of other types or ranks, or weights of few bits that are no constants";
+  if (!p->o->pack || !f32_matrix(o->a, 2) || !nbits_of(at->K, at->N, at->bits, at->block_size, &f))
+    return false;
+  if (!n->in[1]->konst || !n->in[2]->konst || n->in[2]->type.dtype != DT_f32 || (n->nin > 4 && n->in[4]) ||
+      (n->nin > 5 && n->in[5]))
+    return false;
+  if (zero && (!zero->konst || (zero->type.dtype != DT_u8 && zero->type.dtype != DT_f32)))
+    return false;
+  uint8_t z = !zero ? PZ_NONE : zero->type.dtype == DT_u8 ? PZ_BYTE : PZ_F32;
+  o->x = (Product){.batch = dim_const(c, 1),
+                   .m = dims_product(c, a, 0, a->rank - 1),
+                   .n = dim_const(c, f.n),
+                   .k = dim_const(c, f.k),
+                   .packed_b = true,
+                   .bits = {.bits = (uint8_t)f.bits, .zero = z, .block = f.block}};
+  o->axes = (LoopAxes){2, {0, (int8_t)(a->rank - 1), a->rank}};
+  *why = "";
+  return dim_is(a->dim[a->rank - 1], f.k);
 }
 
 static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
@@ -202,8 +231,9 @@ static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
 
 static const char *dims_name(Grouper *p, const Product *x) {
   int64_t k, n;
+  const char *kind = x->bits.bits ? arena_printf(p->a, ".%ubits", x->bits.bits) : "";
   if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
-    return arena_printf(p->a, "product.%lldx%lld", (long long)k, (long long)n);
+    return arena_printf(p->a, "product%s.%lldx%lld", kind, (long long)k, (long long)n);
   return x->batch_b ? "product.batched" : "product";
 }
 
@@ -222,29 +252,40 @@ static const char *conv_name(Grouper *p, const Node *n) {
   return b.text;
 }
 
+static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes) {
+  if (x->bits.bits)
+    return nbits_packed_bytes(plan, &x->bits, k, n, bytes);
+  if (!product_packed_floats(plan, k, n, bytes))
+    return false;
+  *bytes *= 4; /* which is known not to overflow */
+  return true;
+}
+
 /* The packed form of a constant B, made once however many products read it. */
-static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
+static uint32_t packed_of(Grouper *p, const Packed *like) {
+  const Product *x = like->product;
   ProductPlan plan = product_plan(x, p->o->cpu_level);
-  int64_t k, n, floats, taps = x->rows && !x->channelwise && !x->planes ? x->rows->taps : 1;
-  if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n) || !product_packed_floats(&plan, k, n, &floats))
+  int64_t k, n, bytes, taps = x->rows && !x->channelwise && !x->planes ? x->rows->taps : 1;
+  if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n))
+    return UINT32_MAX;
+  if (!packed_bytes(x, &plan, k, n, &bytes))
     return UINT32_MAX;
   Groups *g = p->out;
-  for (uint32_t i = 0; i < g->npacked; i++)
-    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b && g->packed[i].taps == taps &&
-        product_plan(g->packed[i].product, p->o->cpu_level).nr == plan.nr)
+  for (uint32_t i = 0; i < g->npacked; i++) {
+    const Packed *y = &g->packed[i];
+    if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
+        y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.block == x->bits.block &&
+        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
+  }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
   if (g->npacked)
     memcpy(bigger, g->packed, g->npacked * sizeof *bigger);
   g->packed = bigger;
-  g->packed[g->npacked] = (Packed){.value = v,
-                                   .product = x,
-                                   .k = k,
-                                   .n = n,
-                                   .trans = x->trans_b,
-                                   .taps = taps,
-                                   .offset = g->packed_size,
-                                   .size = (uint64_t)floats * sizeof(float)};
+  Packed *new = &g->packed[g->npacked];
+  *new = *like;
+  new->k = k, new->n = n, new->trans = x->trans_b, new->taps = taps;
+  new->offset = g->packed_size, new->size = (uint64_t)bytes;
   g->packed_size += (g->packed[g->npacked].size + 63) / 64 * 64;
   return g->npacked++;
 }
@@ -264,13 +305,21 @@ static void operands_end(Grouper *p, const Group *x, const char *why) {
       p->out->fate[x->in[i]->def->id].why = why;
 }
 
+static bool operands_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+  switch (n->op) {
+  case OP_Conv: return conv_of(p, n, o, why);
+  case OP_MatMulNBits: return nbits_of_node(p, n, o, why);
+  default: return product_of(p, n, o, why);
+  }
+}
+
 static bool product_group(Grouper *p, Node *n) {
   Operands o;
   Set s;
   Loop loop = {0};
   const char *why;
-  bool conv = n->op == OP_Conv;
-  if (!(conv ? conv_of(p, n, &o, &why) : product_of(p, n, &o, &why)) || !gemm_bias_ok(n, &o.axes)) {
+  bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits;
+  if (!operands_of(p, n, &o, &why) || !gemm_bias_ok(n, &o.axes)) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
   }
@@ -305,10 +354,15 @@ static bool product_group(Grouper *p, Node *n) {
     return false;
   }
   u->product = o.x;
-  if (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))
-    u->product.packed_b = true, packed = packed_of(p, o.b, &u->product);
+  if (bits || (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))) {
+    u->product.packed_b = true;
+    packed = packed_of(p, &(Packed){.value = o.b,
+                                    .scale = bits ? n->in[2] : NULL,
+                                    .zero = bits && n->nin > 3 ? n->in[3] : NULL,
+                                    .product = &u->product});
+  }
   u->product.packed_b = packed != UINT32_MAX;
-  if (o.x.rows && !u->product.packed_b) {
+  if ((o.x.rows || bits) && packed == UINT32_MAX) {
     p->out->fate[n->id].why = "its weight is too large";
     return false;
   }
@@ -426,7 +480,7 @@ static bool attention_group(Grouper *p, Node *n) {
   return true;
 }
 
-static bool is_product(OpId op) { return op == OP_MatMul || op == OP_Gemm || op == OP_Conv; }
+static bool is_product(OpId op) { return op == OP_MatMul || op == OP_Gemm || op == OP_Conv || op == OP_MatMulNBits; }
 
 bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
 

@@ -102,6 +102,9 @@ static void print_product(Ctx *c, StrBuf *b, const Product *p) {
   put_dim(c, b, "m", p->m);
   put_dim(c, b, "n", p->n);
   put_dim(c, b, "k", p->k);
+  if (p->bits.bits)
+    buf_printf(b, " of %u bits by blocks of %lld%s", p->bits.bits, (long long)p->bits.block,
+               p->bits.zero ? " with zero points" : "");
   buf_putc(b, '\n');
   if (p->epilogue)
     kernel_print(b, p->epilogue);

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/packing.h"
 
-#include "codegen/product.h"
+#include "codegen/nbits.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -68,12 +68,23 @@ static void give_back(const Packing *p, const uint8_t *from, const uint8_t *to) 
   }
 }
 
+static NBitsSource source_of(const Packed *x) {
+  return (NBitsSource){.b = x->value->konst->data,
+                       .scale = x->scale ? x->scale->konst->data : NULL,
+                       .zero = x->zero ? x->zero->konst->data : NULL,
+                       .zero_type = x->zero ? x->zero->type.dtype : DT_none};
+}
+
 static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   const Packed *x = &p->groups->packed[i];
   Item *it = &p->item[i];
   int64_t from = piece * it->step, to = from + it->step < it->panels ? from + it->step : it->panels;
   const uint8_t *src = x->value->konst->data;
-  product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
+  NBitsSource few = source_of(x);
+  if (x->product->bits.bits)
+    nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
+  else
+    product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)
     give_back(p, src, src + tensor_bytes(x->value->konst));
 }
@@ -112,7 +123,7 @@ static void cut(Packing *p, const char *level) {
     Item *it = &p->item[i];
     it->plan = product_plan(x->product, level);
     it->panels = product_panels(&it->plan, x->n);
-    int64_t panel = it->plan.nr * x->k * (int64_t)sizeof(float); /* at most what is packed, which did not overflow */
+    int64_t panel = it->panels ? (int64_t)x->size / it->panels : 0;
     it->step = panel >= PIECE_BYTES || !panel ? 1 : PIECE_BYTES / panel;
     it->first = p->pieces;
     atomic_init(&it->left, (it->panels + it->step - 1) / it->step);

@@ -79,6 +79,8 @@ static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
 
 int64_t product_k_unit(const Product *p) {
   int64_t k = 1;
+  if (p->bits.bits)
+    return p->bits.block;
   if (p->window)
     return p->window->taps;
   if (p->planes)
@@ -143,7 +145,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
-  plan.panel_bytes = p->packed_b ? 0 : plan.kc * panel_of;
+  plan.panel_bytes = p->packed_b && !p->bits.bits ? 0 : plan.kc * panel_of;
   return plan;
 }
 
@@ -168,6 +170,14 @@ static Dim depthwise_bytes(Ctx *c, const Product *p, int lanes) {
 
 int64_t depthwise_reach(const ProductWindow *w) { return (w->kernel[2] - 1) * w->dilation[2] / w->stride[2] + 1; }
 
+/* B of so many numbers, as it is stored. */
+static Dim bytes_of_b(Ctx *c, const Product *p, Dim numbers) {
+  const ProductBits *b = &p->bits;
+  if (!b->bits)
+    return dim_mul(c, dim_const(c, 4), numbers);
+  return dim_ceildiv(c, dim_mul(c, numbers, dim_const(c, b->bits * b->block + 32)), dim_const(c, 8 * b->block));
+}
+
 void product_schedule(Ctx *c, Unit *u, const char *level) {
   const Product *p = &u->product;
   ProductPlan plan = product_plan(p, level);
@@ -186,7 +196,8 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   if (p->rows && !p->planes)
     mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
-  u->bytes = dim_mul(c, dim_const(c, 4), dim_add(c, dim_add(c, a, b), dim_mul(c, p->batch, mn)));
+  u->bytes = dim_add(c, dim_mul(c, dim_const(c, 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, p->batch, mn)));
+  u->bytes = dim_add(c, u->bytes, bytes_of_b(c, p, b));
 }
 
 int64_t product_panels(const ProductPlan *plan, int64_t n) { return n / plan->nr + (n % plan->nr != 0); }

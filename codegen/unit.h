@@ -23,6 +23,13 @@ typedef struct ProductWindow {
   int64_t taps; /* all of a channel */
 } ProductWindow;
 
+/* B as whole numbers of few bits, packed by codegen/nbits.h: element (k, n) is (number - zero) * scale, both of its block of k. */
+typedef enum { PZ_NONE, PZ_BYTE, PZ_F32 } ProductZero;
+typedef struct ProductBits {
+  uint8_t bits, zero; /* 0: B is f32; ProductZero */
+  int64_t block;      /* steps of k */
+} ProductBits;
+
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
 typedef struct Product {
@@ -35,6 +42,7 @@ typedef struct Product {
   int64_t group; /* above 1: A has so many matrices, which the batches use in turn, and so have the epilogue's rows:
                           * its buffers are [batch / group, group * m, n] */
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
+  ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
   /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
    * after tap; B is packed. NULL: A is a matrix. */
   const ProductWindow *rows;

@@ -33,7 +33,7 @@ static void make_kernels(Gen *g) {
                      .unroll = plan->level->unroll,
                      .b_step = plan->nr * 4,
                      .sums_row = plan->nr * 4,
-                     .ahead = g->p->packed_b};
+                     .ahead = streams_b(g)};
   int low, high;
   if (g->p->rows)
     like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
@@ -260,7 +260,7 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   } else {
     x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   }
-  if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
+  if (streams_b(g)) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
                            harm */
     LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
     x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
@@ -276,9 +276,15 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
 static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   Emitter *e = g->e;
   LVal col0 = i64_muli(e, panel, g->plan.nr);
-  if (g->p->packed_b)
+  if (streams_b(g))
     return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), g->plan.nr * 4));
   LVal dst = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes));
+  if (g->p->bits.bits) {
+    LVal blocks = i64_ceildiv(e, w->steps, i64_of(e, g->p->bits.block));
+    LVal arg[] = {nbits_address(g, w->b, panel, w->k0), blocks, dst};
+    LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
+    return dst;
+  }
   LVal ld = i64_muli(e, g->p->trans_b ? g->k : g->n, 4);
   LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
   LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
@@ -304,7 +310,7 @@ static void blocks_of_k(Gen *g, Part *w) {
   LVal zero = i64_of(e, 0), one = i64_of(e, 1);
   LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
   w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
-  LVal units = i64_div(e, g->k, i64_of(e, k_unit(g)));
+  LVal units = i64_ceildiv(e, g->k, i64_of(e, k_unit(g))); /* the last block of few bits may end beyond K */
   LVal size = i64_muli(e, i64_ceildiv(e, units, w->blocks), k_unit(g));
   Loop kb = loop_begin(e, zero, w->blocks, 1);
   w->k0 = i64_min(e, i64_mul(e, kb.i, size), g->k);
@@ -357,7 +363,19 @@ static void make_body(Gen *g) {
     LVal columns = g->p->packed_b ? i64_muli(e, panels, plan->nr) : g->n;
     w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, columns, g->k)));
   }
-  blocks_of_k(g, &w);
+  if (g->few.high) {
+    LLVMBasicBlockRef few = emit_block(e, "few"), many = emit_block(e, "many"), done = emit_block(e, "multiplied");
+    LLVMBuildCondBr(e->b, i64_less(e, i64_of(e, g->few.high), g->m), many, few);
+    LLVMPositionBuilderAtEnd(e->b, few);
+    nbits_rows(g, w.a, w.b, w.batch, w.panel0, w.panel1);
+    LLVMBuildBr(e->b, done);
+    LLVMPositionBuilderAtEnd(e->b, many);
+    blocks_of_k(g, &w);
+    LLVMBuildBr(e->b, done);
+    LLVMPositionBuilderAtEnd(e->b, done);
+  } else {
+    blocks_of_k(g, &w);
+  }
   loop_end(e, &p);
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
 }
@@ -381,6 +399,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
                     &g.pack_type));
   else if (!p->packed_b && !p->trans_b && !depthwise)
     make_pack(&g);
+  if (p->bits.bits)
+    nbits_unpack(&g), nbits_kernels(&g);
   g.args = emit_function(e, name);
   if (p->window)
     TRY(window_plane(e, p->window, &g.args, g.dim, g.ndim, &g.plane));

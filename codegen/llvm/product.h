@@ -19,8 +19,9 @@ typedef struct Gen {
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
-  LVal plane; /* elements of a channel of the input, when B is read through a window */
-  LVal table; /* function, when A is read through one (rows.c) */
+  TileSet few; /* kernels that read B of few bits as it is packed; high 0: none */
+  LVal plane;  /* elements of a channel of the input, when B is read through a window */
+  LVal table;  /* function, when A is read through one (rows.c) */
   LType table_type;
 } Gen;
 
@@ -35,6 +36,17 @@ static inline const char *sub_name(const Gen *g, const char *what, int i) {
 /* int epilogue(args, sums, batch, row0, rows, col0, cols): sums of `rows` rows, plan.nr apart, to the output. */
 Status make_epilogue(Gen *g);
 void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col0, LVal cols);
+
+/* Does the unit stream B from memory as the inner kernel reads it? */
+static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits; }
+
+/* --- nbits.c --- */
+/* void pack(b, blocks, dst): blocks of a panel of B of few bits as f32, dst[blocks * block][nr]. */
+void nbits_unpack(Gen *g);
+void nbits_kernels(Gen *g);                              /* g->few */
+LVal nbits_address(Gen *g, LVal b, LVal panel, LVal k0); /* of a block of a panel */
+/* For up to g->few.high rows: products of all of them with these panels, epilogue included. */
+void nbits_rows(Gen *g, LVal a, LVal b, LVal batch, LVal panel0, LVal panel1);
 
 /* --- depthwise.c, channelwise.c --- */
 Status depthwise_body(Gen *g); /* the function's body; the epilogue is made */

@@ -1,7 +1,7 @@
 /* harness.h - runs one operator by its reference evaluator and by inference, from text, and compares.
  *
  * A case is a block of lines; blocks are separated by empty lines; a line that starts with `#` is a comment:
- *     op Add                       first line; any words behind the name are a note; ai.onnx or ai.onnx.ml
+ *     op Add                       first line; any words behind the name are a note; an operator of ai.onnx, or DOMAIN.Name
  *     attr axis=1 mode=linear ks=[1,2] alpha=0.5 value={f32[1] 3}
  *     in f32[2,3] 1 2 3 4 5 6      one line per input; `in -`: absent; `var` for `in`: never a constant to inference
  *     out f32[2,3] ...             one line per output; `out -`: not wanted; `out ?`: not compared
