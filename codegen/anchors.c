@@ -399,6 +399,9 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
 }
 
+/* A cache may have room for more keys than there are. */
+static Dim cache_rows(const Value *v) { return v->append ? value_rows(v, v->type.rank - 2) : NULL; }
+
 static bool attention_group(Grouper *p, Node *n) {
   Attention t;
   const char *why;
@@ -413,6 +416,7 @@ static bool attention_group(Grouper *p, Node *n) {
     return false;
   }
   u->attention = t;
+  u->attention.k_rows = cache_rows(n->in[1]), u->attention.v_rows = cache_rows(n->in[2]);
   attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
   x->in = arena_array(p->a, Value *, 4);

@@ -302,6 +302,7 @@ static Status run(Ctx *c, void *arg) {
   rt_symbols_init(&f->sym, r->p, work);
   TRY(rt_symbols_from_inputs(&f->sym, c, in));
   bind_contents(&f->sym, r->p, in);
+  TRY(appends_bind(&f->sym, c, r->o->room, in, r->out));
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)

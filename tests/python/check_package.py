@@ -176,6 +176,24 @@ class Memory(unittest.TestCase):
         m.run({"x": np.ones(3, np.float32)}, {"y": strided})
         np.testing.assert_array_equal(strided, [-1, -1, -1])
 
+    def test_a_cache_grows_in_place(self):
+        m = sard.load(models.decoder())
+        rng = np.random.default_rng(1)
+        for wrap in (lambda x: x, Capsule):
+            cache, seen = rng.standard_normal((2, 3, 2, 16, 8), np.float32), np.empty((2, 3, 2, 0, 8), np.float32)
+            for n in (2, 1, 1, 12):
+                past, now = seen.shape[3], seen.shape[3] + n
+                new = {"q": rng.standard_normal((3, 4, n, 8), np.float32)}
+                new.update((i, rng.standard_normal((3, 2, n, 8), np.float32)) for i in "kv")
+                want = m.run(dict(new, past_k=seen[0], past_v=seen[1]))
+                y, behind = np.empty_like(new["q"]), cache[:, :, :, now:].copy()
+                m.run(dict(new, past_k=wrap(cache[0, :, :, :past]), past_v=wrap(cache[1, :, :, :past])),
+                      {"y": y, "K": wrap(cache[0, :, :, :now]), "V": wrap(cache[1, :, :, :now])})
+                seen = np.concatenate([seen, np.stack([new["k"], new["v"]])], axis=3)
+                np.testing.assert_array_equal(y, want["y"])
+                np.testing.assert_array_equal(cache[:, :, :, :now], seen)
+                np.testing.assert_array_equal(cache[:, :, :, now:], behind)
+
     def test_an_output_outlives_its_model(self):
         y = sard.load(models.one("Neg"))(np.ones(1000, np.float32))
         view = y[10:20]
