@@ -194,6 +194,30 @@ class Memory(unittest.TestCase):
                 np.testing.assert_array_equal(cache[:, :, :, :now], seen)
                 np.testing.assert_array_equal(cache[:, :, :, now:], behind)
 
+    def test_models_decode_in_place(self):
+        """The exported decoders, token by token: the logits of the whole text in one run, and the same bits as with caches that
+        are copied."""
+        root = pathlib.Path(__file__).parents[2] / "models" / "fixtures"
+        text = np.random.default_rng(2).integers(0, 100, (2, 12))
+        for path in sorted(p for name in ("gpt2", "llama") for p in (root / name).glob("*/model.onnx")):
+            with self.subTest(path.parent.relative_to(root)):
+                m = sard.load(path)
+                pasts = [i for i in m.inputs if i.name.startswith("past.")]
+                names = ["present." + i.name[5:] for i in pasts]
+                cache = np.full((len(pasts), 2, pasts[0].shape[1], 16, pasts[0].shape[3]), 9, np.float32)
+                copied = [c[:, :, :0] for c in cache]
+                whole = m.run(dict(zip((i.name for i in pasts), copied), input_ids=text, attention_mask=np.ones((2, 12), np.int64)))
+                for now in range(12):
+                    x = {"input_ids": text[:, now:now + 1], "attention_mask": np.ones((2, now + 1), np.int64)}
+                    want = m.run(dict(zip((i.name for i in pasts), copied), **x))
+                    got = m.run(dict(((i.name, c[:, :, :now]) for i, c in zip(pasts, cache)), **x),
+                                dict(((n, c[:, :, :now + 1]) for n, c in zip(names, cache)), logits=np.empty_like(want["logits"])))
+                    for n, y in want.items():
+                        np.testing.assert_array_equal(got[n], y)
+                    np.testing.assert_allclose(got["logits"][:, 0], whole["logits"][:, now], rtol=1e-4, atol=1e-5)
+                    copied = [want[n] for n in names]
+                self.assertTrue((cache[:, :, :, 12:] == 9).all())
+
     def test_an_output_outlives_its_model(self):
         y = sard.load(models.one("Neg"))(np.ones(1000, np.float32))
         view = y[10:20]
