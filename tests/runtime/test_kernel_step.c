@@ -6,6 +6,7 @@
 #include "support/cpu.h"
 #include "tests/runtime/rig.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static Status build(Ctx *c, void *arg) {
@@ -173,6 +174,33 @@ static void test_packed(void **state) {
   rig_close(&k);
 }
 
+/* A mask of as many columns as there are keys, in all runs but one: which stops. */
+static void test_broadcast_mask(void **state) {
+  static const float v[] = {3, 5, 7}, mask[] = {0, -INFINITY, 0};
+  Rig k;
+  (void)state;
+  open_compiled(
+      &k,
+      "graph \"g\" {\nin %q : f32[1, 1, n, 1]\nin %k : f32[1, 1, m, 1]\nin %v : f32[1, 1, m, 1]\nin %w : f32[n, w]\n"
+      "%d : i64[2] = sard.Dims() {dims = [n, Bcast(m, w)]}\n%e : f32[n, Bcast(m, w)] = Expand(%w, %d)\n"
+      "%y : f32[1, 1, n, 1] = Attention(%q, %k, %v, %e)\nout %y\n}\n",
+      "Attention");
+  const ProgStep *last = rt_step(k.p, rt_count(k.p, SEC_STEPS) - 1);
+  assert_string_equal(rt_string(k.p, rt_kernel(k.p, last)->name), "attention.1x1");
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 1, 1), F32(0));
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 3, 1), v);
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 3, 1), v);
+  rig_feed(&k, DT_f32, SHAPE(1, 3), mask);
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 1, 1, 1), F32(5)); /* (3 + 7) / 2 */
+  k.in[3].dim[1] = 1;                                   /* one column for all */
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 1, 1, 1), F32(5)); /* (3 + 5 + 7) / 3 */
+  k.in[1].dim[2] = k.in[2].dim[2] = 1, k.in[3].dim[1] = 0;
+  rig_error(&k, ST_INVALID, "the last extent of the mask: 0, where 1 is needed");
+  rig_close(&k);
+}
+
 typedef struct Load {
   const uint8_t *image;
   size_t size;
@@ -287,6 +315,7 @@ int main(void) {
                                      cmocka_unit_test(test_cancel),
                                      cmocka_unit_test(test_profile),
                                      cmocka_unit_test(test_packed),
+                                     cmocka_unit_test(test_broadcast_mask),
                                      cmocka_unit_test(test_damage),
                                      cmocka_unit_test(test_damaged_cache),
                                      cmocka_unit_test(test_cache)};
