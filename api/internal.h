@@ -39,6 +39,25 @@ struct sard_model {
   struct Pool *pool; /* the environment's; NULL: no step uses it */
 };
 
+/* run.c */
+Tensor tensor_of(const sard_tensor *t); /* its strides are for the caller to look after */
+
+/* The tensors of a call, valid each for itself, and what becomes of them. */
+typedef struct CallTensors {
+  const RtProgram *program;
+  const sard_tensor *in, *out; /* out: NULL, or by output; inputs that are not given have data NULL */
+  size_t nin;
+  bool *copied;       /* by input: its strides are not those of dense memory, it is to be copied first */
+  RtOutput *o;        /* by output: into is set where the memory is dense */
+  const Tensor *into; /* by output */
+  RtRoom *room;       /* by cache of the program; zero */
+} CallTensors;
+
+/* rooms.c */
+/* Finds out which tensors are caches with room for more rows, which are taken as they are, and which of them grow in place. An
+ * output that overlaps an input otherwise loses its `into`. */
+Status call_rooms(Ctx *c, const CallTensors *t);
+
 /* compile.c */
 typedef struct CompileArgs {
   sard_model *m;

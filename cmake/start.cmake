@@ -6,7 +6,7 @@ file(GLOB START_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/support/*.c ${CMAK
 # The table of all operators would bring in all of them: every compiled model has its own. Others are of no use there.
 list(REMOVE_ITEM START_SOURCES ${CMAKE_SOURCE_DIR}/ops/eval/table.c ${CMAKE_SOURCE_DIR}/runtime/cache.c
      ${CMAKE_SOURCE_DIR}/runtime/container.c ${CMAKE_SOURCE_DIR}/support/outfile.c)
-foreach(f run describe env error_text)
+foreach(f run rooms describe env error_text)
   list(APPEND START_SOURCES ${CMAKE_SOURCE_DIR}/api/${f}.c)
 endforeach()
 set(START_FLAGS -std=gnu17 -O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables

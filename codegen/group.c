@@ -13,6 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/grouper.h"
 
+#include "codegen/append.h"
 #include "codegen/nest.h"
 #include "codegen/schedule.h"
 
@@ -77,10 +78,18 @@ static void know_elements(Grouper *p, Value *v) {
   }
 }
 
+/* How a cache lies in memory is known before anything runs. */
+static void know_append(Grouper *p, const Append *x) {
+  if (x)
+    set_known(p, x->past_room), set_known(p, x->present_room), set_known(p, x->copied);
+}
+
 /* What the inputs tell: as the runtime binds it, one unknown at a time. */
 static void know_inputs(Grouper *p) {
-  for (uint32_t i = 0; i < p->g->nin; i++)
+  for (uint32_t i = 0; i < p->g->nin; i++) {
     know_elements(p, p->g->in[i]);
+    know_append(p, p->g->in[i]->append);
+  }
   for (bool more = true; more;) {
     more = false;
     for (uint32_t i = 0; i < p->g->nin; i++)
@@ -372,6 +381,7 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   Unit *u = group_unit(p, UNIT_LOOP, spec.name);
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);
+  u->bytes = append_bytes(p->c, u->bytes, loop.in, loop.nin, s->out, s->nout);
   if (!can_tell(p, u)) {
     *why = "its extents are too large expressions";
     return false;

@@ -71,6 +71,8 @@ static void put_attention(Fields *f, const Attention *a) {
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);
+  put_dim(f, "krows", a->k_rows);
+  put_dim(f, "vrows", a->v_rows);
   for (int i = 0; i < a->mask_rank; i++)
     put_dim(f, "mask", a->mask_dim[i]);
 }

@@ -69,8 +69,9 @@ typedef struct Attention {
   bool zero_rows;
   /* Layouts: true: [batch, heads, len, dim]; false: [batch, len, heads * dim]. */
   bool q_split, kv_split, out_split;
-  DType mask;       /* DT_none: none; DT_f32: added; DT_bool: true admits */
-  int8_t mask_rank; /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
+  DType mask;         /* DT_none: none; DT_f32: added; DT_bool: true admits */
+  Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
+  int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
 } Attention;
 

@@ -242,8 +242,13 @@ typedef struct sard_run_options {
 SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
                               const sard_run_options *o, sard_result **out, sard_error **err);
 /* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
- * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. It must not
- * overlap the inputs. When the run fails, what it holds is not defined. */
+ * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. When the run
+ * fails, what it holds is not defined.
+ *
+ * Caches grow in place. Where an output is an input and new rows behind it (present = Concat(past, new), or Attention's own), keep
+ * both in one buffer with room on that axis, as [batch, heads, capacity, size], and give the input and the output as tensors of
+ * the same data with the buffer's strides and past and past + new rows: only the new rows are written, and nothing is copied.
+ * Any other output that overlaps an input is computed elsewhere and copied when the run is over. */
 SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
                                    const sard_tensor *outputs, size_t n_outputs, const sard_run_options *o,
                                    sard_error **err);

@@ -46,6 +46,11 @@ Dim type_count(Ctx *c, const Type *t) {
   return n;
 }
 
+Dim value_rows(const Value *v, int axis) {
+  const Append *x = v->append;
+  return !x || axis != x->axis ? v->type.dim[axis] : v == x->past ? x->past_room : x->present_room;
+}
+
 void type_print(StrBuf *b, const Type *t) {
   static const char *const kind[] = {"", "seq", "optional", "map"};
   if (t->kind != VK_TENSOR) {

@@ -25,6 +25,16 @@ typedef struct Node Node;
 typedef struct Graph Graph;
 typedef struct Value Value;
 
+/* `present` is `past` and behind its rows, on `axis`, new ones; a graph output and a graph input. The caller may keep both in
+ * one memory with room for more rows: then the rows of past are not written again. How many rows there is room for, and how
+ * many are copied, is known in a run only: symbols of their own. */
+typedef struct Append {
+  Value *past, *present;
+  int axis;
+  Dim past_room, present_room; /* rows in memory, those of the tensor included; for dense tensors their number */
+  Dim copied;                  /* rows of past that are written to present: all, or none */
+} Append;
+
 /* One use of a value: input `slot` of `node`, or, when node is NULL, output `slot` of `graph`. */
 typedef struct Use {
   Node *node;
@@ -45,10 +55,11 @@ struct Value {
   const Dim *content; /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   uint32_t told;      /* content is so many symbols of this value's own, which its data tell in a run; 0: it is not */
   Use *uses;
-  uint32_t nout;   /* uses that are graph outputs */
-  uint64_t hash;   /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
-  uint32_t id;     /* unique in the outermost graph */
-  uint32_t varies; /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
+  uint32_t nout;        /* uses that are graph outputs */
+  uint64_t hash;        /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
+  uint32_t id;          /* unique in the outermost graph */
+  const Append *append; /* what it is the past or the present of, or NULL: codegen/append.c */
+  uint32_t varies;      /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
 #define VARIES_RANK (1u << 31)
@@ -103,6 +114,7 @@ Type type_of_tensor(Ctx *c, const Tensor *t);
 bool type_equal(const Type *a, const Type *b);
 bool type_is_static(const Type *t);           /* tensor, known dtype and rank, all dims constant */
 Dim type_count(Ctx *c, const Type *t);        /* product of the dims; rank must be known */
+Dim value_rows(const Value *v, int axis);     /* the extent of an axis in memory: that of the type, or Append's room */
 const char *type_text(Ctx *c, const Type *t); /* "f32[batch,384]", "f32[*]" for unknown rank, "?" */
 void type_print(StrBuf *b, const Type *t);
 

@@ -307,6 +307,7 @@ static Status run(Ctx *c, void *arg) {
   const Tensor **in;
   f->keep = keep, f->run = work;
   TRY(run_bind(r->p, c, work, r->in, r->nin, &f->sym, &in));
+  TRY(appends_bind(&f->sym, c, r->o->room, in, r->out));
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)

@@ -68,6 +68,10 @@ bool rt_symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim);
 /* Checks the inputs against their declared types and binds what their shapes tell. */
 Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
 
+/* --- append.c --- */
+/* Binds the symbols that say how caches lie in memory; those of the input shapes are bound. room, out: NULL if all are dense. */
+Status appends_bind(Symbols *s, Ctx *c, const RtRoom *room, const Tensor *const *in, const RtOutput *out);
+
 /* --- layout.c --- */
 Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */
 void layout_put(RtProgram *p, Layout *l);
@@ -134,6 +138,9 @@ Status cell_export(Frame *f, Cell *dst, const Cell *src);
 Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
+
+/* Can a result of that type be computed into the memory that the caller gave? */
+bool output_fits(const RtOutput *o, DType t, int rank, const int64_t *dim);
 
 /* The memory of src under another shape with as many elements of as many bits, for a view. */
 Status slot_share(Frame *f, uint32_t slot, const Cell *src, DType t, int rank, const int64_t *dim, Tensor **out);

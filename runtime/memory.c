@@ -251,6 +251,7 @@ static Status forecast(Ctx *c, void *arg) {
   const Tensor **in;
   Layout *layout;
   TRY(run_bind(f->p, c, a, x->in, x->nin, &f->s, &in));
+  TRY(appends_bind(&f->s, c, NULL, in, NULL));
   f->life = arena_array(a, Life, rt_count(f->p, SEC_SLOTS));
   for (uint32_t i = 0; i < rt_count(f->p, SEC_SLOTS); i++)
     f->life[i].owner = PROG_NONE;

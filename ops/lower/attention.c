@@ -121,7 +121,9 @@ static Status present(Att *t, int now, int past, Dim size, KBuf *out) {
   KCursor behind;
   KExpr *v;
   for (int i = 0, n = parts_of(t, now, past, part); i < n; i++) {
-    KExpr *j = lower_open(x, "j", part[i].len, &behind), *d = lower_open(x, "d", size, NULL);
+    const Append *cache = part[i].input == past ? t->n->in[past]->append : NULL; /* written, or there already */
+    Dim len = cache && cache->present == t->n->out[now] ? cache->copied : part[i].len;
+    KExpr *j = lower_open(x, "j", len, &behind), *d = lower_open(x, "d", size, NULL);
     TRY(element(t, part[i].input, t->g, j, d, size, &v));
     ks_store(&x->at, out, (KExpr *[]){t->b, t->g, k_add(x, part[i].from, j), d}, ke_cast(x->k, out->dtype, v));
     lower_close(x, 2, behind);

@@ -73,6 +73,17 @@ def optionals():
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString()
 
 
+def decoder():
+    """Attention with a cache: y = Attention(q, K, V) of K = past_k, k and V = past_v, v."""
+    kv, past, both = ["b", 2, "n", 8], ["b", 2, "past", 8], ["b", 2, "all", 8]
+    nodes = [h.make_node("Concat", ["past_k", "k"], ["K"], axis=2), h.make_node("Concat", ["past_v", "v"], ["V"], axis=2),
+             h.make_node("Attention", ["q", "K", "V"], ["y"])]
+    types = [("q", ["b", 4, "n", 8]), ("k", kv), ("v", kv), ("past_k", past), ("past_v", past)]
+    graph = h.make_graph(nodes, "decoder", [h.make_tensor_value_info(n, T.FLOAT, s) for n, s in types],
+                         [h.make_tensor_value_info(n, T.FLOAT, s) for n, s in (("y", types[0][1]), ("K", both), ("V", both))])
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 24)], ir_version=11).SerializeToString()
+
+
 def ranks():
     """y = exp(sqrt(x)), x of a rank that only the run tells: nothing compiles that."""
     graph = h.make_graph([h.make_node("Sqrt", ["x"], ["r"], "root"), h.make_node("Exp", ["r"], ["y"], "power")], "ranks",
