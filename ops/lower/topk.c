@@ -112,8 +112,8 @@ static Status block_enters(Top *t, KExpr *from, KExpr **some) {
   Lower *x = t->x;
   KCursor behind;
   KExpr *v, *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
-  KExpr *free_ = now(x, "free", k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0)));
-  last = now(x, "last", ke_cast(x->k, t->w, slot(t, t->value, last)));
+  KExpr *free_ = lower_now(x, "free", k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0)));
+  last = lower_now(x, "last", ke_cast(x->k, t->w, slot(t, t->value, last)));
   KVar *any = lower_acc(x, "any", free_);
   KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
   TRY(value_at(t, i, &v));
