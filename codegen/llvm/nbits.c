@@ -34,7 +34,7 @@ static LVal number(Gen *g, LVal word, int i) {
   Emitter *e = g->e;
   int bits = g->p->bits.bits, n = lanes(g);
   LType whole = emit_vec(e->i32, n);
-  if (e->avx512) {
+  if (e->bits == 512) {
     LVal index = LLVMBuildLShr(e->b, word, emit_int(whole, i * bits), ""), arg[] = {table_of(g), index};
     unsigned id = LLVMLookupIntrinsicID("llvm.x86.avx512.permvar.sf.512", 30);
     LVal f = LLVMGetIntrinsicDeclaration(e->mod, id, NULL, 0);
@@ -254,7 +254,7 @@ static void few_kernel(Gen *g, int rows, TileKernel *t) {
   LVal a[countof(param)];
   LLVMGetParams(t->fn, a);
   Few x = {.g = g, .rows = rows, .vecs = vectors(g), .a_row = a[1], .sums = a[4]};
-  int room = (e->avx512 ? MAX_PARTS : 6) / (rows * x.vecs);
+  int room = (e->bits == 512 ? MAX_PARTS : 6) / (rows * x.vecs);
   x.sets = room >= 4 ? 4 : room >= 2 ? 2 : 1;
   few_body(&x, a[0], a[2], a[3]);
   LLVMBuildRetVoid(e->b);
@@ -266,7 +266,7 @@ static void few_kernel(Gen *g, int rows, TileKernel *t) {
 void nbits_kernels(Gen *g) {
   Emitter *e = g->e;
   int64_t k, m;
-  int high = (e->avx512 ? MAX_PARTS : 6) / vectors(g), low = 1;
+  int high = (e->bits == 512 ? MAX_PARTS : 6) / vectors(g), low = 1;
   high = high > 4 ? 4 : high;
   if (!dim_is_const(g->p->k, &k) || k % g->p->bits.block)
     return; /* A ends before the last block does */
