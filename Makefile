@@ -1,7 +1,7 @@
 # Sard's commands. CMake does the work (CMakePresets.json); this file gives it short names.
 # SPDX-License-Identifier: Apache-2.0
 .DELETE_ON_ERROR:
-.PHONY: all demo bench test test-ci test-python asan fmt bless install clean setup setup-ci
+.PHONY: all demo bench test test-ci test-long test-python asan fmt bless install clean setup setup-ci
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
@@ -23,6 +23,13 @@ test: all
 # The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
 test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
+
+# By hand: what takes long. 20000 random graphs, compiled against reference and by onnx.reference (about half an hour of one core),
+# and a thousand kills at random moments while the compile cache is written.
+test-long: all
+	@seq 1 500 19501 | xargs -P $(JOBS) -I{} build/tests/test_random_random 500 {}
+	@python3 tests/random/test_onnx.py 20000 1
+	@SARD_BUILD=$(CURDIR)/build SARD_KILLS=1000 SARD_CACHE=off python3 tests/cli/test_cache.py
 
 # The Python package in a fresh virtual environment, and programs written for onnxruntime over it (brings PyTorch, 4 GB).
 test-python: setup

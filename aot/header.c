@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/header.h"
 
-#include "runtime/program.h"
 #include "support/dim.h"
 #include "support/dtype.h"
 #include "support/tensor.h"
@@ -108,7 +107,10 @@ static const char *c_type(DType t) {
 }
 
 /* "f32[batch, seq, 384]" */
-static void put_type(StrBuf *b, const AotHeader *h, const ProgPort *p) {
+static void put_type(StrBuf *b, const AotHeader *h, const ProgPort *p) { aot_port_type(b, h->image, p); }
+
+void aot_port_type(StrBuf *b, const uint8_t *image, const ProgPort *p) {
+  const AotHeader *h = &(AotHeader){.image = image};
   static const char *const kind[] = {"", "a sequence of ", "an optional ", "a map of "};
   const ProgSlot *s = slot_of(h, p);
   buf_printf(b, "%s%s", kind[s->vkind], s->dtype ? dtype_name((DType)s->dtype) : "any type");

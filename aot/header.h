@@ -3,6 +3,7 @@
 #ifndef SARD_AOT_HEADER_H
 #define SARD_AOT_HEADER_H
 
+#include "runtime/program.h"
 #include "support/str.h"
 
 typedef struct AotHeader {
@@ -15,6 +16,9 @@ typedef struct AotHeader {
 } AotHeader;
 
 void aot_header(StrBuf *out, const AotHeader *h);
+
+/* "f32[batch, 3]": the type of a port of a program. */
+void aot_port_type(StrBuf *b, const uint8_t *image, const ProgPort *p);
 
 /* A name for C made of s: letters, digits and '_', no keyword. */
 const char *aot_identifier(Arena *a, const char *s);

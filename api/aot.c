@@ -30,6 +30,7 @@ typedef struct AotArgs {
   OutKind kind;
   const char *level[MAX_LEVELS]; /* ascending */
   uint32_t nlevel;
+  uint16_t machine; /* ELF's e_machine of the target */
 } AotArgs;
 
 /* --- options --- */
@@ -56,10 +57,41 @@ static Status find_kind(Ctx *c, AotArgs *x) {
                   ".sard, .so, .o or .a; with --exe it is a program");
 }
 
-static Status add_level(Ctx *c, Arena *a, AotArgs *x, const char *name, size_t n) {
-  const char *level = n == 6 && !memcmp(name, "native", n) ? cpu_level() : arena_strndup(a, name, n);
+/* Machines that there is code for, by how triples begin and by the level that all of them have. */
+static const struct {
+  const char *name, *level;
+  uint16_t machine;
+} machines[] = {{"x86_64", "x86-64", EM_X86_64}, {"aarch64", "aarch64", EM_AARCH64}, {"riscv64", "riscv64", EM_RISCV}};
+
+static const char *machine_name(uint16_t machine) {
+  for (size_t i = 0; i < countof(machines); i++)
+    if (machines[i].machine == machine)
+      return machines[i].name;
+  return "";
+}
+
+/* The target's machine, and what "native" means for it: another machine's least level. */
+static Status find_machine(Ctx *c, AotArgs *x, const char **native) {
+  const char *t = x->o->target;
+  x->machine = object_machine(), *native = cpu_level();
+  for (size_t i = 0; t && i < countof(machines); i++) {
+    size_t n = strlen(machines[i].name);
+    if (strncmp(t, machines[i].name, n) || (t[n] && t[n] != '-') || (strstr(t, "linux") == NULL && t[n]))
+      continue;
+    if (machines[i].machine != x->machine)
+      x->machine = machines[i].machine, *native = machines[i].level;
+    return ST_OK;
+  }
+  return t ? err_hint(c, fail(c, ST_UNSUPPORTED, "there is no code generation for the target '%s'", t),
+                      "targets: x86_64-linux-gnu, aarch64-linux-gnu, riscv64-linux-gnu")
+           : ST_OK;
+}
+
+static Status add_level(Ctx *c, AotArgs *x, const char *level) {
   if (!cpu_vector_bits(level))
     return err_hint(c, fail(c, ST_USAGE, "there is no CPU level '%s'", level), "levels: native, %s", cpu_level_names());
+  if (cpu_machine(level) != x->machine)
+    return err_hint(c, fail(c, ST_USAGE, "the CPU level '%s' is not one of the target", level), "name a --target, too");
   uint32_t at = x->nlevel;
   for (uint32_t i = 0; i < x->nlevel; i++)
     if (!strcmp(x->level[i], level))
@@ -73,10 +105,12 @@ static Status add_level(Ctx *c, Arena *a, AotArgs *x, const char *name, size_t n
 }
 
 static Status find_levels(Ctx *c, Arena *a, AotArgs *x) {
-  const char *p = x->o->cpu ? x->o->cpu : "native";
+  const char *p = x->o->cpu ? x->o->cpu : "native", *native;
+  TRY(find_machine(c, x, &native));
   for (size_t n; *p; p += n + (p[n] == ',')) {
     n = strcspn(p, ",");
-    TRY(add_level(c, a, x, p, n));
+    const char *level = arena_strndup(a, p, n);
+    TRY(add_level(c, x, strcmp(level, "native") ? level : native));
   }
   return x->nlevel ? ST_OK : fail(c, ST_USAGE, "no CPU level is given");
 }
@@ -106,12 +140,8 @@ static const char *file_name(const char *path) {
   return slash ? slash + 1 : path;
 }
 
-static const char *machine_name(uint32_t machine) {
-  return machine == EM_AARCH64 ? "aarch64" : machine == EM_RISCV ? "riscv64" : "x86_64";
-}
-
 static Status pack(Ctx *c, Arena *a, AotArgs *x, const AotVariant *v, AotPackage *p) {
-  AotInput in = {.name = base_name(a, x->out), .machine = object_machine(), .variant = v, .nvariant = x->nlevel};
+  AotInput in = {.name = base_name(a, x->out), .machine = x->machine, .variant = v, .nvariant = x->nlevel};
   const char *beside = arena_printf(a, "%s%s", file_name(x->out), WEIGHTS_SUFFIX);
   if (x->o->weights == SARD_WEIGHTS_EXTERNAL)
     in.weights_name = beside;
@@ -157,11 +187,11 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
 
 static Status link_output(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o) {
   const char *object = arena_printf(a, "%s.%ld.o", x->out, (long)getpid());
-  AotLink l = {.compiler = x->o->linker && *x->o->linker ? x->o->linker : "cc",
-               .object = object,
-               .out = x->out,
-               .prefix = o->prefix,
-               .program = o->program};
+  const char *given = x->o->linker && *x->o->linker ? x->o->linker : NULL;
+  bool here = x->machine == object_machine();
+  const char *usual = here ? "cc" : arena_printf(a, "%s-linux-gnu-gcc", machine_name(x->machine));
+  AotLink l = {
+      .compiler = given ? given : usual, .object = object, .out = x->out, .prefix = o->prefix, .program = o->program};
   l.library = aot_libraries(a, o, &l.nlibrary);
   if (!aot_find_compiler(a, l.compiler))
     return aot_link(c, a, &l); /* which says so */
@@ -174,7 +204,7 @@ static Status link_output(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o
 /* The runtime for the target, mapped. */
 static Status find_runtime(Ctx *c, Arena *a, AotObject *o) {
   char path[PATH_MAX];
-  const char *name = arena_printf(a, "libsard-start-%s.a", machine_name(o->machine));
+  const char *name = arena_printf(a, "libsard-start-%s.a", machine_name((uint16_t)o->machine));
   Mapped *m;
   if (!backend_find(name, path))
     return err_hint(c, fail(c, ST_UNSUPPORTED, "the runtime %s was not found", name),
@@ -186,7 +216,7 @@ static Status find_runtime(Ctx *c, Arena *a, AotObject *o) {
 
 static Status write_linkable(Ctx *c, Arena *a, const AotArgs *x, const AotPackage *p, const AotVariant *v) {
   AotObject o = {.package = p,
-                 .machine = object_machine(),
+                 .machine = x->machine,
                  .prefix = x->o->prefix ? x->o->prefix : aot_identifier(a, base_name(a, x->out)),
                  .static_arena = x->o->static_arena,
                  .program = x->kind == OUT_EXECUTABLE};
@@ -245,6 +275,7 @@ sard_status sard_compile_file(sard_env *env, const char *path, const char *out, 
     return error_new(SARD_ERROR_USAGE, err, "sard_compile_file: NULL argument, or options without their size");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
+  lo.allow_reference = opt.allow_reference;
   env = env_or_default(env);
   sard_model m = {.env = env, .device = "cpu", .threads = 1};
   AotArgs x = {.compile = {.m = &m, .path = path, .o = &lo}, .o = &opt, .out = out};

@@ -134,7 +134,13 @@ static Status open_cache(Ctx *c, void *arg) {
   if (!path)
     return ST_OK;
   mc->opened_ns = wall_ns();
-  TRY(cache_open(c, s->arena, path, true, &mc->dir));
+  Status own = cache_open(c, s->arena, path, true, &mc->dir);
+  if (own && (stops(own) || !cache_shared(tmp, 0)))
+    return own;
+  if (own) { /* a shared one may have it */
+    ctx_log(c, own == ST_INVALID ? 0 : 1, "compile cache: %s", c->err.message);
+    mc->dir = NULL;
+  }
   Status st = model_identify(c, s->arena, x->a->path, x->a->data, x->a->n, x->a->dir, &lo, &mc->id);
   if (st)
     return stops(st) ? st : ST_OK; /* import says why the model cannot be read */
@@ -219,6 +225,28 @@ static bool has_reference(const RtProgram *p) {
   return false;
 }
 
+/* In the user's own directory, else in one of those that are shared, in their order. */
+static Status find_entry(Ctx *c, HitArgs *h, Mapped **entry, CacheContent *x) {
+  Arena *a = h->a->m->arena;
+  const char *path;
+  *entry = NULL;
+  if (h->mc->dir)
+    TRY(cache_find(c, a, h->mc->dir, &h->mc->key, entry, x));
+  for (int i = 0; !*entry && (path = cache_shared(a, i)); i++) {
+    Cache *shared;
+    Status st = cache_open_shared(c, a, path, &shared);
+    if (!st) {
+      st = cache_find(c, a, shared, &h->mc->key, entry, x);
+      cache_close(shared);
+    }
+    if (stops(st))
+      return st;
+    if (st)
+      ctx_log(c, st == ST_INVALID ? 0 : 1, "compile cache: %s", c->err.message);
+  }
+  return ST_OK;
+}
+
 static Status start_from_entry(Ctx *c, void *arg) {
   HitArgs *h = arg;
   sard_model *s = h->a->m;
@@ -226,7 +254,7 @@ static Status start_from_entry(Ctx *c, void *arg) {
   Mapped *entry;
   RtFile *file;
   uint32_t nfile, nmap;
-  TRY(cache_find(c, s->arena, h->mc->dir, &h->mc->key, &entry, &x));
+  TRY(find_entry(c, h, &entry, &x));
   if (!entry)
     return ST_OK;
   Mapped **map = arena_array(s->arena, Mapped *, x.nfile + 1u);
@@ -257,9 +285,9 @@ Status cache_start(Ctx *c, CompileArgs *a) {
   HitArgs h = {.a = a, .mc = o.mc};
   TRY(report(c, ctx_protect(c, start_from_entry, &h)));
   s->cache_state = h.found ? SARD_CACHE_HIT : SARD_CACHE_MISS;
-  if (h.found)
+  if (h.found && o.mc->dir)
     cache_close(o.mc->dir);
-  else
+  else if (!h.found && o.mc->dir)
     s->cache = o.mc;
   return ST_OK;
 }

@@ -170,6 +170,11 @@ Status compile_model(Ctx *c, void *args) {
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   if (a->path)
     TRY(compiled_start(c, a));
+  if (!s->program && !sard_device_available(s->device))
+    return fail(
+        c, ST_DEVICE,
+        "device 'cpu' needs the code generator libsard-codegen.so, which is not here; 'reference' works without, "
+        "slowly");
   if (!s->program)
     TRY(cache_start(c, a));
   if (!s->program)

@@ -16,8 +16,7 @@ size_t sard_symbol_count(const sard_model *m) {
   return n;
 }
 
-/* Fills in the caller's struct, which begins with its size, as far as it knows the fields. */
-static sard_status give(void *to, size_t to_size, const void *from, size_t size) {
+sard_status give_struct(void *to, size_t to_size, const void *from, size_t size) {
   if (to_size < sizeof(size_t))
     return SARD_ERROR_USAGE;
   memcpy((char *)to + sizeof(size_t), (const char *)from + sizeof(size_t),
@@ -34,7 +33,7 @@ static sard_status describe(const sard_model *m, const ProgPort *port, sard_io *
                 .optional = port->deflt != PROG_NONE};
   for (int k = 0; k < s->rank; k++)
     io.dim[k] = rt_const_dim(m->program, s, k);
-  return give(out, out->size, &io, sizeof io);
+  return give_struct(out, out->size, &io, sizeof io);
 }
 
 sard_status sard_input(const sard_model *m, size_t i, sard_io *io) {
@@ -108,7 +107,7 @@ sard_status sard_step_info(const sard_model *m, size_t i, sard_step *x) {
                  .tile = k ? rt_string(m->program, k->tile) : "",
                  .why = rt_string(m->program, s->why),
                  .copies = k && k->copies};
-  return give(x, x->size, &y, sizeof y);
+  return give_struct(x, x->size, &y, sizeof y);
 }
 
 const char *sard_step_more(const sard_model *m, size_t i, size_t k) {

@@ -39,6 +39,25 @@ struct sard_model {
   struct Pool *pool; /* the environment's; NULL: no step uses it */
 };
 
+/* run.c */
+Tensor tensor_of(const sard_tensor *t); /* its strides are for the caller to look after */
+
+/* The tensors of a call, valid each for itself, and what becomes of them. */
+typedef struct CallTensors {
+  const RtProgram *program;
+  const sard_tensor *in, *out; /* out: NULL, or by output; inputs that are not given have data NULL */
+  size_t nin;
+  bool *copied;       /* by input: its strides are not those of dense memory, it is to be copied first */
+  RtOutput *o;        /* by output: into is set where the memory is dense */
+  const Tensor *into; /* by output */
+  RtRoom *room;       /* by cache of the program; zero */
+} CallTensors;
+
+/* rooms.c */
+/* Finds out which tensors are caches with room for more rows, which are taken as they are, and which of them grow in place. An
+ * output that overlaps an input otherwise loses its `into`. */
+Status call_rooms(Ctx *c, const CallTensors *t);
+
 /* compile.c */
 typedef struct CompileArgs {
   sard_model *m;
@@ -52,6 +71,9 @@ Status compile_model(Ctx *c, void *args);
 
 /* describe.c */
 sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
+/* Fills in the caller's struct, which begins with its size, as far as it knows the fields. SARD_ERROR_USAGE: it has none. */
+sard_status give_struct(void *to, size_t to_size, const void *from, size_t size);
+
 /* The same in parts, for aot.c: a program for one CPU level, and the memory that its constants lie in. for_file: its bytes
  * depend on the model alone, not on where it lies or on how many cores this machine has. */
 typedef struct Generated {

@@ -78,7 +78,7 @@ static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_
   return ST_OK;
 }
 
-static Tensor to_tensor(const sard_tensor *t) {
+Tensor tensor_of(const sard_tensor *t) {
   Tensor r = {.kind = VK_TENSOR, .dtype = (DType)t->dtype, .rank = (int8_t)t->rank, .data = t->data};
   for (int k = 0; k < t->rank; k++)
     r.dim[k] = t->dim[k];
@@ -131,10 +131,12 @@ enum { MAX_NESTED = 8 }; /* sequences in sequences */
 
 typedef struct FeedArgs {
   const sard_model *m;
-  const sard_tensor *in;
+  const sard_tensor *in, *out; /* out: NULL, or the memory for the outputs: */
   size_t nin;
   sard_result *r;
+  const Tensor *into; /* the same */
   Tensor *dense;
+  RtRoom *room;
 } FeedArgs;
 
 /* Keys are integers or strings, and as many as the values. */
@@ -158,7 +160,7 @@ static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int
       continue;
     }
     TRY(check_tensor(c, x, "an item of input", i));
-    *y = to_tensor(x);
+    *y = tensor_of(x);
     if (is_dense(x)) {
       y->data = tensor_bytes(y) ? arena_copy(mem, x->data, tensor_bytes(y)) : arena_get(mem, 0, 1, 64);
     } else {
@@ -170,24 +172,47 @@ static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int
   return t->kind != SARD_KIND_MAP || is_map(out) ? ST_OK : fail(c, ST_USAGE, "input %zu: no valid map", i);
 }
 
-/* The inputs as dense tensors; strided ones are copied. */
+static bool is_given(const sard_tensor *t) { return t->dtype != SARD_NONE || t->data; }
+
+/* What the caller's memory can be used as it is for. copied: by input. */
+static Status find_rooms(Ctx *c, Arena *mem, FeedArgs *a, bool *copied) {
+  for (size_t i = 0; i < a->nin; i++) {
+    const sard_tensor *t = &a->in[i];
+    if (t->kind != SARD_KIND_TENSOR || !is_given(t))
+      continue;
+    TRY(check_tensor(c, t, "input", i));
+    copied[i] = !is_dense(t);
+  }
+  a->room = arena_array(mem, RtRoom, rt_count(a->m->program, SEC_APPENDS));
+  return call_rooms(c, &(CallTensors){.program = a->m->program,
+                                      .in = a->in,
+                                      .out = a->out,
+                                      .nin = a->nin,
+                                      .copied = copied,
+                                      .o = a->r->out,
+                                      .into = a->into,
+                                      .room = a->room});
+}
+
+/* The inputs as dense tensors; strided ones are copied, but for caches (RtRoom). */
 static Status feed(Ctx *c, void *arg) {
   FeedArgs *a = arg;
   Arena *mem = arena_create(c);
+  bool *copied = arena_array(mem, bool, a->nin);
   a->dense = arena_array(mem, Tensor, a->nin);
   for (uint32_t i = 0; i < a->m->nfile; i++)
     TRY(map_check(c, a->m->file[i]));
+  TRY(find_rooms(c, mem, a, copied));
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
     if (t->kind != SARD_KIND_TENSOR) {
       TRY(feed_items(c, mem, t, i, 0, &a->dense[i]));
       continue;
     }
-    if (t->dtype == SARD_NONE && !t->data)
+    if (!is_given(t))
       continue;
-    TRY(check_tensor(c, t, "input", i));
-    a->dense[i] = to_tensor(t);
-    if (is_dense(t))
+    a->dense[i] = tensor_of(t);
+    if (!copied[i])
       continue;
     size_t elem = (size_t)dtype_bits((DType)t->dtype) / 8;
     a->dense[i].data = arena_get(mem, (size_t)sard_tensor_count(t), elem, 64);
@@ -207,8 +232,10 @@ static void give_time(void *arg, const RtStepTime *t) {
                                                .bytes = t->bytes});
 }
 
-static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, sard_result *r, sard_error **err) {
-  FeedArgs a = {m, in, nin, r, NULL};
+/* out and into: NULL, or the memory for the outputs. */
+static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_tensor *out,
+                       const Tensor *into, sard_result *r, sard_error **err) {
+  FeedArgs a = {.m = m, .in = in, .out = out, .nin = nin, .r = r, .into = into};
   RtRunOptions ro = {.pool = m->pool,
                      .recycler = &m->env->recycler,
                      .threads = m->threads,
@@ -216,6 +243,7 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, s
                      .profile = r->o.profile ? give_time : NULL,
                      .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
+  ro.room = a.room;
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
   if (!st) {
@@ -267,7 +295,7 @@ sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, con
     return st;
   for (size_t i = 0; i < r->n; i++)
     r->out[i].wanted = true;
-  st = run(m, in, nin, r, err);
+  st = run(m, in, nin, NULL, NULL, r, err);
   if (!st && ctx_protect(&r->c, box_outputs, r))
     st = error_from(&r->c, err);
   if (st)
@@ -277,23 +305,22 @@ sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, con
   return st;
 }
 
-/* Where output i goes: straight into the caller's memory when that is dense, else through a result. */
+/* Where output i goes: straight into the caller's memory when that is dense (or a cache), else through a result. */
 static Status want_output(Ctx *c, const sard_tensor *t, size_t i, RtOutput *o, Tensor *into) {
   if (!t->data && !(t->dtype && sard_tensor_bytes(t) == 0))
     return ST_OK;
   TRY(check_tensor(c, t, "output", i));
   o->wanted = true;
-  if (is_dense(t)) {
-    *into = to_tensor(t);
+  *into = tensor_of(t);
+  if (is_dense(t))
     o->into = into;
-  }
   return ST_OK;
 }
 
 static Status give_output(Ctx *c, const sard_model *m, const sard_tensor *t, size_t i, const RtOutput *o) {
   if (!o->wanted || o->into)
     return ST_OK;
-  Tensor want = to_tensor(t);
+  Tensor want = tensor_of(t);
   char a[200], b[200];
   if (want.dtype != o->t.dtype || !tensor_same_shape(&want, &o->t))
     return fail(c, ST_USAGE, "output '%s' is %s but the memory given for it is %s",
@@ -301,7 +328,11 @@ static Status give_output(Ctx *c, const sard_model *m, const sard_tensor *t, siz
                 tensor_type_text(&want, b, sizeof b));
   if (o->t.dtype == DT_str)
     return fail(c, ST_UNSUPPORTED, "output %zu holds strings: take it from sard_run's result", i);
-  copy_strided(o->t.data, t, (size_t)dtype_bits(want.dtype) / 8, false);
+  size_t n = tensor_bytes(&want);
+  if (!is_dense(t))
+    copy_strided(o->t.data, t, (size_t)dtype_bits(want.dtype) / 8, false);
+  else if (n) /* it overlaps an input */
+    memcpy(t->data, o->t.data, n);
   return ST_OK;
 }
 
@@ -319,7 +350,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
   Status e = into ? ST_OK : fail(&r->c, ST_MEMORY, "out of memory");
   for (size_t i = 0; i < nout && !e; i++)
     e = want_output(&r->c, &out[i], i, &r->out[i], &into[i]);
-  st = e ? error_from(&r->c, err) : run(m, in, nin, r, err);
+  st = e ? error_from(&r->c, err) : run(m, in, nin, out, into, r, err);
   for (size_t i = 0; i < nout && !st && !e; i++) {
     e = give_output(&r->c, m, &out[i], i, &r->out[i]);
     if (e)
@@ -363,13 +394,54 @@ static Status shapes_of(Ctx *c, void *arg) {
   Arena *mem = arena_create(c);
   a->t = arena_array(mem, Tensor, a->nin);
   for (size_t i = 0; i < a->nin; i++) {
-    if (a->in[i].dtype == SARD_NONE)
+    if (a->in[i].kind != SARD_KIND_TENSOR)
+      a->t[i].kind = (uint8_t)a->in[i].kind;
+    if (a->in[i].kind != SARD_KIND_TENSOR || a->in[i].dtype == SARD_NONE)
       continue;
     if (!dtype_valid((int)a->in[i].dtype) || sard_tensor_count(&a->in[i]) < 0)
       return fail(c, ST_USAGE, "input %zu: its type or dimensions are not valid", i);
-    a->t[i] = to_tensor(&a->in[i]);
+    a->t[i] = tensor_of(&a->in[i]);
+    if (!is_dense(&a->in[i])) /* elements are read where they are */
+      a->t[i].data = NULL;
   }
   return ST_OK;
+}
+
+static sard_memory from_memory(const sard_model *m, const RtMemory *x) {
+  return (sard_memory){.weights_mapped = (int64_t)x->mapped,
+                       .weights_packed = (int64_t)x->packed,
+                       .weights_own = (int64_t)x->own,
+                       .arena = (int64_t)x->arena,
+                       .apart = (int64_t)x->apart,
+                       .scratch = (int64_t)(x->scratch < INT64_MAX ? x->scratch : INT64_MAX),
+                       .outputs = (int64_t)x->outputs,
+                       .peak = (int64_t)x->peak,
+                       .peak_step = x->peak_step == PROG_NONE ? -1 : (int64_t)x->peak_step,
+                       .largest =
+                           x->largest == PROG_NONE ? "" : rt_string(m->program, rt_slot(m->program, x->largest)->name),
+                       .largest_bytes = (int64_t)x->largest_bytes,
+                       .unknown = x->unknown,
+                       .unknown_step = x->first_unknown == PROG_NONE ? -1 : (int64_t)x->first_unknown};
+}
+
+sard_status sard_plan(const sard_model *m, const sard_tensor *in, size_t nin, sard_memory *out, sard_error **err) {
+  if (!m || (nin && !in) || !out || out->size < sizeof(size_t))
+    return error_new(SARD_ERROR_USAGE, err, "sard_plan: NULL argument, or no SARD_MEMORY_INIT");
+  Ctx c;
+  RtMemory x;
+  env_prepare(m->env, &c, 0, NULL);
+  ShapeCall a = {in, nin, NULL};
+  RtRunOptions ro = {.pool = m->pool, .threads = m->threads, .eager = m->eager};
+  Status st = ctx_protect(&c, shapes_of, &a);
+  if (!st)
+    st = rt_memory(m->program, &c, &ro, a.t, (uint32_t)nin, &x);
+  sard_status result = st ? error_from(&c, err) : SARD_OK;
+  if (!st) {
+    sard_memory y = from_memory(m, &x);
+    give_struct(out, out->size, &y, sizeof y);
+  }
+  ctx_close(&c);
+  return result;
 }
 
 sard_status sard_output_shape(const sard_model *m, size_t o, const sard_tensor *in, size_t nin, int64_t *dim,

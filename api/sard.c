@@ -47,10 +47,6 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   bool cpu = sard_device_available("cpu");
   const char *device = opt.device ? opt.device : cpu || !opt.allow_reference ? "cpu" : "reference";
-  if (!strcmp(device, "cpu") && !cpu)
-    return error_new(SARD_ERROR_DEVICE, err,
-                     "device 'cpu' needs the code generator libsard-codegen.so, which is not here; "
-                     "'reference' works without, slowly");
   if (strcmp(device, "reference") && strcmp(device, "cpu"))
     return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device,
                      cpu ? "'cpu' and " : "");

@@ -13,5 +13,7 @@ double machine_bandwidth(int threads);  /* GB/s of reading memory well beyond th
 
 /* Seconds of CPU that fn(arg) takes: the best of several readings over at least 0.3 s. */
 double machine_best_seconds(void (*fn)(void *), void *arg);
+/* Seconds that fn(first) and fn(second) take side by side, on two threads, by the clock: the best of several readings. */
+double machine_best_pair(void (*fn)(void *), void *first, void *second);
 
 #endif

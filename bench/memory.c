@@ -1,5 +1,6 @@
 /* memory.c - the operators that memory bounds: one node each, lowered, scheduled and compiled as in a program, on 64 MB
- * tensors, against a copy of as many bytes. One thread; GB/s count every input that is read and every output once.
+ * tensors, by one thread and by two that share the parts, against a copy of as many bytes by as many threads. What must be moved is
+ * counted: every input that is read and every output once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/memory.h"
 
@@ -29,8 +30,11 @@ static const Case rows[] = {
     {"sum of columns", "in %x : f32[4096, 4096]\n const %a : i64[1] = {0}\n %y = ReduceSum(%x, %a)", 0},
     {"max of all", "in %x : f32[" M16 "]\n %y = ReduceMax(%x)", 0},
     {"softmax", "in %x : f32[4096, 4096]\n %y = Softmax(%x)", 0},
+    {"softmax of columns", "in %x : f32[16, 64, 16384]\n %y = Softmax(%x) {axis = 1}", 0},
     {"layer norm", "in %x : f32[4096, 4096]\n in %s : f32[4096]\n %y = LayerNormalization(%x, %s, %s)", 0},
     {"transpose", "in %x : f32[4096, 4096]\n %y = Transpose(%x)", 0},
+    {"transpose to NHWC", "in %x : f32[16, 64, 128, 128]\n %y = Transpose(%x) {perm = [0, 2, 3, 1]}", 0},
+    {"transpose to NCHW", "in %x : f32[16, 128, 128, 64]\n %y = Transpose(%x) {perm = [0, 3, 1, 2]}", 0},
     {"transpose heads", "in %x : f32[32, 512, 16, 64]\n %y = Transpose(%x) {perm = [0, 2, 1, 3]}", 0},
     {"concat", "in %x : f32[16, 524288]\n in %z : f32[16, 524288]\n %y = Concat(%x, %z) {axis = 1}", 0},
     {"gather rows", "in %x : f32[65536, 256]\n in %i : i64[65536]\n %y = Gather(%x, %i)", 65536},
@@ -55,11 +59,14 @@ static const Case rows[] = {
      0},
     {"resize linear",
      "in %x : f32[4, 64, 128, 128]\n const %s : f32[4] = {1, 1, 2, 2}\n %y = Resize(%x, _, %s) {mode = \"linear\"}", 0},
+    {"resize cubic",
+     "in %x : f32[4, 64, 128, 128]\n const %s : f32[4] = {1, 1, 2, 2}\n %y = Resize(%x, _, %s) {mode = \"cubic\"}", 0},
     {"pad", "in %x : f32[64, 64, 64, 64]\n const %p : i64[8] = {0, 0, 1, 1, 0, 0, 1, 1}\n %y = Pad(%x, %p)", 0},
     {"cumsum rows", "in %x : f32[4096, 4096]\n const %a : i64[] = {1}\n %y = CumSum(%x, %a)", 0},
     {"cumsum columns", "in %x : f32[4096, 4096]\n const %a : i64[] = {0}\n %y = CumSum(%x, %a)", 0},
     {"top 8", "in %x : f32[64, 262144]\n const %k : i64[1] = {8}\n %y, %i = TopK(%x, %k)", 0},
     {"argmax", "in %x : f32[4096, 4096]\n %y = ArgMax(%x) {axis = 1}", 0},
+    {"argmax of columns", "in %x : f32[4096, 4096]\n %y = ArgMax(%x) {axis = 0}", 0},
 };
 
 typedef struct Call {
@@ -118,24 +125,45 @@ static void *memory(Jit *j, const Value *v, int64_t below, int64_t *bytes) {
   return p;
 }
 
-static double copy_rate(void) {
-  Copy c = {.n = (size_t)64 << 20};
-  c.to = aligned_alloc(64, c.n);
-  void *from = aligned_alloc(64, c.n);
-  if (!c.to || !from)
+/* GB/s of a copy of 64 MB by one thread and by two: memcpy, which reads as much as it writes. That a store may make the machine
+ * read the line first is not counted; at this size the C library's copy avoids it. */
+static void copy_rates(double rate[2]) {
+  size_t n = (size_t)64 << 20, half = n / 2;
+  char *to = aligned_alloc(64, n), *from = aligned_alloc(64, n);
+  if (!to || !from)
     abort();
-  memset(from, 1, c.n), memset(c.to, 2, c.n);
-  c.from = from;
-  double rate = 2e-9 * (double)c.n / machine_best_seconds(copy, &c);
-  free(c.to), free(from);
-  return rate;
+  memset(from, 1, n), memset(to, 2, n);
+  rate[0] = 2e-9 * (double)n / machine_best_seconds(copy, &(Copy){to, from, n});
+  rate[1] = 2e-9 * (double)n / machine_best_pair(copy, &(Copy){to, from, half}, &(Copy){to + half, from + half, half});
+  free(to), free(from);
 }
 
 typedef struct Job {
   Jit *jit;
   const Case *row;
-  double copy;
+  double copy[2];
 } Job;
+
+static void *scratch_for(const Unit *u) { return aligned_alloc(64, ((size_t)number(u->scratch) + 64) & ~(size_t)63); }
+
+/* By one thread, then by two with a half of the parts each. */
+static void time_call(Job *job, const Unit *u, Call all, int64_t bytes) {
+  Call half[2] = {all, all};
+  int64_t parts = number(u->parts);
+  half[0].args.begin = 0, half[0].args.end = half[1].args.begin = parts / 2, half[1].args.end = parts;
+  for (int i = 0; i < 2; i++)
+    half[i].args.scratch = scratch_for(u);
+  all.args = half[0].args, all.args.end = parts;
+  double t[2] = {machine_best_seconds(run, &all), machine_best_pair(run, &half[0], &half[1])};
+  printf("%-20s %8.1f", job->row->name, (double)bytes / 0x1p20);
+  for (int i = 0; i < 2; i++) {
+    double rate = (double)bytes * 1e-9 / t[i];
+    printf("  %8.2f %6.1f %5.0f %%", t[i] * 1e3, rate, 100 * rate / job->copy[i]);
+  }
+  printf("  %7lld\n", (long long)parts);
+  fflush(stdout);
+  free(half[0].args.scratch), free(half[1].args.scratch);
+}
 
 static Status bench_row(Ctx *c, void *arg) {
   Job *job = arg;
@@ -159,21 +187,19 @@ static Status bench_row(Ctx *c, void *arg) {
     buf[i] = memory(j, x->in[i], job->row->below, &bytes);
   for (uint32_t i = 0; i < x->nout; i++)
     buf[x->nin + i] = memory(j, x->out[i], 1, &bytes);
-  call.args = (KernelArgs){.buf = buf, .end = number(x->unit->parts)};
-  call.args.scratch = aligned_alloc(64, ((size_t)number(x->unit->scratch) + 64) & ~(size_t)63);
-  double t = machine_best_seconds(run, &call), rate = (double)bytes * 1e-9 / t;
-  printf("%-18s %7.1f MB %8.2f ms %6.1f GB/s %5.0f %% of a copy  parts %lld\n", job->row->name, (double)bytes / 0x1p20,
-         t * 1e3, rate, 100 * rate / job->copy, (long long)call.args.end);
-  fflush(stdout);
+  call.args = (KernelArgs){.buf = buf};
+  time_call(job, x->unit, call, bytes);
   for (uint32_t i = 0; i < x->nin + x->nout; i++)
     free(buf[i]);
-  free(call.args.scratch);
   return ST_OK;
 }
 
 void bench_memory(Jit *jit, const char *only) {
-  Job job = {.jit = jit, .copy = copy_rate()};
-  printf("a copy of 64 MB: %.1f GB/s read and written\n", job.copy);
+  Job job = {.jit = jit};
+  copy_rates(job.copy);
+  printf("a copy of 64 MB, read and written: %.1f GB/s by one thread, %.1f by two\n"
+         "%-20s %8s  %8s %6s %7s  %8s %6s %7s  %7s\n",
+         job.copy[0], job.copy[1], "", "MB", "1: ms", "GB/s", "of copy", "2: ms", "GB/s", "of copy", "parts");
   for (size_t i = 0; i < countof(rows); i++) {
     job.row = &rows[i];
     if ((!only || strstr(rows[i].name, only)) && ctx_protect(&jit->ctx, bench_row, &job))

@@ -6,13 +6,14 @@ file(GLOB START_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/support/*.c ${CMAK
 # The table of all operators would bring in all of them: every compiled model has its own. Others are of no use there.
 list(REMOVE_ITEM START_SOURCES ${CMAKE_SOURCE_DIR}/ops/eval/table.c ${CMAKE_SOURCE_DIR}/runtime/cache.c
      ${CMAKE_SOURCE_DIR}/runtime/container.c ${CMAKE_SOURCE_DIR}/support/outfile.c)
-foreach(f run describe env error_text)
+foreach(f run rooms describe env error_text)
   list(APPEND START_SOURCES ${CMAKE_SOURCE_DIR}/api/${f}.c)
 endforeach()
 set(START_FLAGS -std=gnu17 -O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
     -fno-math-errno -ffp-contract=off -fno-strict-aliasing -w -D_GNU_SOURCE -DNDEBUG -DSARD_STATIC -I${CMAKE_SOURCE_DIR}
     -I${CMAKE_SOURCE_DIR}/include)
 
+add_custom_target(start)
 function(start_archive machine compiler)
   set(dir ${CMAKE_BINARY_DIR}/start-${machine})
   set(archive ${CMAKE_BINARY_DIR}/libsard-start-${machine}.a)
@@ -30,5 +31,6 @@ function(start_archive machine compiler)
   add_custom_command(OUTPUT ${archive} COMMAND ${CMAKE_COMMAND} -E rm -f ${archive}
     COMMAND ${CMAKE_AR} Drcs ${archive} ${objects} DEPENDS ${objects} COMMENT "${archive}" VERBATIM)
   add_custom_target(start-${machine} ALL DEPENDS ${archive})
+  add_dependencies(start start-${machine})
   install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()

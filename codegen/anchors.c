@@ -166,10 +166,10 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
   if (!p->o->pack || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
-      !conv_rows_product(p->c, p->a, n, &o->x))
+      !conv_rows_product(p->c, p->a, n, !in, &o->x))
     return false;
   int rank = out->out[0]->type.rank;
-  o->a = in->in[0], o->behind = out;
+  o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
   return true;
 }
@@ -295,7 +295,7 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
 static uint32_t packed_of(Grouper *p, const Packed *like) {
   const Product *x = like->product;
   ProductPlan plan = product_plan(x, p->o->cpu_level);
-  int64_t k, n, bytes, taps = x->rows && !x->channelwise ? x->rows->taps : 1;
+  int64_t k, n, bytes, taps = x->rows && !x->channelwise && !x->planes ? x->rows->taps : 1;
   if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n))
     return UINT32_MAX;
   if (!packed_bytes(x, &plan, k, n, &bytes))
@@ -416,15 +416,22 @@ static bool product_group(Grouper *p, Node *n) {
 
 /* --- attention --- */
 
+/* Exporters broadcast a mask cut to the length of one cache to the keys of another: Bcast(keys, x) is `keys` in every run, but
+ * where that is 1 and x is 0. */
+static bool is_keys(Dim d, Dim keys) {
+  return d == keys || (d->kind == DIM_BCAST && (d->arg[0] == keys || d->arg[1] == keys));
+}
+
 static bool mask_of(const Value *m, Attention *t) {
   Dim full[4] = {t->batch, NULL, t->q_len, t->kv_len};
   if (!m)
     return true;
   int r = m->type.rank;
-  if ((m->type.dtype != DT_f32 && m->type.dtype != DT_bool) || r < 2 || r > 4 || m->type.dim[r - 1] != t->kv_len)
+  if ((m->type.dtype != DT_f32 && m->type.dtype != DT_bool) || r < 2 || r > 4 ||
+      !is_keys(m->type.dim[r - 1], t->kv_len))
     return false;
   for (int i = 0; i < r; i++) {
-    Dim d = m->type.dim[i], want = full[4 - r + i];
+    Dim d = i == r - 1 ? t->kv_len : m->type.dim[i], want = full[4 - r + i];
     if (!dim_is(d, 1) && (want ? d != want : !dim_is(d, t->heads)))
       return false;
     t->mask_dim[i] = d;
@@ -485,6 +492,21 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
 }
 
+/* …which each run checks. */
+static void need_keys(Grouper *p, Group *x, const Value *m, Dim keys) {
+  Dim d = m ? m->type.dim[m->type.rank - 1] : keys;
+  if (d == keys)
+    return;
+  Need *all = arena_array(p->a, Need, x->nneed + 1u);
+  if (x->nneed)
+    memcpy(all, x->need, x->nneed * sizeof *all);
+  all[x->nneed++] = (Need){keys, d, "the last extent of the mask"};
+  x->need = all;
+}
+
+/* A cache may have room for more keys than there are. */
+static Dim cache_rows(const Value *v) { return v->append ? value_rows(v, v->type.rank - 2) : NULL; }
+
 static bool attention_group(Grouper *p, Node *n) {
   Attention t;
   const char *why;
@@ -499,6 +521,7 @@ static bool attention_group(Grouper *p, Node *n) {
     return false;
   }
   u->attention = t;
+  u->attention.k_rows = cache_rows(n->in[1]), u->attention.v_rows = cache_rows(n->in[2]);
   attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
   x->in = arena_array(p->a, Value *, 4);
@@ -506,6 +529,7 @@ static bool attention_group(Grouper *p, Node *n) {
     if (n->in[i])
       x->in[x->nin++] = n->in[i];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
+  need_keys(p, x, n->nin > 3 ? n->in[3] : NULL, t.kv_len);
   info(p, n)->fixed = true;
   operands_end(p, x, "an attention reads its operands from memory");
   group_need(p, x->in, x->nin);

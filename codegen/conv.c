@@ -110,16 +110,29 @@ bool conv_channels_last(const Node *n, Node **in, Node **out) {
   Node *user = value_sole_user(n->out[0]);
   *in = channels_moved(n->graph, n->in[0]->def, last, 1);
   *out = channels_moved(n->graph, user, 1, last);
-  return *in && *out;
+  return *out;
 }
 
-bool conv_rows_product(Ctx *c, Arena *a, const Node *n, Product *x) {
+/* All positions read side by side, inside of the input, along the last axis: then a run of taps is one of memory. */
+static bool reads_runs(Ctx *c, const Node *n) {
+  const ConvAttr *a = ATTR(n, Conv);
+  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
+  int last = n->in[0]->type.rank - 3;
+  WindowSpec s;
+  if (window_spec(c, &wa, last + 1, &s) || s.dilation[last] != 1)
+    return false;
+  return s.mode == PAD_VALID || (s.mode == PAD_EXPLICIT && !s.begin[last] && !s.end[last]);
+}
+
+bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x) {
   int64_t group = ATTR(n, Conv)->group, rows, channels;
   const char *why;
   ProductWindow w;
   if (!n->in[1]->konst || !extents_of(c, n, &rows, &channels, &w, &why) || w.taps > MAX_ROWS_TAPS || !channels ||
-      !rows || (group > 1 && (channels != 1 || rows != group)))
+      !rows || (group > 1 && (channels != 1 || rows != group)) ||
+      (planes && (group > 1 || channels > CONV_PLANES || !reads_runs(c, n))))
     return false;
+  int64_t positions;
   Dim lines = dim_mul(c, n->in[0]->type.dim[0], dim_mul(c, w.out[0], w.out[1]));
   *x = (Product){.batch = group > 1 ? lines : dim_const(c, 1),
                  .m = dim_mul(c, lines, w.out[2]),
@@ -127,8 +140,11 @@ bool conv_rows_product(Ctx *c, Arena *a, const Node *n, Product *x) {
                  .k = dim_const(c, channels * w.taps),
                  .trans_b = true,
                  .packed_b = true,
+                 .planes = planes,
                  .channelwise = group > 1};
-  if (group > 1 || !is_matrix(&w))
+  Dim image = dim_mul(c, w.out[0], dim_mul(c, w.out[1], w.out[2]));
+  x->positions = dim_is_const(image, &positions) && positions > 0 ? positions : -1;
+  if (planes || group > 1 || !is_matrix(&w))
     x->rows = arena_copy(a, &w, sizeof w);
   return true;
 }

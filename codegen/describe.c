@@ -119,6 +119,10 @@ static void print_attention(Ctx *c, StrBuf *b, const Attention *t) {
   put_dim(c, b, "batch", t->batch);
   put_dim(c, b, "q", t->q_len);
   put_dim(c, b, "kv", t->kv_len);
+  if (t->k_rows)
+    put_dim(c, b, "rows of k", t->k_rows);
+  if (t->v_rows)
+    put_dim(c, b, "rows of v", t->v_rows);
   buf_putc(b, '\n');
 }
 

@@ -13,6 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/grouper.h"
 
+#include "codegen/append.h"
 #include "codegen/nest.h"
 #include "codegen/schedule.h"
 
@@ -35,7 +36,7 @@ static bool small_integers(const Value *v) {
 }
 
 bool node_is_host(const Node *n) {
-  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims)
+  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims || n->op == OP_ByAxis)
     return true;
   bool small = true, special = false;
   for (int i = 0; i < n->nin + n->nout; i++) {
@@ -77,10 +78,18 @@ static void know_elements(Grouper *p, Value *v) {
   }
 }
 
+/* How a cache lies in memory is known before anything runs. */
+static void know_append(Grouper *p, const Append *x) {
+  if (x)
+    set_known(p, x->past_room), set_known(p, x->present_room), set_known(p, x->copied);
+}
+
 /* What the inputs tell: as the runtime binds it, one unknown at a time. */
 static void know_inputs(Grouper *p) {
-  for (uint32_t i = 0; i < p->g->nin; i++)
+  for (uint32_t i = 0; i < p->g->nin; i++) {
     know_elements(p, p->g->in[i]);
+    know_append(p, p->g->in[i]->append);
+  }
   for (bool more = true; more;) {
     more = false;
     for (uint32_t i = 0; i < p->g->nin; i++)
@@ -372,6 +381,7 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   Unit *u = group_unit(p, UNIT_LOOP, spec.name);
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);
+  u->bytes = append_bytes(p->c, u->bytes, loop.in, loop.nin, s->out, s->nout);
   if (!can_tell(p, u)) {
     *why = "its extents are too large expressions";
     return false;
@@ -470,6 +480,19 @@ static const Type *type_made(const Node *n) {
   return &n->out[i]->type;
 }
 
+/* Does Transpose q undo what the root of the set does to the order of axes? Then what is in between, a window that moves over
+ * the other axes, reads and writes along one and the same axis of memory. */
+static bool undoes_root(const Set *s, const Node *q) {
+  const Node *root = s->node[0];
+  if (q->op != OP_Transpose || root->op != OP_Transpose || q->in[0]->type.rank != root->in[0]->type.rank)
+    return false;
+  Ints p = ATTR(q, Transpose)->perm, r = ATTR(root, Transpose)->perm;
+  for (int i = 0; p.v && r.v && i < q->in[0]->type.rank; i++)
+    if (p.v[r.v[i]] != i)
+      return false;
+  return p.v && r.v;
+}
+
 /* Does some user in the set read v more often than it has elements, or not element by element? */
 static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
   Dim n = type_count(c, &v->type);
@@ -479,6 +502,8 @@ static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
     if (!u->node || set_find(s, u->node) < 0 || u->node == s->core)
       continue;
     if (op_lowering(u->node->op)->again)
+      return true;
+    if (undoes_root(s, u->node) && value_recomputed(c, s, u->node->out[0]))
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
@@ -545,7 +570,7 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
     return "too dear to compute once per pass";
   if (feeds_core && passes > 1 && (q->op == OP_Transpose || q->op == OP_GatherElements))
     return "its order of reading does not suit the rows";
-  if (cheap_move(q))
+  if (cheap_move(q) || (!s->core && undoes_root(s, q)))
     return NULL;
   if (recomputed(p->c, s, q))
     return "its user reads its elements several times";

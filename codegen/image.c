@@ -163,6 +163,8 @@ void image_region(Image *im, const ProgRegion *r) { add_record(im, SEC_REGIONS, 
 
 void image_port(Image *im, SectionId sec, const ProgPort *p) { add_record(im, sec, p, sizeof *p); }
 
+void image_append(Image *im, const ProgAppend *x) { add_record(im, SEC_APPENDS, x, sizeof *x); }
+
 void image_meta(Image *im, const char *key, const char *value) {
   ProgMeta m = {image_string(im, key), image_string(im, value)};
   add_record(im, SEC_META, &m, sizeof m);

@@ -42,6 +42,7 @@ void image_step(Image *im, const ProgStep *s);
 uint32_t image_step_count(const Image *im);
 void image_region(Image *im, const ProgRegion *r);
 void image_port(Image *im, SectionId sec, const ProgPort *p);
+void image_append(Image *im, const ProgAppend *x);
 void image_meta(Image *im, const char *key, const char *value);
 void image_file(Image *im, const char *name, size_t size, uint32_t flags);
 void image_kernel(Image *im, const ProgKernel *k);

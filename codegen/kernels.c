@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/kernels.h"
 
+#include "codegen/append.h"
 #include "codegen/backend.h"
 #include "codegen/describe.h"
 #include "codegen/packing.h"
@@ -97,7 +98,7 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
   GroupOptions o = {.cpu_level = in->level, .pack = true};
   Packing *packing;
   *out = (Kernels){0};
-  TRY(group_graph(c, a, g, &o, &out->groups));
+  TRY(append_group(c, a, g, &o, &out->groups));
   if (!in->allow_reference)
     TRY(refuse_reference(c, a, g, out->groups));
   if (!out->groups->nkernel)

@@ -245,6 +245,12 @@ static int operand_dims(Build *b, const Type *t, Dim *dim) {
   return n;
 }
 
+/* Extents in memory: by these the kernel finds elements, its loops run over those of the type. */
+static void memory_dims(const Value *v, Dim *dim) {
+  for (int i = 0; i < v->type.rank; i++)
+    dim[i] = value_rows(v, i);
+}
+
 static const Value *conv_bias(const Build *b) {
   const Node *n = acc_conv(b);
   return n ? bias_of(n) : NULL;
@@ -261,7 +267,7 @@ static Status add_input(Build *b, Value *v) {
   if (b->s->acc && v != conv_bias(b))
     rank = operand_dims(b, &v->type, dim);
   else
-    memcpy(dim, v->type.dim, sizeof dim);
+    memory_dims(v, dim);
   snprintf(name, sizeof name, "x%u", b->nin);
   b->in[b->nin] = v;
   b->inbuf[b->nin++] = kernel_add_buf(b->x.k, name, v->type.dtype, rank, dim, false);
@@ -299,8 +305,10 @@ static void add_outputs(Build *b) {
     snprintf(name, sizeof name, b->s->nout > 1 ? "y%u" : "y", i);
     if (b->s->acc)
       b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, flat_dims(b->x.c, t, &b->s->axes, dim), dim, true);
-    else
-      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, t->rank, t->dim, true);
+    else {
+      memory_dims(b->s->out[i], dim);
+      b->outbuf[i] = kernel_add_buf(b->x.k, name, t->dtype, t->rank, dim, true);
+    }
   }
 }
 
@@ -317,6 +325,15 @@ static Status emit_output(Build *b, uint32_t out, KExpr *const *index) {
 
 static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }
 
+/* What of input i is written: of a cache's past perhaps nothing, it may be there already. */
+static Type concat_part(const Node *n, int i, int axis) {
+  const Append *x = n->out[0]->append;
+  Type t = n->in[i]->type;
+  if (!i && x && x->past == n->in[0])
+    t.dim[axis] = x->copied;
+  return t;
+}
+
 /* Concat: a loop nest per input, around it the axes before. */
 static Status concat_nests(Build *b, const Node *n) {
   const Type *t = &n->out[0]->type;
@@ -332,7 +349,8 @@ static Status concat_nests(Build *b, const Node *n) {
         KExpr *have = ke_dim(b->x.k, in->dim[k]);
         TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
       }
-    int depth = lower_open_axes(&b->x, in, a, t->rank, index, &inner);
+    Type part = concat_part(n, i, a);
+    int depth = lower_open_axes(&b->x, &part, a, t->rank, index, &inner);
     TRY(lower_read(&b->x, n->in[i], index, &e));
     memcpy(at, index, sizeof at);
     at[a] = k_add(&b->x, index[a], ke_dim(b->x.k, from));

@@ -194,7 +194,7 @@ enum { MAX_PAIRS = 32 };
 
 static void find_pairs(KStmt *s, Pair *pair, uint32_t *n) {
   for (; s; s = s->next) {
-    if (s->kind == KS_FOR && alone(s->body) && *n < MAX_PAIRS)
+    if (s->kind == KS_FOR && alone(s->body) && !s->value && !s->body->value && *n < MAX_PAIRS)
       pair[(*n)++] = (Pair){s, s->body};
     find_pairs(s->body, pair, n);
   }

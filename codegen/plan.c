@@ -177,6 +177,15 @@ static void number_symbols(Plan *p, const Graph *g) {
   }
 }
 
+/* Those of caches, whether or not a kernel asks for them: a run binds them all. */
+static void count_appends(Plan *p, const Graph *g) {
+  for (uint32_t i = 0; p->groups && i < g->nout; i++)
+    if (g->out[i]->append) {
+      const Append *x = g->out[i]->append;
+      count_symbols(p, x->past_room), count_symbols(p, x->present_room), count_symbols(p, x->copied);
+    }
+}
+
 static void count_group(Plan *p, const Group *x) {
   for (uint32_t k = 0; k < x->ndim; k++)
     count_symbols(p, x->dim[k]);
@@ -652,6 +661,24 @@ static void write_port(Plan *p, Value *v, const char *name, SectionId sec, const
   image_port(&p->im, sec, &port);
 }
 
+static void write_appends(Plan *p, const Graph *g) {
+  for (uint32_t i = 0; p->groups && i < g->nout; i++) {
+    const Append *x = g->out[i]->append;
+    uint32_t in = 0;
+    if (!x)
+      continue;
+    while (g->in[in] != x->past)
+      in++;
+    ProgAppend r = {.input = in,
+                    .output = i,
+                    .axis = (uint32_t)x->axis,
+                    .past_room = image_symbol(&p->im, x->past_room),
+                    .present_room = image_symbol(&p->im, x->present_room),
+                    .copied = image_symbol(&p->im, x->copied)};
+    image_append(&p->im, &r);
+  }
+}
+
 uint64_t plan_build_id(void) {
   uint64_t h = hash_bytes("layout", 6, sizeof(ProgSlot) * 1000000 + sizeof(ProgStep) * 1000 + sizeof(ProgRegion));
   h = hash_bytes("kernels", 7, h + sizeof(ProgKernel) * 1000000 + sizeof(ProgCall) * 1000 + sizeof(ProgObject));
@@ -683,6 +710,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   number_symbols(&p, g);
   for (uint32_t i = 0; p.groups && i < p.groups->n; i++)
     count_group(&p, p.groups->group[i]);
+  count_appends(&p, g);
   p.nsym = image_symbol_count(&p.im);
   p.bound_early = arena_array(a, bool, p.nsym + 1u);
   map_init(&p.bound, a);
@@ -697,6 +725,7 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     write_port(&p, g->in[i], g->in[i]->name, SEC_INPUTS, g->in[i]->deflt);
   for (uint32_t i = 0; i < g->nout; i++)
     write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
+  write_appends(&p, g);
   for (uint32_t i = 0; i < in->nmeta; i++)
     image_meta(&p.im, in->meta[2 * i], in->meta[2 * i + 1]);
   for (uint32_t i = 0; i < in->nfile; i++)

@@ -19,6 +19,7 @@ static const ProductLevel levels[] = {
     {"x86-64-v4", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"x86-64-v4-vnni-bf16", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"aarch64", 4, 2, 32 << 10, 512 << 10, neon_tiles},
+    {"riscv64", 4, 1, 32 << 10, 256 << 10, sse2_tiles},
 };
 
 const ProductLevel *product_level(const char *level) {
@@ -82,6 +83,8 @@ int64_t product_k_unit(const Product *p) {
     return p->bits.block;
   if (p->window)
     return p->window->taps;
+  if (p->planes)
+    return p->rows->kernel[2];
   if (p->rows && !p->channelwise && dim_is_const(p->k, &k))
     return k / p->rows->taps;
   return 1;
@@ -107,7 +110,18 @@ static void plan_rows(const Product *p, ProductPlan *plan) {
   if (p->channelwise)
     plan->mr = channelwise_rows(p, plan->level, plan->nr);
   else
-    plan->table_bytes = plan->kc / unit * (plan->table_rows + 1) * 8, plan->row_tiles = (CONV_ROWS - 1) / plan->mr + 1;
+    plan->table_bytes = plan->kc / unit * (plan->table_rows + 1) * 8;
+}
+
+/* Parts of one image should be many enough for threads to share them evenly. */
+static void plan_positions(const Product *p, ProductPlan *plan) {
+  int64_t n;
+  plan->row_tiles = (CONV_ROWS - 1) / plan->mr + 1;
+  if (p->positions < 0 || !dim_is_const(p->n, &n))
+    return;
+  int64_t rows = plan->row_tiles * plan->mr, blocks = (p->positions - 1) / rows + 1, panels = product_panels(plan, n);
+  while (plan->col_panels > 1 && blocks * (panels / plan->col_panels) < CONV_PARTS)
+    plan->col_panels--;
 }
 
 ProductPlan product_plan(const Product *p, const char *level) {
@@ -127,6 +141,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
+  if (p->positions)
+    plan_positions(p, &plan);
   if (p->rows)
     plan_rows(p, &plan);
   if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
@@ -185,7 +201,7 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   if (p->channelwise)
     u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr))),
     u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k)), mk = mn, mn = dim_const(c, 0);
-  if (p->rows)
+  if (p->rows && !p->planes)
     mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
   u->bytes =

@@ -8,10 +8,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/schedule.h"
 
+#include "codegen/columns.h"
 #include "support/cpu.h"
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
 enum { SHORT_LOOP = 16 };
+enum {
+  ENOUGH_PARTS = 512,
+  FAR_ROWS = 8,
+  SHORT_ROW = 256
+};                                                      /* for as many threads as there may be to have equal shares */
+enum { TILE_ROWS = 32, TILE_LANES = 4, TILE_BODY = 4 }; /* at most; vectors of lanes; statements */
 
 /* --- what a body touches --- */
 
@@ -40,6 +47,13 @@ static bool steps(const KExpr *x, const KVar *v) {
   return x->op == KOP_sub && steps(x->arg[0], v) && !uses(x->arg[1], v);
 }
 
+/* Does x shrink by one with v? */
+static bool steps_back(const KExpr *x, const KVar *v) {
+  if (x->kind == KE_VAR)
+    return x->var->def->kind == KS_LET && steps_back(x->var->def->value, v);
+  return x->kind == KE_BINARY && x->op == KOP_sub && !uses(x->arg[0], v) && steps(x->arg[1], v);
+}
+
 /* Accesses that are contiguous along v less those that jump. */
 static int access_score(const KBuf *b, KExpr *const *index, const KVar *v) {
   for (int i = 0; i + 1 < b->rank; i++)
@@ -47,7 +61,7 @@ static int access_score(const KBuf *b, KExpr *const *index, const KVar *v) {
       return -1;
   if (!b->rank || !uses(index[b->rank - 1], v))
     return 0;
-  return steps(index[b->rank - 1], v) ? 1 : -1;
+  return steps(index[b->rank - 1], v) || steps_back(index[b->rank - 1], v) ? 1 : -1;
 }
 
 static int expr_score(const KExpr *x, const KVar *v) {
@@ -133,6 +147,8 @@ static void unroll(KStmt *s) {
 
 static void make_vector(const Scheduler *s, KStmt *f) {
   uint16_t w = lanes_for(s, f);
+  if (w > 4 && kernel_loop_scans(f) && kernel_loop_ordered(f) && score(f->body, f->var) > 0)
+    f->loop = KL_SCAN, f->width = w > s->lanes / 2 ? (uint16_t)(s->lanes / 2) : w;
   if (w <= 1 || kernel_loop_ordered(f))
     return;
   f->loop = KL_VECTOR, f->width = w;
@@ -181,8 +197,23 @@ static int perfect_nest(KStmt *f, KStmt **nest, int cap) {
   while (n < cap) {
     nest[n++] = f;
     f = f->body;
-    if (!f || f->kind != KS_FOR || f->next || !kernel_loop_splits(f))
+    if (!f || f->kind != KS_FOR || f->next || f->value || !kernel_loop_splits(f))
       break;
+  }
+  return n;
+}
+
+/* How many of the n outer loops are enough for parts: where that many are known to be there, the loops inside of them run serially, at
+ * less cost per iteration. */
+static int enough_loops(KStmt *const *nest, int n) {
+  int64_t parts = 1, extent;
+  for (int i = 0; i < n; i++) {
+    if (!dim_is_const(nest[i]->extent, &extent))
+      return n;
+    if (extent > 0 && (parts *= extent) >= ENOUGH_PARTS)
+      return i + 1;
+    if (extent <= 0)
+      return n;
   }
   return n;
 }
@@ -246,35 +277,132 @@ static int crossing(KStmt *const *nest, int n) {
   return -1;
 }
 
+/* Rows and lanes of a tile for loads of so many bits: a register. */
+static int tile_width(const Scheduler *s, int bits) {
+  int n = s->lanes / 2 * 32 / bits;
+  return n < TILE_ROWS ? n : TILE_ROWS;
+}
+
+/* The widest element that is loaded across the lanes, in bits. */
+static int crossing_bits(const KExpr *x, const KVar *inner, const KVar *outer) {
+  int most = 0;
+  for (int i = 0; i < 3 && x->arg[i]; i++) {
+    int n = crossing_bits(x->arg[i], inner, outer);
+    most = n > most ? n : most;
+  }
+  int own = expr_crosses(x, inner, outer) && x->kind == KE_LOAD ? dtype_bits(x->dtype) : 0;
+  return own > most ? own : most;
+}
+
+/* How many iterations of u to make at once: where the body is no more than a few definitions and stores. 0: one after another. */
+static int tile_rows(const Scheduler *s, const KStmt *last, const KStmt *u) {
+  int bits = 0, n = 0;
+  int64_t extent;
+  for (const KStmt *x = last->body; x; x = x->next) {
+    if ((x->kind != KS_LET && x->kind != KS_STORE) || ++n > TILE_BODY)
+      return 0;
+    int own = crossing_bits(x->value, last->var, u->var);
+    bits = own > bits ? own : bits;
+  }
+  int w = bits >= 8 && bits <= 64 && list_flops(last->body) < LONG_BODY ? tile_width(s, bits) : 0;
+  return dim_is_const(u->extent, &extent) && extent < w ? 0 : w;
+}
+
 /* for u … for j { body }  ->  for … for block of j { for u { for lane { j = …: body } } }: the cache lines that the lanes read
- * from are read from again for the next u. nest[0 .. n) are the loops outside of u then; the lanes' loop is made a vector. */
+ * from are read from again for the next u, or in one go where u's loop can be a tile. nest[0 .. n) are the loops outside of u
+ * then; the lanes' loop is made a vector. */
 static bool tile(Scheduler *s, KStmt **nest, int n, int u) {
   KStmt *last = nest[n - 1], across = *nest[u];
-  uint16_t w = lanes_for(s, last);
-  Dim lanes = dim_const(s->c, w), extent = last->extent;
+  int rows = tile_rows(s, last, &across), w = rows ? rows : lanes_for(s, last);
+  Dim lanes = dim_const(s->c, rows ? TILE_LANES * rows : w), extent = last->extent;
   KVar *var = last->var;
   if (w < 4 || kernel_loop_ordered(last))
     return false;
   for (int i = u; i + 1 < n; i++) /* the loops behind u move out by one */
     nest[i]->var = nest[i + 1]->var, nest[i]->extent = nest[i + 1]->extent, nest[i]->var->def = nest[i];
   KStmt *block = nest[n - 2], *rest = last->body;
-  KCursor at = {s->k, &block->body}, inside;
+  KCursor at = {s->k, &block->body};
   block->extent = dim_ceildiv(s->c, extent, lanes);
   block->var = arena_new(s->k->arena, KVar);
   *block->var = (KVar){.name = "block", .dtype = DT_i64, .id = s->k->next_id++, .def = block};
   KStmt *f = ks_for(&at, "u", across.extent, &at);
   f->var = across.var, f->var->def = f;
+  if (rows)
+    f->loop = KL_TILE, f->width = (uint16_t)rows;
   KStmt *lane = ks_for(&at, "lane", lanes, &at);
   KExpr *j = ke_binary(s->k, KOP_mul, ke_var(s->k, block->var), ke_dim(s->k, lanes));
+  if (dim_mul(s->c, block->extent, lanes) != extent)
+    lane->value = ke_binary(s->k, KOP_sub, ke_dim(s->k, extent), j);
   KVar *made = ks_let(&at, var->name, ke_binary(s->k, KOP_add, j, ke_var(s->k, lane->var)));
   var->def = made->def, made->def->var = var;
-  if (dim_mul(s->c, block->extent, lanes) != extent) {
-    ks_if(&at, ke_binary(s->k, KOP_lt, ke_var(s->k, var), ke_dim(s->k, extent)), &inside);
-    at = inside;
-  }
   *at.at = rest;
-  lane->loop = KL_VECTOR, lane->width = w;
+  lane->loop = KL_VECTOR, lane->width = (uint16_t)w;
   return true;
+}
+
+/* --- rows that are read several times --- */
+
+static bool looks_up(const KExpr *x, const KVar *v) {
+  if (!x)
+    return false;
+  if (x->kind == KE_VAR)
+    return x->var->def->kind == KS_LET && looks_up(x->var->def->value, v);
+  for (int i = 0; i < 3; i++)
+    if (looks_up(x->arg[i], v))
+      return true;
+  return x->kind == KE_LOAD && !x->buf->output && kernel_depends(x, v);
+}
+
+static bool expr_far(const KExpr *x, const KVar *row, const KVar *v) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_far(x->arg[i], row, v))
+      return true;
+  for (int i = 0; x->kind == KE_LOAD && i + 1 < x->buf->rank; i++)
+    if (looks_up(x->index[i], row) && !uses(x->index[i], v) && steps(x->index[x->buf->rank - 1], v))
+      return true;
+  return false;
+}
+
+/* Does the list read along rows that another buffer names? */
+static bool far_rows(const KStmt *s, const KVar *row, const KVar *v) {
+  for (; s; s = s->next)
+    if (expr_far(s->value, row, v) || far_rows(s->body, row, v))
+      return true;
+  return false;
+}
+
+/* In the second pass over a row, which computes more than it waits for memory, the next row is asked for: the first pass over it
+ * finds it in the cache then. */
+static void look_ahead(KStmt *f) {
+  KStmt *pass[2] = {NULL, NULL};
+  int n = 0;
+  for (KStmt *s = f->body; s; s = s->next)
+    if (s->kind == KS_FOR && s->loop == KL_VECTOR && n < 2)
+      pass[n++] = s;
+  if (n == 2)
+    pass[1]->ahead = f->var, pass[1]->ahead_by = 1;
+  if (n == 1 && far_rows(pass[0]->body, f->var, pass[0]->var))
+    pass[0]->ahead = f->var, pass[0]->ahead_by = FAR_ROWS;
+}
+
+static bool expr_gathers(const KExpr *x, const KVar *v) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_gathers(x->arg[i], v))
+      return true;
+  const KExpr *last = x->kind == KE_LOAD && x->buf->rank > 1 ? x->index[x->buf->rank - 1] : NULL;
+  return last && uses(last, v) && !steps(last, v) && !steps_back(last, v);
+}
+
+/* Does the list pick elements of a row, at places that v does not go through in order? */
+static bool gathers(const KStmt *s, const KVar *v) {
+  for (; s; s = s->next)
+    if (expr_gathers(s->value, v) || gathers(s->body, v))
+      return true;
+  return false;
 }
 
 /* Only definitions may stand beside a parallel loop: the rest would run once per range of parts. */
@@ -317,6 +445,7 @@ static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool ch
 
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
+  int64_t row;
   int n = perfect_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
   bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
@@ -332,6 +461,14 @@ static void outermost(Scheduler *s, KStmt *f) {
   }
   if (!lanes) {
     vectorize(s, last->body);
+    if (n == 1)
+      look_ahead(f);
+    collapse(s, nest, n);
+    f->loop = KL_PARALLEL;
+    return;
+  }
+  if (has(last->body, KS_FOR) && !short_loops(last->body) &&
+      columns_interchange(s->c, s->k, last, lanes_for(s, last))) {
     collapse(s, nest, n);
     f->loop = KL_PARALLEL;
     return;
@@ -343,7 +480,11 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   make_vector(s, last);
-  collapse(s, nest, n - 1);
+  /* short rows that are only moved wait for memory at each of their ends */
+  bool row_short = dim_is_const(last->extent, &row) && row <= SHORT_ROW && list_flops(last->body) <= 1;
+  if (last->loop == KL_VECTOR && (row_short || gathers(last->body, last->var)))
+    last->ahead = nest[n - 2]->var, last->ahead_by = row_short ? FAR_ROWS : 1;
+  collapse(s, nest, enough_loops(nest, n - 1));
   f->loop = KL_PARALLEL;
 }
 
@@ -351,7 +492,7 @@ void unit_schedule(Ctx *c, Unit *u, const char *cpu_level) {
   Scheduler s = {.c = c, .k = u->kernel, .lanes = 2 * cpu_vector_bits(cpu_level) / 32};
   if (s.lanes > 1 && !scheduled(u->kernel->body)) {
     KStmt *f = only_loop(u->kernel->body);
-    if (f && kernel_loop_splits(f))
+    if (f && !f->value && kernel_loop_splits(f))
       outermost(&s, f);
     else
       vectorize(&s, u->kernel->body);

@@ -47,7 +47,7 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
-  buf_printf(&f->b, " tile=%u group=%lld", p->tile, (long long)p->group);
+  buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
   if (p->bytes)
     buf_printf(&f->b, " of %s", dtype_name(p->bytes));
   if (p->bits.bits)
@@ -55,7 +55,7 @@ static void put_product(Fields *f, const Product *p) {
   if (p->window)
     put_window(f, "window", p->window);
   if (p->rows)
-    put_window(f, p->channelwise ? "channelwise" : "rows", p->rows);
+    put_window(f, p->channelwise ? "channelwise" : p->planes ? "planes" : "rows", p->rows);
   if (!p->epilogue)
     return;
   const Dim *dim;
@@ -73,6 +73,8 @@ static void put_attention(Fields *f, const Attention *a) {
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);
+  put_dim(f, "krows", a->k_rows);
+  put_dim(f, "vrows", a->v_rows);
   for (int i = 0; i < a->mask_rank; i++)
     put_dim(f, "mask", a->mask_dim[i]);
 }

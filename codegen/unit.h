@@ -48,10 +48,14 @@ typedef struct Product {
   /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
    * after tap; B is packed. NULL: A is a matrix. */
   const ProductWindow *rows;
-  bool
-      channelwise; /* with rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of
-                     * the last axis of all images */
-  uint8_t tile;    /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
+  /* With rows: X is [images, channels, in0, in1, in2] and k counts the taps of channel after channel; along the last axis all
+   * taps are inside, side by side. */
+  bool planes;
+  /* With rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of the last axis of all
+   * images. */
+  bool channelwise;
+  int64_t positions; /* A is of images: so many of its rows belong to one; -1: only the run tells; 0: it is not */
+  uint8_t tile;      /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;
@@ -67,8 +71,9 @@ typedef struct Attention {
   bool zero_rows;
   /* Layouts: true: [batch, heads, len, dim]; false: [batch, len, heads * dim]. */
   bool q_split, kv_split, out_split;
-  DType mask;       /* DT_none: none; DT_f32: added; DT_bool: true admits */
-  int8_t mask_rank; /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
+  DType mask;         /* DT_none: none; DT_f32: added; DT_bool: true admits */
+  Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
+  int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
 } Attention;
 

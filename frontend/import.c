@@ -91,9 +91,11 @@ static Status undefined(Import *im, const Scope *s, const char *what, const char
   return near ? err_hint(im->c, st, "did you mean '%s'?", near) : st;
 }
 
-/* A name that no other value has, made from want. */
+/* A name that no other value has, made from want, and that nobody will make up. */
 static const char *unique_name(Import *im, const char *want) {
   uintptr_t k = (uintptr_t)map_get(&im->used, want);
+  if (name_made_up(want))
+    return unique_name(im, arena_printf(im->a, "%s.", want));
   const char *name = want;
   if (k)
     do
@@ -439,9 +441,38 @@ static const Tensor *known_constant(void *arg, const char *name) {
   return v ? v->konst : NULL;
 }
 
+/* --- Gradient --- */
+
+static const RawAttr *attr_of(const RawNode *n, const char *name, RawAttrType type) {
+  for (uint32_t i = 0; i < n->nattr; i++)
+    if (!strcmp(n->attr[i].name, name) && n->attr[i].type == type)
+      return &n->attr[i];
+  return NULL;
+}
+
+/* The tensors that the attributes name become inputs too: behind the values come xs, zs and y. */
+static Status import_gradient(Import *im, Scope *s, const RawNode *r, const Origin *origin, int64_t opset) {
+  const RawAttr *list[2] = {attr_of(r, "xs", RA_STRINGS), attr_of(r, "zs", RA_STRINGS)};
+  const RawAttr *y = attr_of(r, "y", RA_STRING);
+  RawNode n = *r;
+  const char **in =
+      arena_array(im->a, const char *, (size_t)r->nin + (list[0] ? list[0]->n : 0) + (list[1] ? list[1]->n : 0) + 1);
+  for (uint32_t i = 0; i < r->nin; i++)
+    in[i] = r->in[i];
+  for (int k = 0; k < 2; k++)
+    for (uint32_t i = 0; list[k] && i < list[k]->n; i++)
+      in[n.nin++] = arena_strndup(im->a, list[k]->strings[i].ptr, list[k]->strings[i].len);
+  if (y)
+    in[n.nin++] = arena_strndup(im->a, y->s.ptr, y->s.len);
+  n.in = in;
+  return add_node(im, s, &n, OP_Gradient, origin, opset);
+}
+
 static Status import_operator(Import *im, Scope *s, const RawNode *r, const Origin *origin) {
   int64_t opset;
   TRY(opset_of(im, s->frame, r->domain, &opset));
+  if (raw_is_gradient(r))
+    return import_gradient(im, s, r, origin, opset);
   bool ours = !*plain_domain(r->domain) || !strcmp(r->domain, "ai.onnx.ml"); /* which share no names */
   bool theirs = microsoft_wanted(plain_domain(r->domain), r->op);
   if (!theirs && (!ours || !upgrade_wanted(r->op, opset)))
@@ -678,18 +709,30 @@ static void copy_header(Model *m, const RawModel *raw) {
   m->graph->name = arena_strdup(a, raw->graph->name);
 }
 
+typedef struct Names {
+  Map *used;
+  uint64_t underscores; /* bit k: there is a name of k underscores and a number */
+} Names;
+
+static void reserve(Names *n, const char *name) {
+  map_put(n->used, name, (void *)(uintptr_t)1);
+  n->underscores |= (uint64_t)1 << name_made_up(name);
+}
+
 /* Names of the outermost graph stay as they are; all others are made to differ from them. */
 static void reserve_names(Import *im, const RawGraph *g) {
-  void *one = (void *)(uintptr_t)1;
+  Names n = {.used = &im->used};
   for (uint32_t i = 0; i < g->nin; i++)
-    map_put(&im->used, g->in[i].name, one);
+    reserve(&n, g->in[i].name);
   for (uint32_t i = 0; i < g->ninit; i++)
-    map_put(&im->used, g->init[i].name, one);
+    reserve(&n, g->init[i].name);
   for (uint32_t i = 0; i < g->nsparse; i++)
-    map_put(&im->used, g->sparse[i].values->name, one);
+    reserve(&n, g->sparse[i].values->name);
   for (uint32_t i = 0; i < g->nnode; i++)
     for (uint32_t k = 0; k < g->node[i].nout; k++)
-      map_put(&im->used, g->node[i].out[k], one);
+      reserve(&n, g->node[i].out[k]);
+  while (im->m->graph->underscores < 63 && n.underscores >> im->m->graph->underscores & 1)
+    im->m->graph->underscores++;
 }
 
 Status import_model(Ctx *c, Arena *a, const RawModel *raw, Weights *w, const LoadOptions *o, Model *m) {

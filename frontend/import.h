@@ -6,6 +6,8 @@
 #include "frontend/decode.h"
 #include "frontend/weights.h"
 
+#include <string.h>
+
 enum {
   NEWEST_OPSET =
       28, /* of ai.onnx, the one ops.def is written to; newer ones are accepted where every node still fits */
@@ -27,6 +29,11 @@ Status order_nodes(Ctx *c, Arena *a, const RawNode *node, uint32_t n, const Map 
 /* The number of graphs in an attribute; a reference to an attribute of a function holds none. */
 static inline uint32_t raw_bodies(const RawAttr *t) {
   return *t->ref ? 0 : t->type == RA_GRAPH ? 1 : t->type == RA_GRAPHS ? t->n : 0;
+}
+
+/* A node whose attributes xs, zs and y name tensors of its graph. */
+static inline bool raw_is_gradient(const RawNode *n) {
+  return !strcmp(n->op, "Gradient") && !strcmp(n->domain, "ai.onnx.preview.training");
 }
 
 /* --- functions.c --- */

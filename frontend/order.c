@@ -66,9 +66,19 @@ static void body_uses(Uses *u, const RawGraph *g, const Locals *up) {
     add_use(u, g->out[i].name, &l);
 }
 
+/* Gradient names tensors in its attributes. */
+static void named_uses(Uses *u, const RawAttr *t, const Locals *l) {
+  if (t->type == RA_STRING)
+    add_use(u, arena_strndup(u->a, t->s.ptr, t->s.len), l);
+  for (uint32_t k = 0; t->type == RA_STRINGS && k < t->n; k++)
+    add_use(u, arena_strndup(u->a, t->strings[k].ptr, t->strings[k].len), l);
+}
+
 static void node_uses(Uses *u, const RawNode *n, const Locals *l) {
   for (uint32_t i = 0; i < n->nin; i++)
     add_use(u, n->in[i], l);
+  for (uint32_t i = 0; raw_is_gradient(n) && i < n->nattr; i++)
+    named_uses(u, &n->attr[i], l);
   for (uint32_t i = 0; i < n->nattr; i++)
     for (uint32_t k = 0; k < raw_bodies(&n->attr[i]); k++)
       body_uses(u, n->attr[i].graph[k], l);

@@ -133,7 +133,9 @@ SARD_API sard_times sard_model_times(const sard_model *m);
  * changed since, starts from its entry: weights packed for the CPU are mapped, and nothing is compiled. A missing entry is
  * written by a thread of its own once the first run has ended; sard_model_free waits for it. The directory must be the
  * user's own, and nobody else's to write to: otherwise a warning is logged and the cache is off, as it is with dump_after,
- * dump_kernel, stop_after and time_passes. */
+ * dump_kernel, stop_after and time_passes. Entries take at most 10 GB, or what the environment variable SARD_CACHE_SIZE says
+ * ("500M"); beyond that those go that were not used for longest. SARD_CACHE_SHARED names directories, with ':' between, that are
+ * only looked into. */
 typedef enum sard_cache_state { SARD_CACHE_OFF, SARD_CACHE_HIT, SARD_CACHE_MISS } sard_cache_state;
 SARD_API sard_cache_state sard_model_cache(const sard_model *m);
 /* Waits until the entry that the first run began is written; *ms: how long that took. False: none was. ms may be NULL. */
@@ -186,6 +188,30 @@ SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s); /* USAGE: as above */
 /* Name of the k-th further node that was fused into step i; NULL: no such node. */
 SARD_API const char *sard_step_more(const sard_model *m, size_t i, size_t k);
+
+/* The memory of a run, before it, in bytes. Reference evaluators' own working memory is not in it. */
+typedef struct sard_memory {
+  size_t size;            /* SARD_MEMORY_INIT */
+  int64_t weights_mapped; /* constants read from the model's files, which are mapped */
+  int64_t weights_packed; /* weights arranged for the CPU, in memory or mapped from the compile cache */
+  int64_t weights_own;    /* constants inside the compiled program: folded ones, small ones */
+  int64_t arena;          /* values between steps, packed into one block over time */
+  int64_t apart;          /* values allocated one by one, outputs among them: the most at once */
+  int64_t scratch;        /* working memory of kernels, of all threads */
+  int64_t outputs;
+  int64_t peak;        /* the largest sum of values that live at the same time */
+  int64_t peak_step;   /* where: sard_step_info; -1: no value needs memory */
+  const char *largest; /* the largest of these values; "" */
+  int64_t largest_bytes;
+  int64_t unknown;      /* values and working memories whose size only the run tells: not in the sums */
+  int64_t unknown_step; /* the first step that has one; -1: none, and the answer is complete */
+} sard_memory;
+#define SARD_MEMORY_INIT                                                                                               \
+  { .size = sizeof(sard_memory) }
+/* inputs: as sard_run takes them; data are read where sizes hang on the elements of small integer inputs, and may be NULL. */
+SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, size_t n, sard_memory *out,
+                               sard_error **err);
+
 /* Where the model runs ("cpu", "reference"), and on how many threads at most. */
 SARD_API bool sard_device_available(const char *device); /* may sard_options.device be this? */
 SARD_API const char *sard_model_device(const sard_model *m);
@@ -216,8 +242,13 @@ typedef struct sard_run_options {
 SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
                               const sard_run_options *o, sard_result **out, sard_error **err);
 /* As sard_run, into the caller's memory: outputs[i].data is where output i goes (its dims, dtype and strides say how
- * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. It must not
- * overlap the inputs. When the run fails, what it holds is not defined. */
+ * much room there is and must equal the output's shape); data NULL: output i is not wanted. No output is kept. When the run
+ * fails, what it holds is not defined.
+ *
+ * Caches grow in place. Where an output is an input and new rows behind it (present = Concat(past, new), or Attention's own), keep
+ * both in one buffer with room on that axis, as [batch, heads, capacity, size], and give the input and the output as tensors of
+ * the same data with the buffer's strides and past and past + new rows: only the new rows are written, and nothing is copied.
+ * Any other output that overlaps an input is computed elsewhere and copied when the run is over. */
 SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
                                    const sard_tensor *outputs, size_t n_outputs, const sard_run_options *o,
                                    sard_error **err);
@@ -242,14 +273,16 @@ typedef enum sard_weights { SARD_WEIGHTS_AUTO, SARD_WEIGHTS_INSIDE, SARD_WEIGHTS
 typedef struct sard_compile_options {
   size_t size;     /* SARD_COMPILE_OPTIONS_INIT */
   const char *cpu; /* levels, "x86-64-v3,x86-64-v4": the best that the CPU has is taken at run time; NULL: "native" */
+  const char *target;       /* a triple: "aarch64-linux-gnu", "riscv64-linux-gnu"; NULL: this machine */
   const char *prefix;       /* of the symbols; NULL: made from the output's name */
   const sard_binding *bind; /* n_bind dimensions that are fixed */
   size_t n_bind;
-  sard_weights weights;       /* AUTO: in a file of their own (OUT.weights) above 1 GB */
-  bool executable;            /* OUT is a program that runs the model */
-  bool static_arena;          /* the caller gives all memory; no malloc, no threads */
-  const char *linker;         /* the C compiler that links libraries and executables; NULL: "cc" */
-  double timeout;             /* seconds; 0: no limit */
+  sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
+  bool executable;      /* OUT is a program that runs the model */
+  bool allow_reference; /* steps that nothing compiles are interpreted; false: a model with such a step is refused */
+  bool static_arena;    /* the caller gives all memory; no malloc, no threads */
+  const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
+  double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */
 } sard_compile_options;
 #define SARD_COMPILE_OPTIONS_INIT                                                                                      \

@@ -46,6 +46,11 @@ Dim type_count(Ctx *c, const Type *t) {
   return n;
 }
 
+Dim value_rows(const Value *v, int axis) {
+  const Append *x = v->append;
+  return !x || axis != x->axis ? v->type.dim[axis] : v == x->past ? x->past_room : x->present_room;
+}
+
 void type_print(StrBuf *b, const Type *t) {
   static const char *const kind[] = {"", "seq", "optional", "map"};
   if (t->kind != VK_TENSOR) {
@@ -88,6 +93,7 @@ Graph *graph_create(Ctx *c, const char *name) {
   g->arena = a, g->c = c;
   g->name = arena_strdup(a, name ? name : "");
   g->next_id = arena_new(a, uint32_t);
+  g->underscores = 1;
   return g;
 }
 
@@ -95,7 +101,7 @@ Graph *graph_create_body(Node *owner, int which, const char *name) {
   Graph *up = owner->graph, *g = arena_new(up->arena, Graph);
   g->arena = up->arena, g->c = up->c;
   g->name = arena_strdup(up->arena, name ? name : "");
-  g->up = up, g->owner = owner, g->next_id = up->next_id;
+  g->up = up, g->owner = owner, g->next_id = up->next_id, g->underscores = up->underscores;
   owner->body[which] = g;
   return g;
 }
@@ -115,10 +121,20 @@ static void *grow(Arena *a, void *list, uint32_t n, size_t size) {
   return bigger;
 }
 
+const char *graph_name(Graph *g, uint32_t id) {
+  static const char line[] = "________________________________________________________________";
+  return arena_printf(g->arena, "%.*s%u", (int)g->underscores, line, id);
+}
+
+int name_made_up(const char *name) {
+  size_t n = strspn(name, "_"), digits = strspn(name + n, "0123456789");
+  return digits && !name[n + digits] && n < 64 ? (int)n : 0;
+}
+
 static Value *new_value(Graph *g, const char *name) {
   Value *v = arena_new(g->arena, Value);
   v->id = (*g->next_id)++;
-  v->name = name ? arena_strdup(g->arena, name) : arena_printf(g->arena, "_%u", v->id);
+  v->name = name ? arena_strdup(g->arena, name) : graph_name(g, v->id);
   v->type = (Type){.kind = VK_TENSOR, .rank = -1};
   return v;
 }

@@ -25,6 +25,16 @@ typedef struct Node Node;
 typedef struct Graph Graph;
 typedef struct Value Value;
 
+/* `present` is `past` and behind its rows, on `axis`, new ones; a graph output and a graph input. The caller may keep both in
+ * one memory with room for more rows: then the rows of past are not written again. How many rows there is room for, and how
+ * many are copied, is known in a run only: symbols of their own. */
+typedef struct Append {
+  Value *past, *present;
+  int axis;
+  Dim past_room, present_room; /* rows in memory, those of the tensor included; for dense tensors their number */
+  Dim copied;                  /* rows of past that are written to present: all, or none */
+} Append;
+
 /* One use of a value: input `slot` of `node`, or, when node is NULL, output `slot` of `graph`. */
 typedef struct Use {
   Node *node;
@@ -45,10 +55,11 @@ struct Value {
   const Dim *content; /* integer tensors of at most MAX_CONTENT elements: their elements as dim expressions, or NULL */
   uint32_t told;      /* content is so many symbols of this value's own, which its data tell in a run; 0: it is not */
   Use *uses;
-  uint32_t nout;   /* uses that are graph outputs */
-  uint64_t hash;   /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
-  uint32_t id;     /* unique in the outermost graph */
-  uint32_t varies; /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
+  uint32_t nout;        /* uses that are graph outputs */
+  uint64_t hash;        /* of a constant's bytes, 0: not worked out yet; one parsed from `#hash` keeps that */
+  uint32_t id;          /* unique in the outermost graph */
+  const Append *append; /* what it is the past or the present of, or NULL: codegen/append.c */
+  uint32_t varies;      /* input of a Loop or Scan body: bit k: extent k changes from trip to trip; VARIES_RANK */
 };
 
 #define VARIES_RANK (1u << 31)
@@ -91,6 +102,7 @@ struct Graph {
   Use **use; /* of out[i] */
   uint32_t nin, nout;
   uint32_t *next_id;    /* shared with the bodies */
+  uint8_t underscores;  /* in front of the number in a made-up name; no other name is of that form */
   uint64_t typed;       /* body: hash of the outer types it was last inferred from; 0: never (ops/control.c) */
   uint32_t dims_before; /* body: symbols with a larger id were made inside */
   bool impossible;      /* branch of an If: a node in it fails for the types it sees, so that only the run may tell */
@@ -102,6 +114,7 @@ Type type_of_tensor(Ctx *c, const Tensor *t);
 bool type_equal(const Type *a, const Type *b);
 bool type_is_static(const Type *t);           /* tensor, known dtype and rank, all dims constant */
 Dim type_count(Ctx *c, const Type *t);        /* product of the dims; rank must be known */
+Dim value_rows(const Value *v, int axis);     /* the extent of an axis in memory: that of the type, or Append's room */
 const char *type_text(Ctx *c, const Type *t); /* "f32[batch,384]", "f32[*]" for unknown rank, "?" */
 void type_print(StrBuf *b, const Type *t);
 
@@ -127,6 +140,10 @@ void node_remove(Node *n);                    /* outputs must be unused */
 void value_replace(Value *old,
                    Value *by); /* every use, graph outputs included; keeps old's name when by has none of its own */
 void value_rename(Value *v, const char *name);
+/* A made-up name. */
+const char *graph_name(Graph *g, uint32_t id);
+/* How many underscores a name of the made-up form has, `__7`; 0: it is not of that form, or has more than 63. */
+int name_made_up(const char *name);
 
 /* --- asking --- */
 bool value_is_output(const Value *v);

@@ -285,17 +285,16 @@ static bool ordered(const KStmt *loop, const KStmt *s) {
   return false;
 }
 
-/* As reads, through the definitions of what is read. */
-static bool depends(const KExpr *e, const KVar *v) {
+bool kernel_depends(const KExpr *e, const KVar *v) {
   if (!e)
     return false;
   if (e->kind == KE_VAR)
-    return e->var == v || (e->var->def && e->var->def->kind == KS_LET && depends(e->var->def->value, v));
+    return e->var == v || (e->var->def && e->var->def->kind == KS_LET && kernel_depends(e->var->def->value, v));
   for (int i = 0; i < 3; i++)
-    if (depends(e->arg[i], v))
+    if (kernel_depends(e->arg[i], v))
       return true;
   for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++)
-    if (depends(e->index[i], v))
+    if (kernel_depends(e->index[i], v))
       return true;
   return false;
 }
@@ -305,7 +304,7 @@ static bool stores_again(const KStmt *s, const KVar *v, bool temps) {
   for (; s; s = s->next) {
     bool moves = s->kind != KS_STORE || (s->buf->temp && !temps);
     for (int i = 0; s->kind == KS_STORE && i < s->buf->rank; i++)
-      moves |= depends(s->index[i], v);
+      moves |= kernel_depends(s->index[i], v);
     if (!moves || stores_again(s->body, v, temps))
       return true;
   }
@@ -314,6 +313,31 @@ static bool stores_again(const KStmt *s, const KVar *v, bool temps) {
 
 bool kernel_loop_ordered(const KStmt *loop) {
   return loop->loop == KL_ORDERED || ordered(loop, loop->body) || stores_again(loop->body, loop->var, true);
+}
+
+/* May o stand before the update s of a scan? It may hold the accumulator as it was then, no more. */
+static bool before_update(const KStmt *o, const KStmt *s) {
+  if (o->kind == KS_UPDATE)
+    return o->var != s->var && !kernel_depends(o->value, s->var);
+  return (o->kind == KS_LET && o->value->kind == KE_VAR && o->value->var == s->var) ||
+         !kernel_depends(o->value, s->var);
+}
+
+bool kernel_loop_scans(const KStmt *loop) {
+  if (loop->loop == KL_ORDERED || stores_again(loop->body, loop->var, true))
+    return false;
+  for (const KStmt *s = loop->body; s; s = s->next) {
+    if (s->kind != KS_LET && s->kind != KS_UPDATE && s->kind != KS_STORE)
+      return false;
+    if (s->kind != KS_UPDATE)
+      continue;
+    if (!s->op || kernel_depends(s->value, s->var))
+      return false;
+    for (const KStmt *o = loop->body; o != s; o = o->next)
+      if (!before_update(o, s))
+        return false;
+  }
+  return true;
 }
 
 static bool updates_outside(const KStmt *loop, const KStmt *s) {
@@ -422,8 +446,15 @@ static Status check_update(Verifier *v, const KStmt *s) {
 }
 
 static Status check_loop(Verifier *v, const KStmt *s, int depth) {
-  if (!s->extent || s->loop > KL_ORDERED || ((s->loop == KL_UNROLL || s->loop == KL_VECTOR) && !s->width))
+  if (!s->extent || s->loop > KL_SCAN ||
+      ((s->loop == KL_UNROLL || s->loop == KL_VECTOR || s->loop == KL_TILE || s->loop == KL_SCAN) && !s->width))
     return wrong(v, "a loop without extent or width");
+  if (s->value && s->value->dtype != DT_i64)
+    return wrong(v, "a loop that ends at what is no i64");
+  if (s->loop == KL_TILE && (!s->body || s->body->kind != KS_FOR || s->body->next || s->body->loop != KL_VECTOR))
+    return wrong(v, "a tile that is not around one vector loop");
+  if (s->ahead && (s->ahead->id >= v->k->next_id || !v->scope[s->ahead->id]))
+    return wrong(v, "a loop that looks ahead along none around it");
   bool *saved = v->outside;
   if (s->loop == KL_PARALLEL || s->loop == KL_GRID || s->loop == KL_BLOCK) {
     v->outside = arena_array(v->k->arena, bool, v->k->next_id);
@@ -435,11 +466,13 @@ static Status check_loop(Verifier *v, const KStmt *s, int depth) {
   v->outside = saved;
   if ((s->loop == KL_VECTOR && kernel_loop_ordered(s)) || (s->loop == KL_PARALLEL && !kernel_loop_splits(s)))
     return wrong(v, "a vector or parallel loop whose iterations have an order");
+  if (s->loop == KL_SCAN && !kernel_loop_scans(s))
+    return wrong(v, "a scan of another form");
   return ST_OK;
 }
 
 static Status check_stmt(Verifier *v, const KStmt *s, int depth) {
-  if (s->kind != KS_FOR)
+  if (s->kind != KS_FOR || s->value)
     TRY(check_expr(v, s->value, depth));
   switch (s->kind) {
   case KS_FOR: return check_loop(v, s, depth);

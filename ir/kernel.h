@@ -110,7 +110,7 @@ struct KBuf {
 /* --- statements --- */
 
 typedef enum {
-  KS_FOR,    /* var from 0 to extent - 1: body */
+  KS_FOR,    /* var from 0 to extent - 1, or to value - 1 if that is given (an i64) and less: body */
   KS_LET,    /* var = value, once */
   KS_ACC,    /* var = value, to be updated further down in the same or an inner loop */
   KS_UPDATE, /* var op= value: add, mul, min, max, and, or (associative), or var = value (KOP_none) */
@@ -119,7 +119,20 @@ typedef enum {
   KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
 } KStmtKind;
 
-typedef enum { KL_SERIAL, KL_UNROLL, KL_VECTOR, KL_PARALLEL, KL_GRID, KL_BLOCK, KL_ORDERED } KLoopKind;
+/* KL_TILE: around one vector loop. `width` iterations are made at once for each vector of lanes: what they load along this loop's
+ * variable, one lane a row, is transposed in registers. KL_SCAN: a vector loop whose accumulators are read as they grow: what is
+ * before a lane in its vector is combined in a tree, then with what was before the vector. */
+typedef enum {
+  KL_SERIAL,
+  KL_UNROLL,
+  KL_VECTOR,
+  KL_PARALLEL,
+  KL_GRID,
+  KL_BLOCK,
+  KL_ORDERED,
+  KL_TILE,
+  KL_SCAN
+} KLoopKind;
 
 /* A parallel loop with a width is cut into parts of so many iterations, each of which is a vector loop of that width. */
 enum { KERNEL_CHUNK = 4096, KERNEL_CHUNK_LOOPS = 64 }; /* the latter when there are loops in them */
@@ -127,10 +140,14 @@ enum { KERNEL_CHUNK = 4096, KERNEL_CHUNK_LOOPS = 64 }; /* the latter when there 
 enum { TEMP_ALIGN = 64 }; /* bytes; a temporary's size is a multiple of it as well */
 
 struct KStmt {
-  uint8_t kind;   /* KStmtKind */
-  uint8_t op;     /* KS_UPDATE: KOp; KOP_none: assigned */
-  uint8_t loop;   /* KS_FOR: KLoopKind */
-  uint16_t width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
+  uint8_t kind; /* KStmtKind */
+  uint8_t op;   /* KS_UPDATE: KOp; KOP_none: assigned */
+  uint8_t loop; /* KS_FOR: KLoopKind */
+  uint16_t
+      width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_TILE, KL_SCAN; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
+  uint8_t
+      ahead_by; /* KL_VECTOR: what it loads so many iterations of the loop over `ahead` later is asked for beforehand; … */
+  KVar *ahead; /* … that loop is around it; NULL: nothing is */
   KVar *var;
   Dim extent;
   KExpr *value;
@@ -183,9 +200,13 @@ void ks_store(KCursor *at, KBuf *b, KExpr *const *index, KExpr *value);
 void ks_if(KCursor *at, KExpr *cond, KCursor *inside);
 KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
+/* Does e change with v, through definitions as well? */
+bool kernel_depends(const KExpr *e, const KVar *v);
 /* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
  * several operators, or store to one place again and again? Then it cannot be a vector loop. */
 bool kernel_loop_ordered(const KStmt *loop);
+/* Is it ordered only because its accumulators are read as they grow, each updated once by one operator: can it be a scan? */
+bool kernel_loop_scans(const KStmt *loop);
 /* May its iterations run in any order, each with temporaries of its own? Then it can be a parallel loop. */
 bool kernel_loop_splits(const KStmt *loop);
 int64_t kernel_chunk(const KStmt *loop); /* iterations per part of a parallel loop with a width */

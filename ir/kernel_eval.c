@@ -245,8 +245,13 @@ static Status run(Machine *m, const KStmt *s);
 
 static Status loop(Machine *m, const KStmt *s) {
   int64_t n;
+  Num to;
   if (!dim_eval(s->extent, m->get, m->arg, &n))
     return fail(m->c, ST_INVALID, "'%s' has no value", dim_text(m->c, s->extent));
+  if (s->value) {
+    TRY(value(m, s->value, &to));
+    n = to.i < n ? to.i : n;
+  }
   for (int64_t i = 0; i < n; i++) {
     TRY(ctx_poll(m->c));
     m->var[s->var->id] = (Num){i, 0};

@@ -286,12 +286,27 @@ static void declare(Parser *s, const char *w, KVar *v) {
 
 static Status block(Parser *s, KCursor *at);
 
+/* ahead(4, r): what is touched four iterations of r's loop later. */
+static Status ahead(Parser *s, KStmt *f) {
+  KExpr *by;
+  const char *w;
+  TRY(want(s, "("));
+  TRY(number(s, DT_i64, &by));
+  TRY(want(s, ","));
+  TRY(word(s, &w));
+  f->ahead = find_var(s, w);
+  if (!f->ahead || by->i < 1 || by->i > UINT8_MAX)
+    return syntax(s, "a number from 1 to 255 and a variable");
+  f->ahead_by = (uint8_t)by->i;
+  return want(s, ")");
+}
+
 static Status loop(Parser *s, KCursor *at) {
   static const struct {
     const char *word;
     KLoopKind kind;
-  } kinds[] = {{"unroll", KL_UNROLL}, {"vector", KL_VECTOR}, {"parallel", KL_PARALLEL},
-               {"grid", KL_GRID},     {"block", KL_BLOCK},   {"ordered", KL_ORDERED}};
+  } kinds[] = {{"unroll", KL_UNROLL}, {"vector", KL_VECTOR},   {"parallel", KL_PARALLEL}, {"grid", KL_GRID},
+               {"block", KL_BLOCK},   {"ordered", KL_ORDERED}, {"tile", KL_TILE},         {"scan", KL_SCAN}};
   const char *w;
   Dim extent;
   KCursor inside;
@@ -300,10 +315,12 @@ static Status loop(Parser *s, KCursor *at) {
   TRY(want(s, "in"));
   TRY(dim(s, &extent));
   KStmt *f = ks_for(at, w, extent, &inside);
+  if (eat(s, "to"))
+    TRY(expression(s, &f->value));
   for (size_t i = 0; i < countof(kinds); i++)
     if (eat(s, kinds[i].word)) {
       f->loop = (uint8_t)kinds[i].kind;
-      bool wide = f->loop == KL_UNROLL || f->loop == KL_VECTOR;
+      bool wide = f->loop == KL_UNROLL || f->loop == KL_VECTOR || f->loop == KL_TILE || f->loop == KL_SCAN;
       if (wide)
         TRY(want(s, "("));
       if (wide || (f->loop == KL_PARALLEL && eat(s, "("))) {
@@ -315,6 +332,8 @@ static Status loop(Parser *s, KCursor *at) {
       }
       break;
     }
+  if (eat(s, "ahead"))
+    TRY(ahead(s, f));
   Name *outer = s->names;
   declare(s, w, f->var);
   TRY(block(s, &inside));

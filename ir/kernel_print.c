@@ -154,14 +154,25 @@ static void print_body(Printer *p, const KStmt *body) {
 }
 
 static void print_loop(Printer *p, const KStmt *s) {
-  static const char *const kind[] = {"", " unroll", " vector", " parallel", " grid", " block", " ordered"};
+  static const char *const kind[] = {"",       " unroll",  " vector", " parallel", " grid",
+                                     " block", " ordered", " tile",   " scan"};
   buf_puts(p->b, "for ");
   print_var(p, s->var);
   buf_puts(p->b, " in ");
   print_dim(p, s->extent);
+  if (s->value) {
+    buf_puts(p->b, " to ");
+    print_expr(p, s->value);
+  }
   buf_puts(p->b, kind[s->loop]);
-  if (s->loop == KL_UNROLL || s->loop == KL_VECTOR || (s->loop == KL_PARALLEL && s->width))
+  if (s->loop == KL_UNROLL || s->loop == KL_VECTOR || s->loop == KL_TILE || s->loop == KL_SCAN ||
+      (s->loop == KL_PARALLEL && s->width))
     buf_printf(p->b, "(%u)", s->width);
+  if (s->ahead) {
+    buf_printf(p->b, " ahead(%u, ", s->ahead_by);
+    print_var(p, s->ahead);
+    buf_putc(p->b, ')');
+  }
   print_body(p, s->body);
 }
 

@@ -15,6 +15,7 @@ typedef enum {
   OPF_SHAPE_ONLY = 8,  /* reads the shape of its input, no data */
   OPF_CONTROL = 16,    /* has bodies, run by the executor */
   OPF_NONDET = 32,     /* never folded, never merged */
+  OPF_REWRITTEN = 64,  /* a pass turns it into others, which are compiled, types and attributes permitting */
 } OpFlags;
 
 enum { OP_VARIADIC = 65535 };

@@ -1,4 +1,4 @@
-/* detect.c - inference of NonMaxSuppression, RoiAlign and MaxRoiPool.
+/* detect.c - inference of NonMaxSuppression, Suppress, RoiAlign and MaxRoiPool.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -24,6 +24,16 @@ Status nms_infer(Infer *x) {
   }
   triple[0] = run_dim(x, 0, 2, 0, "selected"), triple[1] = dim_const(x->c, 3);
   set_out(x, 0, DT_i64, 2, triple);
+  return ST_OK;
+}
+
+/* Suppress: boxes, scores, the boxes of each class by falling score, how many to keep, the thresholds; the boxes that are
+ * kept, class by class in that order, then -1. */
+Status suppress_infer(Infer *x) {
+  bool known = true;
+  TRY(expect_rank(x, 0, 3, "boxes", &known));
+  TRY(expect_rank(x, 1, 3, "scores", &known));
+  set_out(x, 0, DT_i64, known ? 3 : -1, in_type(x, 1)->dim);
   return ST_OK;
 }
 

@@ -210,6 +210,21 @@ static void put_back(Lower *x, int level, KCursor at, KStmt *loop) {
   x->level[level].before = at.at;
 }
 
+void lower_outside(Lower *x, int level, Outside *o) {
+  *o = (Outside){.here = x->at, .level = level, .depth = x->depth, .guard = x->guard};
+  memcpy(o->saved, x->level, sizeof o->saved);
+  x->at = cursor_of(x, level, &o->loop);
+  x->depth = level;
+  x->guard = level < o->depth ? x->level[level].guard : x->guard;
+}
+
+void lower_back(Lower *x, const Outside *o) {
+  KCursor at = x->at;
+  memcpy(x->level + o->level, o->saved + o->level, sizeof o->saved - (size_t)o->level * sizeof *o->saved);
+  x->at = o->here, x->depth = o->depth, x->guard = o->guard;
+  put_back(x, o->level, at, o->loop);
+}
+
 static bool trivial(const KExpr *e) {
   return e->kind == KE_FLOAT || e->kind == KE_INT || e->kind == KE_DIM || e->kind == KE_VAR;
 }
@@ -225,6 +240,12 @@ static KExpr *let_at(Lower *x, const char *name, KExpr *e, int level) {
 
 KExpr *lower_once(Lower *x, const char *name, KExpr *e) {
   return trivial(e) ? e : let_at(x, name, e, x->flat ? x->depth : lower_level(x, e));
+}
+
+KExpr *lower_now(Lower *x, const char *name, KExpr *e) {
+  KVar *v = ks_let(&x->at, name, e);
+  lower_set_level(x, v, x->depth);
+  return ke_var(x->k, v);
 }
 
 Status lower_check(Lower *x, KExpr *cond, KExpr *number) {

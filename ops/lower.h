@@ -105,6 +105,8 @@ Status lower_read_bcast(Lower *x, const Node *n, int i, KExpr *const *index, KEx
 Status lower_bcast_index(Lower *x, Dim have, Dim want, KExpr *j, KExpr **at);
 /* A variable holding e, unless e is one or a constant, defined outside of all loops that e does not depend on. */
 KExpr *lower_once(Lower *x, const char *name, KExpr *e);
+/* e as it is now: what is stored later does not change it. */
+KExpr *lower_now(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
 /* A KS_CHECK, as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
 Status lower_check(Lower *x, KExpr *cond, KExpr *number);
@@ -142,6 +144,16 @@ KExpr *row_open(Row *r, int axis, KCursor *behind);
 void row_index(const Row *r, KExpr **at);
 /* Reshape & co.: every axis of the input follows from the output's by sums and products alone. */
 bool lower_view_affine(Ctx *c, const Node *n);
+
+/* Between lower_outside and lower_back, statements go in front of the loops inside of `level`, as if those were not open. */
+typedef struct Outside {
+  KCursor at, here;
+  KStmt *loop;
+  int level, depth, guard;
+  Level saved[LOWER_LEVELS];
+} Outside;
+void lower_outside(Lower *x, int level, Outside *o);
+void lower_back(Lower *x, const Outside *o);
 
 /* An accumulator at x->at. */
 KVar *lower_acc(Lower *x, const char *name, KExpr *init);

@@ -14,6 +14,7 @@
 #define SHAPE_ONLY  OPF_SHAPE_ONLY
 #define CONTROL     OPF_CONTROL
 #define NONDET      OPF_NONDET
+#define REWRITTEN   OPF_REWRITTEN
 #define VARIADIC    OP_VARIADIC
 
 #define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status infer(Infer *x);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_DECIDING = 1 << 16 }; /* elements of a condition that are looked at */
+
 /* --- what does nothing --- */
 
 /* x when it has the type of the result. */
@@ -144,11 +146,16 @@ static Value *div_to_mul(Match *m) {
   return EMIT(m, Mul, NULL, m->v[0], graph_add_const(m->g, NULL, t));
 }
 
+/* A constant condition that is the same everywhere. */
 static Value *where_decided(Match *m) {
-  double cond;
-  if (!value_scalar(m->root->in[0], &cond))
+  const Tensor *c = m->root->in[0]->konst;
+  int64_t n = c ? tensor_count(c) : 0;
+  if (n < 1 || n > MAX_DECIDING)
     return NULL;
-  Value *r = m->root->in[cond != 0 ? 1 : 2];
+  for (int64_t i = 1; i < n; i++)
+    if (const_elem(c, i) != const_elem(c, 0))
+      return NULL;
+  Value *r = m->root->in[const_elem(c, 0) != 0 ? 1 : 2];
   return same_type(r, m->root->out[0]) ? r : NULL;
 }
 

@@ -11,7 +11,8 @@
  * node that opset 23 exports contain is brought to the same form.
  *
  * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
- * zeros in Attention. So without a guard the mask must be known to leave every row open: see open_rows.
+ * zeros in Attention, and behind the guard of the operator's own text, Where(ReduceMax(mask) == -inf, 0, p). So without
+ * a guard the mask must be known to leave every row open: see open_rows.
  * Needs: algebra (transposes and reshapes in normal form).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/pass.h"
@@ -36,6 +37,7 @@ typedef struct Heads {
   int nmask;
   double scale; /* of the scores, besides the operands' own */
   bool guarded;
+  Value *open;               /* a mask whose rows of nothing but -inf are guarded, or NULL */
   const AttentionAttr *attr; /* of a node that is an Attention already, or NULL */
   bool repeated;             /* K and V lost a repetition */
 } Heads;
@@ -234,6 +236,21 @@ static Value *unguarded(Match *m, Value *p, bool *guarded) {
   return w->in[2];
 }
 
+/* p, or what stands in front of the guard that the operator's own text has: Where(ReduceMax(mask) == -inf, 0, s). */
+static Value *unguarded_rows(Match *m, Value *p, Value **mask) {
+  Node *w = def_of(p, OP_Where), *eq = w ? def_of(w->in[0], OP_Equal) : NULL;
+  Node *max = eq ? def_of(eq->in[0], OP_ReduceMax) : NULL;
+  const int64_t *axis;
+  int64_t n;
+  if (!max || !is_num(w->in[1], 0) || !is_num(eq->in[1], -INFINITY) || !used_once(p) || !used_once(w->in[2]) ||
+      !ATTR(max, Reduce)->keepdims || max->nin < 2 || !value_ints(max->in[1], &axis, &n, m->g->arena) || n != 1 ||
+      axis_of(axis[0], max->in[0]) < 0 || axis_of(axis[0], max->in[0]) != max->in[0]->type.rank - 1)
+    return p;
+  *mask = max->in[0];
+  match_also(m, w);
+  return w->in[2];
+}
+
 /* The product of Q and K' behind scores that may be scaled. */
 static Node *product(const Value *v, double *scale) {
   Value *x;
@@ -301,14 +318,16 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
   }
   for (int i = 0; i < h->nmask; i++)
     if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
-        (!h->guarded && !(h->nmask == 1 ? open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
+        (!h->guarded && !(h->nmask == 1 ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
       return NULL;
+  if (h->open && !(h->nmask == 1 && h->open == h->mask[0]))
+    return NULL;
   match_also(m, mm);
   return mm;
 }
 
 static bool match_product(Match *m, Node *pv, Heads *h) {
-  Value *p = unguarded(m, pv->in[0], &h->guarded);
+  Value *p = unguarded_rows(m, unguarded(m, pv->in[0], &h->guarded), &h->open);
   Node *soft = def_of(p, OP_Softmax), *qk;
   if (!soft || !type_known(p) || p->type.rank != 4 || axis_of(ATTR(soft, Softmax)->axis, p) != 3 ||
       !dtype_is_float(p->type.dtype) || (!h->guarded && !used_once(p)))

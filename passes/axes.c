@@ -1,5 +1,6 @@
 /* axes.c - axes that only a run tells. Slice and Pad get bounds for every axis in order, which a small host step (ByAxis) puts
- * in their places; a reduction that drops its axes keeps them as 1 and is squeezed. Kernels exist for these forms.
+ * in their places, also where a run tells how many bounds there are; a reduction that drops its axes keeps them as 1 and
+ * is squeezed. Kernels exist for these forms.
  * Needs: types inferred, ranks known. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -17,13 +18,34 @@ static Value *run_axes(const Match *m, int i, int64_t *n) {
 /* `values` at the places that the axes name, x elsewhere, of n axes; sets: how many values there are per axis. */
 static Value *by_axis(Match *m, Value *axes, Value *values, int64_t x, int sets) {
   int64_t base[2 * MAX_RANK];
+  ByAxisAttr a = {.sets = sets};
   int n = sets * m->root->in[0]->type.rank;
   CastAttr wide = {.to = DT_i64, .saturate = 1};
   for (int i = 0; i < n; i++)
     base[i] = x;
   if (values->type.dtype != DT_i64)
     values = EMIT(m, Cast, &wide, values);
-  return EMIT(m, ByAxis, NULL, axes, values, const_ints(m, base, n));
+  return EMIT(m, ByAxis, &a, axes, values, const_ints(m, base, n));
+}
+
+/* Bounds whose number a run tells are those of so many axes from the front. */
+static Value *counted_axes(Match *m) {
+  Node *n = m->root;
+  Value *starts = n->in[1];
+  if ((n->nin > 3 && n->in[3]) || (n->nin > 4 && n->in[4]) || !type_known(n->in[0]) || !type_known(starts) ||
+      starts->type.rank != 1 || starts->type.dim[0]->kind == DIM_CONST)
+    return NULL;
+  Value *zero = const_like(m, 0, DT_i64), *one = const_like(m, 1, DT_i64);
+  return EMIT(m, Range, NULL, zero, EMIT(m, Size, NULL, starts), one);
+}
+
+static Value *slice_counted(Match *m) {
+  Node *n = m->root;
+  Value *axes = counted_axes(m);
+  if (!axes)
+    return NULL;
+  Value *starts = by_axis(m, axes, n->in[1], 0, 1);
+  return EMIT(m, Slice, NULL, n->in[0], starts, by_axis(m, axes, n->in[2], INT64_MAX, 1));
 }
 
 static Value *slice_all(Match *m) {
@@ -63,6 +85,7 @@ static Value *keep_reduced(Match *m) {
 
 static const Rule rules[] = {
     {"slice by axis", OPERATOR(Slice), slice_all},
+    {"slice of so many axes", OPERATOR(Slice), slice_counted},
     {"pad by axis", OPERATOR(Pad), pad_all},
 #define REDUCTION(op)                                                                                                  \
   { "reduction keeps its axes", OPERATOR(op), keep_reduced }

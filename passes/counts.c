@@ -1,6 +1,6 @@
-/* counts.c - how many elements are chosen is for the data to say: NonZero and Compress as running counts, which say where each
- * chosen element goes, and scatters into a result of the size that the last count is. What is not chosen goes to one place
- * behind it, which is cut off. All of it has kernels. Needs: types inferred, ranks known.
+/* counts.c - how many elements are chosen is for the data to say: NonZero, Compress, NonMaxSuppression and Unique as running
+ * counts, which say where each chosen element goes, and scatters into a result of the size that the last count is. What is
+ * not chosen goes to one place behind it, which is cut off. All of it has kernels. Needs: types inferred, ranks known.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -82,7 +82,116 @@ static Value *compress(Match *m) {
   return EMIT(m, Gather, &along, x, pick(m, &k, coordinate(m, n->in[1], 0)));
 }
 
+/* A TopK of all elements along the last axis: equal ones by position, NaN above all. */
+static Node *in_order(Match *m, Value *x, bool largest) {
+  TopKAttr sort = {.axis = -1, .largest = largest, .sorted = 1};
+  ShapeAttr last = {.start = -1, .end = ABSENT};
+  Value *in[2] = {x, EMIT(m, Shape, &last, x)};
+  Node *top = graph_add_node(m->g, m->root, OP_TopK, 2, 2, &sort, m->root->origin);
+  node_set_inputs(top, 2, in);
+  Status st = m->st ? m->st : node_infer(m->c, top);
+  m->st = st;
+  return top;
+}
+
+/* --- NonMaxSuppression --- */
+
+/* Input i as a scalar; NULL: it is not given. False: it may be something else than one number. */
+static bool scalar_input(Match *m, int i, Value **v) {
+  Node *n = m->root;
+  *v = i < n->nin ? n->in[i] : NULL;
+  if (!*v)
+    return true;
+  if (!type_known(*v) || (*v)->type.rank > 1 || ((*v)->type.rank && !dim_is((*v)->type.dim[0], 1)))
+    return false;
+  if ((*v)->type.rank)
+    *v = EMIT(m, Squeeze, NULL, *v, const_ints(m, (const int64_t[]){0}, 1));
+  return true;
+}
+
+static bool shapes_agree(const Value *boxes, const Value *scores) {
+  return type_known(boxes) && type_known(scores) && boxes->type.rank == 3 && scores->type.rank == 3 &&
+         boxes->type.dim[0] == scores->type.dim[0] && boxes->type.dim[1] == scores->type.dim[2] &&
+         dim_is(boxes->type.dim[2], 4);
+}
+
+/* The boxes by falling score, class by class; those that are kept, in order, then -1; of these the ones from 0 up. */
+static Value *suppression(Match *m) {
+  Node *n = m->root;
+  Value *boxes = n->in[0], *scores = n->in[1], *most, *iou, *score, *column[3];
+  ConcatAttr columns = {.axis = 1};
+  if (!shapes_agree(boxes, scores) || !scalar_input(m, 2, &most) || !scalar_input(m, 3, &iou) ||
+      !scalar_input(m, 4, &score))
+    return NULL;
+  Value *order = in_order(m, scores, true)->out[1];
+  Value *in[6] = {boxes, scores, order, most ? most : number(m, 0), iou ? iou : const_like(m, 0, DT_f32), score};
+  Value *kept = emit(m, OP_Suppress, n->attr, score ? 6 : 5, in);
+  Choice k = choose(m, EMIT(m, GreaterOrEqual, NULL, kept, number(m, 0)));
+  for (int i = 0; i < 3; i++) {
+    column[i] = pick(m, &k, i < 2 ? coordinate(m, kept, i) : flat(m, kept));
+    column[i] = EMIT(m, Unsqueeze, NULL, column[i], const_ints(m, (const int64_t[]){1}, 1));
+  }
+  return emit(m, OP_Concat, &columns, 3, column);
+}
+
+/* --- Unique --- */
+
+/* Is element i of sorted x another than the one before? NaN equals NaN. */
+static Value *starts_group(Match *m, Value *x) {
+  Value *place = coordinate(m, x, 0), *left = EMIT(m, Max, NULL, EMIT(m, Sub, NULL, place, number(m, 1)), number(m, 0));
+  Value *before = EMIT(m, Gather, NULL, x, left);
+  Value *same = EMIT(m, Equal, NULL, x, before);
+  if (dtype_is_float(x->type.dtype)) {
+    Value *nan = EMIT(m, And, NULL, EMIT(m, IsNaN, NULL, x), EMIT(m, IsNaN, NULL, before));
+    same = EMIT(m, Or, NULL, same, nan);
+  }
+  return EMIT(m, Or, NULL, EMIT(m, Equal, NULL, place, number(m, 0)), EMIT(m, Not, NULL, same));
+}
+
+/* to[at[i]] = v[i] in place of zeros, `n` (i64[1]) of them; added up when `sum`. */
+static Value *spread(Match *m, Value *n, Value *at, Value *v, bool sum) {
+  ConstantOfShapeAttr zeros = {.value = tensor_vec_i64(m->g->arena, (const int64_t[]){0}, 1)};
+  ScatterElementsAttr put = {.reduction = str_of(sum ? "add" : "none")};
+  return EMIT(m, ScatterElements, &put, emit(m, OP_ConstantOfShape, &zeros, 1, &n), at, v);
+}
+
+/* The sorted elements fall into groups; the first of a group is the first to occur, as the sort is stable. */
+static Value *unique(Match *m) {
+  Node *n = m->root;
+  const UniqueAttr *a = ATTR(n, Unique);
+  CastAttr to = {.to = DT_i64, .saturate = 1};
+  ShapeAttr whole = {.start = 0, .end = ABSENT};
+  Value *x = n->in[0], *unit = const_ints(m, (const int64_t[]){1}, 1);
+  if (!countable(x) || (a->axis != ABSENT && x->type.rank != 1) || x->type.dtype == DT_bool ||
+      dtype_kind(x->type.dtype) == DK_COMPLEX)
+    return NULL;
+  x = flat(m, x);
+  Node *sorted = in_order(m, x, false);
+  if (m->st)
+    return x;
+  Value *starts = starts_group(m, sorted->out[0]);
+  Choice k = choose(m, starts);
+  Value *first = pick(m, &k, sorted->out[1]);
+  Value *group = EMIT(m, CumSum, NULL, EMIT(m, Cast, &to, starts), number(m, 0));
+  group = EMIT(m, Sub, NULL, group, unit);
+  Value *all = EMIT(m, Shape, &whole, x), *inverse = spread(m, all, sorted->out[1], group, false);
+  if (!a->sorted) { /* groups by their first elements */
+    Node *by_place = in_order(m, first, false);
+    Value *rank = spread(m, k.count, by_place->out[1], coordinate(m, first, 0), false);
+    first = by_place->out[0];
+    inverse = EMIT(m, Gather, NULL, rank, inverse);
+  }
+  Value *ones = EMIT(m, Expand, NULL, unit, all), *counts = spread(m, k.count, inverse, ones, true);
+  Value *lists[] = {NULL, first, inverse, counts};
+  for (int i = 1; i < n->nout && !m->st; i++)
+    if (n->out[i])
+      replace_value(n->out[i], lists[i]);
+  return EMIT(m, Gather, NULL, x, first);
+}
+
 static const Rule rules[] = {
+    {"boxes by running counts", OPERATOR(NonMaxSuppression), suppression},
+    {"groups by running counts", OPERATOR(Unique), unique},
     {"positions by running counts", OPERATOR(NonZero), nonzero},
     {"chosen slices by running counts", OPERATOR(Compress), compress},
 };

@@ -171,7 +171,7 @@ static void inline_branch(Node *n, Graph *branch) {
     next = b->next;
     for (int i = 0; i < b->nout; i++)
       if (b->out[i])
-        value_rename(b->out[i], arena_printf(g->arena, "_%u", (*g->next_id)++));
+        value_rename(b->out[i], graph_name(g, (*g->next_id)++));
     node_move_before(b, n);
   }
   for (uint32_t i = 0; i < branch->nout; i++)

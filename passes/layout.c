@@ -8,9 +8,12 @@
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
+#include "ops/eval/nn.h"
+
+#include <math.h>
 #include <string.h>
 
-enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64 };
+enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64, IMAGE_CHANNELS = 4 };
 
 typedef struct Layout {
   Ctx *c;
@@ -68,9 +71,21 @@ static bool is_local(const Node *n) {
   return n->op == OP_MaxPool || n->op == OP_AveragePool || n->op == OP_LpPool || n->op == OP_Resize;
 }
 
+/* A BatchNormalization outside of training whose statistics are constants. */
+static bool is_norm(const Node *n) {
+  int64_t channels;
+  if (n->op != OP_BatchNormalization || ATTR(n, BatchNormalization)->training_mode || !spatial(n->out[0]) ||
+      (n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]) || !dim_is_const(n->out[0]->type.dim[1], &channels))
+    return false;
+  for (int i = 1; i < 5; i++)
+    if (!n->in[i]->konst || n->in[i]->type.dtype != DT_f32 || tensor_count(n->in[i]->konst) != channels)
+      return false;
+  return true;
+}
+
 static bool is_concat(const Node *n) { return n->op == OP_Concat && spatial(n->out[0]) && n->nin <= MOST_INPUTS; }
 
-static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n) || is_concat(n); }
+static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n) || is_concat(n) || is_norm(n); }
 
 /* Last to first: what is read by a convolution, at once or through what keeps the layout. */
 static void find_wanted(Layout *l, const Graph *g) {
@@ -127,7 +142,33 @@ static Value *last_of(Layout *l, Value *v) {
 
 /* --- nodes over to channels last --- */
 
+/* The few channels of an image are read as they come, where it is wide enough along the last axis: v with the padding that
+ * conv has there. NULL: not so. */
+static Value *image_of(Layout *l, const Node *n, ConvAttr *a) {
+  Value *v = n->in[0];
+  int r = v->type.rank;
+  int64_t channels, pads[2 * MAX_RANK] = {0}, *rest = arena_array(n->graph->arena, int64_t, 2u * MAX_RANK);
+  WindowSpec s;
+  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
+  if (a->group != 1 || !dim_is_const(v->type.dim[1], &channels) || channels > IMAGE_CHANNELS ||
+      window_spec(l->c, &wa, r - 2, &s) || (s.mode != PAD_EXPLICIT && s.mode != PAD_VALID) || s.dilation[r - 3] != 1)
+    return NULL;
+  if (s.mode == PAD_VALID || (!s.begin[r - 3] && !s.end[r - 3]))
+    return v;
+  pads[r - 1] = s.begin[r - 3], pads[2 * r - 1] = s.end[r - 3];
+  for (int i = 0; i < r - 3; i++)
+    rest[i] = s.begin[i], rest[r - 2 + i] = s.end[i];
+  a->pads = (Ints){rest, 2 * (r - 2)};
+  return emit(&l->m, OP_Pad, NULL, 2, (Value *[]){v, const_ints(&l->m, pads, 2 * r)});
+}
+
 static Value *conv_last(Layout *l, Node *n) {
+  ConvAttr a = *ATTR(n, Conv);
+  Value *image = known_last(l, n->in[0]) ? NULL : image_of(l, n, &a);
+  if (image) {
+    Value *in[3] = {image, n->in[1], n->nin > 2 ? n->in[2] : NULL};
+    return to_last(l, emit(&l->m, OP_Conv, &a, n->nin, in));
+  }
   Value *in[3] = {to_first(l, last_of(l, n->in[0])), n->in[1], n->nin > 2 ? n->in[2] : NULL};
   return to_last(l, emit(&l->m, OP_Conv, n->attr, n->nin, in));
 }
@@ -167,6 +208,35 @@ static Value *elementwise_last(Layout *l, Node *n) {
   for (int i = 0; i < n->nin; i++)
     in[i] = n->in[i] && n->in[i]->type.rank > 1 ? last_of(l, n->in[i]) : n->in[i];
   return emit(&l->m, n->op, n->attr, n->nin, in);
+}
+
+/* One number per channel, as an operand of what has its channels last: factor is scale / sqrt(variance + epsilon). */
+static Value *per_channel(Layout *l, const Node *n, int input, bool factor) {
+  int r = n->out[0]->type.rank;
+  int64_t dim[MAX_RANK], channels = tensor_count(n->in[input]->konst);
+  Tensor *t;
+  for (int i = 0; i < r; i++)
+    dim[i] = i == r - 1 ? channels : 1;
+  if ((l->m.st = tensor_new(l->c, n->graph->arena, DT_f32, r, dim, &t)))
+    return NULL;
+  for (int64_t i = 0; i < channels; i++) {
+    double v = const_elem(n->in[input]->konst, i);
+    if (factor)
+      v /= sqrt(const_elem(n->in[4]->konst, i) + (double)ATTR(n, BatchNormalization)->epsilon);
+    elem_set_f64(DT_f32, t->data, i, v);
+  }
+  return graph_add_const(n->graph, NULL, t);
+}
+
+/* (x - mean) * factor + bias. */
+static Value *norm_last(Layout *l, Node *n) {
+  Value *x = known_last(l, n->in[0]), *mean = per_channel(l, n, 3, false), *factor = per_channel(l, n, 1, true),
+        *bias = per_channel(l, n, 2, false);
+  if (!mean || !factor || !bias)
+    return NULL;
+  x = emit(&l->m, OP_Sub, NULL, 2, (Value *[]){x, mean});
+  x = emit(&l->m, OP_Mul, NULL, 2, (Value *[]){x, factor});
+  return emit(&l->m, OP_Add, NULL, 2, (Value *[]){x, bias});
 }
 
 static Value *concat_last(Layout *l, Node *n) {
@@ -215,6 +285,8 @@ static Value *turned(Layout *l, Node *n) {
     return conv_last(l, n);
   if (is_elementwise(n) && operands_last(l, n))
     return elementwise_last(l, n);
+  if (is_norm(n) && known_last(l, n->in[0]))
+    return norm_last(l, n);
   if (is_local(n) && (known_last(l, n->in[0]) || one_position(n->in[0])) &&
       (l->wanted[n->out[0]->id] || (n->op != OP_Resize && known_last(l, n->in[0]))))
     return local_last(l, n);

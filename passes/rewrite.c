@@ -296,7 +296,7 @@ bool replace_value(Value *old, Value *by) {
   if (by->def) /* what an input admits is the caller's to say, and a constant says all */
     sharpen_type(by, &old->type);
   bool free_name = by->def && by->def->graph == g && !value_is_output(by);
-  const char *name = old->name, *fresh = arena_printf(g->arena, "_%u", (*g->next_id)++);
+  const char *name = old->name, *fresh = graph_name(g, (*g->next_id)++);
   if (!output || free_name) {
     value_replace(old, by);
     if (output)

@@ -22,6 +22,7 @@
 
 enum { VERSION = 1, PAGE = 4096, BLOCK = 1 << 20, NAME_SIZE = 64, CHUNK = 1 << 20 };
 #define MAGIC "SARDCACH"
+static const uint64_t DEFAULT_LIMIT = 10000000000;
 
 typedef struct Header {
   char magic[8];
@@ -46,6 +47,7 @@ typedef struct File {
 
 struct Cache {
   int fd;
+  bool shared;
   const char *path;
   Ctx *c;
   Cleanup cleanup;
@@ -89,6 +91,29 @@ const char *cache_directory(Arena *a, const char *option) {
   return path ? path : from_environment(a, "HOME", "/.cache/sard");
 }
 
+uint64_t cache_limit(void) {
+  static const char units[] = "KMGT";
+  const char *s = secure_getenv("SARD_CACHE_SIZE");
+  char *end;
+  double v = s ? strtod(s, &end) : 0;
+  if (!s || end == s || !(v >= 0))
+    return DEFAULT_LIMIT;
+  const char *u = *end ? strchr(units, *end & ~0x20) : NULL;
+  for (const char *p = units; u && p <= u; p++)
+    v *= 1000;
+  return v < 1e18 ? (uint64_t)v : UINT64_MAX;
+}
+
+const char *cache_shared(Arena *a, int i) {
+  const char *list = secure_getenv("SARD_CACHE_SHARED");
+  for (size_t n; list && *list; list += n + (list[n] == ':')) {
+    n = strcspn(list, ":");
+    if (n && !i--)
+      return arena_strndup(a, list, n);
+  }
+  return NULL;
+}
+
 static void release(void *arg) {
   Cache *d = arg;
   if (d->fd >= 0)
@@ -114,20 +139,20 @@ static void make_directories(const char *path) {
 }
 
 /* Ours alone to write to: whoever can put an entry here can run code as this user. */
-static Status check_owner(Ctx *c, int fd, const char *what, const char *name) {
+static Status check_owner(Ctx *c, int fd, bool shared, const char *what, const char *name) {
   struct stat st;
   if (fstat(fd, &st))
     return fail_errno(c, "examine the compile cache", name);
-  if (st.st_uid != geteuid())
+  if (st.st_uid != geteuid() && !(shared && !st.st_uid))
     return fail(c, ST_INVALID, "%s '%s' belongs to another user", what, name);
   if (st.st_mode & (S_IWGRP | S_IWOTH))
     return fail(c, ST_INVALID, "%s '%s' may be written to by other users", what, name);
   return ST_OK;
 }
 
-Status cache_open(Ctx *c, Arena *a, const char *path, bool make, Cache **out) {
+static Status open_directory(Ctx *c, Arena *a, const char *path, bool make, bool shared, Cache **out) {
   Cache *d = arena_new(a, Cache);
-  *d = (Cache){.fd = -1, .path = arena_strdup(a, path), .c = c};
+  *d = (Cache){.fd = -1, .shared = shared, .path = arena_strdup(a, path), .c = c};
   d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (d->fd < 0 && errno == ENOENT && make) {
     make_directories(path);
@@ -135,13 +160,21 @@ Status cache_open(Ctx *c, Arena *a, const char *path, bool make, Cache **out) {
   }
   if (d->fd < 0)
     return fail_errno(c, "open the compile cache", path);
-  Status st = check_owner(c, d->fd, "the cache directory", path);
+  Status st = check_owner(c, d->fd, shared, "the cache directory", path);
   if (st)
     release(d);
   else
     ctx_on_failure(c, &d->cleanup, release, d);
   *out = d;
   return st;
+}
+
+Status cache_open(Ctx *c, Arena *a, const char *path, bool make, Cache **out) {
+  return open_directory(c, a, path, make, false, out);
+}
+
+Status cache_open_shared(Ctx *c, Arena *a, const char *path, Cache **out) {
+  return open_directory(c, a, path, false, true, out);
 }
 
 /* --- reading --- */
@@ -213,7 +246,7 @@ static Status map_entry(Ctx *c, Arena *a, const Cache *d, const char *name, Mapp
     return ST_OK;
   if (fd < 0)
     return fail_errno(c, "open a cache entry", name);
-  Status st = check_owner(c, fd, "the cache entry", name);
+  Status st = check_owner(c, fd, d->shared, "the cache entry", name);
   if (!st)
     return map_fd(c, a, fd, name, map);
   close(fd);
@@ -236,6 +269,8 @@ Status cache_find(Ctx *c, Arena *a, const Cache *d, const CacheKey *key, Mapped 
   if (st) {
     map_close(c, *map);
     *map = NULL;
+  } else if (!d->shared) {
+    futimens((*map)->fd, NULL); /* its last use, for trim; nothing hangs on it */
   }
   return st;
 }
@@ -314,8 +349,11 @@ static int make_temporary(const Cache *d, char name[NAME_SIZE]) {
     random = (unsigned long long)now_ns();
   snprintf(name, NAME_SIZE, "tmp.%ld.%016llx", (long)getpid(), random);
   int fd = openat(d->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  struct stat dir;
   if (fd >= 0)
     flock(fd, LOCK_EX | LOCK_NB);
+  if (fd >= 0 && !fstat(d->fd, &dir) && dir.st_mode & 044)
+    fchmod(fd, 0600 | (dir.st_mode & 044)); /* who may read the directory may read its entries: a cache to be shared */
   return fd;
 }
 
@@ -349,6 +387,42 @@ static void remove_abandoned(const Cache *d) {
     closedir(dir);
 }
 
+/* --- keeping within the limit --- */
+
+static bool is_entry(const char *name) {
+  return strlen(name) == 37 && strspn(name, "0123456789abcdef") == 32 && !strcmp(name + 32, ".sard");
+}
+
+/* Bytes of all entries, and the one but `keep` whose last use is longest ago; oldest "": there is none. */
+static uint64_t measure(const Cache *d, const char *keep, char oldest[NAME_SIZE]) {
+  DIR *dir = open_listing(d);
+  uint64_t all = 0;
+  struct timespec when = {0};
+  struct stat st;
+  *oldest = 0;
+  for (struct dirent *e; dir && (e = readdir(dir));) {
+    if (!is_entry(e->d_name) || fstatat(d->fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+      continue;
+    all += (uint64_t)st.st_size;
+    bool older =
+        st.st_mtim.tv_sec < when.tv_sec || (st.st_mtim.tv_sec == when.tv_sec && st.st_mtim.tv_nsec < when.tv_nsec);
+    if (strcmp(e->d_name, keep) && (!*oldest || older))
+      snprintf(oldest, NAME_SIZE, "%s", e->d_name), when = st.st_mtim;
+  }
+  if (dir)
+    closedir(dir);
+  return all;
+}
+
+/* Whoever has an entry mapped keeps what it has. */
+static void trim(const Cache *d, const char *keep) {
+  char oldest[NAME_SIZE];
+  uint64_t limit = cache_limit();
+  while (measure(d, keep, oldest) > limit && *oldest)
+    if (unlinkat(d->fd, oldest, 0) && errno != ENOENT)
+      return;
+}
+
 /* Writing past the limit on file sizes would raise a signal in a process that is not ours. */
 static bool over_limit(uint64_t size) {
   struct rlimit l;
@@ -359,6 +433,8 @@ Status cache_write(Ctx *c, CacheWrite *w) {
   char name[NAME_SIZE], final[NAME_SIZE];
   if (over_limit(w->head->size))
     return fail(c, ST_IO, "the compile cache's entry is larger than this process may write");
+  if (w->head->size > cache_limit())
+    return fail(c, ST_IO, "the entry is larger than all of the compile cache may be (SARD_CACHE_SIZE)");
   remove_abandoned(w->d);
   seal(w);
   int fd = make_temporary(w->d, name);
@@ -373,14 +449,12 @@ Status cache_write(Ctx *c, CacheWrite *w) {
   else
     fsync(w->d->fd);
   close(fd);
+  if (!st)
+    trim(w->d, final);
   return st;
 }
 
 /* --- all entries --- */
-
-static bool is_entry(const char *name) {
-  return strlen(name) == 37 && strspn(name, "0123456789abcdef") == 32 && !strcmp(name + 32, ".sard");
-}
 
 static Status check_blocks(Ctx *c, const Mapped *m, const CacheContent *x) {
   const Header *h = (const Header *)(const void *)m->base;

@@ -48,9 +48,15 @@ typedef struct Cache Cache;
 /* The directory that a caller's option means, in arena a: `option` itself; without one, what the environment variable SARD_CACHE
  * says, else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. NULL: no cache, because "off" says so or nothing names one. */
 const char *cache_directory(Arena *a, const char *option);
+/* The most bytes that a directory's entries take: what the environment variable SARD_CACHE_SIZE says ("500M", "20G"), else 10 GB. */
+uint64_t cache_limit(void);
+/* The i-th directory of the environment variable SARD_CACHE_SHARED, which names some with ':' between; NULL: there is none. */
+const char *cache_shared(Arena *a, int i);
 /* Opens it, made with mode 0700 if it is not there and `make` says so. ST_INVALID: it is another user's, or others may write
  * to it; ST_IO: it cannot be had. Registered with the arena's context. */
 Status cache_open(Ctx *c, Arena *a, const char *path, bool make, Cache **out);
+/* One to look into only: it and its entries may belong to root, too. */
+Status cache_open_shared(Ctx *c, Arena *a, const char *path, Cache **out);
 void cache_close(Cache *d);
 
 /* The entry of that key, mapped: *x borrows from *map, which belongs to c. *map NULL: there is none. ST_INVALID: there is
@@ -61,6 +67,7 @@ Status cache_find(Ctx *c, Arena *a, const Cache *d, const CacheKey *key, Mapped 
  * memory of its own. c->err says why it failed; nothing is left behind then. */
 typedef struct CacheWrite CacheWrite;
 CacheWrite *cache_prepare(Arena *a, const Cache *d, const CacheContent *x);
+/* Then removes entries, those first whose last use is longest ago, until all together are within cache_limit. */
 Status cache_write(Ctx *c, CacheWrite *w);
 
 /* --- what `sard cache` does --- */

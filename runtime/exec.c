@@ -230,6 +230,14 @@ static Status gather_inputs(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, ui
   return ST_OK;
 }
 
+Status run_bind(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, Symbols *s, const Tensor ***list) {
+  TRY(gather_inputs(p, c, a, in, nin, list));
+  rt_symbols_init(s, p, a);
+  TRY(rt_symbols_from_inputs(s, c, *list));
+  bind_contents(s, p, *list);
+  return ST_OK;
+}
+
 /* Characters of strings may belong to an input or to the model; an output lives longer. */
 static void own_strings(Frame *f, Tensor *t) {
   for (int64_t i = 0; t->kind != VK_TENSOR && i < t->nitem; i++)
@@ -298,10 +306,8 @@ static Status run(Ctx *c, void *arg) {
   Frame *f = arena_new(keep, Frame); /* its cleanup frees the outputs' buffers when c is closed */
   const Tensor **in;
   f->keep = keep, f->run = work;
-  TRY(gather_inputs(r->p, c, work, r->in, r->nin, &in));
-  rt_symbols_init(&f->sym, r->p, work);
-  TRY(rt_symbols_from_inputs(&f->sym, c, in));
-  bind_contents(&f->sym, r->p, in);
+  TRY(run_bind(r->p, c, work, r->in, r->nin, &f->sym, &in));
+  TRY(appends_bind(&f->sym, c, r->o->room, in, r->out));
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at;
   for (uint32_t i = 0; i < r->nin; i++)

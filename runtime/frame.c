@@ -161,7 +161,7 @@ static Status check_inferred(Frame *f, uint32_t i, DType t, int rank, const int6
   return ST_OK;
 }
 
-static bool fits_callers(const RtOutput *o, DType t, int rank, const int64_t *dim) {
+bool output_fits(const RtOutput *o, DType t, int rank, const int64_t *dim) {
   return o->into && o->wanted && o->into->dtype == t && tensor_aligned(o->into) && o->into->rank == rank &&
          t != DT_str && (!rank || !memcmp(o->into->dim, dim, (size_t)rank * sizeof *dim));
 }
@@ -186,7 +186,7 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
       return fail(f->c, ST_INTERNAL, "an output of %zu bytes does not fit the place planned for it", bytes);
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, f->arena + f->layout->offset[i], CELL_ARENA);
-  } else if (o && fits_callers(o, t, rank, dim)) {
+  } else if (o && output_fits(o, t, rank, dim)) {
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, o->into->data, CELL_STATIC);
     o->in_place = true;

@@ -39,6 +39,9 @@ struct RtProgram {
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
 
 /* --- verify.c --- */
+static inline int step_bodies(const ProgStep *s) {
+  return s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
+}
 /* Indices and lists were checked before, the structure they make is checked here. */
 bool program_structure_ok(const RtProgram *p, Arena *scratch);
 
@@ -65,6 +68,10 @@ bool rt_symbols_dims(Symbols *s, const ProgSlot *slot, int64_t *dim);
 /* Checks the inputs against their declared types and binds what their shapes tell. */
 Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
 
+/* --- append.c --- */
+/* Binds the symbols that say how caches lie in memory; those of the input shapes are bound. room, out: NULL if all are dense. */
+Status appends_bind(Symbols *s, Ctx *c, const RtRoom *room, const Tensor *const *in, const RtOutput *out);
+
 /* --- layout.c --- */
 Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */
 void layout_put(RtProgram *p, Layout *l);
@@ -89,6 +96,14 @@ typedef struct KernelCost {
   int64_t flops, bytes;
   int threads; /* that took part */
 } KernelCost;
+
+/* What a kernel step comes to for the present values of the symbols. */
+typedef struct KernelWork {
+  int64_t parts;          /* 0: nothing to do */
+  double ns;              /* an estimate */
+  size_t stride, scratch; /* bytes of working memory per thread, and of all; SIZE_MAX: more than there can be */
+  KernelCost cost;
+} KernelWork;
 
 typedef struct Frame {
   RtProgram *p;
@@ -124,6 +139,9 @@ Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
 
+/* Can a result of that type be computed into the memory that the caller gave? */
+bool output_fits(const RtOutput *o, DType t, int rank, const int64_t *dim);
+
 /* The memory of src under another shape with as many elements of as many bits, for a view. */
 Status slot_share(Frame *f, uint32_t slot, const Cell *src, DType t, int rank, const int64_t *dim, Tensor **out);
 
@@ -132,6 +150,10 @@ Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
 Status no_value(Frame *f, uint32_t slot);
 Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch); /* kernel_step.c */
+/* False: it cannot be computed (yet). */
+bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, KernelWork *w);
+/* The inputs with defaults filled in, and what their shapes and elements tell bound. Inputs without data tell no elements. */
+Status run_bind(RtProgram *p, Ctx *c, Arena *a, const Tensor *in, uint32_t nin, Symbols *s, const Tensor ***list);
 Status run_if(Frame *f, const ProgStep *s);
 Status run_loop(Frame *f, const ProgStep *s);
 Status run_scan(Frame *f, const ProgStep *s, const ScanAttr *attr);

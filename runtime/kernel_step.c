@@ -28,7 +28,7 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
 }
 
 /* A non-negative number of the call: parts, bytes, operations. */
-static bool amount(Frame *f, uint32_t expr, int64_t *v) { return rt_symbols_eval(&f->sym, expr, v) && *v >= 0; }
+static bool amount(Symbols *s, uint32_t expr, int64_t *v) { return rt_symbols_eval(s, expr, v) && *v >= 0; }
 
 static Status check_needs(Frame *f, const ProgStep *s, const ProgCall *call) {
   for (uint32_t i = 0; i < call->nneed; i++) {
@@ -132,20 +132,36 @@ static double estimate_ns(const RtProgram *p, uint8_t kind, int64_t flops, int64
   return x > y ? x : y;
 }
 
-static int threads_for(const Frame *f, double ns, int64_t parts) {
-  int most = f->o->threads < pool_threads(f->o->pool) ? f->o->threads : pool_threads(f->o->pool);
-  double worth = f->o->eager ? most : ns / SHARE_NS;
+static int threads_for(const RtRunOptions *o, double ns, int64_t parts) {
+  int most = o->threads < pool_threads(o->pool) ? o->threads : pool_threads(o->pool);
+  double worth = o->eager ? most : ns / SHARE_NS;
   int n = worth < 2 ? 1 : worth < most ? (int)worth : most;
   return n > parts ? (int)parts : n < 1 ? 1 : n;
 }
 
-/* Scratch for n threads; kept for the later steps of the run, not zeroed. */
-static Status get_scratch(Frame *f, int threads, int64_t bytes, size_t *stride) {
-  size_t all;
-  if (bytes > PTRDIFF_MAX - PROG_ALIGN)
-    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
-  *stride = ((size_t)bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
-  if (!size_mul_ok(*stride, (size_t)threads, &all))
+bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, KernelWork *w) {
+  const ProgCall *call = REC(s->p, SEC_CALLS, ProgCall) + step->call;
+  int64_t bytes;
+  *w = (KernelWork){.cost.threads = 1};
+  if (!amount(s, call->parts, &w->parts) || !amount(s, call->scratch, &bytes))
+    return false;
+  if (!amount(s, call->flops, &w->cost.flops))
+    w->cost.flops = 0; /* an estimate may overflow */
+  if (!amount(s, call->bytes, &w->cost.bytes))
+    w->cost.bytes = 0;
+  if (!w->parts)
+    return true;
+  w->ns = estimate_ns(s->p, rt_kernel(s->p, step)->kind, w->cost.flops, w->cost.bytes);
+  w->cost.threads = threads_for(o, w->ns, w->parts);
+  w->stride = bytes > PTRDIFF_MAX - PROG_ALIGN ? SIZE_MAX : ((size_t)bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
+  if (!size_mul_ok(w->stride, (size_t)w->cost.threads, &w->scratch))
+    w->scratch = SIZE_MAX;
+  return true;
+}
+
+/* Scratch for all threads; kept for the later steps of the run, not zeroed. */
+static Status get_scratch(Frame *f, size_t all) {
+  if (all > PTRDIFF_MAX)
     return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
   if (all <= f->scratch_bytes)
     return ST_OK;
@@ -160,33 +176,28 @@ static Status get_scratch(Frame *f, int threads, int64_t bytes, size_t *stride) 
 
 Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
   const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
-  const ProgKernel *k = REC(f->p, SEC_KERNELS, ProgKernel) + call->kernel;
   void **buf = arena_array(scratch, void *, (size_t)s->nin + s->nout);
   int64_t *dim = arena_array(scratch, int64_t, s->nexprs);
-  int64_t parts, bytes;
+  KernelWork w;
   TRY(check_needs(f, s, call));
   for (uint32_t i = 0; i < s->nexprs; i++)
     if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->exprs + i), &dim[i]))
       return no_dims(f, s, "extents");
   TRY(find_buffers(f, s, scratch, buf));
-  if (!amount(f, call->parts, &parts) || !amount(f, call->scratch, &bytes))
+  if (!kernel_work(&f->sym, s, f->o, &w))
     return no_dims(f, s, "work");
-  if (!amount(f, call->flops, &f->cost.flops))
-    f->cost.flops = 0; /* an estimate may overflow */
-  if (!amount(f, call->bytes, &f->cost.bytes))
-    f->cost.bytes = 0;
-  if (!parts)
+  f->cost = w.cost;
+  if (!w.parts)
     return ST_OK;
-  double ns = estimate_ns(f->p, k->kind, f->cost.flops, f->cost.bytes);
-  int threads = f->cost.threads = threads_for(f, ns, parts);
-  Run r = {.fn = f->p->fn[call->kernel], .deadline = f->c->deadline_ns, .step = parts};
-  TRY(get_scratch(f, threads, bytes, &r.stride));
-  if (r.deadline && ns > POLL_NS)
-    r.step = (int64_t)((double)parts * POLL_NS / ns) + 1;
+  int threads = w.cost.threads;
+  Run r = {.fn = f->p->fn[call->kernel], .deadline = f->c->deadline_ns, .step = w.parts, .stride = w.stride};
+  TRY(get_scratch(f, w.scratch));
+  if (r.deadline && w.ns > POLL_NS)
+    r.step = (int64_t)((double)w.parts * POLL_NS / w.ns) + 1;
   r.args = (KernelArgs){.buf = buf, .dim = dim, .cancel = (const int *)(const void *)f->c->cancel};
   r.scratch = f->scratch;
   r.result = arena_array(scratch, int, (size_t)threads);
   r.number = arena_array(scratch, int64_t, (size_t)threads);
-  pool_run(f->o->pool, threads, parts, work, &r);
+  pool_run(f->o->pool, threads, w.parts, work, &r);
   return outcome(f, s, &r, threads);
 }

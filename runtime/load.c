@@ -19,6 +19,7 @@ static const size_t record_size[SEC_COUNT] = {[SEC_STRINGS] = 1,
                                               [SEC_ORIGINS] = sizeof(ProgOrigin),
                                               [SEC_INPUTS] = sizeof(ProgPort),
                                               [SEC_OUTPUTS] = sizeof(ProgPort),
+                                              [SEC_APPENDS] = sizeof(ProgAppend),
                                               [SEC_META] = sizeof(ProgMeta),
                                               [SEC_FILES] = sizeof(ProgFile),
                                               [SEC_KERNELS] = sizeof(ProgKernel),
@@ -37,6 +38,7 @@ const ProgSlot *rt_slot(const RtProgram *p, uint32_t i) { return REC(p, SEC_SLOT
 const ProgStep *rt_step(const RtProgram *p, uint32_t i) { return REC(p, SEC_STEPS, ProgStep) + i; }
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i) { return REC(p, SEC_ORIGINS, ProgOrigin) + i; }
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_SYMBOLS, ProgSymbol) + i; }
+const ProgAppend *rt_append(const RtProgram *p, uint32_t i) { return REC(p, SEC_APPENDS, ProgAppend) + i; }
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
   return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
@@ -259,6 +261,21 @@ static bool port_ok(const RtProgram *p, const ProgPort *x, bool input) {
   return true;
 }
 
+/* The output is computed straight into the memory given for it: it is no other output's, and none of the arena. */
+static bool append_ok(const RtProgram *p, const ProgAppend *x) {
+  uint32_t n = rt_count(p, SEC_SYMBOLS);
+  if (x->input >= rt_count(p, SEC_INPUTS) || x->output >= rt_count(p, SEC_OUTPUTS) || x->past_room >= n ||
+      x->present_room >= n || x->copied >= n)
+    return false;
+  for (uint32_t i = 0; i < rt_count(p, SEC_OUTPUTS); i++)
+    if (i != x->output && rt_output(p, i)->slot == rt_output(p, x->output)->slot)
+      return false;
+  const ProgSlot *past = rt_slot(p, rt_input(p, x->input)->slot), *present = rt_slot(p, rt_output(p, x->output)->slot);
+  return present->kind == SLOT_DYNAMIC && past->vkind == VK_TENSOR && present->vkind == VK_TENSOR &&
+         present->dtype == past->dtype && present->rank == past->rank && (int64_t)x->axis < present->rank &&
+         dtype_valid(present->dtype) && dtype_bits(present->dtype) % 8 == 0 && present->dtype != DT_str;
+}
+
 static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   if (rt_count(p, SEC_FILES) != nfile)
     return damaged(c, "weight files");
@@ -304,6 +321,9 @@ static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   for (uint32_t i = 0; i < rt_count(p, SEC_OUTPUTS); i++)
     if (!port_ok(p, rt_output(p, i), false))
       return damaged(c, "outputs");
+  for (uint32_t i = 0; i < rt_count(p, SEC_APPENDS); i++)
+    if (!append_ok(p, rt_append(p, i)))
+      return damaged(c, "caches");
   for (uint32_t i = 0; i < rt_count(p, SEC_META); i++)
     if (!str_ok(p, rt_meta(p, i)->key) || !str_ok(p, rt_meta(p, i)->value))
       return damaged(c, "metadata");

@@ -59,6 +59,10 @@ typedef enum {
   FIELD_BRANCH26, /* A64 b, bl: words */
   FIELD_PAGE21,   /* A64 adrp: 4 KiB pages */
   FIELD_LOW12,    /* A64 add, ldr, str: the low 12 bits of the address, in units of 1 << scale */
+  FIELD_HIGH20,   /* RISC-V auipc: pages, rounded so that 12 signed bits say the rest */
+  FIELD_REST12_I, /* RISC-V load, addi: these 12 bits, of the distance that an auipc began */
+  FIELD_REST12_S, /* RISC-V store: the same */
+  FIELD_CALL,     /* RISC-V auipc and jalr */
 } Field;
 
 typedef struct RelocRow {
@@ -80,10 +84,17 @@ static const RelocRow relocs[] = {
     {EM_AARCH64, R_AARCH64_LDST32_ABS_LO12_NC, FIELD_LOW12, 2},
     {EM_AARCH64, R_AARCH64_LDST64_ABS_LO12_NC, FIELD_LOW12, 3},
     {EM_AARCH64, R_AARCH64_LDST128_ABS_LO12_NC, FIELD_LOW12, 4},
+    {EM_RISCV, R_RISCV_32_PCREL, FIELD_32, 0},
+    {EM_RISCV, R_RISCV_PCREL_HI20, FIELD_HIGH20, 0},
+    {EM_RISCV, R_RISCV_PCREL_LO12_I, FIELD_REST12_I, 0},
+    {EM_RISCV, R_RISCV_PCREL_LO12_S, FIELD_REST12_S, 0},
+    {EM_RISCV, R_RISCV_CALL_PLT, FIELD_CALL, 0},
 };
 
 #if defined(__aarch64__)
 enum { MACHINE = EM_AARCH64 };
+#elif defined(__riscv)
+enum { MACHINE = EM_RISCV };
 #else
 enum { MACHINE = EM_X86_64 };
 #endif
@@ -97,6 +108,30 @@ static const RelocRow *find_reloc(uint16_t machine, uint32_t type) {
   return NULL;
 }
 
+/* The signed 12 bits that are left of d. */
+static uint32_t rest12(int64_t d) { return (uint32_t)(d - ((d + 0x800) >> 12 << 12)) & 0xfff; }
+
+static bool patch_riscv(const RelocRow *row, uint8_t *p, int64_t d) {
+  uint32_t w[2];
+  memcpy(w, p, 4);
+  if (d != (int32_t)d || d + 0x800 != (int32_t)(d + 0x800))
+    return false;
+  uint32_t high = (uint32_t)((d + 0x800) >> 12) << 12;
+  switch (row->field) {
+  case FIELD_HIGH20: w[0] = (w[0] & 0xfff) | high; break;
+  case FIELD_REST12_I: w[0] = (w[0] & 0xfffff) | rest12(d) << 20; break;
+  case FIELD_REST12_S: w[0] = (w[0] & 0x01fff07f) | (rest12(d) >> 5) << 25 | (rest12(d) & 31) << 7; break;
+  default:
+    memcpy(w, p, 8);
+    w[0] = (w[0] & 0xfff) | high;
+    w[1] = (w[1] & 0xfffff) | rest12(d) << 20;
+    memcpy(p, w, 8);
+    return true;
+  }
+  memcpy(p, w, 4);
+  return true;
+}
+
 /* Writes the field at p (which will run at address `place`) so that it reaches `target`. False: out of reach. */
 static bool patch(const RelocRow *row, uint8_t *p, uint64_t place, uint64_t target) {
   int64_t d = (int64_t)(target - place);
@@ -108,6 +143,10 @@ static bool patch(const RelocRow *row, uint8_t *p, uint64_t place, uint64_t targ
       return false;
     w = (uint32_t)d;
     break;
+  case FIELD_HIGH20:
+  case FIELD_REST12_I:
+  case FIELD_REST12_S:
+  case FIELD_CALL: return patch_riscv(row, p, d);
   case FIELD_BRANCH26:
     if (d % 4 || d < -(1 << 27) || d >= 1 << 27)
       return false;
@@ -204,14 +243,9 @@ static const char *symbol_name(const Loader *l, const Elf64_Sym *s) {
   return (const char *)l->bytes + t->sh_offset + s->st_name;
 }
 
-static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
-  uint32_t type = (uint32_t)ELF64_R_TYPE(r->r_info);
+/* What a relocation refers to, laid out. */
+static Status find_target(Loader *l, const Elf64_Rela *r, uint64_t *target) {
   uint64_t number = ELF64_R_SYM(r->r_info);
-  const RelocRow *row = find_reloc(l->machine, type);
-  if (!row)
-    return fail(l->c, ST_UNSUPPORTED, "machine code with relocation type %u", type);
-  if (r->r_offset > in->h.sh_size || in->h.sh_size - r->r_offset < 4)
-    return bad(l, "a relocation outside of its section");
   if (!l->symtab || number >= l->nsym)
     return bad(l, "a relocation without a symbol");
   Elf64_Sym s = symbol(l, number);
@@ -221,8 +255,43 @@ static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
   }
   if (s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || s.st_value > l->sec[s.st_shndx].h.sh_size)
     return bad(l, "a symbol outside of what is loaded");
-  uint64_t target = l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend, place = in->at + r->r_offset;
-  return patch(row, l->out->bytes + place, place, target) ? ST_OK : bad(l, "a relocation out of reach");
+  *target = l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend;
+  return ST_OK;
+}
+
+static Elf64_Rela rela_at(const Loader *l, const Elf64_Shdr *table, uint64_t i) {
+  Elf64_Rela r;
+  memcpy(&r, l->bytes + table->sh_offset + i * sizeof r, sizeof r);
+  return r;
+}
+
+/* The distance that an auipc at *target began: the second half refers to the first one's place. */
+static Status find_first_half(Loader *l, const Elf64_Shdr *table, uint64_t *place, uint64_t *target) {
+  const Section *in = &l->sec[table->sh_info];
+  for (uint64_t i = 0; i < table->sh_size / sizeof(Elf64_Rela); i++) {
+    Elf64_Rela r = rela_at(l, table, i);
+    if (in->at + r.r_offset != *target || ELF64_R_TYPE(r.r_info) != R_RISCV_PCREL_HI20)
+      continue;
+    *place = *target;
+    return find_target(l, &r, target);
+  }
+  return bad(l, "half of a relocation");
+}
+
+static Status relocate_one(Loader *l, const Elf64_Shdr *table, const Elf64_Rela *r) {
+  const Section *in = &l->sec[table->sh_info];
+  uint32_t type = (uint32_t)ELF64_R_TYPE(r->r_info);
+  const RelocRow *row = find_reloc(l->machine, type);
+  uint64_t target, place = in->at + r->r_offset;
+  if (!row)
+    return fail(l->c, ST_UNSUPPORTED, "machine code with relocation type %u", type);
+  if (r->r_offset > in->h.sh_size || in->h.sh_size - r->r_offset < (row->field == FIELD_CALL ? 8 : 4))
+    return bad(l, "a relocation outside of its section");
+  uint8_t *p = l->out->bytes + place;
+  TRY(find_target(l, r, &target));
+  if (row->field == FIELD_REST12_I || row->field == FIELD_REST12_S)
+    TRY(find_first_half(l, table, &place, &target));
+  return patch(row, p, place, target) ? ST_OK : bad(l, "a relocation out of reach");
 }
 
 static Status relocate(Loader *l) {
@@ -239,9 +308,8 @@ static Status relocate(Loader *l) {
     if (h->sh_link != l->symtab)
       return bad(l, "relocation table");
     for (uint64_t k = 0; k < h->sh_size / sizeof(Elf64_Rela); k++) {
-      Elf64_Rela r;
-      memcpy(&r, l->bytes + h->sh_offset + k * sizeof r, sizeof r);
-      TRY(relocate_one(l, &l->sec[h->sh_info], &r));
+      Elf64_Rela r = rela_at(l, h, k);
+      TRY(relocate_one(l, h, &r));
     }
   }
   return ST_OK;

@@ -4,8 +4,8 @@
  * integers are little-endian, sections start at multiples of 64. Nothing in it is trusted: program_check (load.c)
  * verifies the hash, every index and every offset before anything is used.
  *
- *   header | strings | exprs | symbols | slots | steps | regions | lists | origins | ports | meta | files | kernels | calls |
- *   objects | attrs | code | data
+ *   header | strings | exprs | symbols | slots | steps | regions | lists | origins | ports | appends | meta | files | kernels |
+ *   calls | objects | attrs | code | data
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_RUNTIME_PROGRAM_H
 #define SARD_RUNTIME_PROGRAM_H
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 3, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 4, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -29,6 +29,7 @@ typedef enum {
   SEC_ORIGINS, /* ProgOrigin */
   SEC_INPUTS,  /* ProgPort */
   SEC_OUTPUTS, /* ProgPort */
+  SEC_APPENDS, /* ProgAppend */
   SEC_META,    /* ProgMeta */
   SEC_FILES,   /* ProgFile: weight files that constants refer to */
   SEC_KERNELS, /* ProgKernel: one per different signature */
@@ -173,6 +174,14 @@ typedef struct ProgPort {
   uint32_t dim_text; /* SEC_LISTS: rank strings */
 } ProgPort;
 
+/* An output that is an input and new rows behind it on an axis: a cache, which the caller may keep in one memory with room for
+ * more rows than there are. The code steps through both by the extents that the axis has in memory, symbols that a run binds
+ * first, and copies as many rows of the input as a third symbol says. */
+typedef struct ProgAppend {
+  uint32_t input, output, axis;
+  uint32_t past_room, present_room, copied; /* SEC_SYMBOLS */
+} ProgAppend;
+
 typedef struct ProgMeta {
   uint32_t key, value;
 } ProgMeta;
@@ -189,5 +198,6 @@ typedef struct ProgFile {
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
 static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -45,6 +45,7 @@ const ProgStep *rt_step(const RtProgram *p, uint32_t i);
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s); /* NULL: s is no kernel step */
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
+const ProgAppend *rt_append(const RtProgram *p, uint32_t i);
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i);
 uint32_t rt_list(const RtProgram *p, uint32_t at);
 /* The extent of a slot's dimension if it is a constant, else -1. */
@@ -56,7 +57,7 @@ int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis);
 typedef struct RtOutput {
   Tensor t;
   bool wanted;
-  const Tensor *into; /* the caller's dense memory of exactly this dtype and shape, or NULL */
+  const Tensor *into; /* the caller's memory of exactly this dtype and shape, dense but for RtRoom, or NULL */
   bool in_place;      /* set by rt_run: the result is already in `into` */
 } RtOutput;
 
@@ -68,16 +69,24 @@ typedef struct RtStepTime {
   int64_t flops, bytes;     /* of a kernel, from its shapes; 0 otherwise */
 } RtStepTime;
 
+/* How the caller's tensors of a cache lie in memory: row-major, but for the axis of its rows, which has room for so many; 0: as
+ * many as the tensor has, it is dense. */
+typedef struct RtRoom {
+  int64_t past, present;
+  bool in_place; /* both begin at one address and have equal strides: past is not copied */
+} RtRoom;
+
 typedef struct RtRunOptions {
   Pool *pool;                                      /* NULL: everything in the caller's thread */
   Recycler *recycler;                              /* for the memory of results; NULL: fresh memory each time */
   int threads;                                     /* at most; the results do not depend on it */
   bool eager;                                      /* use them for every kernel, worth it or not (tests) */
+  const RtRoom *room;                              /* by SEC_APPENDS, or NULL: everything is dense */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
   void *profile_arg;
 } RtRunOptions;
 
-/* Runs the program. in[i].data == NULL with dtype DT_none: use the default. Everything is allocated through c, whose
+/* Runs the program. in[i] is dense but for RtRoom. in[i].data == NULL with dtype DT_none: use the default. Everything is allocated through c, whose
  * cancel flag and deadline are polled at every step and loop trip; what is not an output is freed before returning, but for the
  * working memory, which stays with the program for the next run. o may be NULL. */
 Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtOutput *out,
@@ -85,6 +94,26 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
 
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);
+
+/* The memory of a run, in bytes, before it. What only the run tells is left out and counted in `unknown`. The own memory of
+ * reference evaluators is not in it. */
+typedef struct RtMemory {
+  uint64_t mapped;  /* constants that lie in the model's files */
+  uint64_t packed;  /* weights packed for the CPU */
+  uint64_t own;     /* constants inside the program */
+  uint64_t arena;   /* values whose extents are known at the start, packed over time */
+  uint64_t apart;   /* values allocated one by one, outputs among them: the most at once */
+  uint64_t scratch; /* working memory of kernels, of all threads */
+  uint64_t outputs;
+  uint64_t peak;      /* the largest sum of values that live at the same time */
+  uint32_t peak_step; /* where that is; PROG_NONE: no value needs memory */
+  uint32_t largest;   /* the slot with the largest of these values; PROG_NONE */
+  uint64_t largest_bytes;
+  uint32_t unknown;       /* values, and kernels' working memories, that only the run tells */
+  uint32_t first_unknown; /* the first step that makes or needs one; PROG_NONE */
+} RtMemory;
+/* For inputs of the given shapes, run with these options; data are read where extents hang on them, and may be NULL. */
+Status rt_memory(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uint32_t nin, RtMemory *out);
 
 /* The shape of input i when the symbols of the input shapes have these values, in the program's order. ST_UNSUPPORTED: they do not
  * tell it. */

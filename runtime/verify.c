@@ -19,10 +19,6 @@ typedef struct Check {
 
 static const ProgRegion *region(const Check *k, uint32_t i) { return REC(k->p, SEC_REGIONS, ProgRegion) + i; }
 
-static int bodies(const ProgStep *s) {
-  return s->kind == STEP_IF ? 2 : s->kind == STEP_LOOP || s->kind == STEP_SCAN ? 1 : 0;
-}
-
 /* Steps one after the other, bodies behind their owners. */
 static bool nesting_ok(Check *k) {
   uint32_t at = 0, n = rt_count(k->p, SEC_REGIONS);
@@ -32,7 +28,7 @@ static bool nesting_ok(Check *k) {
       return false;
     at += region(k, r)->nstep;
     for (uint32_t i = region(k, r)->step; i < at; i++)
-      for (int b = 0; b < bodies(rt_step(k->p, i)); b++) {
+      for (int b = 0; b < step_bodies(rt_step(k->p, i)); b++) {
         uint32_t body = rt_step(k->p, i)->region[b];
         if (body <= r || k->parent[body] != PROG_NONE)
           return false;

@@ -24,8 +24,11 @@ step "tests built by clang, with LLVM 22" python3 scripts/check.py build-clang -
 step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
 step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs"
 step "2000 random graphs, compiled against reference" build/tests/test_random_random 2000 1000
+step "2000 random graphs by onnx.reference" python3 tests/random/test_onnx.py 2000 1000
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
 step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
+step "the compile cache, killed 50 times" env SARD_KILLS=50 SARD_CACHE=off python3 tests/cli/test_cache.py
+step "ahead of time: libraries, other machines" scripts/test_ahead.sh "$jobs"
 step "installation" scripts/test_install.sh
 echo "$((steps - failed)) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

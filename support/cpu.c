@@ -4,25 +4,34 @@
 
 #include "support/status.h"
 
+#include <elf.h>
 #include <string.h>
 
 static const struct {
   const char *name;
-  int bits;
-} levels[] = {{"x86-64", 128}, {"x86-64-v3", 256}, {"x86-64-v4", 512}, {"x86-64-v4-vnni-bf16", 512}};
+  int bits; /* of a vector register, or of what code without vectors works on side by side */
+  uint16_t machine;
+} levels[] = {{"x86-64", 128, EM_X86_64},    {"x86-64-v3", 256, EM_X86_64},
+              {"x86-64-v4", 512, EM_X86_64}, {"x86-64-v4-vnni-bf16", 512, EM_X86_64},
+              {"aarch64", 128, EM_AARCH64},  {"riscv64", 128, EM_RISCV}};
+enum { X86_64, X86_64_V3, X86_64_V4, X86_64_V4_BF16, AARCH64, RISCV64 };
 
 static int highest(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi") ||
       !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt"))
-    return 0;
+    return X86_64;
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
-    return 1;
+    return X86_64_V3;
   if (!__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512bf16"))
-    return 2;
-  return 3;
+    return X86_64_V4;
+  return X86_64_V4_BF16;
+#elif defined(__aarch64__)
+  return AARCH64;
+#elif defined(__riscv)
+  return RISCV64;
 #else
   return -1;
 #endif
@@ -41,8 +50,8 @@ const char *cpu_level(void) {
 }
 
 bool cpu_runs(const char *level) {
-  int i = find(level);
-  return i >= 0 && i <= highest();
+  int i = find(level), here = highest();
+  return i >= 0 && here >= 0 && i <= here && levels[i].machine == levels[here].machine;
 }
 
 int cpu_vector_bits(const char *level) {
@@ -50,6 +59,11 @@ int cpu_vector_bits(const char *level) {
   return i < 0 ? 0 : levels[i].bits;
 }
 
+uint16_t cpu_machine(const char *level) {
+  int i = find(level);
+  return i < 0 ? EM_NONE : levels[i].machine;
+}
+
 int cpu_rank(const char *level) { return find(level); }
 
-const char *cpu_level_names(void) { return "x86-64, x86-64-v3, x86-64-v4, x86-64-v4-vnni-bf16"; }
+const char *cpu_level_names(void) { return "x86-64, x86-64-v3, x86-64-v4, x86-64-v4-vnni-bf16, aarch64, riscv64"; }

@@ -128,6 +128,21 @@ static void range_of(DimExpr *d) {
   }
 }
 
+/* A new symbol for an expression that there is none for: it may be anything from lo to hi, unlike an extent. */
+static Dim unknown(Ctx *c, const char *hint, int64_t lo, int64_t hi) {
+  DimExpr *d = (DimExpr *)(uintptr_t)dim_fresh(c, hint); /* the table owns it; it is in no expression yet */
+  d->lo = lo, d->hi = hi;
+  return d;
+}
+
+static Dim too_large(Ctx *c, int kind, Dim const *arg, size_t n) {
+  DimExpr *d = arena_get(table(c)->arena, 1, sizeof *d + n * sizeof *arg, _Alignof(DimExpr));
+  *d = (DimExpr){.kind = (uint8_t)kind, .n = (uint16_t)n};
+  memcpy(d->arg, arg, n * sizeof *arg);
+  range_of(d);
+  return unknown(c, "complex", d->lo, d->hi);
+}
+
 static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *arg, size_t n) {
   DimTable *t = table(c);
   Dim *s = find(t, kind, value, name, arg, n);
@@ -137,7 +152,7 @@ static Dim intern(Ctx *c, int kind, int64_t value, const char *name, Dim const *
   for (size_t i = 0; i < n; i++)
     size += arg[i]->size;
   if (size > MAX_SIZE)
-    return dim_fresh(c, "complex");
+    return too_large(c, kind, arg, n);
   if (t->count * 2 >= t->cap) {
     Dim *old = t->slot;
     size_t cap = t->cap;
@@ -269,9 +284,10 @@ static int by_base(const void *a, const void *b) {
   return i < j ? -1 : i > j;
 }
 
-static Dim sum_build(Ctx *c, Sum *s) {
+/* lo: of the sum when it is bad. */
+static Dim sum_build(Ctx *c, Sum *s, int64_t lo) {
   if (s->bad)
-    return dim_fresh(c, "overflow");
+    return unknown(c, "overflow", lo, INT64_MAX);
   int n = 0;
   for (int i = 0; i < s->n; i++)
     if (s->term[i].coef)
@@ -285,18 +301,21 @@ static Dim sum_build(Ctx *c, Sum *s) {
   return n == 1 ? arg[0] : intern(c, DIM_ADD, 0, NULL, arg, (size_t)n);
 }
 
+/* Of a sum or product of extents this much is known, whatever it is. */
+static int64_t least(Dim a, Dim b) { return a->lo >= 0 && b->lo >= 0 ? 0 : INT64_MIN; }
+
 Dim dim_add(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0};
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, 1);
-  return sum_build(c, &s);
+  return sum_build(c, &s, least(a, b));
 }
 
 Dim dim_sub(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0};
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, -1);
-  return sum_build(c, &s);
+  return sum_build(c, &s, INT64_MIN);
 }
 
 static int by_id(const void *a, const void *b) {
@@ -345,7 +364,7 @@ Dim dim_mul(Ctx *c, Dim a, Dim b) {
     sum_add(&s, 1, mul_base(c, a, b, &ok));
   }
   s.bad |= !ok;
-  return sum_build(c, &s);
+  return sum_build(c, &s, least(a, b));
 }
 
 /* t / by when it divides exactly, as terms: coefficient divisible and every factor of by found in t. */
@@ -387,7 +406,7 @@ static void split_div(Ctx *c, Dim a, Dim b, Dim *q, Dim *r) {
     else
       sum_add(&rest, t.coef, t.base);
   }
-  *q = sum_build(c, &whole), *r = sum_build(c, &rest);
+  *q = sum_build(c, &whole, INT64_MIN), *r = sum_build(c, &rest, INT64_MIN);
 }
 
 /* a / b when b is a sum that divides a without rest, as 8*batch*(past + seq) by 2*(past + seq): term by term from one term
@@ -416,7 +435,7 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   if (a == b)
     return dim_const(c, 1);
   if (dim_is(b, 0))
-    return dim_fresh(c, "division_by_zero");
+    return unknown(c, "division_by_zero", INT64_MIN, INT64_MAX);
   Dim q, r;
   if ((q = sum_div(c, a, b)))
     return q;
@@ -426,7 +445,7 @@ Dim dim_div(Ctx *c, Dim a, Dim b) {
   int64_t x, y;
   if (dim_is_const(r, &x) && dim_is_const(b, &y)) {
     if (y == -1 && x == INT64_MIN)
-      return dim_fresh(c, "overflow");
+      return unknown(c, "overflow", INT64_MIN, INT64_MAX);
     return dim_add(c, q, dim_const(c, floor_div(x, y)));
   }
   if (r->lo >= 0 && b->lo > 0 && r->hi < b->lo)
@@ -439,7 +458,7 @@ Dim dim_ceildiv(Ctx *c, Dim a, Dim b) { return dim_div(c, dim_add(c, a, dim_sub(
 
 Dim dim_mod(Ctx *c, Dim a, Dim b) {
   if (dim_is(b, 0))
-    return dim_fresh(c, "division_by_zero");
+    return unknown(c, "division_by_zero", INT64_MIN, INT64_MAX);
   Dim q, r;
   if (sum_div(c, a, b))
     return dim_const(c, 0);
@@ -508,7 +527,7 @@ bool dim_at_least(Ctx *c, Dim a, Dim b) {
   Sum s = {.n = 0}; /* as dim_sub, but an overflow proves nothing */
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, -1);
-  return !s.bad && sum_build(c, &s)->lo >= 0;
+  return !s.bad && sum_build(c, &s, INT64_MIN)->lo >= 0;
 }
 
 bool dim_eval(Dim d, bool (*get)(void *arg, Dim sym, int64_t *v), void *arg, int64_t *v) {

@@ -63,6 +63,8 @@ static void begin_json(StrBuf *out, const char *dir) {
   json_str(out, dir);
 }
 
+static int64_t limit_of_cache(void) { return cache_limit() < INT64_MAX ? (int64_t)cache_limit() : INT64_MAX; }
+
 static Status list(Tool *t, const Cache *d, const char *dir, bool verify) {
   StrBuf out;
   buf_init(&out, t->arena);
@@ -75,7 +77,8 @@ static Status list(Tool *t, const Cache *d, const char *dir, bool verify) {
   if (l.json)
     buf_puts(&out, "]}\n");
   else
-    buf_printf(&out, "%u %s, %s, in %s\n", l.n, l.n == 1 ? "entry" : "entries", bytes_text(t->arena, l.bytes), dir);
+    buf_printf(&out, "%u %s, %s of at most %s, in %s\n", l.n, l.n == 1 ? "entry" : "entries",
+               bytes_text(t->arena, l.bytes), bytes_text(t->arena, limit_of_cache()), dir);
   t->failed = verify && l.bad;
   return tool_print(t, &out);
 }

@@ -31,7 +31,9 @@ Status cmd_compile(Tool *t) {
   TRY(gather_bindings(t, &co));
   co.cpu = opt_str(o, OPT_cpu), co.prefix = opt_str(o, OPT_prefix), co.executable = exe != NULL;
   co.static_arena = opt_set(o, OPT_static_arena);
-  co.linker = getenv("CC");
+  co.allow_reference = opt_set(o, OPT_allow);
+  co.target = opt_str(o, OPT_target);
+  co.linker = co.target ? NULL : getenv("CC");
   co.weights = !weights                       ? SARD_WEIGHTS_AUTO
                : !strcmp(weights, "external") ? SARD_WEIGHTS_EXTERNAL
                                               : SARD_WEIGHTS_INSIDE;

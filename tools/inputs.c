@@ -200,6 +200,24 @@ static Status from_input_option(Gather *g, const char *arg) {
   return set_value(g, i, v, arena_printf(a, "the value in %s", text));
 }
 
+/* The declared extents; how: what to write for an input whose extents nothing tells. */
+static Status declared_shape(Gather *g, size_t i, const char *how, int how_len, int64_t *dim) {
+  Ctx *c = g->t->c;
+  const Port *p = &g->s->in[i];
+  for (int k = 0; k < p->rank; k++) {
+    const char *text = p->dim_text[k];
+    dim[k] = p->dim[k];
+    if (dim[k] >= 0)
+      continue;
+    if (!text || !bindings_eval(&g->sym, dim_parse(c, text, strlen(text)), &dim[k])) {
+      fail(c, ST_USAGE, "input '%s' is %s: dimension %d (%s) has no value", p->name, p->type, k, text ? text : "?");
+      return err_hint(c, ST_USAGE, "bind it (--bind %s=4) or give a shape (%.*s:2x128)", text ? text : "NAME", how_len,
+                      how);
+    }
+  }
+  return ST_OK;
+}
+
 static Status generate(Gather *g, size_t i) {
   Ctx *c = g->t->c;
   const Port *p = &g->s->in[i];
@@ -211,22 +229,27 @@ static Status generate(Gather *g, size_t i) {
     return fail(c, ST_USAGE, "input '%s' is %s, which is not generated", p->name, p->type);
   if (rank < 0)
     return fail(c, ST_USAGE, "input '%s' has no declared shape: say random:2x128", p->name);
-  for (int k = 0; k < rank; k++) {
-    dim[k] = gen->has_shape ? gen->dim[k] : p->dim[k];
-    const char *text = p->dim_text[k];
-    if (dim[k] >= 0)
-      continue;
-    if (!text || !bindings_eval(&g->sym, dim_parse(c, text, strlen(text)), &dim[k])) {
-      fail(c, ST_USAGE, "input '%s' is %s: dimension %d (%s) has no value", p->name, p->type, k, text ? text : "?");
-      return err_hint(c, ST_USAGE, "bind it (--bind %s=4) or give a shape (%.*s:2x128)", text ? text : "NAME",
-                      (int)strcspn(g->from[i], ":"), g->from[i]);
-    }
-  }
+  if (gen->has_shape)
+    memcpy(dim, gen->dim, sizeof dim);
+  else
+    TRY(declared_shape(g, i, g->from[i], (int)strcspn(g->from[i], ":"), dim));
   Status st = generator_make(c, g->t->arena, gen, p->dtype, rank, dim, opt_int(g->t->o, OPT_seed, 0), p->name, &v);
   if (st)
     return err_note(c, st, "input '%s'", p->name);
   g->value[i] = v;
   return check_value(g, i);
+}
+
+/* A value of the declared shape, without data. */
+static Status shape_only(Gather *g, size_t i) {
+  const Port *p = &g->s->in[i];
+  Tensor *v = arena_new(g->t->arena, Tensor);
+  if (p->kind == VK_TENSOR && (p->rank < 0 || !p->dtype))
+    return fail(g->t->c, ST_USAGE, "input '%s' is %s: its shape is not declared, give a value (--input)", p->name,
+                p->type);
+  *v = (Tensor){.kind = (uint8_t)p->kind, .dtype = p->dtype, .rank = (int8_t)(p->kind == VK_TENSOR ? p->rank : 0)};
+  g->value[i] = v;
+  return p->kind == VK_TENSOR ? declared_shape(g, i, "random", 6, v->dim) : ST_OK;
 }
 
 /* --- text --- */
@@ -300,7 +323,7 @@ static Status missing_inputs(Gather *g) {
 
 static const char *symbol_name(void *arg, size_t i) { return sard_symbol_name(((const Session *)arg)->model, i); }
 
-Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out) {
+static Status gather(Tool *t, const Session *s, const char *npz, bool shapes, const Tensor ***out) {
   const Options *o = t->o;
   Gather g = {.t = t, .s = s, .sym = {.c = t->c, .a = t->arena}};
   g.value = arena_array(t->arena, const Tensor *, s->nin);
@@ -314,7 +337,8 @@ Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tens
     TRY(from_inputs_file(&g, npz));
   if (opt_set(o, OPT_text))
     TRY(from_text(&g));
-  TRY(missing_inputs(&g));
+  if (!shapes)
+    TRY(missing_inputs(&g));
   for (int round = 0; round < 2; round++) /* expressions are checked once every plain symbol is known */
     for (size_t i = 0; i < s->nin; i++)
       if (g.value[i])
@@ -325,8 +349,19 @@ Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tens
   for (size_t i = 0; i < s->nin; i++)
     if (g.gen[i].kind && !g.gen[i].has_shape)
       TRY(generate(&g, i));
+  for (size_t i = 0; i < s->nin; i++)
+    if (shapes && !g.value[i] && !s->in[i].optional)
+      TRY(shape_only(&g, i));
   *out = g.value;
   return ST_OK;
+}
+
+Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out) {
+  return gather(t, s, npz, false, out);
+}
+
+Status inputs_shapes(Tool *t, const Session *s, const Tensor ***out) {
+  return gather(t, s, opt_str(t->o, OPT_inputs), true, out);
 }
 
 Status inputs_gather(Tool *t, const Session *s, const Tensor ***out) {

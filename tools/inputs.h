@@ -11,5 +11,7 @@
 Status inputs_gather(Tool *t, const Session *s, const Tensor ***out);
 /* With this file in place of --inputs; NULL: none. */
 Status inputs_gather_from(Tool *t, const Session *s, const char *npz, const Tensor ***out);
+/* The same for what reads no elements: an input that is not given has the shape that the model and --bind say, and no data. */
+Status inputs_shapes(Tool *t, const Session *s, const Tensor ***out);
 
 #endif

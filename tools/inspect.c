@@ -1,5 +1,6 @@
 /* inspect.c - `sard inspect`: what is in a model file. Reads the graph, never the data of a weight.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "tools/compiled.h"
 #include "frontend/model.h"
 #include "ops/ops.h"
 #include "tools/cost.h"
@@ -496,6 +497,10 @@ static void json_all(const Inspect *x, StrBuf *b) {
 Status cmd_inspect(Tool *t) {
   Inspect x = {.t = t};
   StrBuf b;
+  bool compiled;
+  TRY(inspect_compiled(t, t->o->arg[0], &compiled));
+  if (compiled)
+    return ST_OK;
   TRY(load(&x));
   map_init(&x.ops, t->arena);
   map_init(&x.modules, t->arena);

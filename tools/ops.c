@@ -3,6 +3,8 @@
 #include "ops/ops.h"
 
 #include "codegen/group.h"
+#include "frontend/import.h"
+#include "frontend/upgrade.h"
 #include "ops/eval/eval.h"
 #include "ops/lower.h"
 #include "tools/json.h"
@@ -23,8 +25,8 @@ static const char *kind_of(OpId op) {
 static bool is_host(OpId op) {
   const OpInfo *i = op_info(op);
   const char *class = strstr(i->sig, "=value");
-  return i->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || op == OP_Dims || class || strstr(i->sig, "str ") ||
-         strstr(i->sig, "> str");
+  return i->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || op == OP_Dims || op == OP_ByAxis || op == OP_CategoryMapper ||
+         class || strstr(i->sig, "str ") || strstr(i->sig, "> str");
 }
 
 /* How a node of this operator runs on the cpu device, its types and attributes permitting. */
@@ -33,12 +35,14 @@ static const char *on_cpu(OpId op) {
     return "view";
   if (op_lowering(op)->kind != LOWER_NONE || op_is_anchor(op))
     return "compiled";
+  if (op_info(op)->flags & OPF_REWRITTEN)
+    return "rewritten";
   return is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
 }
 
 /* The same on the reference device. */
 static const char *on_reference(OpId op) {
-  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "-";
+  return op_info(op)->flags & OPF_VIEW ? "view" : is_host(op) ? "host" : eval_find(op) ? "reference" : "rewritten";
 }
 
 static const char *op_name(void *arg, size_t i) {
@@ -68,17 +72,109 @@ static Status check_names(Tool *t) {
   return ST_OK;
 }
 
+/* --- older forms --- */
+
+/* Step i of the importer's table that brings old nodes of an operator to the form of ops.def; 0: there are no more. */
+static int next_upgrade(const char *op, uint32_t *i) {
+  const char *name;
+  int opset;
+  while (upgrade_info((*i)++, &name, &opset))
+    if (!strcmp(name, op) && opset)
+      return opset;
+  return 0;
+}
+
+static void put_upgrades(StrBuf *b, const char *op) {
+  uint32_t i = 0;
+  int last = 0;
+  for (int opset; (opset = next_upgrade(op, &i)); last = opset)
+    if (opset != last)
+      buf_printf(b, "%s%d", last ? ", " : "", opset);
+}
+
+static const char *domain_of(const OpInfo *i) { return *i->domain ? i->domain : "ai.onnx"; }
+
+/* Names that are rewritten when a model is read, and no operator of their own: the k-th, NULL at the end. */
+static const char *rewritten(uint32_t k) {
+  const char *op, *last = "";
+  int opset;
+  for (uint32_t i = 0; upgrade_info(i, &op, &opset); i++) {
+    bool known = !strcmp(op, last);
+    for (OpId x = 1; x < op_count() && !known; x++)
+      known = !strcmp(op_info(x)->name, op);
+    last = op;
+    if (!known && !k--)
+      return op;
+  }
+  return NULL;
+}
+
+/* --- types --- */
+
+static const struct {
+  const char *name, *what;
+  DKind kind[3];
+  int n;
+} classes[] = {{"float", "floating-point numbers", {DK_FLOAT}, 1},
+               {"int", "integers", {DK_SINT, DK_UINT}, 2},
+               {"num", "numbers", {DK_FLOAT, DK_SINT, DK_UINT}, 3}};
+
+static void put_class(StrBuf *b, size_t k, const char *quote) {
+  bool first = true;
+  for (int t = 1; t <= DT_f6e3m2; t++)
+    for (int i = 0; dtype_valid(t) && i < classes[k].n; i++)
+      if (dtype_kind((DType)t) == classes[k].kind[i]) {
+        buf_printf(b, "%s%s%s%s", first ? "" : ", ", quote, dtype_name((DType)t), quote);
+        first = false;
+      }
+}
+
+/* The names that the signature gives variable v, one by one, as JSON strings: classes become their types. */
+static void json_types(StrBuf *b, const char *s, size_t n) {
+  for (const char *end = s + n, *p = s; p < end;) {
+    size_t k = strcspn(p, "|,"), c = 0;
+    buf_puts(b, p > s ? ", " : "");
+    while (c < countof(classes) && (strlen(classes[c].name) != k || memcmp(classes[c].name, p, k)))
+      c++;
+    if (c < countof(classes))
+      put_class(b, c, "\"");
+    else
+      buf_printf(b, "\"%.*s\"", (int)k, p);
+    p += k + 1;
+  }
+}
+
+/* {"T": [...]}: what stands behind the `;` of the signature. */
+static void json_variables(StrBuf *b, const char *sig) {
+  const char *p = strchr(sig, ';');
+  bool first = true;
+  buf_putc(b, '{');
+  while (p && *p) {
+    p += 1 + strspn(p + 1, " ");
+    size_t n = strcspn(p, ",");
+    buf_printf(b, "%s\"%c\": [", first ? "" : ", ", *p);
+    json_types(b, p + 2, n - 2);
+    buf_putc(b, ']');
+    first = false;
+    p += n;
+  }
+  buf_putc(b, '}');
+}
+
+/* --- rows --- */
+
 static void text_row(StrBuf *b, OpId op) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "%-28s%-10s%6d  %-11s%-11s%-12s%s\n", i->name, *i->domain ? i->domain : "ai.onnx", i->since, on_cpu(op),
-             on_reference(op), kind_of(op), i->sig);
+  buf_printf(b, "%-28s%-20s%6d  %-11s%-11s%-12s%s\n", i->name, domain_of(i), i->since, on_cpu(op), on_reference(op),
+             kind_of(op), i->sig);
 }
 
 /* A row of the manual's table; `|` separates columns there. */
 static void markdown_row(StrBuf *b, OpId op) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "| %s | %s | %d | %s | %s | `", i->name, *i->domain ? i->domain : "ai.onnx", i->since, on_cpu(op),
-             on_reference(op));
+  buf_printf(b, "| %s | %s | %d | ", i->name, domain_of(i), i->since);
+  put_upgrades(b, *i->domain ? "" : i->name);
+  buf_printf(b, " | %s | %s | `", on_cpu(op), on_reference(op));
   for (const char *s = i->sig; *s; s++) {
     if (*s == '|')
       buf_putc(b, '\\');
@@ -89,16 +185,59 @@ static void markdown_row(StrBuf *b, OpId op) {
 
 static void json_row(StrBuf *b, OpId op, bool *first) {
   const OpInfo *i = op_info(op);
-  buf_printf(b, "%s{\"op\": \"%s\", \"domain\": \"%s\", \"since\": %d, \"inputs\": [%d, ", *first ? "" : ",\n ",
-             i->name, i->domain, i->since, i->min_in);
+  buf_printf(b, "%s{\"op\": \"%s\", \"domain\": \"%s\", \"since\": %d, \"changed\": [", *first ? "" : ",\n ", i->name,
+             i->domain, i->since);
   *first = false;
+  put_upgrades(b, *i->domain ? "" : i->name);
+  buf_printf(b, "], \"inputs\": [%d, ", i->min_in);
   buf_printf(b, i->max_in == OP_VARIADIC ? "null" : "%d", i->max_in);
   buf_printf(b, "], \"outputs\": [%d, ", i->min_out);
   buf_printf(b, i->max_out == OP_VARIADIC ? "null" : "%d", i->max_out);
   buf_printf(b, "], \"kind\": \"%s\", \"cpu\": \"%s\", \"reference\": \"%s\", \"signature\": ", kind_of(op), on_cpu(op),
              on_reference(op));
   json_str(b, i->sig);
+  buf_puts(b, ", \"types\": ");
+  json_variables(b, i->sig);
   buf_putc(b, '}');
+}
+
+/* --- the manual --- */
+
+static const char manual[] =
+    "# Operators\n\n"
+    "Made by `sard ops --markdown` from `ops/ops.def`; `make bless` writes it anew.\n\n"
+    "A model may be of any opset of ai.onnx up to %d. *opset* is the version whose form is implemented; where ONNX "
+    "has\n"
+    "changed an operator, nodes from before the opsets under *changed* are brought to that form when the model is "
+    "read.\n\n"
+    "How a node runs: *compiled*, as code made for the model, types and attributes permitting (an error says why not, "
+    "and\n"
+    "`sard explain` what became of each node); *rewritten*, in terms of others that are compiled, with the same\n"
+    "reservation; *view*, the same bytes under another shape; *host*, shape arithmetic, control flow, strings and\n"
+    "containers; *reference*, interpreted, which the device cpu refuses without `--allow reference`. Operators of "
+    "domain\n"
+    "sard are what passes make; no model has them.\n\n"
+    "Types: those of the inputs, `>`, those of the outputs. `?` may be left out, `*` any number of one type, `+` of "
+    "any\n"
+    "types. A capital letter is one type throughout, of those behind `;`, or of any:\n\n";
+
+static void markdown_head(StrBuf *b) {
+  buf_printf(b, manual, NEWEST_OPSET);
+  for (size_t i = 0; i < countof(classes); i++) {
+    buf_printf(b, "* `%s`, %s: ", classes[i].name, classes[i].what);
+    put_class(b, i, "");
+    buf_putc(b, '\n');
+  }
+  buf_puts(b, "* `any`, tensors of these and of bool, c64, c128, str; `value`, also sequences, optionals and maps\n\n"
+              "| operator | domain | opset | changed | cpu | reference | types |\n|---|---|---|---|---|---|---|\n");
+}
+
+static void markdown_tail(StrBuf *b) {
+  const char *op;
+  buf_puts(b, "\nRewritten in terms of these when a model is read: ");
+  for (uint32_t k = 0; (op = rewritten(k)); k++)
+    buf_printf(b, "%s%s", k ? ", " : "", op);
+  buf_puts(b, ".\n");
 }
 
 Status cmd_ops(Tool *t) {
@@ -110,9 +249,9 @@ Status cmd_ops(Tool *t) {
   if (json)
     buf_putc(&b, '[');
   else if (markdown)
-    buf_puts(&b, "| operator | domain | opset | cpu | reference | types |\n|---|---|---|---|---|---|\n");
+    markdown_head(&b);
   else
-    buf_printf(&b, "%s%-28s%-10s%6s  %-11s%-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since",
+    buf_printf(&b, "%s%-28s%-20s%6s  %-11s%-11s%-12s%s%s\n", tool_style(t, "1", s1), "operator", "domain", "since",
                "cpu", "reference", "kind", "signature", tool_style(t, "0", s2));
   for (OpId op = 1; op < op_count(); op++) {
     if (!wanted(t->o, op))
@@ -124,5 +263,7 @@ Status cmd_ops(Tool *t) {
   }
   if (json)
     buf_puts(&b, "]\n");
+  else if (markdown)
+    markdown_tail(&b);
   return tool_print(t, &b);
 }

@@ -16,9 +16,10 @@
 #define BENCH   (1u << CMD_bench)
 #define PROFILE (1u << CMD_profile)
 #define EXPLAIN (1u << CMD_explain)
+#define PLAN    (1u << CMD_plan)
 #define COMPILE (1u << CMD_compile)
-#define FEEDS   (RUN | BENCH | PROFILE) /* takes inputs */
-#define LOADS   (FEEDS | EXPLAIN)       /* compiles a model */
+#define FEEDS   (RUN | BENCH | PROFILE | PLAN) /* takes inputs */
+#define LOADS   (FEEDS | EXPLAIN)              /* compiles a model */
 #define OPS     (1u << CMD_ops)
 #define DOCTOR  (1u << CMD_doctor)
 #define CACHE   (1u << CMD_cache)

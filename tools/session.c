@@ -243,6 +243,18 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
   return st ? api_error(t->c, st, e, s->path) : ST_OK;
 }
 
+Status session_plan(Tool *t, Session *s, const Tensor *const *in, sard_memory *out) {
+  sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
+  sard_error *e = NULL;
+  for (size_t i = 0; i < s->nin; i++) {
+    to_api(t->arena, in[i], &x[i]);
+    if (in[i] && in[i]->kind == VK_TENSOR)
+      x[i].data = in[i]->data;
+  }
+  sard_status st = sard_plan(s->model, x, s->nin, out, &e);
+  return st ? api_error(t->c, st, e, s->path) : ST_OK;
+}
+
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out) {
   *out = arena_array(t->arena, Tensor *, s->nout);
   for (size_t i = 0; i < s->nout; i++)

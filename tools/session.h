@@ -56,6 +56,8 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
 const sard_tensor *session_feed(Tool *t, const Session *s, const Tensor *const *in);
 Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out,
                     double *ms);
+/* The memory of a run; an input without data tells its shape alone. */
+Status session_plan(Tool *t, Session *s, const Tensor *const *in, sard_memory *out);
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out);
 /* The options of loading and running that a command line gives. */
 SessionOptions session_options(const Options *o);

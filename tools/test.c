@@ -2,6 +2,7 @@
  *
  * A worker writes one Report to its pipe and exits. What happens to it otherwise (a signal, a limit, the deadline) is
  * the result of its case and of no other. SPDX-License-Identifier: Apache-2.0 */
+#include "tools/ahead.h"
 #include "tools/cases.h"
 #include "tools/compare.h"
 #include "support/cores.h"
@@ -70,6 +71,7 @@ typedef struct CaseRun {
   Tool *t;
   const TestCase *x;
   Report *r;
+  Ahead *ahead; /* a program that is run; NULL: the session is */
 } CaseRun;
 
 static Status read_pb(Tool *t, const char *path, const Port *p, Tensor **out) {
@@ -97,7 +99,10 @@ static Status run_set(CaseRun *k, Session *s, const char *set, const Tolerance *
   uint32_t nin, nwant;
   TRY(read_values(t, set, "input", s->in, s->nin, &in, &nin));
   TRY(read_values(t, set, "output", s->out, s->nout, &want, &nwant));
-  TRY(session_run(t, s, (const Tensor *const *)in, 0, &got));
+  if (k->ahead)
+    TRY(ahead_run(t, k->ahead, s, (const Tensor *const *)in, &got));
+  else
+    TRY(session_run(t, s, (const Tensor *const *)in, 0, &got));
   if (!nwant)
     return err_file(t->c, fail(t->c, ST_INVALID, "no output_0.pb to compare with"), set);
   for (uint32_t i = 0; i < nwant; i++) {
@@ -111,33 +116,6 @@ static Status run_set(CaseRun *k, Session *s, const char *set, const Tolerance *
     }
   }
   return ST_OK;
-}
-
-/* The case's model, compiled ahead of time in a folder that vanishes. */
-typedef struct Ahead {
-  const char *folder, *path;
-  Cleanup cleanup;
-} Ahead;
-
-static void remove_ahead(void *arg) {
-  Ahead *x = arg;
-  char header[4096];
-  snprintf(header, sizeof header, "%s/case.h", x->folder);
-  unlink(header);
-  unlink(x->path);
-  rmdir(x->folder);
-}
-
-static Status compile_case(Ctx *c, Tool *t, const char *model, const char *kind, const char **path) {
-  const char *tmp = getenv("TMPDIR");
-  Ahead *x = arena_new(t->arena, Ahead);
-  char *folder = arena_printf(t->arena, "%s/sard-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-  sard_compile_options co = SARD_COMPILE_OPTIONS_INIT;
-  if (!mkdtemp(folder))
-    return fail_errno(c, "create a folder", folder);
-  x->folder = folder, *path = x->path = arena_printf(t->arena, "%s/case.%s", folder, kind);
-  ctx_on_failure(c, &x->cleanup, remove_ahead, x);
-  return session_compile(t, model, x->path, &co);
 }
 
 static Status run_case(Ctx *c, void *arg) {
@@ -160,8 +138,11 @@ static Status run_case(Ctx *c, void *arg) {
                    opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7), opt_float(o, OPT_relative, -1),
                    opt_set(o, OPT_rtol) ? 0 : 0x1p-6}; /* two units of bfloat16, as the official runner */
   if (ahead)
-    TRY(compile_case(c, t, model, ahead, &model));
-  so.own_runtime = ahead && !strcmp(ahead, "so");
+    TRY(ahead_compile(t, model, ahead, &k->ahead));
+  if (ahead && !strcmp(ahead, "exe"))
+    so.device = "reference"; /* tells what goes in and out; what is run is the program */
+  else if (ahead)
+    model = k->ahead->path, so.own_runtime = !strcmp(ahead, "so"), k->ahead = NULL;
   TRY(session_open(t, model, &so, &s));
   session_steps(s, k->r->steps);
   if (opt_set(o, OPT_require))

@@ -23,7 +23,7 @@ typedef struct Gen {
   const Dim *dim;
   uint32_t ndim;
   EmitArgs args;
-  LVal q_len, kv_len;
+  LVal q_len, kv_len, k_rows, v_rows;
   int width;   /* queries of the function being made */
   bool single; /* it is for one query: S is one row, a lane per key */
   TileSet scores, values;
@@ -554,12 +554,14 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   g->args = args_of(e, *fn);
   TRY(dim_value(e, &g->args, t->q_len, g->dim, g->ndim, &g->q_len));
   TRY(dim_value(e, &g->args, t->kv_len, g->dim, g->ndim, &g->kv_len));
+  TRY(dim_value(e, &g->args, t->k_rows ? t->k_rows : t->kv_len, g->dim, g->ndim, &g->k_rows));
+  TRY(dim_value(e, &g->args, t->v_rows ? t->v_rows : t->kv_len, g->dim, g->ndim, &g->v_rows));
   Part w = {
       .b = LLVMGetParam(*fn, 1), .h = LLVMGetParam(*fn, 2), .i0 = LLVMGetParam(*fn, 3), .n = LLVMGetParam(*fn, 4)};
   LVal scratch = g->args.scratch, kh = i64_div(e, w.h, i64_of(e, t->heads / t->kv_heads));
   w.q = head_of(g, 0, t->q_split, w.b, w.h, t->heads, g->q_len, t->dk, &w.q_row);
-  w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->kv_len, t->dk, &w.k_row);
-  w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->kv_len, t->dv, &w.v_row);
+  w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->k_rows, t->dk, &w.k_row);
+  w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->v_rows, t->dv, &w.v_row);
   w.out = head_of(g, t->mask == DT_none ? 3 : 4, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
   w.q = at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)), w.out = at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row));
   w.qt = at_bytes(e, scratch, i64_of(e, plan->qt)), w.s = at_bytes(e, scratch, i64_of(e, plan->s));

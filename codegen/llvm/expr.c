@@ -222,6 +222,8 @@ static Status variable(KEmit *k, const KExpr *x, LVal *r) {
     *r = LLVMBuildAdd(B, emit_splat(k->e, k->lane_base, k->lanes), emit_iota(k->e, k->e->i64, k->lanes), "");
     return ST_OK;
   }
+  if (k->anew && x->var->def->kind == KS_LET && kernel_depends(x->var->def->value, k->ahead))
+    return kemit_expr(k, x->var->def->value, r);
   if (!v)
     return fail(k->e->c, ST_INTERNAL, "kernel '%s': '%s' is used where it is not defined", k->k->name, x->var->name);
   if (k->at_base && emit_lanes(v) > 1) { /* only lets get here: linear() has seen to it */

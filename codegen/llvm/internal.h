@@ -28,8 +28,7 @@ typedef struct Emitter {
   LLVMMemoryBufferRef object; /* held while its bytes are copied */
   LType f32, f64, f16, i1, i8, i16, i32, i64, ptr;
   int bits; /* of a vector register: 128, 256 or 512 */
-  bool fma, f16c, sse41;
-  bool avx512;
+  bool fma, f16c, rounds; /* what the target has instructions for: see target.c */
 } Emitter;
 
 /* --- target.c --- */
@@ -58,6 +57,10 @@ LLVMBasicBlockRef emit_block(Emitter *e, const char *name); /* a new block at th
 /* Masked access; lanes off read as `other`. p: the address of lane 0. align in bytes. */
 LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsigned align);
 void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align);
+void emit_stream(Emitter *e, LVal v, LVal p); /* a store of an aligned vector past the caches; emit_fence orders it */
+void emit_fence(Emitter *e);
+void emit_prefetch(Emitter *e, LVal p);              /* into all caches; any address will do */
+LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at); /* AVX-512: elements `at` of a and b, 16 of 32 bits each */
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align);
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
 

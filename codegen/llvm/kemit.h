@@ -5,6 +5,15 @@
 
 #include "codegen/llvm/internal.h"
 
+enum { KEMIT_TILE = 32, STREAM_BITS = 512 }; /* rows and lanes of a tile at most; a cache line */
+
+/* Loads of a tile that go along its loop's variable: transposed, the value of iteration t is value[t]. */
+typedef struct TileLoad {
+  const KExpr *load;
+  LVal value[KEMIT_TILE]; /* as in memory */
+  struct TileLoad *next;
+} TileLoad;
+
 /* A value is uniform (a scalar) or varies over the lanes of the vector loop around (a vector). How each type is held in
  * registers: memory.c. */
 struct KEmit {
@@ -24,8 +33,17 @@ struct KEmit {
   LVal mask;                /* <lanes x i1>; NULL: all lanes */
   bool at_base;             /* expressions are emitted for lane 0 alone */
   bool split;               /* the outermost parallel loop has been met */
-  uint32_t checks;          /* number of KS_CHECK statements seen, for their codes */
-  const KStmt **check;      /* by code */
+  struct Scan *scan;        /* the scan around, or NULL */
+  const KVar *ahead; /* vector loads are made so many iterations of this variable's loop beforehand, too; or NULL */
+  int ahead_by;
+  bool anew;              /* definitions that depend on it are evaluated where they are used */
+  const KStmt *tile_loop; /* the tile around */
+  TileLoad *tile;         /* loads made for the whole tile around */
+  int tile_at;            /* the iteration of it that is being emitted */
+  LVal *large;            /* by buffer: an i1, whether vectors stored to it go past the caches; NULL: never */
+  bool streamed;          /* some may have */
+  uint32_t checks;        /* number of KS_CHECK statements seen, for their codes */
+  const KStmt **check;    /* by code */
   int depth;
 };
 
@@ -43,6 +61,16 @@ Status kemit_compare_lanes(KEmit *k, const KExpr *x, bool *done, LVal *r);
 LVal kemit_from_memory(KEmit *k, DType t, LVal v);
 LVal kemit_to_memory(KEmit *k, DType t, int mode, LVal v); /* rounds; mode: KCastMode */
 LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed integer is held; others as they are */
+
+/* The loads among the statements that jump along the lanes and are contiguous along u, for n iterations of u from u0. */
+Status kemit_tile_loads(KEmit *k, const KStmt *s, const KVar *u, LVal u0, int n);
+
+/* --- stream.c --- */
+/* Finds out which outputs are larger than the caches, stored to once, and not read here. */
+void kemit_find_large(KEmit *k);
+
+/* --- transpose.c --- */
+void emit_transpose(Emitter *e, LVal *row, int n, int bits); /* n vectors of n lanes of so many bits, in place */
 
 /* --- convert.c --- */
 Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r);

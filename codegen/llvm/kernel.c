@@ -112,6 +112,7 @@ static void merge(KEmit *k, const AccList *l, LVal const *value, LLVMBasicBlockR
 /* --- loops --- */
 
 static Status list(KEmit *k, const KStmt *s, int depth);
+static Status statement(KEmit *k, const KStmt *s, int depth);
 
 /* What a loop does for one value of its variable. */
 typedef Status (*Body)(KEmit *k, const KStmt *s, LVal i, int depth);
@@ -200,6 +201,10 @@ static LVal identity(KEmit *k, DType t, KOp op) {
 }
 
 static Status combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
+  if (t == DT_bool && (op == KOP_or || op == KOP_and)) {
+    *r = emit_call(k->e, op == KOP_or ? "llvm.vector.reduce.or" : "llvm.vector.reduce.and", LLVMTypeOf(v), &v, 1);
+    return ST_OK;
+  }
   for (int n = emit_lanes(v) / 2; n; n /= 2) {
     LVal low[MAX_LANES], high[MAX_LANES];
     for (int i = 0; i < n; i++)
@@ -224,7 +229,7 @@ static Status lanes_body(KEmit *k, const KStmt *s, LVal i, int depth) {
 }
 
 /* The iterations from `from` (a lane boundary) that do not fill a vector. */
-static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList *acc, int depth) {
+static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList *acc, Body body, int depth) {
   Emitter *e = k->e;
   LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
   if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
@@ -235,7 +240,7 @@ static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList 
   go(e, rest);
   LVal left = LLVMBuildTrunc(B, LLVMBuildSub(B, to, from, ""), e->i32, "");
   k->mask = LLVMBuildICmp(B, LLVMIntSLT, emit_iota(e, e->i32, k->lanes), emit_splat(e, left, k->lanes), "");
-  TRY(lanes_body(k, s, from, depth));
+  TRY(body(k, s, from, depth));
   k->mask = NULL;
   LLVMBasicBlockRef last = LLVMGetInsertBlock(B);
   LLVMBuildBr(B, done);
@@ -262,11 +267,13 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
     k->var[v->id] = emit_splat(k->e, id, w);
   }
   k->lanes = w, k->lane_var = s->var;
+  k->ahead = s->ahead, k->ahead_by = s->ahead_by;
   LVal n = LLVMBuildSub(B, to, from, "");
   LVal whole = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)w), "");
   LVal middle = LLVMBuildAdd(B, from, whole, "");
   TRY(count_loop(k, s, from, middle, w, acc, lanes_body, depth));
-  TRY(masked_rest(k, s, middle, to, acc, depth));
+  k->ahead = NULL;
+  TRY(masked_rest(k, s, middle, to, acc, lanes_body, depth));
   k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
   for (int i = 0; i < acc->n; i++) {
     const KVar *v = acc->var[i];
@@ -303,10 +310,194 @@ static Status parallel_loop(KEmit *k, const KStmt *s, int depth) {
   return count_loop(k, s, k->args.begin, k->args.end, 1, acc, s->width ? chunk_body : part_body, depth);
 }
 
-static Status loop(KEmit *k, const KStmt *s, int depth) {
-  LVal n = kemit_dim(k, s->extent), zero = emit_int(k->e->i64, 0);
-  if (!n)
+/* --- scans ---
+ *
+ * An accumulator is one value in all lanes between the vectors. Its update combines the lanes before each with it in a tree, and
+ * what is read of it then is that; what the next vector begins with waits for one operation only. */
+
+typedef struct Scan {
+  const KVar *var[MAX_ACC];
+  LVal before[MAX_ACC]; /* in all lanes: what this vector began with */
+  LVal next[MAX_ACC];   /* what the next one begins with */
+  int n;
+} Scan;
+
+static int scan_of(const KEmit *k, const KVar *v) {
+  for (int i = 0; k->scan && i < k->scan->n; i++)
+    if (k->scan->var[i] == v)
+      return i;
+  return -1;
+}
+
+/* Lanes moved up by n; the first n are those of `fill`. */
+static LVal moved_up(KEmit *k, LVal v, LVal fill, int n) {
+  LVal at[MAX_LANES];
+  int w = emit_lanes(v);
+  for (int i = 0; i < w; i++)
+    at[i] = emit_int(k->e->i32, i < n ? i : w + i - n);
+  return LLVMBuildShuffleVector(B, fill, v, LLVMConstVector(at, (unsigned)w), "");
+}
+
+static Status scan_update(KEmit *k, const KStmt *s, int i) {
+  Emitter *e = k->e;
+  Scan *x = k->scan;
+  DType t = s->var->dtype;
+  KOp op = (KOp)s->op;
+  LVal v, last, none = emit_splat(e, identity(k, t, op), k->lanes), pick[MAX_LANES];
+  TRY(kemit_expr(k, s->value, &v));
+  v = emit_splat(e, v, k->lanes);
+  if (k->mask)
+    v = emit_select(e, k->mask, v, none);
+  for (int n = 1; n < k->lanes; n *= 2)
+    TRY(kemit_binary(k, t, op, moved_up(k, v, none, n), v, &v));
+  for (int l = 0; l < k->lanes; l++)
+    pick[l] = emit_int(e->i32, k->lanes - 1);
+  last = LLVMBuildShuffleVector(B, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(pick, (unsigned)k->lanes), "");
+  TRY(kemit_binary(k, t, op, x->before[i], last, &x->next[i]));
+  return kemit_binary(k, t, op, x->before[i], v, &k->var[s->var->id]);
+}
+
+/* The accumulator that s holds as it is before its update, or NULL: its value is known behind that only. */
+static const KVar *held(const KEmit *k, const KStmt *s) {
+  return s->kind == KS_LET && s->value->kind == KE_VAR && scan_of(k, s->value->var) >= 0 ? s->value->var : NULL;
+}
+
+static Status scan_statement(KEmit *k, const KStmt *body, const KStmt *s, int depth) {
+  int i = s->kind == KS_UPDATE ? scan_of(k, s->var) : -1;
+  bool waits = false;
+  for (const KStmt *u = s; held(k, s) && u; u = u->next)
+    waits |= u->kind == KS_UPDATE && u->var == held(k, s);
+  if (waits)
+    return ST_OK;
+  if (i < 0)
+    return statement(k, s, depth);
+  TRY(scan_update(k, s, i));
+  for (const KStmt *h = body; h != s; h = h->next)
+    if (held(k, h) == s->var)
+      k->var[h->var->id] = moved_up(k, k->var[s->var->id], k->scan->before[i], 1);
+  return ST_OK;
+}
+
+static Status scan_body(KEmit *k, const KStmt *s, LVal base, int depth) {
+  Scan *x = k->scan;
+  k->lane_base = base;
+  for (int i = 0; i < x->n; i++)
+    x->before[i] = k->var[x->var[i]->id];
+  for (const KStmt *in = s->body; in; in = in->next)
+    TRY(scan_statement(k, s->body, in, depth));
+  for (const KStmt *in = s->body; in; in = in->next)
+    if (in->kind == KS_LET)
+      k->var[in->var->id] = NULL;
+  for (int i = 0; i < x->n; i++)
+    k->var[x->var[i]->id] = x->next[i];
+  return ST_OK;
+}
+
+static Status scan_range(KEmit *k, const KStmt *s, LVal to, int depth) {
+  AccList *acc;
+  Scan *x = k->scan = arena_new(k->e->a, Scan);
+  int w = s->width;
+  if (w > MAX_LANES || (w & (w - 1)) || !kernel_loop_scans(s))
+    return kemit_unsupported(k, "such a scan");
+  TRY(accumulators(k, s->body, &acc));
+  for (x->n = 0; x->n < acc->n; x->n++) {
+    x->var[x->n] = acc->var[x->n];
+    k->var[acc->var[x->n]->id] = emit_splat(k->e, k->var[acc->var[x->n]->id], w);
+  }
+  k->lanes = w, k->lane_var = s->var;
+  LVal zero = emit_int(k->e->i64, 0), middle = LLVMBuildAnd(B, to, emit_int(k->e->i64, -(int64_t)w), "");
+  TRY(count_loop(k, s, zero, middle, w, acc, scan_body, depth));
+  TRY(masked_rest(k, s, middle, to, acc, scan_body, depth));
+  k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL, k->scan = NULL;
+  for (int i = 0; i < x->n; i++)
+    k->var[x->var[i]->id] = LLVMBuildExtractElement(B, k->var[x->var[i]->id], emit_int(k->e->i32, 0), "");
+  return ST_OK;
+}
+
+/* How often a loop runs. */
+static Status trips(KEmit *k, const KStmt *s, LVal *n) {
+  LVal to;
+  *n = kemit_dim(k, s->extent);
+  if (!*n)
     return fail(k->e->c, ST_INTERNAL, "kernel '%s': an extent that its signature lacks", k->k->name);
+  if (!s->value)
+    return ST_OK;
+  TRY(kemit_expr(k, s->value, &to));
+  if (emit_lanes(to) > 1)
+    return kemit_unsupported(k, "a loop that ends elsewhere in each lane");
+  *n = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, to, *n, ""), to, *n, "");
+  return ST_OK;
+}
+
+/* --- tiles --- */
+
+/* For one vector of lanes: what all iterations of the tile load, then each by itself. */
+static Status tile_vector(KEmit *k, const KStmt *lanes, LVal base, int depth) {
+  const KStmt *u = k->tile_loop, *s = lanes->body, *rest = s;
+  LVal u0 = k->var[u->var->id];
+  k->lane_base = base;
+  for (; rest && rest->kind == KS_LET && !kernel_depends(rest->value, u->var); rest = rest->next)
+    TRY(statement(k, rest, depth));
+  TRY(kemit_tile_loads(k, rest, u->var, u0, u->width));
+  for (k->tile_at = 0; k->tile_at < u->width; k->tile_at++) {
+    k->var[u->var->id] = LLVMBuildAdd(B, u0, emit_int(k->e->i64, k->tile_at), "");
+    TRY(list(k, rest, depth));
+  }
+  k->tile = NULL, k->var[u->var->id] = u0;
+  for (; s != rest; s = s->next)
+    k->var[s->var->id] = NULL;
+  return ST_OK;
+}
+
+/* The lanes that fill no vector, one iteration after another. */
+static Status tile_rest(KEmit *k, const KStmt *s, LVal i, int depth) {
+  const KStmt *lanes = s->body;
+  AccList none = {0};
+  LVal n;
+  k->var[s->var->id] = i;
+  TRY(trips(k, lanes, &n));
+  k->lanes = lanes->width, k->lane_var = lanes->var;
+  LVal middle = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)lanes->width), "");
+  TRY(masked_rest(k, lanes, middle, n, &none, lanes_body, depth));
+  k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
+  k->var[s->var->id] = NULL;
+  return ST_OK;
+}
+
+static Status tile_body(KEmit *k, const KStmt *s, LVal u0, int depth) {
+  Emitter *e = k->e;
+  const KStmt *lanes = s->body;
+  int w = lanes->width;
+  AccList none = {0};
+  LVal n, zero = emit_int(e->i64, 0);
+  k->var[s->var->id] = u0;
+  TRY(trips(k, lanes, &n));
+  LVal middle = LLVMBuildAnd(B, n, emit_int(e->i64, -(int64_t)w), "");
+  k->lanes = w, k->lane_var = lanes->var, k->tile_loop = s;
+  TRY(count_loop(k, lanes, zero, middle, w, &none, tile_vector, depth));
+  k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
+  LVal rest = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, middle, n, ""), emit_int(e->i64, s->width), zero, "");
+  return count_loop(k, s, u0, LLVMBuildAdd(B, u0, rest, ""), 1, &none, tile_rest, depth);
+}
+
+static Status tile_loop(KEmit *k, const KStmt *s, LVal n, int depth) {
+  AccList *acc;
+  LVal zero = emit_int(k->e->i64, 0), w = emit_int(k->e->i64, s->width);
+  TRY(accumulators(k, s->body, &acc));
+  if (acc->n || s->width > KEMIT_TILE || s->body->width != s->width || (s->width & (s->width - 1)))
+    return kemit_unsupported(k, "such a tile");
+  LVal whole = LLVMBuildSub(B, n, LLVMBuildSRem(B, n, w, ""), "");
+  TRY(count_loop(k, s, zero, whole, s->width, acc, tile_body, depth));
+  return count_loop(k, s, whole, n, 1, acc, scalar_body, depth);
+}
+
+static Status loop(KEmit *k, const KStmt *s, int depth) {
+  LVal n, zero = emit_int(k->e->i64, 0);
+  TRY(trips(k, s, &n));
+  if (s->loop == KL_TILE && k->lanes == 1)
+    return tile_loop(k, s, n, depth);
+  if (s->loop == KL_SCAN && k->lanes == 1)
+    return scan_range(k, s, n, depth);
   if (s->loop == KL_GRID || s->loop == KL_BLOCK)
     return kemit_unsupported(k, "a GPU schedule on a CPU");
   if (s->loop == KL_PARALLEL && !k->split)
@@ -543,6 +734,7 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   place_temporaries(k);
+  kemit_find_large(k);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
     LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");
     LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, args.begin, args.end, ""), work, none);
@@ -552,6 +744,8 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
     emit_poll(e, &args);
   }
   TRY(list(k, u->kernel->body, 0));
+  if (k->streamed)
+    emit_fence(e);
   LLVMBuildRet(B, emit_int(e->i32, 0));
   return ST_OK;
 }

@@ -30,7 +30,7 @@ static LVal round_even(Emitter *e, LVal x) {
 LVal math_rounding(Emitter *e, KOp op, LVal x) {
   static const char *const name[KOP_count] = {
       [KOP_floor] = "llvm.floor", [KOP_ceil] = "llvm.ceil", [KOP_round] = "llvm.roundeven", [KOP_trunc] = "llvm.trunc"};
-  if (e->sse41)
+  if (e->rounds)
     return emit_call(e, name[op], LLVMTypeOf(x), &x, 1);
   LVal one = K(x, 1), zero = K(x, 0), a = op == KOP_trunc ? absolute(e, x) : x, r = round_even(e, a);
   if (op == KOP_round)

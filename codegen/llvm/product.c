@@ -24,6 +24,8 @@ static void heights(const Product *p, int mr, int *low, int *high) {
   *low = (int)(m / tiles), *high = (int)((m - 1) / tiles + 1);
 }
 
+enum { SHORT_RUN = 8 }; /* steps of k that are written out */
+
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
   TileKernel like = {.lanes = lanes(g),
@@ -34,7 +36,8 @@ static void make_kernels(Gen *g) {
                      .ahead = streams_b(g)};
   int low, high;
   if (g->p->rows)
-    like.entry = 8 * (plan->table_rows + 1), like.a_step = 4;
+    like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
+    like.unroll = k_unit(g) <= SHORT_RUN ? (int)k_unit(g) : like.unroll;
   else if (g->p->trans_a)
     like.a_row = 4;
   else

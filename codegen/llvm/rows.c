@@ -4,6 +4,8 @@
  *   entry | B of the tap | row 0 | row 1 | …          a tap that no row of the tile finds inside of the input has no entry:
  *   entry | B of the tap | row 0 | zeros | …          with large dilations these are most
  *
+ * Where the channels go first (an image of three of them), a run is that of the taps along the last axis, of one channel.
+ *
  * The inner kernel (tile.c) goes through the entries with its sums in registers.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
@@ -13,7 +15,7 @@ typedef struct Rows {
   Emitter *e;
   const ProductWindow *w;
   int lanes; /* rows of an entry; those behind the tile's are copies */
-  LVal in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES];
+  LVal in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES], k;
   LVal place[WINDOW_AXES]; /* vectors: where the window of each row begins; may be outside */
   LVal offset;             /* vector: that in bytes from the beginning of the input */
 } Rows;
@@ -32,25 +34,30 @@ void clear_zeros(Gen *g) {
   loop_end(e, &l);
 }
 
+/* Bytes from a place of the input to the next along the last axis; how many taps one run holds. */
+static int64_t place_bytes(const Rows *r) { return r->g->p->planes ? 4 : 4 * k_unit(r->g); }
+static int64_t run_taps(const Rows *r) { return r->g->p->planes ? r->w->kernel[2] : 1; }
+
 static LVal spread(Rows *r, LVal v) { return emit_splat(r->e, v, r->lanes); }
 
 /* The coordinates of the first row by division; of each that follows, by counting on. */
 static void place_rows(Rows *r, LVal row0) {
   Emitter *e = r->e;
   LVal o[WINDOW_AXES], image, rest = row0, vec[WINDOW_AXES + 1], one = i64_of(e, 1), zero = i64_of(e, 0);
+  LVal planes = r->g->p->planes ? i64_div(e, r->k, i64_of(e, r->w->taps)) : one;
   for (int i = WINDOW_AXES; i-- > 0;)
     o[i] = i64_rem(e, rest, r->out[i]), rest = i64_div(e, rest, r->out[i]);
   image = rest;
   for (int i = 0; i <= WINDOW_AXES; i++)
     vec[i] = LLVMGetPoison(emit_vec(e->i64, r->lanes));
   for (int l = 0; l < r->lanes; l++) {
-    LVal y[WINDOW_AXES], at = image;
+    LVal y[WINDOW_AXES], at = i64_mul(e, image, planes);
     for (int i = 0; i < WINDOW_AXES; i++) {
       y[i] = i64_sub(e, i64_muli(e, o[i], r->w->stride[i]), r->begin[i]);
       at = i64_add(e, i64_mul(e, at, r->in[i]), y[i]);
       vec[i] = LLVMBuildInsertElement(e->b, vec[i], y[i], emit_int(e->i32, l), "");
     }
-    at = i64_muli(e, at, 4 * k_unit(r->g));
+    at = i64_muli(e, at, place_bytes(r));
     vec[WINDOW_AXES] = LLVMBuildInsertElement(e->b, vec[WINDOW_AXES], at, emit_int(e->i32, l), "");
     if (l + 1 >= r->g->plan.mr)
       continue;
@@ -66,11 +73,11 @@ static void place_rows(Rows *r, LVal row0) {
   r->offset = vec[WINDOW_AXES];
 }
 
-/* Lanes whose window has tap t, its coordinates, inside of the input. *far: the tap's distance in bytes. */
-static LVal rows_inside(Rows *r, LVal *t, LVal *far) {
+/* Lanes whose window has tap t, its coordinates in some plane, inside of the input. *far: the tap's distance in bytes. */
+static LVal rows_inside(Rows *r, LVal plane, LVal *t, LVal *far) {
   Emitter *e = r->e;
   const ProductWindow *w = r->w;
-  LVal inside = NULL, at = i64_of(e, 0);
+  LVal inside = NULL, at = plane;
   for (int i = 0; i < WINDOW_AXES; i++) {
     LVal d = i64_muli(e, t[i], w->dilation[i]);
     at = i64_add(e, i64_mul(e, at, r->in[i]), d);
@@ -78,7 +85,7 @@ static LVal rows_inside(Rows *r, LVal *t, LVal *far) {
     LVal ok = LLVMBuildICmp(e->b, LLVMIntULT, p, spread(r, r->in[i]), "");
     inside = inside ? LLVMBuildAnd(e->b, inside, ok, "") : ok;
   }
-  *far = i64_muli(e, at, 4 * k_unit(r->g));
+  *far = i64_muli(e, at, place_bytes(r));
   return inside;
 }
 
@@ -93,10 +100,10 @@ static void fill_table(Rows *r, LVal x, LVal tap0, LVal taps, LVal b, LVal zero,
   LVal count = LLVMBuildPhi(e->b, e->i64, "count");
   LLVMAddIncoming(count, &none, &before, 1);
   LLVMPositionBuilderAtEnd(e->b, l.body);
-  LVal rest = i64_add(e, tap0, l.i);
+  LVal rest = i64_muli(e, i64_add(e, tap0, l.i), run_taps(r));
   for (int i = WINDOW_AXES; i-- > 0;)
     t[i] = i64_rem(e, rest, i64_of(e, w->kernel[i])), rest = i64_div(e, rest, i64_of(e, w->kernel[i]));
-  LVal inside = rows_inside(r, t, &far);
+  LVal inside = rows_inside(r, rest, t, &far);
   LVal distance = LLVMBuildAdd(e->b, r->offset, spread(r, far), "");
   LVal row = LLVMBuildGEP2(e->b, e->i8, x, &distance, 1, "");
   row = LLVMBuildSelect(e->b, inside, row, spread(r, zero), "");
@@ -125,6 +132,7 @@ Status make_table(Gen *g) {
     TRY(dim_value(e, &args, r.w->out[i], g->dim, g->ndim, &r.out[i]));
     TRY(dim_value(e, &args, r.w->begin[i], g->dim, g->ndim, &r.begin[i]));
   }
+  TRY(dim_value(e, &args, g->p->k, g->dim, g->ndim, &r.k));
   place_rows(&r, a[2]);
   fill_table(&r, a[1], a[3], a[4], a[5], a[6], a[7]);
   if (back)

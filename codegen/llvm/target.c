@@ -7,16 +7,22 @@
 #include <string.h>
 
 typedef struct Level {
-  const char *name, *cpu, *features;
+  const char *name, *triple, *cpu, *features;
   int bits;
-  bool sse41, fma, f16c, avx512;
+  bool rounds, fma, f16c; /* instructions for floor and its like, for fused products, for conversions of f16 */
 } Level;
 
+#define X86   "x86_64-unknown-linux-gnu"
+#define ARM   "aarch64-unknown-linux-gnu"
+#define RISCV "riscv64-unknown-linux-gnu"
+
 static const Level levels[] = {
-    {"x86-64", "x86-64", "", 128, false, false, false, false},
-    {"x86-64-v3", "x86-64-v3", "", 256, true, true, true, false},
-    {"x86-64-v4", "x86-64-v4", "-prefer-256-bit", 512, true, true, true, true},
-    {"x86-64-v4-vnni-bf16", "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, true, true, true, true},
+    {"x86-64", X86, "x86-64", "", 128, false, false, false},
+    {"x86-64-v3", X86, "x86-64-v3", "", 256, true, true, true},
+    {"x86-64-v4", X86, "x86-64-v4", "-prefer-256-bit", 512, true, true, true},
+    {"x86-64-v4-vnni-bf16", X86, "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, true, true, true},
+    {"aarch64", ARM, "generic", "+neon", 128, true, true, true},
+    {"riscv64", RISCV, "generic-rv64", "+m,+a,+f,+d,+c,-relax", 128, false, true, false},
 };
 
 static const Level *find(const char *name) {
@@ -28,18 +34,22 @@ static const Level *find(const char *name) {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+#define INITIALIZE(target)                                                                                             \
+  LLVMInitialize##target##TargetInfo(), LLVMInitialize##target##Target(), LLVMInitialize##target##TargetMC(),          \
+      LLVMInitialize##target##AsmPrinter()
+
 static void init(void) {
-  LLVMInitializeX86TargetInfo();
-  LLVMInitializeX86Target();
-  LLVMInitializeX86TargetMC();
-  LLVMInitializeX86AsmPrinter();
+  INITIALIZE(X86);
+#ifndef SARD_LLVM_HOST_ONLY
+  INITIALIZE(AArch64);
+  INITIALIZE(RISCV);
+#endif
 }
 
 const char *target_cpu(const Emitter *e) { return find(e->target->cpu_level)->cpu; }
 const char *target_features(const Emitter *e) { return find(e->target->cpu_level)->features; }
 
 Status target_create(Emitter *e) {
-  static const char triple[] = "x86_64-unknown-linux-gnu";
   const Level *l = find(e->target->cpu_level);
   if (!l)
     return fail(e->c, ST_UNSUPPORTED, "no code generation for the CPU level '%s'",
@@ -47,13 +57,13 @@ Status target_create(Emitter *e) {
   pthread_once(&once, init);
   LLVMTargetRef t;
   char *message = NULL;
-  if (LLVMGetTargetFromTriple(triple, &t, &message)) {
-    Status st = fail(e->c, ST_UNSUPPORTED, "LLVM has no %s: %s", triple, message);
+  if (LLVMGetTargetFromTriple(l->triple, &t, &message)) {
+    Status st = fail(e->c, ST_UNSUPPORTED, "LLVM has no %s: %s", l->triple, message);
     LLVMDisposeMessage(message);
     return st;
   }
   int opt = e->target->opt ? e->target->opt : 1;
-  e->tm = LLVMCreateTargetMachine(t, triple, l->cpu, l->features,
+  e->tm = LLVMCreateTargetMachine(t, l->triple, l->cpu, l->features,
                                   opt >= 3   ? LLVMCodeGenLevelAggressive
                                   : opt == 2 ? LLVMCodeGenLevelDefault
                                              : LLVMCodeGenLevelLess,
@@ -61,6 +71,6 @@ Status target_create(Emitter *e) {
   if (!e->tm)
     return fail(e->c, ST_INTERNAL, "LLVM made no target machine for %s", l->cpu);
   e->bits = l->bits;
-  e->sse41 = l->sse41, e->fma = l->fma, e->f16c = l->f16c, e->avx512 = l->avx512;
+  e->rounds = l->rounds, e->fma = l->fma, e->f16c = l->f16c;
   return ST_OK;
 }

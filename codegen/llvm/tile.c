@@ -341,9 +341,9 @@ static void table_steps(Inner *in, LVal table, LVal entries) {
 
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
-  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
-                                  t->ahead ? "+" : "", (long long)t->a_row, (long long)t->a_step, (long long)t->b_step,
-                                  (long long)t->sums_row, (long long)t->entry);
+  const char *name = arena_printf(e->a, "tile.%dx%d%s.%d.%lld.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
+                                  t->ahead ? "+" : "", t->unroll, (long long)t->a_row, (long long)t->a_step,
+                                  (long long)t->b_step, (long long)t->sums_row, (long long)t->entry);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))

@@ -127,3 +127,22 @@ LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsign
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align) {
   masked(e, "llvm.masked.scatter", (LType[]){LLVMTypeOf(v), LLVMTypeOf(ptrs)}, (LVal[]){v, ptrs, mask}, 3, 1, align);
 }
+
+void emit_stream(Emitter *e, LVal v, LVal p) {
+  LVal store = LLVMBuildStore(e->b, v, p);
+  LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, 0));
+  LLVMSetAlignment(store, 64);
+  LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->lc, "nontemporal", 11),
+                  LLVMMetadataAsValue(e->lc, LLVMMDNodeInContext2(e->lc, &one, 1)));
+}
+
+void emit_fence(Emitter *e) { call(e, "llvm.x86.sse.sfence", NULL, 0, NULL, 0); }
+
+void emit_prefetch(Emitter *e, LVal p) {
+  LVal read = LLVMConstInt(e->i32, 0, 0), keep = LLVMConstInt(e->i32, 3, 0), data = LLVMConstInt(e->i32, 1, 0);
+  emit_call(e, "llvm.prefetch", e->ptr, (LVal[]){p, read, keep, data}, 4);
+}
+
+LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at) {
+  return call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0, (LVal[]){a, at, b}, 3);
+}

@@ -1,4 +1,4 @@
-/* detect.c - evaluation of NonMaxSuppression, RoiAlign and MaxRoiPool.
+/* detect.c - evaluation of NonMaxSuppression, Suppress, RoiAlign and MaxRoiPool.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/nn.h"
 
@@ -16,11 +16,10 @@ typedef struct Nms {
   Eval *e;
   int64_t batch, classes, boxes, most;
   float iou, score; /* thresholds */
-  bool has_score;
+  bool has_score, center;
   Box *box;            /* of the batch item at hand */
   const float *scores; /* of the class at hand */
   int64_t *order, *kept;
-  int64_t *selected, nselected; /* triples */
 } Nms;
 
 /* Two opposite corners (y, x, y, x) in any order, or the centre (x, y) and the size. */
@@ -50,75 +49,108 @@ static bool overlap(const Box *a, const Box *b, float threshold) {
 static int by_score(const void *p, const void *q, void *arg) {
   const float *s = arg;
   int64_t i = *(const int64_t *)p, j = *(const int64_t *)q;
-  return s[i] != s[j] ? (s[i] > s[j] ? -1 : 1) : i < j ? -1 : i > j;
+  if (isnan(s[i]) != isnan(s[j])) /* NaN, which is not selected, first */
+    return isnan(s[i]) ? -1 : 1;
+  return s[i] != s[j] && !isnan(s[i]) ? (s[i] > s[j] ? -1 : 1) : i < j ? -1 : i > j;
 }
 
-static void select_class(Nms *m, int64_t batch, int64_t class) {
-  int64_t n = 0, kept = 0;
-  for (int64_t i = 0; i < m->boxes; i++)
-    if (!isnan(m->scores[i]) && (!m->has_score || m->scores[i] > m->score))
-      m->order[n++] = i;
-  qsort_r(m->order, (size_t)n, sizeof *m->order, by_score, (void *)(uintptr_t)m->scores);
-  for (int64_t i = 0; i < n && kept < m->most; i++) {
-    bool free = true;
+/* The boxes to keep of the class at hand, met in the order `order`; how many there are. */
+static int64_t select_boxes(Nms *m) {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < m->boxes && kept < m->most; i++) {
+    int64_t at = m->order[i];
+    bool free = !isnan(m->scores[at]) && (!m->has_score || m->scores[at] > m->score);
     for (int64_t k = 0; free && k < kept; k++)
-      free = !overlap(&m->box[m->order[i]], &m->box[m->kept[k]], m->iou);
-    if (!free)
-      continue;
-    m->kept[kept++] = m->order[i];
-    int64_t *s = m->selected + 3 * m->nselected++;
-    s[0] = batch, s[1] = class, s[2] = m->order[i];
+      free = !overlap(&m->box[at], &m->box[m->kept[k]], m->iou);
+    if (free)
+      m->kept[kept++] = at;
   }
+  return kept;
 }
 
-static Status open_nms(Nms *m) {
+static int64_t select_class(Nms *m) {
+  for (int64_t i = 0; i < m->boxes; i++)
+    m->order[i] = i;
+  qsort_r(m->order, (size_t)m->boxes, sizeof *m->order, by_score, (void *)(uintptr_t)m->scores);
+  return select_boxes(m);
+}
+
+/* The limit and the thresholds are inputs `limit` and behind it. */
+static Status open_nms(Nms *m, int limit) {
   Eval *e = m->e;
   const Tensor *b = e->in[0], *s = e->in[1];
-  int64_t n, most;
-  const int64_t *limit;
+  int64_t n;
+  const int64_t *most;
   TRY(nn_expect_rank(e, 0, 3, "boxes"));
   TRY(nn_expect_rank(e, 1, 3, "scores"));
   TRY(nn_expect_dim(e, 0, 2, 4, "the last axis of boxes"));
   TRY(nn_expect_dim(e, 1, 0, b->dim[0], "the batch size of scores"));
   TRY(nn_expect_dim(e, 1, 2, b->dim[1], "the number of boxes in scores"));
+  m->center = ((const NonMaxSuppressionAttr *)e->attr)->center_point_box != 0;
   m->batch = b->dim[0], m->boxes = b->dim[1], m->classes = s->dim[1];
-  if (eval_has(e, 2)) {
-    TRY(eval_ints(e, 2, &limit, &n));
-    m->most = n && limit[0] > 0 ? limit[0] : 0;
+  if (eval_has(e, limit)) {
+    TRY(eval_ints(e, limit, &most, &n));
+    m->most = n && most[0] > 0 ? most[0] : 0;
   }
-  if (eval_has(e, 3) && tensor_count(e->in[3]))
-    m->iou = *(const float *)e->in[3]->data;
-  if (eval_has(e, 4) && tensor_count(e->in[4]))
-    m->score = *(const float *)e->in[4]->data, m->has_score = true;
-  most = m->most < m->boxes ? m->most : m->boxes;
-  int64_t dim[4] = {m->batch, m->classes, most, 3};
-  Tensor *room;
-  TRY(tensor_new(e->c, e->scratch, DT_i64, 4, dim, &room));
-  m->selected = room->data;
+  if (eval_has(e, limit + 1) && tensor_count(e->in[limit + 1]))
+    m->iou = *(const float *)e->in[limit + 1]->data;
+  if (eval_has(e, limit + 2) && tensor_count(e->in[limit + 2]))
+    m->score = *(const float *)e->in[limit + 2]->data, m->has_score = true;
   m->box = arena_array(e->scratch, Box, (size_t)m->boxes);
   m->order = arena_array(e->scratch, int64_t, (size_t)m->boxes);
   m->kept = arena_array(e->scratch, int64_t, (size_t)m->boxes);
   return ST_OK;
 }
 
+static void enter_class(Nms *m, int64_t b, int64_t c) {
+  for (int64_t i = 0; !c && i < m->boxes; i++)
+    m->box[i] = read_box((const float *)m->e->in[0]->data + 4 * (b * m->boxes + i), m->center);
+  m->scores = (const float *)m->e->in[1]->data + (b * m->classes + c) * m->boxes;
+}
+
 /* NonMaxSuppression, ONNX 11: triples (batch, class, box). */
 Status nms_eval(Eval *e) {
   Nms m = {.e = e};
-  bool center = ((const NonMaxSuppressionAttr *)e->attr)->center_point_box != 0;
-  Tensor *y;
-  TRY(open_nms(&m));
-  for (int64_t b = 0; b < m.batch; b++) {
-    for (int64_t i = 0; i < m.boxes; i++)
-      m.box[i] = read_box((const float *)e->in[0]->data + 4 * (b * m.boxes + i), center);
+  Tensor *y, *room;
+  TRY(open_nms(&m, 2));
+  int64_t n = 0, dim[4] = {m.batch, m.classes, m.most < m.boxes ? m.most : m.boxes, 3};
+  TRY(tensor_new(e->c, e->scratch, DT_i64, 4, dim, &room));
+  for (int64_t b = 0; b < m.batch; b++)
     for (int64_t c = 0; c < m.classes; c++) {
       TRY(ctx_poll(e->c));
-      m.scores = (const float *)e->in[1]->data + (b * m.classes + c) * m.boxes;
-      select_class(&m, b, c);
+      enter_class(&m, b, c);
+      int64_t kept = select_class(&m), *s = (int64_t *)room->data + 3 * n;
+      for (int64_t k = 0; k < kept; k++, n++, s += 3)
+        s[0] = b, s[1] = c, s[2] = m.kept[k];
     }
-  }
-  TRY(eval_out(e, 0, DT_i64, 2, (int64_t[]){m.nselected, 3}, &y));
-  if (m.nselected)
-    memcpy(y->data, m.selected, (size_t)m.nselected * 3 * sizeof *m.selected);
+  TRY(eval_out(e, 0, DT_i64, 2, (int64_t[]){n, 3}, &y));
+  if (n)
+    memcpy(y->data, room->data, (size_t)n * 3 * sizeof(int64_t));
+  return ST_OK;
+}
+
+/* Suppress (sard): the boxes that are kept of each class, then -1. */
+Status suppress_eval(Eval *e) {
+  Nms m = {.e = e};
+  Tensor *y;
+  TRY(open_nms(&m, 3));
+  for (int i = 0; i < 3; i++)
+    TRY(nn_expect_dim(e, 2, i, e->in[1]->dim[i], "the order"));
+  TRY(eval_out(e, 0, DT_i64, 3, e->in[1]->dim, &y));
+  for (int64_t b = 0; b < m.batch; b++)
+    for (int64_t c = 0; c < m.classes; c++) {
+      int64_t row = (b * m.classes + c) * m.boxes, *to = (int64_t *)y->data + row;
+      TRY(ctx_poll(e->c));
+      enter_class(&m, b, c);
+      for (int64_t i = 0; i < m.boxes; i++) {
+        m.order[i] = ((const int64_t *)e->in[2]->data)[row + i], to[i] = -1;
+        if (m.order[i] < 0 || m.order[i] >= m.boxes)
+          return eval_fail(e, "the order names box %lld of %lld", (long long)m.order[i], (long long)m.boxes);
+      }
+      int64_t kept = select_boxes(&m);
+      for (int64_t k = 0; k < kept; k++)
+        to[k] = m.kept[k];
+    }
   return ST_OK;
 }
 
@@ -176,7 +208,7 @@ static double pool_bin(const Roi *r, int64_t py, int64_t px, const double *image
       for (int k = 0; k < 4; k++) {
         double v = s.w[k] * image[s.at[k]];
         sum += v;
-        top = first || v > top ? v : top;
+        top = first || v > top || isnan(v) ? v : top;
         first = false;
       }
     }
@@ -277,7 +309,7 @@ Status max_roi_pool_eval(Eval *e) {
       double top = v.from < v.to && u.from < u.to ? -INFINITY : 0;
       for (int64_t p = v.from; p < v.to; p++)
         for (int64_t q = u.from; q < u.to; q++)
-          top = plane[p * W + q] > top ? plane[p * W + q] : top;
+          top = plane[p * W + q] > top || isnan(plane[p * W + q]) ? plane[p * W + q] : top;
       nn_store(y, at, &top, 1);
     }
     TRY(ctx_poll(e->c));

@@ -117,15 +117,15 @@ Status reverse_sequence_eval(Eval *e) {
   return move_done(e, y);
 }
 
-/* ByAxis: values[j * n + i] goes to base[j * rank + axes[i]], for n axes and as many sets of them as there are values. */
+/* ByAxis: values[j * n + i] goes to base[j * rank + axes[i]], for n axes and so many sets of them. */
 Status by_axis_eval(Eval *e) {
   const int64_t *axes;
-  int64_t n, nv = tensor_count(e->in[1]), nb = tensor_count(e->in[2]);
+  int64_t n, nv = tensor_count(e->in[1]), nb = tensor_count(e->in[2]), sets = ((const ByAxisAttr *)e->attr)->sets;
   bool seen[MAX_RANK] = {0};
   Tensor *y;
   TRY(eval_ints(e, 0, &axes, &n));
-  int64_t sets = n ? nv / n : 1, rank = sets ? nb / sets : 0;
-  if (sets * n != nv || sets * rank != nb || rank > MAX_RANK || (sets != 1 && sets != 2))
+  int64_t rank = sets == 1 || sets == 2 ? nb / sets : -1;
+  if (rank < 0 || rank > MAX_RANK || n > rank || sets * n != nv || sets * rank != nb)
     return eval_fail(e, "%lld values for %lld axes", (long long)nv, (long long)n);
   TRY(eval_out_like(e, 0, e->in[2], &y));
   int64_t *to = y->data;

@@ -25,8 +25,9 @@ typedef struct Att {
   DType w;                 /* of arithmetic */
   int64_t heads, kv_heads; /* query heads per key/value head: heads / kv_heads */
   Dim B, S, L, past, D, Dv;
-  bool split;              /* inputs are [batch, heads, length, dim], else [batch, length, heads * dim] */
-  KExpr *b, *g, *h, *s;    /* batch entry, key/value head, query head, query */
+  bool split;           /* inputs are [batch, heads, length, dim], else [batch, length, heads * dim] */
+  KExpr *b, *g, *h, *s; /* batch entry, key/value head, query head, query */
+  KExpr *scale;
   KExpr *valid, *position; /* nonpad_kv_seqlen of b, or NULL; of s among the keys */
   KBuf *score, *qk;
 } Att;
@@ -120,7 +121,9 @@ static Status present(Att *t, int now, int past, Dim size, KBuf *out) {
   KCursor behind;
   KExpr *v;
   for (int i = 0, n = parts_of(t, now, past, part); i < n; i++) {
-    KExpr *j = lower_open(x, "j", part[i].len, &behind), *d = lower_open(x, "d", size, NULL);
+    const Append *cache = part[i].input == past ? t->n->in[past]->append : NULL; /* written, or there already */
+    Dim len = cache && cache->present == t->n->out[now] ? cache->copied : part[i].len;
+    KExpr *j = lower_open(x, "j", len, &behind), *d = lower_open(x, "d", size, NULL);
     TRY(element(t, part[i].input, t->g, j, d, size, &v));
     ks_store(&x->at, out, (KExpr *[]){t->b, t->g, k_add(x, part[i].from, j), d}, ke_cast(x->k, out->dtype, v));
     lower_close(x, 2, behind);
@@ -190,7 +193,7 @@ static KExpr *in_precision(Att *t, KExpr *v) {
 }
 
 /* score[from + j] for one part of the keys; the scaled products, capped and masked. */
-static Status scores(Att *t, const Part *part, double scale) {
+static Status scores(Att *t, const Part *part) {
   Lower *x = t->x;
   const AttentionAttr *a = t->a;
   KExpr *q, *k, *bias = NULL;
@@ -202,7 +205,7 @@ static Status scores(Att *t, const Part *part, double scale) {
   TRY(element(t, part->input, t->g, i, d, t->D, &k));
   ks_update(&x->at, acc, KOP_add, k_mul(x, q, k));
   lower_close(x, 1, inner);
-  KExpr *v = lower_once(x, "v", k_mul(x, ke_var(x->k, acc), ke_float(x->k, t->w, scale)));
+  KExpr *v = lower_once(x, "v", k_mul(x, ke_var(x->k, acc), t->scale));
   if (a->qk_matmul_output_mode == 0)
     store_qk(t, j, v);
   if (a->softcap > 0) {
@@ -279,14 +282,22 @@ static Status weighted(Att *t, KBuf *y) {
   return ST_OK;
 }
 
+/* 1 over the root of the head's size, unless it is given. */
+static KExpr *scale_of(Att *t) {
+  Lower *x = t->x;
+  int64_t size;
+  if (!isnan(t->a->scale))
+    return ke_float(x->k, t->w, (double)t->a->scale);
+  if (dim_is_const(t->D, &size))
+    return ke_float(x->k, t->w, 1 / sqrt((double)size));
+  KExpr *root = k_un(x, KOP_sqrt, ke_cast(x->k, t->w, ke_dim(x->k, t->D)));
+  return lower_once(x, "scale", k_div(x, ke_float(x->k, t->w, 1), root));
+}
+
 static Status query(Att *t, KBuf *y) {
   Part part[2];
-  int64_t size;
-  double scale = (double)t->a->scale;
-  if (isnan(t->a->scale))
-    scale = dim_is_const(t->D, &size) ? 1 / sqrt((double)size) : 0;
   for (int i = 0, n = parts_of(t, K, PAST_K, part); i < n; i++)
-    TRY(scores(t, &part[i], scale));
+    TRY(scores(t, &part[i]));
   softmax(t);
   return y ? weighted(t, y) : ST_OK;
 }
@@ -318,6 +329,7 @@ static Status attention(Lower *x, const Node *n, KBuf *const *out) {
   t.x = x, t.qk = out[3];
   int64_t group = t.heads / t.kv_heads;
   t.score = kernel_add_temp(x->k, "score", t.w, 1, &t.L);
+  t.scale = scale_of(&t);
   t.b = lower_open(x, "b", t.B, &behind);
   bool stores = out[1] || out[2];
   if (stores) { /* parts are key/value heads, which write their present */

@@ -1,7 +1,8 @@
-/* needs.c - what compiled code takes for granted of numbers that only data tell: extents are not negative, axes are axes, parts
- * make up the whole. A run checks it before the code is called; the reference evaluators check the same.
+/* needs.c - what compiled code takes for granted of numbers that only a run tells: extents are not negative, axes are axes, parts
+ * make up the whole, windows fit. A run checks it before the code is called; the reference evaluators check the same.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
+#include "ops/eval/nn.h"
 #include "ops/lower.h"
 
 typedef struct Needs {
@@ -127,6 +128,37 @@ static void topk(Needs *x, const Node *n) {
     at_most(x, k[0], n->in[0]->type.dim[axis < 0 ? axis + rank : axis], "k");
 }
 
+/* Convolution (weight: its input) and pooling (weight -1): a window must fit in the padded input, unless the padding is made so. */
+static void windows(Needs *x, const Node *n, const WindowAttr *a, int weight) {
+  const Type *in = &n->in[0]->type;
+  WindowSpec s;
+  if (window_spec(x->c, a, in->rank - 2, &s) || s.mode == PAD_SAME_UPPER || s.mode == PAD_SAME_LOWER)
+    return;
+  for (int i = 0; i < s.n; i++) {
+    Dim one = dim_const(x->c, 1), kernel = weight < 0 ? dim_const(x->c, s.kernel[i]) : n->in[weight]->type.dim[i + 2],
+        far = dim_add(x->c, dim_mul(x->c, dim_sub(x->c, kernel, one), dim_const(x->c, s.dilation[i])), one),
+        padded = dim_add(x->c, in->dim[i + 2], dim_const(x->c, s.begin[i] + s.end[i]));
+    must(x, dim_max(x->c, padded, far), padded,
+         arena_printf(x->a, "on spatial axis %d the window of '%s' is larger than the padded input", i,
+                      n->origin->node));
+  }
+}
+
+static void conv(Needs *x, const Node *n, int weight) {
+  const ConvAttr *a = ATTR(n, Conv);
+  windows(x, n, &(WindowAttr){a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false}, weight);
+}
+
+static void deform_conv(Needs *x, const Node *n) {
+  const DeformConvAttr *a = ATTR(n, DeformConv);
+  windows(x, n, &(WindowAttr){str_of("NOTSET"), a->kernel_shape, a->pads, a->strides, a->dilations, false}, 1);
+}
+
+static void pool(Needs *x, const Node *n) {
+  const PoolAttr *a = ATTR(n, Pool);
+  windows(x, n, &(WindowAttr){a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, a->ceil_mode != 0}, -1);
+}
+
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   Needs x = {.c = c, .a = a};
   for (int i = 0; i < n->nout; i++)
@@ -140,6 +172,13 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Pad: pad(&x, n); break;
   case OP_ScatterND: updates(&x, n); break;
   case OP_TopK: topk(&x, n); break;
+  case OP_Conv:
+  case OP_ConvInteger: conv(&x, n, 1); break;
+  case OP_QLinearConv: conv(&x, n, 3); break;
+  case OP_DeformConv: deform_conv(&x, n); break;
+  case OP_AveragePool:
+  case OP_MaxPool:
+  case OP_LpPool: pool(&x, n); break;
   case OP_CumSum:
   case OP_CumProd: named_axes(&x, n); break;
   default:

@@ -26,7 +26,7 @@ typedef struct Pool {
 
 static bool pool_of(Ctx *c, const Node *n, Pool *p) {
   const PoolAttr *a = ATTR(n, Pool);
-  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  const Type *in = in_of(n, 0), *out = n->out[0] ? &n->out[0]->type : &n->out[1]->type; /* of the same shape */
   const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, a->ceil_mode != 0};
   WindowSpec s;
   *p = (Pool){.n = n, .attr = a, .axes = in->rank - 2};

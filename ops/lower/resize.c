@@ -287,6 +287,139 @@ static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
   return ST_OK;
 }
 
+/* --- Resize along rows ---
+ *
+ * Where the last axis changes and only axes before it stay, what depends on the position in a row is found out once per plane, as
+ * tables over the row; then a row of the result is made from one line: the weighted sum of the rows it lies between.
+ *
+ *   for the plane:  for w: pixel[t][w], weight[t][w]           t: taps of the last axis
+ *     for the row:  for i: line[i] = sum of weight * x[row, i]
+ *       for w:      y = sum over t of weight[t][w] * line[pixel[t][w]] */
+
+enum { LINE_TERMS = 16, MAX_TAPS = 4 };
+
+typedef struct Tap {
+  KExpr *pixel, *weight;
+} Tap;
+
+/* The level of the plane: 1 or more; 0: the axes, the loops or the mode are others. */
+static int plane_level(const Lower *x, const Resizing *r, KExpr *const *index) {
+  int rank = in_of(r->n, 0)->rank, level = 0, terms = 1, n;
+  KExpr *last = index[rank - 1];
+  if (!r->naxes || r->axis[r->naxes - 1].axis != rank - 1 || x->flat || x->guard || last->kind != KE_VAR ||
+      last->var->def->kind != KS_FOR || lower_level(x, last) != x->depth || r->a->antialias ||
+      str_is(r->a->coordinate_transformation_mode, "tf_crop_and_resize"))
+    return 0;
+  for (int a = 0, i = 0; a < rank; a++)
+    if (i < r->naxes && r->axis[i].axis == a)
+      i++;
+    else if ((n = lower_level(x, index[a])) > level)
+      level = n;
+  for (int i = 0; i < r->naxes; i++) {
+    KExpr *e = index[r->axis[i].axis];
+    if (e->kind != KE_INT && lower_level(x, e) <= level)
+      return 0;
+    terms *= r->nearest || i == r->naxes - 1 ? 1 : r->cubic ? 4 : 2;
+  }
+  return terms <= LINE_TERMS ? level : 0;
+}
+
+/* The taps of output position `index` of an axis, one by one. */
+static Status taps_of(Lower *x, Resizing *r, Axis *a, KExpr *index, DType w, Tap *tap, int *n) {
+  KExpr *outside = NULL;
+  int64_t taps;
+  TRY(source(x, r, a, index, &outside));
+  *n = 1;
+  if (r->nearest) {
+    tap[0] = (Tap){nearest_pixel(x, r, a), NULL};
+    return ST_OK;
+  }
+  begin_taps(x, r, a);
+  if (!dim_is_const(a->taps, &taps) || taps > MAX_TAPS)
+    return fail(x->c, ST_INTERNAL, "a resize of so many taps");
+  for (*n = 0; *n < taps; ++*n) {
+    KExpr *t = num(x, *n), *f = tap_weight(x, r, a, t);
+    f = once(x, "w", ke_cast(x->k, w, a->norm ? k_mul(x, f, a->norm) : f));
+    tap[*n] = (Tap){once(x, "p", clamped(x, tap_position(x, a, t), a->in)), f};
+  }
+  return ST_OK;
+}
+
+/* pixel[t][i] and weight[t][i] for the positions i of the last axis; loads of them at `at` go to tap[]. */
+static Status make_tables(Lower *x, Resizing *r, Axis *a, DType w, KExpr *at, int level, Tap *tap, int *n) {
+  Tap here[MAX_TAPS];
+  Outside o;
+  KCursor behind;
+  lower_outside(x, level, &o);
+  KExpr *i = lower_open(x, "i", a->out, &behind);
+  TRY(taps_of(x, r, a, i, w, here, n));
+  for (int t = 0; t < *n; t++) {
+    KBuf *pixel = kernel_add_temp(x->k, "pixel", DT_i32, 1, &a->out), *weight = NULL;
+    ks_store(&x->at, pixel, &i, ke_cast(x->k, DT_i32, here[t].pixel));
+    tap[t] = (Tap){ke_cast(x->k, DT_i64, ke_load(x->k, pixel, &at)), NULL};
+    if (!here[t].weight)
+      continue;
+    weight = kernel_add_temp(x->k, "weight", w, 1, &a->out);
+    ks_store(&x->at, weight, &i, here[t].weight);
+    tap[t].weight = ke_load(x->k, weight, &at);
+  }
+  lower_close(x, 1, behind);
+  lower_back(x, &o);
+  return ST_OK;
+}
+
+/* The weighted sum of what the axes before the last reach from here, at position at[last]. */
+static Status line_sum(Lower *x, Resizing *r, Tap (*tap)[MAX_TAPS], const int *n, int axis, KExpr *weight, DType w,
+                       KExpr **at, KExpr **sum) {
+  KExpr *v;
+  if (axis < r->naxes - 1) {
+    for (int t = 0; t < n[axis]; t++) {
+      at[r->axis[axis].axis] = tap[axis][t].pixel;
+      KExpr *f = weight ? once(x, "w", k_mul(x, weight, tap[axis][t].weight)) : tap[axis][t].weight;
+      TRY(line_sum(x, r, tap, n, axis + 1, f, w, at, sum));
+    }
+    return ST_OK;
+  }
+  TRY(lower_read(x, r->n->in[0], at, &v));
+  v = ke_cast(x->k, w, v);
+  v = weight ? k_mul(x, weight, v) : v;
+  *sum = *sum ? k_add(x, *sum, v) : v;
+  return ST_OK;
+}
+
+static Status by_rows(Lower *x, Resizing *r, KExpr *const *index, KExpr **at, int level, KExpr **e) {
+  DType t = in_of(r->n, 0)->dtype, w = t == DT_f64 || (dtype_is_int(t) && dtype_bits(t) > 16) ? DT_f64 : DT_f32;
+  Axis *last = &r->axis[r->naxes - 1];
+  Tap tap[MAX_RANK][MAX_TAPS];
+  int n[MAX_RANK];
+  Outside o;
+  KCursor behind;
+  KExpr *j = index[last->axis], *sum = NULL;
+  TRY(make_tables(x, r, last, w, j, level, tap[r->naxes - 1], &n[r->naxes - 1]));
+  lower_outside(x, x->depth - 1, &o);
+  for (int i = 0; i < r->naxes - 1; i++)
+    TRY(taps_of(x, r, &r->axis[i], index[r->axis[i].axis], w, tap[i], &n[i]));
+  if (r->nearest) {
+    lower_back(x, &o);
+    for (int i = 0; i < r->naxes; i++)
+      at[r->axis[i].axis] = tap[i][0].pixel;
+    return lower_read(x, r->n->in[0], at, e);
+  }
+  KBuf *line = kernel_add_temp(x->k, "line", w, 1, &last->in);
+  KExpr *i = at[last->axis] = lower_open(x, "i", last->in, &behind);
+  TRY(line_sum(x, r, tap, n, 0, NULL, w, at, &sum));
+  ks_store(&x->at, line, &i, sum);
+  lower_close(x, 1, behind);
+  lower_back(x, &o);
+  *e = NULL;
+  for (int k = 0; k < n[r->naxes - 1]; k++) {
+    KExpr *v = k_mul(x, tap[r->naxes - 1][k].weight, ke_load(x->k, line, &tap[r->naxes - 1][k].pixel));
+    *e = *e ? k_add(x, *e, v) : v;
+  }
+  *e = rounded(x, t, *e);
+  return ST_OK;
+}
+
 static Status resize(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
   Resizing r;
@@ -301,6 +434,12 @@ static Status resize(Lower *x, const Node *n, int out, KExpr *const *index, KExp
       ks_check(&x->at, k_bin(x, KOP_lt, num(x, 0), have), have);
     }
     TRY(find_scale(x, &r, a));
+  }
+  int level = plane_level(x, &r, index);
+  if (level)
+    return by_rows(x, &r, index, at, level, e);
+  for (int i = 0; i < r.naxes; i++) {
+    Axis *a = &r.axis[i];
     TRY(source(x, &r, a, index[a->axis], &outside));
     if (r.nearest)
       at[a->axis] = nearest_pixel(x, &r, a);

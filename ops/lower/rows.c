@@ -551,17 +551,65 @@ static void arg_space(Ctx *c, Row *r) {
   r->reduced = true;
 }
 
+enum { ARG_BLOCK = 256, ARG_SHORT = 64 };
+
+static KExpr *is_extreme(Row *r, KExpr *v) {
+  KExpr *hit = k_bin(r->x, KOP_eq, v, row_var(r, 0));
+  return dtype_is_float(v->dtype) ? k_bin(r->x, KOP_or, hit, k_un(r->x, KOP_isnan, v)) : hit;
+}
+
 /* The position when v is the extreme, else one that loses. NaN is the extreme when there is one. */
 static KExpr *term_position(Row *r, KExpr *v) {
   Lower *x = r->x;
   bool last = ATTR(r->n, ArgReduce)->select_last_index != 0;
   v = lower_once(x, "v", v);
-  KExpr *hit = k_bin(x, KOP_eq, v, row_var(r, 0));
-  if (dtype_is_float(v->dtype))
-    hit = k_bin(x, KOP_or, hit, k_un(x, KOP_isnan, v));
-  return ke_select(x->k, hit, r->at[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)],
+  return ke_select(x->k, is_extreme(r, v), r->at[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)],
                    lower_index_const(x, last ? -1 : INT64_MAX));
 }
+/* Where the extreme m is: block by block until one has it, then which of its elements. */
+static Status arg_search(Row *r, KVar *m, int axis, bool last, KVar **at) {
+  Lower *x = r->x;
+  Dim n = r->dim[axis], size = dim_const(x->c, ARG_BLOCK), blocks = dim_ceildiv(x->c, n, size);
+  KExpr *none = lower_index_const(x, -1), *zero_ = lower_index_const(x, 0), *v;
+  KCursor behind, inner;
+  r->stat[0] = m;
+  *at = lower_acc(x, "at", none);
+  KExpr *b = lower_open_ordered(x, "b", blocks, &behind);
+  b = last ? k_sub(x, k_sub(x, ke_dim(x->k, blocks), lower_index_const(x, 1)), b) : b;
+  KExpr *from = lower_once(x, "from", k_mul(x, b, lower_index_const(x, ARG_BLOCK)));
+  KExpr *left = lower_once(x, "left", k_sub(x, ke_dim(x->k, n), from));
+  lower_if(x, k_bin(x, KOP_lt, ke_var(x->k, *at), zero_), NULL);
+  KVar *some = lower_acc(x, "some", ke_int(x->k, DT_bool, 0));
+  KVar *here = NULL;
+  for (int turn = 0; turn < 2; turn++) {
+    if (turn) {
+      lower_if(x, ke_var(x->k, some), NULL);
+      here = lower_acc(x, "here", lower_index_const(x, last ? -1 : INT64_MAX));
+    }
+    KExpr *i = lower_open(x, "i", size, &inner);
+    i->var->def->value = left;
+    r->at[axis] = k_add(x, from, i);
+    TRY(element(r, &v));
+    if (turn)
+      ks_update(&x->at, here, last ? KOP_max : KOP_min, term_position(r, v));
+    else
+      ks_update(&x->at, some, KOP_or, is_extreme(r, lower_once(x, "v", v)));
+    lower_close(x, 1, inner);
+  }
+  ks_update(&x->at, *at, KOP_none, ke_var(x->k, here));
+  lower_close(x, 3, behind);
+  return ST_OK;
+}
+
+/* Is a row long, and without a stride? */
+static bool arg_along(const Row *r, int axis) {
+  int64_t n;
+  for (int i = axis + 1; i < r->rank; i++)
+    if (!dim_is(r->dim[i], 1))
+      return false;
+  return !dim_is_const(r->dim[axis], &n) || n > ARG_SHORT;
+}
+
 static Status arg_begin(Row *r) {
   Lower *x = r->x;
   bool last = ATTR(r->n, ArgReduce)->select_last_index != 0, max = r->n->op == OP_ArgMax;
@@ -571,7 +619,11 @@ static Status arg_begin(Row *r) {
     ks_check(&x->at, k_bin(x, KOP_lt, lower_index_const(x, 0), ke_dim(x->k, n)), ke_dim(x->k, n));
   TRY(gather_row(r, "m", max ? KOP_max : KOP_min, extreme(r, work(r), max), NULL, &m));
   r->stat[0] = m;
-  TRY(gather_row(r, "at", last ? KOP_max : KOP_min, lower_index_const(x, last ? -1 : INT64_MAX), term_position, &at));
+  int axis = axis_of(ATTR(r->n, ArgReduce)->axis, r->rank);
+  if (arg_along(r, axis))
+    TRY(arg_search(r, m, axis, last, &at));
+  else
+    TRY(gather_row(r, "at", last ? KOP_max : KOP_min, lower_index_const(x, last ? -1 : INT64_MAX), term_position, &at));
   r->stat[0] = at;
   return ST_OK;
 }

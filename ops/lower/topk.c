@@ -1,5 +1,5 @@
 /* topk.c - lowering of TopK (24), row by row: for few results known beforehand a sorted list that better elements are
- * inserted into, whole blocks being passed over by their extreme; else a merge sort of positions.
+ * inserted into, blocks of which none does being passed over; else a merge sort of positions.
  *
  * Elements are ordered by value, NaN above all numbers, and by position where values are equal: a strict order, so that each
  * result is the same whatever the way.
@@ -27,8 +27,9 @@ typedef struct Top {
 
 static bool topk_can(Ctx *c, const Node *n, const char **why) {
   const Type *in = in_of(n, 0);
-  (void)c, (void)why;
-  return in->rank > 0 && in->dtype != DT_bool;
+  (void)c;
+  *why = "elements that share a byte with those of other rows"; /* ONNX has no TopK of these */
+  return in->rank > 0 && in->dtype != DT_bool && dtype_bits(in->dtype) >= 8;
 }
 
 static Status value_at(Top *t, KExpr *i, KExpr **v) {
@@ -72,13 +73,6 @@ static void set_slot(Top *t, KBuf *b, KExpr *p, KExpr *v) {
   ks_store(&t->x->at, b, b->temp ? &p : at, v);
 }
 
-/* e as it is now: what is stored later does not change it. */
-static KExpr *now(Lower *x, const char *name, KExpr *e) {
-  KVar *v = ks_let(&x->at, name, e);
-  lower_set_level(x, v, x->depth);
-  return ke_var(x->k, v);
-}
-
 /* Is v to be in the list: is the last place free, or v better? */
 static KExpr *enters(Top *t, KExpr *v) {
   Lower *x = t->x;
@@ -93,8 +87,9 @@ static void insert(Top *t, KBuf *held, KBuf *held_at, KExpr *v, KExpr *i) {
   KCursor behind, here;
   ks_store(&x->at, held, NULL, v), ks_store(&x->at, held_at, NULL, i);
   KExpr *p = lower_open_ordered(x, "p", t->k, &behind);
-  KExpr *mine = now(x, "mine", ke_load(x->k, held, NULL)), *my_at = now(x, "at", ke_load(x->k, held_at, NULL));
-  KExpr *old = now(x, "old", slot(t, t->value, p)), *old_at = now(x, "oldat", slot(t, t->index, p));
+  KExpr *mine = lower_now(x, "mine", ke_load(x->k, held, NULL)),
+        *my_at = lower_now(x, "at", ke_load(x->k, held_at, NULL));
+  KExpr *old = lower_now(x, "old", slot(t, t->value, p)), *old_at = lower_now(x, "oldat", slot(t, t->index, p));
   KExpr *first = before(t, ke_cast(x->k, t->w, mine), my_at, ke_cast(x->k, t->w, old), old_at);
   lower_if(x, k_bin(x, KOP_or, k_bin(x, KOP_lt, old_at, num(x, 0)), first), &here);
   set_slot(t, t->value, p, mine), set_slot(t, t->index, p, my_at);
@@ -112,17 +107,19 @@ static KExpr *extreme(Lower *x, DType t, bool least) {
   return ke_int(x->k, t, least ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits));
 }
 
-/* The best of the block that begins at `from`; a NaN if there is one. */
-static Status block_best(Top *t, KExpr *from, KExpr **best) {
+/* Does any element of the block that begins at `from` enter the list as it is now? */
+static Status block_enters(Top *t, KExpr *from, KExpr **some) {
   Lower *x = t->x;
   KCursor behind;
-  KExpr *v;
-  KVar *m = lower_acc(x, "m", extreme(x, t->w, t->largest));
+  KExpr *v, *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
+  KExpr *free_ = now(x, "free", k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0)));
+  last = now(x, "last", ke_cast(x->k, t->w, slot(t, t->value, last)));
+  KVar *any = lower_acc(x, "any", free_);
   KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
   TRY(value_at(t, i, &v));
-  ks_update(&x->at, m, t->largest ? KOP_max : KOP_min, ke_cast(x->k, t->w, v));
+  ks_update(&x->at, any, KOP_or, beats(t, lower_once(x, "v", ke_cast(x->k, t->w, v)), last));
   lower_close(x, 1, behind);
-  *best = ke_var(x->k, m);
+  *some = ke_var(x->k, any);
   return ST_OK;
 }
 
@@ -132,7 +129,7 @@ static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
   KCursor behind;
   KExpr *v, *i = lower_once(x, "i", k_add(x, from, lower_open_ordered(x, "o", n, &behind)));
   TRY(value_at(t, i, &v));
-  v = now(x, "v", v);
+  v = lower_now(x, "v", v);
   lower_if(x, enters(t, ke_cast(x->k, t->w, v)), NULL);
   insert(t, held, held_at, v, i);
   lower_close(x, 2, behind);
@@ -142,7 +139,7 @@ static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
 static Status few(Top *t) {
   Lower *x = t->x;
   KCursor behind, block;
-  KExpr *best;
+  KExpr *some;
   Dim size = dim_const(x->c, BLOCK), blocks = dim_div(x->c, t->extent, size), whole = dim_mul(x->c, blocks, size);
   KBuf *held = kernel_add_temp(x->k, "held", t->t, 0, NULL),
        *held_at = kernel_add_temp(x->k, "heldat", DT_i64, 0, NULL);
@@ -150,10 +147,7 @@ static Status few(Top *t) {
   set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
   lower_close(x, 1, behind);
   KExpr *b = lower_open_ordered(x, "b", blocks, &behind), *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
-  TRY(block_best(t, from, &best));
-  KExpr *some = enters(t, best);
-  if (dtype_is_float(t->w)) /* the least of a block is NaN when any is */
-    some = k_bin(x, KOP_or, some, k_un(x, KOP_isnan, best));
+  TRY(block_enters(t, from, &some));
   lower_if(x, some, &block);
   TRY(scan(t, from, size, held, held_at));
   lower_close(x, 1, block);
@@ -171,10 +165,10 @@ static Status count_before(Top *t, KBuf *pos, KExpr *side, KExpr *lo, KExpr *hi,
   KVar *low = lower_acc(x, "low", lo), *high = lower_acc(x, "high", hi);
   lower_open_ordered(x, "step", dim_const(x->c, MAX_BITS), &behind);
   lower_if(x, k_bin(x, KOP_lt, ke_var(x->k, low), ke_var(x->k, high)), &here);
-  KExpr *middle = now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
-  KExpr *j = now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
+  KExpr *middle = lower_now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
+  KExpr *j = lower_now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
   TRY(value_at(t, j, &w));
-  KExpr *first = now(x, "first", before(t, now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
+  KExpr *first = lower_now(x, "first", before(t, lower_now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
   lower_if(x, first, &less);
   ks_update(&x->at, low, KOP_none, k_add(x, middle, num(x, 1)));
   lower_close(x, 1, less);
@@ -194,13 +188,14 @@ static Status merge_runs(Top *t, KBuf *pos, KExpr *width, KExpr *from, KExpr *to
   KCursor behind;
   KExpr *count = ke_dim(x->k, t->extent), *v, *n;
   KExpr *e = lower_open_ordered(x, "e", t->extent, &behind), *two = k_mul(x, width, num(x, 2));
-  KExpr *start = now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
-  KExpr *middle = now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
-  KExpr *end = now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
-  KExpr *left = now(x, "left", k_bin(x, KOP_lt, e, middle)), *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
+  KExpr *start = lower_now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
+  KExpr *middle = lower_now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
+  KExpr *end = lower_now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
+  KExpr *left = lower_now(x, "left", k_bin(x, KOP_lt, e, middle)),
+        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
   TRY(value_at(t, i, &v));
-  v = now(x, "v", ke_cast(x->k, t->w, v));
-  KExpr *lo = now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
+  v = lower_now(x, "v", ke_cast(x->k, t->w, v));
+  KExpr *lo = lower_now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
   TRY(count_before(t, pos, from, lo, hi, v, i, &n));
   KExpr *own = ke_select(x->k, left, k_sub(x, e, start), k_sub(x, e, middle));
   ks_store(&x->at, pos, (KExpr *[]){to, k_add(x, start, k_add(x, own, n))}, i);
@@ -218,15 +213,15 @@ static Status many(Top *t, KBuf *value, KBuf *index) {
   lower_close(x, 1, behind);
   KVar *side = lower_acc(x, "side", num(x, 0));
   KExpr *pass = lower_open_ordered(x, "pass", dim_const(x->c, MAX_BITS), &behind);
-  KExpr *width = now(x, "width", k_bin(x, KOP_shl, one, pass));
+  KExpr *width = lower_now(x, "width", k_bin(x, KOP_shl, one, pass));
   lower_if(x, k_bin(x, KOP_lt, width, ke_dim(x->k, t->extent)), &here);
-  KExpr *from = now(x, "from", k_bin(x, KOP_and, pass, one)), *to = now(x, "to", k_sub(x, one, from));
+  KExpr *from = lower_now(x, "from", k_bin(x, KOP_and, pass, one)), *to = lower_now(x, "to", k_sub(x, one, from));
   TRY(merge_runs(t, pos, width, from, to));
   ks_update(&x->at, side, KOP_none, to);
   lower_close(x, 2, behind);
   (void)here;
   KExpr *p = lower_open(x, "p", t->k, &behind),
-        *i = now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
+        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
   if (value) {
     TRY(value_at(t, i, &v));
     set_slot(t, value, p, v);

@@ -10,12 +10,12 @@ from . import _native
 from ._errors import (CancelledError, DeadlineError, DeviceError, Error, FileError, InputTypeError, InternalError, InvalidError,
                       MemoryLimitError, UnsupportedError, UsageError)
 from ._model import Model, Outputs, Port, load
-from ._report import Explanation, Profile
+from ._report import Explanation, MemoryPlan, Profile
 from ._torch import compare, from_torch
 
 __version__ = _native.version()
 __all__ = ["CancelledError", "DeadlineError", "DeviceError", "Error", "Explanation", "FileError", "InputTypeError",
-           "InternalError", "InvalidError", "MemoryLimitError", "Model", "Outputs", "Port", "Profile", "UnsupportedError",
+           "InternalError", "InvalidError", "MemoryLimitError", "MemoryPlan", "Model", "Outputs", "Port", "Profile", "UnsupportedError",
            "UsageError", "as_onnxruntime", "compare", "from_torch", "load"]
 
 

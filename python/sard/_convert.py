@@ -63,6 +63,15 @@ def from_array(array, code, shape):
     return raw.view(dtype).reshape(shape)
 
 
+def map_lists(d):
+    """[keys, values] of a dict, as arrays. Floats of Python's own are float32, as ONNX maps mostly have them; numpy's keep
+    their type."""
+    import numpy as np
+    keys, values = list(d), list(d.values())
+    plain = all(type(v) is float for v in values)
+    return [np.array(keys, None if keys else np.int64), np.array(values, np.float32 if plain else None)]
+
+
 def to_strings(flat, shape):
     import numpy as np
     a = np.empty(len(flat), dtype=object)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from . import _native
 from ._dtypes import NAMES, numpy_name
 from ._errors import UnsupportedError, UsageError
-from ._report import Explanation, Profile
+from ._report import Explanation, MemoryPlan, Profile
 
 log = logging.getLogger("sard")
 PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16", "int8")  # the first two are there
@@ -142,6 +142,11 @@ class Model:
         if name not in self._out:
             self._unknown("output", name, self._out)
         return self._m.output_shape(self._out.index(name), [() if s is None else s for s in self._ordered(shapes)])
+
+    def plan(self, **inputs: Any) -> MemoryPlan:
+        """The memory of a run, before it, for input shapes by name. An array tells its elements as well, on which some sizes
+        may hang. print() it."""
+        return MemoryPlan(self._m.plan(self._ordered(inputs)), self._m.steps())
 
     def explain(self) -> Explanation:
         """Every step of the program: what it is, its kernel, the nodes and modules it came from. print() it."""

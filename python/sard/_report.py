@@ -24,6 +24,22 @@ class Explanation(list):
         return sum(s["kind"] == kind for s in self)
 
 
+class MemoryPlan(dict):
+    """What a run will need, in bytes: weights_mapped (in the model's files), weights_packed (for the CPU), weights_own (inside the
+    program), arena (values between steps), apart (values allocated one by one, outputs among them), scratch (of kernels),
+    outputs; peak, the largest sum of values that live at once, with largest and largest_bytes, the largest of them; peak_step and
+    unknown_step, dicts of step, op, kernel, node and module, or None; unknown, how many sizes only the run tells; complete."""
+
+    def __init__(self, values, steps):
+        def step(i):
+            return {"step": i, **{k: steps[i][k] for k in ("op", "kernel", "node", "module")}} if i >= 0 else None
+        super().__init__(values, peak_step=step(values["peak_step"]), unknown_step=step(values["unknown_step"]),
+                         complete=not values["unknown"])
+
+    def __str__(self):
+        return "\n".join(f"{k:15} {v}" for k, v in self.items())
+
+
 class Profile(list):
     """Steps from hottest to coldest, a dict each: that of Explanation, and ms (median), share, gflops and gbs (0: not known)."""
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "native.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Result {
@@ -138,23 +139,61 @@ static PyObject *numpy_array(State *s, PyObject *result, const sard_tensor *t) {
   return r;
 }
 
-PyObject *result_output(State *s, PyObject *result, size_t i) {
+static PyObject *value_of(State *s, PyObject *result, const sard_tensor *t);
+
+static PyObject *list_of(State *s, PyObject *result, const sard_tensor *t) {
+  PyObject *list = PyList_New((Py_ssize_t)t->nitem);
+  for (int64_t k = 0; list && k < t->nitem; k++) {
+    PyObject *x = value_of(s, result, &t->item[k]);
+    if (!x || PyList_SetItem(list, (Py_ssize_t)k, x))
+      Py_CLEAR(list);
+  }
+  return list;
+}
+
+/* A dict of the two lists of a map. */
+static PyObject *dict_of(State *s, PyObject *result, const sard_tensor *t) {
+  PyObject *part[2] = {NULL, NULL}, *dict = NULL;
+  for (int i = 0; i < 2 && t->nitem == 2; i++) {
+    PyObject *array = numpy_array(s, result, &t->item[i]);
+    part[i] = array ? PyObject_CallMethod(array, "tolist", NULL) : NULL;
+    Py_XDECREF(array);
+  }
+  if (part[0] && part[1])
+    dict = PyDict_New();
+  for (Py_ssize_t k = 0, n = dict ? PyList_Size(part[0]) : 0; dict && k < n; k++)
+    if (PyDict_SetItem(dict, PyList_GetItem(part[0], k), PyList_GetItem(part[1], k)))
+      Py_CLEAR(dict);
+  Py_XDECREF(part[0]);
+  Py_XDECREF(part[1]);
+  return dict;
+}
+
+/* Arrays, lists for sequences, dicts for maps; an optional is its value, or None. */
+static PyObject *value_of(State *s, PyObject *result, const sard_tensor *t) {
+  switch (t->kind) {
+  case SARD_KIND_SEQUENCE: return list_of(s, result, t);
+  case SARD_KIND_MAP: return dict_of(s, result, t);
+  case SARD_KIND_OPTIONAL: return t->nitem ? value_of(s, result, &t->item[0]) : Py_NewRef(Py_None);
+  default: return numpy_array(s, result, t);
+  }
+}
+
+PyObject *result_output(State *s, PyObject *result, size_t i, sard_kind kind) {
   sard_result *r = ((Result *)result)->r;
   sard_tensor t;
   int64_t n = sard_result_items(r, i);
   if (n < 0)
     return sard_result_tensor(r, i, &t) ? raise_error(s, SARD_ERROR_INTERNAL, NULL) : numpy_array(s, result, &t);
-  PyObject *list = PyList_New((Py_ssize_t)n);
-  for (int64_t k = 0; list && k < n; k++) {
-    PyObject *x = NULL;
-    if (sard_result_item(r, i, k, &t))
-      raise_status(s, SARD_ERROR_UNSUPPORTED, "output %zu holds values within values, which Python does not get yet", i);
-    else
-      x = numpy_array(s, result, &t);
-    if (!x || PyList_SetItem(list, (Py_ssize_t)k, x))
-      Py_CLEAR(list);
-  }
-  return list;
+  sard_tensor *item = calloc((size_t)n + 1, sizeof *item);
+  if (!item)
+    return PyErr_NoMemory();
+  for (int64_t k = 0; k < n; k++)
+    sard_result_item(r, i, k, &item[k]);
+  t = (sard_tensor){.kind = kind == SARD_KIND_TENSOR ? SARD_KIND_SEQUENCE : kind, .item = item, .nitem = n};
+  PyObject *y = value_of(s, result, &t);
+  free(item);
+  return y;
 }
 
 static PyType_Slot result_slots[] = {{Py_tp_dealloc, result_dealloc}, {0, NULL}};

@@ -229,11 +229,29 @@ static int feed_converted(State *s, Feed *f, PyObject *obj, const sard_io *io, c
 
 /* --- any input --- */
 
+/* What an item of a container is: a dict is a map, a list in an optional a sequence. */
+static sard_kind item_kind(sard_kind of, PyObject *obj) {
+  if (of != SARD_KIND_MAP && PyDict_Check(obj))
+    return SARD_KIND_MAP;
+  return of == SARD_KIND_OPTIONAL && (PyList_Check(obj) || PyTuple_Check(obj)) ? SARD_KIND_SEQUENCE : SARD_KIND_TENSOR;
+}
+
+static PyObject *items_of(State *s, PyObject *obj, const sard_io *io, const char *what) {
+  if (io->kind == SARD_KIND_SEQUENCE)
+    return PySequence_List(obj);
+  if (io->kind == SARD_KIND_OPTIONAL)
+    return Py_BuildValue("[O]", obj);
+  if (PyDict_Check(obj))
+    return PyObject_CallFunctionObjArgs(s->map_lists, obj, NULL);
+  raise_status(s, SARD_ERROR_USAGE, "%s '%s' is a map: pass a dict", what, io->name);
+  return NULL;
+}
+
 static int feed_items(State *s, Feed *f, PyObject *obj, const sard_io *io, const char *what) {
   f->t = (sard_tensor){.kind = io->kind};
   if (obj == Py_None)
     return 0; /* an empty optional */
-  PyObject *list = io->kind == SARD_KIND_SEQUENCE ? PySequence_List(obj) : Py_BuildValue("[O]", obj);
+  PyObject *list = items_of(s, obj, io, what);
   Py_ssize_t n = list ? PyList_Size(list) : -1;
   if (n < 0)
     return -1;
@@ -244,9 +262,11 @@ static int feed_items(State *s, Feed *f, PyObject *obj, const sard_io *io, const
     PyErr_NoMemory();
     return -1;
   }
-  sard_io of = *io;
-  of.kind = io->kind == SARD_KIND_OPTIONAL && (PyList_Check(obj) || PyTuple_Check(obj)) ? SARD_KIND_SEQUENCE : SARD_KIND_TENSOR;
   for (f->nitem = 0; f->nitem < (size_t)n; f->nitem++) {
+    sard_io of = *io;
+    of.kind = item_kind(io->kind, PyList_GetItem(list, (Py_ssize_t)f->nitem));
+    if (io->kind == SARD_KIND_MAP || of.kind == SARD_KIND_MAP)
+      of.dtype = SARD_NONE; /* keys and values have types of their own */
     if (feed_from(s, &f->feed[f->nitem], PyList_GetItem(list, (Py_ssize_t)f->nitem), &of, what, 0)) {
       feed_clear(&f->feed[f->nitem]);
       return -1;
@@ -272,7 +292,7 @@ static int feed_tensor(State *s, Feed *f, PyObject *obj, const sard_io *io, cons
 
 int feed_from(State *s, Feed *f, PyObject *obj, const sard_io *io, const char *what, int writable) {
   memset(f, 0, sizeof *f);
-  if (io->kind == SARD_KIND_SEQUENCE || io->kind == SARD_KIND_OPTIONAL)
+  if (io->kind != SARD_KIND_TENSOR)
     return feed_items(s, f, obj, io, what);
   if (obj == Py_None)
     return 0;

@@ -197,7 +197,7 @@ static int feed_all(State *s, PyObject *list, const sard_io *io, size_t count, c
 static PyObject *all_outputs(State *s, Model *x, sard_result *r) {
   PyObject *result = result_new(s, r), *list = result ? PyList_New((Py_ssize_t)x->nout) : NULL;
   for (size_t i = 0; list && i < x->nout; i++) {
-    PyObject *y = result_output(s, result, i);
+    PyObject *y = result_output(s, result, i, x->io[x->nin + i].kind);
     if (!y || PyList_SetItem(list, (Py_ssize_t)i, y))
       Py_CLEAR(list);
   }
@@ -431,6 +431,68 @@ static PyObject *model_output_shape(PyObject *self, PyObject *args) {
   return y;
 }
 
+/* An array tells its elements as well, a tuple or list is a shape; None: the default of the model. */
+static int take_plan_input(State *s, const Model *x, size_t i, PyObject *obj, Feed *f) {
+  if (obj != Py_None && !PyTuple_Check(obj) && !PyList_Check(obj))
+    return feed_from(s, f, obj, &x->io[i], "input", 0);
+  memset(f, 0, sizeof *f);
+  f->t.kind = x->io[i].kind;
+  if (obj == Py_None || f->t.kind != SARD_KIND_TENSOR)
+    return 0;
+  Py_ssize_t n = PySequence_Size(obj);
+  if (n > SARD_MAX_RANK)
+    return raise_status(s, SARD_ERROR_USAGE, "input '%s' has %zd dimensions; %d are the most", x->io[i].name, n,
+                        SARD_MAX_RANK);
+  f->t.dtype = x->io[i].dtype ? x->io[i].dtype : SARD_F32, f->t.rank = (int32_t)n;
+  for (Py_ssize_t k = 0; k < n && !PyErr_Occurred(); k++) {
+    PyObject *d = PySequence_GetItem(obj, k);
+    f->t.dim[k] = d ? PyLong_AsLongLong(d) : -1;
+    Py_XDECREF(d);
+  }
+  return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *plan_dict(const sard_memory *p) {
+  return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:s,s:L,s:L,s:L}", "weights_mapped",
+                       (long long)p->weights_mapped, "weights_packed", (long long)p->weights_packed, "weights_own",
+                       (long long)p->weights_own, "arena", (long long)p->arena, "apart", (long long)p->apart, "scratch",
+                       (long long)p->scratch, "outputs", (long long)p->outputs, "peak", (long long)p->peak, "peak_step",
+                       (long long)p->peak_step, "largest", p->largest, "largest_bytes", (long long)p->largest_bytes,
+                       "unknown", (long long)p->unknown, "unknown_step", (long long)p->unknown_step);
+}
+
+/* plan(inputs: a list entry per input) -> dict */
+static PyObject *model_plan(PyObject *self, PyObject *list) {
+  Model *x = (Model *)self;
+  State *s = state_of(self);
+  sard_memory p = SARD_MEMORY_INIT;
+  sard_error *err = NULL;
+  PyObject *y = NULL;
+  size_t done = 0;
+  if (!PyList_Check(list) || (size_t)PyList_Size(list) != x->nin) {
+    PyErr_SetString(PyExc_ValueError, "plan: an entry per input");
+    return NULL;
+  }
+  Feed *feed = calloc(x->nin + 1, sizeof *feed);
+  sard_tensor *t = calloc(x->nin + 1, sizeof *t);
+  int bad = !feed || !t;
+  if (bad)
+    PyErr_NoMemory();
+  while (!bad && done < x->nin) {
+    bad = take_plan_input(s, x, done, PyList_GetItem(list, (Py_ssize_t)done), &feed[done]);
+    t[done] = feed[done].t, done++;
+  }
+  if (!bad) {
+    sard_status st = sard_plan(x->m, t, x->nin, &p, &err);
+    y = st ? raise_error(s, st, err) : plan_dict(&p);
+  }
+  for (size_t i = 0; feed && i < done; i++)
+    feed_clear(&feed[i]);
+  free(feed);
+  free(t);
+  return y;
+}
+
 static PyMethodDef methods[] = {
     {"run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL, "run(inputs, outputs, timeout, profile)"},
     {"inputs", model_inputs, METH_NOARGS, "[(name, kind, dtype, rank, optional, dims)]"},
@@ -439,6 +501,7 @@ static PyMethodDef methods[] = {
     {"symbols", model_symbols, METH_NOARGS, "Names of the input shapes' symbols."},
     {"steps", model_steps, METH_NOARGS, "The steps of the program, in order of execution."},
     {"about", model_about, METH_NOARGS, "Device, threads, the cache's part, and how long loading took."},
+    {"plan", model_plan, METH_O, "plan(inputs)"},
     {"output_shape", model_output_shape, METH_VARARGS, "output_shape(i, shapes)"},
     {NULL, NULL, 0, NULL},
 };

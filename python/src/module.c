@@ -105,7 +105,7 @@ static int module_exec(PyObject *m) {
   PyObject *errors = PyImport_ImportModule("sard._errors"), *convert = PyImport_ImportModule("sard._convert");
   int bad = !errors || !convert || take(errors, "make", &s->make_error) || take(errors, "wrong_type", &s->wrong_type) ||
             take(convert, "to_buffer", &s->to_buffer) || take(convert, "from_array", &s->from_array) ||
-            take(convert, "to_strings", &s->to_strings) || add_type(m, &model_spec, &s->model) ||
+            take(convert, "to_strings", &s->to_strings) || take(convert, "map_lists", &s->map_lists) || add_type(m, &model_spec, &s->model) ||
             add_type(m, &result_spec, &s->result) || add_type(m, &array_spec, &s->array);
   Py_XDECREF(errors);
   Py_XDECREF(convert);
@@ -122,6 +122,7 @@ static int module_traverse(PyObject *m, visitproc visit, void *arg) {
   Py_VISIT(s->to_buffer);
   Py_VISIT(s->from_array);
   Py_VISIT(s->to_strings);
+  Py_VISIT(s->map_lists);
   Py_VISIT(s->asarray);
   return 0;
 }
@@ -136,6 +137,7 @@ static int module_clear(PyObject *m) {
   Py_CLEAR(s->to_buffer);
   Py_CLEAR(s->from_array);
   Py_CLEAR(s->to_strings);
+  Py_CLEAR(s->map_lists);
   Py_CLEAR(s->asarray);
   return 0;
 }

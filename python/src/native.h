@@ -17,6 +17,7 @@ typedef struct State {
   PyObject *to_buffer;  /* sard._convert.to_buffer(object, dtype or 0) -> (buffer or list of bytes, dtype, shape) */
   PyObject *from_array; /* sard._convert.from_array(Array, dtype, shape) -> numpy array of a type buffers cannot name */
   PyObject *to_strings; /* sard._convert.to_strings(list of bytes, shape) -> numpy array */
+  PyObject *map_lists;  /* sard._convert.map_lists(dict) -> [keys, values] as arrays */
   PyObject *asarray;    /* numpy.asarray; NULL until it is needed */
 } State;
 
@@ -49,8 +50,9 @@ void feed_clear(Feed *f);
 /* --- array.c: results as buffers --- */
 extern PyType_Spec result_spec, array_spec;
 PyObject *result_new(State *s, sard_result *r); /* takes r over */
-/* The i-th output (k >= 0: item k of it) as a numpy array that keeps the result alive; sequences as lists. */
-PyObject *result_output(State *s, PyObject *result, size_t i);
+/* The i-th output, which the model declares to be of that kind, as a numpy array that keeps the result alive; containers as
+ * Python's, items of items included. */
+PyObject *result_output(State *s, PyObject *result, size_t i, sard_kind kind);
 
 /* --- model.c --- */
 extern PyType_Spec model_spec;

@@ -2,6 +2,7 @@
 """sard compile: what it makes computes what the just-in-time compiler computes, bit for bit; links with other code; is refused when it
 is damaged or foreign; and what cannot be made is said clearly.
 SPDX-License-Identifier: Apache-2.0"""
+import json
 import os
 import re
 import shutil
@@ -134,6 +135,13 @@ def test_kinds(s):
         args = [] if command == "explain" else FEED + ["--runs", "3"]
         run = sard(command, s.path("m.so"), *args)
         s.check(command + " takes a .so", run.returncode == 0 and "compiled" in run.stdout, run.stdout + run.stderr)
+    for name in ("m.sard", "m.so", "m.o", "m.a", "program"):
+        run = sard("inspect", s.path(name))
+        s.check("inspect " + name, re.search(r"^machine +x86_64: x86-64", run.stdout, re.M)
+                and "  input_ids  i64[batch, seq]" in run.stdout, run.stdout + run.stderr)
+    d = json.loads(sard("inspect", s.path("m.so"), "--json").stdout)
+    s.check("the same as JSON", d["compiled"]["machine"] == "x86_64" and d["compiled"]["steps"]["compiled"] == 26
+            and d["outputs"][1] == {"name": "sentence_embedding", "type": "f32[batch, 32]"}, d)
     run = sard("run", s.path("m.sard"), *FEED, "--device", "reference")
     s.error("a compiled model is not interpreted", run, 2, "runs on the device 'cpu'")
 
@@ -268,6 +276,14 @@ def test_damage(s):
     at = library.index(b"SARDPACK\x01")
     library[at + 500] ^= 1
     s.error("a damaged library", sard("run", s.write("broken.so", bytes(library)), *FEED), 3, "damaged")
+    text = subprocess.run(["readelf", "-SW", s.path("program")], capture_output=True, text=True).stdout
+    for section, at in ((".sard.package", 500), (".sard.package", head // 2), (".sard.code", 100)):
+        program = bytearray(s.read("program"))  # a whole program, whose own runtime looks
+        program[int(re.search(re.escape(section) + r" +PROGBITS +\w+ +(\w+)", text)[1], 16) + at] ^= 16
+        path = s.write("broken", bytes(program))
+        os.chmod(path, 0o700)
+        run = subprocess.run([path, "--help"], capture_output=True, text=True)
+        s.check("a program finds damage in its " + section, run.returncode == 3 and "damaged" in run.stderr, (run.returncode, run.stderr))
     newer = bytearray(data)
     newer[8] = 99
     s.error("a newer format", sard("run", s.write("newer.sard", bytes(newer)), *FEED), 3, "format 99")

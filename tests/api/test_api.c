@@ -67,6 +67,19 @@ static void test_sizes(void **state) {
   assert_int_equal(sard_step_info(m, 0, &s), SARD_ERROR_USAGE);
   assert_int_equal(sard_input(m, 0, &io), SARD_ERROR_USAGE);
   assert_int_equal(sard_output(m, 0, &io), SARD_ERROR_USAGE);
+  int64_t v[6];
+  sard_tensor in = tokens_of(v, 3, 2);
+  sard_memory p;
+  memset(&p, 0x5a, sizeof p);
+  p.size = offsetof(sard_memory, peak);
+  assert_int_equal(sard_plan(m, &in, 1, &p, NULL), SARD_OK);
+  assert_int_equal(p.outputs, 4 * 3 * 2 * VOCAB);
+  assert_int_equal(*(unsigned char *)&p.peak, 0x5a);
+  p.size = 0;
+  assert_int_equal(sard_plan(m, &in, 1, &p, NULL), SARD_ERROR_USAGE);
+  p.size = sizeof p;
+  assert_int_equal(sard_plan(m, NULL, 1, &p, NULL), SARD_ERROR_USAGE);
+  assert_int_equal(sard_plan(m, &in, 0, &p, NULL), SARD_ERROR_USAGE);
   sard_model_free(m);
 }
 

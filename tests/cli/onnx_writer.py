@@ -81,13 +81,15 @@ def value(name, type_):
 
 
 def attribute(name, v):
-    """AttributeProto: int, float, str or a list of ints"""
+    """AttributeProto: int, float, str or a list of ints or strings"""
     if isinstance(v, float):
         return field(1, name) + field(2, v) + field(20, 1)
     if isinstance(v, int):
         return field(1, name) + field(3, v) + field(20, 2)
     if isinstance(v, str):
         return field(1, name) + field(4, v) + field(20, 3)
+    if v and isinstance(v[0], str):
+        return field(1, name) + b"".join(field(9, i) for i in v) + field(20, 8)
     return field(1, name) + b"".join(field(8, i) for i in v) + field(20, 7)
 
 

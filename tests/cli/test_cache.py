@@ -21,6 +21,7 @@ import onnx_writer as w
 from harness import SARD, Checks, sard
 
 ROWS, COLS = 64, 80
+KILLS = int(os.environ.get("SARD_KILLS", "10"))  # make test-ci: 50; make test-long: 1000
 WEIGHTS = [((i * 37) % 101 - 50) / 64 for i in range(ROWS * COLS)]  # sums of these are exact in f32
 X = [(i % 7) - 3.0 for i in range(2 * ROWS)]
 WANT = [sum(X[r * ROWS + k] * WEIGHTS[k * COLS + c] for k in range(ROWS)) + 1 for r in range(2) for c in range(COLS)]
@@ -282,19 +283,58 @@ def directories(c, tmp):
 def together(c, tmp):
     p = Place(tmp, "together")
     run = [SARD, "run", p.model, "--input", "x=%s" % json.dumps([X[:ROWS], X[ROWS:]]), "--json", "--cache", p.cache]
-    several = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    several = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(32)]
     out = [json.loads(x.communicate(timeout=60)[0]) for x in several]
     c.check("several processes at once", all(x["outputs"][0]["data"] == WANT for x in out) and len(p.entries()) == 1, p.entries())
     c.check("leave an entry", p.run()[0] == "hit")
-    for i in range(10):  # killed somewhere between the start and the end of writing
+    c.check("and nothing else", len(os.listdir(p.cache)) == 1, os.listdir(p.cache))
+    for i in range(KILLS):  # killed somewhere between the start and the end of writing
         shutil.rmtree(p.cache)
         k = subprocess.Popen(run, stdout=subprocess.DEVNULL)
-        time.sleep(0.01 + 0.02 * i)
+        time.sleep(0.01 + 0.2 * ((i * 0.618) % 1))
         k.send_signal(signal.SIGKILL)
         k.wait()
         s, y, said = p.run()
         c.check("after a kill", s in ("miss", "hit") and y == WANT and "damaged" not in said, (s, said))
         c.check("one entry then", len(p.entries()) == 1, p.entries())
+
+
+def limit(c, tmp):
+    """entries that were not used for longest make way for new ones"""
+    places = [Place(tmp, "limit%d" % i) for i in range(4)]
+    cache = places[0].cache
+    places[0].run(cache=cache)
+    size = os.path.getsize(os.path.join(cache, places[0].entries()[0]))
+    env = {"SARD_CACHE_SIZE": str(size * 5 // 2)}  # two of them
+    states = []
+    for i in (1, 0, 2, 0, 1):
+        states.append(places[i].run(cache=cache, env=env)[0])
+        time.sleep(0.02)
+    # 0 and 1 are there; 0 is used; 2 takes the place of 1; 0 is there still, 1 is not
+    c.check("what was used last stays", states == ["miss", "hit", "miss", "hit", "miss"], states)
+    c.check("two entries", len(places[0].entries()) == 2, places[0].entries())
+    s, y, said = places[3].run("-v", cache=cache, env={"SARD_CACHE_SIZE": "1K"})
+    c.check("an entry above the limit is not kept", s == "miss" and y == WANT and len(places[0].entries()) == 2, said)
+
+
+def shared(c, tmp):
+    """a directory that is only read: of one's own, or of root's"""
+    p = Place(tmp, "shared")
+    theirs, own = os.path.join(tmp, "theirs"), os.path.join(tmp, "own")
+    os.mkdir(theirs, 0o755)
+    p.run(cache=theirs)
+    entry = os.path.join(theirs, os.listdir(theirs)[0])
+    c.check("entries of a directory that others may read are readable", os.stat(entry).st_mode & 0o777 == 0o644, oct(os.stat(entry).st_mode))
+    before = os.stat(entry)
+    s, y, said = p.run(cache=own, env={"SARD_CACHE_SHARED": "/nowhere:" + theirs})
+    c.check("a shared entry is found", s == "hit" and y == WANT, (s, said))
+    c.check("and left alone", os.stat(entry).st_mtime_ns == before.st_mtime_ns and not os.listdir(own), os.listdir(own))
+    os.chmod(entry, 0o666)
+    s, y, said = p.run(cache=own, env={"SARD_CACHE_SHARED": theirs})
+    c.check("one that others may write to is not believed", s == "miss" and y == WANT and "may be written to" in said, (s, said))
+    os.chmod(entry, 0o644)
+    s, y, said = p.run(cache="/proc/nowhere", env={"SARD_CACHE_SHARED": theirs})
+    c.check("without a directory of one's own", s == "hit" and y == WANT, (s, said))
 
 
 def strict(c, tmp):
@@ -314,7 +354,7 @@ def strict(c, tmp):
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
-        for test in (hits, variables, changes, perf_map, damage, directories, together, strict):
+        for test in (hits, variables, changes, perf_map, damage, directories, together, limit, shared, strict):
             test(c, tmp)
     return c.done()
 

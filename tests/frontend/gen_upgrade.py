@@ -11,6 +11,8 @@ rng = np.random.default_rng(7)
 
 def tensor(v):
     v = np.asarray(v)
+    if v.dtype.kind == "U":
+        return "str[%d] %s" % (len(v), " ".join('"%s"' % x for x in v))
     s = " ".join(str(int(x)) if v.dtype.kind in "bi" else "%.9g" % x for x in v.reshape(-1))
     return ("%s[%s] %s" % (NAMES[v.dtype.name], ",".join(map(str, v.shape)), s)).strip()
 
@@ -312,6 +314,14 @@ for t in range(2):
     h = (1 - z) * np.tanh(x[t] @ gh.T + (q * h) @ rh.T) + z * h
 case("GRU", 1, [x, w, r], [None, h.reshape(1, 1, 2).astype(F)], hidden_size=2, direction="foward", output_sequence=0, tol=1e-5)
 case("GRU", 3, [x, w, r], [None, h.reshape(1, 1, 2).astype(F)], hidden_size=2, output_sequence=1, tol=1e-5)
+# --- ai.onnx.ml: one list of strings, each standing for its position
+
+case("LabelEncoder", 1, [np.array(["a", "x", "c", "b"])], [np.array([1, -7, 2, 0])], note="of strings", classes_strings=["b", "a", "c"],
+     default_int64=-7)
+case("LabelEncoder", 1, [np.array([1, 0, 2])], [np.array(["a", "b", "none"])], note="of numbers", classes_strings=["b", "a"],
+     default_string="none")
+
+# --- LSTM
 w, r = some(1, 8, 2) / 4, some(1, 8, 2) / 4
 h, cell = np.zeros((1, 2)), np.zeros((1, 2))
 for t in range(2):

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/model.h"
 #include "include/sard.h"
+#include "ir/infer.h"
 #include "ops/ops.h"
 
 #include <setjmp.h>
@@ -558,6 +559,31 @@ static void test_ranges(void **state) {
   close_model(&l);
 }
 
+/* Names of the form that the graph makes up stay those of the file; what is made up has more underscores. */
+static void test_made_up_names(void **state) {
+  (void)state;
+  Loaded l;
+  Pb g = {0};
+  put_value(&g, GRAPH_INPUT, "_1", F32, "n");
+  put_value(&g, GRAPH_OUTPUT, "_4", F32, "n");
+  Pb n = node("a", "Neg", "_1", "__2");
+  put_node(&g, &n);
+  n = node("b", "Abs", "__2", "_4"), put_node(&g, &n);
+  Pb m = model_of(&g, 8, 20);
+  load_ok(&l, &m);
+  Graph *made = l.m->graph;
+  assert_string_equal(made->in[0]->name, "_1");
+  assert_string_equal(find_node(made, "a")->out[0]->name, "__2");
+  assert_string_equal(output(&l, 0)->name, "_4");
+  for (int i = 0; i < 8; i++) {
+    Value *v = graph_emit(made, NULL, OP_Neg, NULL, made->first->origin, 1, &made->in[0]);
+    assert_int_equal(name_made_up(v->name), 3);
+    assert_int_equal(node_infer(&l.c, v->def), ST_OK);
+  }
+  assert_int_equal(graph_verify(&l.c, made), ST_OK);
+  close_model(&l);
+}
+
 /* --- functions --- */
 
 /* scale(x) = Mul(x, alpha) by way of a Constant that refers to the attribute; hidden names are those of the caller. */
@@ -1058,6 +1084,7 @@ int main(void) {
       cmocka_unit_test(test_constants),
       cmocka_unit_test(test_origins),
       cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_made_up_names),
       cmocka_unit_test(test_functions),
       cmocka_unit_test(test_function_hands_through),
       cmocka_unit_test(test_function_budget),

@@ -136,6 +136,20 @@ case("Conv with dilation 2^62", INVALID, conv(list_attr("dilations", [1 << 62, 1
 case("Conv with three pads", INVALID, conv(list_attr("pads", [1] * 3)), "pads", CONV_RUN)
 case("Conv of 0 groups", INVALID, conv(w.attr_int("group", 0)), "group", CONV_RUN)
 
+# Windows on images whose extents the run tells: on both devices the same error, with the operator that has the window.
+PADDED = list_attr("pads", [0, 0, 1, 0])
+for op, attrs in (("Conv", []), ("MaxPool", [list_attr("kernel_shape", [3, 3])]), ("AveragePool", [list_attr("kernel_shape", [3, 3])]),
+                  ("MaxPool", [list_attr("kernel_shape", [3, 3]), list_attr("strides", [4, 4]), w.attr_int("ceil_mode", 1)])):
+    for device in ("cpu", "reference"):
+        for (h, width), pads, codes in (((3, 3), [], OK), ((2, 5), [], INVALID), ((5, 1), [], INVALID), ((1, 1), [], INVALID),
+                                        ((2, 3), [PADDED], OK), ((1, 3), [PADDED], INVALID)):
+            case(f"{op} with {len(attrs)} attributes of {h} x {width}, {len(pads)} pads, on {device}", codes, w.model(w.graph(
+                [w.node(op, ["x", "w"] if op == "Conv" else ["x"], ["c"], attrs + pads, name="the node"), w.node("Relu", ["c"], ["y"])],
+                [w.floats("w", [1] * 9, [1, 1, 3, 3])] if op == "Conv" else [],
+                [w.value("x", dims=[1, 1, "h", "w"])], [w.value("y", dims=None)])),
+                "is larger than the padded input" if codes else "",
+                ("run", "--input", f"x=ones:1x1x{h}x{width}", "--device", device))
+
 # --- control flow ---
 
 TRUE = w.tensor("c", 9, [], raw=b"\x01")

@@ -361,6 +361,52 @@ static void units(void **unused) {
   ctx_close(&c);
 }
 
+/* An output larger than the caches: aligned rows, and rows of which hardly one is. */
+static void past_the_caches(void **unused) {
+  (void)unused;
+  enum { M = 2064, N = 2048 };
+  static Ctx c;
+  static _Alignas(64) float x[M * N], y[M * N + 16];
+  Alloc alloc;
+  BackendResult r;
+  RtCode *code;
+  if (!backend_present())
+    skip();
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  Arena *a = arena_create(&c);
+  Unit u = {.kind = UNIT_LOOP,
+            .name = "transpose",
+            .kernel = parse(&c, a,
+                            "kernel \"t\" (x: f32[m, n]) -> (y: f32[n, m]) { for i in n { for j in m { y[i, j] = "
+                            "x[j, i] } } }",
+                            "text")};
+  const Unit *unit = &u;
+  unit_schedule(&c, &u, cpu_level());
+  assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, &r), ST_OK);
+  assert_int_equal(object_load(&c, a, r.object[0].bytes, r.object[0].size, &code), ST_OK);
+  KernelFn fn = object_symbol(code, r.code[0].symbol);
+  for (int i = 0; i < M * N; i++)
+    x[i] = (float)i;
+  for (int shift = 0; shift < 2; shift++) {
+    int64_t m = M - shift, dim[8] = {0}, parts;
+    Binding bind = {.n = 2, .name = {"m", "n"}, .value = {m, N}};
+    const Dim *d;
+    uint32_t n;
+    unit_signature(a, &u, &d, &n);
+    for (uint32_t i = 0; i < n && i < countof(dim); i++)
+      assert_true(dim_eval(d[i], value_of, &bind, &dim[i]));
+    assert_true(dim_eval(u.parts, value_of, &bind, &parts));
+    memset(y, 0xff, sizeof y);
+    assert_int_equal(fn(&(KernelArgs){.buf = (void *[]){x, y + shift}, .dim = dim, .end = parts}), 0);
+    for (int64_t i = 0; i < N * m; i++)
+      if (y[shift + i] != x[i % m * N + i / m])
+        fail_msg("element %lld of %lld", (long long)i, (long long)(N * m));
+  }
+  object_unload(code);
+  ctx_close(&c);
+}
+
 /* What cannot be compiled says so, with its name, and leaves nothing behind. */
 static void refusals(void **unused) {
   (void)unused;
@@ -400,6 +446,7 @@ static void refusals(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts), cmocka_unit_test(units), cmocka_unit_test(refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts), cmocka_unit_test(units),
+                                     cmocka_unit_test(past_the_caches), cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,10 @@ static void verifier(void **unused) {
   refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) temp (t: f32[]) { for i in n vector(4) { t[] = x[i] y[i] = t[] } }",
          "iterations have an order");
   refuse("kernel \"a\" (x: f32[n]) -> (y: f32[]) { for i in n parallel { y[] = x[i] } }", "iterations have an order");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[]) { acc s: f32 = 0.0 for i in n scan(4) { s = x[i] } y[] = s }",
+         "a scan of another form");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { for i in n tile(4) { y[i] = x[i] } }", "a tile that is not around");
+  refuse("kernel \"a\" (x: f32[n]) -> (y: f32[n]) { for i in n to 1.0 { y[i] = x[i] } }", "ends at what is no i64");
   refuse("kernel \"a\" () -> (y: f32[]) { check 3 else 4 }", "a check without a condition");
 }
 
@@ -163,21 +167,60 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n",
            "b*a");
-  /* a sum over rows: lanes along the columns */
-  schedule("kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) { for i in b { for j in n { acc s: f32 = 0.0 for k in m { "
-           "s += x[i, k, j] } y[i, j] = s } } }",
-           "kernel \"a\" (x: f32[b, m, n]) -> (y: f32[b, n]) {\n"
-           "  for i in b parallel {\n"
-           "    for j in n vector(16) {\n"
+  /* a sum over rows: lanes along blocks of columns, the loop over rows around them */
+  schedule("kernel \"a\" (x: f32[b, m, 1000]) -> (y: f32[b, 1000]) { for i in b { for j in 1000 { acc s: f32 = 0.0 "
+           "for k in m { s += x[i, k, j] } y[i, j] = s } } }",
+           "kernel \"a\" (x: f32[b, m, 1000]) -> (y: f32[b, 1000]) temp (s: f32[512]) {\n"
+           "  for part in 2*b parallel {\n"
+           "    let block: i64 = mod(part, 2)\n"
+           "    let i: i64 = (part / 2)\n"
+           "    for lane in 512 to (1000 - (block * 512)) vector(16) {\n"
+           "      let j: i64 = ((block * 512) + lane)\n"
            "      acc s: f32 = 0.0\n"
-           "      for k in m {\n"
+           "      s[lane] = s\n"
+           "    }\n"
+           "    for k in m {\n"
+           "      for lane in 512 to (1000 - (block * 512)) vector(16) ahead(4, k) {\n"
+           "        let j: i64 = ((block * 512) + lane)\n"
+           "        acc s: f32 = s[lane]\n"
            "        s += x[i, k, j]\n"
+           "        s[lane] = s\n"
            "      }\n"
+           "    }\n"
+           "    for lane in 512 to (1000 - (block * 512)) vector(16) {\n"
+           "      let j: i64 = ((block * 512) + lane)\n"
+           "      let s: f32 = s[lane]\n"
            "      y[i, j] = s\n"
            "    }\n"
            "  }\n"
            "}\n",
-           "b");
+           "2*b");
+  /* a transposition: tiles of a register of lanes */
+  schedule("kernel \"a\" (x: f32[m, 64]) -> (y: f32[64, m]) { for i in 64 { for j in m { y[i, j] = x[j, i] } } }",
+           "kernel \"a\" (x: f32[m, 64]) -> (y: f32[64, m]) {\n"
+           "  for block in (m + 31)//32 parallel {\n"
+           "    for i in 64 tile(8) {\n"
+           "      for lane in 32 to (dim(m) - (block * 32)) vector(8) {\n"
+           "        let j: i64 = ((block * 32) + lane)\n"
+           "        y[i, j] = x[j, i]\n"
+           "      }\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "(m + 31)//32");
+  /* a running sum: a scan of a register of lanes */
+  schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] "
+           "y[i, j] = s } } }",
+           "kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) {\n"
+           "  for i in m parallel {\n"
+           "    acc s: f32 = 0.0\n"
+           "    for j in n scan(8) {\n"
+           "      s += x[i, j]\n"
+           "      y[i, j] = s\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "m");
   /* two loops side by side are not parallel */
   schedule("kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) { acc s: f32 = 0.0 for i in n { s += x[i] } for i in n { "
            "y[i] = (x[i] / s) } z[] = s }",

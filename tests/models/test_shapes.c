@@ -1,7 +1,8 @@
 /* test_shapes.c - one program for all shapes and all numbers of threads: every fixture of models/ in every export is loaded once,
  * then run at ten other batch sizes and lengths. Nothing is compiled for that (calls of the code generator are counted by the
  * linker's --wrap), the results of one and two threads agree bit for bit, every step's work being shared out however small it
- * is, and they are what the reference device computes, to 1e-4 of each output's largest magnitude.
+ * is, and they are what the reference device computes, to 1e-4 of each output's largest magnitude. What sard_plan says of the
+ * memory before each run is what the run then takes: the arena and the working memory of kernels to the byte.
  *
  * The inputs of a shape repeat the fixture's own ones in order: indices and masks stay within what the model takes.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -14,6 +15,7 @@
 
 #include "api/internal.h"
 #include "codegen/backend.h"
+#include "runtime/internal.h"
 #include "support/dim.h"
 #include "tools/cases.c"
 #include "tools/files.c"
@@ -126,6 +128,59 @@ static sard_tensor feed(Shapes *x, Arena *a, size_t i) {
   return t;
 }
 
+/* --- memory --- */
+
+/* What the environment of the models has allocated. */
+static struct Watch {
+  pthread_mutex_t lock; /* loading has threads */
+  size_t used, peak, before;
+  size_t want; /* is a block of this size asked for? */
+  bool met;
+} watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static int complete_plans;
+
+static void *watched_get(void *arg, size_t size, size_t align) {
+  (void)arg;
+  pthread_mutex_lock(&watch.lock);
+  watch.used += size;
+  watch.peak = watch.used > watch.peak ? watch.used : watch.peak;
+  watch.met |= size == watch.want;
+  pthread_mutex_unlock(&watch.lock);
+  return aligned_alloc(align < 64 ? 64 : align, (size + 63) / 64 * 64 + 64);
+}
+
+static void watched_put(void *arg, void *p, size_t size) {
+  (void)arg;
+  pthread_mutex_lock(&watch.lock);
+  watch.used -= p ? size : 0;
+  pthread_mutex_unlock(&watch.lock);
+  free(p);
+}
+
+static sard_env *watched(void) {
+  static sard_env *env;
+  sard_env_options o = SARD_ENV_OPTIONS_INIT;
+  o.alloc = watched_get, o.free = watched_put;
+  if (!env)
+    assert_int_equal(sard_env_create(&o, &env, NULL), SARD_OK);
+  return env;
+}
+
+/* What was foretold of the run that has just ended. */
+static void check_plan(const sard_model *m, const sard_memory *plan) {
+  enum { OTHER = 1 << 20 }; /* the frame of a run, and small things */
+  size_t took = watch.peak - watch.before;
+  assert_int_equal((size_t)plan->arena, m->program->spare_bytes);
+  assert_true(watch.met || !plan->scratch);
+  assert_true(plan->peak <= plan->arena + plan->apart);
+  assert_true(took >= (size_t)plan->arena);
+  if (plan->unknown || strcmp(m->device, "cpu")) /* evaluators have working memory of their own */
+    return;
+  complete_plans++;
+  assert_true(took >= (size_t)(plan->arena + plan->apart));
+  assert_true(took <= (size_t)(plan->arena + plan->apart + plan->scratch) + OTHER);
+}
+
 /* --- running --- */
 
 static int shared_steps;
@@ -137,10 +192,19 @@ static void count_shared(void *arg, const sard_step_time *t) {
 
 static sard_result *run(sard_model *m, const sard_tensor *in, int threads) {
   sard_result *r = NULL;
+  sard_memory plan = SARD_MEMORY_INIT;
   sard_run_options o = SARD_RUN_OPTIONS_INIT;
   o.profile = count_shared;
   m->threads = threads, m->eager = true;
-  return sard_run(m, in, sard_input_count(m), &o, &r, NULL) ? NULL : r;
+  bool planned = !sard_plan(m, in, sard_input_count(m), &plan, NULL);
+  spare_drop(m->program);
+  watch.want = planned && plan.scratch ? (size_t)plan.scratch : SIZE_MAX, watch.met = false;
+  watch.before = watch.peak = watch.used;
+  if (sard_run(m, in, sard_input_count(m), &o, &r, NULL))
+    return NULL;
+  assert_true(planned);
+  check_plan(m, &plan);
+  return r;
 }
 
 static double largest(const sard_tensor *t) {
@@ -205,7 +269,7 @@ static sard_model *load(const char *dir, const char *device) {
   sard_error *err = NULL;
   snprintf(path, sizeof path, "%s/model.onnx", dir);
   o.device = device, o.threads = 2, o.allow_reference = true;
-  if (sard_load_file(NULL, path, &o, &m, &err))
+  if (sard_load_file(watched(), path, &o, &m, &err))
     print_error("%s\n", sard_error_text(err));
   assert_non_null(m);
   return m;
@@ -259,7 +323,9 @@ static void test_all(void **state) {
   for (size_t i = 0; i < n; i++)
     one_fixture(&c, &list[i]);
   assert_true(n >= 60 && compilations > 0 && shared_steps > SHAPES * 500);
-  printf("%d compilations, %d steps shared by two threads\n", compilations, shared_steps);
+  assert_true(complete_plans > SHAPES * 60);
+  printf("%d compilations, %d steps shared by two threads, %d complete plans\n", compilations, shared_steps,
+         complete_plans);
   ctx_close(&c);
 }
 

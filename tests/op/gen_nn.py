@@ -755,8 +755,20 @@ def integer_products():
     qconv("1-D", (1, 1, 6), (2, 1, 3), 0, 0, strides=[2])
 
 
+def resized_rows():
+    """Several planes and rows: what is computed once per plane and per row."""
+    for mode, coord in itertools.product(["nearest", "linear", "cubic"], ["half_pixel", "align_corners"]):
+        resize("rows %s %s" % (mode, coord), (1, 2, 2, 17), sizes=[1, 2, 3, 37], mode=mode,
+               coordinate_transformation_mode=coord)
+    resize("rows 3-D linear", (1, 2, 2, 2, 3), [1, 1, 2, 1.5, 3], mode="linear")
+    resize("rows cubic exclude_outside", (2, 1, 3, 4), [1, 1, 1, 2], mode="cubic", exclude_outside=1)
+    resize("rows nearest u8", (2, 2, 9), [1, 1, 4], dtype="u8", mode="nearest")
+    resize("rows linear u8", (2, 2, 9), [1, 1, 4], dtype="u8", mode="linear")
+    resize("rows linear f64", (2, 2, 3), [1, 2, 1.5], dtype="f64", mode="linear")
+
+
 if __name__ == "__main__":
     print("# Made by gen_nn.py; do not edit.\n")
     for family in (convolutions, transposed_convolutions, pools, norms, recurrents, attentions, resizes, samples,
-                   quantisations, integer_products):
+                   quantisations, integer_products, resized_rows):
         family()

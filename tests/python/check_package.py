@@ -137,6 +137,23 @@ class Types(unittest.TestCase):
         np.testing.assert_array_equal(y["y"], [11, 22])
         np.testing.assert_array_equal(y["swapped"][0], [10, 20])
 
+    def test_optionals(self):
+        y = sard.load(models.optionals()).run({"x": np.float32([1, 2])})
+        np.testing.assert_array_equal(y["tensor"], [1, 2])
+        self.assertEqual(([v.tolist() for v in y["list"]], y["none"]), ([[1, 2], [1, 2]], None))
+
+    def test_maps(self):
+        y = sard.load(models.zip_map())(np.float32([[1, 2], [3, 4]]))
+        self.assertEqual(y, [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}])
+        m = sard.load(models.dict_vectorizer(T.INT64, T.FLOAT))
+        self.assertEqual(m.inputs[0].kind, "map")
+        self.assertEqual(m({3: 0.5, 7: 0.25}).tolist(), [[0.25, 0, 0.5]])  # words 7, 5, 3
+        self.assertEqual(m({}).tolist(), [[0, 0, 0]])
+        self.assertEqual(sard.load(models.dict_vectorizer(T.STRING, T.INT64))({"b": 4, "c": 5}).tolist(), [[0, 4]])
+        self.assertEqual(sard.load(models.dict_vectorizer(T.INT64, T.DOUBLE))({5: np.float64(0.1)}).tolist(), [[0, 0.1, 0]])
+        with self.assertRaisesRegex(sard.UsageError, "'x' is a map: pass a dict"):
+            m([1.0])
+
     def test_dlpack(self):
         m = sard.load(models.one("Neg", shape=("a", "b")))
         x = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -175,6 +192,62 @@ class Memory(unittest.TestCase):
         strided = np.zeros((2, 3), np.float32).T[:, 1]
         m.run({"x": np.ones(3, np.float32)}, {"y": strided})
         np.testing.assert_array_equal(strided, [-1, -1, -1])
+
+    def test_plan(self):
+        m = sard.load(models.one("Neg", shape=("a", "b")), device="reference")
+        p = m.plan(x=(3, 5))
+        self.assertEqual((p["outputs"], p["apart"], p["arena"], p["peak"], p["complete"]), (60, 60, 0, 60, True))
+        self.assertEqual((p["peak_step"]["op"], p["largest"], p["unknown_step"]), ("Neg", "y", None))
+        self.assertEqual(m.plan(x=np.zeros((3, 5), np.float32)), p)
+        self.assertIn("peak ", str(p))
+        p = sard.load(models.ranks(), device="reference").plan(x=[2])
+        self.assertEqual((p["complete"], p["unknown"], p["unknown_step"]["node"], p["peak_step"]), (False, 2, "root", None))
+        for shape, kind in (((3,), sard.InvalidError), (("a", 2), TypeError), ((1,) * 40, sard.UsageError)):
+            self.assertRaises(kind, m.plan, x=shape)
+        self.assertRaises(sard.UsageError, m.plan)
+        self.assertRaises(sard.UsageError, m.plan, z=(1, 2))
+
+    def test_a_cache_grows_in_place(self):
+        m = sard.load(models.decoder())
+        rng = np.random.default_rng(1)
+        for wrap in (lambda x: x, Capsule):
+            cache, seen = rng.standard_normal((2, 3, 2, 16, 8), np.float32), np.empty((2, 3, 2, 0, 8), np.float32)
+            for n in (2, 1, 1, 12):
+                past, now = seen.shape[3], seen.shape[3] + n
+                new = {"q": rng.standard_normal((3, 4, n, 8), np.float32)}
+                new.update((i, rng.standard_normal((3, 2, n, 8), np.float32)) for i in "kv")
+                want = m.run(dict(new, past_k=seen[0], past_v=seen[1]))
+                y, behind = np.empty_like(new["q"]), cache[:, :, :, now:].copy()
+                m.run(dict(new, past_k=wrap(cache[0, :, :, :past]), past_v=wrap(cache[1, :, :, :past])),
+                      {"y": y, "K": wrap(cache[0, :, :, :now]), "V": wrap(cache[1, :, :, :now])})
+                seen = np.concatenate([seen, np.stack([new["k"], new["v"]])], axis=3)
+                np.testing.assert_array_equal(y, want["y"])
+                np.testing.assert_array_equal(cache[:, :, :, :now], seen)
+                np.testing.assert_array_equal(cache[:, :, :, now:], behind)
+
+    def test_models_decode_in_place(self):
+        """The exported decoders, token by token: the logits of the whole text in one run, and the same bits as with caches that
+        are copied."""
+        root = pathlib.Path(__file__).parents[2] / "models" / "fixtures"
+        text = np.random.default_rng(2).integers(0, 100, (2, 12))
+        for path in sorted(p for name in ("gpt2", "llama") for p in (root / name).glob("*/model.onnx")):
+            with self.subTest(path.parent.relative_to(root)):
+                m = sard.load(path)
+                pasts = [i for i in m.inputs if i.name.startswith("past.")]
+                names = ["present." + i.name[5:] for i in pasts]
+                cache = np.full((len(pasts), 2, pasts[0].shape[1], 16, pasts[0].shape[3]), 9, np.float32)
+                copied = [c[:, :, :0] for c in cache]
+                whole = m.run(dict(zip((i.name for i in pasts), copied), input_ids=text, attention_mask=np.ones((2, 12), np.int64)))
+                for now in range(12):
+                    x = {"input_ids": text[:, now:now + 1], "attention_mask": np.ones((2, now + 1), np.int64)}
+                    want = m.run(dict(zip((i.name for i in pasts), copied), **x))
+                    got = m.run(dict(((i.name, c[:, :, :now]) for i, c in zip(pasts, cache)), **x),
+                                dict(((n, c[:, :, :now + 1]) for n, c in zip(names, cache)), logits=np.empty_like(want["logits"])))
+                    for n, y in want.items():
+                        np.testing.assert_array_equal(got[n], y)
+                    np.testing.assert_allclose(got["logits"][:, 0], whole["logits"][:, now], rtol=1e-4, atol=1e-5)
+                    copied = [want[n] for n in names]
+                self.assertTrue((cache[:, :, :, 12:] == 9).all())
 
     def test_an_output_outlives_its_model(self):
         y = sard.load(models.one("Neg"))(np.ones(1000, np.float32))

@@ -105,7 +105,9 @@ bool recipe_loop(Gen *g, Make *m) {
   if (aside && sum)
     graph_add_output(b.graph, v->def && v->def->graph == b.graph && rng_chance(&g->r, 50) ? v : sum);
   body_close(g, &b);
-  return finish(g, n, sum);
+  bool told =
+      !aside || trips || (sum && type_is_static(&b.graph->out[2]->type)); /* of no trips the type is all there is */
+  return finish(g, n, sum && told);
 }
 
 /* A state without the scanned axis, the slices of one input, and their results along an axis. */

@@ -216,25 +216,48 @@ static bool product_may_leave(const Tensor *t) {
   return up > 120 || down > 120;
 }
 
-/* Is what the node gives the same however it is computed? Where squares are formed in f32, they must neither overflow nor
+/* How many elements a norm works on at once. */
+static int64_t normed(const Node *n, const Tensor *a) {
+  int64_t count = 1;
+  int from = 2;
+  if (n->op == OP_LayerNormalization || n->op == OP_RMSNormalization) {
+    from = (int)(n->op == OP_LayerNormalization ? ATTR(n, LayerNormalization)->axis : ATTR(n, RMSNormalization)->axis);
+    from += from < 0 ? a->rank : 0;
+  }
+  for (int i = from; i < a->rank; i++)
+    count *= a->dim[i];
+  if (n->op == OP_GroupNormalization && a->rank > 1)
+    count *= a->dim[1] / ATTR(n, GroupNormalization)->num_groups;
+  if (n->op == OP_MeanVarianceNormalization)
+    for (int i = 0; i < a->rank; i++) /* whatever its axes: the fewest there may be */
+      count = !i || a->dim[i] < count ? a->dim[i] : count;
+  return count;
+}
+
+/* Is what the node gives the same however it is computed? Few elements become +-1 by a norm however they are shaken, so that the
+ * rounding inside would not show; where squares are formed in f32, they must neither overflow nor
  * vanish; the order of products must not matter; positions must be numbers; no NaN may be asked to be the largest. */
 static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor *c) {
   switch (n->op) {
-  case OP_ReduceL2:
-  case OP_ReduceSumSquare:
-  case OP_LpNormalization:
   case OP_LayerNormalization:
   case OP_RMSNormalization:
   case OP_InstanceNormalization:
   case OP_GroupNormalization:
+  case OP_MeanVarianceNormalization: return normed(n, a) > 3 && all_within(a, 1e-12, 1e12);
+  case OP_ReduceL2:
+  case OP_ReduceSumSquare:
+  case OP_LpNormalization:
   case OP_BatchNormalization:
-  case OP_MeanVarianceNormalization:
   case OP_Normalizer:
   case OP_LRN:
+  case OP_RoiAlign:
   case OP_LpPool:
   case OP_GlobalLpPool:
   case OP_Adagrad:
   case OP_Adam: return all_within(a, 1e-12, 1e12) && all_within(c, 1e-12, 1e12);
+  case OP_Sin:
+  case OP_Cos:
+  case OP_Tan: return all_within(a, 0, 1e4);
   case OP_ReduceProd:
   case OP_CumProd: return !product_may_leave(a);
   case OP_ArgMax:
@@ -244,6 +267,12 @@ static bool robust(const Node *n, const Tensor *a, const Tensor *b, const Tensor
   case OP_Unique:
   case OP_OneHotEncoder: return !has_nan(a);
   case OP_MaxPool: return n->nout == 1 || !has_nan(a);
+  case OP_BitCast:
+  case OP_QuantizeLinear: return !has_nan(a);
+  case OP_DynamicQuantizeLinear:
+  case OP_DFT:
+  case OP_STFT:
+  case OP_Det: return all_within(a, 0, 1e30);
   case OP_GridSample: return all_within(b, 0, 1e4);
   case OP_DeformConv: return all_within(c, 0, 1e4);
   default: return true;
@@ -258,6 +287,13 @@ static bool defined(Gen *g, const Node *n) {
   DType to = n->out[0] ? n->out[0]->type.dtype : DT_none;
   if (!robust(n, a, b, c))
     return false;
+  for (int i = 1; n->op == OP_Attention && i < n->nin && i < 6; i++) /* what has no weight may count or not */
+    if (i != 3 && n->in[i] && !all_within(gen_tensor(g, n->in[i]), 0, 1e15))
+      return false;
+  if (n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN) /* nor may what goes round and round */
+    for (int i = 0; i < n->nout; i++)
+      if (n->out[i] && !all_within(gen_tensor(g, n->out[i]), 0, 1e9))
+        return false;
   if ((n->op == OP_Div || n->op == OP_Mod || n->op == OP_BitShift) && b && !dtype_is_float(b->dtype))
     for (int64_t i = 0; i < tensor_count(b); i++) {
       int64_t v = elem_i64(b->dtype, b->data, i);

@@ -26,16 +26,56 @@ static double smallest(DType t) {
   }
 }
 
+/* The largest finite magnitude. */
+static double largest(const Tensor *t) {
+  double most = 0;
+  for (int64_t k = 0; dtype_is_float(t->dtype) && k < tensor_count(t); k++) {
+    double v = fabs(elem_f64(t->dtype, t->data, k));
+    most = isfinite(v) && v > most ? v : most;
+  }
+  return most;
+}
+
+/* What an element is off by whatever its size, in the units that it is shaken by: where terms cancel inside of an operator. */
+static double noise(const Node *n, const Tensor *t) {
+  switch (n ? n->op : OP_none) {
+  case OP_HannWindow:
+  case OP_HammingWindow:
+  case OP_BlackmanWindow:
+  case OP_Gelu: /* 1 + erf */
+  case OP_GRU:  /* 1 - z */
+  case OP_LSTM:
+  case OP_RNN: return 1;
+  case OP_MatMul:
+  case OP_Gemm:
+  case OP_Einsum:
+  case OP_Conv:
+  case OP_ConvTranspose:
+  case OP_DeformConv:
+  case OP_Col2Im:
+  case OP_ReduceSum:
+  case OP_ReduceMean:
+  case OP_CumSum:
+  case OP_Det:
+  case OP_LinearRegressor: return largest(t) / 16;
+  case OP_DFT:
+  case OP_STFT: return largest(t);
+  case OP_GridSample: return 4 * largest(t); /* samples at rounded positions */
+  default: return 0;
+  }
+}
+
 /* Every element by up to two units of what is kept. */
 static void shake(void *arg, const Node *n, Tensor *t) {
-  (void)n;
   if (t->kind != VK_TENSOR || !dtype_is_float(t->dtype))
     return;
-  double unit = ldexp(1, -kept_bits(t->dtype));
+  double unit = ldexp(1, -kept_bits(t->dtype)), rough = noise(n, t);
   for (int64_t i = 0, count = tensor_count(t); i < count; i++) {
-    double v = elem_f64(t->dtype, t->data, i);
-    if (isfinite(v) && v != 0)
-      elem_set_f64(t->dtype, t->data, i, v * (1 + unit * (double)(rng_below(arg, 257) - 128) / 64));
+    double v = elem_f64(t->dtype, t->data, i), by = unit * (double)(rng_below(arg, 257) - 128) / 64;
+    if (fabs(v) < unit * rough && rng_chance(arg, 30))
+      elem_set_f64(t->dtype, t->data, i, 0);
+    else if (isfinite(v) && (v != 0 || rough != 0))
+      elem_set_f64(t->dtype, t->data, i, v + (v + rough) * by);
   }
 }
 
@@ -80,15 +120,8 @@ bool oracle_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *in, uint64_t se
   return true;
 }
 
-/* The largest finite magnitude, 1 at most: cancellation inside of an operator (log of a sum near 1, 1 + erf) is not shaken. */
-static double largest(const Tensor *t) {
-  double most = 0;
-  for (int64_t k = 0; dtype_is_float(t->dtype) && k < tensor_count(t); k++) {
-    double v = fabs(elem_f64(t->dtype, t->data, k));
-    most = isfinite(v) && v > most ? v : most;
-  }
-  return most < 1 ? most : 1;
-}
+/* 1 at most: cancellation inside of an operator (log of a sum near 1, 1 + erf) is not shaken. */
+static double scale_of(const Tensor *t) { return fmin(largest(t), 1); }
 
 double oracle_bound(const Oracle *o, uint32_t i, int64_t k) {
   const Tensor *want = o->want[i];
@@ -103,7 +136,7 @@ double oracle_bound(const Oracle *o, uint32_t i, int64_t k) {
     spread = fabs(z - x) > spread ? fabs(z - x) : spread;
   }
   double gradual = 4 * smallest(want->dtype); /* what rounding below the normal numbers may cost */
-  return real ? 16 * spread + ldexp(4 * fabs(x) + largest(want), -kept_bits(want->dtype)) + gradual : 0;
+  return real ? 16 * spread + ldexp(4 * fabs(x) + scale_of(want), -kept_bits(want->dtype)) + gradual : 0;
 }
 
 bool oracle_steady(const Oracle *o) {

@@ -1,8 +1,9 @@
 /* random.h - random graphs: what the files of tests/random share.
  *
- * A graph is made node by node: an operator, inputs among the values so far, attributes; what inference or evaluation refuses is
- * taken back. So every graph is valid, and all of its values are known. As text it is then run in several ways (variants.c)
- * and judged against the reference evaluators (oracle.c); a graph that fails is made smaller while it fails (reduce.c).
+ * A graph is made node by node: an operator (table.c), inputs among the values so far, attributes (recipes*.c); what
+ * inference or evaluation refuses is taken back. So every graph is valid, and all of its values are known. As text it is
+ * then run in several ways (variants.c) and judged against the reference evaluators (oracle.c), or, written as an ONNX
+ * model (onnx.c), by onnx.reference (peer.c); a graph that fails is made smaller while it fails (reduce.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_TESTS_RANDOM_H
 #define SARD_TESTS_RANDOM_H
@@ -77,6 +78,7 @@ bool is_generated(OpId op, const char **why);
 void make_int(Gen *g, Make *m, const char *name, int64_t v);
 
 /* --- variants.c --- */
+extern const char *random_level;                  /* of the CPU, that is compiled for; NULL: this CPU's */
 typedef enum { SAME, DIFFERENT, BROKEN } Verdict; /* BROKEN: an error, a crash or a hang */
 /* Runs the graph of a text in every way, in a process of its own. What is wrong goes to why. */
 Verdict judge(const char *text, uint64_t seed, char *why, size_t cap);

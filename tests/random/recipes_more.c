@@ -131,7 +131,7 @@ bool recipe_nms(Gen *g, Make *m) {
   int64_t batch = upto(g, 1, 2), n = upto(g, 1, 6), boxes[3] = {batch, n, 4}, scores[3] = {batch, upto(g, 1, 2), n};
   int64_t most = upto(g, 0, 4);
   m->in[0] = gen_positive(g, DT_f32, 3, boxes), m->in[1] = gen_distinct(g, DT_f32, 3, scores);
-  m->in[2] = gen_ints(g, &most, 1, 0), m->nin = 3, m->nout = 1;
+  m->in[2] = gen_ints(g, &most, 1, (int)upto(g, 0, 1)), m->nin = 3, m->nout = 1;
   if (rng_chance(&g->r, 70))
     m->in[3] = gen_floats(g, (float[]){0.25f}, 0, NULL), m->nin = 4;
   if (rng_chance(&g->r, 50))

@@ -1,7 +1,8 @@
-/* test_random.c - random graphs in every way they can run: test_random [GRAPHS [FIRST SEED [NODES]]].
+/* test_random.c - random graphs in every way they can run: test_random [--peer COMMAND] [GRAPHS [FIRST SEED [NODES]]].
  *
  * Prints the smallest graph found for each that fails, as IR text, and the seed; `test_random 1 SEED` makes it again. Without
- * arguments the graphs of found/, each of which once failed, are run as well. With --print the graphs are printed instead;
+ * arguments the graphs of found/, each of which once failed, are run as well, and the table of operators is checked. With --peer
+ * the graphs are judged by the process of a shell's command (peer.c; test_onnx.py gives it); with --print they are printed instead;
  * `test_random --run FILE SEED` judges the graph in a file and prints its kernels. SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 #include "tests/random/random.h"

@@ -1,9 +1,11 @@
-/* variants.c - a graph run in every way: unoptimised on the reference evaluators through the executor, optimised on them,
- * compiled on one thread and on two. SPDX-License-Identifier: Apache-2.0 */
+/* variants.c - a graph run in every way: unoptimised on the reference evaluators through the executor, optimised on them, written
+ * as an ONNX model and imported again, compiled on one thread and on two. SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/kernels.h"
+#include "frontend/model.h"
 #include "passes/pass.h"
 #include "runtime/runtime.h"
 #include "support/cpu.h"
+#include "tests/random/onnx.h"
 #include "tests/random/random.h"
 
 #include <signal.h>
@@ -13,6 +15,8 @@
 #include <unistd.h>
 
 enum { LIMIT_S = 60 };
+
+const char *random_level;
 
 typedef struct Case {
   const char *text;
@@ -32,20 +36,42 @@ static void print(void *arg, const char *text, size_t n) {
   fwrite(text, 1, n, stderr);
 }
 
-static Status build(Ctx *c, const char *text, bool optimise, bool compile, Program *out) {
+typedef struct Way {
+  const char *how;
+  bool import, optimise, compile;
+} Way;
+
+/* The graph of a model that g was written as. */
+static Status through_onnx(Ctx *c, Graph **g) {
+  Pb p = {0};
+  Model *m;
+  Arena *a = arena_create(c);
+  onnx_model(&p, a, *g);
+  void *bytes = arena_copy(a, p.b, p.n);
+  size_t n = p.n;
+  pb_free(&p);
+  TRY(model_load_bytes(c, bytes, n, NULL, NULL, &m));
+  *g = m->graph;
+  return ST_OK;
+}
+
+static Status build(Ctx *c, const char *text, const Way *way, Program *out) {
   Graph *g;
+  bool compile = way->compile;
   PlanInput in = {0};
   Kernels k = {0};
   RtFile packed;
   const uint8_t *image;
   size_t size;
   TRY(random_read(c, text, &g));
-  if (optimise)
+  if (way->import)
+    TRY(through_onnx(c, &g));
+  if (way->optimise)
     TRY(passes_run(c, g, &(PassOptions){.verify = true}));
   out->a = arena_create(c);
+  const char *level = random_level ? random_level : cpu_level();
   if (compile)
-    TRY(kernels_compile(c, out->a, out->a, g,
-                        &(KernelsInput){.level = cpu_level(), .threads = 1, .allow_reference = true}, &k));
+    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = level, .threads = 1, .allow_reference = true}, &k));
   if (compile && getenv("RANDOM_KERNELS"))
     TRY(kernels_dump(c, k.groups, "all", print, NULL));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
@@ -77,20 +103,19 @@ static Status bad(Case *k, Verdict v, const char *how, const char *what) {
 }
 
 /* One way against the oracle; the last way's outputs stay in *out. */
-static Status try_way(Ctx *c, Case *k, const Oracle *o, const char *how, bool optimise, bool compile, Tensor *const *in,
-                      uint32_t nin) {
+static Status try_way(Ctx *c, Case *k, const Oracle *o, const Way *way, Tensor *const *in, uint32_t nin) {
   Program p;
   RtOutput *one, *two;
   char why[1200];
   Pool *pool = NULL;
-  if (build(c, k->text, optimise, compile, &p) || run(c, &p, in, nin, o->n, 1, NULL, &one)) {
+  if (build(c, k->text, way, &p) || run(c, &p, in, nin, o->n, 1, NULL, &one)) {
     snprintf(why, sizeof why, "%s (%s)", c->err.message, c->err.op);
-    return bad(k, BROKEN, how, why);
+    return bad(k, BROKEN, way->how, why);
   }
   for (uint32_t i = 0; i < o->n; i++)
     if (!oracle_accepts(o, i, &one[i].t, why, sizeof why))
-      return bad(k, DIFFERENT, how, why);
-  if (!compile)
+      return bad(k, DIFFERENT, way->how, why);
+  if (!way->compile)
     return ST_OK;
   TRY(pool_create(c, 2, &pool));
   Status st = run(c, &p, in, nin, o->n, 2, pool, &two);
@@ -98,7 +123,7 @@ static Status try_way(Ctx *c, Case *k, const Oracle *o, const char *how, bool op
   TRY(st);
   for (uint32_t i = 0; i < o->n; i++)
     if (!tensor_equal(&one[i].t, &two[i].t))
-      return bad(k, DIFFERENT, how, "two threads compute other bits than one");
+      return bad(k, DIFFERENT, way->how, "two threads compute other bits than one");
   return ST_OK;
 }
 
@@ -112,15 +137,13 @@ static Status all_ways(Ctx *c, void *arg) {
   Tensor **in = random_inputs(c, a, g, k->seed);
   if (!oracle_run(c, a, g, in, k->seed, &o))
     return bad(k, BROKEN, "evaluated node by node", c->err.message);
-  static const struct {
-    const char *how;
-    bool optimise, compile;
-  } way[] = {{"unoptimised, on reference", false, false},
-             {"optimised, on reference", true, false},
-             {"unoptimised, compiled", false, true},
-             {"optimised, compiled", true, true}};
+  static const Way way[] = {{"unoptimised, on reference", false, false, false},
+                            {"as an ONNX model, optimised, on reference", true, true, false},
+                            {"optimised, on reference", false, true, false},
+                            {"unoptimised, compiled", false, false, true},
+                            {"optimised, compiled", false, true, true}};
   for (size_t i = 0; i < countof(way) && k->verdict == SAME; i++)
-    TRY(try_way(c, k, &o, way[i].how, way[i].optimise, way[i].compile, in, g->nin));
+    TRY(try_way(c, k, &o, &way[i], in, g->nin));
   return ST_OK;
 }
 

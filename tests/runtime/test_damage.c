@@ -63,6 +63,8 @@ static void run_it(RtProgram *p, Alloc *alloc) {
   for (uint32_t i = 0; i < 8; i++)
     rt_output_shape(p, &c, in, 3, i, dim, &rank);
   c.deadline_ns = now_ns() + 50000000;
+  RtMemory need;
+  rt_memory(p, &c, &(RtRunOptions){.threads = 1}, in, 3, &need);
   Status st = rt_run(p, &c, NULL, in, 3, out, 8);
   if (st)
     count.failed++;

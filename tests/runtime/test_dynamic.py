@@ -93,6 +93,13 @@ for axis in (0, 1, -1, -2):
     want = [float(2 * i + j + 1) if i < 2 and j < 2 else 0.0 for i in range(shape[0]) for j in range(shape[1])]
     case(f"pad axis {axis}", [w.node("Pad", ["x", "p", "", "a"], ["y"])],
          [("x", F, [2, 2], [1.0, 2.0, 3.0, 4.0]), ("p", I, [2], [0, 1]), ("a", I, [1], [axis])], [("y", F, shape, want)])
+# A slice of the bounds leaves as many as the run tells: those of so many axes from the front.
+for n in (0, 1, 2):
+    shape, want = moved([3, 4], iota([3, 4]), [[1, 2] if n > 0 else [0, 1, 2], [2, 3] if n > 1 else [0, 1, 2, 3]])
+    case(f"slice of {n} axes", [w.node("Slice", ["s", "z", "k"], ["s_"]), w.node("Slice", ["e", "z", "k"], ["e_"]),
+                                w.node("Slice", ["x", "s_", "e_"], ["y"])],
+         [("x", F, [3, 4], iota([3, 4])), ("s", I, [2], [1, 2]), ("e", I, [2], [3, 9]), ("k", I, [1], [n])], [("y", F, shape, want)],
+         initializers=[w.tensor("z", I, [1], [0])])
 for op, shape, axes, out in (("Squeeze", [1, 3, 1], [0], [3, 1]), ("Squeeze", [1, 3, 1], [-1, 0], [3]),
                              ("Unsqueeze", [3], [1], [3, 1]), ("Unsqueeze", [3], [0, -1], [1, 3, 1])):
     case(f"{op} {axes}, then Exp", [w.node(op, ["x", "a"], ["v"]), w.node("Exp", ["v"], ["y"])],
@@ -284,6 +291,31 @@ STEP = body([w.node("Mul", ["state", "k"], ["p"]), w.node("Add", ["p", "row"], [
 case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_inputs=1)],
      [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
      [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
+
+# --- NonMaxSuppression: equal scores by position, NaN never; box 1 overlaps box 0 by 2/3, box 4 by 1/3 ---
+
+BOXES = [0.0, 0, 6, 1, 0, 0, 4, 1, 9, 9, 10, 10, 3, 3, 3, 4, 6, 1, 4, 0]
+SCORES = [0.5, 0.5, 0.25, 0.75, 0.5, float("nan"), 1.0, 0.0, 0.5, 0.5]
+for most, iou, least, want in (
+        (9, 0.5, 0.1, [0, 0, 3, 0, 0, 0, 0, 0, 4, 0, 0, 2, 0, 1, 1, 0, 1, 3, 0, 1, 4]),
+        (9, 0.25, 0.5, [0, 0, 3, 0, 1, 1]), (2, 0.9, 0.1, [0, 0, 3, 0, 0, 0, 0, 1, 1, 0, 1, 3]), (0, 0.9, 0.1, [])):
+    case(f"NonMaxSuppression, {most} of each class, {iou}, {least}", [w.node("NonMaxSuppression", ["b", "s", "m", "i", "t"], ["y"])],
+         [("b", F, [1, 5, 4], BOXES), ("s", F, [1, 2, 5], SCORES), ("m", I, [], [most]), ("i", F, [1], [iou]), ("t", F, [], [least])],
+         [("y", I, [len(want) // 3, 3], want)], shapes={"b": ["n", "k", 4], "s": ["n", "c", "k"]})
+
+# --- Unique: -0 is 0, NaN equals NaN and is above all; the first of equal ones stands for them ---
+
+NAN = float("nan")
+for order, values, want in (
+        (1, [2.0, NAN, 1.0, 2.0, -1.0, NAN, 1.0], ([-1.0, 1.0, 2.0, NAN], [4, 2, 0, 1], [2, 3, 1, 2, 0, 3, 1], [1, 2, 2, 2])),
+        (0, [2.0, NAN, 1.0, 2.0, -1.0, NAN, 1.0], ([2.0, NAN, 1.0, -1.0], [0, 1, 2, 4], [0, 1, 2, 0, 3, 1, 2], [2, 2, 2, 1])),
+        (1, [0.0, -0.0], ([0.0], [0], [0, 0], [2])), (0, [7.0], ([7.0], [0], [0], [1])), (1, [], ([], [], [], [])), (0, [], ([], [], [], []))):
+    y, at, back, count = want
+    case(f"Unique of {values}, sorted {order}", [w.node("Unique", ["x"], ["y", "at", "back", "count"], sorted=order)],
+         [("x", F, [len(values)], values)],
+         [("y", F, [len(y)], y), ("at", I, [len(y)], at), ("back", I, [len(values)], back), ("count", I, [len(y)], count)], shapes={"x": ["n"]})
+case("Unique of all axes, as i64", [w.node("Unique", ["x"], ["y", "", "back"])], [("x", I, [2, 3], [5, 3, 5, 3, 9, -2])],
+     [("y", I, [4], [-2, 3, 5, 9]), ("back", I, [6], [2, 1, 2, 1, 3, 0])], shapes={"x": ["n", "m"]})
 
 # --- sequences and optionals ---
 

@@ -1,11 +1,12 @@
 /* test_kernel_step.c - compiled steps in the executor: the same bits for every number of threads, unaligned memory, failed checks,
- * time limits, profiles, and damaged programs. Without a code generator there is nothing to test.
+ * time limits, profiles, caches, and damaged programs. Without a code generator there is nothing to test.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 #include "codegen/kernels.h"
 #include "support/cpu.h"
 #include "tests/runtime/rig.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static Status build(Ctx *c, void *arg) {
@@ -173,6 +174,33 @@ static void test_packed(void **state) {
   rig_close(&k);
 }
 
+/* A mask of as many columns as there are keys, in all runs but one: which stops. */
+static void test_broadcast_mask(void **state) {
+  static const float v[] = {3, 5, 7}, mask[] = {0, -INFINITY, 0};
+  Rig k;
+  (void)state;
+  open_compiled(
+      &k,
+      "graph \"g\" {\nin %q : f32[1, 1, n, 1]\nin %k : f32[1, 1, m, 1]\nin %v : f32[1, 1, m, 1]\nin %w : f32[n, w]\n"
+      "%d : i64[2] = sard.Dims() {dims = [n, Bcast(m, w)]}\n%e : f32[n, Bcast(m, w)] = Expand(%w, %d)\n"
+      "%y : f32[1, 1, n, 1] = Attention(%q, %k, %v, %e)\nout %y\n}\n",
+      "Attention");
+  const ProgStep *last = rt_step(k.p, rt_count(k.p, SEC_STEPS) - 1);
+  assert_string_equal(rt_string(k.p, rt_kernel(k.p, last)->name), "attention.1x1");
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 1, 1), F32(0));
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 3, 1), v);
+  rig_feed(&k, DT_f32, SHAPE(1, 1, 3, 1), v);
+  rig_feed(&k, DT_f32, SHAPE(1, 3), mask);
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 1, 1, 1), F32(5)); /* (3 + 7) / 2 */
+  k.in[3].dim[1] = 1;                                   /* one column for all */
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(1, 1, 1, 1), F32(5)); /* (3 + 5 + 7) / 3 */
+  k.in[1].dim[2] = k.in[2].dim[2] = 1, k.in[3].dim[1] = 0;
+  rig_error(&k, ST_INVALID, "the last extent of the mask: 0, where 1 is needed");
+  rig_close(&k);
+}
+
 typedef struct Load {
   const uint8_t *image;
   size_t size;
@@ -184,12 +212,17 @@ static Status load(Ctx *c, void *arg) {
   return rt_load(c, arena_create(c), l->image, l->size, plan_build_id(), NULL, 0, &l->p);
 }
 
+static void rehash(uint8_t *image, size_t size) {
+  size_t head = (sizeof(ProgHeader) + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
+  uint64_t hash = hash_bytes(image + head, size - head, 0);
+  memcpy(image + offsetof(ProgHeader, hash), &hash, sizeof hash);
+}
+
 /* Every byte outside of the code changed, with the hash made right again: loading fails or works, and gives all memory back.
  * Such a program is not run: machine code is as trustworthy as its hash. */
-static void test_damage(void **state) {
+static void damage(const char *text, const char *kernel) {
   Rig k;
-  (void)state;
-  open_compiled(&k, softmax, "Softmax");
+  open_compiled(&k, text, kernel);
   uint8_t *image = aligned_alloc(PROG_ALIGN, k.size);
   size_t head = (sizeof(ProgHeader) + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
   const ProgHeader *h = (const ProgHeader *)(const void *)k.image;
@@ -201,8 +234,7 @@ static void test_damage(void **state) {
       Ctx c;
       Load l = {image, k.size, NULL};
       image[i] ^= (uint8_t)(1 << bit);
-      uint64_t hash = hash_bytes(image + head, k.size - head, 0);
-      memcpy(image + offsetof(ProgHeader, hash), &hash, sizeof hash);
+      rehash(image, k.size);
       alloc_init_system(&alloc);
       ctx_open(&c, &alloc);
       if (ctx_protect(&c, load, &l))
@@ -218,6 +250,63 @@ static void test_damage(void **state) {
   rig_close(&k);
 }
 
+static void test_damage(void **state) {
+  (void)state;
+  damage(softmax, "Softmax");
+}
+
+/* --- caches: memory of [2, 4, 2] that two rows are in, and then three --- */
+
+static const char cache[] = "graph \"g\" {\nin %p : f32[2, m, 2]\nin %x : f32[2, n, 2]\n"
+                            "%q : f32[2, m + n, 2] = Concat(%p, %x) {axis = 1}\nout %q\n}\n";
+
+static void test_damaged_cache(void **state) {
+  Rig k;
+  (void)state;
+  damage(cache, "Concat");
+  open_compiled(&k, cache, "Concat");
+  assert_int_equal(rt_count(k.p, SEC_APPENDS), 1);
+  uint8_t *image = aligned_alloc(PROG_ALIGN, k.size);
+  size_t at = ((const ProgHeader *)(const void *)k.image)->section[SEC_APPENDS].offset;
+  for (size_t i = 0; i < sizeof(ProgAppend); i += sizeof(uint32_t)) {
+    Load l = {image, k.size, NULL};
+    memcpy(image, k.image, k.size);
+    memset(image + at + i, 0x7f, sizeof(uint32_t));
+    rehash(image, k.size);
+    assert_int_equal(ctx_protect(&k.r, load, &l), ST_INVALID);
+    assert_string_equal(k.r.err.message, "the compiled program is damaged: caches");
+  }
+  free(image);
+  rig_close(&k);
+}
+
+static void test_cache(void **state) {
+  float memory[16] = {1, 2, 3, 4, 0, 0, -1, -1, 5, 6, 7, 8, 0, 0, -1, -1};
+  static const float grown[16] = {1, 2, 3, 4, 10, 11, -1, -1, 5, 6, 7, 8, 12, 13, -1, -1};
+  Rig k;
+  Tensor into = {.kind = VK_TENSOR, .dtype = DT_f32, .rank = 3, .dim = {2, 3, 2}, .data = memory};
+  RtRoom room = {4, 4, true};
+  (void)state;
+  open_compiled(&k, cache, "Concat");
+  rig_feed(&k, DT_f32, SHAPE(2, 2, 2), memory);
+  rig_feed(&k, DT_f32, SHAPE(2, 1, 2), F32(10, 11, 12, 13));
+  k.o.room = &room;
+  rig_error(&k, ST_USAGE, "output 'q' is f32[2,3,2] but the memory given for it is not there");
+  k.out[0].into = &into;
+  rig_run(&k);
+  assert_true(k.out[0].in_place);
+  assert_memory_equal(memory, grown, sizeof grown);
+  room = (RtRoom){4, 2, false};
+  rig_error(&k, ST_USAGE, "the memory given for 'q' has room for 2 rows, not for 3");
+  room = (RtRoom){1, 4, false};
+  rig_error(&k, ST_USAGE, "the memory given for 'p' has room for 1 rows, not for 2");
+  room = (RtRoom){4, 0, false}; /* of the same memory, into a dense result */
+  k.out[0].into = NULL;
+  rig_run(&k);
+  rig_expect(&k, 0, DT_f32, SHAPE(2, 3, 2), F32(1, 2, 3, 4, 10, 11, 5, 6, 7, 8, 12, 13));
+  rig_close(&k);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads_give_the_same_bits),
                                      cmocka_unit_test(test_unaligned_input),
@@ -226,6 +315,9 @@ int main(void) {
                                      cmocka_unit_test(test_cancel),
                                      cmocka_unit_test(test_profile),
                                      cmocka_unit_test(test_packed),
-                                     cmocka_unit_test(test_damage)};
+                                     cmocka_unit_test(test_broadcast_mask),
+                                     cmocka_unit_test(test_damage),
+                                     cmocka_unit_test(test_damaged_cache),
+                                     cmocka_unit_test(test_cache)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

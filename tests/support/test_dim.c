@@ -438,6 +438,20 @@ static void test_random_expressions(void **state) {
   assert_true(unknown * 50 <= compared);
 }
 
+/* What is too large to be written out is no extent: it may be negative. Min(0, v) * v is so for a long sum v, and then v is not
+ * known to be above 0. */
+static void test_too_large_may_be_negative(void **state) {
+  CTX;
+  Dim v = dim_const(c, 0), zero = v, none;
+  for (int i = 0; i < 30; i++)
+    v = dim_add(c, v, dim_data(c, "data", INT64_MIN, INT64_MAX));
+  none = dim_mul(c, v, dim_max(c, dim_const(c, -1), dim_min(c, zero, v)));
+  assert_true(none->lo < 0);
+  assert_false(dim_at_least(c, zero, dim_sub(c, v, none)));
+  assert_false(dim_is(dim_max(c, zero, dim_sub(c, v, none)), 0));
+  assert_true(dim_div(c, v, zero)->lo < 0);
+}
+
 static void test_print(void **state) {
   CTX;
   static const char *const text[][2] = {{"1+a", "a + 1"},
@@ -486,6 +500,7 @@ int main(void) {
                                      T(test_sharing_is_bounded),
                                      T(test_table_goes_with_its_arena),
                                      T(test_random_expressions),
+                                     T(test_too_large_may_be_negative),
                                      T(test_print),
                                      T(test_text_round_trip_of_names)};
   return cmocka_run_group_tests_name("dim", tests, NULL, NULL);

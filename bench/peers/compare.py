@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures sard and other engines on the models of models.py and quantize.py, in turn, and writes a table.
+
+usage: compare.py DIR [--models A,B] [--threads 1,2] [--rounds 3] [--seconds 2] [--build build] [--json FILE] [--table FILE]
+
+Every measurement is a process of its own, and the engines take turns within a round: a slow spell of the machine meets
+them all. Of each engine the best round's median counts. A ratio above 1 says that sard is faster than the best of the
+others. sard is measured through its command, with two sets of inputs in turn; the outputs of the timed runs are compared with
+PyTorch's. Its first process has an empty cache (cold), the others start from it (warm); start is load + first run - median.
+
+roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA; of 8-bit dot
+products four times that) and of the bytes over the measured bandwidth, both for the number of threads. Bytes are those of the
+model's files, inputs and outputs, or what the steps read and write if that is less. `of it`: roofline / sard.
+
+Memory is the most the process held, without the caller's inputs and the stored outputs; of the others, what they added to an
+interpreter with its inputs. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
+"""
+
+import argparse, json, math, os, platform, re, resource, subprocess, sys, tempfile, time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+ENGINES = ["sard", "onnxruntime", "openvino"]
+BEGIN, END = "<!-- compare.py: begin -->", "<!-- compare.py: end -->"
+DOT_PRODUCT = 4  # 8-bit multiply-adds in the place of one of 32 bits
+
+
+def error(want, got):
+    """The largest difference of any output, relative to that output's largest magnitude."""
+    import numpy as np
+
+    worst = 0.0
+    for name, w in want.items():
+        g = got.get(name)
+        if g is None or g.shape != w.shape:
+            return math.inf
+        w, g = w.astype(np.float64), g.astype(np.float64)
+        if (np.isfinite(w) != np.isfinite(g)).any():
+            return math.inf
+        if w.size:
+            worst = max(worst, np.abs(w - g).max() / (np.abs(w).max() + 1e-6))
+    return float(worst)
+
+
+def is_quantised(model):
+    return "int8" in model or "int4" in model
+
+
+def allowed_error(model):
+    return 5e-2 if is_quantised(model) else 1e-5
+
+
+@dataclass
+class Figures:
+    median: float  # ms
+    start: float  # ms
+    memory: float  # MB
+    error: float
+
+    def best_of(self, other):
+        return Figures(
+            min(self.median, other.median),
+            min(self.start, other.start),
+            min(self.memory, other.memory),
+            max(self.error, other.error),
+        )
+
+
+# ---- the other engines: this file, run as a process of its own ----
+
+
+def open_onnxruntime(path, threads):
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(4)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed)))
+
+
+def open_openvino(path, threads):
+    import openvino as ov
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    model = ov.Core().compile_model(path, "CPU", settings)
+    request = model.create_infer_request()
+
+    def run(feed):
+        out = request.infer(feed, share_inputs=True, share_outputs=True)
+        return {o.any_name: out[o] for o in model.outputs}
+
+    return run
+
+
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def child(engine, folder, threads, seconds):
+    import numpy as np
+
+    feed, want = (dict(np.load(folder / f"{x}.npz")) for x in ("inputs", "expected"))
+    __import__(engine)
+    before, begin = peak_memory(), time.perf_counter()
+    run = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}[engine](folder / "model.onnx", threads)
+    out = run(feed)
+    first = time.perf_counter() - begin
+    wrong = error(want, {k: np.asarray(v) for k, v in out.items()})
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 5:
+        at = time.perf_counter()
+        run(feed)
+        times.append(time.perf_counter() - at)
+    median = sorted(times)[len(times) // 2]
+    print(json.dumps([median * 1e3, (first - median) * 1e3, peak_memory() - before, wrong]))
+
+
+def measure_peer(engine, folder, threads, seconds):
+    command = [sys.executable, __file__, "--child", engine, folder, str(threads), str(seconds)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+    return Figures(*json.loads(out.splitlines()[-1]))
+
+
+# ---- sard ----
+
+
+def other_inputs(folder, to):
+    """Values of the same shapes: floats a little smaller, ids and masks rolled along the last axis."""
+    import numpy as np
+
+    change = lambda v: v * v.dtype.type(0.97) if v.dtype.kind == "f" else np.roll(v, 1, -1)
+    np.savez(to, **{k: change(v) for k, v in np.load(folder / "inputs.npz").items()})
+
+
+def measure_sard(build, folder, threads, seconds, work):
+    import numpy as np
+
+    a, b, out = folder / "inputs.npz", work / "other.npz", work / "out"
+    other_inputs(folder, b)
+    command = [build / "sard", "bench", folder / "model.onnx", "--inputs", a, "--inputs", b, "--output", out]
+    command += ["--threads", str(threads), "--seconds", str(seconds), "--cache", work / "cache", "--json"]
+    with open(work / "figures", "w+") as figures, open(work / "complaint", "w+") as complaint:
+        process = subprocess.Popen(command, stdout=figures, stderr=complaint)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        complaint.seek(0), figures.seek(0)
+        if process.returncode:
+            raise RuntimeError(complaint.read())
+        said = json.load(figures)
+    held = sum(p.stat().st_size for p in [a, b, *out.iterdir()]) / 2**20
+    wrong = error(dict(np.load(folder / "expected.npz")), dict(np.load(out / "0.npz")))
+    start = said["load_ms"] + said["first_ms"] - said["median_ms"]
+    return Figures(said["median_ms"], start, usage.ru_maxrss / 1024 - held, wrong)
+
+
+# ---- what the machine could do ----
+
+
+@dataclass
+class Machine:
+    cpu: str
+    level: str
+    peak: float  # GFLOP/s of one thread
+    bandwidth: dict  # threads: GB/s
+
+
+def know_machine(build):
+    """From the project's own benchmark, which measures both."""
+    said = subprocess.run([build / "bench", "machine"], check=True, capture_output=True, text=True).stdout
+    m = re.search(r"level (\S+), one thread: ([\d.]+) GFLOP/s peak, ([\d.]+) GB/s read; two threads: ([\d.]+)", said)
+    names = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")]
+    cpu = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return Machine(cpu, m[1], float(m[2]), {1: float(m[3]), 2: float(m[4])})
+
+
+def roofline(build, machine, folder, threads):
+    """Milliseconds, and what bounds them."""
+    command = [build / "sard", "profile", folder / "model.onnx", "--inputs", folder / "inputs.npz", "--json"]
+    steps = json.loads(subprocess.run([*command, "--cache", "off"], check=True, capture_output=True, text=True).stdout)["steps"]
+    rate = lambda key: sum(s[key] * s["ms"] * s["calls"] for s in steps) * 1e6
+    files = sum(p.stat().st_size for p in folder.iterdir())  # the model, its data, inputs and outputs
+    peak = machine.peak * threads * (DOT_PRODUCT if "int8" in folder.name else 1)
+    work, traffic = rate("gflops") / peak / 1e6, min(rate("gb_s"), files) / machine.bandwidth[min(threads, 2)] / 1e6
+    return (work, "operations") if work > traffic else (traffic, "memory")
+
+
+# ---- the comparison ----
+
+
+@dataclass
+class Row:
+    model: str
+    threads: int
+    figures: dict = field(default_factory=dict)  # engine: Figures
+    cold: Figures = None
+    bound: tuple = None
+    failed: dict = field(default_factory=dict)  # engine: message
+
+    @property
+    def ratio(self):
+        others = [f.median for e, f in self.figures.items() if e != "sard"]
+        return min(others) / self.figures["sard"].median if others and "sard" in self.figures else None
+
+    @property
+    def right(self):
+        return "sard" in self.figures and self.figures["sard"].error <= allowed_error(self.model)
+
+    @property
+    def share(self):
+        return self.bound[0] / self.figures["sard"].median if self.bound and "sard" in self.figures else None
+
+
+def measure(a, machine, model, threads):
+    row, folder = Row(model, threads), a.dir / model
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        for engine in ENGINES * a.rounds:
+            try:
+                if engine != "sard":
+                    f = measure_peer(engine, folder, threads, a.seconds)
+                else:
+                    row.cold = row.cold or measure_sard(a.build, folder, threads, 0, work)
+                    f = measure_sard(a.build, folder, threads, a.seconds, work)
+                row.figures[engine] = row.figures[engine].best_of(f) if engine in row.figures else f
+            except (subprocess.SubprocessError, RuntimeError) as e:
+                row.failed[engine] = str(getattr(e, "stderr", None) or e).strip()
+        if "sard" in row.figures:
+            row.bound = roofline(a.build, machine, folder, threads)
+    return row
+
+
+def cells(row):
+    s, o = row.figures.get("sard"), row.figures.get("onnxruntime")
+    number = lambda x, form: "-" if x is None else format(x, form)
+    yield row.model
+    yield str(row.threads)
+    for engine in ENGINES:
+        yield number(row.figures[engine].median, ".2f") if engine in row.figures else "failed"
+    yield number(row.ratio, ".2f")
+    yield f"{row.bound[0]:.2f} {row.bound[1]}" if row.bound else "-"
+    yield number(row.share, ".0%")
+    yield number(s and s.error, ".0e")
+    yield f"{row.cold.start:.0f} / {s.start:.0f} / {o.start:.0f}" if s and o else "-"
+    yield f"{row.cold.memory:.0f} / {s.memory:.0f} / {o.memory:.0f}" if s and o else "-"
+
+
+HEAD = ["model", "threads", *(e + " ms" for e in ENGINES), "ratio", "roofline ms", "of it", "error"]
+HEAD += ["start ms: cold / warm / onnxruntime", "memory MB: cold / warm / onnxruntime"]
+
+
+def line(values):
+    return "| " + " | ".join(values) + " |"
+
+
+def summary(rows):
+    ratios = [r.ratio for r in rows if r.ratio]
+    if not ratios:
+        return "nothing was measured"
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    fast = sum(bool(r.ratio and (r.ratio >= 1.25 or r.share and r.share >= 0.85)) for r in rows)
+    return (
+        f"Geometric mean {mean:.3f}, slowest {min(ratios):.2f}; {len(ratios)} of {len(rows)} rows measured; "
+        f"{fast} at 1.25 or more, or at 85 % of the roofline or more."
+    )
+
+
+def table(machine, rows, a):
+    versions = ", ".join(f"{e} {version(e)}" for e in ENGINES[1:])
+    bandwidth = ", ".join(f"{v:.1f} GB/s with {k}" for k, v in machine.bandwidth.items())
+    return [
+        f"{machine.cpu}, code for {machine.level}; {machine.peak:.1f} GFLOP/s of FMA on one thread; {bandwidth} of threads. {versions}.",
+        f"Medians, the best of {a.rounds} rounds of {a.seconds:g} s.",
+        "",
+        line(HEAD),
+        line(["---"] * len(HEAD)),
+        *(line(cells(r)) for r in rows),
+        "",
+        summary(rows),
+    ]
+
+
+def write_table(path, lines):
+    text = path.read_text() if path.exists() else ""
+    if BEGIN not in text:
+        text += f"\n{BEGIN}\n{END}\n"
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    path.write_text("\n".join([head + BEGIN, *lines, END]) + tail)
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("dir", type=Path)
+    p.add_argument("--models", type=lambda s: s.split(","))
+    p.add_argument("--threads", type=lambda s: [int(x) for x in s.split(",")], default=[1, 2])
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=2)
+    p.add_argument("--build", type=Path, default=Path("build"))
+    p.add_argument("--json", type=Path)
+    p.add_argument("--table", type=Path)
+    return p.parse_args()
+
+
+def main():
+    a = options()
+    machine = know_machine(a.build)
+    models = a.models or sorted(p.parent.name for p in a.dir.glob("*/model.onnx"))
+    rows = []
+    print(line(HEAD), flush=True)
+    for model in models:
+        for threads in a.threads:
+            rows.append(measure(a, machine, model, threads))
+            print(line(cells(rows[-1])), flush=True)
+    print(summary(rows))
+    for r in rows:
+        for engine, message in r.failed.items():
+            print(f"{r.model}, {engine}, {r.threads} threads: {message}", file=sys.stderr)
+    if a.json:
+        a.json.write_text(json.dumps(rows, default=lambda r: vars(r), indent=1))
+    if a.table:
+        write_table(a.table, table(machine, rows, a))
+    return 0 if all(r.ratio and r.right for r in rows) else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
+    else:
+        sys.exit(main())

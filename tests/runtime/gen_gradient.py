@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""gen_gradient.py - writes gradient.txt: gradients of small graphs, worked out by PyTorch's autograd in double precision.
+
+Each case is a graph from inputs to "o"; y is o times weights, so that the gradients of o's elements differ. Of some, the gradients
+are weighted and differentiated once more. Needs torch:  python3 tests/runtime/gen_gradient.py > tests/runtime/gradient.txt
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(5)
+N = {torch.float64: "f32", torch.int64: "i64", torch.bool: "bool"}
+
+
+def some(*shape):
+    return (torch.randint(-11, 12, shape) / 8 + 1 / 32).double()  # off the corners of functions
+
+
+def positive(*shape):
+    return (torch.randint(1, 12, shape) / 8).double()
+
+
+def ints(*v):
+    return torch.tensor(v)
+
+
+def flat(v):
+    return [N[v.dtype], list(v.shape), [x if v.dtype != torch.float64 else float("%.9g" % x) for x in (v + 0).reshape(-1).tolist()]]
+
+
+def case(name, nodes, ins, fn, xs=None, inits=(), twice=False, shapes=None, tol=1e-5):
+    """nodes: (op, inputs, outputs, attributes); ins: {name: tensor}; fn: of the same, in order; inits: names that are constants"""
+    xs = xs or [k for k, v in ins.items() if v.dtype == torch.float64]
+    at = {k: v.clone().requires_grad_(k in xs) for k, v in ins.items()}
+    o = fn(*at.values())
+    w = some(*o.shape)
+    grads = torch.autograd.grad((o * w).sum(), [at[x] for x in xs], create_graph=twice, allow_unused=True)
+    grads = [torch.zeros_like(at[x]) if g is None else g for x, g in zip(xs, grads)]
+    outs = {"d" + x: g for x, g in zip(xs, grads)}
+    given = dict(ins, w=w)
+    given.update({"v" + x: some(*g.shape) for x, g in zip(xs, grads)} if twice else {})
+    if twice:
+        z = sum((g * given["v" + x]).sum() + 0 * at[x].sum() for x, g in zip(xs, grads))
+        again = torch.autograd.grad(z, [at[x] for x in xs], allow_unused=True)
+        outs.update({"dd" + x: torch.zeros_like(at[x]) if g is None else g for x, g in zip(xs, again)})
+    print(json.dumps({"name": name, "nodes": nodes, "xs": xs, "twice": twice, "inits": list(inits), "shapes": shapes or {}, "tol": tol,
+                      "ins": {k: flat(v.detach()) for k, v in given.items()}, "outs": {k: flat(v.detach()) for k, v in outs.items()}}))
+
+
+print("# gradient.txt - written by gen_gradient.py\n# SPDX-License-Identifier: Apache-2.0")
+
+# --- functions of one number ---
+
+UNARY = {
+    "Abs": torch.abs, "Asinh": torch.asinh, "Atan": torch.atan, "Cos": torch.cos, "Cosh": torch.cosh, "Erf": torch.erf, "Exp": torch.exp,
+    "Neg": torch.neg, "Reciprocal": torch.reciprocal, "Relu": torch.relu, "Sigmoid": torch.sigmoid, "Sin": torch.sin, "Sinh": torch.sinh,
+    "Softplus": F.softplus, "Softsign": F.softsign, "Tan": torch.tan, "Tanh": torch.tanh, "Mish": F.mish, "HardSwish": F.hardswish,
+    "Ceil": torch.ceil, "Floor": torch.floor, "Round": torch.round, "Sign": torch.sign, "Identity": lambda x: x * 1,
+}
+for op, fn in UNARY.items():
+    case(op, [(op, ["x"], ["o"], {})], {"x": some(2, 5)}, fn, twice=True)
+for op, fn in {"Log": torch.log, "Sqrt": torch.sqrt}.items():
+    case(op, [(op, ["x"], ["o"], {})], {"x": positive(2, 5)}, fn, twice=True)
+for op, fn in {"Acos": torch.acos, "Asin": torch.asin, "Atanh": torch.atanh}.items():
+    case(op, [(op, ["x"], ["o"], {})], {"x": some(2, 5) / 2}, fn, twice=True)
+case("Acosh", [("Acosh", ["x"], ["o"], {})], {"x": positive(2, 5) + 1}, torch.acosh, twice=True)
+for op, attrs, fn in (
+        ("Celu", {"alpha": 0.5}, lambda x: F.celu(x, 0.5)), ("Elu", {"alpha": 1.5}, lambda x: F.elu(x, 1.5)), ("Selu", {}, F.selu),
+        ("Gelu", {}, F.gelu), ("Gelu", {"approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh")),
+        ("LeakyRelu", {"alpha": 0.25}, lambda x: F.leaky_relu(x, 0.25)),
+        ("HardSigmoid", {"alpha": 0.5, "beta": 0.25}, lambda x: (0.5 * x + 0.25).clamp(0, 1)),
+        ("Swish", {"alpha": 1.25}, lambda x: x * torch.sigmoid(1.25 * x)),
+        ("ThresholdedRelu", {"alpha": 0.5}, lambda x: F.threshold(x, 0.5, 0.0)), ("Shrink", {"lambd": 0.5}, lambda x: F.hardshrink(x, 0.5))):
+    case(op + str(attrs), [(op, ["x"], ["o"], attrs)], {"x": some(3, 4)}, fn, twice=True)
+
+# --- several numbers, with broadcasting ---
+
+BINARY = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Max": torch.maximum, "Min": torch.minimum}
+for op, fn in BINARY.items():
+    case(op, [(op, ["x", "z"], ["o"], {})], {"x": some(2, 3), "z": positive(2, 3)}, fn, twice=True)
+    case(op + " broadcast", [(op, ["x", "z"], ["o"], {})], {"x": some(3, 1), "z": positive(2, 1, 4)}, fn, twice=True)
+    case(op + " broadcast by what the run tells", [(op, ["x", "z"], ["o"], {})], {"x": some(2, 1), "z": positive(2, 3)}, fn,
+         shapes={"x": ["a", "b"], "z": ["a", "c"]})
+case("Max of equal ones", [("Max", ["x", "z"], ["o"], {})], {"x": ints(1, 2).double(), "z": ints(1, 3).double()}, torch.maximum)
+case("Pow", [("Pow", ["x", "z"], ["o"], {})], {"x": positive(2, 3), "z": some(3)}, torch.pow, twice=True)
+case("Pow of 0 and by 0", [("Pow", ["x", "z"], ["o"], {})], {"x": ints(0, 0, 2).double(), "z": ints(0, 2, 0).double()}, torch.pow)
+case("Pow by whole numbers", [("Pow", ["x", "k"], ["o"], {})], {"x": some(2, 3), "k": ints(0, 2, 3)}, torch.pow, twice=True)
+case("Sum", [("Sum", ["x", "z", "x"], ["o"], {})], {"x": some(2, 3), "z": some(3)}, lambda x, z: x + z + x)
+case("Mean", [("Mean", ["x", "z"], ["o"], {})], {"x": some(2, 3), "z": some(3)}, lambda x, z: (x + z) / 2)
+case("PRelu", [("PRelu", ["x", "z"], ["o"], {})], {"x": some(2, 3), "z": some(3)}, lambda x, z: torch.where(x > 0, x, x * z), twice=True)
+case("Where", [("Where", ["c", "x", "z"], ["o"], {})], {"c": torch.tensor([[True], [False]]), "x": some(2, 3), "z": some(3)}, torch.where,
+     twice=True)
+case("Clip", [("Clip", ["x", "l", "h"], ["o"], {})], {"x": some(3, 5), "l": torch.tensor(-0.5).double(), "h": torch.tensor(0.75).double()},
+     lambda x, l, h: torch.minimum(torch.maximum(x, l), h))
+case("Clip from above", [("Clip", ["x", "", "h"], ["o"], {})], {"x": some(3, 5), "h": torch.tensor(0.25).double()}, torch.minimum)
+case("Cast there and back", [("Cast", ["x"], ["c"], {"to": 11}), ("Sin", ["c"], ["s"], {}), ("Cast", ["s"], ["o"], {"to": 1})],
+     {"x": some(4)}, torch.sin)
+case("a detour by whole numbers has no gradient", [("Cast", ["x"], ["c"], {"to": 7}), ("Cast", ["c"], ["s"], {"to": 1}), ("Mul", ["s", "x"],
+     ["o"], {})], {"x": some(4)}, lambda x: x.detach().trunc() * x)
+case("one not used", [("Mul", ["x", "x"], ["o"], {})], {"x": some(4), "z": some(2)}, lambda x, z: x * x)
+
+# --- movement ---
+
+case("Reshape", [("Reshape", ["x", "s"], ["t"], {}), ("Mul", ["t", "t"], ["o"], {})], {"x": some(2, 6), "s": ints(3, -1)},
+     lambda x, s: x.reshape(3, -1) ** 2, twice=True)
+case("Flatten, Unsqueeze, Squeeze", [("Flatten", ["x"], ["f"], {"axis": 2}), ("Unsqueeze", ["f", "a"], ["u"], {}),
+     ("Squeeze", ["u", "a"], ["q"], {}), ("Exp", ["q"], ["o"], {})], {"x": some(2, 2, 3), "a": ints(1)}, lambda x, a: x.reshape(4, 3).exp(),
+     inits=["a"])
+case("Transpose", [("Transpose", ["x"], ["t"], {"perm": [2, 0, 1]}), ("Sin", ["t"], ["o"], {})], {"x": some(2, 3, 4)},
+     lambda x: x.permute(2, 0, 1).sin(), twice=True)
+case("Concat", [("Concat", ["x", "z", "x"], ["t"], {"axis": -1}), ("Sin", ["t"], ["o"], {})], {"x": some(2, 3), "z": some(2, 1)},
+     lambda x, z: torch.cat([x, z, x], 1).sin(), twice=True)
+case("Concat of lengths that the run tells", [("Concat", ["x", "z"], ["t"], {"axis": 0}), ("Sin", ["t"], ["o"], {})],
+     {"x": some(2, 3), "z": some(4, 3)}, lambda x, z: torch.cat([x, z]).sin(), shapes={"x": ["n", 3], "z": ["m", 3]})
+case("Split", [("Split", ["x", "s"], ["a", "b", "c"], {"axis": 1}), ("Mul", ["a", "c"], ["o"], {})], {"x": some(2, 5), "s": ints(2, 1, 2)},
+     lambda x, s: x[:, :2] * x[:, 3:], inits=["s"], twice=True)
+case("Slice", [("Slice", ["x", "s", "e", "a", "t"], ["t_"], {}), ("Sin", ["t_"], ["o"], {})], {"x": some(5, 6), "s": ints(1, 5),
+     "e": ints(9, 0), "a": ints(0, 1), "t": ints(2, -2)}, lambda x, s, e, a, t: x[1::2].flip(1)[:, 0:5:2].sin(), inits=["s", "e", "a", "t"],
+     twice=True)
+case("Gather", [("Gather", ["x", "i"], ["t"], {"axis": 1}), ("Sin", ["t"], ["o"], {})], {"x": some(3, 4, 2), "i": torch.tensor([[0, 3], [3, -1]])},
+     lambda x, i: x[:, i].sin(), twice=True)
+case("GatherElements", [("GatherElements", ["x", "i"], ["t"], {"axis": 1}), ("Sin", ["t"], ["o"], {})],
+     {"x": some(2, 4), "i": torch.tensor([[0, 3, 3], [1, 0, 2]])}, lambda x, i: x.gather(1, i).sin(), twice=True)
+case("GatherND", [("GatherND", ["x", "i"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(3, 4, 2), "i": torch.tensor([[0, 3], [2, 1], [0, 3]])},
+     lambda x, i: x[i[:, 0], i[:, 1]].sin())
+case("Expand", [("Expand", ["x", "s"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(3, 1), "s": ints(2, 1, 4)},
+     lambda x, s: x.expand(2, 3, 4).sin(), inits=["s"])
+case("Tile", [("Tile", ["x", "s"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(2, 3), "s": ints(2, 2)}, lambda x, s: x.repeat(2, 2).sin(),
+     inits=["s"])
+case("Pad", [("Pad", ["x", "p"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(3, 4), "p": ints(1, -1, 0, 2)},
+     lambda x, p: F.pad(x, (-1, 2, 1, 0)).sin(), inits=["p"], twice=True)
+case("Pad by reflection", [("Pad", ["x", "p"], ["t"], {"mode": "reflect"}), ("Sin", ["t"], ["o"], {})], {"x": some(1, 2, 5), "p": ints(0, 0, 2, 0, 0, 3)},
+     lambda x, p: F.pad(x, (2, 3), mode="reflect").sin(), inits=["p"])
+case("Trilu", [("Trilu", ["x"], ["o"], {"upper": 0})], {"x": some(3, 4)}, torch.tril)
+case("DepthToSpace", [("DepthToSpace", ["x"], ["t"], {"blocksize": 2, "mode": "CRD"}), ("Sin", ["t"], ["o"], {})], {"x": some(1, 8, 2, 3)},
+     lambda x: F.pixel_shuffle(x, 2).sin())
+case("ScatterElements", [("ScatterElements", ["x", "i", "z"], ["t"], {"axis": 1}), ("Sin", ["t"], ["o"], {})],
+     {"x": some(2, 4), "i": torch.tensor([[0, 3], [1, 0]]), "z": some(2, 2)}, lambda x, i, z: x.scatter(1, i, z).sin(), twice=True)
+case("ScatterElements that adds", [("ScatterElements", ["x", "i", "z"], ["t"], {"axis": 1, "reduction": "add"}), ("Sin", ["t"], ["o"], {})],
+     {"x": some(2, 4), "i": torch.tensor([[3, 3], [1, 0]]), "z": some(2, 2)}, lambda x, i, z: x.scatter_add(1, i, z).sin())
+case("ScatterND", [("ScatterND", ["x", "i", "z"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(4, 3), "i": torch.tensor([[2], [0]]), "z": some(2, 3)},
+     lambda x, i, z: x.index_put((i[:, 0],), z).sin())
+case("TopK", [("TopK", ["x", "k"], ["t", ""], {}), ("Sin", ["t"], ["o"], {})], {"x": torch.tensor([[1, 4, 2], [7, 5, 6.0]]).double() / 8, "k": ints(2)},
+     lambda x, k: x.topk(2).values.sin(), inits=["k"])
+
+# --- sums ---
+
+REDUCE = {
+    "ReduceSum": lambda x, d, k: x.sum(d, k), "ReduceMean": lambda x, d, k: x.mean(d, k), "ReduceMax": lambda x, d, k: x.amax(d, k),
+    "ReduceMin": lambda x, d, k: x.amin(d, k), "ReduceL1": lambda x, d, k: x.abs().sum(d, k),
+    "ReduceL2": lambda x, d, k: x.square().sum(d, k).sqrt(), "ReduceSumSquare": lambda x, d, k: x.square().sum(d, k),
+    "ReduceLogSum": lambda x, d, k: x.sum(d, k).log(), "ReduceLogSumExp": lambda x, d, k: torch.logsumexp(x, d, k),
+}
+for op, fn in REDUCE.items():
+    for axes, keep in ((ints(1), 0), (ints(-1, 0), 1)):
+        case(f"{op} over {axes.tolist()}", [(op, ["x", "a"], ["r"], {"keepdims": keep}), ("Mul", ["r", "r"], ["o"], {})],
+             {"x": positive(2, 3, 4), "a": axes}, lambda x, a: fn(x, tuple(a.tolist()), bool(keep)).square(), inits=["a"], twice=keep == 1)
+    case(f"{op} over all", [(op, ["x"], ["o"], {"keepdims": 0})], {"x": positive(2, 3)}, lambda x: fn(x, (0, 1), False))
+case("ReduceMean of a length that the run tells", [("ReduceMean", ["x", "a"], ["o"], {"keepdims": 0})], {"x": some(2, 3), "a": ints(1)},
+     lambda x, a: x.mean(1), inits=["a"], shapes={"x": ["n", "m"]})
+case("ReduceMax of equal ones", [("ReduceMax", ["x"], ["o"], {"keepdims": 0})], {"x": ints(1, 3, 3).double()}, lambda x: x.amax(0))
+case("ReduceL2 of 0", [("ReduceL2", ["x"], ["o"], {"keepdims": 0})], {"x": ints(0, 0).double()}, lambda x: torch.linalg.vector_norm(x))
+case("CumSum", [("CumSum", ["x", "a"], ["t"], {"exclusive": 1}), ("Sin", ["t"], ["o"], {})], {"x": some(2, 4), "a": ints(1)[0]},
+     lambda x, a: (x.cumsum(1) - x).sin(), inits=["a"])
+case("Softmax", [("Softmax", ["x"], ["o"], {"axis": 1})], {"x": some(2, 3, 2)}, lambda x: x.softmax(1), twice=True)
+case("LogSoftmax", [("LogSoftmax", ["x"], ["o"], {})], {"x": some(2, 3)}, lambda x: x.log_softmax(-1), twice=True)
+case("GlobalAveragePool", [("GlobalAveragePool", ["x"], ["t"], {}), ("Sin", ["t"], ["o"], {})], {"x": some(2, 3, 2, 2)},
+     lambda x: x.mean((2, 3), True).sin())
+case("MaxPool", [("MaxPool", ["x"], ["t"], {"kernel_shape": [2, 2], "strides": [1, 2], "pads": [1, 0, 0, 0]}), ("Sin", ["t"], ["o"], {})],
+     {"x": torch.randperm(2 * 3 * 4 * 4).reshape(2, 3, 4, 4).double() / 32},
+     lambda x: F.max_pool2d(F.pad(x, (0, 0, 1, 0), value=-1e9), 2, (1, 2)).sin())
+
+# --- losses ---
+
+t, wt = torch.tensor([[0, 2], [3, 1], [2, 2]]), positive(4)
+for reduction in ("none", "mean", "sum"):
+    for ignore in (None, 2):
+        attrs = {"reduction": reduction, **({} if ignore is None else {"ignore_index": ignore})}
+        torch_ignore = -100 if ignore is None else ignore
+        case(f"SoftmaxCrossEntropyLoss {attrs}", [("SoftmaxCrossEntropyLoss", ["x", "t", "c"], ["o"], attrs)],
+             {"x": some(3, 4, 2), "t": t, "c": wt}, lambda x, t, c: F.cross_entropy(x, t, c, reduction=reduction, ignore_index=torch_ignore),
+             xs=["x"], twice=True)
+case("NegativeLogLikelihoodLoss", [("NegativeLogLikelihoodLoss", ["x", "t"], ["o"], {})], {"x": some(3, 4), "t": t[:, 0]}, F.nll_loss)
+
+# --- products ---
+
+for a, b in (((2, 3), (3, 4)), ((3,), (3, 4)), ((2, 3), (3,)), ((3,), (3,)), ((2, 1, 3, 2), (4, 2, 3)), ((5, 2, 3), (3,))):
+    case(f"MatMul {list(a)} {list(b)}", [("MatMul", ["x", "z"], ["o"], {})], {"x": some(*a), "z": some(*b)}, torch.matmul, twice=True)
+for ta in (0, 1):
+    for tb in (0, 1):
+        case(f"Gemm {ta} {tb}", [("Gemm", ["x", "z", "c"], ["o"], {"transA": ta, "transB": tb, "alpha": 0.5, "beta": 2.0})],
+             {"x": some(*((3, 2) if ta else (2, 3))), "z": some(*((4, 3) if tb else (3, 4))), "c": some(4)},
+             lambda x, z, c: 0.5 * (x.T if ta else x) @ (z.T if tb else z) + 2 * c, twice=True)
+for name, x, k, attrs in (
+        ("plain", (2, 3, 6), (4, 3, 3), {}), ("strides that leave a rest", (1, 2, 8, 7), (3, 2, 3, 2), {"strides": [2, 3], "pads": [1, 1, 1, 1]}),
+        ("groups and dilation", (2, 4, 7, 7), (6, 2, 2, 3), {"group": 2, "dilations": [2, 1], "pads": [0, 1, 0, 1]}),
+        ("each channel for itself", (1, 3, 5, 5), (3, 1, 3, 3), {"group": 3, "strides": [2, 2]})):
+    n = len(x) - 2
+    conv = F.conv1d if n == 1 else F.conv2d
+    pads = attrs.get("pads", [0] * 2 * n)
+    case("Conv, " + name, [("Conv", ["x", "k", "c"], ["o"], attrs)], {"x": some(*x), "k": some(*k), "c": some(k[0])},
+         lambda x, k, c: conv(x, k, c, attrs.get("strides", 1), pads[:n], attrs.get("dilations", 1), attrs.get("group", 1)), tol=1e-4)
+
+# --- norms ---
+
+case("LayerNormalization", [("LayerNormalization", ["x", "s", "c"], ["o"], {"axis": 1})], {"x": some(2, 3, 4), "s": some(3, 4), "c": some(3, 4)},
+     lambda x, s, c: F.layer_norm(x, (3, 4), s, c), twice=True, tol=1e-4)
+case("RMSNormalization", [("RMSNormalization", ["x", "s"], ["o"], {})], {"x": some(2, 3, 4), "s": some(4)},
+     lambda x, s: x / (x.square().mean(-1, True) + 1e-5).sqrt() * s, twice=True, tol=1e-4)
+stat = {"x": some(2, 3, 4), "s": some(3), "c": some(3), "m": some(3), "v": positive(3)}
+case("BatchNormalization", [("BatchNormalization", list(stat), ["o"], {})], stat, lambda x, s, c, m, v: F.batch_norm(x, m, v, s, c, False),
+     xs=["x", "s", "c"], twice=True, tol=1e-4)
+case("BatchNormalization in training", [("BatchNormalization", list(stat), ["o", "_1", "_2"], {"training_mode": 1})], stat,
+     lambda x, s, c, m, v: F.batch_norm(x, m.clone(), v.clone(), s, c, True), xs=["x", "s", "c"], tol=1e-4)
+
+# --- a network: two layers and a loss, and its weights as constants ---
+
+case("two layers", [("Gemm", ["x", "a", "c"], ["h"], {}), ("Relu", ["h"], ["r"], {}), ("MatMul", ["r", "b"], ["p"], {}),
+                    ("SoftmaxCrossEntropyLoss", ["p", "t"], ["o"], {})],
+     {"x": some(5, 3), "a": some(3, 4), "c": some(4), "b": some(4, 3), "t": ints(0, 2, 1, 1, 0)},
+     lambda x, a, c, b, t: F.cross_entropy((x @ a + c).relu() @ b, t), xs=["a", "c", "b"], inits=["a", "c", "b"], twice=True)
