@@ -7,6 +7,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/conv.h"
+#include "codegen/integer.h"
 #include "codegen/nbits.h"
 #include "ops/eval/nbits.h"
 
@@ -100,7 +101,8 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
   return true;
 }
 
-/* MatMulNBits (com.microsoft 1) with constant weights as a Product; *why otherwise. */
+/* MatMulNBits (com.microsoft 1) with constant weights as a Product; *why otherwise. The pass `microsoft` has made a node of its
+ * own of the bias. */
 static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **why) {
   Ctx *c = p->c;
   const MatMulNBitsAttr *at = ATTR(n, MatMulNBits);
@@ -116,16 +118,42 @@ static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **w
     return false;
   if (zero && (!zero->konst || (zero->type.dtype != DT_u8 && zero->type.dtype != DT_f32)))
     return false;
+  bool rounded = at->accuracy_level == 4 && f.k % f.block == 0 && strstr(p->o->cpu_level, "vnni");
   uint8_t z = !zero ? PZ_NONE : zero->type.dtype == DT_u8 ? PZ_BYTE : PZ_F32;
   o->x = (Product){.batch = dim_const(c, 1),
                    .m = dims_product(c, a, 0, a->rank - 1),
                    .n = dim_const(c, f.n),
                    .k = dim_const(c, f.k),
                    .packed_b = true,
-                   .bits = {.bits = (uint8_t)f.bits, .zero = z, .block = f.block}};
+                   .bits = {.bits = (uint8_t)f.bits, .zero = z, .rounded = rounded, .block = f.block}};
   o->axes = (LoopAxes){2, {0, (int8_t)(a->rank - 1), a->rank}};
   *why = "";
   return dim_is(a->dim[a->rank - 1], f.k);
+}
+
+/* MatMulInteger (10) without zero points, of u8 or i8 by a constant of i8, as a Product; *why otherwise. The pass `integers` has
+ * made nodes of their own of the zero points. */
+static bool integer_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+  const Type *a = &n->in[0]->type, *b = &n->in[1]->type;
+  int64_t k, cols;
+  *o = (Operands){.a = n->in[0], .b = n->in[1]};
+  *why = "a product of integers with zero points, of other types or ranks, or with a right side that is no constant";
+  if (!p->o->pack || !n->in[1]->konst || b->dtype != DT_i8 || b->rank != 2 || a->rank < 2 || a->kind != VK_TENSOR)
+    return false;
+  for (int i = 2; i < n->nin; i++)
+    if (n->in[i])
+      return false;
+  if ((a->dtype != DT_u8 && a->dtype != DT_i8) || !dim_is_const(b->dim[0], &k) || !dim_is_const(b->dim[1], &cols) || !k)
+    return false;
+  o->x = (Product){.batch = dim_const(p->c, 1),
+                   .m = dims_product(p->c, a, 0, a->rank - 1),
+                   .n = b->dim[1],
+                   .k = b->dim[0],
+                   .packed_b = true,
+                   .bytes = a->dtype};
+  o->axes = (LoopAxes){2, {0, (int8_t)(a->rank - 1), a->rank}};
+  *why = "";
+  return a->dim[a->rank - 1] == b->dim[0];
 }
 
 static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
@@ -231,7 +259,7 @@ static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
 
 static const char *dims_name(Grouper *p, const Product *x) {
   int64_t k, n;
-  const char *kind = x->bits.bits ? arena_printf(p->a, ".%ubits", x->bits.bits) : "";
+  const char *kind = x->bits.bits ? arena_printf(p->a, ".%ubits", x->bits.bits) : x->bytes ? ".integers" : "";
   if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
     return arena_printf(p->a, "product%s.%lldx%lld", kind, (long long)k, (long long)n);
   return x->batch_b ? "product.batched" : "product";
@@ -255,6 +283,8 @@ static const char *conv_name(Grouper *p, const Node *n) {
 static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes) {
   if (x->bits.bits)
     return nbits_packed_bytes(plan, &x->bits, k, n, bytes);
+  if (x->bytes)
+    return integer_packed_bytes(plan, k, n, bytes);
   if (!product_packed_floats(plan, k, n, bytes))
     return false;
   *bytes *= 4; /* which is known not to overflow */
@@ -274,7 +304,8 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
   for (uint32_t i = 0; i < g->npacked; i++) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
-        y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.block == x->bits.block &&
+        y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
+        y->product->bytes == x->bytes && y->product->bits.block == x->bits.block &&
         product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
@@ -309,6 +340,7 @@ static bool operands_of(Grouper *p, const Node *n, Operands *o, const char **why
   switch (n->op) {
   case OP_Conv: return conv_of(p, n, o, why);
   case OP_MatMulNBits: return nbits_of_node(p, n, o, why);
+  case OP_MatMulInteger: return integer_of(p, n, o, why);
   default: return product_of(p, n, o, why);
   }
 }
@@ -318,7 +350,7 @@ static bool product_group(Grouper *p, Node *n) {
   Set s;
   Loop loop = {0};
   const char *why;
-  bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits;
+  bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits, whole = bits || n->op == OP_MatMulInteger;
   if (!operands_of(p, n, &o, &why) || !gemm_bias_ok(n, &o.axes)) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
@@ -354,7 +386,7 @@ static bool product_group(Grouper *p, Node *n) {
     return false;
   }
   u->product = o.x;
-  if (bits || (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))) {
+  if (whole || (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))) {
     u->product.packed_b = true;
     packed = packed_of(p, &(Packed){.value = o.b,
                                     .scale = bits ? n->in[2] : NULL,
@@ -362,7 +394,7 @@ static bool product_group(Grouper *p, Node *n) {
                                     .product = &u->product});
   }
   u->product.packed_b = packed != UINT32_MAX;
-  if ((o.x.rows || bits) && packed == UINT32_MAX) {
+  if ((o.x.rows || whole) && packed == UINT32_MAX) {
     p->out->fate[n->id].why = "its weight is too large";
     return false;
   }

@@ -23,9 +23,9 @@ bool nbits_packed_bytes(const ProductPlan *plan, const ProductBits *b, int64_t k
 /* One column of a block: `at` bytes into its nr columns. */
 static void pack_column(const ProductBits *b, int nr, int j, const uint8_t *src, int64_t steps, uint8_t *dst) {
   static const uint8_t sign[] = {[2] = 0xaa, [4] = 0x88, [8] = 0x80};
-  int64_t bytes = (steps * b->bits + 7) / 8, unit = b->bits == 8 ? 1 : 4;
+  int64_t bytes = (steps * b->bits + 7) / 8, unit = b->bits == 8 && !b->rounded ? 1 : 4;
   for (int64_t i = 0; i < b->block * b->bits / 8; i++) {
-    uint8_t v = i < bytes ? src[i] ^ sign[b->bits] : 0;
+    uint8_t v = i < bytes ? src[i] ^ (b->rounded ? 0 : sign[b->bits]) : 0;
     int used = (int)(steps * b->bits - i * 8); /* bits of the byte that are below K */
     if (i < bytes && used < 8)
       v &= (uint8_t)((1 << used) - 1);

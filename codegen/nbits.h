@@ -9,7 +9,7 @@
  *             those steps, then nr words for the next ones
  *     8       bytes: nr for a step of k, then nr for the next one
  *
- * Numbers are stored less 2^(bits-1), as signed ones. Beyond K and N everything is zero.
+ * Numbers are stored less 2^(bits-1), as signed ones; where A is rounded they stay as they are, those of 8 bits in words of 4 as well. Beyond K and N everything is zero.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_NBITS_H
 #define SARD_CODEGEN_NBITS_H

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/packing.h"
 
+#include "codegen/integer.h"
 #include "codegen/nbits.h"
 
 #include <pthread.h>
@@ -83,6 +84,8 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   NBitsSource few = source_of(x);
   if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
+  else if (x->product->bytes)
+    integer_pack(&it->plan, x->product->bytes, x->k, x->n, (const int8_t *)src, p->memory + x->offset, from, to);
   else
     product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)

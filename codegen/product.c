@@ -134,6 +134,10 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
   int64_t unit = product_k_unit(p);
   plan.kc = unit * (plan.kc > unit ? plan.kc / unit : 1);
+  if (p->bits.rounded) /* rows whose sums, of blocks and of all, are in registers */
+    plan.mr = t.mr = (uint8_t)(12 * l->lanes / t.nr < 6 ? 12 * l->lanes / t.nr : 6);
+  if ((p->bytes || p->bits.rounded) && dim_is_const(p->k, &k)) /* one block, however deep */
+    plan.kc = k;
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
@@ -146,6 +150,10 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
   plan.panel_bytes = p->packed_b && !p->bits.bits ? 0 : plan.kc * panel_of;
+  if (p->bytes) /* a tile of A, of up to two bytes a number */
+    plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
+  if (p->bits.rounded)
+    plan.panel_bytes = t.mr * (plan.kc + plan.kc / p->bits.block * 16);
   return plan;
 }
 
@@ -174,7 +182,7 @@ int64_t depthwise_reach(const ProductWindow *w) { return (w->kernel[2] - 1) * w-
 static Dim bytes_of_b(Ctx *c, const Product *p, Dim numbers) {
   const ProductBits *b = &p->bits;
   if (!b->bits)
-    return dim_mul(c, dim_const(c, 4), numbers);
+    return dim_mul(c, dim_const(c, p->bytes ? 1 : 4), numbers);
   return dim_ceildiv(c, dim_mul(c, numbers, dim_const(c, b->bits * b->block + 32)), dim_const(c, 8 * b->block));
 }
 
@@ -196,7 +204,8 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   if (p->rows && !p->planes)
     mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
-  u->bytes = dim_add(c, dim_mul(c, dim_const(c, 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, p->batch, mn)));
+  u->bytes =
+      dim_add(c, dim_mul(c, dim_const(c, p->bytes ? 1 : 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, p->batch, mn)));
   u->bytes = dim_add(c, u->bytes, bytes_of_b(c, p, b));
 }
 

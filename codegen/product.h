@@ -42,7 +42,7 @@ typedef struct ProductPlan {
   int tail;            /* vectors of the last panel, when it surely has fewer than the others; else 0 */
   bool rows_outer;     /* order of the parts: blocks of columns follow each other, not blocks of rows */
   int64_t tile_bytes;  /* scratch: sums of one part (of one tile, when k surely is one block) */
-  int64_t panel_bytes; /* scratch: one packed block of a panel of B; 0 when B is read as it is packed */
+  int64_t panel_bytes; /* scratch: one packed block of a panel of B, or a tile of integers of A; or 0 */
   bool one_block;      /* k surely is one block */
   /* Scratch, when A is read through a window: a table of addresses (codegen/llvm/rows.c), of table_rows to an entry, and a
    * row of zeros. */

@@ -48,8 +48,10 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
   buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
+  if (p->bytes)
+    buf_printf(&f->b, " of %s", dtype_name(p->bytes));
   if (p->bits.bits)
-    buf_printf(&f->b, " bits=%u/%u/%lld", p->bits.bits, p->bits.zero, (long long)p->bits.block);
+    buf_printf(&f->b, " bits=%u/%u/%d/%lld", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block);
   if (p->window)
     put_window(f, "window", p->window);
   if (p->rows)

@@ -27,6 +27,7 @@ typedef struct ProductWindow {
 typedef enum { PZ_NONE, PZ_BYTE, PZ_F32 } ProductZero;
 typedef struct ProductBits {
   uint8_t bits, zero; /* 0: B is f32; ProductZero */
+  bool rounded;       /* A may be rounded to 8 bits per block (codegen/llvm/rounded.c) */
   int64_t block;      /* steps of k */
 } ProductBits;
 
@@ -43,6 +44,7 @@ typedef struct Product {
                           * its buffers are [batch / group, group * m, n] */
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
   ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
+  DType bytes; /* DT_u8, DT_i8: A of that, B a packed constant of i8, sums of i32 (codegen/integer.h); DT_none: f32 */
   /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
    * after tap; B is packed. NULL: A is a matrix. */
   const ProductWindow *rows;

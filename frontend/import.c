@@ -7,6 +7,7 @@
 #include "frontend/import.h"
 
 #include "frontend/flex.h"
+#include "frontend/microsoft.h"
 #include "frontend/upgrade.h"
 #include "ir/infer.h"
 #include "ops/control.h"
@@ -473,7 +474,8 @@ static Status import_operator(Import *im, Scope *s, const RawNode *r, const Orig
   if (raw_is_gradient(r))
     return import_gradient(im, s, r, origin, opset);
   bool ours = !*plain_domain(r->domain) || !strcmp(r->domain, "ai.onnx.ml"); /* which share no names */
-  if (!ours || !upgrade_wanted(r->op, opset))
+  bool theirs = microsoft_wanted(plain_domain(r->domain), r->op);
+  if (!theirs && (!ours || !upgrade_wanted(r->op, opset)))
     return add_node(im, s, r, find_op(im, r), origin, opset);
   void *arg[2] = {im, s};
   Upgrade *u = arena_new(im->a, Upgrade);
@@ -485,7 +487,7 @@ static Status import_operator(Import *im, Scope *s, const RawNode *r, const Orig
                  .konst = known_constant,
                  .fresh = fresh_name,
                  .arg = arg};
-  Status st = upgrade_node(u, opset);
+  Status st = theirs ? microsoft_node(u) : upgrade_node(u, opset);
   if (st == ST_UNSUPPORTED && !im->infer)
     return add_node(im, s, r, OP_none, origin, opset);
   if (st)

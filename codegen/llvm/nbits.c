@@ -285,16 +285,7 @@ void nbits_rows(Gen *g, LVal a, LVal b, LVal batch, LVal panel0, LVal panel1) {
   LVal blocks = i64_div(e, g->k, i64_of(e, g->p->bits.block)), zero = i64_of(e, 0);
   Loop j = loop_begin(e, panel0, panel1, 1);
   LVal arg[] = {a, i64_muli(e, g->k, 4), nbits_address(g, b, j.i, zero), blocks, g->args.scratch};
-  LLVMBasicBlockRef done = emit_block(e, "called");
-  for (int r = g->few.high; r >= g->few.low; r--) {
-    LLVMBasicBlockRef yes = emit_block(e, "rows"), next = r > g->few.low ? emit_block(e, "fewer") : yes;
-    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, g->m, i64_of(e, r), ""), yes, next);
-    LLVMPositionBuilderAtEnd(e->b, yes);
-    LLVMBuildCall2(e->b, g->few.kernel[r - 1].type, g->few.kernel[r - 1].fn, arg, countof(arg), "");
-    LLVMBuildBr(e->b, done);
-    LLVMPositionBuilderAtEnd(e->b, next == yes ? done : next);
-  }
-  LLVMPositionBuilderAtEnd(e->b, done);
+  tile_choose(e, &g->few, g->m, arg, countof(arg));
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, g->args.scratch, batch, zero, g->m, col0, cols);
   loop_end(e, &j);

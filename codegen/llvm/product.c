@@ -43,6 +43,10 @@ static void make_kernels(Gen *g) {
   else
     like.a_step = 4;
   heights(g->p, plan->mr, &low, &high);
+  if (g->p->bytes || g->p->bits.rounded) {
+    (g->p->bytes ? integer_kernels : rounded_kernels)(g, low, high);
+    return;
+  }
   tile_set(g->e, &g->tiles, low, high, like);
   like.vecs = plan->tail;
   if (plan->tail)
@@ -80,6 +84,8 @@ static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal
   Gen *g = x->g;
   Emitter *e = g->e;
   LVal sum = load_f32(e, width, at_float(e, row_sums, col)); /* tiles are padded to whole vectors */
+  if (g->p->bytes)
+    sum = emit_bitcast(e, sum, e->i32);
   LVal row = i64_add(e, x->row0, x->i), at = i64_add(e, x->col0, col);
   if (!x->walk) {
     LVal index = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->batch, g->m), row), g->n), at);
@@ -215,14 +221,6 @@ static void make_pack(Gen *g) {
 }
 
 /* --- a part --- */
-
-typedef struct Part {
-  LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
-  LVal tile0, tile1, panel0, panel1, panels;
-  LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
-  LVal a, b;       /* the operands of this batch */
-  LVal block, blocks, k0, steps, more, last; /* the block of k */
-} Part;
 
 static void multiply(Gen *g, const Part *w, LVal panel, LVal rows, const TileArgs *x) {
   Emitter *e = g->e;
@@ -363,7 +361,9 @@ static void make_body(Gen *g) {
     LVal columns = g->p->packed_b ? i64_muli(e, panels, plan->nr) : g->n;
     w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, columns, g->k)));
   }
-  if (g->few.high) {
+  if (g->p->bytes || g->p->bits.rounded) {
+    (g->p->bytes ? integer_tiles : rounded_tiles)(g, &w);
+  } else if (g->few.high) {
     LLVMBasicBlockRef few = emit_block(e, "few"), many = emit_block(e, "many"), done = emit_block(e, "multiplied");
     LLVMBuildCondBr(e->b, i64_less(e, i64_of(e, g->few.high), g->m), many, few);
     LLVMPositionBuilderAtEnd(e->b, few);
@@ -399,7 +399,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
                     &g.pack_type));
   else if (!p->packed_b && !p->trans_b && !depthwise)
     make_pack(&g);
-  if (p->bits.bits)
+  if (p->bits.bits && !p->bits.rounded)
     nbits_unpack(&g), nbits_kernels(&g);
   g.args = emit_function(e, name);
   if (p->window)

@@ -37,8 +37,17 @@ static inline const char *sub_name(const Gen *g, const char *what, int i) {
 Status make_epilogue(Gen *g);
 void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col0, LVal cols);
 
+/* A part of the work. */
+typedef struct Part {
+  LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
+  LVal tile0, tile1, panel0, panel1, panels;
+  LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
+  LVal a, b;       /* the operands of this batch */
+  LVal block, blocks, k0, steps, more, last; /* the block of k */
+} Part;
+
 /* Does the unit stream B from memory as the inner kernel reads it? */
-static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits; }
+static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits && !g->p->bytes; }
 
 /* --- nbits.c --- */
 /* void pack(b, blocks, dst): blocks of a panel of B of few bits as f32, dst[blocks * block][nr]. */
@@ -47,6 +56,14 @@ void nbits_kernels(Gen *g);                              /* g->few */
 LVal nbits_address(Gen *g, LVal b, LVal panel, LVal k0); /* of a block of a panel */
 /* For up to g->few.high rows: products of all of them with these panels, epilogue included. */
 void nbits_rows(Gen *g, LVal a, LVal b, LVal batch, LVal panel0, LVal panel1);
+
+/* --- rounded.c --- */
+void rounded_kernels(Gen *g, int low, int high); /* g->tiles */
+void rounded_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
+
+/* --- integer.c --- */
+void integer_kernels(Gen *g, int low, int high); /* g->tiles */
+void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
 
 /* --- depthwise.c, channelwise.c --- */
 Status depthwise_body(Gen *g); /* the function's body; the epilogue is made */

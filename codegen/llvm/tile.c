@@ -402,9 +402,10 @@ void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
   }
 }
 
-void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x) {
+static void dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x, LVal *arg, unsigned narg) {
   LLVMBasicBlockRef done = emit_block(e, "called");
   for (int r = s->high; r >= s->low; r--) { /* tall ones first: they are the rule */
+    const TileKernel *t = &s->kernel[r - 1];
     LLVMBasicBlockRef next = NULL;
     if (r > s->low) {
       LLVMBasicBlockRef yes = emit_block(e, "rows");
@@ -412,10 +413,17 @@ void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x) {
       LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, rows, i64_of(e, r), ""), yes, next);
       LLVMPositionBuilderAtEnd(e->b, yes);
     }
-    tile_call(e, &s->kernel[r - 1], x);
+    if (x)
+      tile_call(e, t, x);
+    else
+      LLVMBuildCall2(e->b, t->type, t->fn, arg, narg, "");
     LLVMBuildBr(e->b, done);
     if (next)
       LLVMPositionBuilderAtEnd(e->b, next);
   }
   LLVMPositionBuilderAtEnd(e->b, done);
 }
+
+void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x) { dispatch(e, s, rows, x, NULL, 0); }
+
+void tile_choose(Emitter *e, const TileSet *s, LVal rows, LVal *arg, unsigned n) { dispatch(e, s, rows, NULL, arg, n); }

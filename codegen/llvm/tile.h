@@ -82,6 +82,8 @@ typedef struct TileSet {
 void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
 /* Calls the kernel of that many rows, a run-time value in low..high. */
 void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x);
+/* The same for functions with arguments of their own. */
+void tile_choose(Emitter *e, const TileSet *s, LVal rows, LVal *arg, unsigned n);
 
 /* The value of a dim expression: a constant, or its place among the unit's. */
 Status dim_value(Emitter *e, const EmitArgs *args, Dim d, const Dim *dim, uint32_t ndim, LVal *v);

@@ -1,6 +1,7 @@
 /* test_nbits.c - compiled products with constants of 2, 4 and 8 bits against sums in double, at every CPU level that this one has.
  *
  * Operands are uniform in [-1, 1] and numbers have a scale of at most 1 / 2^bits, so that the bounds of test_product.c hold.
+ * At the level with VNNI A is rounded first, where its blocks are whole.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,6 +106,17 @@ static void run(const Compiled *c, int64_t m, float *a, float *out, int pieces) 
   free(mem);
 }
 
+/* Element k of a row of A: as it is, or rounded to |q| <= 127 times the scale of its block. */
+static double left(const Compiled *c, const NBits *f, const float *row, int64_t k) {
+  float most = 0;
+  int64_t from = k / f->block * f->block;
+  if (!c->u.product.bits.rounded)
+    return (double)row[k];
+  for (int64_t i = from; i < from + f->block; i++)
+    most = fmaxf(most, fabsf(row[i]));
+  return rint((double)(row[k] * (127 / most))) * (double)(most / 127);
+}
+
 static void check(const Compiled *c, const Weights *w, int64_t m) {
   int64_t k = w->f.k, n = w->f.n;
   float *a = numbers(m * k, 1), *out = numbers(m * n + 16, 3), *again = numbers(m * n + 16, 4);
@@ -117,7 +129,7 @@ static void check(const Compiled *c, const Weights *w, int64_t m) {
     for (int64_t j = 0; j < n; j++) {
       double want = 0, got = (double)out[i * n + j];
       for (int64_t x = 0; x < k; x++)
-        want += (double)a[i * k + x] * weight(w, x, j);
+        want += left(c, &w->f, a + i * k, x) * weight(w, x, j);
       if (!(fabs(got - want) <= ((double)k + 8) * 0x1p-23))
         fail_msg("%d bits by %lld, zero %d, (%lld,%lld,%lld): [%lld,%lld] is %.9g, not %.9g", w->f.bits,
                  (long long)w->f.block, c->u.product.bits.zero, (long long)m, (long long)n, (long long)k, (long long)i,
@@ -149,7 +161,10 @@ static void check_all(int bits, int64_t block, int zero, int64_t k, int64_t n, b
                             .n = dim_const(&jit.ctx, n),
                             .k = dim_const(&jit.ctx, k),
                             .packed_b = true,
-                            .bits = {.bits = (uint8_t)bits, .zero = (uint8_t)zero, .block = block}};
+                            .bits = {.bits = (uint8_t)bits,
+                                     .zero = (uint8_t)zero,
+                                     .rounded = strstr(jit.level, "vnni") && k % block == 0,
+                                     .block = block}};
     c.plan = product_plan(&c.u.product, jit.level);
     product_schedule(&jit.ctx, &c.u, jit.level);
     if (!(c.fn = jit_compile(&jit, &c.u)))
@@ -195,7 +210,7 @@ int main(void) {
       cmocka_unit_test(test_constant_m),
       cmocka_unit_test(test_blocks),
   };
-  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
+  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   int failed = 0;
   for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
     if (!jit_open(&jit, levels[i])) {

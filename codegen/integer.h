@@ -1,0 +1,28 @@
+/* integer.h - products of 8-bit integers: A of u8 or i8, B a constant of i8, sums of 32 bits that wrap.
+ *
+ * With VNNI four steps of k are one instruction, of u8 by i8: an A of i8 is taken as u8 with 128 added, and the sums start at -128
+ * times those of B's columns. Elsewhere both are widened to 16 bits, and two steps of k are one instruction: nothing
+ * saturates. `unit` is how many steps that is. B is packed by panels of nr columns, as in product.h; a panel holds
+ *
+ *     start   nr i32: where its sums start
+ *     bytes   nr times `unit` of them for the first steps of k, those of a column side by side, then for the next ones
+ *
+ * K is padded with zeros to a multiple of 4.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_INTEGER_H
+#define SARD_CODEGEN_INTEGER_H
+
+#include "codegen/product.h"
+
+int integer_unit(const ProductPlan *plan); /* steps of k in one instruction */
+static inline int64_t integer_depth(int64_t k) { return (k + 3) / 4 * 4; }
+static inline int64_t integer_panel_bytes(const ProductPlan *plan, int64_t k) {
+  return plan->nr * (4 + integer_depth(k));
+}
+/* Packed bytes of all; false if that overflows. */
+bool integer_packed_bytes(const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes);
+/* Panels panel0 to panel1 - 1 of dst, the whole of packed B; src: i8 [k, n]; a: A's type. */
+void integer_pack(const ProductPlan *plan, DType a, int64_t k, int64_t n, const int8_t *src, uint8_t *dst,
+                  int64_t panel0, int64_t panel1);
+
+#endif

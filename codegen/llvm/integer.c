@@ -1,0 +1,173 @@
+/* integer.c - emission of products of 8-bit integers (codegen/integer.h): K is one block.
+ *
+ *   for each tile of rows: its rows of A to scratch memory, as the instructions take them
+ *     for each panel: sums = start; for each unit of k: sums += A * B; the epilogue
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/integer.h"
+#include "codegen/llvm/product.h"
+
+#include <string.h>
+
+enum { MAX_SUMS = 28 };
+
+static int unit(const Gen *g) { return integer_unit(&g->plan); }
+static int64_t k_of(const Gen *g) {
+  int64_t k = 0;
+  dim_is_const(g->p->k, &k);
+  return k;
+}
+/* Bytes of a row of A in scratch memory. */
+static int64_t row_bytes(const Gen *g) { return integer_depth(k_of(g)) * (4 / unit(g)); }
+
+static LVal load(Emitter *e, LType elem, int n, LVal p) {
+  LVal v = LLVMBuildLoad2(e->b, emit_vec(elem, n), p, "");
+  LLVMSetAlignment(v, 1);
+  return v;
+}
+
+/* --- A --- */
+
+/* n elements of A from p on, to dst. */
+static void copy_elements(Gen *g, int n, LVal p, LVal dst) {
+  Emitter *e = g->e;
+  LVal v = load(e, e->i8, n, p);
+  if (unit(g) == 4 && g->p->bytes == DT_i8)
+    v = LLVMBuildXor(e->b, v, emit_int(LLVMTypeOf(v), -128), "");
+  else if (unit(g) == 2 && g->p->bytes == DT_i8)
+    v = LLVMBuildSExt(e->b, v, emit_vec(e->i16, n), "");
+  else if (unit(g) == 2)
+    v = LLVMBuildZExt(e->b, v, emit_vec(e->i16, n), "");
+  LLVMSetAlignment(LLVMBuildStore(e->b, v, dst), 1);
+}
+
+/* `rows` rows of A, row_bytes apart, zeros behind K. */
+static void copy_rows(Gen *g, LVal a, LVal rows, LVal dst) {
+  Emitter *e = g->e;
+  int64_t k = k_of(g), size = 4 / unit(g), wide = lanes(g) * 4, whole = k / wide * wide;
+  Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
+  LVal from = at_bytes(e, a, i64_mul(e, r.i, g->k)), to = at_bytes(e, dst, i64_muli(e, r.i, row_bytes(g)));
+  Loop w = loop_begin(e, i64_of(e, 0), i64_of(e, whole), wide);
+  copy_elements(g, (int)wide, at_bytes(e, from, w.i), at_bytes(e, to, i64_muli(e, w.i, size)));
+  loop_end(e, &w);
+  Loop s = loop_begin(e, i64_of(e, whole), i64_of(e, k), 1);
+  copy_elements(g, 1, at_bytes(e, from, s.i), at_bytes(e, to, i64_muli(e, s.i, size)));
+  loop_end(e, &s);
+  for (int64_t i = k * size; i < row_bytes(g); i++)
+    LLVMBuildStore(e->b, LLVMConstInt(e->i8, 0, 0), at_bytes(e, to, i64_of(e, i)));
+  loop_end(e, &r);
+}
+
+/* --- the inner kernel --- */
+
+/* An intrinsic whose integer vectors are cut into other elements by some versions of LLVM. */
+static LVal call_as(Emitter *e, const char *name, LVal *arg, unsigned n, LType result) {
+  LType param[3];
+  LVal f = LLVMGetIntrinsicDeclaration(e->mod, LLVMLookupIntrinsicID(name, strlen(name)), NULL, 0);
+  LLVMGetParamTypes(LLVMGlobalGetValueType(f), param);
+  for (unsigned i = 0; i < n; i++)
+    arg[i] = LLVMBuildBitCast(e->b, arg[i], param[i], "");
+  return LLVMBuildBitCast(e->b, LLVMBuildCall2(e->b, LLVMGlobalGetValueType(f), f, arg, n, ""), result, "");
+}
+
+/* The even and the odd elements' products, where no instruction adds neighbours. */
+static LVal plain_multiply_add(Emitter *e, LVal sum, LVal a, LVal b) {
+  LType t = LLVMTypeOf(sum);
+  LVal half = emit_int(t, 16), x = LLVMBuildBitCast(e->b, b, t, "");
+  for (int odd = 0; odd < 2; odd++) {
+    LVal u = odd ? a : LLVMBuildShl(e->b, a, half, ""), v = odd ? x : LLVMBuildShl(e->b, x, half, "");
+    u = LLVMBuildAShr(e->b, u, half, ""), v = LLVMBuildAShr(e->b, v, half, "");
+    sum = LLVMBuildAdd(e->b, sum, LLVMBuildMul(e->b, u, v, ""), "");
+  }
+  return sum;
+}
+
+/* sum + the products of one unit of k; a: as many elements of A as an i32 holds, in every lane. */
+static LVal multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
+  Emitter *e = g->e;
+  LType t = LLVMTypeOf(sum);
+  if (unit(g) == 4)
+    return call_as(e, "llvm.x86.avx512.vpdpbusd.512", (LVal[]){sum, a, b}, 3, t);
+  if (strncmp(g->plan.level->level, "x86", 3))
+    return plain_multiply_add(e, sum, a, b);
+  const char *name = e->bits == 512   ? "llvm.x86.avx512.pmaddw.d.512"
+                     : e->bits == 256 ? "llvm.x86.avx2.pmadd.wd"
+                                      : "llvm.x86.sse2.pmadd.wd";
+  return LLVMBuildAdd(e->b, sum, call_as(e, name, (LVal[]){a, b}, 2, t), "");
+}
+
+static LVal load_b(Gen *g, LVal p) {
+  Emitter *e = g->e;
+  int n = lanes(g);
+  if (unit(g) == 4)
+    return load(e, e->i32, n, p);
+  return LLVMBuildSExt(e->b, load(e, e->i8, 2 * n, p), emit_vec(e->i16, 2 * n), "");
+}
+
+/* void tile(a, panel, sums): `rows` rows at a by one panel. */
+static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums) {
+  Emitter *e = g->e;
+  int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
+  LVal phi[MAX_SUMS], sum[MAX_SUMS], b[6], zero = i64_of(e, 0), data = at_bytes(e, panel, i64_of(e, nr * 4));
+  for (int i = 0; i < rows * vecs; i++)
+    sum[i] = load(e, e->i32, n, at_bytes(e, panel, i64_of(e, i % vecs * n * 4)));
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
+  LLVMBuildBr(e->b, body);
+  LLVMPositionBuilderAtEnd(e->b, body);
+  LVal k = LLVMBuildPhi(e->b, e->i64, "k");
+  LLVMAddIncoming(k, &zero, &before, 1);
+  for (int i = 0; i < rows * vecs; i++) {
+    phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(sum[i]), "");
+    LLVMAddIncoming(phi[i], &sum[i], &before, 1);
+    sum[i] = phi[i];
+  }
+  LVal at = at_bytes(e, data, i64_muli(e, k, nr * unit(g))), in = at_bytes(e, a, i64_muli(e, k, 4));
+  for (int v = 0; v < vecs; v++)
+    b[v] = load_b(g, at_bytes(e, at, i64_of(e, v * n * unit(g))));
+  for (int r = 0; r < rows; r++) {
+    LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, i64_of(e, r * row_bytes(g)))), n);
+    for (int v = 0; v < vecs; v++)
+      sum[r * vecs + v] = multiply_add(g, sum[r * vecs + v], x, b[v]);
+  }
+  LVal next = i64_add(e, k, i64_of(e, 1));
+  LLVMAddIncoming(k, &next, &body, 1);
+  for (int i = 0; i < rows * vecs; i++)
+    LLVMAddIncoming(phi[i], &sum[i], &body, 1);
+  LLVMBuildCondBr(e->b, i64_less(e, next, i64_of(e, integer_depth(k_of(g)) / unit(g))), body, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+  for (int i = 0; i < rows * vecs; i++)
+    store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
+}
+
+static void tile(Gen *g, int rows, TileKernel *t) {
+  Emitter *e = g->e;
+  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr};
+  LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+  t->rows = rows, t->type = LLVMFunctionType(none, param, countof(param), 0);
+  t->fn = function_begin(e, sub_name(g, "tile", rows), none, param, countof(param));
+  tile_body(g, rows, LLVMGetParam(t->fn, 0), LLVMGetParam(t->fn, 1), LLVMGetParam(t->fn, 2));
+  LLVMBuildRetVoid(e->b);
+  if (back)
+    LLVMPositionBuilderAtEnd(e->b, back);
+}
+
+void integer_kernels(Gen *g, int low, int high) {
+  g->tiles = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)high), .low = low, .high = high};
+  for (int r = low; r <= high; r++)
+    tile(g, r, &g->tiles.kernel[r - 1]);
+}
+
+void integer_tiles(Gen *g, const Part *w) {
+  Emitter *e = g->e;
+  LVal rows_of_a = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes)), sums = g->args.scratch;
+  Loop t = loop_begin(e, w->tile0, w->tile1, 1);
+  LVal m0 = i64_add(e, i64_mul(e, t.i, w->base), i64_min(e, t.i, w->extra));
+  LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, t.i, w->extra), e->i64, ""));
+  copy_rows(g, at_bytes(e, w->a, i64_mul(e, m0, g->k)), rows, rows_of_a);
+  Loop j = loop_begin(e, w->panel0, w->panel1, 1);
+  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, integer_panel_bytes(&g->plan, k_of(g))));
+  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums}, 3);
+  LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
+  loop_end(e, &j);
+  loop_end(e, &t);
+}

@@ -1,0 +1,192 @@
+/* integers.c - products of 8-bit integers in the one form that has a kernel, A of u8 or i8 by a constant B of i8 without zero points:
+ *
+ *   sum (a - za)(b - zb) = sum ab - za sum b - zb (sum a - K za)      with the sums of B's columns known here
+ *
+ * all in 32 bits that wrap, so that the result is the same to the bit. A B of u8 becomes one of i8 with 128 taken off it and
+ * off its zero point. QLinearMatMul as such a product, its scaling in f64 and its rounding, as the reference has them; a product of
+ * dequantised matrices as the dequantised product of the integers.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+enum { EXACT_I32 = INT32_MAX / (255 * 255) }; /* as many products of 8-bit integers fit a sum of 32 bits */
+
+static Value *optional(const Node *n, int i) { return i < n->nin ? n->in[i] : NULL; }
+
+static Value *cast(Match *m, Value *v, DType t) {
+  CastAttr to = {.to = t, .saturate = 1, .round_mode = str_of("up")};
+  return v->type.dtype == t ? v : EMIT(m, Cast, &to, v);
+}
+
+static Value *constant(Match *m, DType t, int rank, const int64_t *dim, Tensor **data) {
+  return (m->st = tensor_new(m->c, m->g->arena, t, rank, dim, data)) ? NULL : graph_add_const(m->g, NULL, *data);
+}
+
+static bool eight_bits(const Value *v) { return v->type.dtype == DT_u8 || v->type.dtype == DT_i8; }
+
+static bool one_element(const Value *v) {
+  return type_known(v) && (!v->type.rank || (v->type.rank == 1 && dim_is(v->type.dim[0], 1)));
+}
+
+/* --- operands --- */
+
+typedef struct Operands {
+  Value *a, *b, *za, *zb; /* zero points may be NULL */
+  int64_t k, n;
+} Operands;
+
+/* A constant matrix by which a stack of rows is multiplied, with zero points of one element, zb also of one per column. */
+static bool fit(const Operands *o) {
+  if (!type_known(o->a) || !eight_bits(o->a) || o->a->type.rank < 2 || !o->b->konst || !eight_bits(o->b) ||
+      o->b->type.rank != 2)
+    return false;
+  if (o->za && !one_element(o->za))
+    return false;
+  if (!o->zb || (o->zb->konst && one_element(o->zb)))
+    return true;
+  return o->zb->konst && o->zb->type.rank == 1 && o->zb->konst->dim[0] == o->n;
+}
+
+static Operands operands_of(Value *a, Value *za, Value *b, Value *zb) {
+  Operands o = {.a = a, .b = b, .za = za, .zb = zb};
+  if (b->konst && b->konst->rank == 2)
+    o.k = b->konst->dim[0], o.n = b->konst->dim[1];
+  return o;
+}
+
+/* --- B --- */
+
+/* Takes 128 off an operand of u8. */
+static int64_t offset_of(const Operands *o) { return o->b->type.dtype == DT_u8 ? 128 : 0; }
+
+/* B as i8, and the sums of its columns. */
+static Value *signed_b(Match *m, const Operands *o, Value **sums) {
+  Tensor *b = NULL, *s;
+  Value *v = offset_of(o) ? constant(m, DT_i8, 2, (int64_t[]){o->k, o->n}, &b) : o->b;
+  *sums = v ? constant(m, DT_i32, 1, &o->n, &s) : NULL;
+  if (!*sums)
+    return NULL;
+  const uint8_t *from = o->b->konst->data;
+  uint32_t *sum = s->data;
+  memset(sum, 0, (size_t)o->n * 4);
+  for (int64_t i = 0; i < o->k; i++)
+    for (int64_t j = 0; j < o->n; j++) {
+      int8_t x = (int8_t)(uint8_t)(from[i * o->n + j] ^ (offset_of(o) ? 0x80 : 0));
+      if (b)
+        ((int8_t *)b->data)[i * o->n + j] = x;
+      sum[j] += (uint32_t)x;
+    }
+  return v;
+}
+
+/* The zero points of what signed_b gives as i32, one or one per column; *none: all are zero. */
+static Value *zero_of_b(Match *m, const Operands *o, bool *none) {
+  Tensor *z;
+  int64_t n = o->zb ? tensor_count(o->zb->konst) : 1;
+  Value *v = constant(m, DT_i32, 1, &n, &z);
+  *none = true;
+  for (int64_t i = 0; v && i < n; i++) {
+    int64_t x = (o->zb ? elem_i64(o->zb->konst->dtype, o->zb->konst->data, i) : 0) - offset_of(o);
+    ((int32_t *)z->data)[i] = (int32_t)x;
+    *none &= !x;
+  }
+  return v;
+}
+
+/* --- the product --- */
+
+static Value *without_zero_points(Match *m, const Operands *o) {
+  bool none;
+  Value *sums, *b = signed_b(m, o, &sums), *zb = b ? zero_of_b(m, o, &none) : NULL;
+  if (!zb)
+    return NULL;
+  Value *y = EMIT(m, MatMulInteger, NULL, o->a, b), *za = NULL;
+  if (o->za && !is_num(o->za, 0))
+    za = cast(m, o->za, DT_i32);
+  if (za)
+    y = EMIT(m, Sub, NULL, y, EMIT(m, Mul, NULL, za, sums));
+  if (none)
+    return y;
+  ReduceAttr keep = {.keepdims = 1};
+  Value *rows = EMIT(m, ReduceSum, &keep, cast(m, o->a, DT_i32), const_ints(m, (int64_t[]){-1}, 1));
+  if (za)
+    rows = EMIT(m, Sub, NULL, rows, EMIT(m, Mul, NULL, za, const_like(m, (double)o->k, DT_i32)));
+  return EMIT(m, Sub, NULL, y, EMIT(m, Mul, NULL, rows, zb));
+}
+
+static Value *integer_product(Match *m) {
+  Node *n = m->root;
+  Operands o = operands_of(n->in[0], optional(n, 2), n->in[1], optional(n, 3));
+  bool done = !o.za && !o.zb && !offset_of(&o);
+  return done || !fit(&o) || o.k > INT32_MAX ? NULL : without_zero_points(m, &o);
+}
+
+/* A scale of one element, or (B's) of one per column. */
+static bool scale_fits(const Value *s, int64_t n) {
+  return one_element(s) || (type_known(s) && s->type.rank == 1 && n && dim_is(s->type.dim[0], n));
+}
+
+/* round(sum * (a_scale * b_scale / y_scale)) + y_zero_point, within the bounds of y. */
+static Value *quantised_product(Match *m) {
+  Node *n = m->root;
+  for (int i = 0; i < 8; i++)
+    if (i >= n->nin || !n->in[i])
+      return NULL;
+  Operands o = operands_of(n->in[0], n->in[2], n->in[3], n->in[5]);
+  Value *y = n->in[7];
+  if (!fit(&o) || o.k > EXACT_I32 || !scale_fits(n->in[1], 0) || !scale_fits(n->in[4], o.n) ||
+      !scale_fits(n->in[6], 0) || !one_element(y) || !eight_bits(y))
+    return NULL;
+  if (n->in[1]->type.dtype != n->in[6]->type.dtype || n->in[4]->type.dtype != n->in[6]->type.dtype)
+    return NULL;
+  bool is_signed = y->type.dtype == DT_i8;
+  Value *sum = without_zero_points(m, &o);
+  if (!sum)
+    return NULL;
+  Value *by = EMIT(m, Div, NULL, EMIT(m, Mul, NULL, n->in[1], n->in[4]), n->in[6]);
+  Value *v = EMIT(m, Round, NULL, EMIT(m, Mul, NULL, cast(m, sum, DT_f64), cast(m, by, DT_f64)));
+  v = EMIT(m, Add, NULL, v, cast(m, y, DT_f64));
+  v = EMIT(m, Clip, NULL, v, const_like(m, is_signed ? -128 : 0, DT_f64), const_like(m, is_signed ? 127 : 255, DT_f64));
+  return cast(m, v, y->type.dtype);
+}
+
+/* --- matrices that are dequantised to be multiplied --- */
+
+/* A DequantizeLinear of 8-bit integers with one scale, or with one per column of a constant matrix. */
+static bool dequantised(const Value *v, bool columns, Operands *o, Value **scale) {
+  const Node *n = def_of(v, OP_DequantizeLinear);
+  if (!n || !type_known(n->in[0]) || n->in[1]->type.dtype != DT_f32 || v->type.dtype != DT_f32)
+    return false;
+  const DequantizeLinearAttr *a = ATTR(n, DequantizeLinear);
+  *scale = n->in[1];
+  if (columns)
+    o->b = n->in[0], o->zb = optional(n, 2);
+  else
+    o->a = n->in[0], o->za = optional(n, 2);
+  if (a->block_size)
+    return false;
+  return one_element(*scale) || (columns && (a->axis == 1 || a->axis == -1));
+}
+
+static Value *dequantised_product(Match *m) {
+  Operands o = {0};
+  Value *sa, *sb;
+  Node *n = m->root;
+  if (!dequantised(n->in[0], false, &o, &sa) || !dequantised(n->in[1], true, &o, &sb))
+    return NULL;
+  o = operands_of(o.a, o.za, o.b, o.zb);
+  if (!fit(&o) || o.k > EXACT_I32 || !scale_fits(sb, o.n))
+    return NULL;
+  match_also(m, n->in[0]->def), match_also(m, n->in[1]->def);
+  Value *sum = without_zero_points(m, &o);
+  return sum ? EMIT(m, Mul, NULL, cast(m, sum, DT_f32), EMIT(m, Mul, NULL, sa, sb)) : NULL;
+}
+
+static const Rule rules[] = {
+    {"product of integers", OPERATOR(MatMulInteger), integer_product},
+    {"quantised product", OPERATOR(QLinearMatMul), quantised_product},
+    {"product of dequantised matrices", OPERATOR(MatMul), dequantised_product},
+};
+
+Status pass_integers(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }
