@@ -222,11 +222,13 @@ static Status infer_one(Infer *x) {
 
 Status node_infer(Ctx *c, Node *n) {
   Infer x = {.c = c, .g = n->graph, .n = n, .arena = n->graph->arena};
+  Place before = origin_enter(c, n->origin);
   Type few[4];
   const Dim *content[4] = {0};
   x.out = n->nout <= 4 ? few : arena_array(x.arena, Type, n->nout);
   x.content = n->nout <= 4 ? content : arena_array(x.arena, const Dim *, n->nout);
   Status st = infer_one(&x);
+  c->place = before;
   return st ? err_origin(c, st, n->origin) : ST_OK;
 }
 

@@ -163,6 +163,13 @@ static Status fold_node(Ctx *c, Node *n) {
   return st;
 }
 
+static Status fold_named(Ctx *c, Node *n) {
+  Place before = origin_enter(c, n->origin);
+  Status st = fold_node(c, n);
+  c->place = before;
+  return st;
+}
+
 /* The branch's nodes move in front of the If, under new names (two branches may use the same ones). */
 static void inline_branch(Node *n, Graph *branch) {
   Graph *g = n->graph;
@@ -198,7 +205,7 @@ static Status sweep(Ctx *c, Graph *g) {
       if (n->body[b])
         TRY(sweep(c, n->body[b]));
     if (foldable(n))
-      TRY(fold_node(c, n));
+      TRY(fold_named(c, n));
   }
   return ctx_poll(c);
 }

@@ -29,10 +29,12 @@ void ctx_close(Ctx *c) { unwind(c, NULL); }
 
 Status ctx_protect(Ctx *c, Status (*fn)(Ctx *c, void *arg), void *arg) {
   Guard g = {.up = c->guard};
+  const Place place = c->place;
   Cleanup *mark = c->cleanups;
   c->guard = &g;
   Status st = setjmp(g.at) ? ST_MEMORY : fn(c, arg);
   c->guard = g.up;
+  c->place = place;
   if (st)
     unwind(c, mark);
   return st;
@@ -57,6 +59,7 @@ void ctx_out_of_memory(Ctx *c, size_t wanted) {
     fail(c, ST_MEMORY, "out of memory: %zu bytes wanted, %zu in use, limit %zu", wanted, used, c->alloc->limit);
   else
     fail(c, ST_MEMORY, "out of memory: %zu bytes wanted, %zu in use", wanted, used);
+  err_node(c, ST_MEMORY, c->place.node, c->place.op, c->place.module, c->place.source);
   if (!c->guard)
     __builtin_trap(); /* every entry point of api/ and tools/ protects; reaching this is our bug */
   longjmp(c->guard->at, 1);

@@ -28,6 +28,11 @@ typedef struct Err {
   char hint[512];     /* what to do about it */
 } Err;
 
+/* The node that is being worked on: running out of memory names it. Borrowed strings; NULL: not known. */
+typedef struct Place {
+  const char *node, *op, *module, *source;
+} Place;
+
 typedef struct Cleanup {
   void (*fn)(void *arg);
   void *arg;
@@ -42,6 +47,7 @@ struct Ctx {
   struct Guard *guard;      /* innermost ctx_protect */
   const atomic_int *cancel; /* borrowed, may be NULL: non-zero stops the work */
   int64_t deadline_ns;      /* CLOCK_MONOTONIC; 0: none */
+  Place place;              /* ctx_protect leaves it as it was */
   void (*log)(void *arg, int level, const char *text); /* may be NULL; level 0 warning, 1 info, 2 debug */
   void *log_arg;
 };
