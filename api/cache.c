@@ -212,6 +212,13 @@ static Status find_files(Ctx *c, HitArgs *h, const CacheContent *x, Mapped **map
   return ST_OK;
 }
 
+static bool has_reference(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
+    if (step_kind(p, rt_step(p, i)) == SARD_STEP_REFERENCE)
+      return true;
+  return false;
+}
+
 static Status start_from_entry(Ctx *c, void *arg) {
   HitArgs *h = arg;
   sard_model *s = h->a->m;
@@ -229,6 +236,11 @@ static Status start_from_entry(Ctx *c, void *arg) {
     file[nfile++] = (RtFile){x.packed, x.packed_size};
   map[nmap++] = entry;
   TRY(rt_load(c, s->arena, x.image, x.size, plan_build_id(), file, nfile, &s->program));
+  if (!h->a->o->allow_reference && !strcmp(s->device, "cpu") && has_reference(s->program)) {
+    rt_unload(s->program); /* compiling says what is wrong with it */
+    s->program = NULL;
+    return ST_OK;
+  }
   s->file = map, s->nfile = nmap;
   h->found = true;
   return ST_OK;
@@ -274,31 +286,6 @@ static bool list_files(Arena *a, const sard_model *s, const ModelCache *mc, cons
   return true;
 }
 
-void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed) {
-  sard_model *s = a->m;
-  ModelCache *mc = s->cache;
-  char real[PATH_MAX];
-  if (!mc)
-    return;
-  CacheFile *file = arena_array(s->arena, CacheFile, s->nfile + 2u);
-  CacheContent x = {.key = mc->key,
-                    .model = arena_strdup(s->arena, a->path && realpath(a->path, real) ? real : ""),
-                    .about = arena_printf(s->arena, "%s %s", s->device, strcmp(s->device, "cpu") ? "" : cpu_level()),
-                    .file = file,
-                    .image = image,
-                    .size = size,
-                    .packed = packed ? packed->base : NULL,
-                    .packed_size = packed ? packed->size : 0};
-  if (!list_files(s->arena, s, mc, a, file, &x.nfile)) {
-    ctx_log(c, 1, "compile cache: the model was written a moment ago, so nothing is kept of it this time");
-    return;
-  }
-  mc->write = cache_prepare(s->arena, mc->dir, &x);
-  pthread_mutex_init(&mc->lock, NULL);
-  pthread_cond_init(&mc->done, NULL);
-  mc->phase = READY;
-}
-
 /* The weights in the entry are those of files that have not changed since they were opened. */
 static Status check_unchanged(Ctx *c, const sard_model *m) {
   for (uint32_t i = 0; i < m->nfile; i++) {
@@ -341,16 +328,41 @@ static bool start_thread(sard_model *m) {
   return ok;
 }
 
-void cache_after_run(const sard_model *model) {
+/* Starts the writing, once. */
+static void after_run(const sard_model *model) {
   ModelCache *mc = model->cache;
-  if (!mc || !mc->write)
-    return;
   pthread_mutex_lock(&mc->lock);
   if (mc->phase == READY) {
     mc->pid = getpid();
     mc->phase = start_thread((sard_model *)(uintptr_t)model) ? WRITING : IDLE;
   }
   pthread_mutex_unlock(&mc->lock);
+}
+
+void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed) {
+  sard_model *s = a->m;
+  ModelCache *mc = s->cache;
+  char real[PATH_MAX];
+  if (!mc)
+    return;
+  CacheFile *file = arena_array(s->arena, CacheFile, s->nfile + 2u);
+  CacheContent x = {.key = mc->key,
+                    .model = arena_strdup(s->arena, a->path && realpath(a->path, real) ? real : ""),
+                    .about = arena_printf(s->arena, "%s %s", s->device, strcmp(s->device, "cpu") ? "" : cpu_level()),
+                    .file = file,
+                    .image = image,
+                    .size = size,
+                    .packed = packed ? packed->base : NULL,
+                    .packed_size = packed ? packed->size : 0};
+  if (!list_files(s->arena, s, mc, a, file, &x.nfile)) {
+    ctx_log(c, 1, "compile cache: the model was written a moment ago, so nothing is kept of it this time");
+    return;
+  }
+  mc->write = cache_prepare(s->arena, mc->dir, &x);
+  pthread_mutex_init(&mc->lock, NULL);
+  pthread_cond_init(&mc->done, NULL);
+  mc->phase = READY;
+  s->after_run = after_run;
 }
 
 void cache_end(sard_model *m) {

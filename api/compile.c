@@ -20,8 +20,8 @@
 
 static double ms_since(int64_t start) { return (double)(now_ns() - start) * 1e-6; }
 
-static Status import(Ctx *c, const CompileArgs *a, Model **m) {
-  LoadOptions lo = {.strict = a->o->strict};
+static Status import(Ctx *c, const CompileArgs *a, DimBinding *bind, uint32_t nbind, Model **m) {
+  LoadOptions lo = {.strict = a->o->strict, .bind = bind, .nbind = nbind};
   return a->path ? model_load_file(c, a->path, &lo, m) : model_load_bytes(c, a->data, a->n, a->dir, &lo, m);
 }
 
@@ -35,46 +35,68 @@ static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
   return passes_run(c, m->graph, &po);
 }
 
+Status compile_graph(Ctx *c, const CompileArgs *a, DimBinding *bind, uint32_t nbind, Model **m) {
+  int64_t t = now_ns();
+  TRY(import(c, a, bind, nbind, m));
+  a->m->times.import_ms = ms_since(t);
+
+  t = now_ns();
+  TRY(optimise(c, a, *m));
+  a->m->times.passes_ms = ms_since(t);
+  return ST_OK;
+}
+
 /* The memory that constants may borrow from: the mapped files first, then the caller's bytes for a model from memory. */
-static PlanFile *plan_files(Arena *a, const Model *m, uint32_t *n) {
+static PlanFile *plan_files(Arena *a, const Model *m, bool named, uint32_t *n) {
   PlanFile *f = arena_array(a, PlanFile, m->nfile + 2u);
   *n = 0;
   for (uint32_t i = 0; i < m->nfile; i++)
-    f[(*n)++] = (PlanFile){m->file[i]->path, m->file[i]->base, m->file[i]->size};
+    f[(*n)++] = (PlanFile){named ? m->file[i]->path : "", m->file[i]->base, m->file[i]->size};
   if (!m->path)
     f[(*n)++] = (PlanFile){"", m->bytes, m->nbytes};
   return f;
 }
 
-static Status generate(Ctx *c, sard_model *s, const sard_options *o, Arena *scratch, const Model *m,
-                       const uint8_t **image, size_t *size, RtFile **file, uint32_t *nfile) {
-  PlanInput in = {.nmeta = m->nmeta};
-  Arena *keep = s->arena;
-  Kernels k = {0};
-  in.file = plan_files(scratch, m, &in.nfile);
-  KernelsInput ki = {cpu_level(), (unsigned)s->cores, in.file, m->nfile};
-  if (!strcmp(s->device, "cpu"))
-    TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
-  if (o->dump_kernel && !k.groups)
-    return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
-  if (o->dump_kernel)
-    TRY(kernels_dump(c, k.groups, o->dump_kernel, o->dump, o->dump_arg));
-  in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
-  const char **meta = arena_array(scratch, const char *, 2 * (size_t)m->nmeta);
+static const char **meta_pairs(Arena *a, const Model *m) {
+  const char **meta = arena_array(a, const char *, 2 * (size_t)m->nmeta);
   for (uint32_t i = 0; i < m->nmeta; i++)
     meta[2 * i] = m->meta[i].key, meta[2 * i + 1] = m->meta[i].value;
-  in.meta = meta;
+  return meta;
+}
+
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model *m, const char *level, bool for_file,
+                       Generated *out) {
+  enum { OBJECTS = 4 }; /* in a file, on any machine */
+  sard_model *s = a->m;
+  PlanInput in = {.nmeta = m->nmeta, .meta = meta_pairs(scratch, m)};
+  Arena *keep = s->arena;
+  Kernels k = {0};
+  in.file = plan_files(scratch, m, !for_file, &in.nfile);
+  KernelsInput ki = {.level = level,
+                     .threads = (unsigned)s->cores,
+                     .objects = for_file ? OBJECTS : 0,
+                     .allow_reference = a->o->allow_reference,
+                     .mapped = in.file,
+                     .nmapped = m->nfile};
+  if (!strcmp(s->device, "cpu"))
+    TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
+  if (a->o->dump_kernel && !k.groups)
+    return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
+  if (a->o->dump_kernel)
+    TRY(kernels_dump(c, k.groups, a->o->dump_kernel, a->o->dump, a->o->dump_arg));
+  in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
   const uint8_t *bytes;
-  TRY(plan_build(c, scratch, m->graph, &in, &bytes, size));
-  uint8_t *copy = arena_get(keep, *size, 1, PROG_ALIGN);
-  memcpy(copy, bytes, *size);
-  *image = copy;
-  *file = arena_array(keep, RtFile, in.nfile + 1u);
-  *nfile = in.nfile;
+  TRY(plan_build(c, scratch, m->graph, &in, &bytes, &out->size));
+  uint8_t *copy = arena_get(keep, out->size, 1, PROG_ALIGN);
+  memcpy(copy, bytes, out->size);
+  out->image = copy;
+  out->file = arena_array(keep, RtFile, in.nfile + 1u);
+  out->nfile = in.nfile;
   for (uint32_t i = 0; i < in.nfile; i++)
-    (*file)[i] = (RtFile){in.file[i].base, in.file[i].size};
+    out->file[i] = (RtFile){in.file[i].base, in.file[i].size};
+  out->packed = k.packed != NULL;
   if (k.packed) /* the last file of the program */
-    (*file)[(*nfile)++] = (RtFile){k.packed, k.groups->packed_size};
+    out->file[out->nfile++] = (RtFile){k.packed, k.groups->packed_size};
   return ST_OK;
 }
 
@@ -106,29 +128,18 @@ static void choose_threads(Ctx *c, sard_model *s) {
 static Status compile(Ctx *c, CompileArgs *a) {
   sard_model *s = a->m;
   Model *m;
-  const uint8_t *image;
-  size_t size;
-  RtFile *file;
-  uint32_t nfile;
+  Generated g;
+  TRY(compile_graph(c, a, NULL, 0, &m));
 
   int64_t t = now_ns();
-  TRY(import(c, a, &m));
-  s->times.import_ms = ms_since(t);
-
-  t = now_ns();
-  TRY(optimise(c, a, m));
-  s->times.passes_ms = ms_since(t);
-
-  t = now_ns();
   Arena *scratch = arena_create(c);
-  TRY(generate(c, s, a->o, scratch, m, &image, &size, &file, &nfile));
-  TRY(rt_load(c, s->arena, image, size, plan_build_id(), file, nfile, &s->program));
-  bool packed = nfile > m->nfile + !m->path;
+  TRY(compile_program(c, a, scratch, m, cpu_level(), false, &g));
+  TRY(rt_load(c, s->arena, g.image, g.size, plan_build_id(), g.file, g.nfile, &s->program));
   keep_files(c, s, m);
   arena_destroy(scratch);
   model_close(c, m);
   dim_release(c);
-  cache_fill(c, a, image, size, packed ? &file[nfile - 1] : NULL);
+  cache_fill(c, a, g.image, g.size, g.packed ? &g.file[g.nfile - 1] : NULL);
   s->times.compile_ms = ms_since(t);
   return ST_OK;
 }
@@ -140,15 +151,30 @@ static void name_code(Ctx *c, const sard_model *s) {
     ctx_log(c, 0, "%s: %s", c->err.message, c->err.file);
 }
 
+/* What the caller has permitted does not pass unnoticed. */
+static void log_reference(Ctx *c, const sard_model *s) {
+  for (uint32_t i = 0; !strcmp(s->device, "cpu") && i < rt_count(s->program, SEC_STEPS); i++) {
+    const ProgStep *x = rt_step(s->program, i);
+    if (step_kind(s->program, x) == SARD_STEP_REFERENCE)
+      ctx_log(c, 0, "node '%s' (%s) runs as reference: %s",
+              rt_string(s->program, rt_origin(s->program, x->origin)->node), rt_string(s->program, x->op),
+              rt_string(s->program, x->why));
+  }
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
   choose_threads(c, s);
   s->arena = arena_create(c);
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
-  TRY(cache_start(c, a));
+  if (a->path)
+    TRY(compiled_start(c, a));
+  if (!s->program)
+    TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
+  log_reference(c, s);
   name_code(c, s);
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));

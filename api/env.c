@@ -24,6 +24,7 @@ static size_t machine_memory(void) {
 static void make_default(void) {
   alloc_init_system(&default_env.alloc);
   default_env.alloc.limit = machine_memory();
+  recycler_init(&default_env.recycler, &default_env.alloc);
   pthread_mutex_init(&default_env.lock, NULL);
 }
 
@@ -69,6 +70,7 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
     env->alloc.get = callers_get, env->alloc.put = callers_put, env->alloc.self = env;
   pthread_mutex_init(&env->lock, NULL);
   env->alloc.limit = env->o.max_memory ? env->o.max_memory : machine_memory();
+  recycler_init(&env->recycler, &env->alloc);
   *out = env;
   return SARD_OK;
 }
@@ -95,6 +97,7 @@ void env_pool_done(sard_env *env) {
 void sard_env_free(sard_env *env) {
   if (!env)
     return;
+  recycler_destroy(&env->recycler);
   pthread_mutex_destroy(&env->lock);
   free(env);
 }

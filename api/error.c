@@ -14,35 +14,6 @@ struct sard_error {
 /* Given out when there is no memory for an error; never freed. */
 static const sard_error no_memory = {.e = {.kind = ST_MEMORY, .message = "out of memory"}, .text = "out of memory"};
 
-/* "FILE: node 'N' (Op) of module M, from SOURCE: message; hint". */
-static void compose(sard_error *x) {
-  const Err *e = &x->e;
-  char *p = x->text;
-  size_t left = sizeof x->text;
-#define PUT(...)                                                                                                       \
-  do {                                                                                                                 \
-    int n = snprintf(p, left, __VA_ARGS__);                                                                            \
-    size_t k = n < 0 ? 0 : (size_t)n < left ? (size_t)n : left - 1;                                                    \
-    p += k, left -= k;                                                                                                 \
-  } while (0)
-  if (*e->file)
-    PUT("%s: ", e->file);
-  if (*e->node || *e->op) {
-    PUT("node '%s'", e->node);
-    if (*e->op)
-      PUT(" (%s)", e->op);
-    if (*e->module)
-      PUT(" of module %s", e->module);
-    if (*e->source)
-      PUT(", from %s", e->source);
-    PUT(": ");
-  }
-  PUT("%s", e->message);
-  if (*e->hint)
-    PUT("; %s", e->hint);
-#undef PUT
-}
-
 static sard_status give(const Err *e, sard_error **err) {
   if (!err)
     return (sard_status)e->kind;
@@ -52,7 +23,7 @@ static sard_status give(const Err *e, sard_error **err) {
     return (sard_status)e->kind;
   }
   x->e = *e;
-  compose(x);
+  error_compose(e, x->text, sizeof x->text);
   *err = x;
   return (sard_status)e->kind;
 }
@@ -81,20 +52,4 @@ const char *sard_error_hint(const sard_error *e) { return e ? e->e.hint : ""; }
 void sard_error_free(sard_error *e) {
   if (e != &no_memory)
     free(e);
-}
-
-const char *sard_status_name(sard_status s) {
-  switch (s) {
-  case SARD_OK: return "ok";
-  case SARD_ERROR_USAGE: return "usage";
-  case SARD_ERROR_INVALID: return "invalid";
-  case SARD_ERROR_UNSUPPORTED: return "unsupported";
-  case SARD_ERROR_MEMORY: return "memory";
-  case SARD_ERROR_DEVICE: return "device";
-  case SARD_ERROR_IO: return "io";
-  case SARD_ERROR_CANCELLED: return "cancelled";
-  case SARD_ERROR_TIMEOUT: return "timeout";
-  case SARD_ERROR_INTERNAL: return "internal";
-  }
-  return "unknown";
 }

@@ -12,6 +12,7 @@
 
 struct sard_env {
   Alloc alloc;
+  Recycler recycler; /* of the results of all its models */
   sard_env_options o;
   pthread_mutex_t lock; /* guards what follows */
   struct Pool *pool;    /* there while models use it: those with compiled steps and more than one thread */
@@ -26,8 +27,10 @@ struct sard_model {
   Mapped **file; /* mapped: weights, the cache entry */
   uint32_t nfile;
   sard_cache_state cache_state;
-  struct ModelCache *cache; /* a missing entry, to be written; NULL: nothing to write */
-  const char *path;         /* "" when from memory */
+  struct ModelCache *cache;               /* a missing entry, to be written; NULL: nothing to write */
+  void (*after_run)(const sard_model *m); /* what is due once a run has ended; may be NULL */
+  struct RtCode *code;                    /* of a model compiled ahead of time, mapped; NULL: the program has its own */
+  const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
   int cores;         /* that the process may use */
@@ -47,6 +50,26 @@ typedef struct CompileArgs {
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
 
+/* describe.c */
+sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
+/* The same in parts, for aot.c: a program for one CPU level, and the memory that its constants lie in. for_file: its bytes
+ * depend on the model alone, not on where it lies or on how many cores this machine has. */
+typedef struct Generated {
+  const uint8_t *image;
+  size_t size;
+  RtFile *file;
+  uint32_t nfile;
+  bool packed; /* the last file is weights packed for the CPU */
+} Generated;
+struct Model;
+struct DimBinding;
+Status compile_graph(Ctx *c, const CompileArgs *a, struct DimBinding *bind, uint32_t nbind, struct Model **m);
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const char *level,
+                       bool for_file, Generated *out);
+
+/* compiled.c: starts from a->path if that is a file with a compiled model; a->m->program stays NULL if it is of another kind. */
+Status compiled_start(Ctx *c, CompileArgs *a);
+
 /* cache.c */
 typedef struct ModelCache ModelCache;
 /* Looks for the model in the compile cache: on a hit a->m has its program and its files, on a miss what cache_fill needs.
@@ -54,8 +77,10 @@ typedef struct ModelCache ModelCache;
 Status cache_start(Ctx *c, CompileArgs *a);
 /* The entry of the model just compiled is ready to be written; packed: the last file of the program, or NULL. */
 void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed);
-void cache_after_run(const sard_model *m); /* starts the writing, once */
-void cache_end(sard_model *m);             /* waits for it */
+void cache_end(sard_model *m); /* waits for it */
+
+/* error_text.c: all of e in one line of at most n bytes. */
+void error_compose(const Err *e, char *text, size_t n);
 
 /* error.c: makes *err from c->err (err may be NULL) and returns its kind. */
 sard_status error_from(Ctx *c, sard_error **err);

@@ -152,7 +152,7 @@ static void bench_product(Bench *b, const Shape *s) {
   int64_t parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
   float *a = floats(count * s->m * s->k), *w = floats(count * s->n * s->k), *p = floats(packed);
   float *out = floats(count * s->m * s->n), *bias = floats(s->n);
-  product_pack(&plan, s->k, s->n, false, w, p, 0, product_panels(&plan, s->n));
+  product_pack(&plan, s->k, s->n, false, 1, w, p, 0, product_panels(&plan, s->n));
   void *buf[] = {a, batched ? w : p, s->gelu ? bias : out, out};
   Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
   report(b, s, &plan, parts, machine_best_seconds(run_once, &r), compiling);

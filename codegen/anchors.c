@@ -43,6 +43,7 @@ static Value *untransposed(const Graph *g, Value *v, bool *trans) {
 
 typedef struct Operands {
   Value *a, *b;
+  Node *behind; /* a Transpose that is part of the product: its result is the product's; or NULL */
   Product x;
   LoopAxes axes;
 } Operands;
@@ -103,8 +104,24 @@ static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
          (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
 }
 
+/* A convolution between the transpositions that make its input's and its result's channels the last: they go away. */
+static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
+  Node *in, *out;
+  *o = (Operands){.b = n->in[1]};
+  if (!p->o->pack || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
+      !conv_rows_product(p->c, p->a, n, &o->x))
+    return false;
+  int rank = out->out[0]->type.rank;
+  o->a = in->in[0], o->behind = out;
+  o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
+  return true;
+}
+
 /* Conv (22) as a Product; *why otherwise. */
 static bool conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+  *why = "";
+  if (conv_rows_of(p, n, o))
+    return true;
   *o = (Operands){.a = n->in[1], .b = n->in[0]};
   if (!conv_product(p->c, p->a, n, &o->x, why))
     return false;
@@ -160,14 +177,16 @@ static Node *next_consumer(Grouper *p, const Set *s, const Type *out, const Loop
   return best;
 }
 
-/* The longest run of element-by-element nodes behind n that ends in one value. Returns how many of s->node belong to it. */
-static uint32_t follow(Grouper *p, Node *n, const LoopAxes *axes, Set *s) {
+enum { MAX_EPILOGUE = 16 };
+
+/* The longest run of element-by-element nodes behind those of the set that ends in one value. Returns how many of s->node
+ * belong to it. */
+static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
   bool *tried = arena_array(p->a, bool, *p->g->next_id);
-  uint32_t closed = 1;
-  *s = (Set){.n = 1};
-  s->node[0] = n;
-  while (s->n < 17) {
-    Node *u = next_consumer(p, s, &n->out[0]->type, axes, tried);
+  uint32_t closed = s->n, most = s->n + MAX_EPILOGUE;
+  const Type *type = &s->node[s->n - 1]->out[0]->type;
+  while (s->n < most) {
+    Node *u = next_consumer(p, s, type, axes, tried);
     if (!u)
       break;
     tried[u->id] = true;
@@ -206,12 +225,12 @@ static const char *conv_name(Grouper *p, const Node *n) {
 /* The packed form of a constant B, made once however many products read it. */
 static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
   ProductPlan plan = product_plan(x, p->o->cpu_level);
-  int64_t k, n, floats;
+  int64_t k, n, floats, taps = x->rows && !x->channelwise ? x->rows->taps : 1;
   if (!dim_is_const(x->k, &k) || !dim_is_const(x->n, &n) || !product_packed_floats(&plan, k, n, &floats))
     return UINT32_MAX;
   Groups *g = p->out;
   for (uint32_t i = 0; i < g->npacked; i++)
-    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b &&
+    if (g->packed[i].value == v && g->packed[i].trans == x->trans_b && g->packed[i].taps == taps &&
         product_plan(g->packed[i].product, p->o->cpu_level).nr == plan.nr)
       return i;
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
@@ -223,6 +242,7 @@ static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
                                    .k = k,
                                    .n = n,
                                    .trans = x->trans_b,
+                                   .taps = taps,
                                    .offset = g->packed_size,
                                    .size = (uint64_t)floats * sizeof(float)};
   g->packed_size += (g->packed[g->npacked].size + 63) / 64 * 64;
@@ -233,7 +253,8 @@ static uint32_t packed_of(Grouper *p, const Value *v, const Product *x) {
 static const char *why_ends(const Set *s, const Value *result) {
   if (!result->uses || value_is_output(result))
     return "";
-  return s->n == 17 ? "its epilogue is long enough" : "what reads it does not work element by element on all of it";
+  return s->n > MAX_EPILOGUE ? "its epilogue is long enough"
+                             : "what reads it does not work element by element on all of it";
 }
 
 /* What makes the operands of an anchor does not become part of it. */
@@ -253,19 +274,22 @@ static bool product_group(Grouper *p, Node *n) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
   }
-  s = (Set){0};
-  s.n = follow(p, n, &o.axes, &s);
+  s = (Set){.n = 1, .node = {n}};
+  if (o.behind)
+    s.node[s.n++] = o.behind;
+  uint32_t head = s.n;
+  s.n = follow(p, &o.axes, &s);
   Value *result = s.node[s.n - 1]->out[0];
   const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
   bool third = n->nin > 2 && n->in[2];
   bool scaled = gemm ? gemm->alpha != 1 || (third && gemm->beta != 0) : conv && third;
-  if (s.n > 1 || scaled) {
+  if (s.n > head || scaled) {
     LoopSpec spec = {.name = "epilogue",
-                     .node = s.node + 1,
-                     .nnode = s.n - 1,
+                     .node = s.node + head,
+                     .nnode = s.n - head,
                      .out = &result,
                      .nout = 1,
-                     .acc = n->out[0],
+                     .acc = s.node[head - 1]->out[0],
                      .axes = o.axes};
     if (loop_build(p->c, p->a, &spec, &loop)) {
       p->out->fate[n->id].why = arena_strdup(p->a, p->c->err.message);
@@ -273,17 +297,21 @@ static bool product_group(Grouper *p, Node *n) {
     }
     o.x.epilogue = loop.kernel;
   }
-  Unit *u =
-      group_unit(p, UNIT_PRODUCT, group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + 1, s.n - 1));
+  Unit *u = group_unit(p, UNIT_PRODUCT,
+                       group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + head, s.n - head));
   uint32_t packed = UINT32_MAX;
   if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
     p->out->fate[n->id].why = "its extents are too large expressions";
     return false;
   }
   u->product = o.x;
-  if (p->o->pack && o.b->konst && (conv ? !o.x.group : o.b->type.rank == 2))
-    packed = packed_of(p, o.b, &u->product);
+  if (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))
+    u->product.packed_b = true, packed = packed_of(p, o.b, &u->product);
   u->product.packed_b = packed != UINT32_MAX;
+  if (o.x.rows && !u->product.packed_b) {
+    p->out->fate[n->id].why = "its weight is too large";
+    return false;
+  }
   product_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, s.node, s.n, result->def);
   p->out->fate[result->def->id].why = why_ends(&s, result);

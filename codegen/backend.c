@@ -54,32 +54,39 @@ static bool own_directory(char dir[PATH_MAX]) {
   return true;
 }
 
-/* Where the library may be, in order of preference; an empty string: no such place. */
-static void places(char path[PLACES][PATH_MAX + 64]) {
+/* Where a file of this build may be, in order of preference; an empty string: no such place. */
+static void places(const char *name, char path[PLACES][PATH_MAX + 64]) {
   const char *dir = secure_getenv("SARD_CODEGEN_DIR");
   char own[PATH_MAX];
   memset(path, 0, PLACES * (PATH_MAX + 64));
   if (dir && strlen(dir) < PATH_MAX)
-    snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, library);
+    snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, name);
   if (own_directory(own)) {
-    snprintf(path[1], PATH_MAX + 64, "%s/%s", own, library);
-    snprintf(path[2], PATH_MAX + 64, "%s/../%s/%s", own, SARD_LIBDIR_NAME, library);
+    snprintf(path[1], PATH_MAX + 64, "%s/%s", own, name);
+    snprintf(path[2], PATH_MAX + 64, "%s/../%s/%s", own, SARD_LIBDIR_NAME, name);
   }
-  snprintf(path[3], PATH_MAX + 64, "%s/%s", SARD_LIBDIR, library);
+  snprintf(path[3], PATH_MAX + 64, "%s/%s", SARD_LIBDIR, name);
+}
+
+bool backend_find(const char *name, char *found) {
+  char path[PLACES][PATH_MAX + 64];
+  places(name, path);
+  for (int i = 0; i < PLACES; i++)
+    if (path[i][0] && !access(path[i], R_OK) && strlen(path[i]) < PATH_MAX) {
+      strcpy(found, path[i]);
+      return true;
+    }
+  return false;
 }
 
 bool backend_present(void) {
-  char path[PLACES][PATH_MAX + 64];
-  places(path);
-  for (int i = 0; i < PLACES; i++)
-    if (path[i][0] && !access(path[i], R_OK))
-      return true;
-  return false;
+  char path[PATH_MAX];
+  return backend_find(library, path);
 }
 
 bool backend_paths(char *own, char *generator) {
   char path[PLACES][PATH_MAX + 64];
-  places(path);
+  places(library, path);
   *generator = 0;
   for (int i = 0; i < PLACES && !*generator; i++)
     if (path[i][0] && !access(path[i], R_OK) && !realpath(path[i], generator))
@@ -113,7 +120,7 @@ static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
 
 static Status load(Ctx *c) {
   char path[PLACES][PATH_MAX + 64];
-  places(path);
+  places(library, path);
   for (int i = 0; i < PLACES; i++) {
     if (!path[i][0] || access(path[i], R_OK))
       continue;

@@ -12,6 +12,8 @@
 Status backend_load(Ctx *c, const EmitApi **api);
 /* Is there a code generator? Loads nothing. */
 bool backend_present(void);
+/* A file of this build that is not in the program itself, looked for in the same places. False: it is not there. path: PATH_MAX. */
+bool backend_find(const char *name, char *path);
 /* The files that code comes from: the library or executable this code is in, and the code generator ("" without one), each
  * in PATH_MAX bytes. False: it cannot be told. backend_llvm_path: the LLVM that the code generator uses, in arena a; NULL:
  * it is not loaded, or not a library of its own. */

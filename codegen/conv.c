@@ -4,7 +4,11 @@
 
 #include "ops/eval/nn.h"
 
-enum { MAX_TAPS = 4096, MAX_STRIDE = 1 << 15 }; /* a block of k holds all taps of a channel; lanes count in 32 bits */
+enum {
+  MAX_TAPS = 4096,
+  MAX_STRIDE = 1 << 15,
+  MAX_ROWS_TAPS = 1024
+}; /* a block of k holds all taps of a channel; lanes count in 32 bits */
 
 static bool spatial_tensor(const Value *v) {
   return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= 3 &&
@@ -70,20 +74,71 @@ static bool is_vector(const Value *in, const Value *out) {
   return true;
 }
 
-bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why) {
+/* Extents that a product can be made of: rows of the weight, channels of a group. */
+static bool extents_of(Ctx *c, const Node *n, int64_t *rows, int64_t *channels, ProductWindow *w, const char **why) {
   const Value *in = n->in[0], *weight = n->in[1], *out = n->out[0], *bias = n->nin > 2 ? n->in[2] : NULL;
-  int64_t group = ATTR(n, Conv)->group, rows, channels, all;
-  ProductWindow w;
+  int64_t group = ATTR(n, Conv)->group, all;
   *why = "a convolution of other types or ranks";
   if (!spatial_tensor(in) || !spatial_tensor(weight) || !spatial_tensor(out) || weight->type.rank != in->type.rank ||
       (bias && (bias->type.dtype != DT_f32 || bias->type.rank != 1)))
     return false;
   *why = "a convolution whose channels or taps are known at run time only, or are too many";
-  if (group < 1 || !dim_is_const(weight->type.dim[0], &rows) || !dim_is_const(weight->type.dim[1], &channels) ||
-      !dim_is_const(in->type.dim[1], &all) || rows % group || all % group || all / group != channels ||
-      (bias && bias->type.dim[0] != weight->type.dim[0]) || !window_of(c, n, &w))
+  if (group < 1 || !dim_is_const(weight->type.dim[0], rows) || !dim_is_const(weight->type.dim[1], channels) ||
+      !dim_is_const(in->type.dim[1], &all) || *rows % group || all % group || all / group != *channels ||
+      (bias && bias->type.dim[0] != weight->type.dim[0]) || !window_of(c, n, w))
     return false;
   *why = "";
+  return true;
+}
+
+/* Is v made by a Transpose in graph g that takes the channels from axis `from` to axis `to`? */
+static Node *channels_moved(const Graph *g, Node *t, int from, int to) {
+  if (!t || t->op != OP_Transpose || t->graph != g || t->in[0]->type.rank < 3)
+    return NULL;
+  Ints perm = ATTR(t, Transpose)->perm;
+  int r = t->in[0]->type.rank;
+  for (int i = 0, k = 0; i < r && perm.v; i++) {
+    k += k == from;
+    if (perm.v[i] != (i == to ? from : k++))
+      return NULL;
+  }
+  return perm.v ? t : NULL;
+}
+
+bool conv_channels_last(const Node *n, Node **in, Node **out) {
+  int last = n->in[0]->type.rank - 1;
+  Node *user = value_sole_user(n->out[0]);
+  *in = channels_moved(n->graph, n->in[0]->def, last, 1);
+  *out = channels_moved(n->graph, user, 1, last);
+  return *in && *out;
+}
+
+bool conv_rows_product(Ctx *c, Arena *a, const Node *n, Product *x) {
+  int64_t group = ATTR(n, Conv)->group, rows, channels;
+  const char *why;
+  ProductWindow w;
+  if (!n->in[1]->konst || !extents_of(c, n, &rows, &channels, &w, &why) || w.taps > MAX_ROWS_TAPS || !channels ||
+      !rows || (group > 1 && (channels != 1 || rows != group)))
+    return false;
+  Dim lines = dim_mul(c, n->in[0]->type.dim[0], dim_mul(c, w.out[0], w.out[1]));
+  *x = (Product){.batch = group > 1 ? lines : dim_const(c, 1),
+                 .m = dim_mul(c, lines, w.out[2]),
+                 .n = dim_const(c, rows),
+                 .k = dim_const(c, channels * w.taps),
+                 .trans_b = true,
+                 .packed_b = true,
+                 .channelwise = group > 1};
+  if (group > 1 || !is_matrix(&w))
+    x->rows = arena_copy(a, &w, sizeof w);
+  return true;
+}
+
+bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why) {
+  const Value *in = n->in[0], *out = n->out[0];
+  int64_t group = ATTR(n, Conv)->group, rows, channels;
+  ProductWindow w;
+  if (!extents_of(c, n, &rows, &channels, &w, why))
+    return false;
   if (is_vector(in, out) && group == 1 && w.taps == 1) {
     *x = (Product){.batch = dim_const(c, 1), .m = in->type.dim[0], .n = dim_const(c, rows), .trans_b = true};
     x->k = dim_const(c, channels);

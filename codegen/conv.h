@@ -6,6 +6,14 @@
 #include "codegen/unit.h"
 #include "ops/ops.h"
 
+/* The transpositions around a convolution whose input and output have their channels last, in n's graph. False: it is not in
+ * between such. */
+bool conv_channels_last(const Node *n, Node **in, Node **out);
+
+/* The product of such a convolution: A its input as it lies, B the weight, rows the positions of all images. n is as it stands
+ * in the graph, channels first. False: it has none (groups of several channels, weights known at run time only). */
+bool conv_rows_product(Ctx *c, Arena *a, const Node *n, Product *x);
+
 /* Conv (22) of f32 with 1 to 3 spatial axes as a product, batch by group: A the weight [group, m, k], B the input; when
  * there is one position only (group is 0), A the input [m, k], B the weight [n, k]. All but the epilogue is filled in.
  * False: *why says why not. */

@@ -448,6 +448,8 @@ static bool value_at_identity(const Set *s, const Value *v) {
       continue;
     if (!s->ident[i])
       return false;
+    if (u->node->op == OP_CastLike && u->slot == 1)
+      return false; /* which reads no element */
     if (u->node == s->core ? u->slot != 0 : !elementwise(u->node) || !same_dims(&u->node->out[0]->type, &v->type))
       return false;
   }
@@ -459,6 +461,13 @@ static bool at_identity(const Set *s, const Node *q) {
     if (q->out[i] && !value_at_identity(s, q->out[i]))
       return false;
   return true;
+}
+
+static const Type *type_made(const Node *n) {
+  int i = 0;
+  while (!n->out[i])
+    i++;
+  return &n->out[i]->type;
 }
 
 /* Does some user in the set read v more often than it has elements, or not element by element? */
@@ -473,7 +482,7 @@ static bool value_recomputed(Ctx *c, const Set *s, const Value *v) {
       return true;
     bool fewer = u->node->op == OP_Slice || u->node->op == OP_Split || u->node->op == OP_Concat ||
                  (u->node->op == OP_Gather && u->slot == 0 && !elementwise(v->def));
-    if (!fewer && type_count(c, &u->node->out[0]->type) != n)
+    if (!fewer && type_count(c, type_made(u->node)) != n)
       return true;
   }
   return false;

@@ -40,12 +40,13 @@ typedef struct NodeFate {
 } NodeFate;
 
 /* A constant operand B of products, to be packed into a memory of its own: product_pack(product_plan(product, level), k, n,
- * trans, value->konst->data, memory + offset, …). [k, n], or [n, k] when trans. */
+ * trans, taps, value->konst->data, memory + offset, …). [k, n], or [n, k] when trans. */
 typedef struct Packed {
   const Value *value;
   const Product *product; /* the first that uses it */
   int64_t k, n;
   bool trans;
+  int64_t taps;          /* product_pack */
   uint64_t offset, size; /* bytes in the packed memory; offsets are multiples of 64 */
 } Packed;
 

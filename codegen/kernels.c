@@ -5,8 +5,79 @@
 #include "codegen/backend.h"
 #include "codegen/describe.h"
 #include "codegen/packing.h"
+#include "ops/ops.h"
+#include "support/checked.h"
 
 #include <string.h>
+
+/* --- steps that nothing compiles --- */
+
+/* The first of g and of its bodies, and how many there are. */
+static void find_reference(const Graph *g, const Groups *groups, const Node **first, uint32_t *n) {
+  for (const Node *x = g->first; x; x = x->next) {
+    if (plan_is_reference(groups, x) && !(*n)++)
+      *first = x;
+    for (int b = 0; b < 2; b++)
+      if (x->body[b])
+        find_reference(x->body[b], groups, first, n);
+  }
+}
+
+/* Extents that fill a screen are left out. */
+static void put_types(Ctx *c, StrBuf *b, Value *const *v, int n) {
+  for (int i = 0; i < n; i++) {
+    const char *text = v[i] ? type_text(c, &v[i]->type) : "none";
+    buf_puts(b, i ? ", " : "");
+    if (strlen(text) <= 80)
+      buf_puts(b, text);
+    else
+      buf_printf(b, "%s of rank %d", dtype_name(v[i]->type.dtype), v[i]->type.rank);
+  }
+}
+
+/* An output of more elements than 64 bits count is why there is no kernel. */
+static bool can_exist(const Node *n, const Value **v) {
+  int64_t dim[MAX_RANK], count;
+  for (int i = 0; i < n->nout; i++) {
+    *v = n->out[i];
+    for (int k = 0; *v && k < (*v)->type.rank; k++)
+      dim[k] = (*v)->type.dim[k]->value;
+    if (*v && type_is_static(&(*v)->type) && !extent_ok(dim, (*v)->type.rank, &count))
+      return false;
+  }
+  return true;
+}
+
+static Status refuse(Ctx *c, Arena *a, const Node *n, const char *why, uint32_t count) {
+  const Value *v;
+  StrBuf b;
+  if (!can_exist(n, &v))
+    return fail(c, ST_INVALID, "the output would be %s, which is no size a tensor can have", type_text(c, &v->type));
+  buf_init(&b, a);
+  put_types(c, &b, n->in, n->nin);
+  buf_puts(&b, " -> ");
+  put_types(c, &b, n->out, n->nout);
+  Status st = fail(c, ST_UNSUPPORTED, "no code generation for this step on device 'cpu': %s (%s)", why, b.text);
+  buf_init(&b, a);
+  if (count > 1)
+    buf_printf(&b, "; the model has %u such steps", count);
+  return err_hint(c, st,
+                  "to run it by its slow reference evaluator: --allow reference, allow_reference in C, "
+                  "allow=\"reference\" in Python%s",
+                  b.text);
+}
+
+static Status refuse_reference(Ctx *c, Arena *a, const Graph *g, const Groups *groups) {
+  const Node *n = NULL;
+  uint32_t count = 0;
+  find_reference(g, groups, &n, &count);
+  if (!n)
+    return ST_OK;
+  Status st = refuse(c, a, n, groups->fate[n->id].why, count);
+  return err_node(c, err_origin(c, st, n->origin), NULL, op_info(n->op)->name, NULL, NULL);
+}
+
+/* --- compiling --- */
 
 static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
   EmitTarget target = {.cpu_level = level};
@@ -27,10 +98,12 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
   Packing *packing;
   *out = (Kernels){0};
   TRY(group_graph(c, a, g, &o, &out->groups));
+  if (!in->allow_reference)
+    TRY(refuse_reference(c, a, g, out->groups));
   if (!out->groups->nkernel)
     return ST_OK;
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
-  TRY(compile(c, a, in->level, in->threads, out));
+  TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);
 }
 

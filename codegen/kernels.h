@@ -16,12 +16,15 @@ typedef struct Kernels {
 typedef struct KernelsInput {
   const char *level; /* support/cpu.h */
   unsigned threads;
+  bool allow_reference;   /* steps that nothing compiles are no error */
+  unsigned objects;       /* that code is spread over; 0: as many as threads */
   const PlanFile *mapped; /* files that weights lie in: pages that are packed are given back */
   uint32_t nmapped;
 } KernelsInput;
 
 /* Groups the nodes of g (not changed), compiles a kernel per different group, and packs weights beside that. The packed
- * weights go with arena keep, the rest is in arena a. ST_UNSUPPORTED: there is no code generator. */
+ * weights go with arena keep, the rest is in arena a. ST_UNSUPPORTED: there is no code generator, or, with the node, its types and the reason, none for one
+ * of the steps. */
 Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out);
 
 /* The kernels of this name, or "all", as text to out. ST_USAGE: there is none; the nearest name is the hint. */

@@ -152,13 +152,22 @@ static Status scaled(Build *b, const Node *n, KExpr *const *index, KExpr **e) {
 
 static Value *bias_of(const Node *n) { return n->nin > 2 ? n->in[2] : NULL; }
 
-/* Conv (22): one number per channel, axis 1, is added. */
+/* The convolution whose sums an epilogue works on, at once or through a Transpose that puts the channels last; or NULL. */
+static const Node *acc_conv(const Build *b) {
+  const Node *n = b->s->acc ? b->s->acc->def : NULL;
+  if (n && n->op == OP_Transpose)
+    n = n->in[0]->def;
+  return n && n->op == OP_Conv ? n : NULL;
+}
+
+/* Conv (22): one number per channel, axis 1 or the last one, is added. */
 static Status biased(Build *b, const Node *n, KExpr **e) {
   Value *v = bias_of(n);
   if (!v)
     return ST_OK;
   bool one = v->konst && tensor_count(v->konst) == 1;
-  *e = k_add(&b->x, *e, one ? literal(b, v->konst) : ke_load(b->x.k, buffer(b, v), &b->lead[1]));
+  int axis = b->s->acc->def == n ? 1 : b->s->acc->type.rank - 1;
+  *e = k_add(&b->x, *e, one ? literal(b, v->konst) : ke_load(b->x.k, buffer(b, v), &b->lead[axis]));
   return ST_OK;
 }
 
@@ -202,8 +211,8 @@ static Status read(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
     TRY(load(b, v, index, e));
     if (v == b->s->acc && v->def->op == OP_Gemm)
       TRY(scaled(b, v->def, index, e));
-    if (v == b->s->acc && v->def->op == OP_Conv)
-      TRY(biased(b, v->def, e));
+    if (v == b->s->acc && acc_conv(b))
+      TRY(biased(b, acc_conv(b), e));
   } else if (out >= 0 && b->stored[out]) {
     *e = ke_load(x->k, b->outbuf[out], index);
   } else {
@@ -237,7 +246,8 @@ static int operand_dims(Build *b, const Type *t, Dim *dim) {
 }
 
 static const Value *conv_bias(const Build *b) {
-  return b->s->acc && b->s->acc->def->op == OP_Conv ? bias_of(b->s->acc->def) : NULL;
+  const Node *n = acc_conv(b);
+  return n ? bias_of(n) : NULL;
 }
 
 static Status add_input(Build *b, Value *v) {
@@ -259,8 +269,8 @@ static Status add_input(Build *b, Value *v) {
 }
 
 static Status add_inputs(Build *b) {
-  if (b->s->acc && (b->s->acc->def->op == OP_Gemm || b->s->acc->def->op == OP_Conv))
-    TRY(add_input(b, bias_of(b->s->acc->def)));
+  if (acc_conv(b) || (b->s->acc && b->s->acc->def->op == OP_Gemm))
+    TRY(add_input(b, bias_of(acc_conv(b) ? acc_conv(b) : b->s->acc->def)));
   for (uint32_t i = 0; i < b->s->nnode; i++)
     for (int k = 0; k < b->s->node[i]->nin; k++)
       TRY(add_input(b, b->s->node[i]->in[k]));

@@ -73,7 +73,7 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   Item *it = &p->item[i];
   int64_t from = piece * it->step, to = from + it->step < it->panels ? from + it->step : it->panels;
   const uint8_t *src = x->value->konst->data;
-  product_pack(&it->plan, x->k, x->n, x->trans, src, (float *)(void *)(p->memory + x->offset), from, to);
+  product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)
     give_back(p, src, src + tensor_bytes(x->value->konst));
 }

@@ -380,6 +380,20 @@ static StepKind step_kind(Plan *p, const Node *n) {
   }
 }
 
+/* A branch that its types rule out: a run that takes it stops at the node which does. */
+static bool never_runs(const Graph *g) {
+  while (g && !g->impossible)
+    g = g->up;
+  return g;
+}
+
+static bool is_host(const Node *n) { return node_is_host(n) || never_runs(n->graph); }
+
+bool plan_is_reference(const Groups *groups, const Node *n) {
+  Plan p = {.groups = groups};
+  return has_step(&p, n) && step_kind(&p, n) == STEP_EVAL && !is_host(n);
+}
+
 typedef struct BoundKey {
   const Graph *g;
   uintptr_t sym;
@@ -537,7 +551,7 @@ static void write_step(Plan *p, const Node *n) {
   Value *const *in, *const *out;
   uint32_t nin, nout;
   ProgStep s = {
-      .kind = (uint8_t)step_kind(p, n), .host = node_is_host(n), .region = {PROG_NONE, PROG_NONE}, .call = PROG_NONE};
+      .kind = (uint8_t)step_kind(p, n), .host = is_host(n), .region = {PROG_NONE, PROG_NONE}, .call = PROG_NONE};
   step_values(p, n, &in, &nin, &out, &nout);
   s.domain = image_string(&p->im, op->domain);
   s.op = image_string(&p->im, op->name);

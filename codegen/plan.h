@@ -39,6 +39,9 @@ typedef struct PlanInput {
  * the files are referred to by offset, others are copied in. */
 Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t **program, size_t *size);
 
+/* Is n a step that interprets its operator, element by element, when nodes are grouped so (NULL: none are)? */
+bool plan_is_reference(const Groups *groups, const Node *n);
+
 /* Hash of what a program's meaning depends on besides its bytes: the operator table and the record layout. */
 uint64_t plan_build_id(void);
 

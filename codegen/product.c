@@ -60,6 +60,9 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
  * from L3 (256x768x3072 on Zen 4: 94.0 % of peak with 128 x 384, 96.1 % so). */
 enum { PART_ROWS = 256, PART_COLS = 96, CONV_ROWS = 64, CONV_PARTS = 16 };
 
+/* Sums of a channelwise product kept at a time, in vectors. */
+enum { CHANNELWISE_SUMS = 20, CHANNELWISE_SUMS_256 = 9, CHANNELWISE_ROWS = 8 };
+
 /* A convolution of a small image has few columns: its rows are divided, in powers of two that many numbers of threads share
  * evenly, but not beyond where packing B once per part would cost. */
 static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
@@ -73,6 +76,38 @@ static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
   return (tiles - 1) / blocks + 1;
 }
 
+int64_t product_k_unit(const Product *p) {
+  int64_t k = 1;
+  if (p->window)
+    return p->window->taps;
+  if (p->rows && !p->channelwise && dim_is_const(p->k, &k))
+    return k / p->rows->taps;
+  return 1;
+}
+
+/* Positions side by side in a channelwise product: an even share of a row of known length. */
+static int channelwise_rows(const Product *p, const ProductLevel *l, int nr) {
+  int most = (l->lanes == 16 ? CHANNELWISE_SUMS : CHANNELWISE_SUMS_256) / (nr / l->lanes);
+  int64_t n;
+  most = most < 1 ? 1 : most > CHANNELWISE_ROWS ? CHANNELWISE_ROWS : most;
+  if (!dim_is_const(p->rows->out[2], &n) || n < 1)
+    return most;
+  int64_t blocks = (n - 1) / most + 1;
+  return (int)((n - 1) / blocks + 1);
+}
+
+/* What it takes to read A through a window. */
+static void plan_rows(const Product *p, ProductPlan *plan) {
+  int64_t unit = product_k_unit(p);
+  for (plan->table_rows = 1; plan->table_rows < plan->mr;)
+    plan->table_rows *= 2;
+  plan->zero_bytes = ((p->channelwise ? plan->nr : unit) * (int64_t)sizeof(float) + 63) / 64 * 64;
+  if (p->channelwise)
+    plan->mr = channelwise_rows(p, plan->level, plan->nr);
+  else
+    plan->table_bytes = plan->kc / unit * (plan->table_rows + 1) * 8, plan->row_tiles = (CONV_ROWS - 1) / plan->mr + 1;
+}
+
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
@@ -81,15 +116,17 @@ ProductPlan product_plan(const Product *p, const char *level) {
   /* A panel's block stays where a tile can stream it without waiting: in L1 with two units of 256 bits (16 bytes a
    * cycle), in L2 with 512 bits, where a step of k takes as many cycles for twice the sums. */
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
-  if (p->window) /* whole channels */
-    plan.kc = p->window->taps * (plan.kc > p->window->taps ? plan.kc / p->window->taps : 1);
+  int64_t unit = product_k_unit(p);
+  plan.kc = unit * (plan.kc > unit ? plan.kc / unit : 1);
   plan.one_block = dim_is_const(p->k, &k) && k <= plan.kc;
   plan.col_panels = (PART_COLS + t.nr - 1) / t.nr;
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
+  if (p->rows)
+    plan_rows(p, &plan);
   if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
-  plan.tile_bytes = t.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
+  plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
   plan.panel_bytes = p->packed_b ? 0 : plan.kc * panel_of;
   return plan;
 }
@@ -122,11 +159,16 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   Dim rows = dim_ceildiv(c, p->m, dim_const(c, plan.row_tiles * plan.mr));
   Dim mn = dim_mul(c, p->m, p->n), mk = dim_mul(c, p->m, p->k), kn = dim_mul(c, p->k, p->n);
   u->parts = dim_mul(c, p->batch, dim_mul(c, cols, rows));
-  u->scratch = dim_const(c, plan.tile_bytes + plan.panel_bytes);
+  u->scratch = dim_const(c, plan.tile_bytes + plan.panel_bytes + plan.table_bytes + plan.zero_bytes);
   if (product_is_depthwise(p))
     u->parts = dim_mul(c, p->batch, dim_min(c, p->n, dim_const(c, 1))),
     u->scratch = depthwise_bytes(c, p, plan.level->lanes);
   u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
+  if (p->channelwise)
+    u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr))),
+    u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k)), mk = mn, mn = dim_const(c, 0);
+  if (p->rows)
+    mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
   u->bytes = dim_mul(c, dim_const(c, 4), dim_add(c, dim_add(c, a, b), dim_mul(c, p->batch, mn)));
 }
@@ -147,6 +189,19 @@ static void pack_rows(int64_t k, int64_t n, int nr, int64_t col, int width, cons
   }
 }
 
+/* [n, channels, taps]: k goes tap after tap. A channel's taps lie together, so that they are read once. */
+static void pack_taps(int64_t k, int nr, int64_t col, int width, int64_t taps, const uint8_t *src, float *dst) {
+  int64_t channels = k / taps;
+  for (int64_t c = 0; c < channels; c++)
+    for (int j = 0; j < nr; j++)
+      for (int64_t t = 0; t < taps; t++) {
+        float x = 0;
+        if (j < width)
+          memcpy(&x, src + (((col + j) * channels + c) * taps + t) * 4, 4);
+        dst[(t * channels + c) * nr + j] = x;
+      }
+}
+
 /* [n, k]: a column of the panel lies along k. Squares of 16 by nr, so that neither side leaves the cache between two
  * lines. */
 static void pack_columns(int64_t k, int nr, int64_t col, int width, const uint8_t *src, float *dst) {
@@ -162,13 +217,15 @@ static void pack_columns(int64_t k, int nr, int64_t col, int width, const uint8_
   }
 }
 
-void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, const void *src, float *dst,
+void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int64_t taps, const void *src, float *dst,
                   int64_t panel0, int64_t panel1) {
   for (int64_t p = panel0; p < panel1; p++) {
     int64_t col = p * plan->nr;
     int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
     float *panel = dst + p * plan->nr * k;
-    if (trans)
+    if (taps > 1)
+      pack_taps(k, plan->nr, col, width, taps, src, panel);
+    else if (trans)
       pack_columns(k, plan->nr, col, width, src, panel);
     else
       pack_rows(k, n, plan->nr, col, width, src, panel);

@@ -44,6 +44,10 @@ typedef struct ProductPlan {
   int64_t tile_bytes;  /* scratch: sums of one part (of one tile, when k surely is one block) */
   int64_t panel_bytes; /* scratch: one packed block of a panel of B; 0 when B is packed already */
   bool one_block;      /* k surely is one block */
+  /* Scratch, when A is read through a window: a table of addresses (codegen/llvm/rows.c), of table_rows to an entry, and a
+   * row of zeros. */
+  int64_t table_bytes, zero_bytes;
+  int table_rows;
 } ProductPlan;
 
 /* A convolution of single channels: no product is worth packing for. Each part copies a plane of the input, with zeros
@@ -51,6 +55,8 @@ typedef struct ProductPlan {
  * at fixed distances. */
 enum { DEPTHWISE_TAPS = 64, DEPTHWISE_ROWS = 4, DEPTHWISE_VECS = 4 };
 bool product_is_depthwise(const Product *p);
+/* The least number of steps of k that a block may have: those of a channel, or those of a tap. */
+int64_t product_k_unit(const Product *p);
 int64_t
 depthwise_reach(const ProductWindow *w); /* elements beyond a position's own that its taps reach, in a phase, and 1 */
 
@@ -61,11 +67,11 @@ ProductPlan product_plan(const Product *p, const char *level);
 void product_schedule(Ctx *c, Unit *u, const char *level);
 
 /* Packed B of n columns by k rows: its size, false if that overflows. Panels are independent of each other: threads may
- * pack ranges of them. src: f32, row-major, at any alignment, [k, n], or [n, k] if trans; dst: the whole of packed B.
- */
+ * pack ranges of them. src: f32, row-major, at any alignment, [k, n], or [n, k] if trans, or, with taps above 1,
+ * [n, k / taps, taps] for an order of k by taps; dst: the whole of packed B. */
 bool product_packed_floats(const ProductPlan *plan, int64_t k, int64_t n, int64_t *floats);
 int64_t product_panels(const ProductPlan *plan, int64_t n);
-void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, const void *src, float *dst,
+void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int64_t taps, const void *src, float *dst,
                   int64_t panel0, int64_t panel1);
 
 #endif

@@ -30,9 +30,9 @@ static void put_dim(Fields *f, const char *what, Dim d) {
   buf_printf(&f->b, "d%u", i);
 }
 
-static void put_window(Fields *f, const ProductWindow *w) {
+static void put_window(Fields *f, const char *what, const ProductWindow *w) {
   for (int i = 0; i < WINDOW_AXES; i++) {
-    buf_printf(&f->b, " window=%lld/%lld/%lld", (long long)w->kernel[i], (long long)w->stride[i],
+    buf_printf(&f->b, " %s=%lld/%lld/%lld", what, (long long)w->kernel[i], (long long)w->stride[i],
                (long long)w->dilation[i]);
     put_dim(f, "in", w->in[i]);
     put_dim(f, "out", w->out[i]);
@@ -49,7 +49,9 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "k", p->k);
   buf_printf(&f->b, " tile=%u group=%lld", p->tile, (long long)p->group);
   if (p->window)
-    put_window(f, p->window);
+    put_window(f, "window", p->window);
+  if (p->rows)
+    put_window(f, p->channelwise ? "channelwise" : "rows", p->rows);
   if (!p->epilogue)
     return;
   const Dim *dim;

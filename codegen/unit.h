@@ -35,7 +35,13 @@ typedef struct Product {
   int64_t group; /* above 1: A has so many matrices, which the batches use in turn, and so have the epilogue's rows:
                           * its buffers are [batch / group, group * m, n] */
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
-  uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
+  /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
+   * after tap; B is packed. NULL: A is a matrix. */
+  const ProductWindow *rows;
+  bool
+      channelwise; /* with rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of
+                     * the last axis of all images */
+  uint8_t tile;    /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;

@@ -43,6 +43,8 @@ typedef struct Import {
   Weights *w;
   Functions *fs;
   bool infer;
+  DimBinding *bind;
+  uint32_t nbind;
   Map used; /* names of values -> count of names made from it + 1 */
   Map ops;  /* operators of ai.onnx -> OpId */
   uint32_t fresh;
@@ -134,6 +136,17 @@ static bool names_nothing(const char *param) {
   return false;
 }
 
+/* The number that the caller fixes a symbol to. */
+static Dim bound(void *arg, Dim sym) {
+  Import *im = arg;
+  for (uint32_t i = 0; i < im->nbind; i++)
+    if (!strcmp(im->bind[i].name, sym->name)) {
+      im->bind[i].used = true;
+      return dim_const(im->c, im->bind[i].value);
+    }
+  return NULL;
+}
+
 static Status import_dim(Import *im, const RawDim *d, const char *of, int i, Dim *out) {
   Ctx *c = im->c;
   *out = NULL;
@@ -142,7 +155,7 @@ static Status import_dim(Import *im, const RawDim *d, const char *of, int i, Dim
   if (d->kind == RD_VALUE && d->value >= 0)
     *out = dim_const(c, d->value);
   else if (d->kind == RD_PARAM && !names_nothing(d->param))
-    *out = dim_parse(c, d->param, strlen(d->param));
+    *out = dim_substitute(c, dim_parse(c, d->param, strlen(d->param)), bound, im);
   if (!*out || (*out)->hi < 0) /* unknown; several writers say -1 */
     *out = dim_fresh(c, arena_printf(im->a, "%.64s_dim%d", of, i));
   return ST_OK;
@@ -708,6 +721,8 @@ static void reserve_names(Import *im, const RawGraph *g) {
 
 Status import_model(Ctx *c, Arena *a, const RawModel *raw, Weights *w, const LoadOptions *o, Model *m) {
   Import im = {.c = c, .a = a, .m = m, .raw = raw, .w = w, .infer = !o || !o->no_infer};
+  if (o)
+    im.bind = o->bind, im.nbind = o->nbind;
   Frame f = {.opset = raw->opset, .nopset = raw->nopset};
   Scope s = {.frame = &f, .g = m->graph, .main = true};
   copy_header(m, raw);

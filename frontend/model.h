@@ -32,12 +32,21 @@ typedef struct Model {
   uint32_t nfile;
 } Model;
 
+/* A symbolic dimension fixed when the model is imported. */
+typedef struct DimBinding {
+  const char *name;
+  int64_t value;
+  bool used; /* set by import: the model has such a dimension */
+} DimBinding;
+
 typedef struct LoadOptions {
   bool strict;        /* refuse hard-linked external data and unknown fields */
   size_t max_bytes;   /* of protobuf metadata decoded into memory, weights excluded; 0: 1 GiB */
   uint32_t max_nodes; /* after inlining functions, bodies included; 0: 2,000,000 */
   bool no_infer;      /* no type inference, for inspection: an operator that is not known, or whose old or new form
                             is not, becomes a node of OP_none with Origin.op; types are those that the file declares */
+  DimBinding *bind;   /* nbind of them */
+  uint32_t nbind;
 } LoadOptions;
 
 /* Reads a model: bounded scan, protobuf-c, opset upgrade, functions inlined, types inferred. Weights are spans of the

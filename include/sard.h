@@ -16,9 +16,7 @@
 #ifndef SARD_H
 #define SARD_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "sard_types.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,20 +37,7 @@ extern "C" {
 SARD_API int sard_version(void);
 SARD_API const char *sard_version_string(void);
 
-/* --- errors --- */
-
-typedef enum sard_status {
-  SARD_OK = 0,
-  SARD_ERROR_USAGE = 2,       /* a wrong argument: unknown name, NULL, impossible option */
-  SARD_ERROR_INVALID = 3,     /* the model or an input is not valid */
-  SARD_ERROR_UNSUPPORTED = 4, /* valid, but not handled by this build or device */
-  SARD_ERROR_MEMORY = 5,      /* over the byte budget, or out of memory */
-  SARD_ERROR_DEVICE = 6,
-  SARD_ERROR_IO = 7, /* a file could not be read or written */
-  SARD_ERROR_CANCELLED = 8,
-  SARD_ERROR_TIMEOUT = 9,
-  SARD_ERROR_INTERNAL = 10 /* a bug in Sard */
-} sard_status;
+/* --- errors: sard_status of sard_types.h --- */
 
 typedef struct sard_error sard_error;
 
@@ -70,64 +55,7 @@ SARD_API const char *sard_error_hint(const sard_error *e);   /* what to do */
 SARD_API void sard_error_free(sard_error *e);                /* e may be NULL */
 SARD_API const char *sard_status_name(sard_status s);        /* "invalid" */
 
-/* --- tensors --- */
-
-/* Element types; the values are ONNX's TensorProto.DataType. */
-typedef enum sard_dtype {
-  SARD_NONE = 0,
-  SARD_F32 = 1,
-  SARD_U8 = 2,
-  SARD_I8 = 3,
-  SARD_U16 = 4,
-  SARD_I16 = 5,
-  SARD_I32 = 6,
-  SARD_I64 = 7,
-  SARD_STRING = 8,
-  SARD_BOOL = 9,
-  SARD_F16 = 10,
-  SARD_F64 = 11,
-  SARD_U32 = 12,
-  SARD_U64 = 13,
-  SARD_C64 = 14,
-  SARD_C128 = 15,
-  SARD_BF16 = 16,
-  SARD_F8E4M3FN = 17,
-  SARD_F8E4M3FNUZ = 18,
-  SARD_F8E5M2 = 19,
-  SARD_F8E5M2FNUZ = 20,
-  SARD_U4 = 21,
-  SARD_I4 = 22,
-  SARD_F4E2M1 = 23,
-  SARD_F8E8M0 = 24,
-  SARD_U2 = 25,
-  SARD_I2 = 26,
-  SARD_F6E2M3 = 27,
-  SARD_F6E3M2 = 28
-} sard_dtype;
-
-#define SARD_MAX_RANK 16
-
-/* A string element. Borrowed bytes, need not end in 0. */
-typedef struct sard_str {
-  const char *ptr;
-  size_t len;
-} sard_str;
-
-typedef enum sard_kind { SARD_KIND_TENSOR, SARD_KIND_SEQUENCE, SARD_KIND_OPTIONAL, SARD_KIND_MAP } sard_kind;
-
-/* A view of the caller's memory, or of an output's. Never owns data. Fields that a program does not use are zero. */
-typedef struct sard_tensor {
-  void *data; /* dtype's elements; SARD_STRING: an array of sard_str; types below 8 bits are packed */
-  sard_dtype dtype;
-  int32_t rank; /* 0 .. SARD_MAX_RANK */
-  int64_t dim[SARD_MAX_RANK];
-  int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
-  bool strided;                  /* false: row-major without gaps, stride is not read */
-  sard_kind kind; /* a container: the fields above are not used; as an input it is copied before the run */
-  const struct sard_tensor
-      *item; /* its values: an optional has one or none; a map two lists of rank 1, keys and values */
-  int64_t nitem;
-} sard_tensor;
+/* --- tensors: sard_tensor of sard_types.h --- */
 
 SARD_API const char *sard_dtype_name(sard_dtype t);       /* "f32" */
 SARD_API int sard_dtype_bits(sard_dtype t);               /* per element; strings: of a sard_str */
@@ -163,7 +91,7 @@ typedef struct sard_model sard_model;
 
 typedef struct sard_options {
   size_t size;                /* SARD_OPTIONS_INIT */
-  const char *device;         /* "cpu", "reference"; NULL: the best there is. SARD_ERROR_DEVICE: not available here */
+  const char *device;         /* "cpu", "reference"; NULL: "cpu". SARD_ERROR_DEVICE: not available here */
   int threads;                /* 0: what the process may really use */
   double timeout;             /* seconds that loading may take; 0: no limit */
   const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */
@@ -176,9 +104,13 @@ typedef struct sard_options {
   const char *dump_kernel; /* a kernel's name or "all": its text goes to dump, see sard_step.kernel; NULL: none */
   const char *cache; /* directory of compiled models, or "off"; NULL: what the environment variable SARD_CACHE says,
                               else $XDG_CACHE_HOME/sard, else $HOME/.cache/sard. See sard_model_cache. */
+  bool
+      allow_reference; /* false: a model with a step on "cpu" that nothing compiles is refused, SARD_ERROR_UNSUPPORTED with the
+                           node and the reason. true: it runs by its reference evaluator, slowly; each is logged as a
+                           warning; and without "cpu" here, device NULL is "reference". */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
-  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL }
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL, false }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. With the environment
@@ -207,20 +139,7 @@ SARD_API sard_cache_state sard_model_cache(const sard_model *m);
 /* Waits until the entry that the first run began is written; *ms: how long that took. False: none was. ms may be NULL. */
 SARD_API bool sard_cache_wait(const sard_model *m, double *ms);
 
-/* --- description --- */
-
-/* An input or output. dim[i] >= 0: fixed; -1: symbolic, and its name or expression is sard_io_dim_text. */
-typedef struct sard_io {
-  size_t size; /* SARD_IO_INIT */
-  const char *name;
-  sard_kind kind;
-  sard_dtype dtype; /* SARD_NONE: not known before the run */
-  int32_t rank;     /* -1: not known before the run */
-  int64_t dim[SARD_MAX_RANK];
-  bool optional; /* input with a default value in the model: need not be given */
-} sard_io;
-#define SARD_IO_INIT                                                                                                   \
-  { .size = sizeof(sard_io) }
+/* --- description: sard_io of sard_types.h --- */
 
 SARD_API size_t sard_input_count(const sard_model *m);
 SARD_API size_t sard_output_count(const sard_model *m);
@@ -292,9 +211,6 @@ typedef struct sard_run_options {
 #define SARD_RUN_OPTIONS_INIT                                                                                          \
   { sizeof(sard_run_options), 0, NULL, NULL, NULL }
 
-/* What a run made. */
-typedef struct sard_result sard_result;
-
 /* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default; sequences
  * and optionals are given by kind, item and nitem. The outputs are in *out, to be freed with sard_result_free. */
 SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
@@ -313,6 +229,37 @@ SARD_API sard_status sard_result_tensor(const sard_result *r, size_t i, sard_ten
 SARD_API int64_t sard_result_items(const sard_result *r, size_t i);
 SARD_API sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);
 SARD_API void sard_result_free(sard_result *r); /* r may be NULL */
+
+/* --- compiling ahead of time --- */
+
+typedef struct sard_binding {
+  const char *name; /* of a symbolic dimension */
+  int64_t value;
+} sard_binding;
+
+typedef enum sard_weights { SARD_WEIGHTS_AUTO, SARD_WEIGHTS_INSIDE, SARD_WEIGHTS_EXTERNAL } sard_weights;
+
+typedef struct sard_compile_options {
+  size_t size;     /* SARD_COMPILE_OPTIONS_INIT */
+  const char *cpu; /* levels, "x86-64-v3,x86-64-v4": the best that the CPU has is taken at run time; NULL: "native" */
+  const char *prefix;       /* of the symbols; NULL: made from the output's name */
+  const sard_binding *bind; /* n_bind dimensions that are fixed */
+  size_t n_bind;
+  sard_weights weights;       /* AUTO: in a file of their own (OUT.weights) above 1 GB */
+  bool executable;            /* OUT is a program that runs the model */
+  bool static_arena;          /* the caller gives all memory; no malloc, no threads */
+  const char *linker;         /* the C compiler that links libraries and executables; NULL: "cc" */
+  double timeout;             /* seconds; 0: no limit */
+  const volatile int *cancel; /* may be NULL */
+} sard_compile_options;
+#define SARD_COMPILE_OPTIONS_INIT                                                                                      \
+  { .size = sizeof(sard_compile_options) }
+
+/* Compiles a model to a file that starts at once. out ends in .sard (for sard_load_file), .o or .a (with a header beside it, for
+ * programs in C and C++ that link it), .so (the same, for dlopen), or is any name with `executable`. The same model, options
+ * and build give the same bytes. sard_load_file takes all of these. */
+SARD_API sard_status sard_compile_file(sard_env *env, const char *path, const char *out, const sard_compile_options *o,
+                                       sard_error **err);
 
 #ifdef __cplusplus
 }

@@ -362,3 +362,34 @@ Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uin
   ShapeArgs q = {p, in, nin, i, dim, rank};
   return ctx_protect(c, output_shape, &q);
 }
+
+typedef struct InputShape {
+  const RtProgram *p;
+  const int64_t *symbol;
+  uint32_t nsymbol, i;
+  int64_t *dim;
+  int *rank;
+} InputShape;
+
+static Status input_shape(Ctx *c, void *arg) {
+  InputShape *q = arg;
+  Arena *a = arena_create(c);
+  Symbols s;
+  rt_symbols_init(&s, q->p, a);
+  for (uint32_t i = 0; i < q->nsymbol && i < rt_count(q->p, SEC_SYMBOLS); i++)
+    rt_symbols_bind(&s, i, q->symbol[i]);
+  const ProgPort *port = rt_input(q->p, q->i);
+  const ProgSlot *slot = rt_slot(q->p, port->slot);
+  if (slot->vkind != VK_TENSOR || slot->rank < 0 || !rt_symbols_dims(&s, slot, q->dim))
+    return fail(c, ST_UNSUPPORTED, "the shape of input '%s' does not follow from the symbols",
+                rt_string(q->p, port->name));
+  *q->rank = slot->rank;
+  arena_destroy(a);
+  return ST_OK;
+}
+
+Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
+                      int *rank) {
+  InputShape q = {p, symbol, nsymbol, i, dim, rank};
+  return ctx_protect(c, input_shape, &q);
+}

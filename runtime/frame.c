@@ -26,7 +26,7 @@ static void buf_unlink(Frame *f, Buf *b) {
 static void buf_release(Frame *f, Buf *b) {
   if (b && !--b->refs) {
     buf_unlink(f, b);
-    alloc_put(f->c->alloc, b, b->bytes);
+    recycler_put(f->recycler, f->c->alloc, b, b->bytes);
   }
 }
 
@@ -46,7 +46,7 @@ static void free_buffers(void *arg) {
   Frame *f = arg;
   for (Buf *b = f->bufs, *next; b; b = next) {
     next = b->next;
-    alloc_put(f->c->alloc, b, b->bytes);
+    recycler_put(f->recycler, f->c->alloc, b, b->bytes);
   }
   f->bufs = NULL;
   free_arena(f);
@@ -55,7 +55,7 @@ static void free_buffers(void *arg) {
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutput *out, uint32_t nout) {
   Arena *run = f->run, *keep = f->keep;
   Symbols sym = f->sym;
-  *f = (Frame){.p = p, .c = c, .o = o, .run = run, .keep = keep, .sym = sym, .out = out};
+  *f = (Frame){.p = p, .c = c, .o = o, .run = run, .keep = keep, .sym = sym, .out = out, .recycler = o->recycler};
   f->cell = arena_array(run, Cell, rt_count(p, SEC_SLOTS));
   f->out_of = arena_array(run, uint32_t, rt_count(p, SEC_SLOTS));
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++) {
@@ -127,13 +127,13 @@ static void set_tensor(Cell *x, DType t, int rank, const int64_t *dim, void *dat
 }
 
 Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim) {
-  size_t bytes;
+  size_t bytes, got;
   TRY(checked_bytes(f, t, rank, dim, &bytes));
   cell_clear(f, x);
-  Buf *b = alloc_get(f->c->alloc, bytes + BUF_HEAD, PROG_ALIGN);
+  Buf *b = recycler_get(f->recycler, f->c->alloc, bytes + BUF_HEAD, &got);
   if (!b)
     ctx_out_of_memory(f->c, bytes);
-  *b = (Buf){.next = f->bufs, .bytes = bytes + BUF_HEAD, .refs = 1};
+  *b = (Buf){.next = f->bufs, .bytes = got, .refs = 1};
   if (f->bufs)
     f->bufs->prev = b;
   f->bufs = b;

@@ -100,11 +100,12 @@ typedef struct Frame {
   const RtRunOptions *o;
   uint8_t *scratch; /* of kernels, by thread */
   size_t scratch_bytes;
-  int depth;   /* bodies around the step under way */
-  Cell *cell;  /* by slot */
-  Arena *keep; /* lives as long as the outputs */
-  Arena *run;  /* freed at the end of the run */
-  Buf *bufs;   /* all live ones */
+  int depth;          /* bodies around the step under way */
+  Cell *cell;         /* by slot */
+  Arena *keep;        /* lives as long as the outputs */
+  Arena *run;         /* freed at the end of the run */
+  Buf *bufs;          /* all live ones */
+  Recycler *recycler; /* where they come from; may be NULL */
   Cleanup cleanup;
   RtOutput *out;       /* by output */
   uint32_t *out_of;    /* by slot: output number, or PROG_NONE */

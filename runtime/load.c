@@ -393,8 +393,18 @@ static Status load_kernel_step(Ctx *c, Arena *a, RtProgram *p, const ProgStep *s
   return ST_OK;
 }
 
+/* Code that is mapped already. */
+static Status link_code(Ctx *c, RtProgram *p, const RtLinked *code) {
+  if (code->n != rt_count(p, SEC_KERNELS))
+    return damaged(c, "kernels");
+  for (uint32_t i = 0; i < code->n; i++)
+    if (REC(p, SEC_KERNELS, ProgKernel)[i].object != PROG_NONE)
+      p->fn[i] = object_at(code->base, code->offset[i]);
+  return ST_OK;
+}
+
 /* Maps the machine code and finds the function of every kernel. */
-static Status load_code(Ctx *c, Arena *a, RtProgram *p) {
+static Status load_code(Ctx *c, Arena *a, RtProgram *p, const RtLinked *linked) {
   uint32_t nobject = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
   p->code = arena_array(a, RtCode *, nobject);
   p->fn = arena_array(a, KernelFn, nkernel);
@@ -405,8 +415,11 @@ static Status load_code(Ctx *c, Arena *a, RtProgram *p) {
     if (!cpu_runs(level))
       return fail(c, ST_UNSUPPORTED, "the program was compiled for %s, which this CPU does not have", level);
     p->lanes = cpu_vector_bits(level) / 32;
-    TRY(object_load(c, a, p->base + p->h->section[SEC_CODE].offset + o->offset, (size_t)o->size, &p->code[i]));
+    if (!linked)
+      TRY(object_load(c, a, p->base + p->h->section[SEC_CODE].offset + o->offset, (size_t)o->size, &p->code[i]));
   }
+  if (linked)
+    return link_code(c, p, linked);
   for (uint32_t i = 0; i < nkernel; i++) {
     const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + i;
     if (k->object != PROG_NONE && !(p->fn[i] = object_symbol(p->code[k->object], rt_string(p, k->symbol))))
@@ -425,8 +438,8 @@ static Status load_step(Ctx *c, Arena *a, RtProgram *p, uint32_t i) {
   return attr_decode(c, a, eval_attrs(p->op[i]), REC(p, SEC_ATTRS, uint8_t) + s->attr, s->nattr, &p->attr[i]);
 }
 
-Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
-               RtProgram **out) {
+Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                      uint32_t nfile, const RtLinked *code, RtProgram **out) {
   TRY(check_header(c, image, size, build));
   RtProgram *p = arena_new(a, RtProgram);
   p->h = (const ProgHeader *)(const void *)image, p->base = image;
@@ -442,7 +455,7 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
     if (rt_slot(p, i)->kind == SLOT_CONST)
       TRY(load_const(c, a, p, i, file));
-  TRY(load_code(c, a, p));
+  TRY(load_code(c, a, p, code));
   p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
   p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));
   for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
@@ -451,9 +464,15 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
   return ST_OK;
 }
 
+Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
+               RtProgram **out) {
+  return rt_load_linked(c, a, image, size, build, file, nfile, NULL, out);
+}
+
 Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir) {
   for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
-    TRY(object_perf_map(c, p->code[i], dir));
+    if (p->code[i])
+      TRY(object_perf_map(c, p->code[i], dir));
   return ST_OK;
 }
 

@@ -1,5 +1,7 @@
-/* object.c - the loader: ELF64 little-endian relocatable objects of this machine. Sections with code come first in the
- * mapping, constants start on the next page. Every offset, count and index is checked before use.
+/* object.c - the loader: ELF64 little-endian relocatable objects. Sections with code come first in what is laid out, constants
+ * start on the next page. All relocations are relative, so the bytes are the same at every address that is a multiple of
+ * OBJECT_PAGE: they are made once, then mapped here, or kept by ahead-of-time output. Every offset, count and index is
+ * checked before use.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/object.h"
 
@@ -17,15 +19,10 @@
 enum { MAX_SECTIONS = 4096, MAX_SYMBOLS = 1 << 20 };
 static const size_t MAX_BYTES = (size_t)1 << 30; /* within reach of 32-bit displacements */
 
-typedef struct Function {
-  const char *name;
-  size_t offset, size;
-} Function;
-
 struct RtCode {
   uint8_t *base;
   size_t size;
-  Function *fn;
+  const CodeFunction *fn;
   uint32_t nfn;
   Ctx *c;
   Cleanup cleanup;
@@ -46,7 +43,9 @@ typedef struct Loader {
   uint32_t nsec;
   uint32_t symtab; /* section index, 0: none */
   size_t nsym;
-  RtCode *code;
+  uint16_t machine;
+  uint32_t number;
+  CodeImage *out;
 } Loader;
 
 static Status bad(Loader *l, const char *what) { return fail(l->c, ST_INVALID, "damaged machine code: %s", what); }
@@ -89,9 +88,11 @@ enum { MACHINE = EM_AARCH64 };
 enum { MACHINE = EM_X86_64 };
 #endif
 
-static const RelocRow *find_reloc(uint32_t type) {
+uint16_t object_machine(void) { return MACHINE; }
+
+static const RelocRow *find_reloc(uint16_t machine, uint32_t type) {
   for (size_t i = 0; i < countof(relocs); i++)
-    if (relocs[i].machine == MACHINE && relocs[i].type == type)
+    if (relocs[i].machine == machine && relocs[i].type == type)
       return &relocs[i];
   return NULL;
 }
@@ -137,7 +138,7 @@ static Status read_header(Loader *l) {
   if (memcmp(h.e_ident, ELFMAG, SELFMAG) || h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB ||
       h.e_type != ET_REL)
     return bad(l, "not a relocatable object");
-  if (h.e_machine != MACHINE)
+  if (h.e_machine != l->machine)
     return fail(l->c, ST_UNSUPPORTED, "machine code for another kind of machine (ELF %u)", h.e_machine);
   if (h.e_shentsize != sizeof(Elf64_Shdr) || !h.e_shnum || h.e_shnum > MAX_SECTIONS ||
       !inside(l, h.e_shoff, (uint64_t)h.e_shnum * sizeof(Elf64_Shdr)))
@@ -206,7 +207,7 @@ static const char *symbol_name(const Loader *l, const Elf64_Sym *s) {
 static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
   uint32_t type = (uint32_t)ELF64_R_TYPE(r->r_info);
   uint64_t number = ELF64_R_SYM(r->r_info);
-  const RelocRow *row = find_reloc(type);
+  const RelocRow *row = find_reloc(l->machine, type);
   if (!row)
     return fail(l->c, ST_UNSUPPORTED, "machine code with relocation type %u", type);
   if (r->r_offset > in->h.sh_size || in->h.sh_size - r->r_offset < 4)
@@ -220,11 +221,8 @@ static Status relocate_one(Loader *l, const Section *in, const Elf64_Rela *r) {
   }
   if (s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || s.st_value > l->sec[s.st_shndx].h.sh_size)
     return bad(l, "a symbol outside of what is loaded");
-  uint64_t base = (uint64_t)(uintptr_t)l->code->base;
-  uint64_t target = base + l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend;
-  return patch(row, l->code->base + in->at + r->r_offset, base + in->at + r->r_offset, target)
-             ? ST_OK
-             : bad(l, "a relocation out of reach");
+  uint64_t target = l->sec[s.st_shndx].at + s.st_value + (uint64_t)r->r_addend, place = in->at + r->r_offset;
+  return patch(row, l->out->bytes + place, place, target) ? ST_OK : bad(l, "a relocation out of reach");
 }
 
 static Status relocate(Loader *l) {
@@ -250,8 +248,6 @@ static Status relocate(Loader *l) {
 }
 
 static Status functions(Loader *l) {
-  RtCode *code = l->code;
-  code->fn = arena_array(l->a, Function, l->symtab ? l->nsym : 0);
   for (size_t i = 0; l->symtab && i < l->nsym; i++) {
     Elf64_Sym s = symbol(l, i);
     if (ELF64_ST_TYPE(s.st_info) != STT_FUNC) /* inner kernels, which are local, have names too: perf shows them */
@@ -260,12 +256,52 @@ static Status functions(Loader *l) {
     if (!name || s.st_shndx >= l->nsec || !l->sec[s.st_shndx].loaded || !executable(&l->sec[s.st_shndx]) ||
         s.st_value >= l->sec[s.st_shndx].h.sh_size)
       return bad(l, "a function outside of the code");
-    code->fn[code->nfn++] = (Function){arena_strdup(l->a, name), l->sec[s.st_shndx].at + s.st_value, s.st_size};
+    l->out->fn[l->out->nfn++] =
+        (CodeFunction){arena_strdup(l->a, name), l->sec[s.st_shndx].at + s.st_value, (size_t)s.st_size, l->number};
   }
   return ST_OK;
 }
 
-/* --- loading --- */
+static size_t page_up(size_t n) { return (n + OBJECT_PAGE - 1) / OBJECT_PAGE * OBJECT_PAGE; }
+
+static Status lay_out(Loader *l, uint32_t n, CodeImage *out) {
+  size_t at = 0, nfn = 0;
+  for (uint32_t i = 0; i < n; i++)
+    TRY(place(&l[i], true, &at));
+  out->code = at = page_up(at);
+  for (uint32_t i = 0; i < n; i++) {
+    TRY(place(&l[i], false, &at));
+    nfn += l[i].symtab ? l[i].nsym : 0;
+  }
+  out->size = page_up(at ? at : 1);
+  out->bytes = arena_get(l->a, out->size, 1, OBJECT_PAGE);
+  out->fn = arena_array(l->a, CodeFunction, nfn);
+  return ST_OK;
+}
+
+Status object_link(Ctx *c, Arena *a, const CodeObject *object, uint32_t n, uint16_t machine, CodeImage *out) {
+  Loader *l = arena_array(a, Loader, n + 1u);
+  *out = (CodeImage){0};
+  l->a = a;
+  for (uint32_t i = 0; i < n; i++) {
+    l[i] = (Loader){
+        .c = c, .a = a, .bytes = object[i].bytes, .size = object[i].size, .machine = machine, .number = i, .out = out};
+    TRY(read_header(&l[i]));
+    for (uint32_t k = 0; k < l[i].nsec; k++)
+      TRY(check_section(&l[i], k));
+  }
+  TRY(lay_out(l, n, out));
+  for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t k = 0; k < l[i].nsec; k++)
+      if (l[i].sec[k].loaded)
+        memcpy(out->bytes + l[i].sec[k].at, l[i].bytes + l[i].sec[k].h.sh_offset, l[i].sec[k].h.sh_size);
+    TRY(relocate(&l[i]));
+    TRY(functions(&l[i]));
+  }
+  return ST_OK;
+}
+
+/* --- mapping --- */
 
 void object_unload(RtCode *code) {
   if (!code || !code->base)
@@ -282,65 +318,64 @@ static void release(void *arg) {
   code->base = NULL;
 }
 
-static Status map(Loader *l, size_t size) {
+/* Where pages are larger than OBJECT_PAGE, constants that share one with code may be executed too. */
+static Status protect(RtCode *m, size_t code) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  code = (code + page - 1) / page * page;
+  if ((code && mprotect(m->base, code, PROT_READ | PROT_EXEC)) ||
+      (m->size > code && mprotect(m->base + code, m->size - code, PROT_READ)))
+    return err_hint(m->c, fail_errno(m->c, "making machine code executable", NULL),
+                    "the system may forbid code made at run time; --device reference needs none");
+  __builtin___clear_cache((char *)m->base, (char *)m->base + code);
+  return ST_OK;
+}
+
+Status object_map(Ctx *c, Arena *a, const CodeImage *from, RtCode **out) {
+  RtCode *m = arena_new(a, RtCode);
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (from->size + page - 1) / page * page;
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
-    return fail(l->c, ST_MEMORY, "no memory for %zu bytes of machine code", size);
-  l->code->base = p, l->code->size = size;
-  ctx_on_failure(l->code->c, &l->code->cleanup, release, l->code);
-  return ST_OK;
-}
-
-static Status protect(Loader *l, size_t code) {
-  uint8_t *p = l->code->base;
-  if ((code && mprotect(p, code, PROT_READ | PROT_EXEC)) ||
-      (l->code->size > code && mprotect(p + code, l->code->size - code, PROT_READ)))
-    return err_hint(l->c, fail_errno(l->c, "making machine code executable", NULL),
-                    "the system may forbid code made at run time; --device reference needs none");
-  __builtin___clear_cache((char *)p, (char *)p + code);
-  return ST_OK;
-}
-
-static Status fill(Loader *l) {
-  size_t page = (size_t)sysconf(_SC_PAGESIZE), code = 0, end;
-  TRY(place(l, true, &code));
-  code = (code + page - 1) & ~(page - 1);
-  end = code;
-  TRY(place(l, false, &end));
-  end = (end + page - 1) & ~(page - 1);
-  TRY(map(l, end ? end : page));
-  for (uint32_t i = 0; i < l->nsec; i++)
-    if (l->sec[i].loaded)
-      memcpy(l->code->base + l->sec[i].at, l->bytes + l->sec[i].h.sh_offset, l->sec[i].h.sh_size);
-  TRY(relocate(l));
-  TRY(functions(l));
-  return protect(l, code);
-}
-
-Status object_load(Ctx *c, Arena *a, const uint8_t *bytes, size_t size, RtCode **out) {
-  Loader l = {.c = c, .a = a, .bytes = bytes, .size = size};
-  TRY(read_header(&l));
-  for (uint32_t i = 0; i < l.nsec; i++)
-    TRY(check_section(&l, i));
-  l.code = arena_new(a, RtCode);
-  l.code->c = arena_ctx(a);
-  Status st = fill(&l);
+    return fail(c, ST_MEMORY, "no memory for %zu bytes of machine code", size);
+  *m = (RtCode){.base = p, .size = size, .fn = from->fn, .nfn = from->nfn, .c = arena_ctx(a)};
+  ctx_on_failure(m->c, &m->cleanup, release, m);
+  memcpy(p, from->bytes, from->size);
+  Status st = protect(m, from->code);
   if (st)
-    object_unload(l.code);
+    object_unload(m);
   else
-    *out = l.code;
+    *out = m;
   return st;
 }
 
+Status object_load(Ctx *c, Arena *a, const uint8_t *bytes, size_t size, RtCode **out) {
+  CodeImage image;
+  Arena *scratch = arena_create(c);
+  TRY(object_link(c, scratch, &(CodeObject){bytes, size}, 1, MACHINE, &image));
+  CodeFunction *fn = arena_array(a, CodeFunction, image.nfn);
+  for (uint32_t i = 0; i < image.nfn; i++)
+    fn[i] = image.fn[i], fn[i].name = arena_strdup(a, image.fn[i].name);
+  image.fn = fn;
+  TRY(object_map(c, a, &image, out));
+  arena_destroy(scratch);
+  return ST_OK;
+}
+
+/* --- use --- */
+
+KernelFn object_at(const uint8_t *base, uint64_t offset) {
+  union {
+    uintptr_t address;
+    KernelFn fn;
+  } u = {.address = (uintptr_t)base + offset};
+  return u.fn;
+}
+
+const uint8_t *object_base(const RtCode *code) { return code->base; }
+
 KernelFn object_symbol(const RtCode *code, const char *name) {
   for (uint32_t i = 0; i < code->nfn; i++)
-    if (!strcmp(code->fn[i].name, name)) {
-      union {
-        void *p;
-        KernelFn fn;
-      } u = {.p = code->base + code->fn[i].offset};
-      return u.fn;
-    }
+    if (!strcmp(code->fn[i].name, name))
+      return object_at(code->base, code->fn[i].offset);
   return NULL;
 }
 

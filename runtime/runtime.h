@@ -5,6 +5,7 @@
 
 #include "runtime/pool.h"
 #include "runtime/program.h"
+#include "runtime/recycler.h"
 #include "support/tensor.h"
 
 /* Memory behind the program's file constants, in the order the program names them. */
@@ -20,6 +21,14 @@ typedef struct RtProgram RtProgram;
  * immutable afterwards and may be run from many threads. */
 Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
                RtProgram **out);
+/* The same for a program whose machine code is in memory already: code of all kernels, each at its offset from base. */
+typedef struct RtLinked {
+  const uint8_t *base;
+  const uint64_t *offset; /* by SEC_KERNELS */
+  uint32_t n;
+} RtLinked;
+Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                      uint32_t nfile, const RtLinked *code, RtProgram **out);
 /* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
 void rt_unload(RtProgram *p);
 
@@ -61,6 +70,7 @@ typedef struct RtStepTime {
 
 typedef struct RtRunOptions {
   Pool *pool;                                      /* NULL: everything in the caller's thread */
+  Recycler *recycler;                              /* for the memory of results; NULL: fresh memory each time */
   int threads;                                     /* at most; the results do not depend on it */
   bool eager;                                      /* use them for every kernel, worth it or not (tests) */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
@@ -75,5 +85,10 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
 
 /* The shape of output i for inputs of the given shapes (data is not read). ST_UNSUPPORTED: it depends on the data. */
 Status rt_output_shape(RtProgram *p, Ctx *c, const Tensor *in, uint32_t nin, uint32_t i, int64_t *dim, int *rank);
+
+/* The shape of input i when the symbols of the input shapes have these values, in the program's order. ST_UNSUPPORTED: they do not
+ * tell it. */
+Status rt_input_shape(const RtProgram *p, Ctx *c, const int64_t *symbol, uint32_t nsymbol, uint32_t i, int64_t *dim,
+                      int *rank);
 
 #endif

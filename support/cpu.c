@@ -49,3 +49,7 @@ int cpu_vector_bits(const char *level) {
   int i = find(level);
   return i < 0 ? 0 : levels[i].bits;
 }
+
+int cpu_rank(const char *level) { return find(level); }
+
+const char *cpu_level_names(void) { return "x86-64, x86-64-v3, x86-64-v4, x86-64-v4-vnni-bf16"; }

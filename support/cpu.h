@@ -10,5 +10,7 @@
 const char *cpu_level(void);
 bool cpu_runs(const char *level);       /* is code for that level safe here? */
 int cpu_vector_bits(const char *level); /* 0: no such level */
+int cpu_rank(const char *level);        /* a higher one includes the lower ones; -1: no such level */
+const char *cpu_level_names(void);      /* all of them, for messages */
 
 #endif

@@ -170,8 +170,6 @@ Status cmd_bench(Tool *t) {
   StrBuf out;
   b->t = t;
   TRY(session_open(t, o->arg[0], &so, &b->s));
-  if (opt_set(o, OPT_strict_device) && !opt_set(o, OPT_allow))
-    TRY(session_refuse_reference(b->s));
   TRY(gather_sets(b));
   ctx_on_failure(t->c, &b->cleanup, discard, b);
   TRY(measure(b));

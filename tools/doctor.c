@@ -1,5 +1,7 @@
 /* doctor.c - `sard doctor`: facts about this machine and this build.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "aot/link.h"
+#include "codegen/backend.h"
 #include "include/sard.h"
 #include "ops/eval/libraries.h"
 #include "support/cores.h"
@@ -7,6 +9,7 @@
 #include "tools/tool.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -97,6 +100,20 @@ static void devices(Fact f[DEVICES]) {
   f[2] = (Fact){"cuda", "not built: this build has no CUDA device", false};
 }
 
+/* What links the libraries and programs of `sard compile`; NULL: nothing. */
+static const char *linker(Arena *a) {
+  const char *cc = getenv("CC");
+  return aot_find_compiler(a, cc && *cc ? cc : "cc");
+}
+
+/* The runtimes that sard compile has, by machine. */
+enum { MACHINES = 3 };
+static const char *const machines[MACHINES] = {"x86_64", "aarch64", "riscv64"};
+static bool has_runtime(Arena *a, const char *machine) {
+  char path[PATH_MAX];
+  return backend_find(arena_printf(a, "libsard-start-%s.a", machine), path);
+}
+
 enum { MOST_LIBRARIES = 16 };
 static size_t libraries(Fact f[MOST_LIBRARIES]) {
   f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
@@ -137,7 +154,18 @@ static void text_all(const Doctor *d, StrBuf *b) {
   buf_puts(b, "\ndevices\n");
   for (size_t i = 0; i < DEVICES; i++)
     buf_printf(b, "  %-10s%-4s%s\n", dev[i].name, dev[i].available ? "yes" : "no", dev[i].text);
-  buf_puts(b, "libraries  ");
+  const char *cc = linker(a);
+  buf_puts(b, "compile     ");
+  buf_escaped(b,
+              cc ? cc : "no C compiler (cc, or what CC says): .so and programs cannot be linked, .sard, .o and .a can");
+  buf_puts(b, cc ? " links .so and programs" : "");
+  bool any = false;
+  for (int i = 0; i < MACHINES; i++)
+    if (has_runtime(a, machines[i])) {
+      buf_printf(b, "%s%s", any ? ", " : "; runtimes for ", machines[i]);
+      any = true;
+    }
+  buf_puts(b, any ? "\nlibraries  " : "; no runtime: only .sard can be made\nlibraries  ");
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, " %s %s%s", lib[i].name, lib[i].text, i + 1 < n ? "," : "\n");
   missing_libraries(b);
@@ -175,7 +203,20 @@ static void json_all(const Doctor *d, StrBuf *b) {
   for (size_t i = 0; i < DEVICES; i++)
     buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", dev[i].name,
                dev[i].available ? "true" : "false", dev[i].text);
-  buf_puts(b, "], \"libraries\": {");
+  const char *cc = linker(d->t->arena);
+  buf_puts(b, "], \"compile\": {\"linker\": ");
+  if (cc)
+    json_str(b, cc);
+  else
+    buf_puts(b, "null");
+  buf_puts(b, ", \"runtimes\": [");
+  bool any = false;
+  for (int i = 0; i < MACHINES; i++)
+    if (has_runtime(d->t->arena, machines[i])) {
+      buf_printf(b, "%s\"%s\"", any ? ", " : "", machines[i]);
+      any = true;
+    }
+  buf_puts(b, "]}, \"libraries\": {");
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, "%s\"%s\": \"%s\"", i ? ", " : "", lib[i].name, lib[i].text);
   buf_puts(b, "}}\n");

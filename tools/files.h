@@ -1,26 +1,13 @@
-/* files.h - whole files in, and files out that appear complete or not at all.
+/* files.h - whole files in.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_TOOLS_FILES_H
 #define SARD_TOOLS_FILES_H
 
+#include "support/outfile.h"
 #include "support/str.h"
 
 /* The bytes of a file, pipe or FIFO, in arena a, aligned to 64 and followed by a 0 that is not counted. */
 Status file_read(Ctx *c, Arena *a, const char *path, Str *out);
-
-/* A file being written under a temporary name beside its own. Removed again if the work fails before file_commit. */
-typedef struct OutFile {
-  const char *path, *temp;
-  int fd;               /* of temp; -1 once closed */
-  struct OutFile *next; /* for the caller */
-  Cleanup cleanup;
-} OutFile;
-
-/* ST_IO when path exists and is no regular file, or its folder cannot be written. The OutFile lives in a. */
-Status file_begin(Ctx *c, Arena *a, const char *path, OutFile **out);
-Status file_put(Ctx *c, OutFile *f, const void *p, size_t n);
-/* Gives the file its name. */
-Status file_commit(Ctx *c, OutFile *f);
 
 bool has_suffix(const char *s, const char *suffix); /* ASCII case is ignored */
 

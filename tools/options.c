@@ -16,6 +16,7 @@
 #define BENCH   (1u << CMD_bench)
 #define PROFILE (1u << CMD_profile)
 #define EXPLAIN (1u << CMD_explain)
+#define COMPILE (1u << CMD_compile)
 #define FEEDS   (RUN | BENCH | PROFILE) /* takes inputs */
 #define LOADS   (FEEDS | EXPLAIN)       /* compiles a model */
 #define OPS     (1u << CMD_ops)

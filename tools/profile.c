@@ -233,8 +233,6 @@ Status cmd_profile(Tool *t) {
   StrBuf b;
   p->t = t;
   TRY(session_open(t, o->arg[0], &so, &p->s));
-  if (opt_set(o, OPT_strict_device) && !opt_set(o, OPT_allow))
-    TRY(session_refuse_reference(p->s));
   p->n = sard_step_count(p->s->model);
   p->sum = arena_array(t->arena, StepSum, p->n);
   for (size_t i = 0; i < p->n; i++) {

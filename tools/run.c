@@ -228,8 +228,6 @@ Status cmd_run(Tool *t) {
   const Tensor **in;
   StrBuf b;
   TRY(session_open(t, o->arg[0], &so, &r.s));
-  if (opt_set(o, OPT_strict_device) && !opt_set(o, OPT_allow))
-    TRY(session_refuse_reference(r.s));
   TRY(check_outputs(&r));
   TRY(inputs_gather(t, r.s, &in));
   TRY(session_run(t, r.s, in, opt_float(o, OPT_timeout, 0), &r.out));

@@ -3,6 +3,7 @@
 #include "tools/session.h"
 #include "tools/npz.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,9 +34,16 @@ static void log_stderr(void *arg, int level, const char *text) {
     fprintf(stderr, "%s: %s\n", level ? "note" : "warning", text);
 }
 
+static void free_result(const Session *s, sard_result *r) {
+  if (r)
+    (s->api ? s->api->result_free : sard_result_free)(r);
+}
+
 static void discard(void *arg) {
   Session *s = arg;
-  sard_result_free(s->result);
+  free_result(s, s->result);
+  if (s->compiled)
+    s->api->free(s->compiled);
   sard_model_free(s->model);
   sard_env_free(s->env);
 }
@@ -98,13 +106,34 @@ static void describe_all(Tool *t, Session *s) {
   }
 }
 
+/* The library, in this process for good. */
+static Status open_library(Tool *t, Session *s, int threads) {
+  const char *path = strchr(s->path, '/') ? s->path : arena_printf(t->arena, "./%s", s->path);
+  void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  union {
+    void *p;
+    const sard_compiled_api *(*fn)(void);
+  } u = {.p = lib ? dlsym(lib, "sard_compiled_model") : NULL};
+  if (!u.p)
+    return fail(t->c, ST_INVALID, "the compiled library does not load: %s",
+                lib ? "it has no sard_compiled_model" : dlerror());
+  sard_compiled_options o = SARD_COMPILED_OPTIONS_INIT;
+  o.threads = threads;
+  const sard_compiled_api *api = u.fn();
+  sard_status st = api->init(&o, &s->compiled);
+  if (st)
+    return fail(t->c, (Status)st, "%s", api->error());
+  s->api = api;
+  return ST_OK;
+}
+
 Status session_open(Tool *t, const char *path, const SessionOptions *o, Session **out) {
   sard_error *e = NULL;
   Session *s = arena_new(t->arena, Session);
   s->c = t->c, s->path = path;
   ctx_on_failure(t->c, &s->cleanup, discard, s);
   sard_env_options eo = SARD_ENV_OPTIONS_INIT;
-  eo.max_memory = o->max_memory, eo.log = log_stderr, eo.log_arg = t;
+  eo.max_memory = o->max_memory, eo.log = o->quiet && !opt_set(t->o, OPT_verbose) ? NULL : log_stderr, eo.log_arg = t;
   sard_status st = sard_env_create(&eo, &s->env, &e);
   if (st)
     return api_error(t->c, st, e, NULL);
@@ -112,7 +141,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.device = o->device, lo.threads = o->threads, lo.timeout = o->timeout, lo.strict = o->strict;
   lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.dump_kernel = o->dump_kernel, lo.stop_after = o->stop_after,
   lo.time_passes = o->time_passes;
-  lo.dump = to_stderr, lo.cache = o->cache;
+  lo.dump = to_stderr, lo.cache = o->cache, lo.allow_reference = o->allow_reference;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
@@ -122,8 +151,26 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
     return api_error(t->c, st, e, path);
   s->device = sard_model_device(s->model);
   describe_all(t, s);
+  if (o->own_runtime)
+    TRY(open_library(t, s, o->threads));
   *out = s;
   return ST_OK;
+}
+
+Status session_compile(Tool *t, const char *path, const char *out, sard_compile_options *o) {
+  sard_error *e = NULL;
+  sard_env *env;
+  sard_env_options eo = SARD_ENV_OPTIONS_INIT;
+  eo.max_memory = (size_t)opt_int(t->o, OPT_max_memory, 0), eo.log = log_stderr, eo.log_arg = t;
+  sard_status st = sard_env_create(&eo, &env, &e);
+  if (st)
+    return api_error(t->c, st, e, NULL);
+  o->timeout = opt_float(t->o, OPT_timeout, 0), o->cancel = t->cancel;
+  tool_progress(t, "compiling %s ...", path);
+  st = sard_compile_file(env, path, out, o, &e);
+  tool_progress_end(t);
+  sard_env_free(env);
+  return st ? api_error(t->c, st, e, path) : ST_OK;
 }
 
 /* A value as the API sees it; NULL: the input's default. */
@@ -156,9 +203,9 @@ static Tensor *from_api(Arena *a, const sard_tensor *x) {
 
 static Status take_output(Tool *t, const Session *s, const sard_result *r, size_t i, Tensor **out) {
   sard_tensor x;
-  int64_t n = sard_result_items(r, i);
+  int64_t n = (s->api ? s->api->result_items : sard_result_items)(r, i);
   if (n < 0) {
-    sard_status st = sard_result_tensor(r, i, &x);
+    sard_status st = (s->api ? s->api->result_tensor : sard_result_tensor)(r, i, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s' cannot be read: %s", s->out[i].name, sard_status_name(st));
     *out = from_api(t->arena, &x);
@@ -168,7 +215,7 @@ static Status take_output(Tool *t, const Session *s, const sard_result *r, size_
   box->kind = (uint8_t)(s->out[i].kind == VK_TENSOR ? VK_SEQUENCE : s->out[i].kind);
   box->item = arena_array(t->arena, Tensor *, (size_t)n), box->nitem = n;
   for (int64_t k = 0; k < n; k++) {
-    sard_status st = sard_result_item(r, i, k, &x);
+    sard_status st = (s->api ? s->api->result_item : sard_result_item)(r, i, k, &x);
     if (st)
       return fail(t->c, (Status)st, "output '%s', item %lld cannot be read: %s", s->out[i].name, (long long)k,
                   sard_status_name(st));
@@ -189,8 +236,10 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
                     double *ms) {
   sard_error *e = NULL;
   int64_t start = now_ns();
-  sard_status st = sard_run(s->model, in, s->nin, ro, out, &e);
+  sard_status st = s->api ? s->api->call(s->compiled, in, s->nin, out) : sard_run(s->model, in, s->nin, ro, out, &e);
   *ms = (double)(now_ns() - start) / 1e6;
+  if (st && s->api)
+    return fail(t->c, (Status)st, "%s", s->api->error());
   return st ? api_error(t->c, st, e, s->path) : ST_OK;
 }
 
@@ -205,7 +254,7 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
   sard_run_options ro = SARD_RUN_OPTIONS_INIT;
   const sard_tensor *x = session_feed(t, s, in);
   ro.timeout = timeout, ro.cancel = t->cancel;
-  sard_result_free(s->result);
+  free_result(s, s->result);
   s->result = NULL;
   tool_progress(t, "running %s ...", s->path);
   Status st = session_call(t, s, x, &ro, &s->result, &s->run_ms);
@@ -223,7 +272,8 @@ SessionOptions session_options(const Options *o) {
                           .dump_after = opt_str(o, OPT_dump_after),
                           .dump_kernel = opt_str(o, OPT_dump_kernel),
                           .stop_after = opt_str(o, OPT_stop_after),
-                          .time_passes = opt_set(o, OPT_time_passes)};
+                          .time_passes = opt_set(o, OPT_time_passes),
+                          .allow_reference = opt_set(o, OPT_allow)};
 }
 
 Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *path) {
@@ -258,9 +308,10 @@ Status session_refuse_reference(Session *s) {
   sard_step step = SARD_STEP_INIT;
   for (size_t i = 0, n = sard_step_count(s->model); i < n; i++)
     if (!sard_step_info(s->model, i, &step) && step.kind == SARD_STEP_REFERENCE) {
-      fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --strict-device refuses");
+      fail(s->c, ST_UNSUPPORTED, "this step would run as reference, which --require compiled refuses%s%s",
+           *step.why ? ": " : "", step.why);
       err_node(s->c, ST_UNSUPPORTED, step.node, step.op, step.module, step.source);
-      return err_hint(s->c, err_file(s->c, ST_UNSUPPORTED, s->path), "permit it with --allow reference");
+      return err_file(s->c, ST_UNSUPPORTED, s->path);
     }
   return ST_OK;
 }

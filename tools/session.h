@@ -29,6 +29,8 @@ typedef struct Session {
   size_t nin, nout;
   Port *in, *out;
   double load_ms, run_ms;
+  const sard_compiled_api *api; /* runs go through the runtime inside a compiled library; NULL: through ours */
+  sard_compiled *compiled;
   Cleanup cleanup;
 } Session;
 
@@ -38,7 +40,9 @@ typedef struct SessionOptions {
   size_t max_memory;  /* 0: no limit */
   double timeout;     /* 0: none */
   const char *cache;  /* NULL: default */
-  bool strict, time_passes;
+  bool strict, time_passes, allow_reference;
+  bool quiet; /* no warnings, without -v */
+  bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;
 
@@ -55,6 +59,8 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out);
 /* The options of loading and running that a command line gives. */
 SessionOptions session_options(const Options *o);
+/* Compiles a model ahead of time, under the command line's limits. */
+Status session_compile(Tool *t, const char *path, const char *out, sard_compile_options *o);
 /* Stores all outputs by name. */
 Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *path);
 void session_close(Session *s);

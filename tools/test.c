@@ -113,6 +113,33 @@ static Status run_set(CaseRun *k, Session *s, const char *set, const Tolerance *
   return ST_OK;
 }
 
+/* The case's model, compiled ahead of time in a folder that vanishes. */
+typedef struct Ahead {
+  const char *folder, *path;
+  Cleanup cleanup;
+} Ahead;
+
+static void remove_ahead(void *arg) {
+  Ahead *x = arg;
+  char header[4096];
+  snprintf(header, sizeof header, "%s/case.h", x->folder);
+  unlink(header);
+  unlink(x->path);
+  rmdir(x->folder);
+}
+
+static Status compile_case(Ctx *c, Tool *t, const char *model, const char *kind, const char **path) {
+  const char *tmp = getenv("TMPDIR");
+  Ahead *x = arena_new(t->arena, Ahead);
+  char *folder = arena_printf(t->arena, "%s/sard-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+  sard_compile_options co = SARD_COMPILE_OPTIONS_INIT;
+  if (!mkdtemp(folder))
+    return fail_errno(c, "create a folder", folder);
+  x->folder = folder, *path = x->path = arena_printf(t->arena, "%s/case.%s", folder, kind);
+  ctx_on_failure(c, &x->cleanup, remove_ahead, x);
+  return session_compile(t, model, x->path, &co);
+}
+
 static Status run_case(Ctx *c, void *arg) {
   CaseRun *k = arg;
   Tool *t = k->t;
@@ -120,16 +147,22 @@ static Status run_case(Ctx *c, void *arg) {
   const TestCase *x = k->x;
   Session *s;
   t->arena = arena_create(c);
+  const char *model = arena_printf(t->arena, "%s/model.onnx", x->dir), *ahead = opt_str(o, OPT_ahead);
   const char *cache = opt_str(o, OPT_cache);
   SessionOptions so = {.device = opt_str(o, OPT_device),
                        .cache = cache ? cache : "off",
                        .threads = (int)opt_int(o, OPT_threads, 1),
                        .max_memory = c->alloc->limit,
-                       .strict = opt_set(o, OPT_strict)};
+                       .strict = opt_set(o, OPT_strict),
+                       .allow_reference = opt_set(o, OPT_allow),
+                       .quiet = true};
   Tolerance tol = {opt_float(o, OPT_rtol, x->rtol >= 0 ? x->rtol : 1e-3),
                    opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7), opt_float(o, OPT_relative, -1),
                    opt_set(o, OPT_rtol) ? 0 : 0x1p-6}; /* two units of bfloat16, as the official runner */
-  TRY(session_open(t, arena_printf(t->arena, "%s/model.onnx", x->dir), &so, &s));
+  if (ahead)
+    TRY(compile_case(c, t, model, ahead, &model));
+  so.own_runtime = ahead && !strcmp(ahead, "so");
+  TRY(session_open(t, model, &so, &s));
   session_steps(s, k->r->steps);
   if (opt_set(o, OPT_require))
     TRY(session_refuse_reference(s));
@@ -171,6 +204,7 @@ NORETURN static void work(Suite *s, size_t index, int fd) {
     snprintf(r.reason, sizeof r.reason, "no folder test_data_set_N beside the model");
   } else if (ctx_protect(&c, run_case, &(CaseRun){&t, &s->list[index], &r}))
     report_error(&r, &c.err);
+  ctx_close(&c);
   ssize_t k = write(fd, &r, sizeof r);
   _exit(k == (ssize_t)sizeof r ? 0 : 1);
 }

@@ -33,7 +33,9 @@ static void make_kernels(Gen *g) {
                      .sums_row = plan->nr * 4,
                      .ahead = g->p->packed_b};
   int low, high;
-  if (g->p->trans_a)
+  if (g->p->rows)
+    like.entry = 8 * (plan->table_rows + 1), like.a_step = 4;
+  else if (g->p->trans_a)
     like.a_row = 4;
   else
     like.a_step = 4;
@@ -248,8 +250,13 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   }
   if (g->p->trans_a)
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
-  LVal a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
-  TileArgs x = {.a = a, .a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
+  TileArgs x = {.a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
+  if (g->p->rows) {
+    LVal unit = i64_of(e, k_unit(g)), tap0 = i64_div(e, w->k0, unit), n = i64_div(e, w->steps, unit);
+    x.a = table_address(g), x.a_row = call_table(g, w->a, m0, tap0, n, b), x.k = unit;
+  } else {
+    x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
+  }
   if (g->p->packed_b) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
                            harm */
     LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
@@ -273,7 +280,7 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   LVal at = g->p->trans_b ? i64_add(e, i64_mul(e, col0, g->k), w->k0) : i64_add(e, i64_mul(e, w->k0, g->n), col0);
   LVal width = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   if (g->p->window) {
-    LVal channel = i64_div(e, w->k0, i64_of(e, taps(g))), channels = i64_div(e, w->steps, i64_of(e, taps(g)));
+    LVal channel = i64_div(e, w->k0, i64_of(e, k_unit(g))), channels = i64_div(e, w->steps, i64_of(e, k_unit(g)));
     LVal x = at_float(e, w->b, i64_mul(e, channel, g->plane));
     LVal arg[] = {LLVMGetParam(g->args.fn, 0), x, channels, col0, width, dst};
     LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
@@ -294,8 +301,8 @@ static void blocks_of_k(Gen *g, Part *w) {
   LVal zero = i64_of(e, 0), one = i64_of(e, 1);
   LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
   w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
-  LVal channels = i64_div(e, g->k, i64_of(e, taps(g))); /* k itself without a window */
-  LVal size = i64_muli(e, i64_ceildiv(e, channels, w->blocks), taps(g));
+  LVal units = i64_div(e, g->k, i64_of(e, k_unit(g)));
+  LVal size = i64_muli(e, i64_ceildiv(e, units, w->blocks), k_unit(g));
   Loop kb = loop_begin(e, zero, w->blocks, 1);
   w->k0 = i64_min(e, i64_mul(e, kb.i, size), g->k);
   w->steps = i64_min(e, size, i64_sub(e, g->k, w->k0));
@@ -335,11 +342,13 @@ static void make_body(Gen *g) {
   share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
   w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
+  if (g->p->rows)
+    clear_zeros(g);
   LVal matrix = g->p->group > 1 ? i64_rem(e, w.batch, i64_of(e, g->p->group)) : w.batch;
   if (g->p->batch_a)
     w.a = at_float(e, w.a, i64_mul(e, matrix, i64_mul(e, g->m, g->k)));
   if (g->p->window) {
-    LVal channels = i64_div(e, g->k, i64_of(e, taps(g)));
+    LVal channels = i64_div(e, g->k, i64_of(e, k_unit(g)));
     w.b = at_float(e, w.b, i64_mul(e, w.batch, i64_mul(e, channels, g->plane)));
   } else if (g->p->batch_b) {
     LVal columns = g->p->packed_b ? i64_muli(e, panels, plan->nr) : g->n;
@@ -358,10 +367,12 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
                 g.plan.level->level);
   unit_signature(e->a, u, &g.dim, &g.ndim);
-  bool depthwise = product_is_depthwise(p);
+  bool depthwise = product_is_depthwise(p) || p->channelwise;
   if (!depthwise)
     make_kernels(&g);
   TRY(make_epilogue(&g));
+  if (p->rows && !p->channelwise)
+    TRY(make_table(&g));
   if (p->window && !depthwise)
     TRY(window_pack(e, sub_name(&g, "window", 0), p->window, lanes(&g), g.plan.nr, g.dim, g.ndim, &g.pack,
                     &g.pack_type));
@@ -374,7 +385,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   TRY(dim_value(e, &g.args, p->n, g.dim, g.ndim, &g.n));
   TRY(dim_value(e, &g.args, p->k, g.dim, g.ndim, &g.k));
   if (depthwise)
-    return depthwise_body(&g);
+    return p->channelwise ? channelwise_body(&g) : depthwise_body(&g);
   make_body(&g);
   return ST_OK;
 }

@@ -183,6 +183,7 @@ typedef struct Inner {
   const TileKernel *t;
   int bases;
   LVal a_row, a_step, b_step;
+  LVal at; /* with a table: bytes behind the rows' addresses */
   LVal ahead, ahead_step;
   LVal a[MAX_ROWS], b, left, sum[MAX_ROWS * MAX_VECS];
 } Inner;
@@ -190,6 +191,8 @@ typedef struct Inner {
 static LVal row_address(Inner *in, int row, int step) {
   const TileKernel *t = in->t;
   Emitter *e = in->e;
+  if (t->entry)
+    return at_bytes(e, at_bytes(e, in->a[row], in->at), i64_of(e, step * t->a_step));
   LVal p = in->a[t->a_row ? 0 : row / ROWS_PER_BASE];
   if (!t->a_row && row % ROWS_PER_BASE)
     p = at_bytes(e, p, i64_muli(e, in->a_row, row % ROWS_PER_BASE));
@@ -216,7 +219,7 @@ static void steps(Inner *in, int unroll) {
   Emitter *e = in->e;
   const TileKernel *t = in->t;
   int n = t->rows * t->vecs;
-  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_ahead = NULL, phi_sum[MAX_ROWS * MAX_VECS];
+  LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_ahead = NULL, phi_at = NULL, phi_sum[MAX_ROWS * MAX_VECS];
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), "");
   LLVMBuildCondBr(e->b, enough, body, done);
@@ -230,6 +233,8 @@ static void steps(Inner *in, int unroll) {
     phi_sum[i] = in->sum[i] = LLVMBuildPhi(e->b, LLVMTypeOf(old.sum[i]), "");
   if (t->ahead)
     phi_ahead = in->ahead = LLVMBuildPhi(e->b, e->ptr, "ahead");
+  if (t->entry)
+    phi_at = in->at = LLVMBuildPhi(e->b, e->i64, "at");
   for (int u = 0; u < unroll; u++)
     one_step(in, u);
   if (t->ahead) {
@@ -237,6 +242,8 @@ static void steps(Inner *in, int unroll) {
     emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
     in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, unroll));
   }
+  if (t->entry)
+    in->at = i64_add(e, in->at, i64_of(e, unroll * t->a_step));
   in->left = i64_sub(e, in->left, i64_of(e, unroll));
   in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, unroll));
   for (int i = 0; i < in->bases; i++)
@@ -257,6 +264,8 @@ static void steps(Inner *in, int unroll) {
   JOIN(phi_b, old.b, in->b);
   if (t->ahead)
     JOIN(phi_ahead, old.ahead, in->ahead);
+  if (t->entry)
+    JOIN(phi_at, old.at, in->at);
   for (int i = 0; i < in->bases; i++)
     JOIN(phi_a[i], old.a[i], in->a[i]);
   for (int i = 0; i < n; i++)
@@ -287,11 +296,54 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
   }
 }
 
+static void all_steps(Inner *in) {
+  const TileKernel *t = in->t;
+  if (t->unroll > 1 && t->a_step && t->b_step)
+    steps(in, t->unroll);
+  steps(in, 1);
+}
+
+/* The entries of a table, one after the other; sums stay in registers. */
+static void table_steps(Inner *in, LVal table, LVal entries) {
+  Emitter *e = in->e;
+  const TileKernel *t = in->t;
+  int n = t->rows * t->vecs;
+  LVal k = in->left, phi[MAX_ROWS * MAX_VECS], ahead = in->ahead;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
+  Loop l = loop_begin(e, i64_of(e, 0), entries, 1);
+  LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(l.head));
+  for (int i = 0; i < n; i++) {
+    phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(in->sum[i]), "");
+    LLVMAddIncoming(phi[i], &in->sum[i], &before, 1);
+    in->sum[i] = phi[i];
+  }
+  if (t->ahead) {
+    ahead = LLVMBuildPhi(e->b, e->ptr, "");
+    LLVMAddIncoming(ahead, &in->ahead, &before, 1);
+    in->ahead = ahead;
+  }
+  LLVMPositionBuilderAtEnd(e->b, l.body);
+  LVal entry = at_bytes(e, table, i64_muli(e, l.i, t->entry));
+  in->b = LLVMBuildLoad2(e->b, e->ptr, entry, "");
+  for (int r = 0; r < t->rows; r++)
+    in->a[r] = LLVMBuildLoad2(e->b, e->ptr, at_bytes(e, entry, i64_of(e, 8 * (r + 1))), "");
+  in->at = i64_of(e, 0), in->left = k;
+  all_steps(in);
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
+  for (int i = 0; i < n; i++)
+    LLVMAddIncoming(phi[i], &in->sum[i], &latch, 1);
+  if (t->ahead)
+    LLVMAddIncoming(ahead, &in->ahead, &latch, 1);
+  loop_end(e, &l);
+  for (int i = 0; i < n; i++)
+    in->sum[i] = phi[i];
+}
+
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
-  const char *name =
-      arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes, t->ahead ? "+" : "",
-                   (long long)t->a_row, (long long)t->a_step, (long long)t->b_step, (long long)t->sums_row);
+  const char *name = arena_printf(e->a, "tile.%dx%d%s.%lld.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
+                                  t->ahead ? "+" : "", (long long)t->a_row, (long long)t->a_step, (long long)t->b_step,
+                                  (long long)t->sums_row, (long long)t->entry);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
@@ -308,16 +360,17 @@ void tile_kernel(Emitter *e, TileKernel *t) {
     in.a_step = i64_of(e, t->a_step);
   if (t->b_step)
     in.b_step = i64_of(e, t->b_step);
-  in.bases = t->a_row ? 1 : (t->rows + ROWS_PER_BASE - 1) / ROWS_PER_BASE;
+  in.bases = t->entry ? 0 : t->a_row ? 1 : (t->rows + ROWS_PER_BASE - 1) / ROWS_PER_BASE;
   for (int i = 0; i < in.bases; i++)
     in.a[i] = i ? at_bytes(e, in.a[0], i64_muli(e, in.a_row, i * ROWS_PER_BASE)) : LLVMGetParam(t->fn, 0);
   in.b = LLVMGetParam(t->fn, 3);
   in.left = LLVMGetParam(t->fn, 5);
   LVal sums = LLVMGetParam(t->fn, 6);
   start_sums(&in, sums, LLVMGetParam(t->fn, 7));
-  if (t->unroll > 1 && t->a_step && t->b_step)
-    steps(&in, t->unroll);
-  steps(&in, 1);
+  if (t->entry)
+    table_steps(&in, LLVMGetParam(t->fn, 0), in.a_row);
+  else
+    all_steps(&in);
   for (int i = 0; i < t->rows * t->vecs; i++)
     store_f32(e, in.sum[i], sum_address(&in, sums, i));
   LLVMBuildRetVoid(e->b);

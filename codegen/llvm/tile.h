@@ -57,7 +57,10 @@ typedef struct TileKernel {
   int64_t a_row, a_step; /* bytes from row to row and from k to k of A; 0: an argument */
   int64_t b_step;        /* bytes from k to k of B; 0: an argument */
   int64_t sums_row;      /* bytes from row to row of sums; 0: they are side by side */
-  bool ahead;            /* fetches memory into L2 beside its work, one address per step of k */
+  /* Above 0: rows lie anywhere. a is a table of entries of so many bytes, an address of B and one for each row; a_row says
+   * how many there are, and k steps are done with each. */
+  int64_t entry;
+  bool ahead; /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;

@@ -1,4 +1,4 @@
-/* eval.c - the table of reference evaluators, and what they share.
+/* eval.c - what reference evaluators share.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/eval.h"
 
@@ -7,31 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig) Status eval(Eval *e);
-#include "ops/ops.def"
-#undef OP
+EvalFn eval_find(OpId op) { return op < OP_count ? eval_rows[op].eval : NULL; }
 
-typedef struct Row {
-  const char *domain, *name;
-  const AttrInfo *attrs;
-  EvalFn eval;
-} Row;
-
-#define no_eval NULL
-static const Row rows[OP_count] = {
-#define OP(name, domain, since, imin, imax, omin, omax, flags, attrs, infer, eval, lower, sig)                         \
-  [OP_##name] = {domain, #name, &attrs##_attrs, eval},
-#include "ops/ops.def"
-#undef OP
-};
-
-EvalFn eval_find(OpId op) { return op < OP_count ? rows[op].eval : NULL; }
-
-const AttrInfo *eval_attrs(OpId op) { return op && op < OP_count ? rows[op].attrs : &No_attrs; }
+const AttrInfo *eval_attrs(OpId op) { return op && op < OP_count ? eval_rows[op].attrs : &No_attrs; }
 
 OpId eval_op_by_name(const char *domain, const char *name) {
   for (OpId i = 1; i < OP_count; i++)
-    if (!strcmp(rows[i].name, name) && !strcmp(rows[i].domain, domain))
+    if (eval_rows[i].name && !strcmp(eval_rows[i].name, name) && !strcmp(eval_rows[i].domain, domain))
       return i;
   return OP_none;
 }

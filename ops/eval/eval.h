@@ -29,6 +29,13 @@ typedef struct Eval {
 } Eval;
 
 typedef Status (*EvalFn)(Eval *e);
+/* By OpId. Ahead-of-time output carries a table of its own with the operators of the model's steps; the other rows are zero. */
+typedef struct EvalRow {
+  const char *domain, *name;
+  const AttrInfo *attrs;
+  EvalFn eval;
+} EvalRow;
+extern const EvalRow eval_rows[];
 EvalFn eval_find(OpId op);                                  /* NULL: not evaluated here (control flow, Dims) */
 OpId eval_op_by_name(const char *domain, const char *name); /* OP_none: not known */
 const AttrInfo *eval_attrs(OpId op);

@@ -14,7 +14,6 @@
 
 static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
-static bool wants(const Node *n, int i) { return i < n->nout && n->out[i]; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
 
 enum { Q, K, V, MASK, PAST_K, PAST_V, VALID };
@@ -320,11 +319,12 @@ static Status attention(Lower *x, const Node *n, KBuf *const *out) {
   int64_t group = t.heads / t.kv_heads;
   t.score = kernel_add_temp(x->k, "score", t.w, 1, &t.L);
   t.b = lower_open(x, "b", t.B, &behind);
-  if (wants(n, 1) || wants(n, 2)) { /* parts are key/value heads, which write their present */
+  bool stores = out[1] || out[2];
+  if (stores) { /* parts are key/value heads, which write their present */
     t.g = lower_open(x, "g", dim_const(x->c, t.kv_heads), NULL);
-    if (wants(n, 1))
+    if (out[1])
       TRY(present(&t, K, PAST_K, t.D, out[1]));
-    if (wants(n, 2))
+    if (out[2])
       TRY(present(&t, V, PAST_V, t.Dv, out[2]));
     KExpr *r = lower_open(x, "r", dim_const(x->c, group), &inner);
     t.h = lower_once(x, "h", k_add(x, k_mul(x, t.g, num(x, group)), r));
@@ -338,7 +338,7 @@ static Status attention(Lower *x, const Node *n, KBuf *const *out) {
   TRY(find_position(&t));
   TRY(query(&t, out[0]));
   lower_close(x, 2, inner);
-  lower_close(x, wants(n, 1) || wants(n, 2) ? 2 : 1, behind);
+  lower_close(x, stores ? 2 : 1, behind);
   return ST_OK;
 }
 const Lowering attention_lower = {LOWER_NEST, .can = att_can, .nest = attention};

@@ -106,7 +106,7 @@ static void pad(Needs *x, const Node *n) {
     Dim kept =
         dim_add(x->c, n->in[0]->type.dim[axis], dim_add(x->c, dim_min(x->c, before, zero), dim_min(x->c, after, zero)));
     if (!(dim_is(before, 0) && dim_is(after, 0)))
-      must(x, dim_max(x->c, kept, dim_min(x->c, type_count(x->c, &n->out[0]->type), one)), kept,
+      must(x, dim_max(x->c, kept, dim_min(x->c, type_count(x->c, &n->out[0]->type), one)), dim_max(x->c, kept, zero),
            "elements to pad from");
   }
 }

@@ -203,9 +203,11 @@ static Status linear(Lower *x, const Node *n, KBuf *const *out) {
   TRY(fade(&l));
   TRY(correct(&l));
   TRY(write_and_read(&l));
-  store_output(&l, out[0]);
+  if (out[0])
+    store_output(&l, out[0]);
   lower_close(x, 1, inner);
-  store_state(&l, out[1]);
+  if (out[1])
+    store_state(&l, out[1]);
   lower_close(x, 2, behind);
   return ST_OK;
 }

@@ -279,7 +279,9 @@ static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
   }
   TRY(lower_read(x, r->n->in[0], at, &v));
   v = ke_cast(x->k, w, v);
-  ks_update(&x->at, acc, KOP_add, weight ? k_mul(x, weight, v) : v);
+  if (weight) /* what has no weight does not count, be it infinite */
+    v = ke_select(x->k, k_bin(x, KOP_ne, weight, k_num(x, weight, 0)), k_mul(x, weight, v), k_num(x, weight, 0));
+  ks_update(&x->at, acc, KOP_add, v);
   lower_close(x, r->naxes, behind);
   *e = rounded(x, t, ke_var(x->k, acc));
   return ST_OK;

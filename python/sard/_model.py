@@ -3,15 +3,18 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import difflib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import _native
 from ._dtypes import NAMES, numpy_name
-from ._errors import UsageError
+from ._errors import UnsupportedError, UsageError
 from ._report import Explanation, Profile
 
+log = logging.getLogger("sard")
+PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16", "int8")  # the first two are there
 KINDS = ("tensor", "sequence", "optional", "map")
 
 
@@ -150,6 +153,12 @@ class Model:
         self._m.run(feeds, None, 0.0, False)
         return Profile(self._m.steps(), [self._m.run(feeds, None, 0.0, True)[1] for _ in range(max(1, runs))])
 
+    def _log_reference(self):
+        """A warning for every step that runs by its reference evaluator: for callers whose users allowed nothing."""
+        for s in self._m.steps():
+            if s["kind"] == "reference":
+                log.warning("node '%s' (%s) runs by its reference evaluator: %s", s["node"], s["op"], s["why"])
+
     def __repr__(self):
         def show(p):
             return f"{p.name}: {p.dtype or p.kind}{list(p.shape) if p.shape is not None else ''}"
@@ -160,22 +169,35 @@ class Model:
         return _restore, (self._source, self._options)
 
 
+def _one_of(option, value, values):
+    if value not in values:
+        raise UsageError(f"{option}={value!r}: not a value of this option; values: {', '.join(map(repr, values))}")
+
+
 def load(model: Any, *, device: str | None = None, threads: int = 0, max_memory: int = 0, timeout: float | None = None,
-         strict: bool = False, cache: str | None = None, external_data_dir: str | None = None) -> Model:
+         strict: bool = False, cache: str | None = None, external_data_dir: str | None = None, allow: str | None = None,
+         precision: str = "exact") -> Model:
     """Loads, optimises and compiles a model.
 
     model: a path, the bytes of an .onnx file, or an onnx.ModelProto. Weights in files are mapped, not copied: the files
     must not change while the model lives. External data of a model from memory is looked for in external_data_dir.
-    device: "cpu" or "reference"; None: the best there is. threads: 0 for what the process may really use (affinity and
+    device: "cpu" (None) or "reference". threads: 0 for what the process may really use (affinity and
     cgroup quota). max_memory: most bytes for the model and its runs, weights in files not counted; 0: the machine's.
     timeout: seconds that loading may take. strict: refuse what is legal but suspicious. cache: the directory of compiled
     models, or "off"; None: what the environment variable SARD_CACHE says, else ~/.cache/sard.
+    allow: None refuses a model with a step that nothing compiles for the device (UnsupportedError, which names the node and
+    the reason); "reference" runs such steps by their reference evaluators, slowly: explain() tells which.
+    precision: "exact" or "fp32", which mean the same: everything is computed in the model's own types.
     Raises FileNotFoundError and its kin, or a sard.Error.
     """
+    _one_of("allow", allow, (None, "reference"))
+    if precision in PRECISIONS[2:]:
+        raise UnsupportedError(f"precision='{precision}' is not there yet: 'exact' and 'fp32' are")
+    _one_of("precision", precision, PRECISIONS)
     options = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout, strict=strict,
-                   cache=cache, external_data_dir=external_data_dir)
+                   cache=cache, external_data_dir=external_data_dir, allow=allow, precision=precision)
     args = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout or 0.0, strict=strict,
-                cache=None if cache is None else os.fspath(cache))
+                cache=None if cache is None else os.fspath(cache), allow_reference=allow == "reference")
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):

@@ -32,7 +32,7 @@ class SardBackend(Backend):
         if not cls.supports_device(device):
             return False
         try:
-            load(model)
+            load(model, allow="reference")
         except _errors.Error as e:
             log.info("not compatible: %s", e)
             return False
@@ -40,14 +40,12 @@ class SardBackend(Backend):
 
     @classmethod
     def prepare(cls, model, device="CPU", **kwargs):
-        """Loads a ModelProto. kwargs: options of sard.load."""
+        """Loads a ModelProto. kwargs: options of sard.load. Steps that nothing compiles run all the same, with a warning each."""
         super().prepare(model, device, **kwargs)
         if not cls.supports_device(device):
             raise _errors.DeviceError(f"device {device} is not available: Sard's Python package runs on the CPU")
-        m = load(model, **kwargs)
-        for s in m.explain():
-            if s["kind"] == "reference":
-                log.info("node '%s' (%s) runs by its reference evaluator", s["node"], s["op"])
+        m = load(model, **{"allow": "reference", **kwargs})
+        m._log_reference()
         return SardRep(m)
 
     @classmethod

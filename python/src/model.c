@@ -128,16 +128,17 @@ static int load(State *s, Model *x, const char *path, const char *dir, const sar
 }
 
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kw) {
-  static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", "cache", NULL};
+  static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", "cache",
+                           "allow_reference", NULL};
   PyObject *path = Py_None, *data = Py_None, *dir = Py_None, *path_bytes = NULL, *dir_bytes = NULL;
   sard_options o = SARD_OPTIONS_INIT;
   Py_ssize_t max_memory = 0;
-  int strict = 0;
+  int strict = 0, allow_reference = 0;
   State *s = state_of_type(type);
-  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpz", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
-                                         &o.timeout, &strict, &o.cache))
+  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpzp", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
+                                         &o.timeout, &strict, &o.cache, &allow_reference))
     return NULL;
-  o.strict = strict;
+  o.strict = strict, o.allow_reference = allow_reference;
   Model *x = (Model *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
   int bad = !x || make_env(s, x, max_memory) || (path != Py_None && !PyUnicode_FSConverter(path, &path_bytes)) ||
             (dir != Py_None && !PyUnicode_FSConverter(dir, &dir_bytes)) ||

@@ -144,12 +144,24 @@ def loop_forever():
     )
 
 
+def ranks():
+    """y = exp(sqrt(x)), x of a rank that only the run tells: nothing compiles that"""
+    classes = ["model.Net", "aten.sqrt.default"]
+    return w.model(
+        [w.node("Sqrt", ["x"], ["r"], "root", meta=torch_meta("scale", 7, classes)), w.node("Exp", ["r"], ["y"], "exp")],
+        [w.value("x", w.tensor_type(w.F32, None))],
+        [w.value("y", w.tensor_type(w.F32, None))],
+        producer="tests",
+    )
+
+
 ALL = {
     "add.onnx": add,
     "mlp.onnx": mlp,
     "pair.onnx": pair,
     "unknown.onnx": unknown,
     "gather.onnx": gather,
+    "ranks.onnx": ranks,
     "sequences.onnx": sequences,
     "loop.onnx": loop_forever,
     "names.onnx": lambda: identity(w.STRING),

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import models
 import onnx_writer as w
 from harness import SARD, Checks, sard
 
@@ -296,10 +297,24 @@ def together(c, tmp):
         c.check("one entry then", len(p.entries()) == 1, p.entries())
 
 
+def strict(c, tmp):
+    """an entry made with --allow reference is none for a run that allows nothing"""
+    model, cache = os.path.join(tmp, "ranks.onnx"), os.path.join(tmp, "strict.cache")
+    write(model, models.ranks())
+    time.sleep(0.15)
+    run = ["run", model, "--input", "x=[0,4]", "--device", "cpu", "--json", "--cache", cache]
+    allowed = [json.loads(sard(*run, "--allow", "reference").stdout) for _ in range(2)]
+    c.check("allowed", [x["cache"] for x in allowed] == ["miss", "hit"] and allowed[0]["outputs"] == allowed[1]["outputs"], allowed)
+    r = sard(*run)
+    c.check("refused all the same", r.returncode == 4 and "'root' (Sqrt)" in r.stderr and "f32[*]" in r.stderr, r.stderr)
+    r = sard(*run, "--allow", "reference")
+    c.check("the entry stays", json.loads(r.stdout)["cache"] == "hit" and r.stderr.count("runs as reference") == 2, r.stderr)
+
+
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
-        for test in (hits, variables, changes, perf_map, damage, directories, together):
+        for test in (hits, variables, changes, perf_map, damage, directories, together, strict):
             test(c, tmp)
     return c.done()
 

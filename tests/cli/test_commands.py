@@ -151,6 +151,15 @@ def conformance(c, tmp):
     c.check("--relative", r.returncode == 1 and r.stdout.splitlines()[-1] == "1 passed, 2 failed, 0 skipped", r.stdout)
     r = sard("test", "--require", "compiled", "--device", "reference", tmp + "/a/good")
     c.check("--require compiled", r.returncode == 1 and "reference" in r.stdout, r.stdout)
+    needy = tmp + "/needy"
+    case(needy + "/d/ranks", models.ranks(), [([w.tensor("x", w.F32, [1], [0])], [w.tensor("y", w.F32, [1], [1])])])
+    r = sard("test", "--device", "cpu", needy)
+    c.check("a reference step fails a case", r.returncode == 1 and "no code generation" in r.stdout and "root" in r.stdout, r.stdout)
+    r = sard("test", "--device", "cpu", "--json", "--allow", "reference", needy)
+    d = json.loads(r.stdout)
+    c.check("unless it is allowed", r.returncode == 0 and d["cases"][0]["steps"]["reference"] == 2 and not r.stderr, r.stdout + r.stderr)
+    r = sard("test", "--device", "cpu", "--allow", "reference", "--require", "compiled", needy)
+    c.check("or compiled steps are required", r.returncode == 1 and "--require compiled refuses" in r.stdout, r.stdout)
 
 
 def children(pid):

@@ -8,13 +8,48 @@ SPDX-License-Identifier: Apache-2.0
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
+import zipfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("SARD_BUILD", os.path.join(ROOT, "build")))
 SARD = os.path.join(BUILD, "sard")
 DATA = os.path.join(ROOT, "demo", "data")
+
+
+def first_row(path):
+    """row 0 of the float32 matrix in an .npz file"""
+    with zipfile.ZipFile(path) as z:
+        data = z.read(z.namelist()[0])
+    length = int.from_bytes(data[8:10], "little")
+    return struct.unpack_from("<384f", data, 10 + length)
+
+
+def compiled_program():
+    """examples/compiled.c, which README.md shows, with the demo's model compiled to an archive: the first sentence's embedding"""
+    source = os.path.join(ROOT, "examples", "compiled.c")
+    with open(source, encoding="utf-8") as f:
+        program = f.read()
+    program = program[program.index("#include"):]
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        shown = "".join("    " + x if x.strip() else x for x in program.splitlines(True)) in f.read()
+    with tempfile.TemporaryDirectory() as folder:
+        made = subprocess.run([SARD, "compile", os.path.join(DATA, "model.onnx"), "-o", os.path.join(folder, "embed.a")],
+                              capture_output=True, text=True)
+        exe = os.path.join(folder, "compiled")
+        built = subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", source, "-I" + folder,
+                                os.path.join(folder, "embed.a"), "-lm", "-lpthread", "-o", exe], capture_output=True, text=True)
+        run = subprocess.run([exe], capture_output=True, text=True) if not built.returncode else built
+    want = first_row(os.path.join(ROOT, "tests", "demo", "expected.npz"))
+    got = [float(x) for x in run.stdout.split()]
+    near = len(got) == 384 and max(abs(a - b) for a, b in zip(got, want)) <= 1e-5 * max(map(abs, want))
+    return [("the model compiles ahead of time: " + made.stderr, made.returncode == 0),
+            ("a program with it builds: " + built.stderr, built.returncode == 0),
+            ("it prints the embedding: " + run.stderr, near),
+            ("it is what the README shows, of at most 30 lines", shown and program.count("\n") <= 30)]
 
 
 def main():
@@ -40,6 +75,7 @@ def main():
          re.search(r"cache +miss: compiled, and kept.*once more.*cache +hit: nothing was compiled", demo.stdout, re.S)),
         ("the head of sard inspect", "pytorch 2.3.0" in demo.stdout),
     ]
+    checks += compiled_program()
     failed = [name for name, ok in checks if not ok]
     if failed:
         print(demo.stdout + demo.stderr + run.stdout + run.stderr)

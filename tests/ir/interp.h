@@ -1,5 +1,5 @@
 /* interp.h - runs a graph with the reference evaluators: what the passes' tests compare before and after with. Nodes in
- * order, Dims from the symbols that the inputs bind, If by its condition, Loop without scan outputs trip by trip.
+ * order, Dims from the symbols that the inputs bind, If by its condition, Loop and Scan trip by trip.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_IR_INTERP_H
 #define TESTS_IR_INTERP_H
@@ -79,27 +79,127 @@ static Status interp_dims(Interp *x, const Node *n, Tensor **out) {
   return ST_OK;
 }
 
-/* Carried values only: as many outputs as there are of those. */
+/* What a loop has put aside: values of one shape, trip by trip. */
+typedef struct Shelf {
+  const Tensor **v;
+  int64_t n, cap;
+} Shelf;
+
+static void shelf_put(Arena *a, Shelf *s, const Tensor *t) {
+  if (s->n == s->cap) {
+    const Tensor **v = arena_array(a, const Tensor *, 2 * s->cap + 8);
+    for (int64_t i = 0; i < s->n; i++)
+      v[i] = s->v[i];
+    s->v = v, s->cap = 2 * s->cap + 8;
+  }
+  s->v[s->n++] = t;
+}
+
+/* Copies between the slices of `whole` at `at` along axis, and `part`, which has no such axis. Elements of whole bytes. */
+static void interp_slice(const Tensor *whole, int axis, int64_t at, const Tensor *part, bool in) {
+  size_t inner = (size_t)dtype_bits(whole->dtype) / 8;
+  int64_t outer = 1;
+  for (int i = 0; i < whole->rank; i++)
+    if (i < axis)
+      outer *= whole->dim[i];
+    else if (i > axis)
+      inner *= (size_t)whole->dim[i];
+  for (int64_t o = 0; o < outer; o++) {
+    char *w = (char *)whole->data + ((size_t)(o * whole->dim[axis] + at)) * inner,
+         *p = (char *)part->data + (size_t)o * inner;
+    memcpy(in ? w : p, in ? p : w, inner);
+  }
+}
+
+/* The values of a shelf along a new axis; an empty one has `like` for a shape, every unknown extent of which is an error. */
+static Status interp_stack(Interp *x, const Shelf *s, const Value *like, int axis, bool backward, Tensor **out) {
+  int64_t dim[MAX_RANK];
+  int rank = s->n ? s->v[0]->rank : like->type.rank;
+  axis += axis < 0 ? rank + 1 : 0;
+  for (int i = 0; i < rank; i++)
+    if (s->n)
+      dim[i + (i >= axis)] = s->v[0]->dim[i];
+    else if (!dim_eval(like->type.dim[i], interp_get, x, &dim[i + (i >= axis)]))
+      return fail(x->c, ST_UNSUPPORTED, "no trips, and the shape is not known");
+  dim[axis] = s->n;
+  TRY(tensor_new(x->c, x->a, like->type.dtype, rank + 1, dim, out));
+  for (int64_t t = 0; t < s->n; t++) {
+    if (!tensor_same_shape(s->v[t], s->v[0]))
+      return fail(x->c, ST_INVALID, "what is stacked has several shapes");
+    interp_slice(*out, axis, backward ? s->n - 1 - t : t, s->v[t], true);
+  }
+  return ST_OK;
+}
+
 static Status interp_loop(Interp *x, const Node *n, const Tensor *const *in, Tensor **out) {
   const Graph *b = n->body[0];
-  int64_t trips = in[0] ? elem_i64(DT_i64, in[0]->data, 0) : INT64_MAX, one = 1;
+  int64_t trips = in[0] ? elem_i64(DT_i64, in[0]->data, 0) : INT64_MAX, zero = 0;
+  int carried = n->nin - 2;
   const Tensor *go = in[1];
-  if (b->nout != n->nout + 1u || n->nin != n->nout + 2)
-    return fail(x->c, ST_UNSUPPORTED, "a Loop with scan outputs");
-  for (int i = 0; i < n->nout; i++)
+  Shelf *shelf = arena_array(x->a, Shelf, n->nout);
+  for (int i = 0; i < carried; i++)
     out[i] = (Tensor *)(uintptr_t)in[i + 2];
   for (int64_t t = 0; t < trips && (!go || elem_i64(DT_bool, go->data, 0)); t++) {
-    Tensor *trip = tensor_vec_i64(x->a, &one, 1);
+    Tensor *trip = tensor_vec_i64(x->a, &zero, 1);
     trip->rank = 0, ((int64_t *)trip->data)[0] = t;
     x->value[b->in[0]->id] = trip;
     x->value[b->in[1]->id] = (Tensor *)(uintptr_t)go;
-    for (int i = 0; i < n->nout; i++)
+    for (int i = 0; i < carried; i++)
       x->value[b->in[i + 2]->id] = out[i];
     TRY(interp_graph(x, b));
     go = interp_value(x, b->out[0]);
-    for (int i = 0; i < n->nout; i++)
+    for (int i = 0; i < carried; i++)
       out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i + 1]);
+    for (int i = carried; i < n->nout; i++)
+      shelf_put(x->a, &shelf[i], interp_value(x, b->out[i + 1]));
   }
+  for (int i = carried; i < n->nout; i++)
+    TRY(interp_stack(x, &shelf[i], b->out[i + 1], 0, false, &out[i]));
+  return ST_OK;
+}
+
+static int64_t listed(const Ints *v, int64_t i) { return v->v ? v->v[i] : 0; }
+
+static Status interp_scan(Interp *x, const Node *n, const Tensor *const *in, Tensor **out) {
+  const ScanAttr *at = ATTR(n, Scan);
+  const Graph *b = n->body[0];
+  int scanned = (int)at->num_scan_inputs, state = n->nin - scanned;
+  int64_t trips = -1;
+  Shelf *shelf = arena_array(x->a, Shelf, n->nout);
+  for (int i = 0; i < state; i++)
+    out[i] = (Tensor *)(uintptr_t)in[i];
+  for (int k = 0; k < scanned; k++) {
+    const Tensor *t = in[state + k];
+    int64_t axis = listed(&at->scan_input_axes, k), extent = t->dim[axis + (axis < 0 ? t->rank : 0)];
+    if (trips >= 0 && trips != extent)
+      return fail(x->c, ST_INVALID, "scan inputs of several lengths");
+    trips = extent;
+  }
+  for (int64_t trip = 0; trip < trips; trip++) {
+    for (int i = 0; i < state; i++)
+      x->value[b->in[i]->id] = out[i];
+    for (int k = 0; k < scanned; k++) {
+      const Tensor *t = in[state + k];
+      int axis = (int)listed(&at->scan_input_axes, k), rank = 0;
+      int64_t dim[MAX_RANK];
+      Tensor *part;
+      axis += axis < 0 ? t->rank : 0;
+      for (int i = 0; i < t->rank; i++)
+        if (i != axis)
+          dim[rank++] = t->dim[i];
+      TRY(tensor_new(x->c, x->a, t->dtype, rank, dim, &part));
+      interp_slice(t, axis, listed(&at->scan_input_directions, k) ? trips - 1 - trip : trip, part, false);
+      x->value[b->in[state + k]->id] = part;
+    }
+    TRY(interp_graph(x, b));
+    for (int i = 0; i < state; i++)
+      out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i]);
+    for (int i = state; i < n->nout; i++)
+      shelf_put(x->a, &shelf[i], interp_value(x, b->out[i]));
+  }
+  for (int i = state; i < n->nout; i++)
+    TRY(interp_stack(x, &shelf[i], b->out[i], (int)listed(&at->scan_output_axes, i - state),
+                     listed(&at->scan_output_directions, i - state), &out[i]));
   return ST_OK;
 }
 
@@ -120,6 +220,8 @@ static Status interp_node(Interp *x, const Node *n) {
       out[i] = (Tensor *)(uintptr_t)interp_value(x, b->out[i]);
   } else if (n->op == OP_Loop) {
     TRY(interp_loop(x, n, in, out));
+  } else if (n->op == OP_Scan) {
+    TRY(interp_scan(x, n, in, out));
   } else {
     Eval e = {.c = x->c,
               .op = n->op,

@@ -103,7 +103,7 @@ static void check(const Compiled *c, Sizes s, void *const *more, int nmore, Afte
       char *odd = malloc((size_t)(s.k * s.n * 4 + 1));
       memcpy(odd + 1, b + i * s.k * s.n, (size_t)(s.k * s.n) * 4);
       for (int64_t q = product_panels(&c->plan, s.n); q-- > 0;)
-        product_pack(&c->plan, s.k, s.n, p->trans_b, odd + 1, packed + i * floats, q, q + 1);
+        product_pack(&c->plan, s.k, s.n, p->trans_b, 1, odd + 1, packed + i * floats, q, q + 1);
       free(odd);
     }
   }

@@ -204,7 +204,7 @@ static sard_model *load(const char *dir, const char *device) {
   sard_model *m = NULL;
   sard_error *err = NULL;
   snprintf(path, sizeof path, "%s/model.onnx", dir);
-  o.device = device, o.threads = 2;
+  o.device = device, o.threads = 2, o.allow_reference = true;
   if (sard_load_file(NULL, path, &o, &m, &err))
     print_error("%s\n", sard_error_text(err));
   assert_non_null(m);

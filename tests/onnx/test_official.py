@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Every case that the ONNX wheel has, on the cpu device; all but the light models on the reference device.
 
-A case that fails must stand in expected_failures.txt, and one that stands there must fail. Cases of random numbers are checked
-by check_random.py and counted apart. The closing line counts what passed and what is wrong; expected failures are neither.
-With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows that match cases which pass make way for
-the names of those that still fail; none is ever added.
+A case that fails must stand in expected_failures.txt, and one that stands there must fail. A case with a step on cpu that nothing
+compiles must stand in needs_reference.txt, and runs with --allow reference; one that stands there must have such a step. Cases
+of random numbers are checked by check_random.py and counted apart. The closing line counts what passed and what is wrong;
+expected failures are neither. With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows of
+expected_failures.txt that match cases which pass make way for the names of those that still fail, none is ever added; and
+needs_reference.txt is written anew.
 
 SPDX-License-Identifier: Apache-2.0
 """
 import fnmatch
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -44,13 +47,40 @@ def has_cpu():
     return any(d["name"] == "cpu" and d["available"] for d in devices)
 
 
-def run_cases(device, folders, root):
+def run_cases(device, folders, root, *options):
     """{name: (reason or None, steps)} of `sard test`"""
-    run = subprocess.run([SARD, "test", "--json", "--device", device, *folders], capture_output=True, text=True)
+    if not folders:
+        return {}
+    run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *folders], capture_output=True, text=True)
     if run.returncode not in (0, 1):
         sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")
     return {os.path.relpath(c["path"], root): (None if c["result"] == "passed" else c["reason"] or c["result"], c["steps"])
             for c in json.loads(run.stdout)["cases"]}
+
+
+REFUSED = re.compile(r"no code generation for this step on device 'cpu': (.*?) \((?:\w+\[|none|\?).*; node .*, op (\w+)")
+NEEDS_REFERENCE = os.path.join(wheel.HERE, "needs_reference.txt")
+
+
+def needs_reference():
+    """names of the cases that stand in needs_reference.txt"""
+    with open(NEEDS_REFERENCE, encoding="utf-8") as f:
+        return {line.split(None, 1)[0] for line in f if line.strip() and not line.startswith("#")}
+
+
+def write_needs_reference(results):
+    """needs_reference.txt from results of a run that allowed nothing"""
+    with open(NEEDS_REFERENCE, encoding="utf-8") as f:
+        head = [line for line in f if line.startswith("#")]
+    refused = {name: REFUSED.search(reason or "") for name, (reason, _) in results.items()}
+    rows = ["%-62s %s: %s\n" % (name, m[2], m[1]) for name, m in sorted(refused.items()) if m]
+    with open(NEEDS_REFERENCE, "w", encoding="utf-8") as f:
+        f.writelines(head + rows)
+
+
+def case_names(root, folders):
+    """every case below the folders, by path from root"""
+    return [os.path.relpath(path, root) for f in folders for path, _, files in os.walk(os.path.join(root, f)) if "model.onnx" in files]
 
 
 def run_random(device, names, root):
@@ -105,9 +135,28 @@ class Suite:
         self.passed += passed
         return passed, expected
 
+    def cpu(self, folders):
+        """all cases as they are, those that stand in needs_reference.txt with what they need"""
+        names, needy = case_names(self.root, folders), needs_reference()
+        if os.environ.get("SARD_BLESS") and not self.wanted:
+            write_needs_reference(run_cases("cpu", [os.path.join(self.root, f) for f in folders], self.root))
+            needy = needs_reference()
+        results = run_cases("cpu", [os.path.join(self.root, n) for n in names if n not in needy], self.root)
+        allowed = run_cases("cpu", [os.path.join(self.root, n) for n in names if n in needy], self.root, "--allow", "reference")
+        for name in [] if self.wanted else sorted(needy - set(names)):
+            self.complain("needs_reference.txt: no case is called %s" % name)
+        for name, (_, steps) in sorted(allowed.items()):
+            if not steps["reference"]:
+                self.complain("%s on cpu: no reference step, but it stands in needs_reference.txt" % name)
+        return {**results, **allowed}
+
+    def complain(self, text):
+        self.failed += 1
+        print(text)
+
     def device(self, device, kinds):
         folders = self.wanted or kinds
-        results = run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
+        results = self.cpu(folders) if device == "cpu" else run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
         random = [n for n in results if matches(n, RANDOM)]
         verdicts = {n: v if v != "ok" else None for n, v in run_random(device, random, self.root).items()}
         fixed = {n: reason for n, (reason, _) in results.items() if n not in verdicts}

@@ -33,6 +33,14 @@ class Sessions(unittest.TestCase):
         np.testing.assert_array_equal(self.s.run(["twice"], {"a": self.a})[0], 2 * self.a)
         np.testing.assert_array_equal(self.s.run([], {"a": [1.0, 2.0]})[1], [2, 4])
 
+    def test_reference_steps(self):
+        with self.assertLogs("sard", "WARNING") as said:
+            s = ort.InferenceSession(models.ranks())
+        self.assertEqual(["'root' (Sqrt)" in said.output[0], "'power' (Exp)" in said.output[1], len(said.output)], [True, True, 2])
+        with self.assertNoLogs("sard", "WARNING"):
+            np.testing.assert_allclose(s.run(None, {"x": np.float32([0, 1])})[0], np.exp([0, 1]), rtol=1e-6)
+            ort.InferenceSession(models.two_outputs())
+
     def test_description(self):
         a = self.s.get_inputs()[0]
         self.assertEqual((a.name, a.type, a.shape), ("a", "tensor(float)", ["n"]))

@@ -133,7 +133,7 @@ class Types(unittest.TestCase):
             self.assertEqual(m(x).tolist(), ["a", "bé", ""])
 
     def test_sequences(self):
-        y = sard.load(models.sequence()).run({"x": [np.float32([1, 2]), np.float32([10, 20])]})
+        y = sard.load(models.sequence(), allow="reference").run({"x": [np.float32([1, 2]), np.float32([10, 20])]})
         np.testing.assert_array_equal(y["y"], [11, 22])
         np.testing.assert_array_equal(y["swapped"][0], [10, 20])
 
@@ -254,6 +254,23 @@ class Errors(unittest.TestCase):
         self.assertTrue(e.node and e.message)
         self.raises(sard.DeviceError, "cuda", sard.load, models.one("Neg"), device="cuda")
         self.raises(TypeError, "", sard.load, 3)
+
+    def test_allow(self):
+        e = self.raises(sard.UnsupportedError, "no code generation", sard.load, models.ranks(), device="cpu")
+        self.assertEqual((e.node, e.op), ("root", "Sqrt"))
+        self.assertIn('allow="reference"', e.hint)
+        m = pickle.loads(pickle.dumps(sard.load(models.ranks(), device="cpu", allow="reference")))
+        np.testing.assert_allclose(m([[0.0, 1.0]]), np.exp([[0.0, 1.0]]), rtol=1e-6)
+        self.assertEqual(m.explain().count("reference"), 2)
+        self.raises(sard.UsageError, "values: None, 'reference'", sard.load, models.ranks(), allow="everything")
+
+    def test_precision(self):
+        for p in ("exact", "fp32"):
+            np.testing.assert_array_equal(sard.load(models.one("Neg"), precision=p)([1.0]), [-1])
+        for p in ("tf32", "bf16", "fp16", "int8"):
+            self.raises(sard.UnsupportedError, "'%s' is not there yet" % p, sard.load, models.one("Neg"), precision=p)
+        for p in ("half", None, 32):
+            self.raises(sard.UsageError, "not a value of this option", sard.load, models.one("Neg"), precision=p)
 
     def test_budget(self):
         m = sard.load(models.one("Neg"), max_memory=8 << 20)

@@ -41,6 +41,13 @@ def endless():
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString()
 
 
+def ranks():
+    """y = exp(sqrt(x)), x of a rank that only the run tells: nothing compiles that."""
+    graph = h.make_graph([h.make_node("Sqrt", ["x"], ["r"], "root"), h.make_node("Exp", ["r"], ["y"], "power")], "ranks",
+                         [h.make_tensor_value_info("x", T.FLOAT, None)], [h.make_tensor_value_info("y", T.FLOAT, None)])
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString()
+
+
 def sequence():
     """y = x[1] + x[0] of a sequence."""
     import numpy as np

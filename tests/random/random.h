@@ -30,19 +30,24 @@ typedef struct Gen {
   Interp run;     /* the values so far, at the sizes of this graph */
   Value *pool[MAX_POOL];
   int npool;
-  int depth;
+  int depth, feeds;
+  uint64_t seed;
+  OpId favourite; /* tried more often than the others */
 } Gen;
 
 /* A node being proposed. */
 typedef struct Make {
   OpId op;
-  Value *in[8];
+  Value *in[12];
   int nin, nout;
   void *attr;
+  unsigned absent; /* by output: it is not wanted */
+  bool done;       /* the recipe has added the node itself */
 } Make;
 
-/* A graph of about `nodes` nodes from a seed; NULL: nothing came of it. */
-Graph *random_graph(Ctx *c, uint64_t seed, int nodes);
+/* A graph of about `nodes` nodes from a seed, of the operator `favourite` more than of others; NULL: nothing came of it. */
+Graph *random_graph(Ctx *c, uint64_t seed, int nodes, OpId favourite);
+Status random_read(Ctx *c, const char *text, Graph **g); /* and infers its types */
 /* The inputs of graph g from its seed: by name, type and the sizes of the symbols, so that a smaller graph has the same ones. */
 Tensor **random_inputs(Ctx *c, Arena *a, const Graph *g, uint64_t seed);
 /* A value of the pool that is a tensor with these properties, or NULL. dtype DT_none: any; ranks from lo to hi. */
@@ -50,12 +55,25 @@ Value *gen_pick(Gen *g, DType t, int lo, int hi);
 Value *gen_float(Gen *g, int lo, int hi);                        /* of f32 mostly */
 Value *gen_ints(Gen *g, const int64_t *v, int64_t n, int rank);  /* a constant i64[n], or a scalar with rank 0 */
 Value *gen_const(Gen *g, DType t, int rank, const int64_t *dim); /* random elements */
+/* A value of this shape at the sizes of this graph: of the pool, a new graph input, or a constant. */
+Value *gen_feed(Gen *g, DType t, int rank, const int64_t *dim);
+/* Constants. */
+Value *gen_shaped_ints(Gen *g, const int64_t *v, int rank, const int64_t *dim);
+Value *gen_floats(Gen *g, const float *v, int rank, const int64_t *dim);
+Value *gen_positive(Gen *g, DType t, int rank, const int64_t *dim); /* 1/4 .. 2 */
+Value *gen_distinct(Gen *g, DType t, int rank, const int64_t *dim); /* no element twice */
+Value *gen_zeros(Gen *g, DType t, int rank, const int64_t *dim);
 const Tensor *gen_tensor(Gen *g, const Value *v);
 bool gen_add(Gen *g, const Make *m); /* false: refused */
 void fill_random(Rng *r, Tensor *t, bool special);
 
-/* --- recipes.c --- */
+/* --- table.c --- */
 bool gen_node(Gen *g); /* one more node; false: this try failed */
+OpId favourite_of(uint64_t seed);
+/* Is the operator generated? If not, why; NULL: the table lacks it. */
+bool is_generated(OpId op, const char **why);
+
+/* --- recipes.c --- */
 void make_int(Gen *g, Make *m, const char *name, int64_t v);
 
 /* --- variants.c --- */
@@ -63,8 +81,15 @@ typedef enum { SAME, DIFFERENT, BROKEN } Verdict; /* BROKEN: an error, a crash o
 /* Runs the graph of a text in every way, in a process of its own. What is wrong goes to why. */
 Verdict judge(const char *text, uint64_t seed, char *why, size_t cap);
 
+typedef Verdict Judge(const char *text, uint64_t seed, char *why, size_t cap);
+
+/* --- peer.c --- */
+void peer_open(const char *command); /* a shell's command that runs onnx_reference.py */
+void peer_close(void);
+Verdict judge_by_peer(const char *text, uint64_t seed, char *why, size_t cap);
+
 /* --- reduce.c --- */
 /* The smallest graph found that is judged as the given one; its text is malloced. */
-char *reduce(const char *text, uint64_t seed, Verdict like);
+char *reduce(const char *text, uint64_t seed, Verdict like, Judge *by);
 
 #endif

@@ -1,6 +1,6 @@
 /* recipes.c - what random nodes are made of: a function per family of operators, which finds inputs and attributes that are
  * likely to be accepted. SPDX-License-Identifier: Apache-2.0 */
-#include "tests/random/random.h"
+#include "tests/random/recipes.h"
 
 #include <string.h>
 
@@ -14,24 +14,34 @@ static void *attr_at(Gen *g, Make *m, const char *name) {
 }
 
 void make_int(Gen *g, Make *m, const char *name, int64_t v) { *(int64_t *)attr_at(g, m, name) = v; }
-static void make_float(Gen *g, Make *m, const char *name, float v) { *(float *)attr_at(g, m, name) = v; }
-static void make_str(Gen *g, Make *m, const char *name, const char *v) {
+void make_flag(Gen *g, Make *m, const char *name) { make_int(g, m, name, rng_below(&g->r, 2)); }
+void make_float(Gen *g, Make *m, const char *name, float v) { *(float *)attr_at(g, m, name) = v; }
+void make_str(Gen *g, Make *m, const char *name, const char *v) {
   *(Str *)attr_at(g, m, name) = (Str){arena_strdup(g->top->arena, v), strlen(v)};
 }
-static void make_ints(Gen *g, Make *m, const char *name, const int64_t *v, int64_t n) {
+void make_ints(Gen *g, Make *m, const char *name, const int64_t *v, int64_t n) {
   *(Ints *)attr_at(g, m, name) = (Ints){arena_copy(g->top->arena, v, (size_t)n * sizeof *v), n};
+}
+
+void make_floats(Gen *g, Make *m, const char *name, const float *v, int64_t n) {
+  *(Floats *)attr_at(g, m, name) = (Floats){arena_copy(g->top->arena, v, (size_t)n * sizeof *v), n};
+}
+void make_strs(Gen *g, Make *m, const char *name, const char *const *v, int64_t n) {
+  Str *s = arena_array(g->top->arena, Str, n);
+  for (int64_t i = 0; i < n; i++)
+    s[i] = (Str){arena_strdup(g->top->arena, v[i]), strlen(v[i])};
+  *(Strs *)attr_at(g, m, name) = (Strs){s, n};
 }
 
 /* --- helpers --- */
 
-static int64_t any_axis(Gen *g, int rank) { return rng_below(&g->r, 2 * rank) - rank; }
-static int64_t extent(Gen *g, const Value *v, int axis) { return gen_tensor(g, v)->dim[axis]; }
+int64_t upto(Gen *g, int64_t lo, int64_t hi) { return lo + rng_below(&g->r, hi - lo + 1); }
 
-static OpId one_of(Gen *g, const OpId *op, size_t n) { return op[rng_below(&g->r, (int64_t)n)]; }
-#define ONE_OF(g, ...) one_of(g, (const OpId[]){__VA_ARGS__}, sizeof((const OpId[]){__VA_ARGS__}) / sizeof(OpId))
+int64_t any_axis(Gen *g, int rank) { return rng_below(&g->r, 2 * rank) - rank; }
+int64_t extent(Gen *g, const Value *v, int axis) { return gen_tensor(g, v)->dim[axis]; }
 
 /* A second operand of v's dtype: from the pool, or a constant that broadcasts to it. */
-static Value *operand_like(Gen *g, const Value *v) {
+Value *operand_like(Gen *g, const Value *v) {
   Value *w = rng_chance(&g->r, 70) ? gen_pick(g, v->type.dtype, 0, 6) : NULL;
   int64_t dim[MAX_RANK];
   if (w)
@@ -47,10 +57,15 @@ static Value *operand_like(Gen *g, const Value *v) {
 
 /* --- families --- */
 
-static bool elementwise(Gen *g, Make *m) {
-  do
-    m->op = (OpId)(1 + rng_below(&g->r, op_count() - 1));
-  while (!(op_info(m->op)->flags & OPF_ELEMENTWISE) || op_info(m->op)->flags & OPF_CONTROL);
+/* Another alpha, beta, gamma, bias or lambd than the default. */
+static void make_alpha(Gen *g, Make *m) {
+  static const char *const name[] = {"alpha", "beta", "gamma", "bias", "lambd", "threshold"};
+  for (size_t i = 0; i < countof(name); i++)
+    if (attr_field(op_info(m->op)->attrs, name[i]) && rng_chance(&g->r, 50))
+      make_float(g, m, name[i], (float)(1 + rng_below(&g->r, 12)) / 8);
+}
+
+bool recipe_elementwise(Gen *g, Make *m) {
   const OpInfo *o = op_info(m->op);
   int64_t most = o->max_in == OP_VARIADIC ? 3 : o->max_in;
   m->nin = (int)(o->min_in + rng_below(&g->r, most - o->min_in + 1)), m->nout = 1;
@@ -66,7 +81,8 @@ static bool elementwise(Gen *g, Make *m) {
     for (int i = 1; i < m->nin; i++)
       m->in[i] = gen_const(g, m->in[0] ? m->in[0]->type.dtype : DT_f32, 0, NULL);
   if (m->op == OP_Cast) {
-    static const DType to[] = {DT_f32, DT_f32, DT_f16, DT_bf16, DT_f64, DT_i64, DT_i32, DT_bool, DT_u8, DT_i8};
+    static const DType to[] = {DT_f32,  DT_f32, DT_f32, DT_f16, DT_bf16,     DT_f64,    DT_i64, DT_i32,
+                               DT_bool, DT_u8,  DT_i8,  DT_u32, DT_f8e4m3fn, DT_f8e5m2, DT_i4,  DT_u4};
     make_int(g, m, "to", to[rng_below(&g->r, (int64_t)countof(to))]);
   }
   if (m->op == OP_Mod)
@@ -75,12 +91,13 @@ static bool elementwise(Gen *g, Make *m) {
     make_str(g, m, "direction", rng_chance(&g->r, 50) ? "LEFT" : "RIGHT");
   if (m->op == OP_Gelu && rng_chance(&g->r, 50))
     make_str(g, m, "approximate", "tanh");
+  if (m->op == OP_IsInf)
+    make_int(g, m, "detect_negative", rng_below(&g->r, 2)), make_int(g, m, "detect_positive", rng_below(&g->r, 2));
+  make_alpha(g, m);
   return m->in[0];
 }
 
-static bool reduction(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_ReduceSum, OP_ReduceSum, OP_ReduceMean, OP_ReduceMax, OP_ReduceMin, OP_ReduceProd, OP_ReduceL1,
-                 OP_ReduceL2, OP_ReduceSumSquare, OP_ReduceLogSum, OP_ReduceLogSumExp);
+bool recipe_reduction(Gen *g, Make *m) {
   m->in[0] = gen_pick(g, DT_none, 0, 6), m->nin = 1, m->nout = 1;
   if (!m->in[0])
     return false;
@@ -97,14 +114,12 @@ static bool reduction(Gen *g, Make *m) {
   return true;
 }
 
-static bool by_axis(Gen *g, Make *m) {
-  m->op =
-      ONE_OF(g, OP_Softmax, OP_Softmax, OP_LogSoftmax, OP_Hardmax, OP_ArgMax, OP_ArgMin, OP_CumSum, OP_LpNormalization);
+bool recipe_by_axis(Gen *g, Make *m) {
   m->in[0] = gen_float(g, 1, 5), m->nin = 1, m->nout = 1;
   if (!m->in[0])
     return false;
   int64_t axis = any_axis(g, m->in[0]->type.rank);
-  if (m->op == OP_CumSum) {
+  if (m->op == OP_CumSum || m->op == OP_CumProd) {
     m->in[1] = gen_ints(g, &axis, 1, 0), m->nin = 2;
     make_int(g, m, "exclusive", rng_below(&g->r, 2)), make_int(g, m, "reverse", rng_below(&g->r, 2));
     return true;
@@ -118,8 +133,8 @@ static bool by_axis(Gen *g, Make *m) {
 }
 
 /* A constant right operand for rows of v, or a value that happens to fit. */
-static bool product(Gen *g, Make *m) {
-  m->op = rng_chance(&g->r, 65) ? OP_MatMul : OP_Gemm, m->nin = 2, m->nout = 1;
+bool recipe_product(Gen *g, Make *m) {
+  m->nin = 2, m->nout = 1;
   m->in[0] = m->op == OP_Gemm ? gen_float(g, 2, 2) : gen_float(g, 1, 4);
   if (!m->in[0])
     return false;
@@ -140,9 +155,7 @@ static bool product(Gen *g, Make *m) {
   return m->in[1];
 }
 
-static bool reshaping(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_Reshape, OP_Reshape, OP_Flatten, OP_Squeeze, OP_Unsqueeze, OP_Transpose, OP_Transpose, OP_Expand,
-                 OP_Tile, OP_Identity);
+bool recipe_reshaping(Gen *g, Make *m) {
   m->in[0] = gen_pick(g, DT_none, 0, 4), m->nin = 1, m->nout = 1;
   if (!m->in[0])
     return false;
@@ -182,6 +195,11 @@ static bool reshaping(Gen *g, Make *m) {
     }
     make_ints(g, m, "perm", v, n);
     return true;
+  case OP_BitCast: {
+    static const DType to[] = {DT_i32, DT_u32, DT_f32, DT_i64, DT_f64, DT_u64, DT_i16, DT_f16, DT_bf16, DT_i8, DT_u8};
+    make_int(g, m, "to", to[rng_below(&g->r, (int64_t)countof(to))]);
+    return true;
+  }
   case OP_Flatten: make_int(g, m, "axis", rng_below(&g->r, rank + 1)); return true;
   default: return true;
   }
@@ -189,9 +207,7 @@ static bool reshaping(Gen *g, Make *m) {
   return true;
 }
 
-static bool cutting(Gen *g, Make *m) {
-  m->op =
-      ONE_OF(g, OP_Slice, OP_Slice, OP_Split, OP_Concat, OP_Concat, OP_Pad, OP_Trilu, OP_DepthToSpace, OP_SpaceToDepth);
+bool recipe_cutting(Gen *g, Make *m) {
   m->in[0] = gen_pick(g, DT_none, 1, 4), m->nin = 1, m->nout = 1;
   if (!m->in[0])
     return false;
@@ -227,13 +243,15 @@ static bool cutting(Gen *g, Make *m) {
     return true;
   }
   case OP_Trilu: make_int(g, m, "upper", rng_below(&g->r, 2)); return rank > 1;
-  default: make_int(g, m, "blocksize", 1 + rng_below(&g->r, 2)); return rank == 4;
+  default:
+    make_int(g, m, "blocksize", 1 + rng_below(&g->r, 2));
+    if (m->op == OP_DepthToSpace && rng_chance(&g->r, 50))
+      make_str(g, m, "mode", "CRD");
+    return rank == 4;
   }
 }
 
-static bool indexing(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_Gather, OP_Gather, OP_GatherElements, OP_GatherND, OP_ScatterElements, OP_ScatterND, OP_OneHot,
-                 OP_TopK, OP_NonZero, OP_Compress);
+bool recipe_indexing(Gen *g, Make *m) {
   m->in[0] = m->op == OP_OneHot ? gen_pick(g, DT_i64, 0, 3) : gen_pick(g, DT_none, 1, 4), m->nin = 2, m->nout = 1;
   if (!m->in[0])
     return false;
@@ -293,8 +311,7 @@ static bool indexing(Gen *g, Make *m) {
   }
 }
 
-static bool shapes(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_Shape, OP_Size, OP_ConstantOfShape, OP_Range, OP_EyeLike, OP_Reshape, OP_Expand);
+bool recipe_shapes(Gen *g, Make *m) {
   m->nin = 1, m->nout = 1;
   switch (m->op) {
   case OP_ConstantOfShape: m->in[0] = gen_pick(g, DT_i64, 1, 1); break;
@@ -312,200 +329,4 @@ static bool shapes(Gen *g, Make *m) {
   default: m->in[0] = gen_pick(g, DT_none, 0, 6); break;
   }
   return m->in[0];
-}
-
-static bool normalising(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_LayerNormalization, OP_LayerNormalization, OP_RMSNormalization, OP_BatchNormalization,
-                 OP_InstanceNormalization, OP_GroupNormalization, OP_MeanVarianceNormalization, OP_LRN);
-  m->in[0] = gen_float(g, 1, 4), m->nin = 1, m->nout = 1;
-  if (!m->in[0])
-    return false;
-  int rank = m->in[0]->type.rank;
-  DType t = m->in[0]->type.dtype;
-  int64_t size[4];
-  switch (m->op) {
-  case OP_LayerNormalization:
-  case OP_RMSNormalization: {
-    int axis = (int)rng_below(&g->r, rank), n = 0;
-    for (int k = axis; k < rank; k++, n++) {
-      if (!dim_is_const(m->in[0]->type.dim[k], &size[n]))
-        size[n] = 1;
-    }
-    make_int(g, m, "axis", axis);
-    m->in[1] = gen_const(g, t, n, size), m->nin = 2;
-    if (m->op == OP_LayerNormalization && rng_chance(&g->r, 60))
-      m->in[2] = gen_const(g, t, n, size), m->nin = 3;
-    return true;
-  }
-  case OP_MeanVarianceNormalization: return rank == 4;
-  case OP_LRN: make_int(g, m, "size", 1 + 2 * rng_below(&g->r, 3)); return rank > 2;
-  default:
-    if (rank < 2 || !dim_is_const(m->in[0]->type.dim[1], &size[0]))
-      return false;
-    m->in[1] = gen_const(g, t, 1, size), m->in[2] = gen_const(g, t, 1, size), m->nin = 3;
-    if (m->op == OP_GroupNormalization)
-      make_int(g, m, "num_groups", 1);
-    if (m->op == OP_BatchNormalization) {
-      Tensor *x;
-      m->in[3] = gen_const(g, t, 1, size), m->nin = 5;
-      if (tensor_new(g->c, g->top->arena, t, 1, size, &x))
-        return false;
-      for (int64_t i = 0; i < size[0]; i++) /* variances are positive */
-        elem_set_f64(t, x->data, i, 0.25 + (double)rng_below(&g->r, 8) / 4);
-      m->in[4] = graph_add_const(g->top, NULL, x);
-    }
-    return true;
-  }
-}
-
-static bool windows(Gen *g, Make *m) {
-  m->op = ONE_OF(g, OP_Conv, OP_Conv, OP_Conv, OP_ConvTranspose, OP_MaxPool, OP_AveragePool, OP_GlobalAveragePool,
-                 OP_GlobalMaxPool, OP_Resize);
-  m->in[0] = gen_float(g, 3, 4), m->nin = 1, m->nout = 1;
-  if (!m->in[0])
-    return false;
-  int rank = m->in[0]->type.rank, space = rank - 2;
-  int64_t kernel[2], stride[2], pad[4], dilation[2], channels = extent(g, m->in[0], 1);
-  for (int k = 0; k < space; k++) {
-    kernel[k] = 1 + rng_below(&g->r, 3), stride[k] = 1 + rng_below(&g->r, 2), dilation[k] = 1 + rng_chance(&g->r, 20);
-    pad[k] = rng_below(&g->r, kernel[k]), pad[space + k] = rng_below(&g->r, kernel[k]);
-  }
-  switch (m->op) {
-  case OP_Conv:
-  case OP_ConvTranspose: {
-    if (!dim_is_const(m->in[0]->type.dim[1], NULL) || !channels)
-      return false;
-    bool back = m->op == OP_ConvTranspose;
-    int64_t group = rng_chance(&g->r, 30) ? channels : 1, out = group * (1 + rng_below(&g->r, group > 1 ? 2 : 9));
-    int64_t w[4] = {back ? channels : out, back ? out / group : channels / group, kernel[0], kernel[1 % space]};
-    m->in[1] = gen_const(g, m->in[0]->type.dtype, rank, w), m->nin = 2;
-    if (rng_chance(&g->r, 50))
-      m->in[2] = gen_const(g, m->in[0]->type.dtype, 1, &out), m->nin = 3;
-    make_int(g, m, "group", group), make_ints(g, m, "dilations", dilation, space);
-    break;
-  }
-  case OP_MaxPool:
-  case OP_AveragePool:
-    make_int(g, m, "ceil_mode", rng_chance(&g->r, 30));
-    make_ints(g, m, "kernel_shape", kernel, space);
-    if (m->op == OP_AveragePool)
-      make_int(g, m, "count_include_pad", rng_below(&g->r, 2));
-    break;
-  case OP_Resize: {
-    static const char *const mode[] = {"nearest", "linear", "cubic"};
-    int64_t n = rank;
-    Tensor *x;
-    if (tensor_new(g->c, g->top->arena, DT_f32, 1, &n, &x))
-      return false;
-    for (int k = 0; k < rank; k++)
-      elem_set_f64(DT_f32, x->data, k, k < 2 ? 1 : (double[]){0.5, 1, 1.5, 2}[rng_below(&g->r, 4)]);
-    m->in[2] = graph_add_const(g->top, NULL, x), m->nin = 3;
-    make_str(g, m, "mode", mode[rng_below(&g->r, 3)]);
-    return true;
-  }
-  default: return true;
-  }
-  make_ints(g, m, "strides", stride, space), make_ints(g, m, "pads", pad, 2 * space);
-  return true;
-}
-
-/* --- control flow --- */
-
-static Value *body_chain(Gen *g, int n) {
-  int before = g->npool;
-  for (int made = 0, tries = 0; made < n && tries < 40; tries++)
-    made += gen_node(g);
-  return g->npool > before ? g->pool[g->npool - 1] : NULL;
-}
-
-static Value *into(Gen *g, Value *v, DType t, int64_t rank,
-                   const Value *like) { /* v as a value of like's type, made in g->g */
-  Make cast = {.op = OP_Cast, .in = {v}, .nin = 1, .nout = 1};
-  (void)rank;
-  make_int(g, &cast, "to", t);
-  if (!gen_add(g, &cast))
-    return NULL;
-  Value *x = g->pool[g->npool - 1];
-  Make sum = {.op = OP_ReduceSum, .in = {x}, .nin = 1, .nout = 1};
-  make_int(g, &sum, "keepdims", 0);
-  if (!gen_add(g, &sum))
-    return NULL;
-  Make add = {.op = OP_Add, .in = {(Value *)(uintptr_t)like, g->pool[g->npool - 1]}, .nin = 2, .nout = 1};
-  return gen_add(g, &add) ? g->pool[g->npool - 1] : NULL;
-}
-
-/* The values of a body go out of sight with it. */
-static bool branch(Gen *g, Node *n, int which, const Value *like) {
-  Graph *up = g->g;
-  int before = g->npool;
-  g->g = graph_create_body(n, which, which ? "else" : "then"), g->depth++;
-  Value *v = body_chain(g, 1 + (int)rng_below(&g->r, 3));
-  v = v ? into(g, v, like->type.dtype, like->type.rank, like) : NULL;
-  if (v)
-    graph_add_output(g->g, v);
-  g->g = up, g->depth--, g->npool = before;
-  return v;
-}
-
-static bool conditional(Gen *g) {
-  Value *c = gen_pick(g, DT_bool, 0, 0), *like = gen_pick(g, DT_f32, 0, 4);
-  if (!c || !like || g->depth > 1)
-    return false;
-  Node *n = graph_add_node(g->g, NULL, OP_If, 1, 1, NULL, origin_new(g->top, "If", "If", 0));
-  node_set_input(n, 0, c);
-  if (!branch(g, n, 0, like) || !branch(g, n, 1, like) || node_infer(g->c, n) || interp_node(&g->run, n)) {
-    node_remove(n);
-    return false;
-  }
-  g->pool[g->npool++] = n->out[0];
-  return true;
-}
-
-static bool loop(Gen *g) {
-  Value *carried = gen_pick(g, DT_f32, 0, 3);
-  int64_t trips = rng_below(&g->r, 4);
-  if (!carried || g->depth > 1 || g->npool + 16 > MAX_POOL)
-    return false;
-  Tensor *yes = tensor_vec_i64(g->top->arena, (int64_t[]){1}, 1);
-  yes->dtype = DT_bool, yes->rank = 0;
-  Node *n = graph_add_node(g->g, NULL, OP_Loop, 3, 1, NULL, origin_new(g->top, "Loop", "Loop", 0));
-  Graph *b = graph_create_body(n, 0, "body"), *up = g->g;
-  Value *i = graph_add_input(b, arena_printf(g->top->arena, "i%u", n->id), type_tensor(DT_i64, 0, NULL)),
-        *cond = graph_add_input(b, arena_printf(g->top->arena, "c%u", n->id), type_tensor(DT_bool, 0, NULL)),
-        *x = graph_add_input(b, arena_printf(g->top->arena, "t%u", n->id), carried->type);
-  node_set_input(n, 0, gen_ints(g, &trips, 1, 0)), node_set_input(n, 1, graph_add_const(g->top, NULL, yes)),
-      node_set_input(n, 2, carried);
-  g->run.value[i->id] = (Tensor *)(uintptr_t)gen_tensor(g, n->in[0]), g->run.value[cond->id] = yes;
-  g->run.value[x->id] = (Tensor *)(uintptr_t)gen_tensor(g, carried);
-  int before = g->npool;
-  g->g = b, g->depth++, g->pool[g->npool++] = x, g->pool[g->npool++] = i;
-  Value *v = body_chain(g, 1 + (int)rng_below(&g->r, 3));
-  v = v ? into(g, v, DT_f32, 0, x) : NULL;
-  graph_add_output(b, cond);
-  if (v)
-    graph_add_output(b, v);
-  g->g = up, g->depth--, g->npool = before;
-  if (!v || node_infer(g->c, n) || interp_node(&g->run, n)) {
-    node_remove(n);
-    return false;
-  }
-  g->pool[g->npool++] = n->out[0];
-  return true;
-}
-
-bool gen_node(Gen *g) {
-  static bool (*const recipe[])(Gen *, Make *) = {elementwise, reduction, by_axis, product,     reshaping,
-                                                  cutting,     indexing,  shapes,  normalising, windows};
-  static const int weight[] = {40, 8, 6, 8, 10, 8, 8, 5, 5, 6};
-  int64_t k = rng_below(&g->r, 108);
-  if (g->npool + 8 > MAX_POOL)
-    return false;
-  if (k >= 104)
-    return k >= 106 ? conditional(g) : loop(g);
-  for (size_t i = 0; i < countof(recipe); i++)
-    if ((k -= weight[i]) < 0) {
-      Make m = {0};
-      return recipe[i](g, &m) && gen_add(g, &m);
-    }
-  return false;
 }

@@ -63,8 +63,7 @@ static Status apply(Ctx *c, void *arg) {
   Step *s = arg;
   Graph *g;
   StrBuf b;
-  TRY(graph_parse(c, s->text, strlen(s->text), "reduce", &g));
-  TRY(graph_infer(c, g));
+  TRY(random_read(c, s->text, &g));
   Node *n = node_at(g, s->change.at);
   bool done =
       s->change.kind == DROP_OUTPUT ? drop_output(g, s->change.at) : n && replace(g, n, s->change.kind == TO_OPERAND);
@@ -91,14 +90,14 @@ static char *changed(const char *text, Change x) {
   return s.out;
 }
 
-char *reduce(const char *text, uint64_t seed, Verdict like) {
+char *reduce(const char *text, uint64_t seed, Verdict like, Judge *by) {
   char *best = strdup(text), why[500];
   for (bool more = true; more;) {
     more = false;
     for (int kind = 0; kind < CHANGES; kind++)
       for (uint32_t at = 64; at-- > 0;) {
         char *next = changed(best, (Change){kind, at});
-        if (next && strcmp(next, best) && judge(next, seed, why, sizeof why) == like && strcmp(why, "") &&
+        if (next && strcmp(next, best) && by(next, seed, why, sizeof why) == like && strcmp(why, "") &&
             !strstr(why, "as text") && !strstr(why, "node by node")) {
           free(best);
           best = next, more = true;

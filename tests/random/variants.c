@@ -39,13 +39,13 @@ static Status build(Ctx *c, const char *text, bool optimise, bool compile, Progr
   RtFile packed;
   const uint8_t *image;
   size_t size;
-  TRY(graph_parse(c, text, strlen(text), "random", &g));
-  TRY(graph_infer(c, g));
+  TRY(random_read(c, text, &g));
   if (optimise)
     TRY(passes_run(c, g, &(PassOptions){.verify = true}));
   out->a = arena_create(c);
   if (compile)
-    TRY(kernels_compile(c, out->a, out->a, g, &(KernelsInput){.level = cpu_level(), .threads = 1}, &k));
+    TRY(kernels_compile(c, out->a, out->a, g,
+                        &(KernelsInput){.level = cpu_level(), .threads = 1, .allow_reference = true}, &k));
   if (compile && getenv("RANDOM_KERNELS"))
     TRY(kernels_dump(c, k.groups, "all", print, NULL));
   in.groups = k.groups, in.object = k.object, in.nobject = k.nobject, in.code = k.code;
@@ -107,7 +107,7 @@ static Status all_ways(Ctx *c, void *arg) {
   Graph *g;
   Oracle o;
   Arena *a = arena_create(c);
-  if (graph_parse(c, k->text, strlen(k->text), "random", &g) || graph_infer(c, g))
+  if (random_read(c, k->text, &g))
     return bad(k, BROKEN, "as text", c->err.message);
   Tensor **in = random_inputs(c, a, g, k->seed);
   if (!oracle_run(c, a, g, in, k->seed, &o))

@@ -77,15 +77,13 @@ class InferenceSession:
             self._model_path, source = "", bytes(path_or_bytes)
         self._model_bytes = source if isinstance(source, bytes) else None
         with errors.loading(self._model_path):
-            self.sard = load(source, threads=self._sess_options.intra_op_num_threads)
+            self.sard = load(source, threads=self._sess_options.intra_op_num_threads, allow="reference")
         self._inputs, self._outputs = list(map(NodeArg, self.sard.inputs)), list(map(NodeArg, self.sard.outputs))
         self._in, self._out = [p.name for p in self._inputs], [p.name for p in self._outputs]
         self._required = [p.name for p in self.sard.inputs if not p.optional and p.kind != "optional"]
         self._trace = [] if self._sess_options.enable_profiling else None
         self._lock = threading.Lock()
-        for s in self.sard.explain():
-            if s["kind"] == "reference":
-                log.info("node '%s' (%s) runs by its reference evaluator", s["node"], s["op"])
+        self.sard._log_reference()
 
     # --- description ---
 

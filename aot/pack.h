@@ -1,0 +1,46 @@
+/* pack.h - programs made for a model become a package (runtime/package.h): one per CPU level, their code laid out, and the
+ * constants that they refer to, gathered and each kept once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_AOT_PACK_H
+#define SARD_AOT_PACK_H
+
+#include "runtime/package.h"
+
+/* A program as plan_build makes it, and the memory that its constants lie in. */
+typedef struct AotVariant {
+  const char *level; /* support/cpu.h */
+  const uint8_t *image;
+  size_t size;
+  const RtFile *file;
+  uint32_t nfile;
+} AotVariant;
+
+typedef struct AotInput {
+  const char *name; /* of the model */
+  uint32_t machine; /* ELF's e_machine */
+  const AotVariant *variant;
+  uint32_t nvariant;
+  const char *weights_name; /* of the file for weights; NULL: they stay inside */
+} AotInput;
+
+typedef struct AotSpan {
+  const uint8_t *data;
+  uint64_t size, at; /* bytes, place in the weights */
+} AotSpan;
+
+typedef struct AotPackage {
+  const uint8_t *head;
+  size_t head_size;
+  const uint8_t *code; /* code_size bytes, a multiple of OBJECT_PAGE */
+  size_t code_size;
+  const AotSpan *weight; /* by place; between them zeros up to the next multiple of 64 */
+  uint32_t nweight;
+  uint64_t weights_size;
+  const char *const (*op)[2]; /* domain and name of every operator that is evaluated */
+  uint32_t nop;
+} AotPackage;
+
+/* In arena a; weights are borrowed from the variants' files. */
+Status aot_pack(Ctx *c, Arena *a, const AotInput *in, AotPackage *out);
+
+#endif

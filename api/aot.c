@@ -1,0 +1,258 @@
+/* aot.c - compiling ahead of time: the story of compile.c once per CPU level, then a file instead of a run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
+
+#include "aot/header.h"
+#include "aot/link.h"
+#include "aot/object.h"
+#include "aot/write.h"
+#include "codegen/backend.h"
+#include "frontend/model.h"
+#include "runtime/object.h"
+#include "support/cores.h"
+#include "support/cpu.h"
+#include "support/str.h"
+
+#include <elf.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_LEVELS = 8 };
+static const uint64_t MOST_INSIDE = 1000000000; /* bytes of weights, unless the caller says otherwise */
+
+typedef enum { OUT_PACKAGE, OUT_OBJECT, OUT_ARCHIVE, OUT_SHARED, OUT_EXECUTABLE } OutKind;
+
+typedef struct AotArgs {
+  CompileArgs compile;
+  const sard_compile_options *o;
+  const char *out;
+  OutKind kind;
+  const char *level[MAX_LEVELS]; /* ascending */
+  uint32_t nlevel;
+} AotArgs;
+
+/* --- options --- */
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n > m && !strcmp(s + n - m, end);
+}
+
+static Status find_kind(Ctx *c, AotArgs *x) {
+  static const struct {
+    const char *end;
+    OutKind kind;
+  } kinds[] = {{".sard", OUT_PACKAGE}, {".o", OUT_OBJECT}, {".a", OUT_ARCHIVE}, {".so", OUT_SHARED}};
+  x->kind = OUT_EXECUTABLE;
+  if (x->o->executable)
+    return ST_OK;
+  for (size_t i = 0; i < countof(kinds); i++)
+    if (ends_with(x->out, kinds[i].end)) {
+      x->kind = kinds[i].kind;
+      return ST_OK;
+    }
+  return err_hint(c, fail(c, ST_USAGE, "'%s': what to make is told by the name's end", x->out),
+                  ".sard, .so, .o or .a; with --exe it is a program");
+}
+
+static Status add_level(Ctx *c, Arena *a, AotArgs *x, const char *name, size_t n) {
+  const char *level = n == 6 && !memcmp(name, "native", n) ? cpu_level() : arena_strndup(a, name, n);
+  if (!cpu_vector_bits(level))
+    return err_hint(c, fail(c, ST_USAGE, "there is no CPU level '%s'", level), "levels: native, %s", cpu_level_names());
+  uint32_t at = x->nlevel;
+  for (uint32_t i = 0; i < x->nlevel; i++)
+    if (!strcmp(x->level[i], level))
+      return ST_OK;
+  if (x->nlevel == MAX_LEVELS)
+    return fail(c, ST_USAGE, "more than %d CPU levels", MAX_LEVELS);
+  for (; at && cpu_rank(x->level[at - 1]) > cpu_rank(level); at--)
+    x->level[at] = x->level[at - 1];
+  x->level[at] = level, x->nlevel++;
+  return ST_OK;
+}
+
+static Status find_levels(Ctx *c, Arena *a, AotArgs *x) {
+  const char *p = x->o->cpu ? x->o->cpu : "native";
+  for (size_t n; *p; p += n + (p[n] == ',')) {
+    n = strcspn(p, ",");
+    TRY(add_level(c, a, x, p, n));
+  }
+  return x->nlevel ? ST_OK : fail(c, ST_USAGE, "no CPU level is given");
+}
+
+/* --- the model --- */
+
+static Status import(Ctx *c, Arena *a, AotArgs *x, Model **m) {
+  uint32_t n = (uint32_t)x->o->n_bind;
+  DimBinding *bind = arena_array(a, DimBinding, n);
+  for (uint32_t i = 0; i < n; i++)
+    bind[i] = (DimBinding){x->o->bind[i].name, x->o->bind[i].value, false};
+  TRY(compile_graph(c, &x->compile, bind, n, m));
+  for (uint32_t i = 0; i < n; i++)
+    if (!bind[i].used)
+      return fail(c, ST_USAGE, "the model has no symbolic dimension '%s'", bind[i].name);
+  return ST_OK;
+}
+
+/* "dir/minilm.so" is the model minilm. */
+static const char *base_name(Arena *a, const char *path) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+  return arena_strndup(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+}
+
+static const char *file_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static const char *machine_name(uint32_t machine) {
+  return machine == EM_AARCH64 ? "aarch64" : machine == EM_RISCV ? "riscv64" : "x86_64";
+}
+
+static Status pack(Ctx *c, Arena *a, AotArgs *x, const AotVariant *v, AotPackage *p) {
+  AotInput in = {.name = base_name(a, x->out), .machine = object_machine(), .variant = v, .nvariant = x->nlevel};
+  const char *beside = arena_printf(a, "%s%s", file_name(x->out), WEIGHTS_SUFFIX);
+  if (x->o->weights == SARD_WEIGHTS_EXTERNAL)
+    in.weights_name = beside;
+  TRY(aot_pack(c, a, &in, p));
+  if (x->o->weights || p->weights_size <= MOST_INSIDE)
+    return ST_OK;
+  in.weights_name = beside;
+  return aot_pack(c, a, &in, p);
+}
+
+/* --- the output --- */
+
+static const char *levels_text(Arena *a, const AotArgs *x) {
+  StrBuf b;
+  buf_init(&b, a);
+  for (uint32_t i = 0; i < x->nlevel; i++)
+    buf_printf(&b, "%s%s", i ? ", " : "", x->level[i]);
+  return b.text;
+}
+
+/* OUT.so -> OUT.h */
+static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o, const AotVariant *v) {
+  const PackageHeader *h = (const PackageHeader *)(const void *)o->package->head;
+  const char *path = arena_printf(a, "%.*s.h", (int)(strrchr(x->out, '.') - x->out), x->out);
+  StrBuf libraries, text;
+  OutFile *f;
+  uint32_t n;
+  const char **library = aot_libraries(a, o, &n);
+  buf_init(&libraries, a), buf_init(&text, a);
+  for (uint32_t i = 0; i < n; i++)
+    buf_printf(&libraries, "%s%s", i ? " " : "", library[i]);
+  aot_header(&text, &(AotHeader){.prefix = o->prefix,
+                                 .name = (const char *)o->package->head + h->name,
+                                 .levels = levels_text(a, x),
+                                 .libraries = libraries.text,
+                                 .weights = h->flags & PACKAGE_EXTERNAL ? (const char *)h + h->weights_name : NULL,
+                                 .image = v->image,
+                                 .static_arena = o->static_arena});
+  TRY(file_begin(c, a, path, &f));
+  TRY(file_put(c, f, text.text, text.len));
+  return file_commit(c, f);
+}
+
+static Status link_output(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o) {
+  const char *object = arena_printf(a, "%s.%ld.o", x->out, (long)getpid());
+  AotLink l = {.compiler = x->o->linker && *x->o->linker ? x->o->linker : "cc",
+               .object = object,
+               .out = x->out,
+               .prefix = o->prefix,
+               .program = o->program};
+  l.library = aot_libraries(a, o, &l.nlibrary);
+  if (!aot_find_compiler(a, l.compiler))
+    return aot_link(c, a, &l); /* which says so */
+  TRY(aot_write_object(c, a, o, object));
+  Status st = aot_link(c, a, &l);
+  unlink(object);
+  return st;
+}
+
+/* The runtime for the target, mapped. */
+static Status find_runtime(Ctx *c, Arena *a, AotObject *o) {
+  char path[PATH_MAX];
+  const char *name = arena_printf(a, "libsard-start-%s.a", machine_name(o->machine));
+  Mapped *m;
+  if (!backend_find(name, path))
+    return err_hint(c, fail(c, ST_UNSUPPORTED, "the runtime %s was not found", name),
+                    "it belongs beside libsard-codegen.so; .sard files need none");
+  TRY(map_open(c, a, path, &m));
+  o->runtime = m->base, o->runtime_size = m->size;
+  return ST_OK;
+}
+
+static Status write_linkable(Ctx *c, Arena *a, const AotArgs *x, const AotPackage *p, const AotVariant *v) {
+  AotObject o = {.package = p,
+                 .machine = object_machine(),
+                 .prefix = x->o->prefix ? x->o->prefix : aot_identifier(a, base_name(a, x->out)),
+                 .static_arena = x->o->static_arena,
+                 .program = x->kind == OUT_EXECUTABLE};
+  if (strcmp(o.prefix, aot_identifier(a, o.prefix)))
+    return fail(c, ST_USAGE, "'%s' cannot begin a name in C", o.prefix);
+  TRY(find_runtime(c, a, &o));
+  TRY(aot_object(c, a, &o));
+  if (x->kind == OUT_OBJECT)
+    TRY(aot_write_object(c, a, &o, x->out));
+  else if (x->kind == OUT_ARCHIVE)
+    TRY(aot_write_archive(c, a, &o, x->out));
+  else
+    TRY(link_output(c, a, x, &o));
+  return o.program ? ST_OK : write_header(c, a, x, &o, v);
+}
+
+static Status write_output(Ctx *c, Arena *a, AotArgs *x, const AotPackage *p, const AotVariant *v) {
+  const PackageHeader *h = (const PackageHeader *)(const void *)p->head;
+  const char *beside = h->flags & PACKAGE_EXTERNAL ? arena_printf(a, "%s%s", x->out, WEIGHTS_SUFFIX) : NULL;
+  if (beside)
+    TRY(aot_write_weights(c, a, p, beside));
+  Status st = x->kind == OUT_PACKAGE ? aot_write_package(c, a, p, x->out) : write_linkable(c, a, x, p, v);
+  if (st && beside)
+    unlink(beside);
+  return st;
+}
+
+static Status compile_ahead(Ctx *c, void *arg) {
+  AotArgs *x = arg;
+  sard_model *s = x->compile.m;
+  AotVariant v[MAX_LEVELS];
+  Generated g;
+  Model *m;
+  AotPackage p;
+  Arena *a = arena_create(c);
+  s->arena = arena_create(c);
+  Cores cores;
+  cores_find(a, "", &cores);
+  s->cores = cores.usable;
+  TRY(find_kind(c, x));
+  TRY(find_levels(c, a, x));
+  TRY(import(c, a, x, &m));
+  for (uint32_t i = 0; i < x->nlevel; i++) {
+    TRY(compile_program(c, &x->compile, a, m, x->level[i], true, &g));
+    v[i] = (AotVariant){x->level[i], g.image, g.size, g.file, g.nfile};
+  }
+  TRY(pack(c, a, x, v, &p));
+  return write_output(c, a, x, &p, v);
+}
+
+sard_status sard_compile_file(sard_env *env, const char *path, const char *out, const sard_compile_options *o,
+                              sard_error **err) {
+  sard_compile_options opt = SARD_COMPILE_OPTIONS_INIT;
+  sard_options lo = SARD_OPTIONS_INIT;
+  if (!path || !out || (o && o->size < sizeof(size_t)))
+    return error_new(SARD_ERROR_USAGE, err, "sard_compile_file: NULL argument, or options without their size");
+  if (o)
+    memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
+  env = env_or_default(env);
+  sard_model m = {.env = env, .device = "cpu", .threads = 1};
+  AotArgs x = {.compile = {.m = &m, .path = path, .o = &lo}, .o = &opt, .out = out};
+  env_prepare(env, &m.c, opt.timeout, opt.cancel);
+  Status st = ctx_protect(&m.c, compile_ahead, &x);
+  if (st)
+    err_file(&m.c, st, path);
+  sard_status r = st ? error_from(&m.c, err) : SARD_OK;
+  ctx_close(&m.c);
+  return r;
+}

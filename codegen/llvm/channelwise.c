@@ -1,0 +1,204 @@
+/* channelwise.c - convolutions of single channels where the channels go last: a vector holds neighbouring channels of one
+ * position, a block of sums is some positions of a row by the vectors of a panel of channels.
+ *
+ *   for each part: a row of the last axis, a panel of channels
+ *     for each block of positions
+ *       for each tap     the vectors of the weight, then for each position its channels, from memory
+ *
+ * A block whose taps are all inside along the row reaches every position from one address; at the edges each position has
+ * its own, which is that of a row of zeros where the tap is outside.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/llvm/product.h"
+
+enum { MAX_SUMS = 24, UNROLLED = 128 }; /* multiply-adds written out for a row of taps, at most */
+
+typedef struct Channelwise {
+  Gen *g;
+  Emitter *e;
+  const ProductWindow *w;
+  int lanes, rows, vecs; /* of a block: positions, vectors */
+  int64_t step;          /* bytes from position to position of the input */
+  LVal in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES];
+  LVal mask[MAX_SUMS];       /* by vector: channels that exist; NULL: all */
+  LVal place[WINDOW_AXES];   /* where the windows begin: of the row, and of the block's first position */
+  LVal low[2], high[2];      /* taps inside, of the first two axes */
+  LVal image, weight, zeros; /* the first channel of the panel, in the image; the panel's taps; a row of zeros */
+  LVal sum[MAX_SUMS], phi[3][MAX_SUMS];
+} Channelwise;
+
+static Status geometry(Channelwise *d) {
+  Gen *g = d->g;
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    TRY(dim_value(d->e, &g->args, d->w->in[i], g->dim, g->ndim, &d->in[i]));
+    TRY(dim_value(d->e, &g->args, d->w->out[i], g->dim, g->ndim, &d->out[i]));
+    TRY(dim_value(d->e, &g->args, d->w->begin[i], g->dim, g->ndim, &d->begin[i]));
+  }
+  return ST_OK;
+}
+
+/* --- sums carried through loops --- */
+
+static Loop carry_begin(Channelwise *d, int level, LVal from, LVal to) {
+  Emitter *e = d->e;
+  LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
+  Loop l = loop_begin(e, from, to, 1);
+  LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(l.head));
+  for (int i = 0; i < d->rows * d->vecs; i++) {
+    LVal phi = LLVMBuildPhi(e->b, LLVMTypeOf(d->sum[i]), "");
+    LLVMAddIncoming(phi, &d->sum[i], &before, 1);
+    d->sum[i] = d->phi[level][i] = phi;
+  }
+  LLVMPositionBuilderAtEnd(e->b, l.body);
+  return l;
+}
+
+static void carry_end(Channelwise *d, int level, Loop *l) {
+  LLVMBasicBlockRef latch = LLVMGetInsertBlock(d->e->b);
+  for (int i = 0; i < d->rows * d->vecs; i++)
+    LLVMAddIncoming(d->phi[level][i], &d->sum[i], &latch, 1), d->sum[i] = d->phi[level][i];
+  loop_end(d->e, l);
+}
+
+/* --- a block --- */
+
+static LVal load_channels(Channelwise *d, LVal from, int v) {
+  LVal at = at_bytes(d->e, from, i64_of(d->e, v * d->lanes * 4));
+  LType t = emit_vec(d->e->f32, d->lanes);
+  return d->mask[v] ? emit_masked_load(d->e, t, at, d->mask[v], emit_real(t, 0), 4) : load_f32(d->e, d->lanes, at);
+}
+
+/* Tap t of the last axis. row: the first channel of the input's row; weight: those of tap 0. */
+static void one_tap(Channelwise *d, LVal row, LVal weight, LVal t, bool inside) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  LVal x0 = i64_add(e, d->place[2], i64_muli(e, t, w->dilation[2])), k[MAX_SUMS];
+  LVal base = at_bytes(e, row, i64_muli(e, x0, d->step)), taps = at_bytes(e, weight, i64_muli(e, t, d->g->plan.nr * 4));
+  for (int v = 0; v < d->vecs; v++)
+    k[v] = load_f32(e, d->lanes, at_bytes(e, taps, i64_of(e, v * d->lanes * 4)));
+  for (int p = 0; p < d->rows; p++) {
+    LVal from = at_bytes(e, base, i64_of(e, p * w->stride[2] * d->step));
+    if (!inside) {
+      LVal x = i64_add(e, x0, i64_of(e, p * w->stride[2]));
+      from = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntULT, x, d->in[2], ""), from, d->zeros, "");
+    }
+    for (int v = 0; v < d->vecs; v++)
+      d->sum[p * d->vecs + v] = emit_fma(e, load_channels(d, from, v), k[v], d->sum[p * d->vecs + v]);
+  }
+}
+
+/* All taps of a block, sums to scratch. */
+static void sum_block(Channelwise *d, bool inside) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  for (int i = 0; i < d->rows * d->vecs; i++)
+    d->sum[i] = emit_real(emit_vec(e->f32, d->lanes), 0);
+  Loop t0 = carry_begin(d, 0, d->low[0], d->high[0]), t1 = carry_begin(d, 1, d->low[1], d->high[1]);
+  LVal y0 = i64_add(e, d->place[0], i64_muli(e, t0.i, w->dilation[0]));
+  LVal y1 = i64_add(e, d->place[1], i64_muli(e, t1.i, w->dilation[1]));
+  LVal line = i64_mul(e, i64_add(e, i64_mul(e, y0, d->in[1]), y1), d->in[2]);
+  LVal row = at_bytes(e, d->image, i64_muli(e, line, d->step));
+  LVal tap = i64_muli(e, i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i), w->kernel[2] * d->g->plan.nr * 4);
+  LVal weight = at_bytes(e, d->weight, tap);
+  if (w->kernel[2] * d->rows * d->vecs <= UNROLLED) {
+    for (int t = 0; t < w->kernel[2]; t++)
+      one_tap(d, row, weight, i64_of(e, t), inside);
+  } else {
+    Loop t2 = carry_begin(d, 2, i64_of(e, 0), i64_of(e, w->kernel[2]));
+    one_tap(d, row, weight, t2.i, inside);
+    carry_end(d, 2, &t2);
+  }
+  carry_end(d, 1, &t1);
+  carry_end(d, 0, &t0);
+  for (int i = 0; i < d->rows * d->vecs; i++)
+    store_f32(e, d->sum[i], at_bytes(e, d->g->args.scratch, i64_of(e, i * d->lanes * 4)));
+}
+
+static void one_block(Channelwise *d, LVal o2) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  LLVMBasicBlockRef inner = emit_block(e, "inside"), edge = emit_block(e, "edge"), done = emit_block(e, "summed");
+  d->place[2] = i64_sub(e, i64_muli(e, o2, w->stride[2]), d->begin[2]);
+  int64_t reach = (d->rows - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2];
+  LVal last = i64_add(e, d->place[2], i64_of(e, reach));
+  LVal ok = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, d->place[2], i64_of(e, 0), ""),
+                         i64_less(e, last, d->in[2]), "");
+  LLVMBuildCondBr(e->b, ok, inner, edge);
+  LLVMPositionBuilderAtEnd(e->b, inner);
+  sum_block(d, true);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, edge);
+  sum_block(d, false);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+/* --- a part --- */
+
+static LVal not_below(Emitter *e, LVal v, int64_t low) {
+  LVal l = i64_of(e, low);
+  return LLVMBuildSelect(e->b, i64_less(e, v, l), l, v, "");
+}
+
+/* Taps of the first two axes that are inside of the input: place + t * dilation in [0, in). */
+static void taps_inside(Channelwise *d) {
+  Emitter *e = d->e;
+  for (int i = 0; i < 2; i++) {
+    LVal step = i64_of(e, d->w->dilation[i]), before = i64_sub(e, i64_of(e, 0), d->place[i]);
+    LVal room = i64_sub(e, d->in[i], d->place[i]);
+    d->low[i] = i64_ceildiv(e, not_below(e, before, 0), step);
+    d->high[i] = i64_min(e, i64_ceildiv(e, not_below(e, room, 0), step), i64_of(e, d->w->kernel[i]));
+  }
+}
+
+static void channels_left(Channelwise *d, LVal col0) {
+  Emitter *e = d->e;
+  int64_t n;
+  for (int v = 0; v < d->vecs; v++) {
+    d->mask[v] = NULL;
+    if (dim_is_const(d->g->p->n, &n) && n % d->g->plan.nr == 0)
+      continue;
+    LVal left = i64_sub(e, i64_sub(e, d->g->n, col0), i64_of(e, v * d->lanes));
+    LVal room = emit_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""), d->lanes);
+    d->mask[v] = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, d->lanes), room, "");
+  }
+}
+
+static void one_part(Channelwise *d, LVal line, LVal panel) {
+  Emitter *e = d->e;
+  Gen *g = d->g;
+  LVal col0 = i64_muli(e, panel, g->plan.nr), o1 = i64_rem(e, line, d->out[1]), rest = i64_div(e, line, d->out[1]);
+  LVal o0 = i64_rem(e, rest, d->out[0]), image = i64_div(e, rest, d->out[0]);
+  d->place[0] = i64_sub(e, i64_muli(e, o0, d->w->stride[0]), d->begin[0]);
+  d->place[1] = i64_sub(e, i64_muli(e, o1, d->w->stride[1]), d->begin[1]);
+  taps_inside(d);
+  channels_left(d, col0);
+  LVal size = i64_muli(e, i64_mul(e, d->in[0], i64_mul(e, d->in[1], d->in[2])), d->step);
+  d->image = at_bytes(e, at_float(e, emit_arg_buf(e, &g->args, 0), col0), i64_mul(e, image, size));
+  d->weight = at_float(e, emit_arg_buf(e, &g->args, 1), i64_mul(e, col0, g->k));
+  Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
+  one_block(d, b.i);
+  LVal rows = i64_min(e, i64_sub(e, d->out[2], b.i), i64_of(e, d->rows));
+  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), b.i), rows, col0, cols);
+  loop_end(e, &b);
+}
+
+Status channelwise_body(Gen *g) {
+  Emitter *e = g->e;
+  int64_t n = 0;
+  Channelwise d = {.g = g, .e = e, .w = g->p->rows, .lanes = lanes(g), .rows = g->plan.mr};
+  d.vecs = g->plan.nr / d.lanes;
+  if (!dim_is_const(g->p->n, &n))
+    return fail(e->c, ST_INTERNAL, "channels of %s that are known at run time only", g->name);
+  d.step = n * 4;
+  TRY(geometry(&d));
+  clear_zeros(g);
+  d.zeros = zeros_address(g);
+  LVal panels = i64_of(e, product_panels(&g->plan, n));
+  Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
+  emit_poll(e, &g->args);
+  one_part(&d, i64_div(e, p.i, panels), i64_rem(e, p.i, panels));
+  loop_end(e, &p);
+  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
+  return ST_OK;
+}

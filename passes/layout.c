@@ -1,0 +1,277 @@
+/* layout.c - channels go last around convolutions. A convolution with constant weights is put between transpositions,
+ *
+ *     Conv(x, w)   ->   P⁻¹(P(Conv(P⁻¹(P(x)), w)))         P: [N, C, …] -> [N, …, C]
+ *
+ * of which the inner two stay: code generation sees by them that it may read and write channels last (codegen/conv.h), and
+ * whoever does not still computes the same. The outer two meet those of the neighbours: what works element by element, moves
+ * along an axis, pools or resizes goes over to channels last as well, so that only the ends of the graph convert.
+ * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64 };
+
+typedef struct Layout {
+  Ctx *c;
+  Arena *a;
+  Value **last; /* by Value.id, below n: the value with its channels last, or NULL */
+  uint32_t n;
+  bool *wanted; /* by Value.id: a convolution reads it, through what keeps the layout */
+  Match m;      /* the node at hand: where and for whom nodes are emitted */
+} Layout;
+
+static bool spatial(const Value *v) {
+  return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= 3 && v->type.rank <= 5;
+}
+
+/* One position only: the two layouts have the same bytes. */
+static bool one_position(const Value *v) {
+  for (int i = 2; i < v->type.rank; i++)
+    if (!dim_is(v->type.dim[i], 1))
+      return false;
+  return true;
+}
+
+/* --- which nodes --- */
+
+/* A convolution that code generation has a form for that is better with channels last: of one group, or of single channels. */
+static bool is_conv(const Node *n) {
+  int64_t rows, channels, taps = 1, k;
+  if (n->op != OP_Conv || !spatial(n->in[0]) || !n->in[1]->konst || !spatial(n->in[1]) || !spatial(n->out[0]) ||
+      (one_position(n->in[0]) && one_position(n->out[0])))
+    return false;
+  const Type *w = &n->in[1]->type;
+  int64_t group = ATTR(n, Conv)->group;
+  for (int i = 2; i < w->rank; i++) {
+    if (!dim_is_const(w->dim[i], &k) || k < 1 || k > MAX_TAPS)
+      return false;
+    taps *= k;
+  }
+  if (!dim_is_const(w->dim[0], &rows) || !dim_is_const(w->dim[1], &channels) || taps > MAX_TAPS || channels < 1 ||
+      rows < LEAST_CHANNELS)
+    return false;
+  return group == 1 || (channels == 1 && rows == group);
+}
+
+static bool is_elementwise(const Node *n) {
+  return (op_info(n->op)->flags & OPF_ELEMENTWISE) && n->nout == 1 && spatial(n->out[0]) && n->nin <= MOST_INPUTS;
+}
+
+/* Works on the spatial axes alone, of input 0: stays as it is, between transpositions. */
+static bool is_local(const Node *n) {
+  if (!n->nin || !spatial(n->in[0]) || !spatial(n->out[0]) || n->in[0]->type.rank != n->out[0]->type.rank)
+    return false;
+  for (int i = 1; i < n->nout; i++)
+    if (n->out[i])
+      return false;
+  return n->op == OP_MaxPool || n->op == OP_AveragePool || n->op == OP_LpPool || n->op == OP_Resize;
+}
+
+static bool is_concat(const Node *n) { return n->op == OP_Concat && spatial(n->out[0]) && n->nin <= MOST_INPUTS; }
+
+static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n) || is_concat(n); }
+
+/* Last to first: what is read by a convolution, at once or through what keeps the layout. */
+static void find_wanted(Layout *l, const Graph *g) {
+  for (Node *n = g->last; n; n = n->prev) {
+    bool want = is_conv(n) || (keeps_layout(n) && l->wanted[n->out[0]->id]);
+    for (int i = 0; want && i < n->nin && (i < 1 || is_elementwise(n) || is_concat(n)); i++)
+      if (n->in[i])
+        l->wanted[n->in[i]->id] = true;
+  }
+}
+
+/* --- both layouts of a value --- */
+
+/* The order of axes that puts the channels last, or first again. */
+static void order_of(bool last, int r, int64_t *perm) {
+  for (int i = 1; i < r; i++)
+    perm[i] = last ? i + 1 : i - 1;
+  perm[0] = 0, perm[last ? r - 1 : 1] = last ? 1 : r - 1;
+}
+
+/* Between the layouts; where there is one position only, as a view. */
+static Value *reorder(Layout *l, Value *v, bool last) {
+  int64_t perm[MAX_RANK];
+  Dim d[MAX_RANK];
+  int r = v->type.rank;
+  bool view = !v->konst && dims_bound(l->m.g, v->type.dim, r, NULL);
+  order_of(last, r, perm);
+  for (int i = 0; i < r; i++)
+    d[i] = v->type.dim[perm[i]], view &= i == 0 || i == (last ? r - 1 : 1) || dim_is(d[i], 1);
+  return view ? reshape_to(&l->m, v, d, r) : transpose_by(&l->m, v, perm, r);
+}
+
+static Value *to_last(Layout *l, Value *v) { return reorder(l, v, true); }
+static Value *to_first(Layout *l, Value *v) { return reorder(l, v, false); }
+
+/* Is n a Transpose to that order? */
+static bool reorders(const Node *n, bool last) {
+  int64_t perm[MAX_RANK], want[MAX_RANK];
+  int r;
+  if (!n || n->op != OP_Transpose || !perm_of(n, perm, &r) || r < 3)
+    return false;
+  order_of(last, r, want);
+  return !memcmp(perm, want, (size_t)r * sizeof *perm);
+}
+
+static Value *known_last(const Layout *l, const Value *v) { return v->id < l->n ? l->last[v->id] : NULL; }
+
+static Value *last_of(Layout *l, Value *v) {
+  Value *have = known_last(l, v);
+  if (!have && reorders(v->def, false))
+    have = v->def->in[0];
+  return have ? have : to_last(l, v);
+}
+
+/* --- nodes over to channels last --- */
+
+static Value *conv_last(Layout *l, Node *n) {
+  Value *in[3] = {to_first(l, last_of(l, n->in[0])), n->in[1], n->nin > 2 ? n->in[2] : NULL};
+  return to_last(l, emit(&l->m, OP_Conv, n->attr, n->nin, in));
+}
+
+static Value *local_last(Layout *l, Node *n) {
+  Value *in[4] = {to_first(l, last_of(l, n->in[0]))};
+  for (int i = 1; i < n->nin; i++)
+    in[i] = n->in[i];
+  return to_last(l, emit(&l->m, n->op, n->attr, n->nin, in));
+}
+
+/* Is an operand one number, or can its axes be moved at no cost? */
+static bool moves_free(const Value *v, int rank) {
+  if (!type_known(v))
+    return false;
+  if (v->type.rank <= 1 && (!v->type.rank || dim_is(v->type.dim[0], 1)))
+    return true;
+  return v->type.rank == rank && (v->konst || one_position(v));
+}
+
+static bool operands_last(const Layout *l, const Node *n) {
+  bool some = false;
+  for (int i = 0; i < n->nin; i++) {
+    Value *v = n->in[i];
+    if (!v)
+      continue;
+    bool have = known_last(l, v) && v->type.rank == n->out[0]->type.rank;
+    some |= have;
+    if (!have && !moves_free(v, n->out[0]->type.rank))
+      return false;
+  }
+  return some;
+}
+
+static Value *elementwise_last(Layout *l, Node *n) {
+  Value *in[MOST_INPUTS];
+  for (int i = 0; i < n->nin; i++)
+    in[i] = n->in[i] && n->in[i]->type.rank > 1 ? last_of(l, n->in[i]) : n->in[i];
+  return emit(&l->m, n->op, n->attr, n->nin, in);
+}
+
+static Value *concat_last(Layout *l, Node *n) {
+  Value *in[MOST_INPUTS];
+  int r = n->out[0]->type.rank, axis = axis_of(ATTR(n, Concat)->axis, n->out[0]);
+  ConcatAttr a = {.axis = axis == 0 ? 0 : axis == 1 ? r - 1 : axis - 1};
+  for (int i = 0; i < n->nin; i++)
+    in[i] = last_of(l, n->in[i]);
+  return emit(&l->m, OP_Concat, &a, n->nin, in);
+}
+
+/* A mean or a maximum over all positions: the operator of reductions, and whether the axes stay. */
+static OpId over_positions(const Node *n, bool *keep) {
+  const int64_t *axis;
+  int64_t k, seen = 0;
+  *keep = true;
+  if (n->nout != 1 || !n->nin || !spatial(n->in[0]))
+    return OP_none;
+  if (n->op == OP_GlobalAveragePool)
+    return OP_ReduceMean;
+  if (n->op == OP_GlobalMaxPool)
+    return OP_ReduceMax;
+  if ((n->op != OP_ReduceMean && n->op != OP_ReduceMax && n->op != OP_ReduceSum) || n->nin < 2 || !n->in[1] ||
+      !value_ints(n->in[1], &axis, &k, n->graph->arena))
+    return OP_none;
+  for (int64_t i = 0; i < k; i++)
+    seen |= (int64_t)1 << axis_of(axis[i], n->in[0]); /* in range: the node's type was inferred */
+  *keep = ATTR(n, Reduce)->keepdims != 0;
+  return seen == (1 << n->in[0]->type.rank) - 4 ? n->op : OP_none;
+}
+
+/* Takes the place of n: over the axes between the first and the last. */
+static Value *reduced(Layout *l, Node *n, OpId op, bool keep) {
+  int64_t axis[MAX_RANK];
+  int r = n->in[0]->type.rank;
+  ReduceAttr a = {.keepdims = keep};
+  for (int i = 0; i < r - 2; i++)
+    axis[i] = i + 1;
+  Value *y = emit(&l->m, op, &a, 2, (Value *[]){known_last(l, n->in[0]), const_ints(&l->m, axis, r - 2)});
+  return keep ? to_first(l, y) : y;
+}
+
+/* Node n with channels last, or NULL: it stays. */
+static Value *turned(Layout *l, Node *n) {
+  if (is_conv(n))
+    return conv_last(l, n);
+  if (is_elementwise(n) && operands_last(l, n))
+    return elementwise_last(l, n);
+  if (is_local(n) && (known_last(l, n->in[0]) || one_position(n->in[0])) &&
+      (l->wanted[n->out[0]->id] || (n->op != OP_Resize && known_last(l, n->in[0]))))
+    return local_last(l, n);
+  if (is_concat(n) && l->wanted[n->out[0]->id] && operands_last(l, n))
+    return concat_last(l, n);
+  return NULL;
+}
+
+/* y is v with its channels last. */
+static void note_last(Layout *l, const Value *v, Value *y) {
+  if (v->id >= l->n) {
+    uint32_t n = 2 * v->id + 64;
+    Value **bigger = arena_array(l->a, Value *, n);
+    memcpy(bigger, l->last, l->n * sizeof *bigger);
+    l->last = bigger, l->n = n;
+  }
+  l->last[v->id] = y;
+}
+
+static Status turn(Layout *l, Node *n) {
+  bool keep;
+  OpId op = over_positions(n, &keep);
+  Value *y = NULL, *by = NULL;
+  l->m = (Match){.c = l->c, .g = n->graph, .root = n, .node = {n}, .nnode = 1};
+  if (reorders(n, true) && known_last(l, n->in[0]))
+    by = known_last(l, n->in[0]);
+  else if (op && known_last(l, n->in[0]))
+    by = reduced(l, n, op, keep);
+  else if ((y = turned(l, n)))
+    by = to_first(l, y);
+  if (!by)
+    return ST_OK;
+  TRY(l->m.st);
+  if (y)
+    note_last(l, by, y);
+  replace_value(n->out[0], by);
+  remove_dead(n);
+  return ST_OK;
+}
+
+static Status layout(Layout *l, Graph *g) {
+  find_wanted(l, g);
+  for (Node *n = g->first, *next; n; n = next) {
+    next = n->next; /* stays: nodes are added and removed before it */
+    for (int b = 0; b < 2; b++)
+      if (n->body[b])
+        TRY(layout(l, n->body[b]));
+    TRY(turn(l, n));
+  }
+  return ctx_poll(l->c);
+}
+
+Status pass_layout(Ctx *c, Graph *g) {
+  Layout l = {.c = c, .a = arena_create(c), .n = *g->next_id};
+  l.last = arena_array(l.a, Value *, l.n);
+  l.wanted = arena_array(l.a, bool, l.n);
+  Status st = layout(&l, g);
+  arena_destroy(l.a);
+  return st;
+}

@@ -1,0 +1,123 @@
+/* package.c - reading packages without trusting them: what a start from compiled code needs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/package.h"
+
+#include "runtime/object.h"
+#include "support/cpu.h"
+#include "support/str.h"
+
+#include <elf.h>
+#include <stdio.h>
+#include <string.h>
+
+static Status damaged(Ctx *c, const char *what) {
+  return fail(c, ST_INVALID, "the compiled model is damaged: %s", what);
+}
+
+const char *package_string(const Package *p, uint32_t offset) { return (const char *)p->h + offset; }
+
+static bool inside(uint64_t room, uint64_t at, uint64_t n) { return at <= room && n <= room - at; }
+
+/* A string that ends inside the part. */
+static bool string_ok(const PackageHeader *h, uint32_t at) {
+  return at < h->size && memchr((const char *)h + at, 0, h->size - at);
+}
+
+static bool variant_ok(const PackageHeader *h, const PackageVariant *v) {
+  if (!string_ok(h, v->level) || v->image % PROG_ALIGN || !inside(h->size, v->image, v->image_size) ||
+      v->code % OBJECT_PAGE || !inside(h->code, v->code, v->code_size) || v->code_exec > v->code_size ||
+      v->kernels % 8 || !inside(h->size, v->kernels, 8ull * v->nkernel))
+    return false;
+  const uint64_t *k = (const uint64_t *)(const void *)((const uint8_t *)h + v->kernels);
+  for (uint32_t i = 0; i < v->nkernel; i++)
+    if (k[i] != UINT64_MAX && k[i] >= v->code_exec)
+      return false;
+  return true;
+}
+
+uint64_t package_hash(const PackageHeader *h) {
+  PackageHeader zero = *h;
+  zero.hash = 0;
+  return sum_bytes(h + 1, h->size - sizeof *h, sum_bytes(&zero, sizeof zero, 0));
+}
+
+Status package_check(Ctx *c, const uint8_t *head, size_t size, Package *out) {
+  const PackageHeader *h = (const PackageHeader *)(const void *)head;
+  *out = (Package){.h = h, .variant = (const PackageVariant *)(h + 1)};
+  if (size < sizeof *h || memcmp(h->magic, PACKAGE_MAGIC, 8))
+    return fail(c, ST_INVALID, "not a model that Sard has compiled");
+  if (h->version != PACKAGE_VERSION)
+    return fail(c, ST_INVALID, "the compiled model has format %u, and this Sard reads format %d: compile it again",
+                h->version, PACKAGE_VERSION);
+  if (h->size > size || h->size < sizeof *h)
+    return damaged(c, "it is cut short");
+  if (h->hash != package_hash(h))
+    return damaged(c, "its hash does not match");
+  if (!h->nvariant || h->nvariant > (h->size - sizeof *h) / sizeof(PackageVariant) || !string_ok(h, h->name) ||
+      !string_ok(h, h->about) || !string_ok(h, h->weights_name))
+    return damaged(c, "its head");
+  for (uint32_t i = 0; i < h->nvariant; i++)
+    if (!variant_ok(h, &out->variant[i]))
+      return damaged(c, "its variants");
+  return ST_OK;
+}
+
+static const char *machine_name(uint32_t machine) {
+  return machine == EM_X86_64    ? "x86-64"
+         : machine == EM_AARCH64 ? "AArch64"
+         : machine == EM_RISCV   ? "RISC-V"
+                                 : "another";
+}
+
+Status package_choose(Ctx *c, const Package *p, const PackageVariant **out) {
+  const PackageVariant *v = NULL;
+  if (p->h->machine != object_machine())
+    return fail(c, ST_UNSUPPORTED, "the model was compiled for %s, and this machine is %s", machine_name(p->h->machine),
+                machine_name(object_machine()));
+  for (uint32_t i = 0; i < p->h->nvariant; i++)
+    if (cpu_runs(package_string(p, p->variant[i].level)))
+      v = &p->variant[i];
+  if (!v)
+    return err_hint(c,
+                    fail(c, ST_UNSUPPORTED, "the model was compiled for %s, which this CPU (%s) does not have",
+                         package_string(p, p->variant[0].level), cpu_level()),
+                    "compile it with --cpu %s", cpu_level());
+  if (!p->code && v->code_size)
+    return damaged(c, "it has no machine code");
+  if (v->code_hash != sum_bytes(p->code ? p->code + v->code : NULL, v->code_size, 0))
+    return damaged(c, "its machine code");
+  *out = v;
+  return ST_OK;
+}
+
+static Status check_weights(Ctx *c, const Package *p, const Mapped *m) {
+  const WeightsHeader *w = (const WeightsHeader *)(const void *)m->base;
+  if (m->size < PACKAGE_PAGE || memcmp(w->magic, WEIGHTS_MAGIC, 8) || w->version != PACKAGE_VERSION)
+    return fail(c, ST_INVALID, "not a file with weights of a compiled model");
+  if (w->sum != p->h->weights_sum || w->size != p->h->weights)
+    return fail(c, ST_INVALID, "the weights belong to another compiled model");
+  return m->size - PACKAGE_PAGE >= w->size ? ST_OK : fail(c, ST_INVALID, "the weights are cut short");
+}
+
+Status package_weights(Ctx *c, Arena *a, const Package *p, const char *path, const char *weights, Mapped **map,
+                       RtFile *out) {
+  *map = NULL;
+  *out = (RtFile){p->weights, p->h->weights};
+  if (!(p->h->flags & PACKAGE_EXTERNAL))
+    return p->weights || !p->h->weights ? ST_OK : damaged(c, "it has no weights");
+  const char *slash = strrchr(path, '/'), *beside = package_string(p, p->h->weights_name);
+  const char *name = weights ? weights : arena_printf(a, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, beside);
+  Status st = map_open(c, a, name, map);
+  st = st ? st : check_weights(c, p, *map);
+  if (st)
+    return err_file(c, st, name);
+  *out = (RtFile){(*map)->base + PACKAGE_PAGE, p->h->weights};
+  return ST_OK;
+}
+
+Status package_load(Ctx *c, Arena *a, const Package *p, const PackageVariant *v, const RtFile *weights,
+                    const uint8_t *code, RtProgram **out) {
+  const uint8_t *head = (const uint8_t *)p->h;
+  RtLinked linked = {code, (const uint64_t *)(const void *)(head + v->kernels), v->nkernel};
+  return rt_load_linked(c, a, head + v->image, v->image_size, p->h->build, weights, 1, &linked, out);
+}

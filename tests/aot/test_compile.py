@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""sard compile: what it makes computes what the just-in-time compiler computes, bit for bit; links with other code; is refused when it
+is damaged or foreign; and what cannot be made is said clearly.
+SPDX-License-Identifier: Apache-2.0"""
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+import models  # noqa: E402
+from harness import ROOT, SARD, Checks, sard  # noqa: E402
+
+FIXTURE = os.path.join(ROOT, "models", "fixtures", "minilm", "dynamo", "model.onnx")
+FEED = ["--bind", "batch=2,seq=3", "--input", "input_ids=[[1,2,3],[3,2,1]]", "--input", "attention_mask=ones", "--input",
+        "token_type_ids=zeros"]
+CC = os.environ.get("CC", "cc")
+LINK = ["-lm", "-lpthread"]
+
+USE = r"""
+#include "%(name)s.h"
+#include <stdio.h>
+int main(void) {
+  int64_t ids[6] = {1, 2, 3, 3, 2, 1}, mask[6] = {1, 1, 1, 1, 1, 1}, types[6] = {0};
+  int64_t dim[SARD_MAX_RANK];
+  int32_t rank;
+  float y[2 * 32];
+  %(name)s *m;
+  %(name)s_inputs in = {2, 3, ids, mask, types};
+  %(name)s_outputs out = {NULL, y};
+  if (%(name)s_init(NULL, &m) || %(name)s_run(m, &in, &out) || %(name)s_output_shape(m, &in, 0, dim, &rank)) {
+    fprintf(stderr, "%%s\n", %(name)s_error());
+    return 1;
+  }
+  printf("%%d %%d %%d %%d\n", (int)rank, (int)dim[0], (int)dim[1], (int)dim[2]);
+  fwrite(y, sizeof y, 1, stdout);
+  in.input_ids = NULL;
+  if (%(name)s_run(m, &in, &out) != SARD_ERROR_USAGE)
+    return 2;
+  fprintf(stderr, "%%s\n", %(name)s_error());
+  %(name)s_free(m);
+  return 0;
+}
+"""
+
+TWO = r"""
+#include "first.h"
+#include "second.h"
+#include <stdio.h>
+int main(void) {
+  float x[6] = {1, 2, 3, 4, 5, 6}, y[6], u[4] = {1, 2, 3, 4}, v[2];
+  first *a;
+  second *b;
+  first_inputs ai = {.batch = 2, .x = x};
+  second_inputs bi = {.batch = 1, .x = u};
+  if (first_init(NULL, &a) || first_run(a, &ai, &(first_outputs){y}))
+    return fprintf(stderr, "%s\n", first_error()), 1;
+  if (second_init(NULL, &b) || second_run(b, &bi, &(second_outputs){v}))
+    return fprintf(stderr, "%s\n", second_error()), 1;
+  printf("%g %g %g %g %g %g, %g %g, %s %s\n", y[0], y[1], y[2], y[3], y[4], y[5], v[0], v[1], first_api()->name(),
+         second_api()->name());
+  first_free(a), second_free(b);
+  return 0;
+}
+"""
+
+STATIC = r"""
+#include "fixed.h"
+#include <stdio.h>
+static _Alignas(64) char memory[1 << 20];
+int main(void) {
+  float x[3] = {1, 2, 3}, y[3];
+  fixed *m;
+  fixed_inputs in = {.batch = 1, .x = x};
+  if (fixed_init_static(memory, 4096, NULL, &m) != SARD_ERROR_MEMORY)
+    return 1;
+  if (fixed_init_static(memory, sizeof memory, NULL, &m))
+    return fprintf(stderr, "%s\n", fixed_error()), 2;
+  for (int i = 0; i < 1000; i++)
+    if (fixed_run(m, &in, &(fixed_outputs){y}))
+      return fprintf(stderr, "%s\n", fixed_error()), 3;
+  printf("%g %g %g, %d\n", y[0], y[1], y[2], fixed_memory_peak(m) < sizeof memory);
+  fixed_free(m);
+  return 0;
+}
+"""
+
+
+class Suite(Checks):
+    def __init__(self, folder):
+        super().__init__()
+        self.dir = folder
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, data):
+        with open(self.path(name), "wb") as f:
+            f.write(data if isinstance(data, bytes) else data.encode())
+        return self.path(name)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+    def compile(self, model, *args, **more):
+        run = sard("compile", model, *args, **more)
+        self.check("compile " + " ".join(args), run.returncode == 0 and not run.stdout and not run.stderr, run.stderr)
+        return run
+
+    def build(self, source, objects, exe, compiler=CC, flags=("-std=c11",)):
+        run = subprocess.run([compiler, *flags, "-Wall", "-Wextra", "-Werror", source, *objects, *LINK, "-o", exe],
+                             capture_output=True, text=True, cwd=self.dir)
+        return self.check("%s builds" % exe, run.returncode == 0, run.stderr)
+
+    def outputs(self, model, name):
+        run = sard("run", model, *FEED, "--cache", "off", "--output", self.path(name))
+        self.check("run " + os.path.basename(model), run.returncode == 0, run.stderr)
+        return self.read(name)
+
+
+def test_kinds(s):
+    """every kind of output, read by the command, gives the bits of the just-in-time compiler"""
+    want = s.outputs(FIXTURE, "jit.npz")
+    for name in ("m.sard", "m.so", "m.o", "m.a"):
+        s.compile(FIXTURE, "-o", s.path(name))
+        s.check("same bits from " + name, s.outputs(s.path(name), name + ".npz") == want)
+    s.compile(FIXTURE, "--exe", s.path("program"))
+    s.check("same bits from a program", s.outputs(s.path("program"), "program.npz") == want)
+    for command in ("explain", "profile", "bench"):
+        args = [] if command == "explain" else FEED + ["--runs", "3"]
+        run = sard(command, s.path("m.so"), *args)
+        s.check(command + " takes a .so", run.returncode == 0 and "compiled" in run.stdout, run.stdout + run.stderr)
+    run = sard("run", s.path("m.sard"), *FEED, "--device", "reference")
+    s.error("a compiled model is not interpreted", run, 2, "runs on the device 'cpu'")
+
+
+def test_program(s):
+    run = subprocess.run([s.path("program"), "--help"], capture_output=True, text=True)
+    s.check("the program tells its inputs", "input_ids  i64[batch,seq]" in run.stdout, run.stdout + run.stderr)
+    feed = ["input_ids=ones:2x3", "attention_mask=ones:2x3", "token_type_ids=zeros:2x3"]
+    run = subprocess.run([s.path("program"), *feed, "--output", s.path("npy")], capture_output=True, text=True)
+    s.check("the program runs", run.returncode == 0, run.stderr)
+    run = sard("run", FIXTURE, "--bind", "batch=2,seq=3", "--input", "input_ids=ones", "--input", "attention_mask=ones",
+               "--input", "token_type_ids=zeros", "--cache", "off", "--output", "sentence_embedding=" + s.path("want.npy"))
+    s.check("it computes what the command computes", s.read("npy/sentence_embedding.npy")[-256:] == s.read("want.npy")[-256:], run.stderr)
+    for args, part in ((["nothing=x.npy"], "no such input"), (["input_ids=missing.npy"], "cannot be opened"), ([], "is not given")):
+        run = subprocess.run([s.path("program"), *args], capture_output=True, text=True)
+        s.check("the program says: " + part, run.returncode == 3 and part in run.stderr, run.stderr)
+
+
+def test_c(s):
+    """a C and a C++ program with the model inside, and its structs"""
+    want = s.read("jit.npz")
+    s.write("use.c", USE % {"name": "m"})
+    for objects, flags in ((["m.o"], ["-std=c11"]), (["m.a"], ["-std=c11"]), (["m.a"], ["-std=c11", "-static"])):
+        if not s.build("use.c", objects, "use", flags=flags):
+            continue
+        run = subprocess.run([s.path("use")], capture_output=True)
+        head, _, data = run.stdout.partition(b"\n")
+        s.check("shape from %s" % objects, head == b"3 2 3 32", head + run.stderr)
+        s.check("same bits in a program of C %s" % flags, len(data) == 256 and data in want)
+        s.check("a missing input is told", b"input 'input_ids'" in run.stderr, run.stderr)
+    cxx = shutil.which("g++")
+    if cxx:
+        s.write("use.cpp", USE % {"name": "m"})
+        s.build("use.cpp", ["m.a"], "usexx", compiler=cxx, flags=["-std=c++17"])
+
+
+def test_library(s):
+    run = subprocess.run(["nm", "-D", "--defined-only", s.path("m.so")], capture_output=True, text=True)
+    names = {line.split()[-1] for line in run.stdout.splitlines()}
+    s.check("a library exports what its header declares",
+            names and all(n.startswith("m_") or n == "sard_compiled_model" for n in names) and "m_run" in names, names)
+    run = subprocess.run(["ldd", s.path("m.so")], capture_output=True, text=True)
+    needs = re.findall(r"^\s*(\S+?)\.so", run.stdout, re.M)
+    s.check("it needs libc and libm alone", set(needs) <= {"linux-vdso", "libm", "libc", "/lib64/ld-linux-x86-64", "libpthread"}, run.stdout)
+    run = subprocess.run(["readelf", "-lW", s.path("m.so")], capture_output=True, text=True)
+    s.check("no page is writable and executable", run.returncode == 0 and not re.search(r"\bRWE\b", run.stdout), run.stdout)
+    s.write("mlp.onnx", models.mlp())
+    s.compile(s.path("mlp.onnx"), "-o", s.path("mlp.so"), "--bind", "batch=1")
+    size = os.path.getsize(s.path("mlp.so"))
+    s.check("a small model of fixed shape is below 300 kB", size < 300000, size)
+    s.check("--bind fixes the dimension", "f32[1,4]" in sard("run", s.path("mlp.so"), "--input", "x=ones:2x4").stderr
+            or "batch" not in s.read("mlp.h").decode().split("_inputs {")[1].split("}")[0])
+
+
+def test_two(s):
+    """two models in one program: y = x + [10, 20, 30], and an mlp"""
+    s.write("add.onnx", models.add())
+    s.compile(s.path("add.onnx"), "-o", s.path("first.a"))
+    s.compile(s.path("mlp.onnx"), "-o", s.path("other.a"), "--prefix", "second")
+    os.rename(s.path("other.h"), s.path("second.h"))
+    s.write("two.c", TWO)
+    if s.build("two.c", ["first.a", "other.a"], "two"):
+        run = subprocess.run([s.path("two")], capture_output=True, text=True)
+        # h = relu([1,2,3,4] w1), w1[i][j] = (8i + j) / 32: h[j] = (160 + 10 j) / 32; y[k] = sum h[j] (2j + k) / 16
+        h = [(160 + 10 * j) / 32 for j in range(8)]
+        y = [sum(h[j] * (2 * j + k) / 16 for j in range(8)) for k in range(2)]
+        want = "11 22 33 14 25 36, %g %g, first other\n" % tuple(y)
+        s.check("two models in one program", run.stdout == want, run.stdout + run.stderr + want)
+
+
+def test_static(s):
+    s.compile(s.path("add.onnx"), "-o", s.path("fixed.a"), "--static-arena")
+    run = subprocess.run(["nm", "-u", s.path("fixed.a")], capture_output=True, text=True)
+    calls = set(re.findall(r"\bU (\S+)", run.stdout))
+    s.check("with the caller's memory there is no malloc", calls and not calls & {"malloc", "calloc", "realloc", "posix_memalign", "free"}, calls)
+    s.write("fixed.c", STATIC)
+    if s.build("fixed.c", ["fixed.a"], "fixed"):
+        run = subprocess.run([s.path("fixed")], capture_output=True, text=True)
+        s.check("it runs in the caller's memory", run.returncode == 0 and run.stdout == "11 22 33, 1\n", (run.returncode, run.stdout, run.stderr))
+
+
+def test_external(s):
+    s.compile(FIXTURE, "-o", s.path("ext.so"), "--weights", "external")
+    s.check("weights of their own", os.path.getsize(s.path("ext.so.weights")) > 80000)
+    s.check("same bits with weights beside", s.outputs(s.path("ext.so"), "ext.npz") == s.read("jit.npz"))
+    run = sard("test", "--ahead", "so", os.path.dirname(FIXTURE))
+    s.check("in its own runtime", run.returncode == 0 and "1 passed" in run.stdout, run.stdout + run.stderr)
+    s.compile(s.path("add.onnx"), "-o", s.path("other.sard"), "--weights", "external")
+    good = s.read("ext.so.weights")
+    s.write("ext.so.weights", good[:-100])
+    s.error("weights cut short", sard("run", s.path("ext.so"), *FEED), 3, "cut short", "ext.so.weights")
+    shutil.copy(s.path("other.sard.weights"), s.path("ext.so.weights"))
+    s.error("weights of another model", sard("run", s.path("ext.so"), *FEED), 3, "another compiled model")
+    os.remove(s.path("ext.so.weights"))
+    s.error("no weights", sard("run", s.path("ext.so"), *FEED), 3, "ext.so.weights")
+
+
+def test_levels(s):
+    levels = ["x86-64", "x86-64-v3"]
+    s.compile(FIXTURE, "-o", s.path("v.sard"), "--cpu", ",".join(levels))
+    s.compile(FIXTURE, "-o", s.path("v1.sard"), "--cpu", "x86-64")
+    s.compile(FIXTURE, "-o", s.path("v3.sard"), "--cpu", "x86-64-v3")
+    best = s.outputs(s.path("v3.sard"), "v3.npz")
+    s.check("of two levels the better one runs", s.outputs(s.path("v.sard"), "v.npz") == best)
+    s.check("levels differ", s.outputs(s.path("v1.sard"), "v1.npz") != best)
+
+
+def test_same_bytes(s):
+    os.makedirs(s.path("elsewhere"))
+    copy = shutil.copy(FIXTURE, s.path("elsewhere/copy.onnx"))
+    for name in ("m.sard", "m.so", "m.o", "m.a", "m.h"):
+        if name != "m.h":
+            s.compile(copy, "-o", s.path("elsewhere/" + name))
+        s.check("the same bytes again: " + name, s.read(name) == s.read("elsewhere/" + name))
+
+
+def test_damage(s):
+    """single bits flipped in the head, the program, the code; files cut short; other versions; files of another kind"""
+    data = bytearray(s.read("m.sard"))
+    head = int.from_bytes(data[32:40], "little")
+    code = int.from_bytes(data[40:48], "little")
+    places = [9, 13, 20, 60, 100, head // 2, head - 70, (head + 4095) // 4096 * 4096 + code // 3]
+    for at in places:
+        broken = bytearray(data)
+        broken[at] ^= 4
+        run = sard("run", s.write("broken.sard", bytes(broken)), *FEED)
+        s.check("a flipped bit at %d" % at, run.returncode in (3, 4) and run.stderr.startswith("error: ") and not run.stdout, run.stderr)
+    for n in (4, 8, 100, head - 1, head + 10, len(data) - 1):
+        run = sard("run", s.write("broken.sard", bytes(data[:n])), *FEED)
+        s.check("cut to %d bytes" % n, run.returncode in (2, 3, 4), run.stderr)
+    library = bytearray(s.read("m.so"))
+    at = library.index(b"SARDPACK\x01")
+    library[at + 500] ^= 1
+    s.error("a damaged library", sard("run", s.write("broken.so", bytes(library)), *FEED), 3, "damaged")
+    newer = bytearray(data)
+    newer[8] = 99
+    s.error("a newer format", sard("run", s.write("newer.sard", bytes(newer)), *FEED), 3, "format 99")
+    s.error("a foreign library", sard("run", shutil.which("true"), *FEED), 3, "no compiled model")
+    s.error("a foreign archive", sard("run", s.write("x.a", b"!<arch>\n"), *FEED), 3, "no compiled model")
+
+
+def test_usage(s):
+    where = s.path("add.onnx")
+    s.error("no output", sard("compile", where), 2, "-o FILE")
+    s.error("two outputs", sard("compile", where, "-o", "a.so", "--exe", "b"), 2, "one of them")
+    s.error("an end that says nothing", sard("compile", where, "-o", s.path("x.dll")), 2, ".sard, .so, .o or .a")
+    s.error("no such level", sard("compile", where, "-o", s.path("x.so"), "--cpu", "i486"), 2, "no CPU level 'i486'")
+    s.error("no such dimension", sard("compile", where, "-o", s.path("x.so"), "--bind", "nothing=3"), 2, "'nothing'")
+    s.error("a prefix that is no name", sard("compile", where, "-o", s.path("x.so"), "--prefix", "1-x"), 2, "'1-x'")
+    s.error("no linker", sard("compile", where, "-o", s.path("x.so"), env={"PATH": "/nowhere", "CC": ""}), 4, "no linker", "install a C compiler")
+    s.check("the others need none", sard("compile", where, "-o", s.path("x.a"), env={"PATH": "/nowhere", "CC": ""}).returncode == 0)
+    s.error("no folder", sard("compile", where, "-o", s.path("nowhere/x.so")), 3, "nowhere")
+    s.error("a linker that fails", sard("compile", where, "-o", s.path("x.so"), env={"CC": shutil.which("false")}), 3, "cannot link")
+    s.check("nothing half-made stays", not [f for f in os.listdir(s.dir) if f.startswith("x.so")], os.listdir(s.dir))
+    run = sard("doctor")
+    s.check("doctor looks for the linker", re.search(r"^compile +\S+ links .so and programs; runtimes for x86_64", run.stdout, re.M), run.stdout)
+    run = sard("doctor", env={"PATH": "/nowhere", "CC": ""})
+    s.check("doctor misses the linker", "no C compiler" in run.stdout, run.stdout)
+
+
+def test_full_disk(s):
+    """the file system is full: the tool says so and leaves nothing"""
+    run = subprocess.run(["bash", "-c", "ulimit -f 20; exec \"$0\" compile \"$1\" -o \"$2\"", SARD, FIXTURE, s.path("full.so")],
+                         capture_output=True, text=True)
+    s.check("no room for the file", run.returncode == 3 and "cannot write" in run.stderr, run.stderr)
+    s.check("nothing is left of it", not [f for f in os.listdir(s.dir) if f.startswith("full")], os.listdir(s.dir))
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        s = Suite(folder)
+        for test in (test_kinds, test_program, test_c, test_library, test_two, test_static, test_external, test_levels, test_same_bytes,
+                     test_damage, test_usage, test_full_disk):
+            test(s)
+        return s.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
