@@ -688,7 +688,7 @@ static void loops(Grouper *p) {
       continue;
     }
     if (f->kind != LOWER_NONE && !f->host && !is_view(n) && wanted(p, n)) {
-      Place before = origin_enter(p->c, n->origin);
+      NodePlace before = origin_enter(p->c, n->origin);
       loop_group(p, n);
       p->c->place = before;
       continue;

@@ -616,7 +616,7 @@ static Status own_attrs(Import *im, const Frame *f, const RawNode *r, RawNode *o
 static Status import_node(Import *im, Scope *s, const RawNode *r, uint32_t index) {
   const Frame *f = s->frame;
   const Origin *origin = import_origin(s->g, im->a, r, index, f->prefix, f->origin);
-  Place before = origin_enter(im->c, origin);
+  NodePlace before = origin_enter(im->c, origin);
   RawNode own;
   Status st = own_attrs(im, f, r, &own);
   const RawFunction *fn = st ? NULL : functions_find(im->fs, &own);

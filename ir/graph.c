@@ -455,8 +455,8 @@ const Origin *origin_merge(Graph *g, const Origin *root, const Origin *const *mo
 
 Status err_origin(Ctx *c, Status st, const Origin *o) { return err_node(c, st, o->node, o->op, o->module, o->source); }
 
-Place origin_enter(Ctx *c, const Origin *o) {
-  Place before = c->place;
-  c->place = (Place){o->node, o->op, o->module, o->source};
+NodePlace origin_enter(Ctx *c, const Origin *o) {
+  NodePlace before = c->place;
+  c->place = (NodePlace){o->node, o->op, o->module, o->source};
   return before;
 }

@@ -164,7 +164,7 @@ const Origin *origin_merge(Graph *g, const Origin *root, const Origin *const *mo
 Status err_origin(Ctx *c, Status st, const Origin *o);
 
 /* From here to where c->place is what is returned again, the node from o is worked on. */
-Place origin_enter(Ctx *c, const Origin *o);
+NodePlace origin_enter(Ctx *c, const Origin *o);
 
 double const_elem(const Tensor *t, int64_t i); /* element i of a numeric constant, whose data may be unaligned */
 uint64_t value_hash(Value *v);                 /* of a constant's bytes, never 0 (print.c) */

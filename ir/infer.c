@@ -222,7 +222,7 @@ static Status infer_one(Infer *x) {
 
 Status node_infer(Ctx *c, Node *n) {
   Infer x = {.c = c, .g = n->graph, .n = n, .arena = n->graph->arena};
-  Place before = origin_enter(c, n->origin);
+  NodePlace before = origin_enter(c, n->origin);
   Type few[4];
   const Dim *content[4] = {0};
   x.out = n->nout <= 4 ? few : arena_array(x.arena, Type, n->nout);

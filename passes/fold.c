@@ -164,7 +164,7 @@ static Status fold_node(Ctx *c, Node *n) {
 }
 
 static Status fold_named(Ctx *c, Node *n) {
-  Place before = origin_enter(c, n->origin);
+  NodePlace before = origin_enter(c, n->origin);
   Status st = fold_node(c, n);
   c->place = before;
   return st;

@@ -29,7 +29,7 @@ void ctx_close(Ctx *c) { unwind(c, NULL); }
 
 Status ctx_protect(Ctx *c, Status (*fn)(Ctx *c, void *arg), void *arg) {
   Guard g = {.up = c->guard};
-  const Place place = c->place;
+  const NodePlace place = c->place;
   Cleanup *mark = c->cleanups;
   c->guard = &g;
   Status st = setjmp(g.at) ? ST_MEMORY : fn(c, arg);

@@ -29,9 +29,9 @@ typedef struct Err {
 } Err;
 
 /* The node that is being worked on: running out of memory names it. Borrowed strings; NULL: not known. */
-typedef struct Place {
+typedef struct NodePlace {
   const char *node, *op, *module, *source;
-} Place;
+} NodePlace;
 
 typedef struct Cleanup {
   void (*fn)(void *arg);
@@ -47,7 +47,7 @@ struct Ctx {
   struct Guard *guard;      /* innermost ctx_protect */
   const atomic_int *cancel; /* borrowed, may be NULL: non-zero stops the work */
   int64_t deadline_ns;      /* CLOCK_MONOTONIC; 0: none */
-  Place place;              /* ctx_protect leaves it as it was */
+  NodePlace place;              /* ctx_protect leaves it as it was */
   void (*log)(void *arg, int level, const char *text); /* may be NULL; level 0 warning, 1 info, 2 debug */
   void *log_arg;
 };

@@ -21,7 +21,6 @@ ABSENT = {  # no rows
     "Upsample": "upgraded to Resize",
 }
 OLDER = {  # the version of the row
-    "Optional": (15, "28 adds no more than types"),
     "TreeEnsembleClassifier": (3, "5 is its deprecation"),
     "TreeEnsembleRegressor": (3, "5 is its deprecation"),
 }
