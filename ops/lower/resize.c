@@ -263,6 +263,12 @@ static KExpr *rounded(Lower *x, DType t, KExpr *v) {
   return ke_cast(x->k, t, k_bin(x, KOP_max, k_num(x, v, lo), k_bin(x, KOP_min, v, k_num(x, v, hi))));
 }
 
+/* What has no weight does not count, be it infinite. */
+static KExpr *weighted(Lower *x, KExpr *weight, KExpr *v) {
+  KExpr *none = k_num(x, weight, 0);
+  return ke_select(x->k, k_bin(x, KOP_ne, weight, none), k_mul(x, weight, v), none);
+}
+
 static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
   DType t = in_of(r->n, 0)->dtype, w = t == DT_f64 || (dtype_is_int(t) && dtype_bits(t) > 16) ? DT_f64 : DT_f32;
   KExpr *weight = NULL, *v;
@@ -279,8 +285,8 @@ static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
   }
   TRY(lower_read(x, r->n->in[0], at, &v));
   v = ke_cast(x->k, w, v);
-  if (weight) /* what has no weight does not count, be it infinite */
-    v = ke_select(x->k, k_bin(x, KOP_ne, weight, k_num(x, weight, 0)), k_mul(x, weight, v), k_num(x, weight, 0));
+  if (weight)
+    v = weighted(x, weight, v);
   ks_update(&x->at, acc, KOP_add, v);
   lower_close(x, r->naxes, behind);
   *e = rounded(x, t, ke_var(x->k, acc));
@@ -382,7 +388,7 @@ static Status line_sum(Lower *x, Resizing *r, Tap (*tap)[MAX_TAPS], const int *n
   }
   TRY(lower_read(x, r->n->in[0], at, &v));
   v = ke_cast(x->k, w, v);
-  v = weight ? k_mul(x, weight, v) : v;
+  v = weight ? weighted(x, weight, v) : v;
   *sum = *sum ? k_add(x, *sum, v) : v;
   return ST_OK;
 }
@@ -413,7 +419,7 @@ static Status by_rows(Lower *x, Resizing *r, KExpr *const *index, KExpr **at, in
   lower_back(x, &o);
   *e = NULL;
   for (int k = 0; k < n[r->naxes - 1]; k++) {
-    KExpr *v = k_mul(x, tap[r->naxes - 1][k].weight, ke_load(x->k, line, &tap[r->naxes - 1][k].pixel));
+    KExpr *v = weighted(x, tap[r->naxes - 1][k].weight, ke_load(x->k, line, &tap[r->naxes - 1][k].pixel));
     *e = *e ? k_add(x, *e, v) : v;
   }
   *e = rounded(x, t, *e);
