@@ -171,6 +171,8 @@ static const Row rows[] = {
     {OP_Trees, .why = "made by passes only, from trees"},
     {OP_Dims, .why = "made by passes only; it holds expressions of shapes"},
     {OP_ByAxis, .why = "made by passes only"},
+    {OP_Suppress, .why = "made by passes only, from NonMaxSuppression"},
+    {OP_Gradient, .why = "a pass turns it into what it differentiates: tests/runtime/gradient.txt"},
 };
 
 enum { ELEMENTWISE_WEIGHT = 40 };
