@@ -184,10 +184,10 @@ static Status source(Lower *x, const Resizing *r, Axis *a, KExpr *index, KExpr *
     v = k_div(x, y, a->scale);
   else if (str_is(mode, "pytorch_half_pixel"))
     v = ke_select(x->k, single, real(x, 0), pixel);
-  else if (str_is(mode, "half_pixel_symmetric"))
-    v = k_add(x, k_mul(x, k_mul(x, real_dim(x, a->in), half), k_sub(x, one, k_div(x, real_dim(x, a->out), length))),
-              pixel);
-  else if (str_is(mode, "tf_crop_and_resize")) {
+  else if (str_is(mode, "half_pixel_symmetric")) { /* added up as the text does: a position may be next to an integer */
+    KExpr *offset = k_mul(x, k_mul(x, real_dim(x, a->in), half), k_sub(x, one, k_div(x, real_dim(x, a->out), length)));
+    v = k_sub(x, k_add(x, offset, k_div(x, k_add(x, y, half), a->scale)), half);
+  } else if (str_is(mode, "tf_crop_and_resize")) {
     int64_t n = r->a->axes.v ? r->a->axes.n : in_of(r->n, 0)->rank, i = listed_at(r, a);
     TRY(input_real(x, r->n, 1, i, &roi0));
     TRY(input_real(x, r->n, 1, n + i, &roi1));

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { GRAPHS = 150, NODES = 10, SHOWN = 12, FOUND_SEEDS = 4, TABLE_SEEDS = 60 };
+enum { GRAPHS = 150, NODES = 10, SHOWN = 12, FOUND_SEEDS = 4, TABLE_SEEDS = 200 };
 
 typedef struct Wish {
   uint64_t seed;
