@@ -37,6 +37,18 @@ bool sard_device_available(const char *device) {
   return device && (!strcmp(device, "reference") || (!strcmp(device, "cpu") && cpu_level() && backend_present()));
 }
 
+/* Memory ran out before the model had a context of its own. */
+static sard_status no_memory_for(sard_env *env, const char *path, sard_error **err) {
+  Ctx c;
+  env_prepare(env, &c, 0, NULL);
+  fail(&c, ST_MEMORY, "out of memory");
+  if (path)
+    err_file(&c, ST_MEMORY, path);
+  sard_status r = error_from(&c, err);
+  ctx_close(&c);
+  return r;
+}
+
 static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out, sard_error **err) {
   sard_options opt = SARD_OPTIONS_INIT;
   if (!out)
@@ -53,7 +65,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)
-    return error_new(SARD_ERROR_MEMORY, err, "out of memory");
+    return no_memory_for(env, a->path, err);
   *m = (sard_model){.env = env, .device = strcmp(device, "cpu") ? "reference" : "cpu", .threads = opt.threads};
   env_prepare(env, &m->c, opt.timeout, opt.cancel);
   a->m = m, a->o = &opt;
