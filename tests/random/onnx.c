@@ -46,7 +46,7 @@ static void add_attribute(Pb *node, const AttrField *f, const void *attr) {
       pb_bytes(&a, ATTR_STRINGS, ATTR_GET(Strs, attr, f).v[i].ptr, ATTR_GET(Strs, attr, f).v[i].len);
     break;
   case AK_TENSOR:
-    onnx_tensor(&t, "", ATTR_GET(const Tensor *, attr, f));
+    onnx_tensor(&t, "", ATTR_GET(Tensor *, attr, f));
     pb_msg(&a, ATTR_T, &t);
     break;
   case AK_DIMS: assert(!"no operator of ONNX has these");

@@ -16,7 +16,7 @@ bool recipe_quantize(Gen *g, Make *m) {
     make_int(g, m, "axis", axis);
   }
   if (srank && n % 2 == 0 && n && type_is_static(&m->in[0]->type) && rng_chance(&g->r, 40)) {
-    for (srank = rank, axis = axis; srank-- > 0;)
+    for (srank = rank; srank-- > 0;)
       dim[srank] = extent(g, m->in[0], srank);
     srank = rank, dim[axis] /= 2;
     make_int(g, m, "block_size", 2);
