@@ -18,6 +18,9 @@ typedef struct Activation {
   double alpha, beta;
 } Activation;
 
+/* Into [0, 1]; NaN stays. */
+static double unit_clip(double v) { return v > 1 ? 1 : v < 0 ? 0 : v; }
+
 /* name, takes the next activation_alpha, the next activation_beta, their defaults, f(x, a, b) */
 #define ACTIVATIONS(A)                                                                                                 \
   A(Relu, 0, 0, 0, 0, x > 0 || x != x ? x : 0)                                                                         \
@@ -27,7 +30,7 @@ typedef struct Activation {
   A(LeakyRelu, 1, 0, 0.01, 0, x >= 0 ? x : a * x)                                                                      \
   A(ThresholdedRelu, 1, 0, 1, 0, x >= a ? x : 0)                                                                       \
   A(ScaledTanh, 1, 1, 1, 1, a *tanh(b *x))                                                                             \
-  A(HardSigmoid, 1, 1, 0.2, 0.5, fmin(fmax(a *x + b, 0), 1))                                                           \
+  A(HardSigmoid, 1, 1, 0.2, 0.5, unit_clip(a *x + b))                                                                  \
   A(Elu, 1, 0, 1, 0, x >= 0 ? x : a * expm1(x))                                                                        \
   A(Softsign, 0, 0, 0, 0, x / (1 + fabs(x)))                                                                           \
   A(Softplus, 0, 0, 0, 0, fmax(x, 0) + log1p(exp(-fabs(x))))
