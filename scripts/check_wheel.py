@@ -11,7 +11,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-EVERYWHERE = re.compile(r"^(ld-linux-[a-z0-9-]+|lib(c|m|dl|rt|pthread))\.so\.\d+$")
+# Of the last two (libtiff's LERC is C++) every platform tag of wheels says that they are there, and NumPy needs them itself; a
+# second copy would be in the way of whoever needs a newer one.
+EVERYWHERE = re.compile(r"^(ld-linux-[a-z0-9-]+|lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+))\.so\.\d+$")
 LARGEST = 60 << 20
 
 

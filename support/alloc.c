@@ -2,14 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "support/alloc.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 static void *system_get(void *self, size_t size, size_t align) {
   (void)self;
   void *p = NULL;
-  if (align < sizeof(void *))
-    align = sizeof(void *);
+  if (align <= _Alignof(max_align_t)) /* a few times faster than the other when small */
+    return malloc(size);
   return posix_memalign(&p, align, size) ? NULL : p;
 }
 

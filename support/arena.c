@@ -24,7 +24,7 @@
 #define REDZONE        0
 #endif
 
-enum { FIRST_CHUNK = 4096, LAST_CHUNK = 1 << 20 };
+enum { FIRST_CHUNK = 1008, LAST_CHUNK = 1 << 20 }; /* the first: what malloc keeps at hand for a thread */
 
 typedef struct Chunk {
   struct Chunk *up;
@@ -78,7 +78,7 @@ Ctx *arena_ctx(Arena *a) { return a->c; }
 size_t arena_bytes(const Arena *a) { return a->bytes; }
 
 static Chunk *add_chunk(Arena *a, size_t size) {
-  Chunk *k = alloc_get(a->alloc, size, 64);
+  Chunk *k = alloc_get(a->alloc, size, _Alignof(max_align_t));
   if (!k)
     ctx_out_of_memory(a->c, size);
   k->size = size;

@@ -14,6 +14,7 @@ from ._report import Explanation, MemoryPlan, Profile
 from ._torch import compare, from_torch
 
 __version__ = _native.version()
+
 __all__ = ["CancelledError", "DeadlineError", "DeviceError", "Error", "Explanation", "FileError", "InputTypeError",
            "InternalError", "InvalidError", "MemoryLimitError", "MemoryPlan", "Model", "Outputs", "Port", "Profile", "UnsupportedError",
            "UsageError", "as_onnxruntime", "compare", "from_torch", "load"]
@@ -23,3 +24,11 @@ def as_onnxruntime():
     """Makes `import onnxruntime` mean sard.onnxruntime in this process. See there."""
     from .onnxruntime import _install
     _install.install()
+
+
+def __getattr__(name):
+    """sard.onnxruntime and sard.backend are imported when they are asked for: the latter needs the package onnx."""
+    if name in ("onnxruntime", "backend"):
+        import importlib
+        return importlib.import_module("." + name, __name__)
+    raise AttributeError(f"module 'sard' has no attribute {name!r}")
