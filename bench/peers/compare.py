@@ -16,7 +16,7 @@ Memory is the most the process held, without the caller's inputs and the stored 
 interpreter with its inputs. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
 """
 
-import argparse, json, math, os, platform, re, resource, subprocess, sys, tempfile, time
+import argparse, json, math, os, platform, re, subprocess, sys, tempfile, time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -95,8 +95,9 @@ def open_openvino(path, threads):
     return run
 
 
-def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(key):
+    """VmRSS: what this process holds; VmHWM: the most it held; MB."""
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
 
 
 def child(engine, folder, threads, seconds):
@@ -104,7 +105,7 @@ def child(engine, folder, threads, seconds):
 
     feed, want = (dict(np.load(folder / f"{x}.npz")) for x in ("inputs", "expected"))
     __import__(engine)
-    before, begin = peak_memory(), time.perf_counter()
+    before, begin = memory("VmRSS"), time.perf_counter()
     run = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}[engine](folder / "model.onnx", threads)
     out = run(feed)
     first = time.perf_counter() - begin
@@ -115,7 +116,7 @@ def child(engine, folder, threads, seconds):
         run(feed)
         times.append(time.perf_counter() - at)
     median = sorted(times)[len(times) // 2]
-    print(json.dumps([median * 1e3, (first - median) * 1e3, peak_memory() - before, wrong]))
+    print(json.dumps([median * 1e3, (first - median) * 1e3, memory("VmHWM") - before, wrong]))
 
 
 def measure_peer(engine, folder, threads, seconds):
@@ -143,17 +144,15 @@ def measure_sard(build, folder, threads, seconds, work):
     command = [build / "sard", "bench", folder / "model.onnx", "--inputs", a, "--inputs", b, "--output", out]
     command += ["--threads", str(threads), "--seconds", str(seconds), "--cache", work / "cache", "--json"]
     with open(work / "figures", "w+") as figures, open(work / "complaint", "w+") as complaint:
-        process = subprocess.Popen(command, stdout=figures, stderr=complaint)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        code = subprocess.run(command, stdout=figures, stderr=complaint).returncode
         complaint.seek(0), figures.seek(0)
-        if process.returncode:
+        if code:
             raise RuntimeError(complaint.read())
         said = json.load(figures)
     held = sum(p.stat().st_size for p in [a, b, *out.iterdir()]) / 2**20
     wrong = error(dict(np.load(folder / "expected.npz")), dict(np.load(out / "0.npz")))
     start = said["load_ms"] + said["first_ms"] - said["median_ms"]
-    return Figures(said["median_ms"], start, usage.ru_maxrss / 1024 - held, wrong)
+    return Figures(said["median_ms"], start, said["peak_rss_mb"] - held, wrong)
 
 
 # ---- what the machine could do ----
