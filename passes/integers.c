@@ -269,12 +269,46 @@ static Value *dynamic_quantisation(Match *m) {
   return y;
 }
 
+/* A DequantizeLinear of v's number of quanta by f32 scales, the scale divided by `by`; or NULL. */
+static Value *in_quanta(Match *m, const Value *v, Value *by) {
+  const Node *n = def_of(v, OP_DequantizeLinear);
+  Value *in[3] = {n->in[0], scaled(m, n->in[1], by, OP_Div), optional(n, 2)};
+  match_also(m, v->def);
+  return m->st ? NULL : emit(m, OP_DequantizeLinear, n->attr, n->nin, in);
+}
+
+static bool is_dequantised(const Value *v) {
+  const Node *n = def_of(v, OP_DequantizeLinear);
+  return n && node_quantises_alike(n) && f32_constant(n->in[1]) && v->type.dtype == DT_f32 &&
+         dtype_is_int(n->in[0]->type.dtype) && dtype_bits(n->in[0]->type.dtype) == 8;
+}
+
+/* QuantizeLinear of a sum of two dequantised ones: its scale goes into theirs, and is 1. */
+static Value *sum_in_quanta(Match *m) {
+  Node *q = m->root;
+  Value *scale = q->in[1], *v = q->in[0];
+  if (!f32_constant(scale) || !one_element(scale) || is_num(scale, 1) || ATTR(q, QuantizeLinear)->precision)
+    return NULL;
+  Node *relu = value_sole_user(v) ? def_of(v, OP_Relu) : NULL, *add = def_of(relu ? relu->in[0] : v, OP_Add);
+  if (!add || !value_sole_user(add->out[0]) || !is_dequantised(add->in[0]) || !is_dequantised(add->in[1]))
+    return NULL;
+  match_also(m, add), match_also(m, relu ? relu : add);
+  Value *a = in_quanta(m, add->in[0], scale), *b = a ? in_quanta(m, add->in[1], scale) : NULL;
+  if (!b)
+    return NULL;
+  v = EMIT(m, Add, NULL, a, b);
+  v = relu ? EMIT(m, Relu, NULL, v) : v;
+  Value *in[] = {v, const_like(m, 1, DT_f32), optional(q, 2)};
+  return emit(m, OP_QuantizeLinear, q->attr, q->nin, in);
+}
+
 static const Rule rules[] = {
     {"dynamic quantisation", OPERATOR(DynamicQuantizeLinear), dynamic_quantisation},
     {"product of integers", OPERATOR(MatMulInteger), integer_product},
     {"quantised product", OPERATOR(QLinearMatMul), quantised_product},
     {"product of dequantised matrices", OPERATOR(MatMul), dequantised_product},
     {"quantised sums", OPERATOR(QuantizeLinear), requantised},
+    {"quantised sum of two", OPERATOR(QuantizeLinear), sum_in_quanta},
 };
 
 Status pass_integers(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }
