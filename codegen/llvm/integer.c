@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { MAX_SUMS = 28 };
+enum { MAX_SUMS = 28, WRITTEN_OUT = 4 };
 
 static int unit(const Gen *g) { return integer_unit(&g->plan); }
 static int64_t k_of(const Gen *g) {
@@ -46,18 +46,27 @@ static void put_elements(Gen *g, int n, LVal p, LVal dst) {
   LLVMSetAlignment(LLVMBuildStore(e->b, v, dst), 1);
 }
 
+/* n elements from number `at` of p on. */
+static void put_piece(Gen *g, int n, LVal p, LVal dst, LVal at) {
+  put_elements(g, n, p ? at_bytes(g->e, p, at) : NULL, at_bytes(g->e, dst, i64_muli(g->e, at, 4 / unit(g))));
+}
+
 /* The same for any number of them: whole vectors, the last of which may overlap the one before. */
 static void put_run(Gen *g, int64_t n, LVal p, LVal dst) {
   Emitter *e = g->e;
-  int64_t size = 4 / unit(g), wide = lanes(g) * 4;
+  int64_t wide = lanes(g) * 4, i = 0;
   while (wide > n)
     wide /= 2;
-  Loop w = loop_begin(e, i64_of(e, 0), i64_of(e, n / wide * wide), wide);
-  put_elements(g, (int)wide, p ? at_bytes(e, p, w.i) : NULL, at_bytes(e, dst, i64_muli(e, w.i, size)));
-  loop_end(e, &w);
+  if (n / wide > WRITTEN_OUT) {
+    Loop w = loop_begin(e, i64_of(e, 0), i64_of(e, n / wide * wide), wide);
+    put_piece(g, (int)wide, p, dst, w.i);
+    loop_end(e, &w);
+  } else {
+    for (; i + wide <= n; i += wide)
+      put_piece(g, (int)wide, p, dst, i64_of(e, i));
+  }
   if (n % wide)
-    put_elements(g, (int)wide, p ? at_bytes(e, p, i64_of(e, n - wide)) : NULL,
-                 at_bytes(e, dst, i64_of(e, (n - wide) * size)));
+    put_piece(g, (int)wide, p, dst, i64_of(e, n - wide));
 }
 
 /* Zeros behind K. */
