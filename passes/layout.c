@@ -30,7 +30,8 @@ static bool is_byte(DType t) { return t == DT_u8 || t == DT_i8; }
 static bool spatial(const Value *v) {
   if (!v || v->type.kind != VK_TENSOR || v->type.rank < 3 || v->type.rank > 5)
     return false;
-  return v->type.dtype == DT_f32 || v->type.dtype == DT_i32 || is_byte(v->type.dtype);
+  DType t = v->type.dtype;
+  return t == DT_f32 || t == DT_f64 || t == DT_i32 || is_byte(t);
 }
 
 /* One position only: the two layouts have the same bytes. */

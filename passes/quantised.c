@@ -3,6 +3,8 @@
  *     Conv(DQ(x), DQ(w), b)              ->  Cast(ConvInteger(x, w)) * (x's scale * w's scale) + b
  *     Gemm(DQ(x), DQ(w), b)              ->  MatMul(DQ(x), DQ(w)) + b, which the pass `integers` makes one of integers
  *     Q(MaxPool(DQ(x))), Q(Reshape(…))   ->  MaxPool(x), where both have the same scale and zero point
+ *     QLinearConv                        ->  ConvInteger, its scaling in f64 and its rounding, as the reference has them
+ *     ConvInteger(x, w, zx, zw)          ->  ConvInteger(Pad(x, zx), w) - zx * sums of w, where only the run tells zx
  *
  * A constant weight of a convolution that stays one of floats is dequantised here. Elements of ConvInteger that lie outside of x are
  * x's zero point, which is what the float 0 around DQ(x) is.
@@ -20,6 +22,11 @@ typedef struct Source {
   Value *q, *scale, *zero; /* zero may be NULL */
   int64_t axis;
 } Source;
+
+static Value *cast(Match *m, Value *v, DType t) {
+  CastAttr to = {.to = t, .saturate = 1, .round_mode = str_of("up")};
+  return EMIT(m, Cast, &to, v);
+}
 
 static bool one_element(const Value *v) {
   return type_known(v) && (!v->type.rank || (v->type.rank == 1 && dim_is(v->type.dim[0], 1)));
@@ -85,26 +92,36 @@ static bool one_position(const Value *v) {
   return true;
 }
 
-/* Does code generation have a product for it? */
-static bool fits_product(const Node *n, const Source *x, const Source *w) {
-  int rank = x->q->type.rank;
-  const Tensor *t = w->q->konst;
+/* Does code generation have a product for convolution n of x by constant w? */
+static bool fits_product(const Node *n, const Value *x, const Value *w) {
+  int rank = x->type.rank;
+  const Tensor *t = w->konst;
   return rank >= 3 && rank <= 5 && t->rank == rank && ATTR(n, Conv)->group == 1 && t->dim[0] >= LEAST_ROWS &&
          tensor_count(t) > 0 && tensor_count(t) / t->dim[0] <= EXACT_I32 && type_known(n->out[0]) &&
-         !(one_position(n->in[0]) && one_position(n->out[0]));
+         !(one_position(x) && one_position(n->out[0]));
 }
 
-/* f32 [1, n, 1, …] of one number per channel; by: what they are multiplied with. */
-static Value *per_channel(Match *m, const Value *v, int64_t n, int rank, float by) {
+/* A constant of [1, n, 1, …], made by `make` for each channel. */
+typedef double (*PerChannel)(const void *arg, int64_t channel);
+
+static Value *channels(Match *m, DType t, int64_t n, int rank, PerChannel make, const void *arg) {
   int64_t dim[MAX_RANK];
-  Tensor *t;
+  Tensor *r;
   for (int i = 0; i < rank; i++)
     dim[i] = i == 1 ? n : 1;
-  if ((m->st = tensor_new(m->c, m->g->arena, DT_f32, rank, dim, &t)))
+  if ((m->st = tensor_new(m->c, m->g->arena, t, rank, dim, &r)))
     return NULL;
   for (int64_t i = 0; i < n; i++)
-    ((float *)t->data)[i] = (float)parameter(v, i) * by;
-  return graph_add_const(m->g, NULL, t);
+    elem_set_f64(t, r->data, i, make(arg, i));
+  return graph_add_const(m->g, NULL, r);
+}
+
+static double element(const void *v, int64_t i) { return parameter(v, i); }
+
+/* Of a convolution of dequantised numbers: x's scale times w's. */
+static double product_scale(const void *arg, int64_t channel) {
+  const Source *const *s = arg;
+  return (double)((float)parameter(s[1]->scale, channel) * (float)parameter(s[0]->scale, 0));
 }
 
 static Value *integer_conv(Match *m, const Source *x, const Source *w) {
@@ -115,14 +132,14 @@ static Value *integer_conv(Match *m, const Source *x, const Source *w) {
   if (bias && (!bias->konst || bias->type.dtype != DT_f32))
     return NULL;
   Value *weight = signed_weight(m, w);
-  Value *scale = weight ? per_channel(m, w->scale, rows, rank, (float)parameter(x->scale, 0)) : NULL;
-  bias = scale && bias ? per_channel(m, bias, rows, rank, 1) : NULL;
+  const Source *both[] = {x, w};
+  Value *scale = weight ? channels(m, DT_f32, rows, rank, product_scale, both) : NULL;
+  bias = scale && bias ? channels(m, DT_f32, rows, rank, element, bias) : NULL;
   if (!scale || m->st)
     return NULL;
   match_also(m, n->in[0]->def), match_also(m, n->in[1]->def);
-  CastAttr to = {.to = DT_f32, .saturate = 1, .round_mode = str_of("up")};
   Value *y = emit(m, OP_ConvInteger, n->attr, x->zero ? 3 : 2, (Value *[]){x->q, weight, x->zero});
-  y = EMIT(m, Mul, NULL, EMIT(m, Cast, &to, y), scale);
+  y = EMIT(m, Mul, NULL, cast(m, y, DT_f32), scale);
   return bias ? EMIT(m, Add, NULL, y, bias) : y;
 }
 
@@ -148,9 +165,107 @@ static Value *dequantised_conv(Match *m) {
   if (!source_of(n->in[1], &w) || !is_weight(&w, 0))
     return NULL;
   Value *y = NULL;
-  if (source_of(n->in[0], &x) && is_uniform(&x) && fits_product(n, &x, &w))
+  if (source_of(n->in[0], &x) && is_uniform(&x) && fits_product(n, x.q, w.q))
     y = integer_conv(m, &x, &w);
   return y || m->st ? y : float_conv(m, &w);
+}
+
+/* --- operators on quantised numbers --- */
+
+static Value *input(const Node *n, int i) { return i < n->nin ? n->in[i] : NULL; }
+
+static bool bytes_known(const Value *v) { return type_known(v) && (v->type.dtype == DT_u8 || v->type.dtype == DT_i8); }
+
+/* Zero points of the weight w, input i, that are constants: one, or one per channel. */
+static bool zeros_known(const Node *n, int i, const Value *w) {
+  const Value *z = input(n, i);
+  return !z ||
+         (z->konst && z->type.rank <= 1 && (tensor_count(z->konst) == 1 || tensor_count(z->konst) == w->konst->dim[0]));
+}
+
+/* The sum of a channel's weights: fewer of them than EXACT_I32. */
+static double weight_sum(const void *arg, int64_t channel) {
+  const Tensor *w = ((const Value *)arg)->konst;
+  int64_t each = tensor_count(w) / w->dim[0], sum = 0;
+  for (int64_t i = 0; i < each; i++)
+    sum += ((const int8_t *)w->data)[channel * each + i];
+  return (double)sum;
+}
+
+/* x between margins of its zero point. */
+static Value *padded(Match *m, Value *x, Value *zero, ConvAttr *a) {
+  int64_t pads[2 * MAX_RANK] = {0};
+  int r = x->type.rank;
+  PadAttr constant = {.mode = str_of("constant")};
+  for (int i = 0; i < a->pads.n / 2; i++)
+    pads[i + 2] = a->pads.v[i], pads[r + i + 2] = a->pads.v[a->pads.n / 2 + i];
+  bool none = true;
+  for (int i = 0; i < a->pads.n; i++)
+    none &= !a->pads.v[i];
+  a->pads = (Ints){0};
+  if (none)
+    return x;
+  if (zero->type.rank)
+    zero = EMIT(m, Squeeze, NULL, zero, const_ints(m, (int64_t[]){0}, 1));
+  return EMIT(m, Pad, &constant, x, const_ints(m, pads, 2 * r), zero);
+}
+
+/* ConvInteger with zero points of the weight, or with one of x that only the run tells. */
+static Value *integer_zeros(Match *m) {
+  Node *n = m->root;
+  ConvAttr a = *ATTR(n, Conv);
+  Value *x = n->in[0], *zero = input(n, 2);
+  Source w = {.q = n->in[1], .zero = input(n, 3)};
+  bool told = zero && !zero->konst;
+  if ((!told && !w.zero) || !bytes_known(x) || !w.q->konst || !bytes_known(w.q) || !fits_product(n, x, w.q) ||
+      !zeros_known(n, 3, w.q) || (zero && !one_element(zero)) ||
+      (told && (!str_is(a.auto_pad, "NOTSET") || (a.pads.n && a.pads.n != 2 * (x->type.rank - 2)))))
+    return NULL;
+  Value *weight = signed_weight(m, &w);
+  Value *sums = weight && told ? channels(m, DT_i32, weight->konst->dim[0], x->type.rank, weight_sum, weight) : NULL;
+  if (!weight || m->st)
+    return NULL;
+  if (!told)
+    return emit(m, OP_ConvInteger, n->attr, zero ? 3 : 2, (Value *[]){x, weight, zero});
+  x = padded(m, x, zero, &a);
+  Value *y = EMIT(m, ConvInteger, &a, x, weight);
+  return EMIT(m, Sub, NULL, y, EMIT(m, Mul, NULL, cast(m, zero, DT_i32), sums));
+}
+
+/* x_scale * w_scale / y_scale, in f32. */
+static double multiplier(const void *arg, int64_t channel) {
+  const Node *n = arg;
+  float v = (float)parameter(n->in[1], 0) * (float)parameter(n->in[4], channel);
+  return (double)(v / (float)parameter(n->in[6], 0));
+}
+
+static bool constant_scale(const Value *v) { return v->konst && v->type.dtype == DT_f32 && v->type.rank <= 1; }
+
+static Value *quantised_conv(Match *m) {
+  Node *n = m->root;
+  Value *x = n->in[0], *bias = input(n, 8), *zero = n->in[7];
+  Source w = {.q = n->in[3], .zero = n->in[5]};
+  if (!bytes_known(x) || !w.q->konst || !bytes_known(w.q) || !fits_product(n, x, w.q) || !zeros_known(n, 5, w.q) ||
+      !n->in[2]->konst || !one_element(n->in[2]) || !constant_scale(n->in[1]) || !one_element(n->in[1]) ||
+      !constant_scale(n->in[4]) || !constant_scale(n->in[6]) || !one_element(n->in[6]) || !zero->konst ||
+      !one_element(zero) || !bytes_known(zero) || (bias && !bias->konst))
+    return NULL;
+  int rank = x->type.rank;
+  int64_t rows = w.q->konst->dim[0], scales = tensor_count(n->in[4]->konst);
+  if (scales != 1 && scales != rows)
+    return NULL;
+  Value *weight = signed_weight(m, &w), *by = weight ? channels(m, DT_f64, rows, rank, multiplier, n) : NULL;
+  bias = by && bias ? channels(m, DT_f64, rows, rank, element, bias) : NULL;
+  if (!by || m->st)
+    return NULL;
+  bool is_signed = zero->type.dtype == DT_i8;
+  Value *y = emit(m, OP_ConvInteger, n->attr, 3, (Value *[]){x, weight, n->in[2]});
+  y = cast(m, y, DT_f64);
+  y = bias ? EMIT(m, Add, NULL, y, bias) : y;
+  y = EMIT(m, Round, NULL, EMIT(m, Mul, NULL, y, by));
+  y = EMIT(m, Add, NULL, y, const_like(m, parameter(zero, 0), DT_f64));
+  y = EMIT(m, Clip, NULL, y, const_like(m, is_signed ? -128 : 0, DT_f64), const_like(m, is_signed ? 127 : 255, DT_f64));
+  return cast(m, y, zero->type.dtype);
 }
 
 /* --- Gemm --- */
@@ -220,6 +335,8 @@ static Value *kept_elements(Match *m) {
 
 static const Rule rules[] = {
     {"convolution of what was dequantised", OPERATOR(Conv), dequantised_conv},
+    {"convolution of integers with zero points", OPERATOR(ConvInteger), integer_zeros},
+    {"quantised convolution", OPERATOR(QLinearConv), quantised_conv},
     {"Gemm of what was dequantised", OPERATOR(Gemm), dequantised_gemm},
     {"elements that stay quantised", OPERATOR(QuantizeLinear), kept_elements},
 };
