@@ -340,13 +340,20 @@ static bool tile(Scheduler *s, KStmt **nest, int n, int u) {
   return true;
 }
 
+static bool stores_bytes(const KStmt *s) {
+  for (; s; s = s->next)
+    if ((s->kind == KS_STORE && dtype_bits(s->buf->dtype) < 8) || !stores_bytes(s->body))
+      return false;
+  return true;
+}
+
 /* An innermost loop of a few iterations (the channels of an image that become its last axis) inside of u, along which there are
  * many: they change places, so that what is loaded is contiguous and only the stores jump. */
 static bool few_outside(KStmt *u, KStmt *last) {
   int64_t few, many;
   KStmt inner = *last;
   if (!dim_is_const(last->extent, &few) || few > FEW_LANES || (dim_is_const(u->extent, &many) && many < 4 * few) ||
-      kernel_loop_ordered(u))
+      kernel_loop_ordered(u) || !stores_bytes(last->body)) /* threads may not share a byte */
     return false;
   last->var = u->var, last->extent = u->extent, last->var->def = last;
   u->var = inner.var, u->extent = inner.extent, u->var->def = u;

@@ -15,7 +15,7 @@
 
 #define LARGE_SCALE 1e30 /* below it no dequantised number is beyond f32 */
 
-enum { EXACT_I32 = INT32_MAX / (255 * 255), LEAST_ROWS = 8 };
+enum { EXACT_I32 = INT32_MAX / (255 * 255), LEAST_ROWS = 8, MAX_TAPS = 1024 };
 
 /* A DequantizeLinear to f32 of 8-bit integers. */
 typedef struct Source {
@@ -96,9 +96,17 @@ static bool one_position(const Value *v) {
 static bool fits_product(const Node *n, const Value *x, const Value *w) {
   int rank = x->type.rank;
   const Tensor *t = w->konst;
-  return rank >= 3 && rank <= 5 && t->rank == rank && ATTR(n, Conv)->group == 1 && t->dim[0] >= LEAST_ROWS &&
-         tensor_count(t) > 0 && tensor_count(t) / t->dim[0] <= EXACT_I32 && type_known(n->out[0]) &&
-         !(one_position(x) && one_position(n->out[0]));
+  int64_t taps = 1;
+  for (int i = 2; i < t->rank; i++)
+    taps = taps > MAX_TAPS ? taps : taps * t->dim[i];
+  return taps <= MAX_TAPS && rank >= 3 && rank <= 5 && t->rank == rank && ATTR(n, Conv)->group == 1 &&
+         t->dim[0] >= LEAST_ROWS && tensor_count(t) > 0 && tensor_count(t) / t->dim[0] <= EXACT_I32 &&
+         type_known(n->out[0]) && !(one_position(x) && one_position(n->out[0]));
+}
+
+/* No bias, or one that is a constant of one number per row. */
+static bool bias_known(const Value *bias, DType t, int64_t rows) {
+  return !bias || (bias->konst && bias->type.dtype == t && bias->konst->rank == 1 && bias->konst->dim[0] == rows);
 }
 
 /* A constant of [1, n, 1, …], made by `make` for each channel. */
@@ -129,7 +137,7 @@ static Value *integer_conv(Match *m, const Source *x, const Source *w) {
   int rank = x->q->type.rank;
   int64_t rows = w->q->konst->dim[0];
   Value *bias = n->nin > 2 ? n->in[2] : NULL;
-  if (bias && (!bias->konst || bias->type.dtype != DT_f32))
+  if (!bias_known(bias, DT_f32, rows))
     return NULL;
   Value *weight = signed_weight(m, w);
   const Source *both[] = {x, w};
@@ -248,11 +256,11 @@ static Value *quantised_conv(Match *m) {
   if (!bytes_known(x) || !w.q->konst || !bytes_known(w.q) || !fits_product(n, x, w.q) || !zeros_known(n, 5, w.q) ||
       !n->in[2]->konst || !one_element(n->in[2]) || !constant_scale(n->in[1]) || !one_element(n->in[1]) ||
       !constant_scale(n->in[4]) || !constant_scale(n->in[6]) || !one_element(n->in[6]) || !zero->konst ||
-      !one_element(zero) || !bytes_known(zero) || (bias && !bias->konst))
+      !one_element(zero) || zero->type.dtype != n->out[0]->type.dtype || !bytes_known(zero))
     return NULL;
   int rank = x->type.rank;
   int64_t rows = w.q->konst->dim[0], scales = tensor_count(n->in[4]->konst);
-  if (scales != 1 && scales != rows)
+  if ((scales != 1 && scales != rows) || !bias_known(bias, DT_i32, rows))
     return NULL;
   Value *weight = signed_weight(m, &w), *by = weight ? channels(m, DT_f64, rows, rank, multiplier, n) : NULL;
   bias = by && bias ? channels(m, DT_f64, rows, rank, element, bias) : NULL;
