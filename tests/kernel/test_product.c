@@ -4,28 +4,12 @@
  * so the error of k terms has a deviation of about k * 2^-27, and more where the level has no
  * FMA and rounds twice. The tests allow (k + 8) * 2^-23.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
 #include "codegen/product.h"
-#include "tests/kernel/jit.h"
+#include "tests/kernel/rig.h"
 
 #include <math.h>
-#include <string.h>
-
-#include <cmocka.h> /* last: it defines fail */
 
 static Jit jit;
-
-static float *numbers(int64_t n, uint32_t seed) {
-  float *p = aligned_alloc(64, ((size_t)n * 4 + 191) & ~(size_t)63);
-  assert_non_null(p);
-  for (int64_t i = 0; i < n; i++)
-    seed = seed * 1664525 + 1013904223, p[i] = (float)(int32_t)seed * 0x1p-31f;
-  return p;
-}
 
 /* The value of a symbol by its name. */
 typedef struct Sizes {
@@ -43,48 +27,25 @@ static bool size_of(void *arg, Dim sym, int64_t *v) {
   return false;
 }
 
-static int64_t value(Dim d, Sizes s) {
-  int64_t v;
-  assert_true(dim_eval(d, size_of, &s, &v));
-  return v;
-}
-
 typedef struct Compiled {
   Unit u;
   ProductPlan plan;
   KernelFn fn;
-  const Dim *dim;
-  uint32_t ndim;
 } Compiled;
 
 static Compiled compile(Product p) {
   Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product", .product = p}};
   c.plan = product_plan(&p, jit.level);
   product_schedule(&jit.ctx, &c.u, jit.level);
-  if (!(c.fn = jit_compile(&jit, &c.u)))
-    fail_msg("%s", jit.ctx.err.message);
-  unit_signature(jit.arena, &c.u, &c.dim, &c.ndim);
+  c.fn = rig_compile(&jit, &c.u);
   return c;
 }
 
 static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
 static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
 
-/* Runs parts in `pieces` calls, in descending order. buf: A, B, …, output. */
 static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
-  int64_t dim[16], parts = value(c->u.parts, s), scratch = value(c->u.scratch, s);
-  float *mem = numbers(scratch / 4 + 16, 7); /* not zero: nothing may rely on it */
-  for (uint32_t i = 0; i < c->ndim; i++)
-    dim[i] = value(c->dim[i], s);
-  memset((char *)mem + scratch, 0x5a, 64);
-  for (int i = pieces; i-- > 0;) {
-    KernelArgs a = {
-        .buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
-    assert_int_equal(c->fn(&a), 0);
-  }
-  for (int i = 0; i < 64; i++)
-    assert_int_equal(((char *)mem)[scratch + i], 0x5a);
-  free(mem);
+  rig_run(&jit, &c->u, c->fn, (RigSizes){size_of, &s}, buf, pieces);
 }
 
 typedef double (*After)(double sum, int64_t i, int64_t j, int64_t n, void *const *buf);
@@ -295,15 +256,5 @@ int main(void) {
       cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),       cmocka_unit_test(test_tail),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
-  int failed = 0;
-  for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
-    if (!jit_open(&jit, levels[i])) {
-      printf("no code generator: %s\n", jit.ctx.err.message);
-      return backend_present();
-    }
-    printf("level %s\n", jit.level);
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    jit_close(&jit);
-  }
-  return failed;
+  RIG_MAIN(&jit, levels, tests);
 }
