@@ -95,6 +95,8 @@ WRONG = [
      '((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides_spatial_shape[i])"'),
     ("MaxPool", lambda n: len(set(n.get("pads") or [0])) > 1,
      "it mixes up begins and ends: \"pads format should be as follow [x1_begin, x2_begin…x1_end, x2_end,…]\""),
+    ("MaxPool", lambda n: n.rank() != 4 and any_not(n, "pads", 0) and not any_not(n, "strides", 1) and not any_not(n, "dilations", 1),
+     "pads of other than two axes of space are counted by half, and not laid around the data"),
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad", "NOTSET").startswith("SAME") and n.get("strides") and
      any(s > k for s, k in zip(n.get("strides"), n.get("kernel_shape"))), "a stride longer than the kernel gives pads below 0"),
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad") == "SAME_LOWER", "the odd pad is put behind: \"SAME_LOWER … at the beginning\""),
