@@ -342,6 +342,13 @@ for given in (0, 1):
          [("c", B, [], [given]), ("x", F, [2], [1.0, 2.0])], [("y", B, [], [given])])
 
 
+# --- a power of halves is rounded once: 2.251953125 ** -1.5556640625 = 0.28283691724, 1.2431640625 ** 2.240234375 = 1.62841793301;
+# the middles between halves next to them are 0.28283691406 and 1.62841796875 ---
+
+case("powers between two halves", [w.node("Pow", ["x", "e"], ["p"]), w.node("Cast", ["p"], ["c"], to=F), w.node("Sub", ["c", "want"], ["y"])],
+     [("x", w.F16, [2], [2.251953125, 1.2431640625]), ("e", w.F16, [2], [-1.5556640625, 2.240234375]),
+      ("want", F, [2], [0.282958984375, 1.6279296875])], [("y", F, [2], [0.0, 0.0])])
+
 # --- an index is checked, even where nobody reads what it finds ---
 
 PICKED = w.node("Gather", ["x", "i"], ["g"])
