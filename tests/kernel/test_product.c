@@ -14,6 +14,7 @@ static Jit jit;
 /* The value of a symbol by its name. */
 typedef struct Sizes {
   int64_t b, m, n, k;
+  int64_t images; /* of which M is a multiple */
 } Sizes;
 
 static bool size_of(void *arg, Dim sym, int64_t *v) {
@@ -23,6 +24,7 @@ static bool size_of(void *arg, Dim sym, int64_t *v) {
   case 'm': *v = s->m; return true;
   case 'n': *v = s->n; return true;
   case 'k': *v = s->k; return true;
+  case 'i': *v = s->images; return true;
   }
   return false;
 }
@@ -125,6 +127,54 @@ static void test_constant_m(void **state) {
     Compiled c = compile((Product){.batch = num(1), .m = num(m), .n = num(100), .k = num(64), .packed_b = true});
     check(&c, (Sizes){1, m, 100, 64}, NULL, 0, NULL);
   }
+}
+
+/* M is a number of images of constant size: every number of them finds the heights that it needs. */
+static void test_images(void **state) {
+  static const int64_t positions[] = {1, 2, 3, 5, 7, 8, 11, 12, 13, 24, 49, 53, 144, 145};
+  (void)state;
+  for (size_t i = 0; i < countof(positions); i++) {
+    Compiled c = compile((Product){.batch = num(1),
+                                   .m = dim_mul(&jit.ctx, num(positions[i]), sym("images")),
+                                   .n = num(33),
+                                   .k = num(3),
+                                   .packed_b = true,
+                                   .positions = positions[i]});
+    for (int64_t images = 1; images <= 2 + 160 / positions[i]; images++)
+      check(&c, (Sizes){1, images * positions[i], 33, 3, images}, NULL, 0, NULL);
+  }
+}
+
+/* Products that run the same inner kernels are compiled together, as long as that makes no thread wait for another. */
+static void test_spread(void **state) {
+  enum { N = 8 };
+  Unit u[N];
+  const Unit *unit[N];
+  BackendResult r;
+  (void)state;
+  if (!product_level(jit.level)->tile[1].mr)
+    skip();
+  for (int i = 0; i < N; i++) {
+    u[i] = (Unit){.kind = UNIT_PRODUCT, .name = "product", .product = {.batch = num(1), .m = sym("m"), .n = num(64)}};
+    u[i].product.k = num(8 + i), u[i].product.packed_b = true, u[i].product.tile = (uint8_t)(1 + i % 2);
+    product_schedule(&jit.ctx, &u[i], jit.level);
+    unit[i] = &u[i];
+  }
+  EmitTarget target = {.cpu_level = jit.level};
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  assert_int_equal(r.nobject, 2);
+  assert_int_not_equal(r.code[0].object, r.code[1].object);
+  for (int i = 2; i < N; i++)
+    assert_int_equal(r.code[i].object, r.code[i % 2].object);
+  for (int i = 0; i < N; i++) { /* one kind alone is shared out all the same */
+    u[i].product.tile = 1;
+    product_schedule(&jit.ctx, &u[i], jit.level);
+  }
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  int in_first = 0;
+  for (int i = 0; i < N; i++)
+    in_first += r.code[i].object == 0;
+  assert_true(in_first >= 2 && in_first <= N - 2);
 }
 
 /* K beyond a block, in even blocks. */
@@ -251,9 +301,10 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),         cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked),       cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),       cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_packed),   cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked), cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),   cmocka_unit_test(test_spread),       cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_cancel),   cmocka_unit_test(test_tail),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   RIG_MAIN(&jit, levels, tests);
