@@ -362,6 +362,15 @@ for what, behind, shape, extra in [
             ("y", F, shape, [0.0, 0.0]), "index 3 is out of range",
             (w.tensor("zero", I, [1], [0]), w.tensor("one", I, [1], [1]), *extra), {"x": ["n", 2]})
 
+# --- images that have no pixels ---
+
+refused("RoiAlign of empty images", [w.node("RoiAlign", ["x", "r", "b"], ["y"], output_height=2, output_width=2)],
+        [("x", F, [1, 1, 0, 4], []), ("r", F, [1, 4], [0.0, 0.0, 1.0, 1.0]), ("b", I, [1], [0])],
+        ("y", F, [1, 1, 2, 2], [0.0] * 4), "the images are empty", shapes={"x": [1, 1, "h", "w"]})
+case("RoiAlign of no regions of empty images", [w.node("RoiAlign", ["x", "r", "b"], ["y"], output_height=2, output_width=2)],
+     [("x", F, [1, 1, 0, 4], []), ("r", F, [0, 4], []), ("b", I, [0], [])], [("y", F, [0, 1, 2, 2], [])],
+     shapes={"x": [1, 1, "h", "w"], "r": ["n", 4], "b": ["n"]})
+
 # --- running ---
 
 def write(path, data):
