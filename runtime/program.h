@@ -106,7 +106,7 @@ enum { BIND_ELEMENT = 1 << 16, BIND_ELEMENTS = 256 };
 
 typedef struct ProgStep {
   uint8_t kind; /* StepKind */
-  uint8_t host; /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
+  uint8_t host; /* shape arithmetic, control flow, text, containers, file formats: on the CPU by nature */
   uint16_t pad;
   uint32_t domain, op; /* strings */
   uint32_t origin;
