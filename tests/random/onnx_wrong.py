@@ -117,8 +117,8 @@ WRONG = [
     ("AffineGrid Attention Resize GridSample RoiAlign MaxPool LinearRegressor", not_ieee(0, 1, 2, 4, 5), SKIPS),
     # shapes and types
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") not in (None, 0), "it takes the unsorted slices along axis 0"),
-    ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") is None and n.args[0].size == 0,
-     "it returns what has no elements with the rank of X: \"If not specified, the unique elements of the flattened input are returned\""),
+    ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") is None and n.rank() != 1,
+     "it takes rows of X at places in the flattened one: \"the unique elements of the flattened input are returned\""),
     ("Scaler Normalizer LinearRegressor", lambda n: n.args[0].dtype.kind == "i", TO_FLOAT + ", and what lies behind the point is lost"),
     ("OneHotEncoder", lambda n: n.args[0].dtype != np.int64, "\"If the input is a tensor of float, int32, or double, the data will be cast to "
      'integers"; it compares uncast'),
