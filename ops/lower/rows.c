@@ -601,26 +601,69 @@ static Status arg_search(Row *r, KVar *m, int axis, bool last, KVar **at) {
   return ST_OK;
 }
 
-/* Is a row long, and without a stride? */
-static bool arg_along(const Row *r, int axis) {
+/* Is v, the element after those that led to best, the extreme of all of them? NaN is; what comes first stays, or what comes last. */
+static KExpr *is_better(Row *r, KExpr *v, KExpr *best, bool max, bool last) {
+  Lower *x = r->x;
+  KExpr *a = max ? v : best, *b = max ? best : v;
+  if (!dtype_is_float(v->dtype))
+    return k_bin(x, last ? KOP_le : KOP_lt, b, a);
+  if (last)
+    return k_bin(x, KOP_or, k_bin(x, KOP_le, b, a), k_un(x, KOP_isnan, v));
+  return k_bin(x, KOP_and, k_un(x, KOP_not, k_bin(x, KOP_le, a, b)), k_un(x, KOP_not, k_un(x, KOP_isnan, best)));
+}
+
+/* The extreme so far and where it was, in one pass: for lanes that each go down a column. */
+static Status arg_down(Row *r, int axis, bool max, bool last, KVar **at) {
+  Lower *x = r->x;
+  KCursor behind;
+  KExpr *v;
+  DType t = r->dim[axis]->hi <= INT32_MAX ? DT_i32 : DT_i64;
+  KVar *best = lower_acc(x, "best", extreme(r, work(r), max)), *where = lower_acc(x, "where", ke_int(x->k, t, 0));
+  int depth = open_pass(r, &behind);
+  TRY(element(r, &v));
+  v = lower_once(x, "v", v);
+  KExpr *better = lower_now(x, "better", is_better(r, v, ke_var(x->k, best), max, last));
+  KExpr *here = ke_cast(x->k, t, r->at[axis]);
+  ks_update(&x->at, best, KOP_none, ke_select(x->k, better, v, ke_var(x->k, best)));
+  ks_update(&x->at, where, KOP_none, ke_select(x->k, better, here, ke_var(x->k, where)));
+  lower_close(x, depth, behind);
+  set_stat(r, 0, "at", ke_cast(x->k, DT_i64, ke_var(x->k, where)));
+  *at = r->stat[0];
+  return ST_OK;
+}
+
+typedef enum { ARG_ROW, ARG_ROW_OF_FEW, ARG_COLUMN } ArgKind;
+
+/* Does what is computed on the way to v read across a transposition? */
+static bool transposed(const Value *v) {
+  while (v->def && v->def->nin && v->def->in[0] && v->def->op != OP_Transpose &&
+         op_lowering(v->def->op)->kind == LOWER_ELEM)
+    v = v->def->in[0];
+  return v->def && v->def->op == OP_Transpose;
+}
+
+static ArgKind arg_kind(const Row *r, int axis) {
   int64_t n;
   for (int i = axis + 1; i < r->rank; i++)
     if (!dim_is(r->dim[i], 1))
-      return false;
-  return !dim_is_const(r->dim[axis], &n) || n > ARG_SHORT;
+      return transposed(r->n->in[0]) ? ARG_ROW_OF_FEW : ARG_COLUMN;
+  return !dim_is_const(r->dim[axis], &n) || n > ARG_SHORT ? ARG_ROW : ARG_ROW_OF_FEW;
 }
 
 static Status arg_begin(Row *r) {
   Lower *x = r->x;
   bool last = ATTR(r->n, ArgReduce)->select_last_index != 0, max = r->n->op == OP_ArgMax;
-  Dim n = r->dim[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)];
+  int axis = axis_of(ATTR(r->n, ArgReduce)->axis, r->rank);
+  Dim n = r->dim[axis];
   KVar *m, *at;
   if (n->lo < 1)
     ks_check(&x->at, k_bin(x, KOP_lt, lower_index_const(x, 0), ke_dim(x->k, n)), ke_dim(x->k, n));
+  ArgKind kind = arg_kind(r, axis);
+  if (kind == ARG_COLUMN)
+    return arg_down(r, axis, max, last, &at);
   TRY(gather_row(r, "m", max ? KOP_max : KOP_min, extreme(r, work(r), max), NULL, &m));
   r->stat[0] = m;
-  int axis = axis_of(ATTR(r->n, ArgReduce)->axis, r->rank);
-  if (arg_along(r, axis))
+  if (kind == ARG_ROW)
     TRY(arg_search(r, m, axis, last, &at));
   else
     TRY(gather_row(r, "at", last ? KOP_max : KOP_min, lower_index_const(x, last ? -1 : INT64_MAX), term_position, &at));
