@@ -130,11 +130,24 @@ typedef struct Scheduler {
   int lanes;
 } Scheduler;
 
-/* Lanes for a loop: two registers, so that an accumulator does not wait for itself; one where the body is long: a quarter less
- * time to compile for a tenth of the speed. No more than the next power of two of the extent. 1: not worth it. */
+/* Does a list find nothing but the greatest or the least of something? */
+static bool finds_extremes(const KStmt *s) {
+  bool some = false;
+  for (; s; s = s->next) {
+    bool own = s->kind == KS_UPDATE && (s->op == KOP_max || s->op == KOP_min);
+    if (s->kind != KS_LET && !own)
+      return false;
+    some |= own;
+  }
+  return some;
+}
+
+/* Lanes for a loop: two registers, so that an accumulator does not wait for itself; four where that takes NaN into account, too;
+ * one where the body is long: a quarter less time to compile for a tenth of the speed. No more than the next power of two of the
+ * extent. 1: not worth it. */
 static uint16_t lanes_for(const Scheduler *s, const KStmt *f) {
   int64_t n;
-  int w = list_flops(f->body) >= LONG_BODY ? s->lanes / 2 : s->lanes;
+  int w = list_flops(f->body) >= LONG_BODY ? s->lanes / 2 : finds_extremes(f->body) ? 2 * s->lanes : s->lanes;
   if (dim_is_const(f->extent, &n))
     while (w > 1 && w / 2 >= n)
       w /= 2;

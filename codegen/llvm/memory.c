@@ -377,14 +377,6 @@ static void look_ahead_row(KEmit *k, const KExpr *x, const Address *a) {
   }
 }
 
-/* Lanes [from, from + n) of v. */
-static LVal lanes_of(KEmit *k, LVal v, int from, int n) {
-  LVal at[256];
-  for (int i = 0; i < n; i++)
-    at[i] = emit_int(k->e->i32, from + i);
-  return LLVMBuildShuffleVector(B, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(at, (unsigned)n), "");
-}
-
 enum { PICK = 16 };
 
 /* Where PICK indices lie: their first, how far each is behind it, and whether all are within two registers from there. */
@@ -394,7 +386,7 @@ typedef struct Near {
 
 static LVal near_lanes(KEmit *k, const KBuf *b, const Address *a, int from, Near *w) {
   Emitter *e = k->e;
-  LVal at = lanes_of(k, a->at, from, PICK), first = LLVMBuildExtractElement(B, at, emit_int(e->i32, 0), "");
+  LVal at = emit_lanes_of(e, a->at, from, PICK), first = LLVMBuildExtractElement(B, at, emit_int(e->i32, 0), "");
   LVal count = LLVMBuildMul(B, k->stride[b->index][0], kemit_dim(k, b->dim[0]), "");
   w->behind = LLVMBuildSub(B, at, emit_splat(e, first, PICK), "");
   w->first = LLVMBuildAdd(B, a->base, LLVMBuildSExt(B, first, e->i64, ""), "");
@@ -435,12 +427,8 @@ static LVal load_scattered(KEmit *k, const KBuf *b, LType elem, const Address *a
   LLVMPositionBuilderAtEnd(B, close);
   for (int i = 0; i < parts; i++)
     value[i] = pick_near(k, b, elem, &w[i]);
-  if (parts == 2) {
-    LVal both[2 * PICK];
-    for (int i = 0; i < 2 * PICK; i++)
-      both[i] = emit_int(e->i32, i);
-    value[0] = LLVMBuildShuffleVector(B, value[0], value[1], LLVMConstVector(both, 2 * PICK), "");
-  }
+  if (parts == 2)
+    value[0] = emit_side_by_side(e, value[0], value[1]);
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, far);
   /* the base once more: only what stands in the block itself is seen to be one for all lanes */
@@ -625,15 +613,6 @@ static bool loads_across(KEmit *k, const KExpr *x, const KVar *u, LVal *step) {
   return *step && !is_step(*step, 0) && !is_step(*step, 1) && is_step(step_along(k, x->buf, x->index, u), 1);
 }
 
-/* a, then b. */
-static LVal side_by_side(KEmit *k, LVal a, LVal b) {
-  LVal at[2 * KEMIT_TILE];
-  int n = 2 * emit_lanes(a);
-  for (int i = 0; i < n; i++)
-    at[i] = emit_int(k->e->i32, i);
-  return LLVMBuildShuffleVector(B, a, b, LLVMConstVector(at, (unsigned)n), "");
-}
-
 /* Row l is what lane l loads for the n iterations, of which there are as many as lanes, or half as many: two tiles then. What is
  * behind is asked for as well: rows lie too far apart for the machine to foresee it. A third of the time of a transposition (bench
  * memory=transpose). */
@@ -651,7 +630,7 @@ static Status tile_load(KEmit *k, const KExpr *x, const KVar *u, LVal u0, int n,
     }
     emit_transpose(e, row, n, dtype_bits(x->dtype));
     for (int i = 0; i < n; i++)
-      l->value[i] = half ? side_by_side(k, l->value[i], row[i]) : row[i];
+      l->value[i] = half ? emit_side_by_side(e, l->value[i], row[i]) : row[i];
   }
   l->load = x, l->next = k->tile, k->tile = l;
   return ST_OK;

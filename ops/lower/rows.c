@@ -124,7 +124,25 @@ static void axis_space(Ctx *c, Row *r) {
 
 static KExpr *exp_shifted(Row *r, KExpr *v) { return k_un(r->x, KOP_exp, k_sub(r->x, v, row_var(r, 0))); }
 
-/* The largest, then the sum of the exponentials, which are kept where the result will be if that memory is free. */
+enum { KEPT_ROW = 1 << 14 };
+
+/* Where the exponentials of a row are kept: in memory of its own, which stays in the cache, so that the result is written once and
+ * may go past it; where rows are long or not known, or walked down, in the place of the result if that is free. */
+static void keep_row(Row *r) {
+  int axis = axis_of(ATTR(r->n, Softmax)->axis, r->rank);
+  int64_t n;
+  for (int i = axis + 1; i < r->rank; i++)
+    if (!dim_is(r->dim[i], 1))
+      return;
+  if (dim_is_const(r->dim[axis], &n) && n <= KEPT_ROW)
+    r->spill = kernel_add_temp(r->x->k, "e", work(r), 1, &r->dim[axis]);
+}
+
+static KExpr *const *kept_at(const Row *r, KExpr *const *index) {
+  return r->spill->temp ? &index[axis_of(ATTR(r->n, Softmax)->axis, r->rank)] : index;
+}
+
+/* The largest, then the sum of the exponentials, which are kept. */
 static Status softmax_begin(Row *r) {
   KVar *m, *s;
   KExpr *v, *at[MAX_RANK + 1];
@@ -132,6 +150,8 @@ static Status softmax_begin(Row *r) {
   KCursor behind;
   TRY(gather_row(r, "m", KOP_max, ke_float(x->k, work(r), -INFINITY), NULL, &m));
   r->stat[0] = m;
+  if (r->n->op == OP_Softmax)
+    keep_row(r);
   s = ks_acc(&x->at, "s", zero(r));
   lower_set_level(x, s, x->depth);
   int depth = open_pass(r, &behind);
@@ -140,7 +160,7 @@ static Status softmax_begin(Row *r) {
   if (r->spill && r->n->op == OP_Softmax) {
     v = lower_once(x, "e", v);
     row_index(r, at);
-    ks_store(&x->at, r->spill, at, v);
+    ks_store(&x->at, r->spill, kept_at(r, at), v);
   }
   ks_update(&x->at, s, KOP_add, v);
   lower_close(r->x, depth, behind);
@@ -155,7 +175,8 @@ static Status softmax_elem(Row *r, KExpr *const *index, KExpr **e) {
   Lower *x = r->x;
   KExpr *v;
   if (r->spill && r->n->op == OP_Softmax) {
-    *e = k_mul(x, ke_load(x->k, r->spill, index), row_var(r, 1));
+    v = ke_load(x->k, r->spill, kept_at(r, index));
+    *e = ke_cast(x->k, r->n->out[0]->type.dtype, k_mul(x, v, row_var(r, 1)));
     return ST_OK;
   }
   TRY(element(r, &v));
