@@ -212,8 +212,9 @@ static void put_life(StrBuf *b, const AotHeader *h) {
     buf_printf(b,
                "/* An instance in the caller's memory, which must stay until %s_free, and which runs use too: nothing "
                "here calls\n"
-               " * malloc or starts a thread. SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have "
-               "needed. */\n"
+               " * malloc. Runs take one thread unless o->threads says more: those are started now, their stacks in "
+               "that memory, too.\n"
+               " * SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have needed. */\n"
                "SARD_COMPILED_API sard_status %s_init_static(void *memory, size_t bytes, const sard_compiled_options "
                "*o, %s **out);\n",
                p, p, p, p);

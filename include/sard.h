@@ -280,7 +280,7 @@ typedef struct sard_compile_options {
   sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
   bool executable;      /* OUT is a program that runs the model */
   bool allow_reference; /* steps that nothing compiles are interpreted; false: a model with such a step is refused */
-  bool static_arena;    /* the caller gives all memory; no malloc, no threads */
+  bool static_arena;    /* the caller gives all memory, threads' stacks included; no malloc */
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */

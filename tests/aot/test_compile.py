@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,7 @@ from harness import ROOT, SARD, Checks, sard  # noqa: E402
 FIXTURE = os.path.join(ROOT, "models", "fixtures", "minilm", "dynamo", "model.onnx")
 FEED = ["--bind", "batch=2,seq=3", "--input", "input_ids=[[1,2,3],[3,2,1]]", "--input", "attention_mask=ones", "--input",
         "token_type_ids=zeros"]
+HERE = os.path.dirname(os.path.abspath(__file__))
 CC = os.environ.get("CC", "cc")
 LINK = ["-lm", "-lpthread"]
 
@@ -232,6 +233,31 @@ def test_static(s):
         s.check("it runs in the caller's memory", run.returncode == 0 and run.stdout == "11 22 33, 1\n", (run.returncode, run.stdout, run.stderr))
 
 
+def test_decoder(s):
+    """a decoder whose caller gives all memory: threads give the same bits, and its cache grows in place"""
+    model = os.path.join(ROOT, "models", "fixtures", "llama", "dynamo", "model.onnx")
+    tokens = [(7 * i * i + 3) % 100 for i in range(133)]
+    s.compile(model, "-o", s.path("decoder.a"), "--static-arena")
+    if not s.build(os.path.join(HERE, "decoder.c"), ["decoder.a"], "decoder", flags=("-std=gnu11", "-I.")):
+        return
+    runs = {}
+    for threads in "0", "1", "2", "5":
+        run = subprocess.run([s.path("decoder"), threads, *map(str, tokens)], capture_output=True)
+        s.check("a decoder with threads %s" % threads, run.returncode == 0, (run.returncode, run.stderr))
+        runs[threads] = run
+    s.check("the bits are the same", len({r.stdout for r in runs.values()}) == 1 and len(runs["1"].stdout) == 133 * 100 * 4)
+    peak = {t: int(re.search(rb"peak (\d+)", r.stderr)[1]) for t, r in runs.items() if b"peak" in r.stderr}
+    s.check("stacks are in that memory", peak["0"] == peak["1"] and peak["5"] - peak["1"] >= 4 * 256 << 10, peak)
+    want = sard("run", model, "--device", "reference", "--input", "input_ids=" + json.dumps([tokens]), "--input", "attention_mask=ones",
+                "--bind", "batch=1,seq=133,past=0,total=133", *[x for i in "01" for k in ("key", "value")
+                                                               for x in ("--input", "past.%s.%s=zeros" % (i, k))],
+                "--output", "logits=" + s.path("want.npy"))
+    s.check("the reference runs", want.returncode == 0, want.stderr)
+    want, got = (struct.unpack("<13300f", x[-53200:]) for x in (s.read("want.npy"), runs["1"].stdout))
+    worst = max(abs(a - b) for a, b in zip(want, got))
+    s.check("all at once and step by step agree", worst <= 1e-4 * max(map(abs, want)), worst)
+
+
 def test_external(s):
     s.compile(FIXTURE, "-o", s.path("ext.so"), "--weights", "external")
     s.check("weights of their own", os.path.getsize(s.path("ext.so.weights")) > 80000)
@@ -382,7 +408,7 @@ def test_full_disk(s):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         s = Suite(folder)
-        for test in (test_kinds, test_program, test_c, test_library, test_two, test_static, test_external, test_levels, test_same_bytes,
+        for test in (test_kinds, test_program, test_c, test_library, test_two, test_static, test_decoder, test_external, test_levels, test_same_bytes,
                      test_damage, test_verify, test_usage, test_full_disk):
             test(s)
         return s.done()
