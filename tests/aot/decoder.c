@@ -3,7 +3,7 @@
  * would end the program. decoder THREADS TOKENS…: prints the logits of all tokens; the first 128 come at once, the rest by
  * one, by one and by the others together.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "decoder.h"
+#include <decoder.h> /* made by sard compile */
 
 #include <stdio.h>
 #include <stdlib.h>
