@@ -287,7 +287,12 @@ static void put_opening(StrBuf *b, const AotHeader *h) {
 void aot_header(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
   put_opening(b, h);
-  buf_printf(b, "#ifndef SARD_COMPILED_%s_H\n#define SARD_COMPILED_%s_H\n\n", p, p);
+  buf_printf(
+      b,
+      "#ifdef SARD_COMPILED_%s_H\n#if SARD_COMPILED_%s_H != 0x%016llxu\n"
+      "#error \"two compiled models have the prefix '%s': give one of them another, with sard compile --prefix\"\n"
+      "#endif\n#else\n#define SARD_COMPILED_%s_H 0x%016llxu\n\n",
+      p, p, (unsigned long long)h->hash, p, p, (unsigned long long)h->hash);
   buf_put(b, (const char *)types_text, sizeof types_text);
   buf_printf(b,
              "\n#ifndef SARD_COMPILED_API\n#define SARD_COMPILED_API\n#endif\n\n"

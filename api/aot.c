@@ -179,6 +179,7 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
                                  .libraries = libraries.text,
                                  .weights = h->flags & PACKAGE_EXTERNAL ? (const char *)h + h->weights_name : NULL,
                                  .image = v->image,
+                                 .hash = h->hash,
                                  .static_arena = o->static_arena});
   TRY(file_begin(c, a, path, &f));
   TRY(file_put(c, f, text.text, text.len));
