@@ -241,6 +241,7 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {T(test_alignment_and_zeroes),
                                      T(test_large_and_first),
+                                     T(test_reset),
                                      T(test_budget_unwinds),
                                      T(test_cleanups_newest_first),
                                      T(test_adopt),
