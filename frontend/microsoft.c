@@ -118,6 +118,74 @@ static Status same_name(Upgrade *u) {
   return raw_become(u, u->n.op, u->n.nin, u->n.in, 1, &axis);
 }
 
+/* GatherBlockQuantized: data, indices, scales, zero_points. Rows are gathered as narrow as they are, then dequantised. Bytes hold
+ * several numbers, the first in the lowest bits. */
+typedef struct GatherBlocks {
+  Upgrade *u;
+  int64_t bits, axis; /* axis: of gathering */
+  int rank;           /* of what is gathered */
+  bool bytes;         /* of data and zero points */
+} GatherBlocks;
+
+static const char *bytes_constant(Upgrade *u, int64_t v) { return raw_cast(u, raw_ints(u, INTS(v)), DT_u8); }
+
+static const char *unpacked(GatherBlocks *g, const char *x) {
+  enum { MOST = 4 };
+  Upgrade *u = g->u;
+  const char *part[MOST];
+  RawAttr right = {.name = "direction", .ref = "", .doc = "", .type = RA_STRING, .s = str_of("RIGHT")};
+  RawAttr last = raw_int_attr("axis", -1);
+  int64_t shape[MAX_RANK] = {0}; /* the axes as they are */
+  if (!g->bytes || g->bits == 8)
+    return x;
+  for (int64_t i = 0; i < 8 / g->bits; i++) {
+    const char *y = raw_put(u, "BitShift", NULL, NAMES(x, bytes_constant(u, i * g->bits)), 1, &right);
+    y = raw_two(u, "BitwiseAnd", y, bytes_constant(u, (1 << g->bits) - 1));
+    part[i] = raw_two(u, "Unsqueeze", y, raw_ints(u, INTS(-1)));
+  }
+  shape[g->rank - 1] = -1;
+  x = raw_put(u, "Concat", NULL, (uint32_t)(8 / g->bits), part, 1, &last);
+  return raw_two(u, "Reshape", x, raw_ints(u, (uint32_t)g->rank, shape));
+}
+
+static const char *gathered(GatherBlocks *g, const char *x) {
+  RawAttr axis = raw_int_attr("axis", g->axis);
+  return raw_put(g->u, "Gather", NULL, NAMES(x, raw_in(g->u, 1)), 1, &axis);
+}
+
+/* The last byte may hold more zero points than there are scales. */
+static const char *as_many(GatherBlocks *g, const char *zero, const char *scale) {
+  Upgrade *u = g->u;
+  if (!g->bytes || g->bits == 8)
+    return zero;
+  const char *n = raw_extent(u, scale, g->rank - 1);
+  return raw_put(u, "Slice", NULL, NAMES(zero, raw_ints(u, INTS(0)), n, raw_ints(u, INTS(g->rank - 1))), 0, NULL);
+}
+
+static Status gather_blocks(Upgrade *u) {
+  const Type *data = raw_type(u, raw_in(u, 0)), *indices = raw_type(u, raw_in(u, 1));
+  GatherBlocks g = {.u = u, .bits = raw_int(u, "bits", 4), .axis = raw_int(u, "gather_axis", 0)};
+  int64_t along = raw_int(u, "quantize_axis", 1);
+  if (!data || !indices)
+    return raw_unsupported(u, "has inputs of unknown rank");
+  g.rank = data->rank + indices->rank - 1, g.bytes = data->dtype == DT_u8;
+  g.axis += g.axis < 0 ? data->rank : 0, along += along < 0 ? data->rank : 0;
+  if (g.axis < 0 || g.axis >= data->rank || along < 0 || along >= data->rank || g.rank < 1 || g.rank > MAX_RANK)
+    return raw_unsupported(u, "has axes out of range, or too many");
+  if (g.axis == along || (g.bytes && along != data->rank - 1))
+    return raw_unsupported(u, "gathers along its blocks, or has bytes along another axis than the last");
+  if (g.bits != 2 && g.bits != 4 && g.bits != 8)
+    return raw_unsupported(u, "has numbers of other than 2, 4 or 8 bits");
+  const char *x = unpacked(&g, gathered(&g, raw_in(u, 0))), *scale = gathered(&g, raw_in(u, 2)), *zero = NULL;
+  if (raw_has(u, 3))
+    zero = as_many(&g, unpacked(&g, gathered(&g, raw_in(u, 3))), scale);
+  else if (g.bytes)
+    zero = raw_two(u, "Expand", bytes_constant(u, 1 << (g.bits - 1)), raw_put(u, "Shape", NULL, NAMES(scale), 0, NULL));
+  RawAttr attr[] = {raw_int_attr("axis", along + (g.axis < along ? indices->rank - 1 : 0)),
+                    raw_int_attr("block_size", raw_int(u, "block_size", 128))};
+  return raw_become(u, "DequantizeLinear", zero ? 3 : 2, (const char *const[]){x, scale, zero}, 2, attr);
+}
+
 /* --- positions --- */
 
 /* RotaryEmbedding: X, position_ids, cos, sin. */
@@ -178,6 +246,7 @@ static const struct {
     {"FastGelu", gelu},
     {"FusedGemm", fused_gemm},
     {"FusedMatMul", fused_matmul},
+    {"GatherBlockQuantized", gather_blocks},
     {"Gelu", gelu},
     {"GroupQueryAttention", microsoft_group_query},
     {"MultiHeadAttention", microsoft_multi_head},

@@ -333,9 +333,25 @@ def group_query():
     one("attention_bias", 2, [4], 2, bias=True)
 
 
+def gathered_blocks():
+    """Rows of a table of narrow numbers, one scale for each block of 16."""
+    def one(note, bits, zero, lead, K=32, N=5):
+        blocks = -(-K // 16)
+        q, scale, at = rng.integers(0, 2**bits, (N, K)), rng.integers(1, 9, (N, blocks)) / 16.0, rng.integers(0, N, lead)
+        z = rng.integers(0, 2**bits, (N, blocks)) if zero else np.full((N, blocks), 2.0 ** (bits - 1))
+        w = (q - np.repeat(z, 16, 1)[:, :K]) * np.repeat(scale, 16, 1)[:, :K]
+        ins = [("u8", packed(q, bits)), ("i64", at), ("f32", scale)] + [("u8", packed(z, bits))] * zero
+        case("GatherBlockQuantized", note, dict(bits=bits, block_size=16, quantize_axis=1), ins, [("f32", w[at])])
+    one("of 4 bits", 4, False, (2, 3))
+    one("of 4 bits, zero points", 4, True, (4,))
+    one("of 8 bits", 8, False, (3,))
+    one("of 8 bits, zero points", 8, True, (2, 2))
+    one("of 4 bits, K within the last block", 4, True, (3,), K=40)
+
+
 if __name__ == "__main__":
     print("# Made by gen_microsoft.py; do not edit.\n")
     for make in (norms, activations, fused_products, linear_steps, rotary, attention, fused_gemm, embeddings,
-                 projected_attention, group_query) if IMPORT else (all_nbits,):
+                 projected_attention, group_query, gathered_blocks) if IMPORT else (all_nbits,):
         make()
     print("# ONNX Runtime %s agreed." % ort.__version__, file=sys.stderr)
