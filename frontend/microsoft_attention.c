@@ -37,7 +37,33 @@ static const char *sum(Upgrade *u, const char *x, const char *more) {
   return !x || !*x ? more : !more || !*more ? x : raw_two(u, "Add", x, more);
 }
 
+/* The forms of mask_index and key_padding_mask: [batch], lengths; [batch, total]; [batch, seq, total]. As [batch, 1, 1 or seq,
+ * total]; NULL: another. columns: 0 … total-1. */
+static const char *padding(Upgrade *u, uint32_t input, const char *columns) {
+  const char *mask = raw_in(u, input), *like = raw_in(u, 0);
+  const Type *t = raw_type(u, mask), *x = raw_type(u, like);
+  int64_t n, batch;
+  if (!t || t->rank < 1 || t->rank > 3 ||
+      (t->rank == 1 && x && dim_is_const(t->dim[0], &n) && dim_is_const(x->dim[0], &batch) && n != batch))
+    return NULL;
+  if (t->rank == 1)
+    mask = raw_two(u, "Less", columns, at_axes(u, raw_cast(u, mask, DT_i64), INTS(1)));
+  mask = t->rank == 3 ? at_axes(u, mask, INTS(1)) : at_axes(u, mask, INTS(1, 2));
+  return additive(u, mask, raw_float(u, "mask_filter_value", -10000), like);
+}
+
 /* --- MultiHeadAttention --- */
+
+/* One bias for query, key and value, behind each other. */
+static void add_bias(Upgrade *u, const char **x) {
+  RawAttr axis = raw_int_attr("axis", 0);
+  const char *part[3], *extent[3];
+  for (int i = 0; i < 3; i++)
+    extent[i] = raw_extent(u, x[i], 2);
+  raw_put_many(u, "Split", 3, part, NAMES(raw_in(u, 3), concat(u, NULL, 0, 3, extent)), 1, &axis);
+  for (int i = 0; i < 3; i++)
+    x[i] = raw_two(u, "Add", x[i], part[i]);
+}
 
 /* MultiHeadAttention: query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value. */
 Status microsoft_multi_head(Upgrade *u) {
@@ -49,19 +75,27 @@ Status microsoft_multi_head(Upgrade *u) {
     return raw_unsupported(u, "has inputs of unknown rank");
   if (q->kind != VK_TENSOR || q->rank != 3 || k->kind != VK_TENSOR || k->rank != 3)
     return raw_unsupported(u, "has inputs of other ranks than 3");
-  if (raw_has(u, 3))
-    return raw_unsupported(u, "has a bias");
-  if (raw_has(u, 4))
-    return raw_unsupported(u, "has a key_padding_mask");
   TRY(raw_refuse_inputs(u, 8, "has a cache of its own"));
   TRY(raw_refuse_output(u, 3, "with its scores as an output"));
   if (raw_int(u, "unidirectional", 0) && raw_has(u, 6))
     return raw_unsupported(u, "is causal and has a past");
+  const char *x[] = {raw_in(u, 0), raw_in(u, 1), raw_in(u, 2)}, *mask = raw_in(u, 5);
+  if (raw_has(u, 4)) {
+    const char *total = raw_extent(u, x[1], 1);
+    if (raw_has(u, 6))
+      total = raw_two(u, "Add", total, raw_extent(u, raw_in(u, 6), 2));
+    const char *more = padding(u, 4, raw_count(u, total));
+    if (!more)
+      return raw_unsupported(u, "has a key_padding_mask of another form, or of unknown rank");
+    mask = sum(u, more, mask);
+  }
+  if (raw_has(u, 3))
+    add_bias(u, x);
   float scale = raw_float(u, "scale", 0);
   RawAttr attr[] = {raw_int_attr("q_num_heads", heads), raw_int_attr("kv_num_heads", heads),
                     raw_int_attr("is_causal", raw_int(u, "unidirectional", 0)), raw_float_attr("scale", scale)};
-  const char *const in[] = {raw_in(u, 0), raw_in(u, 1), raw_in(u, 2), raw_in(u, 5), raw_in(u, 6), raw_in(u, 7)};
-  uint32_t nin = raw_has(u, 6) || raw_has(u, 7) ? 6 : raw_has(u, 5) ? 4 : 3, nout = u->n.nout;
+  const char *const in[] = {x[0], x[1], x[2], mask, raw_in(u, 6), raw_in(u, 7)};
+  uint32_t nin = raw_has(u, 6) || raw_has(u, 7) ? 6 : *mask ? 4 : 3, nout = u->n.nout;
   const char *const *out = u->n.out;
   TRY(raw_become(u, "Attention", nin, in, scale != 0 ? 4 : 3, attr));
   u->n.out = out, u->n.nout = nout;
@@ -69,20 +103,6 @@ Status microsoft_multi_head(Upgrade *u) {
 }
 
 /* --- Attention --- */
-
-/* The forms of mask_index: [batch], lengths; [batch, total]; [batch, seq, total]. As [batch, 1, 1 or seq, total]; NULL: another. */
-static const char *mask_index(Upgrade *u, const char *columns, const char *like) {
-  const Type *t = raw_type(u, raw_in(u, 3)), *x = raw_type(u, raw_in(u, 0));
-  const char *mask = raw_in(u, 3);
-  int64_t n, batch;
-  if (!t || t->rank < 1 || t->rank > 3 ||
-      (t->rank == 1 && x && dim_is_const(t->dim[0], &n) && dim_is_const(x->dim[0], &batch) && n != batch))
-    return NULL;
-  if (t->rank == 1)
-    mask = raw_two(u, "Less", columns, at_axes(u, raw_cast(u, mask, DT_i64), INTS(1)));
-  mask = t->rank == 3 ? at_axes(u, mask, INTS(1)) : at_axes(u, mask, INTS(1, 2));
-  return additive(u, mask, raw_float(u, "mask_filter_value", -10000), like);
-}
 
 /* Rows of [seq] may see columns up to their own position, which the past puts forward. */
 static const char *causal(Upgrade *u, const char *seq, const char *total, const char *columns, const char *like) {
@@ -119,7 +139,7 @@ Status microsoft_attention(Upgrade *u) {
   const char *q = raw_heads(u, part[0], heads), *k = raw_heads(u, part[1], heads), *v = raw_heads(u, part[2], heads);
   with_past(u, &k, &v);
   const char *seq = raw_extent(u, q, 2), *total = raw_extent(u, k, 2), *columns = raw_count(u, total);
-  if (raw_has(u, 3) && !(mask = mask_index(u, columns, raw_in(u, 0))))
+  if (raw_has(u, 3) && !(mask = padding(u, 3, columns)))
     return raw_unsupported(u, "has a mask_index of another form, or of unknown rank");
   mask = sum(u, mask, raw_in(u, 5));
   if (raw_int(u, "unidirectional", 0))

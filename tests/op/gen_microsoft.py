@@ -225,6 +225,24 @@ def attention():
     case("MultiHeadAttention", "past", dict(num_heads=2), f(q, k[:, :3], v[:, :3], None, None, None, pk, pv), f(y, nk, nv))
 
 
+def padded_attention():
+    """What attention() leaves out: a bias of all three, padding."""
+    heads, dim = 2, 4
+    split = lambda v: v.reshape(v.shape[0], v.shape[1], heads, dim).swapaxes(1, 2)
+    q, k, v, bias = small(2, 3, 8), small(2, 5, 8), small(2, 5, 8), small(24)
+    f, i = lambda *x: [t if t is None else ("f32", t) for t in x], lambda x: [("i32", x)]
+    def run(mask=1, bias=np.zeros(24)):
+        a, b, c = split(q + bias[:8]), split(k + bias[8:16]), split(v + bias[16:])
+        y = softmax(a @ b.swapaxes(-1, -2) / 2 + (np.asarray(mask) - 1) * 1e4) @ c
+        return y.swapaxes(1, 2).reshape(2, 3, 8)
+    case("MultiHeadAttention", "bias", dict(num_heads=2), f(q, k, v, bias), f(run(bias=bias)))
+    mask = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]])
+    case("MultiHeadAttention", "key_padding_mask", dict(num_heads=2), f(q, k, v, None) + i(mask), f(run(mask[:, None, None])))
+    length = np.array([2, 4])
+    case("MultiHeadAttention", "lengths", dict(num_heads=2), f(q, k, v, bias) + i(length),
+         f(run((np.arange(5) < length[:, None])[:, None, None], bias)))
+
+
 def fused_gemm():
     a, b, c = small(3, 4), small(4, 2), small(2)
     y = 0.5 * (a @ b) + 2 * c
@@ -352,6 +370,6 @@ def gathered_blocks():
 if __name__ == "__main__":
     print("# Made by gen_microsoft.py; do not edit.\n")
     for make in (norms, activations, fused_products, linear_steps, rotary, attention, fused_gemm, embeddings,
-                 projected_attention, group_query, gathered_blocks) if IMPORT else (all_nbits,):
+                 projected_attention, group_query, gathered_blocks, padded_attention) if IMPORT else (all_nbits,):
         make()
     print("# ONNX Runtime %s agreed." % ort.__version__, file=sys.stderr)
