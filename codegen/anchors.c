@@ -534,7 +534,7 @@ static void need_keys(Grouper *p, Group *x, const Value *m, Dim keys) {
   Need *all = arena_array(p->a, Need, x->nneed + 1u);
   if (x->nneed)
     memcpy(all, x->need, x->nneed * sizeof *all);
-  all[x->nneed++] = (Need){keys, d, "the last extent of the mask"};
+  all[x->nneed++] = (Need){keys, d, "the last extent of the mask", x->root->origin};
   x->need = all;
 }
 

@@ -543,6 +543,11 @@ for op in ("ArgMax", "ArgMin"):
     case(op, [np.array([1, nan, 3, nan], np.float32)])
     case(op, [np.array([1, nan, 3, nan], np.float32)], {"select_last_index": 1})
     case(op, [np.array([[0.0, -0.0, 0.0]], np.float32)], {"axis": 1})
+    columns = np.array([[1, nan, -inf, inf, 3, -1, 0], [nan, nan, -inf, inf, 3, -2, -0.0], [9, 5, -inf, 1, 2, nan, 0],
+                        [nan, 7, -inf, inf, 3, -2, 0]], np.float32)
+    for last in (0, 1):
+        case(op, [columns], {"axis": 0, "select_last_index": last})
+        case(op, [np.array([[1, 2], [1, 2], [0, 3], [1, 2], [0, 3]], np.int32)], {"axis": 0, "select_last_index": last})
     case(op, [np.array([2**63 + 1, 5], np.uint64)])
     case(op, [np.array([-inf, -inf], np.float32)])
     case(op, [np.zeros((2, 0), np.float32)], {"axis": 1}, error="no elements")
@@ -662,6 +667,11 @@ for i, (eq, *shapes) in enumerate(EIN):
     xs = [values(t, s) for s in shapes]
     wide = [x.astype(np.float64 if np.dtype(t).kind == "f" else t) for x in xs]
     case("Einsum", xs, {"equation": eq}, want=np.asarray(np.einsum(eq, *wide)).astype(t))
+BIG = math.inf  # of a sum of terms the first of which is 2 * -inf, the second -4 * -inf, or 0 * inf
+case("Einsum", [np.float32([[1, 2], [1, -2]]), np.float32([[2], [2]]), np.float32([[3, -BIG]])],
+     {"equation": "ij,jk,kl->il"}, want=np.float32([[18, -BIG], [-6, np.nan]]))
+case("Einsum", [np.float32([[1, -1, 0]]), np.float32([BIG, 1])], {"equation": "ij,k->k"},
+     want=np.float32([np.nan, 0]))
 for eq, why, *shapes in [("ij,jk->ik", "extents 3 and 2", (2, 3), (2, 3)),
                          ("ij->k", "letter that no input has", (2, 3)), ("ij->ii", "repeats", (2, 3)),
                          ("ij", "number of terms", (2, 3), (2, 3)), ("ij,jk", "number of terms", (2, 3)),
