@@ -83,7 +83,7 @@ static void shake(void *arg, const Node *n, Tensor *t) {
     if (fabs(v) < unit * rough && (s->zero || rng_chance(&s->r, 30)))
       elem_set_f64(t->dtype, t->data, i, 0);
     else if (isfinite(v) && (v != 0 || rough != 0))
-      elem_set_f64(t->dtype, t->data, i, v + (v + rough) * by);
+      elem_set_f64(t->dtype, t->data, i, v + (fabs(v) + rough) * by);
   }
 }
 
