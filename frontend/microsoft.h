@@ -11,4 +11,9 @@ const char *microsoft_operator(uint32_t i); /* those that become nodes of ai.onn
 /* Turns u->n into nodes of ai.onnx. ST_UNSUPPORTED: this form of it has no equivalent. */
 Status microsoft_node(Upgrade *u);
 
+/* --- microsoft_attention.c --- */
+Status microsoft_attention(Upgrade *u);
+Status microsoft_group_query(Upgrade *u);
+Status microsoft_multi_head(Upgrade *u);
+
 #endif

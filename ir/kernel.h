@@ -204,6 +204,8 @@ KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
 /* Does e change with v, through definitions as well? */
 bool kernel_depends(const KExpr *e, const KVar *v);
+/* In the list, v becomes the expression `with`. */
+void kernel_substitute(Kernel *k, KStmt *list, const KVar *v, KExpr *with);
 /* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
  * several operators, or store to one place again and again? Then it cannot be a vector loop. */
 bool kernel_loop_ordered(const KStmt *loop);

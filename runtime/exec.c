@@ -143,6 +143,16 @@ static void bind_outputs(Frame *f, const ProgStep *s) {
   }
 }
 
+/* The next step takes its working memory over. */
+static void step_done(Frame *f, Arena *scratch) {
+  if (f->idle) {
+    arena_destroy(scratch);
+    return;
+  }
+  arena_reset(scratch);
+  f->idle = scratch;
+}
+
 static Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
   const ProgStep *up = *f->at;
@@ -151,9 +161,10 @@ static Status run_step(Frame *f, uint32_t index) {
   *f->at = s;
   f->depth++;
   f->cost = (KernelCost){.threads = 1};
-  Arena *scratch = arena_create(f->c);
+  Arena *scratch = f->idle ? f->idle : arena_create(f->c);
+  f->idle = NULL; /* steps of bodies need another */
   Status st = dispatch(f, s, index, scratch);
-  arena_destroy(scratch);
+  step_done(f, scratch);
   f->depth--;
   if (st)
     return st;

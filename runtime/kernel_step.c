@@ -176,14 +176,12 @@ bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, Kernel
 static Status get_scratch(Frame *f, size_t all) {
   if (all > PTRDIFF_MAX)
     return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  f->scratch_needed = all > f->scratch_needed ? all : f->scratch_needed;
   if (all <= f->scratch_bytes)
     return ST_OK;
-  alloc_put(f->c->alloc, f->scratch, f->scratch_bytes);
-  f->scratch_bytes = 0;
-  f->scratch = alloc_get(f->c->alloc, all, PROG_ALIGN);
-  if (!f->scratch)
-    ctx_out_of_memory(f->c, all);
-  f->scratch_bytes = all;
+  alloc_put(f->p->alloc, f->scratch, f->scratch_bytes);
+  f->scratch = NULL, f->scratch_bytes = 0;
+  f->scratch = spare_get(f->p, f->c, SPARE_SCRATCH, all, &f->scratch_bytes);
   return ST_OK;
 }
 
