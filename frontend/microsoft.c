@@ -267,6 +267,8 @@ bool microsoft_wanted(const char *domain, const char *op) {
   return false;
 }
 
+const char *microsoft_operator(uint32_t i) { return i < countof(rows) ? rows[i].op : NULL; }
+
 Status microsoft_node(Upgrade *u) {
   for (size_t i = 0; i < countof(rows); i++)
     if (!strcmp(rows[i].op, u->n.op))

@@ -7,6 +7,7 @@
 
 /* False: a node of this operator is one of its own row in ops.def, or not known. */
 bool microsoft_wanted(const char *domain, const char *op);
+const char *microsoft_operator(uint32_t i); /* those that become nodes of ai.onnx; NULL: there are no more */
 /* Turns u->n into nodes of ai.onnx. ST_UNSUPPORTED: this form of it has no equivalent. */
 Status microsoft_node(Upgrade *u);
 

@@ -35,6 +35,7 @@ void back_reduce_sum(Back *b), back_reduce_mean(Back *b), back_reduce_extreme(Ba
     back_reduce_log_sum_exp(Back *b), back_cumsum(Back *b), back_softmax(Back *b), back_log_softmax(Back *b),
     back_global_average(Back *b), back_nll_loss(Back *b);
 void back_matmul(Back *b), back_gemm(Back *b), back_einsum(Back *b);
+void back_attention(Back *b);
 void back_conv(Back *b), back_conv_transpose(Back *b), back_average_pool(Back *b);
 void back_layer_norm(Back *b), back_rms_norm(Back *b), back_batch_norm(Back *b);
 

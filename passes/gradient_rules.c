@@ -68,6 +68,7 @@ static const BackFn rules[] = {
     [OP_MatMul] = back_matmul,
     [OP_Gemm] = back_gemm,
     [OP_Einsum] = back_einsum,
+    [OP_Attention] = back_attention,
     [OP_Conv] = back_conv,
     [OP_ConvTranspose] = back_conv_transpose,
     [OP_AveragePool] = back_average_pool,

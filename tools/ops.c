@@ -4,6 +4,7 @@
 
 #include "codegen/group.h"
 #include "frontend/import.h"
+#include "frontend/microsoft.h"
 #include "frontend/upgrade.h"
 #include "ops/eval/eval.h"
 #include "ops/lower.h"
@@ -214,10 +215,8 @@ static const char manual[] =
     "and\n"
     "`sard explain` what became of each node); *rewritten*, in terms of others that are compiled, with the same\n"
     "reservation; *view*, the same bytes under another shape; *host*, shape arithmetic, control flow, text,\n"
-    "containers and file formats; *reference*, interpreted, which the device cpu refuses without `--allow reference`. "
-    "Operators of "
-    "domain\n"
-    "sard are what passes make; no model has them.\n\n"
+    "containers and file formats; *reference*, interpreted, which the device cpu refuses without `--allow reference`.\n"
+    "Operators of domain sard are what passes make; no model has them.\n\n"
     "Types: those of the inputs, `>`, those of the outputs. `?` may be left out, `*` any number of one type, `+` of "
     "any\n"
     "types. A capital letter is one type throughout, of those behind `;`, or of any:\n\n";
@@ -238,7 +237,11 @@ static void markdown_tail(StrBuf *b) {
   buf_puts(b, "\nRewritten in terms of these when a model is read: ");
   for (uint32_t k = 0; (op = rewritten(k)); k++)
     buf_printf(b, "%s%s", k ? ", " : "", op);
-  buf_puts(b, ".\n");
+  buf_puts(
+      b, "; FlexAttention (ai.onnx.preview 1), with the graphs that it\nholds in their places; and of com.microsoft ");
+  for (uint32_t k = 0; (op = microsoft_operator(k)); k++)
+    buf_printf(b, "%s%s", k ? ", " : "", op);
+  buf_puts(b, ".\nAn error names a form that they cannot stand for.\n");
 }
 
 Status cmd_ops(Tool *t) {

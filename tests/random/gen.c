@@ -290,7 +290,8 @@ static bool defined(Gen *g, const Node *n) {
   for (int i = 1; n->op == OP_Attention && i < n->nin && i < 6; i++) /* what has no weight may count or not */
     if (i != 3 && n->in[i] && !all_within(gen_tensor(g, n->in[i]), 0, 1e15))
       return false;
-  if (n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN) /* nor may what goes round and round */
+  if (n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN ||
+      n->op == OP_LinearAttention) /* nor may what goes round and round */
     for (int i = 0; i < n->nout; i++)
       if (n->out[i] && !all_within(gen_tensor(g, n->out[i]), 0, 1e9))
         return false;

@@ -117,6 +117,9 @@ WRONG = [
     ("AffineGrid Attention Resize GridSample RoiAlign MaxPool LinearRegressor", not_ieee(0, 1, 2, 4, 5), SKIPS),
     # shapes and types
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") not in (None, 0), "it takes the unsorted slices along axis 0"),
+    ("ReduceLogSumExp", not_ieee(0), "where all are -inf it takes that off: NaN, not the logarithm of 0"),
+    ("Einsum", lambda n: len(n.args) > 2 and not n.finite(*range(len(n.args))), "which factor a sum is multiplied by before it is one: "
+     "numpy.einsum chooses, and infinities tell"),
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") is None and n.rank() != 1,
      "it takes rows of X at places in the flattened one: \"the unique elements of the flattened input are returned\""),
     ("Scaler Normalizer LinearRegressor", lambda n: n.args[0].dtype.kind == "i", TO_FLOAT + ", and what lies behind the point is lost"),
@@ -151,7 +154,7 @@ RAISES = [
     ("ConvTranspose", "could not broadcast|Issues with types", "output_padding and output_shape are not looked at everywhere"),
     ("Unique", "Issues with types|out of bounds", "inputs of one element; unsorted slices"),
     ("Resize", "cannot reshape array of size 0", "images without elements"),
-    ("GatherElements", "at most 32 array objects", "numpy.choose takes 32"),
+    ("GatherElements", "at most 32 array objects|is out of bounds for axis", "numpy.choose takes 32, and what stands in for it takes rows for columns"),
     ("Resize", "Issues with types", "antialias, where an axis has few elements"),
     ("GroupNormalization", "out of bounds", "its function's body takes axes of space for granted"),
     ("Mean", "non-broadcastable output operand", "it adds to its first input in place"),

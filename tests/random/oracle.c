@@ -46,6 +46,7 @@ static double noise(const Node *n, const Tensor *t) {
   case OP_GRU:  /* 1 - z */
   case OP_LSTM:
   case OP_RNN: return 1;
+  case OP_LogSoftmax: return 0.125; /* log of a sum near 1 */
   case OP_MatMul:
   case OP_Gemm:
   case OP_Einsum:
@@ -66,17 +67,23 @@ static double noise(const Node *n, const Tensor *t) {
   }
 }
 
+typedef struct Shaker {
+  Rng r;
+  bool zero; /* what may be 0 is 0, else now and then */
+} Shaker;
+
 /* Every element by up to two units of what is kept. */
 static void shake(void *arg, const Node *n, Tensor *t) {
+  Shaker *s = arg;
   if (t->kind != VK_TENSOR || !dtype_is_float(t->dtype))
     return;
   double unit = ldexp(1, -kept_bits(t->dtype)), rough = noise(n, t);
   for (int64_t i = 0, count = tensor_count(t); i < count; i++) {
-    double v = elem_f64(t->dtype, t->data, i), by = unit * (double)(rng_below(arg, 257) - 128) / 64;
-    if (fabs(v) < unit * rough && rng_chance(arg, 30))
+    double v = elem_f64(t->dtype, t->data, i), by = unit * (double)(rng_below(&s->r, 257) - 128) / 64;
+    if (fabs(v) < unit * rough && (s->zero || rng_chance(&s->r, 30)))
       elem_set_f64(t->dtype, t->data, i, 0);
     else if (isfinite(v) && (v != 0 || rough != 0))
-      elem_set_f64(t->dtype, t->data, i, v + (v + rough) * by);
+      elem_set_f64(t->dtype, t->data, i, v + (fabs(v) + rough) * by);
   }
 }
 
@@ -106,7 +113,7 @@ bool oracle_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *in, uint64_t se
   if (run(c, a, g, in, out))
     return false;
   for (int k = 0; k < SHAKES; k++) {
-    Rng r = {seed * 31 + (uint64_t)k + 1};
+    Shaker r = {{seed * 31 + (uint64_t)k + 1}, k == 0};
     const Tensor **x = arena_array(a, const Tensor *, g->nout);
     Tensor **moved = arena_array(a, Tensor *, g->nin);
     for (uint32_t i = 0; i < g->nin; i++) {

@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 import json
 
 import torch
+import torch.nn.attention
 import torch.nn.functional as F
 
 torch.manual_seed(5)
@@ -243,6 +244,33 @@ for equation, *extents in (("ij,jk->ik", (2, 3), (3, 4)), ("bhid,bhjd->bhij", (2
     names = ["x", "z", "u"][:len(extents)]
     case("Einsum " + equation, [("Einsum", names, ["t"], {"equation": equation}), ("Sin", ["t"], ["o"], {})],
          {n: some(*e) for n, e in zip(names, extents)}, lambda *v: torch.einsum(equation, *v).sin(), twice=True, tol=1e-4)
+
+# --- attention ---
+
+def attention(name, q, k, v, attrs={}, mask=None, twice=False, shapes=None):
+    ins = {"q": some(*q), "k": some(*k), "v": some(*v), **({} if mask is None else {"m": mask})}
+    H, G = attrs.get("q_num_heads", q[1]), attrs.get("kv_num_heads", k[1])
+
+    def fn(q, k, v, m=None):
+        if q.dim() == 3:
+            q, k, v = (x.reshape(*x.shape[:2], h, -1).transpose(1, 2) for x, h in ((q, H), (k, G), (v, G)))
+        y = F.scaled_dot_product_attention(q, k.repeat_interleave(H // G, 1), v.repeat_interleave(H // G, 1), m,
+                                           is_causal=bool(attrs.get("is_causal")), scale=attrs.get("scale"))
+        return (y if len(ins["q"].shape) == 4 else y.transpose(1, 2).flatten(2)).sin()
+    case("Attention, " + name, [("Attention", list(ins), ["t"], attrs), ("Sin", ["t"], ["o"], {})], ins, fn, twice=twice, tol=1e-4,
+         shapes=shapes)
+
+
+with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+    q4, k4, v4 = (2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3)
+    attention("heads on an axis", q4, k4, v4, twice=True)
+    attention("scale, causal", q4, (2, 2, 3, 4), (2, 2, 3, 3), {"scale": 0.75, "is_causal": 1}, twice=True)
+    attention("heads side by side", (2, 3, 8), (2, 5, 8), (2, 5, 6), {"q_num_heads": 2, "kv_num_heads": 2})
+    attention("shared heads", (1, 3, 16), (1, 5, 8), (1, 5, 6), {"q_num_heads": 4, "kv_num_heads": 2}, twice=True)
+    attention("shared heads on an axis", (1, 4, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), mask=torch.rand(3, 5, generator=torch.Generator().manual_seed(1)) < 0.7)
+    attention("a query that sees nothing", q4, k4, v4, mask=torch.tensor([[True] * 5, [False] * 5, [True, False, True, False, False]]))
+    attention("a mask to add", q4, k4, v4, mask=some(2, 1, 1, 5), twice=True)
+    attention("lengths that the run tells", q4, k4, v4, shapes={"q": ["b", 2, "s", 4], "k": ["b", 2, "l", 4], "v": ["b", 2, "l", 3]})
 
 # --- norms ---
 
