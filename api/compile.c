@@ -10,6 +10,7 @@
 #include "api/internal.h"
 
 #include "codegen/kernels.h"
+#include "cuda/device.h"
 #include "frontend/model.h"
 #include "passes/pass.h"
 #include "support/cores.h"
@@ -162,6 +163,13 @@ static void log_reference(Ctx *c, const sard_model *s) {
   }
 }
 
+/* Nothing is run elsewhere instead. */
+static Status no_cuda(Ctx *c) {
+  CudaDevice d;
+  TRY(cuda_device_find(c, &d));
+  return fail(c, ST_DEVICE, "this build cannot run models on CUDA devices (%s) yet", d.name);
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -170,6 +178,8 @@ Status compile_model(Ctx *c, void *args) {
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   if (a->path)
     TRY(compiled_start(c, a));
+  if (!strcmp(s->device, "cuda"))
+    return no_cuda(c);
   if (!s->program && !sard_device_available(s->device))
     return fail(
         c, ST_DEVICE,

@@ -59,14 +59,17 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   bool cpu = sard_device_available("cpu");
   const char *device = opt.device ? opt.device : cpu || !opt.allow_reference ? "cpu" : "reference";
-  if (strcmp(device, "reference") && strcmp(device, "cpu"))
-    return error_new(SARD_ERROR_DEVICE, err, "this build has no device '%s'; it has %s'reference'", device,
-                     cpu ? "'cpu' and " : "");
+  static const char *const known[] = {"cpu", "reference", "cuda"};
+  const char *own = NULL; /* lives as long as the model */
+  for (size_t i = 0; i < countof(known); i++)
+    own = strcmp(device, known[i]) ? own : known[i];
+  if (!own)
+    return error_new(SARD_ERROR_DEVICE, err, "there is no device '%s', only 'cpu', 'cuda' and 'reference'", device);
   env = env_or_default(env);
   sard_model *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_model));
   if (!m)
     return no_memory_for(env, a->path, err);
-  *m = (sard_model){.env = env, .device = strcmp(device, "cpu") ? "reference" : "cpu", .threads = opt.threads};
+  *m = (sard_model){.env = env, .device = own, .threads = opt.threads};
   env_prepare(env, &m->c, opt.timeout, opt.cancel);
   a->m = m, a->o = &opt;
   Status st = ctx_protect(&m->c, compile_model, a);

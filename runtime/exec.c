@@ -326,7 +326,9 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
   static const RtRunOptions serial = {.threads = 1};
   RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout};
+  pool_hold(r.o->pool);
   Status st = ctx_protect(c, run, &r);
+  pool_release(r.o->pool);
   if (!st || !r.at)
     return st;
   const ProgOrigin *from = rt_origin(p, r.at->origin);

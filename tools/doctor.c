@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/link.h"
 #include "codegen/backend.h"
+#include "cuda/device.h"
 #include "include/sard.h"
 #include "ops/eval/libraries.h"
 #include "support/cores.h"
@@ -86,8 +87,18 @@ typedef struct Fact {
   bool available; /* devices */
 } Fact;
 
+/* The GPU, or the reason why there is none. */
+static const char *gpu(Tool *t) {
+  CudaDevice d;
+  if (cuda_device_find(t->c, &d))
+    return arena_strdup(t->arena, t->c->err.message);
+  return arena_printf(t->arena,
+                      "%s, compute capability %d.%d, %d multiprocessors, %s; this build cannot run models on it yet",
+                      d.name, d.major, d.minor, d.multiprocessors, bytes_text(t->arena, (int64_t)d.memory));
+}
+
 enum { DEVICES = 3 };
-static void devices(Fact f[DEVICES]) {
+static void devices(Tool *t, Fact f[DEVICES]) {
   bool cpu = sard_device_available("cpu");
   f[0] = (Fact){"reference",
                 cpu ? "every operator by its reference evaluator: slow, correct"
@@ -97,7 +108,7 @@ static void devices(Fact f[DEVICES]) {
                 cpu ? "compiled by libsard-codegen.so (LLVM); the default"
                     : "needs libsard-codegen.so, which is built when LLVM 19.1 to 22 is installed",
                 cpu};
-  f[2] = (Fact){"cuda", "not built: this build has no CUDA device", false};
+  f[2] = (Fact){"cuda", gpu(t), false};
 }
 
 /* What links the libraries and programs of `sard compile`; NULL: nothing. */
@@ -150,10 +161,16 @@ static void text_all(const Doctor *d, StrBuf *b) {
   if (d->cgroup_limit >= 0)
     buf_printf(b, ", cgroup limit %s", bytes_text(a, d->cgroup_limit));
   Fact dev[DEVICES];
-  devices(dev);
+  devices(d->t, dev);
   buf_puts(b, "\ndevices\n");
   for (size_t i = 0; i < DEVICES; i++)
     buf_printf(b, "  %-10s%-4s%s\n", dev[i].name, dev[i].available ? "yes" : "no", dev[i].text);
+  buf_puts(b, "cuda\n");
+  for (int i = 0; i < CUDA_LIBRARIES; i++) {
+    const CudaLibrary *l = cuda_library((CudaLibraryId)i);
+    buf_printf(b, "  %-22s%-6s%s: %s\n", l->name, l->loaded ? l->version : "none", l->what,
+               l->loaded ? "found" : l->why);
+  }
   const char *cc = linker(a);
   buf_puts(b, "compile     ");
   buf_escaped(b,
@@ -169,6 +186,19 @@ static void text_all(const Doctor *d, StrBuf *b) {
   for (size_t i = 0, n = libraries(lib); i < n; i++)
     buf_printf(b, " %s %s%s", lib[i].name, lib[i].text, i + 1 < n ? "," : "\n");
   missing_libraries(b);
+}
+
+static void json_cuda(StrBuf *b) {
+  buf_puts(b, "], \"cuda\": {");
+  for (int i = 0; i < CUDA_LIBRARIES; i++) {
+    const CudaLibrary *l = cuda_library((CudaLibraryId)i);
+    buf_printf(b, "%s\"%.*s\": ", i ? ", " : "", (int)strcspn(l->name, "."), l->name);
+    if (l->loaded)
+      json_str(b, l->version);
+    else
+      buf_puts(b, "null");
+  }
+  buf_puts(b, "}");
 }
 
 static void json_all(const Doctor *d, StrBuf *b) {
@@ -199,12 +229,16 @@ static void json_all(const Doctor *d, StrBuf *b) {
                bytes[i] < 0 ? "null" : arena_printf(d->t->arena, "%lld", (long long)bytes[i]));
   buf_puts(b, "}, \"devices\": [");
   Fact dev[DEVICES];
-  devices(dev);
-  for (size_t i = 0; i < DEVICES; i++)
-    buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": \"%s\"}", i ? ", " : "", dev[i].name,
-               dev[i].available ? "true" : "false", dev[i].text);
+  devices(d->t, dev);
+  for (size_t i = 0; i < DEVICES; i++) {
+    buf_printf(b, "%s{\"name\": \"%s\", \"available\": %s, \"note\": ", i ? ", " : "", dev[i].name,
+               dev[i].available ? "true" : "false");
+    json_str(b, dev[i].text);
+    buf_puts(b, "}");
+  }
+  json_cuda(b);
   const char *cc = linker(d->t->arena);
-  buf_puts(b, "], \"compile\": {\"linker\": ");
+  buf_puts(b, ", \"compile\": {\"linker\": ");
   if (cc)
     json_str(b, cc);
   else

@@ -31,6 +31,7 @@ def transcript(command, folder):
 
 def main():
     os.environ["SARD_CACHE"] = "off"  # whoever runs this: what is printed must not hang on what ran before
+    os.environ["SARD_CUDA_DIR"] = "no-cuda"  # nor on this machine's GPU
     c = Checks()
     with open(PATH, encoding="utf-8") as f:
         blocks = re.split(r"^\$ ", f.read(), flags=re.M)[1:]

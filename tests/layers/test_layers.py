@@ -18,14 +18,15 @@ MAY = {
     "passes": ["ops", "ir", "support", "ops/eval"],
     "codegen": ["ops", "ir", "support", "ops/eval"],
     "runtime": ["support", "ops/eval"],
+    "cuda": ["runtime", "support", "ops/eval"],
     "aot": ["runtime", "support", "ops/eval"],
     "start": ["api", "runtime", "support", "include"],
-    "api": ["aot", "codegen", "passes", "frontend", "ops", "ir", "support", "runtime", "ops/eval", "include"],
+    "api": ["aot", "cuda", "codegen", "passes", "frontend", "ops", "ir", "support", "runtime", "ops/eval", "include"],
     "include": [],
 }
 # Single files that may be seen from elsewhere: the program format, the kernel ABI, tables that are data.
 ALSO = {"codegen": ["runtime/program.h", "runtime/kernel_abi.h"], "ops/eval": ["ops/ops.def"], "aot": ["ops/ops.def"]}
-TOOLS_MAY = ["include", "aot", "api", "frontend", "passes", "codegen", "runtime", "ops", "ir", "support", "ops/eval"]
+TOOLS_MAY = ["include", "aot", "cuda", "api", "frontend", "passes", "codegen", "runtime", "ops", "ir", "support", "ops/eval"]
 
 
 def layer(path):

@@ -1,0 +1,29 @@
+/* device.h - the GPU that a process uses: the first one that the driver shows (CUDA_VISIBLE_DEVICES chooses).
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CUDA_DEVICE_H
+#define SARD_CUDA_DEVICE_H
+
+#include "cuda/api.h"
+
+typedef struct CudaDevice {
+  const CudaApi *api;
+  CudaOrdinal ordinal;
+  char name[128];
+  int major, minor; /* compute capability */
+  int multiprocessors;
+  size_t memory; /* bytes */
+} CudaDevice;
+
+/* The reason why a call of the driver failed, as ST_DEVICE: "cuInit: CUDA_ERROR_NO_DEVICE, no CUDA-capable device …". */
+Status cuda_failed(Ctx *c, const CudaApi *api, const char *call, int error);
+#define CUDA_TRY(c, api, call, arguments)                                                                              \
+  do {                                                                                                                 \
+    int cuda_error_ = (api)->call arguments;                                                                           \
+    if (cuda_error_)                                                                                                   \
+      return cuda_failed(c, api, #call, cuda_error_);                                                                  \
+  } while (0)
+
+/* Finds it. ST_DEVICE: no driver, no GPU, or one below compute capability 8.0, with the reason. Nothing is left behind. */
+Status cuda_device_find(Ctx *c, CudaDevice *out);
+
+#endif
