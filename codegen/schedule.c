@@ -134,7 +134,7 @@ typedef struct Scheduler {
 static bool finds_extremes(const KStmt *s) {
   bool some = false;
   for (; s; s = s->next) {
-    bool own = s->kind == KS_UPDATE && (s->op == KOP_max || s->op == KOP_min);
+    bool own = s->kind == KS_UPDATE && (s->op == KOP_max || s->op == KOP_min) && dtype_is_float(s->var->dtype);
     if (s->kind != KS_LET && !own)
       return false;
     some |= own;
