@@ -43,7 +43,12 @@ typedef struct Columns {
   KVar **def;    /* by variable id: the variable, when a run defines it */
   KVar **now;    /* by variable id: what stands for it in the run being made */
   uint32_t nvars;
-  int nruns, nloops;
+  int nruns, nloops, nseen;
+  const KBuf *output; /* an output that is stored to, read again and stored to for good, or NULL … */
+  const KStmt *final; /* … which is here; … */
+  int row_axis;       /* … the axis that the loops go along; … */
+  KBuf *block_of;     /* … and what holds a block of it meanwhile: rows x lanes */
+  KExpr *lane;        /* of the run being made */
 } Columns;
 
 /* --- what the loop has --- */
@@ -109,11 +114,108 @@ static bool use_list(Columns *x, const KStmt *s) {
   return true;
 }
 
+/* --- an output that is read again ---
+ *
+ * What is stored between passes and read by a later one stays in a block of its own, so that the output is written once, and may go
+ * past the caches: in its own place its rows would be too far apart for one cache to keep many. */
+
+typedef struct Reread {
+  const Columns *x;
+  const KBuf *b;
+  const KVar *row;                /* of the loop at hand */
+  const KVar *lead[MAX_RANK];     /* the index of all accesses, but for the row's axis */
+  int axis;                       /* which that is; -1: not known yet */
+  int now, loaded, stored, first; /* in order of statements */
+  const KStmt *last;              /* store */
+  bool ok;
+} Reread;
+
+static void reread_at(Reread *r, KExpr *const *index) {
+  bool row = false, column = false;
+  for (int i = 0; i < r->b->rank; i++) {
+    const KVar *v = index[i]->kind == KE_VAR ? index[i]->var : NULL;
+    if (v && v == r->row) {
+      r->ok &= !row && (r->axis < 0 || r->axis == i);
+      r->axis = i, row = true;
+    } else {
+      r->ok &= v && (!r->lead[i] || r->lead[i] == v);
+      r->lead[i] = v, column |= v == r->x->j;
+    }
+  }
+  r->ok &= row && column;
+}
+
+static void reread_expr(Reread *r, const KExpr *e) {
+  if (!e)
+    return;
+  for (int i = 0; i < 3; i++)
+    reread_expr(r, e->arg[i]);
+  for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++)
+    reread_expr(r, e->index[i]);
+  if (e->kind == KE_LOAD && e->buf == r->b)
+    r->loaded = r->now, reread_at(r, e->index);
+}
+
+static void reread_list(Reread *r, const KStmt *s) {
+  for (; s; s = s->next) {
+    r->now++;
+    reread_expr(r, s->value), reread_expr(r, s->number);
+    if (s->kind == KS_FOR) {
+      r->ok &= !r->row && s->extent == r->x->rows;
+      r->row = s->var;
+      reread_list(r, s->body);
+      r->row = NULL;
+    } else
+      reread_list(r, s->body);
+    if (s->kind != KS_STORE || s->buf != r->b)
+      continue;
+    reread_at(r, s->index);
+    r->first = r->first ? r->first : r->now;
+    r->stored = r->now, r->last = s;
+  }
+}
+
+static bool in_list(const KStmt *s, const KStmt *what) {
+  while (s && s != what)
+    s = s->next;
+  return s;
+}
+
+static void find_reread(Columns *x, const KStmt *body) {
+  int64_t rows;
+  if (x->nloops < 2 || !dim_is_const(x->rows, &rows) || rows * BLOCK > KEPT)
+    return;
+  for (uint32_t i = x->k->nin; i < x->k->nio && !x->output; i++) {
+    Reread r = {.x = x, .b = x->k->buf[i], .axis = -1, .ok = dtype_bits(x->k->buf[i]->dtype) >= 8};
+    reread_list(&r, body);
+    /* stored before it is read, and for good in a loop in which nothing else is stored to it */
+    if (!r.ok || !r.loaded || !r.stored || r.first >= r.loaded || r.loaded > r.stored || r.first == r.stored)
+      continue;
+    const KStmt *loop = body;
+    while (loop && !in_list(loop->body, r.last))
+      loop = loop->next;
+    Reread again = {.x = x, .b = r.b, .axis = -1, .ok = true};
+    if (loop && loop->kind == KS_FOR) {
+      again.row = loop->var;
+      reread_list(&again, loop->body);
+    }
+    if (loop && loop->kind == KS_FOR && again.first == again.stored)
+      x->output = r.b, x->final = r.last, x->row_axis = r.axis;
+  }
+}
+
+static void make_block(Columns *x) {
+  if (x->output)
+    x->block_of = kernel_add_temp(x->k, x->output->name, x->output->dtype, 2, (Dim[]){x->rows, x->width});
+}
+
 /* --- the runs anew --- */
 
 static KExpr *renamed(Columns *x, KExpr *e) {
   if (!e)
     return NULL;
+  if (e->kind == KE_LOAD && x->output && e->buf == x->output)
+    return ke_load(x->k, x->block_of, (KExpr *[]){renamed(x, e->index[x->row_axis]), x->lane});
   bool old = e->kind == KE_VAR && e->var->id < x->nvars; /* else one that was made here */
   KExpr made = *e;
   bool changed = old && x->now[e->var->id];
@@ -138,9 +240,12 @@ static void rename_list(Columns *x, KStmt *s) {
     if (s->kind == KS_UPDATE && x->now[s->var->id])
       s->var = x->now[s->var->id];
     if (s->kind == KS_STORE) {
+      bool kept = x->output && s->buf == x->output && s != x->final;
       s->index = arena_copy(x->k->arena, s->index, (size_t)s->buf->rank * sizeof *s->index);
       for (int i = 0; i < s->buf->rank; i++)
         s->index[i] = renamed(x, s->index[i]);
+      if (kept)
+        s->index[0] = s->index[x->row_axis], s->index[1] = x->lane, s->buf = x->block_of;
     }
     rename_list(x, s->body);
   }
@@ -192,6 +297,7 @@ static void make_run(Columns *x, KCursor *out, KStmt *run, KVar *r, uint8_t ahea
     lane->value = ke_binary(k, KOP_sub, ke_dim(k, x->extent), base);
   lane->loop = KL_VECTOR, lane->width = (uint16_t)x->lanes;
   lane->ahead = r, lane->ahead_by = r ? ahead : 0;
+  x->lane = l;
   x->now[x->j->id] = ks_let(&in, x->j->name, ke_binary(k, KOP_add, base, l));
   for (uint32_t v = 0; v < x->nvars; v++) {
     Traffic t = {0};
@@ -265,7 +371,7 @@ static void take_rows(Columns *x, KStmt *f) {
 }
 
 /* The statements of a list, in runs, with the loops between them. */
-static KStmt *make_list(Columns *x, KStmt *s, KVar *r) {
+static KStmt *make_list(Columns *x, KStmt *s, KVar *r, uint8_t ahead) {
   KStmt *first = NULL, *run = NULL, **last = &run, *next;
   KCursor out = {x->k, &first};
   for (; s; s = next) {
@@ -277,17 +383,19 @@ static KStmt *make_list(Columns *x, KStmt *s, KVar *r) {
     }
     if (s->kind == KS_FOR) {
       if (run)
-        make_run(x, &out, run, r, AHEAD);
+        make_run(x, &out, run, r, ahead);
       run = NULL, last = &run;
       if (takes_rows(x, s))
-        take_rows(x, s);
+        x->nseen++, take_rows(x, s);
+      else if (x->output && x->nseen++) /* a later pass: the next block */
+        s->body = make_list(x, s->body, x->block, 1);
       else
-        s->body = make_list(x, s->body, s->var);
+        s->body = make_list(x, s->body, s->var, AHEAD);
     }
     *out.at = s, out.at = &s->next;
   }
   if (run)
-    make_run(x, &out, run, r, AHEAD);
+    make_run(x, &out, run, r, ahead);
   return first;
 }
 
@@ -334,9 +442,11 @@ bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes) {
   choose_blocks(&x, f->extent);
   if (!make_temps(&x))
     return false;
+  find_reread(&x, f->body);
+  make_block(&x);
   x.block = arena_new(k->arena, KVar);
   *x.block = (KVar){.name = "block", .dtype = DT_i64, .id = k->next_id++, .def = f};
   f->extent = dim_ceildiv(c, f->extent, x.width), f->var = x.block;
-  f->body = make_list(&x, f->body, NULL);
+  f->body = make_list(&x, f->body, NULL, 0);
   return true;
 }

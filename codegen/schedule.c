@@ -14,10 +14,11 @@
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
 enum { SHORT_LOOP = 16, FEW_LANES = 4, LINE_BITS = 512 };
 enum {
-  ENOUGH_PARTS = 512,
+  ENOUGH_PARTS = 512, /* for as many threads as there may be to have equal shares */
   FAR_ROWS = 8,
-  SHORT_ROW = 256
-}; /* for as many threads as there may be to have equal shares */
+  SHORT_ROW = 256,
+  KEPT_ROW = 1 << 14, /* a row that stays in the first cache, or the second */
+};
 enum {
   TILE_ROWS = 32, /* at most */
   TILE_LANES = 4, /* vectors of lanes */
@@ -134,7 +135,7 @@ typedef struct Scheduler {
 static bool finds_extremes(const KStmt *s) {
   bool some = false;
   for (; s; s = s->next) {
-    bool own = s->kind == KS_UPDATE && (s->op == KOP_max || s->op == KOP_min);
+    bool own = s->kind == KS_UPDATE && (s->op == KOP_max || s->op == KOP_min) && dtype_is_float(s->var->dtype);
     if (s->kind != KS_LET && !own)
       return false;
     some |= own;
@@ -491,14 +492,30 @@ static bool far_rows(const KStmt *s, const KVar *row, const KVar *v) {
   return false;
 }
 
-/* In the second pass over a row, which computes more than it waits for memory, the next row is asked for: the first pass over it
- * finds it in the cache then. */
+/* The first vector loop in what is done in order, where that is called for. */
+static KStmt *searching(KStmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == KS_FOR && s->loop == KL_VECTOR)
+      return s;
+    KStmt *in = s->kind == KS_IF || (s->kind == KS_FOR && s->loop == KL_ORDERED) ? searching(s->body) : NULL;
+    if (in)
+      return in;
+  }
+  return NULL;
+}
+
+/* In the second pass over a row, which computes more than it waits for memory, or searches, the next row is asked for: the first pass
+ * over it finds it in the cache then. */
 static void look_ahead(KStmt *f) {
   KStmt *pass[2] = {NULL, NULL};
   int n = 0;
+  int64_t row;
   for (KStmt *s = f->body; s; s = s->next)
     if (s->kind == KS_FOR && s->loop == KL_VECTOR && n < 2)
       pass[n++] = s;
+  bool kept = n == 1 && dim_is_const(pass[0]->extent, &row) && row > SHORT_ROW && row <= KEPT_ROW;
+  if (kept && (pass[1] = searching(pass[0]->next)))
+    n = 2;
   if (n == 2)
     pass[1]->ahead = f->var, pass[1]->ahead_by = 1;
   if (n == 1 && far_rows(pass[0]->body, f->var, pass[0]->var))

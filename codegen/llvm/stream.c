@@ -1,5 +1,6 @@
 /* stream.c - which outputs of a kernel vectors go to past the caches: those larger than they are, which no cache keeps until they
- * are read, stored to in one place and not read by the kernel itself.
+ * are read, not read by the kernel itself, and stored to in one place or by whole rows: single elements would bring back what has
+ * just left. Stores of one thread to one address keep their order, past the caches or not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/kemit.h"
 
@@ -39,12 +40,21 @@ static int stores(const KStmt *s, const KBuf *b) {
   return n;
 }
 
+/* … of those the ones that are made by vectors, along rows. */
+static int vector_stores(const KStmt *s, const KBuf *b) {
+  int n = 0;
+  for (; s; s = s->next)
+    n += s->kind == KS_FOR && s->loop == KL_VECTOR ? stores(s->body, b) : vector_stores(s->body, b);
+  return n;
+}
+
 void kemit_find_large(KEmit *k) {
   Emitter *e = k->e;
   k->large = arena_array(e->a, LVal, k->k->nbuf);
   for (uint32_t i = k->k->nin; e->bits == 512 && i < k->k->nio; i++) {
     const KBuf *b = k->k->buf[i];
-    if (!b->rank || reads(k->k->body, b) || stores(k->k->body, b) > 1)
+    int all = stores(k->k->body, b);
+    if (!b->rank || reads(k->k->body, b) || (all > 1 && vector_stores(k->k->body, b) < all))
       continue;
     LVal size = LLVMBuildMul(B, k->stride[i][0], kemit_dim(k, b->dim[0]), "");
     size = LLVMBuildMul(B, size, emit_int(e->i64, dtype_bits(b->dtype) / 8), "");

@@ -390,6 +390,39 @@ static void transpose_past(Ctx *c, const char *text, int64_t m, int shift, const
   arena_destroy(a);
 }
 
+/* Rows that are stored past the caches, and again by others, some of them twice: the last ones stay. */
+static void scatter_past(Ctx *c, const float *x, float *y) {
+  enum { ROWS = 4064, ROW = 1040, MANY = 64 };
+  static const char text[] =
+      "kernel \"s\" (x: f32[4064, 1040], t: i64[64], u: f32[64, 1040]) -> (y: f32[4064, 1040]) { for p in 4 parallel { "
+      "for r in 1016 { for j in 1040 vector(16) { y[((p * 1016) + r), j] = x[((p * 1016) + r), j] } } "
+      "for k in 64 ordered { let at: i64 = (t[k] - (p * 1016)) if ((0 <= at) & (at < 1016)) { "
+      "for j in 1040 vector(16) { y[((p * 1016) + at), j] = u[k, j] } } } } }";
+  static _Alignas(64) float u[MANY * ROW];
+  static const float *row[ROWS];
+  int64_t t[MANY];
+  Arena *a = arena_create(c);
+  BackendResult r;
+  RtCode *code;
+  Unit unit = {.kind = UNIT_LOOP, .name = "scatter", .kernel = parse(c, a, text, "text")};
+  const Unit *units = &unit;
+  unit_schedule(c, &unit, cpu_level());
+  assert_int_equal(backend_compile(c, a, &units, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, &r), ST_OK);
+  assert_int_equal(object_load(c, a, r.object[0].bytes, r.object[0].size, &code), ST_OK);
+  KernelFn fn = object_symbol(code, r.code[0].symbol);
+  for (int i = 0; i < ROWS; i++)
+    row[i] = x + (size_t)i * ROW;
+  for (int i = 0; i < MANY * ROW; i++)
+    u[i] = (float)-i;
+  for (int k = 0; k < MANY; k++)
+    t[k] = k * 7 % 24 * 176, row[t[k]] = u + k * ROW;
+  assert_int_equal(fn(&(KernelArgs){.buf = (void *[]){(void *)(uintptr_t)x, t, u, y}, .end = 4}), 0);
+  for (int i = 0; i < ROWS; i++)
+    assert_memory_equal(y + (size_t)i * ROW, row[i], ROW * sizeof *y);
+  object_unload(code);
+  arena_destroy(a);
+}
+
 /* An output larger than the caches: aligned rows, and rows of which hardly one is; extents that are known, and that are not. */
 static void past_the_caches(void **unused) {
   (void)unused;
@@ -414,6 +447,7 @@ static void past_the_caches(void **unused) {
     memset(y, 0xff, sizeof y);
     transpose_past(&c, known[shift], PAST_M - shift, shift, x, y);
   }
+  scatter_past(&c, x, y);
   ctx_close(&c);
 }
 
