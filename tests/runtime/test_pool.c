@@ -211,9 +211,68 @@ static void test_cgroup_quota(void **state) {
   assert_int_equal(ctx_protect(&w->c, quotas, w), ST_OK);
 }
 
+/* Where the stack of the thread that does a part is. No part ends before all have begun, so each has a thread of its own. */
+typedef struct Meeting {
+  pthread_barrier_t all;
+  atomic_uintptr_t at[8];
+} Meeting;
+
+static void where(void *arg, int thread, int64_t begin, int64_t end) {
+  Meeting *m = arg;
+  (void)begin, (void)end;
+  pthread_barrier_wait(&m->all);
+  atomic_store(&m->at[thread], (uintptr_t)__builtin_frame_address(0));
+}
+
+typedef struct Bump {
+  char *memory;
+  size_t used, size;
+} Bump;
+
+static void *bump_get(void *self, size_t size, size_t align) {
+  Bump *b = self;
+  size_t at = (b->used + align - 1) / align * align;
+  if (at > b->size || size > b->size - at)
+    return NULL;
+  b->used = at + size;
+  return b->memory + at;
+}
+
+static void bump_put(void *self, void *p, size_t size) { (void)self, (void)p, (void)size; }
+
+/* Threads in stacks of the allocator's memory, all of them from the start. */
+static void test_own_stacks(void **state) {
+  enum { STACK = 128 << 10, THREADS = 4, ROOM = THREADS * STACK };
+  World *w = *state;
+  Pool *p;
+  Meeting m = {0};
+  Bump b = {.memory = aligned_alloc(4096, ROOM), .size = ROOM};
+  Alloc system = w->alloc;
+  w->alloc.get = bump_get, w->alloc.put = bump_put, w->alloc.self = &b;
+  assert_int_equal(pool_create(&w->c, POOL_MAX_THREADS, &p), ST_OK);
+  assert_int_equal(pool_start(&w->c, p, THREADS, STACK), ST_OK);
+  pthread_barrier_init(&m.all, NULL, THREADS);
+  for (int round = 0; round < 50; round++)
+    pool_run(p, THREADS, THREADS, where, &m);
+  pthread_barrier_destroy(&m.all);
+  for (int i = 1; i < THREADS; i++) {
+    uintptr_t x = atomic_load(&m.at[i]);
+    if (x <= (uintptr_t)b.memory || x >= (uintptr_t)b.memory + ROOM)
+      fail_msg("thread %d is at %p, not in %p", i, (void *)x, (void *)b.memory);
+  }
+  pool_destroy(p);
+  b.used = 0; /* as if new: two stacks find room, three do not */
+  assert_int_equal(pool_create(&w->c, POOL_MAX_THREADS, &p), ST_OK);
+  assert_int_equal(pool_start(&w->c, p, THREADS, ROOM / 3), ST_MEMORY);
+  pool_destroy(p);
+  w->alloc.get = system.get, w->alloc.put = system.put, w->alloc.self = system.self;
+  free(b.memory);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_every_part_once, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_own_stacks, setup, teardown),
       cmocka_unit_test_setup_teardown(test_two_callers, setup, teardown),
       cmocka_unit_test_setup_teardown(test_takes_over, setup, teardown),
       cmocka_unit_test_setup_teardown(test_idle_costs_nothing, setup, teardown),
