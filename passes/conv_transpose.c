@@ -84,32 +84,36 @@ static Value *bias(Match *m, const Phases *p) {
   return reshape_to(m, EMIT(m, Expand, NULL, p->bias, dims_value(m, each, 2)), &joint, 1);
 }
 
-/* [N, phases * out, Q …] -> [N, out, s * Q …] */
+/* [N, phases * out, Q …] -> [N, s * Q …, out]: runs of channels are moved. */
 static Value *shuffle(Match *m, const Phases *p, Value *z) {
-  int64_t perm[MAX_RANK];
+  int64_t last[MAX_RANK] = {0}, perm[MAX_RANK] = {0};
   Dim apart[MAX_RANK], joint[MAX_RANK];
   int n = p->axes;
-  apart[0] = joint[0] = z->type.dim[0], apart[n + 1] = joint[1] = dim_const(m->c, p->out);
-  perm[0] = 0, perm[1] = n + 1;
+  apart[0] = joint[0] = z->type.dim[0], apart[2 * n + 1] = joint[n + 1] = dim_const(m->c, p->out);
+  last[n + 1] = 1, perm[2 * n + 1] = 2 * n + 1;
   for (int i = 0; i < n; i++) {
-    apart[1 + i] = dim_const(m->c, p->s[i]), apart[n + 2 + i] = z->type.dim[2 + i];
-    joint[2 + i] = dim_mul(m->c, z->type.dim[2 + i], apart[1 + i]);
-    perm[2 + 2 * i] = n + 2 + i, perm[3 + 2 * i] = 1 + i;
+    apart[1 + i] = z->type.dim[2 + i], apart[n + 1 + i] = dim_const(m->c, p->s[i]);
+    joint[1 + i] = dim_mul(m->c, apart[1 + i], apart[n + 1 + i]);
+    last[1 + i] = 2 + i, perm[1 + 2 * i] = 1 + i, perm[2 + 2 * i] = n + 1 + i;
   }
-  return reshape_to(m, transpose_by(m, reshape_to(m, z, apart, 2 + 2 * n), perm, 2 + 2 * n), joint, 2 + n);
+  z = reshape_to(m, transpose_by(m, z, last, n + 2), apart, 2 + 2 * n);
+  return reshape_to(m, transpose_by(m, z, perm, 2 + 2 * n), joint, 2 + n);
 }
 
-/* What the padding leaves of y. */
+/* What the padding leaves of y, with the channels first again. */
 static Value *cut(Match *m, const Phases *p, Value *y) {
   const Type *want = &p->n->out[0]->type;
-  int64_t axis[MOST_AXES];
+  int64_t axis[MOST_AXES], first[MAX_RANK] = {0, p->axes + 1};
   Dim end[MOST_AXES];
-  for (int i = 0; i < p->axes; i++)
-    axis[i] = i + 2, end[i] = dim_add(m->c, want->dim[i + 2], dim_const(m->c, p->begin[i]));
-  if (same_shape(y, p->n->out[0]))
-    return y;
-  return EMIT(m, Slice, NULL, y, const_ints(m, p->begin, p->axes), dims_value(m, end, p->axes),
-              const_ints(m, axis, p->axes));
+  bool whole = true;
+  for (int i = 0; i < p->axes; i++) {
+    axis[i] = i + 1, end[i] = dim_add(m->c, want->dim[i + 2], dim_const(m->c, p->begin[i]));
+    first[2 + i] = i + 1, whole &= y->type.dim[1 + i] == want->dim[2 + i];
+  }
+  if (!whole)
+    y = EMIT(m, Slice, NULL, y, const_ints(m, p->begin, p->axes), dims_value(m, end, p->axes),
+             const_ints(m, axis, p->axes));
+  return transpose_by(m, y, first, p->axes + 2);
 }
 
 static Value *as_conv(Match *m) {
