@@ -135,6 +135,7 @@ typedef struct Frame {
   uint32_t *out_of;    /* by slot: output number, or PROG_NONE */
   KernelCost cost;     /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
+  uint32_t *blame;     /* borrowed: the origin of the node in that step that failed, or PROG_NONE */
 } Frame;
 
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutput *out, uint32_t nout);
