@@ -347,10 +347,14 @@ int value_use_count(const Value *v) {
 Node *value_sole_user(const Value *v) { return v->uses && !v->uses->next ? v->uses->node : NULL; }
 
 /* The integers that shapes, axes and counts are given in. */
+/* What only a run tells becomes symbols where it can be a shape, or the pads of one: an extent that is a sum of more of them than that
+ * is better one symbol, the sum's own. */
+enum { MAX_TOLD = 2 * MAX_RANK };
+
 static bool may_tell(Ctx *c, const Type *t, int64_t *n) {
   if (t->kind != VK_TENSOR || (t->dtype != DT_i64 && t->dtype != DT_i32) || t->rank < 0 || t->rank > 1)
     return false;
-  return dim_is_const(type_count(c, t), n) && *n <= MAX_CONTENT;
+  return dim_is_const(type_count(c, t), n) && *n <= MAX_TOLD;
 }
 
 void value_tell(Ctx *c, Value *v) {
