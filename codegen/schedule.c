@@ -12,7 +12,7 @@
 #include "support/cpu.h"
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
-enum { SHORT_LOOP = 16, LINE_BITS = 512 };
+enum { SHORT_LOOP = 16, FEW_LANES = 4, LINE_BITS = 512 };
 enum {
   ENOUGH_PARTS = 512, /* for as many threads as there may be to have equal shares */
   FAR_ROWS = 8,
@@ -439,6 +439,19 @@ static void follow_reads(KStmt **nest, int n) {
     nest[i]->var = copy[i].var, nest[i]->extent = copy[i].extent, nest[i]->var->def = nest[i];
 }
 
+/* An innermost loop of a few iterations (the channels of an image that become its last axis) inside of u, along which there are
+ * many: they change places, so that what is loaded is contiguous and only the stores jump. */
+static bool few_outside(KStmt *u, KStmt *last) {
+  int64_t few, many;
+  KStmt inner = *last;
+  if (!dim_is_const(last->extent, &few) || few > FEW_LANES || (dim_is_const(u->extent, &many) && many < 4 * few) ||
+      kernel_loop_ordered(u))
+    return false;
+  last->var = u->var, last->extent = u->extent, last->var->def = last;
+  u->var = inner.var, u->extent = inner.extent, u->var->def = u;
+  return true;
+}
+
 /* --- rows that are read several times --- */
 
 static bool looks_up(const KExpr *x, const KVar *v) {
@@ -569,6 +582,8 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   int across = n > 1 && lanes && !has(last->body, KS_FOR) ? crossing(nest, n) : -1;
+  if (across >= 0 && across == n - 2 && few_outside(nest[across], last))
+    across = -1;
   int tiled = across >= 0 ? tile(s, nest, n, across) : 0;
   if (tiled) {
     collapse(s, nest, tiled);

@@ -217,7 +217,7 @@ void ks_if(KCursor *at, KExpr *cond, KCursor *inside) {
 
 KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number) {
   KStmt *s = stmt(at, KS_CHECK);
-  s->value = cond, s->number = number;
+  s->value = cond, s->number = number, s->origin = at->k->origin;
   return s;
 }
 

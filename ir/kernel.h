@@ -153,6 +153,7 @@ struct KStmt {
   KExpr *value;
   KExpr *number;    /* KS_CHECK: an i64 to report */
   const char *text; /* KS_CHECK: what to say, "%lld" standing for the number; NULL: that it is an index out of range */
+  const struct Origin *origin; /* KS_CHECK: of the node that wants it, or NULL */
   KBuf *buf;
   KExpr **index;
   KStmt *body; /* first statement inside */
@@ -167,6 +168,7 @@ typedef struct Kernel {
   uint32_t nin, nio, nbuf; /* inputs; with outputs; all */
   KStmt *body;
   uint32_t next_id;
+  const struct Origin *origin; /* of the node that is being lowered, or NULL */
 } Kernel;
 
 /* --- building (kernel.c): everything in the kernel's arena --- */

@@ -76,6 +76,7 @@ void kemit_find_large(KEmit *k);
 void emit_transpose(Emitter *e, LVal *row, int n, int bits); /* n vectors of n lanes of so many bits, in place */
 
 /* --- convert.c --- */
-Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r);
+/* x: a cast. stored: the result as it lies in memory, not as it is held in a register. */
+Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r);
 
 #endif

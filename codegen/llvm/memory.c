@@ -510,7 +510,7 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
     TRY(stored_value(k, x->arg[2], &b));
     *r = emit_select(k->e, c, a, b);
     return ST_OK;
-  case KE_CAST: TRY(kemit_expr(k, x->arg[0], &a)); return kemit_cast(k, x, a, true, r);
+  case KE_CAST: return kemit_cast(k, x, true, r);
   default: break;
   }
   TRY(kemit_expr(k, x, r));
