@@ -278,6 +278,11 @@ static LVal pointer(KEmit *k, const KBuf *b, LType elem, LVal offset) {
 
 static unsigned element_bytes(DType t) { return (unsigned)dtype_bits(t) / 8; }
 
+/* Of an access to lanes side by side. The schedules of GPUs make vectors only of what lies at whole vectors (codegen/gpu.h). */
+static unsigned vector_align(const KEmit *k, DType t) {
+  return element_bytes(t) * (k->e->gpu && !k->mask ? (unsigned)k->lanes : 1);
+}
+
 static LVal all_lanes(KEmit *k) { return k->mask ? k->mask : emit_int(emit_vec(k->e->i1, k->lanes), 1); }
 
 /* --- packed elements --- */
@@ -611,8 +616,8 @@ static LVal load_scattered(KEmit *k, const KBuf *b, LType elem, const Address *a
   Emitter *e = k->e;
   LType vec = emit_vec(elem, k->lanes);
   LVal from = pointer(k, b, elem, a->base), at = a->at;
-  bool near =
-      e->bits == 512 && !k->mask && element_bytes(b->dtype) == 4 && b->rank && (k->lanes == PICK || k->lanes == 2 * PICK);
+  bool near = e->bits == 512 && !k->mask && element_bytes(b->dtype) == 4 && b->rank &&
+              (k->lanes == PICK || k->lanes == 2 * PICK);
   if (!near)
     return emit_gather(e, vec, LLVMBuildGEP2(B, elem, from, &at, 1, ""), all_lanes(k), LLVMConstNull(vec),
                        element_bytes(b->dtype));
@@ -681,7 +686,7 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
     *r = emit_masked_load(k->e, vec, p, k->mask, LLVMConstNull(vec), align);
   else {
     *r = LLVMBuildLoad2(B, a.how == CONTIGUOUS ? vec : elem, p, "");
-    LLVMSetAlignment(*r, align);
+    LLVMSetAlignment(*r, a.how == CONTIGUOUS ? vector_align(k, t) : align);
   }
   return ST_OK;
 }
@@ -727,7 +732,7 @@ static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
   Emitter *e = k->e;
   LVal large = k->large && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 ? k->large[b->index] : NULL;
   if (!large) {
-    LLVMSetAlignment(LLVMBuildStore(B, v, p), element_bytes(b->dtype));
+    LLVMSetAlignment(LLVMBuildStore(B, v, p), vector_align(k, b->dtype));
     return;
   }
   LLVMBasicBlockRef past = emit_block(e, "past"), plain = emit_block(e, "plain"), done = emit_block(e, "");
