@@ -3,6 +3,7 @@
  * A matrix product takes the element-by-element work behind it as its epilogue as long as nothing in between is wanted
  * elsewhere; an attention stands alone.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/gpu.h"
 #include "codegen/grouper.h"
 
 #include "codegen/attention.h"
@@ -541,6 +542,8 @@ static bool is_product(OpId op) { return op == OP_MatMul || op == OP_Gemm || op 
 bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
 
 void group_anchors(Grouper *p) {
+  if (gpu_level(p->o->cpu_level)) /* products and attention are loops there, so far */
+    return;
   for (uint32_t i = p->norder; i-- > 0;) {
     Node *n = p->order[i];
     Info *f = info(p, n);

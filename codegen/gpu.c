@@ -188,14 +188,26 @@ static bool has_ordered(const KStmt *s) {
   return false;
 }
 
-bool gpu_rereads(const Kernel *k) { return reads_outputs(k->body); }
+static int stores_to(const KStmt *s, const KBuf *b) {
+  int n = 0;
+  for (; s; s = s->next)
+    n += (s->kind == KS_STORE && s->buf == b) + stores_to(s->body, b);
+  return n;
+}
+
+bool gpu_meets(const Kernel *k) {
+  for (uint32_t i = k->nin; i < k->nbuf; i++)
+    if (stores_to(k->body, k->buf[i]) > 1)
+      return true;
+  return reads_outputs(k->body);
+}
 
 /* Are the loops side by side at the top, and do none of them and no iterations meet in memory? */
 static bool independent(const Kernel *k) {
   for (const KStmt *s = k->body; s; s = s->next)
     if (s->kind != KS_LET && s->kind != KS_CHECK && (s->kind != KS_FOR || s->value || !kernel_loop_splits(s)))
       return false;
-  return k->nio == k->nbuf && !has_ordered(k->body) && !gpu_rereads(k);
+  return k->nio == k->nbuf && !has_ordered(k->body) && !gpu_meets(k);
 }
 
 /* Of the loops side by side in the list, the largest product of extents of block loops. */

@@ -19,7 +19,7 @@ bool gpu_level(const char *level);
 void gpu_schedule(Ctx *c, Unit *u);
 /* Why the kernel has no code for GPUs, or NULL. */
 const char *gpu_unsupported(const Kernel *k);
-/* Does it load from an output or a temporary? */
-bool gpu_rereads(const Kernel *k);
+/* Do threads meet in memory: is something loaded that was stored, or stored at two places of the code? */
+bool gpu_meets(const Kernel *k);
 
 #endif

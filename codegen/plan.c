@@ -499,6 +499,7 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
   const Unit *u = x->unit;
   ProgCall call = {.kernel = x->kernel,
                    .parts = image_expr(&p->im, u->parts),
+                   .threads = image_expr(&p->im, u->threads ? u->threads : dim_const(p->c, 0)),
                    .scratch = image_expr(&p->im, u->scratch),
                    .flops = image_expr(&p->im, u->flops),
                    .bytes = image_expr(&p->im, u->bytes)};

@@ -14,12 +14,23 @@
 #include <stdint.h>
 
 typedef int CudaOrdinal; /* CUdevice */
+typedef struct CUctx_st *CudaContext;
+typedef struct CUmod_st *CudaModule;
+typedef struct CUfunc_st *CudaFunction;
+typedef struct CUstream_st *CudaStream;
+typedef struct CUevent_st *CudaEvent;
+typedef struct CUmemPoolHandle_st *CudaPool;
 
 enum { /* CUdevice_attribute */
        CUDA_MULTIPROCESSORS = 16,
        CUDA_MAJOR = 75,
        CUDA_MINOR = 76,
 };
+enum { CUDA_OUT_OF_MEMORY = 2 };              /* CUresult */
+enum { CUDA_STREAM_APART = 1 };               /* CU_STREAM_NON_BLOCKING */
+enum { CUDA_NO_TIMING = 2 };                  /* CU_EVENT_DISABLE_TIMING */
+enum { CUDA_POOL_KEEPS = 4 };                 /* CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: a uint64_t */
+enum { CUDA_JIT_LOG = 5, CUDA_JIT_LOG_SIZE }; /* CU_JIT_ERROR_LOG_BUFFER */
 
 typedef enum {
   CUDA_DRIVER, /* libcuda: comes with the driver */

@@ -1,6 +1,6 @@
 /* exec.c - the executor: binds shapes, then runs the steps in order.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/places.h"
 
 #include "support/checked.h"
 
@@ -122,7 +122,25 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
 
 /* --- regions --- */
 
-static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+/* A step on the host reads and writes memory here. */
+static Status host_inputs(Frame *f, const ProgStep *s) {
+  for (uint32_t i = 0; f->places && i < s->nin; i++) {
+    uint32_t slot = rt_list(f->p, s->in + i);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      TRY(place_on_host(f, &f->cell[slot].t));
+  }
+  return ST_OK;
+}
+
+static void host_outputs(Frame *f, const ProgStep *s) {
+  for (uint32_t i = 0; f->places && i < s->nout; i++) {
+    uint32_t slot = rt_list(f->p, s->out + i);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      place_written(f, &f->cell[slot].t);
+  }
+}
+
+static Status dispatch_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
   switch (s->kind) {
   case STEP_VIEW: return view_step(f, s, index, scratch);
   case STEP_DIMS: return dims_step(f, s, index);
@@ -134,13 +152,28 @@ static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scrat
   }
 }
 
-static void bind_outputs(Frame *f, const ProgStep *s) {
+static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  bool moves = s->kind != STEP_KERNEL && s->kind != STEP_VIEW;
+  if (moves)
+    TRY(host_inputs(f, s));
+  TRY(dispatch_step(f, s, index, scratch));
+  if (moves)
+    host_outputs(f, s);
+  return ST_OK;
+}
+
+static Status bind_outputs(Frame *f, const ProgStep *s) {
   for (uint32_t i = 0; i < s->nbinds; i++) {
     uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
     uint32_t slot = rt_list(f->p, s->out + out);
-    if (slot != PROG_NONE && f->cell[slot].state)
-      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, s->binds + 3 * i + 2), &f->cell[slot].t);
+    uint32_t place = rt_list(f->p, s->binds + 3 * i + 2);
+    if (slot == PROG_NONE || !f->cell[slot].state)
+      continue;
+    if (place >= BIND_ELEMENT)
+      TRY(place_on_host(f, &f->cell[slot].t));
+    rt_symbols_bind_from(&f->sym, sym, place, &f->cell[slot].t);
   }
+  return ST_OK;
 }
 
 static Status run_step(Frame *f, uint32_t index) {
@@ -158,7 +191,7 @@ static Status run_step(Frame *f, uint32_t index) {
   if (st)
     return st;
   *f->at = up;
-  bind_outputs(f, s);
+  TRY(bind_outputs(f, s));
   if (f->o->profile) {
     bool kernel = s->kind == STEP_KERNEL; /* the cost of a step in a body is not its owner's */
     f->o->profile(f->o->profile_arg, &(RtStepTime){.step = index,
@@ -181,6 +214,8 @@ Status run_region(Frame *f, uint32_t region) {
   const ProgRegion *r = REC(f->p, SEC_REGIONS, ProgRegion) + region;
   for (uint32_t i = 0; i < r->nstep; i++)
     TRY(run_step(f, r->step + i));
+  for (uint32_t i = 0; region && f->places && i < r->nout; i++) /* whose owner looks at them here */
+    TRY(place_on_host(f, &f->cell[rt_list(f->p, r->out + i)].t));
   return ST_OK;
 }
 
@@ -252,10 +287,14 @@ static void own_strings(Frame *f, Tensor *t) {
 static Status store_output(Frame *f, uint32_t i) {
   const Cell *x = &f->cell[rt_output(f->p, i)->slot];
   RtOutput *o = &f->out[i];
-  if (!o->wanted || o->in_place)
+  if (!o->wanted)
     return ST_OK;
-  if (x->state == CELL_EMPTY)
+  if (x->state == CELL_EMPTY && !o->in_place)
     return no_value(f, rt_output(f->p, i)->slot);
+  if (x->state)
+    TRY(place_on_host(f, &x->t));
+  if (o->in_place)
+    return ST_OK;
   o->t = x->t;
   if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP) {
     own_strings(f, &o->t);
@@ -313,6 +352,7 @@ static Status run(Ctx *c, void *arg) {
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
   TRY(run_region(f, 0));
+  TRY(places_errors(f));
   for (uint32_t i = 0; i < r->nout; i++)
     TRY(store_output(f, i));
   frame_finish(f);

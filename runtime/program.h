@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 4, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 5, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -142,7 +142,8 @@ typedef struct ProgCall {
   uint32_t kernel; /* SEC_KERNELS */
   uint32_t
       parts; /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
-  uint32_t scratch;      /* SEC_EXPRS: bytes per thread */
+  uint32_t threads;      /* SEC_EXPRS: gpu_geometry's; CPUs: 0 */
+  uint32_t scratch;      /* SEC_EXPRS: bytes per thread; GPUs: per block */
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
   uint32_t need, nneed;  /* SEC_LISTS: triples (a, b, text): SEC_EXPRS that must agree, else ST_INVALID with the text */
 } ProgCall;
@@ -197,7 +198,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 28 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 32 && sizeof(ProgObject) == 24, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -283,7 +283,7 @@ Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name) {
   for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   place_temporaries(k);
-  k->barriers = gpu_rereads(u->kernel);
+  k->barriers = gpu_meets(u->kernel);
   k->once = !has_grid(u->kernel->body);
   TRY(kemit_list(k, u->kernel->body));
   LLVMBuildRetVoid(B);
