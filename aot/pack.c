@@ -46,12 +46,32 @@ static uint64_t place_weight(Packer *p, const uint8_t *data, uint64_t size) {
   return s.at;
 }
 
-static uint64_t weights_sum(const Packer *p) {
-  const AotSpan *s = (const AotSpan *)(const void *)p->spans.text;
-  uint64_t h = p->out->weights_size;
-  for (uint32_t i = 0; i < p->out->nweight; i++)
-    h = sum_bytes(s[i].data, s[i].size, h + s[i].at);
-  return h;
+/* One block of the weights as they will lie, zeros between them. *next: the first span that does not end before it. */
+static void gather_block(const Packer *p, uint64_t from, uint64_t end, uint32_t *next, uint8_t *block) {
+  const AotSpan *all = (const AotSpan *)(const void *)p->spans.text;
+  memset(block, 0, end - from);
+  for (uint32_t i = *next; i < p->out->nweight && all[i].at < end; i++) {
+    const AotSpan *s = &all[i];
+    uint64_t low = s->at > from ? s->at : from, high = s->at + s->size < end ? s->at + s->size : end;
+    memcpy(block + (low - from), s->data + (low - s->at), high - low);
+    if (s->at + s->size <= end)
+      *next = i + 1;
+  }
+}
+
+/* The sums of all blocks, at the end of the head. */
+static void put_sums(Packer *p, PackageHeader *h) {
+  uint64_t n = package_blocks(h->weights), *sum = arena_array(p->a, uint64_t, n);
+  uint8_t *block = arena_get(p->a, 1, PACKAGE_BLOCK, 64);
+  uint32_t next = 0;
+  for (uint64_t i = 0; i < n; i++) {
+    uint64_t from = i * PACKAGE_BLOCK, left = h->weights - from, size = left < PACKAGE_BLOCK ? left : PACKAGE_BLOCK;
+    gather_block(p, from, from + size, &next, block);
+    sum[i] = sum_bytes(block, size, i);
+  }
+  pad(&p->head, 8);
+  h->sums = p->head.len, h->weights_sum = sum_bytes(sum, 8 * n, h->weights);
+  buf_put(&p->head, (const char *)sum, 8 * n);
 }
 
 /* --- a program --- */
@@ -209,10 +229,12 @@ Status aot_pack(Ctx *c, Arena *a, const AotInput *in, AotPackage *out) {
     v[i].level = put_string(&p, in->variant[i].level);
     TRY(put_variant(&p, &in->variant[i], &v[i]));
   }
+  h.weights = out->weights_size;
+  put_sums(&p, &h);
   pad(&p.head, PROG_ALIGN);
   h.build = ((const ProgHeader *)(const void *)in->variant[0].image)->build;
-  h.size = p.head.len, h.code = p.code.len, h.weights = out->weights_size;
-  h.weights_sum = weights_sum(&p), h.flags = in->weights_name ? PACKAGE_EXTERNAL : 0;
+  h.size = p.head.len, h.code = p.code.len;
+  h.flags = in->weights_name ? PACKAGE_EXTERNAL : 0;
   memcpy(p.head.text, &h, sizeof h);
   memcpy(p.head.text + sizeof h, v, in->nvariant * sizeof *v);
   uint8_t *head = arena_get(a, p.head.len, 1, PROG_ALIGN);

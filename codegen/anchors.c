@@ -537,7 +537,9 @@ static bool attention_group(Grouper *p, Node *n) {
   return true;
 }
 
-static bool is_product(OpId op) { return op == OP_MatMul || op == OP_Gemm || op == OP_Conv || op == OP_MatMulNBits; }
+static bool is_product(OpId op) {
+  return op == OP_MatMul || op == OP_Gemm || op == OP_Conv || op == OP_MatMulNBits || op == OP_MatMulInteger;
+}
 
 bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
 

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 
+#include "codegen/product.h"
+
 #include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
@@ -158,6 +160,7 @@ typedef struct Job {
   const EmitApi *api;
   const EmitTarget *target;
   const Unit **unit;
+  uint32_t *number; /* of its units among all */
   uint32_t n;
   int cost; /* of its units */
   Ctx c;
@@ -206,35 +209,82 @@ static void close_jobs(void *arg) {
       ctx_close(&job[i].c);
 }
 
-/* Milliseconds that LLVM takes for a unit. Products in one module share inner kernels, so the first is the dearest. */
-static int cost_of(const Unit *u, const Job *j) {
-  if (u->kind == UNIT_LOOP)
-    return 3;
-  if (u->kind == UNIT_ATTENTION)
-    return 80;
-  for (uint32_t i = 0; i < j->n; i++)
-    if (j->unit[i]->kind == u->kind)
-      return 12;
-  return 20;
+/* --- who compiles what --- */
+
+/* A unit and the inner kernels that it shares with others of its module (codegen/llvm/tile.h). */
+typedef struct Item {
+  const Unit *unit;
+  uint64_t kernels; /* equal for the same ones; 0: none */
+  int cost;         /* milliseconds that LLVM takes, the inner kernels apart */
+  bool placed;
+} Item;
+
+enum { KERNELS_COST = 10, ATTENTION_COST = 90 };
+
+static Item item_of(const Unit *u, const char *level) {
+  const Product *p = &u->product;
+  if (u->kind != UNIT_PRODUCT)
+    return (Item){.unit = u, .cost = u->kind == UNIT_ATTENTION ? ATTENTION_COST : 3};
+  if (p->channelwise || product_is_depthwise(p))
+    return (Item){.unit = u, .cost = 12};
+  ProductPlan plan = product_plan(p, level);
+  uint64_t what[] = {
+      (uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail, p->rows != NULL,    p->trans_a, p->bits.bits,
+      (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,     (uint64_t)p->bytes, p->packed_b};
+  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = 7};
 }
 
-/* Unit k goes to where it is done first, the dear kinds before the cheap ones; it is place[k] of its object. */
-static void spread(const Unit *const *unit, uint32_t n, Job *job, uint32_t jobs, BackendCode *code, uint32_t *place) {
+static bool has_kernels(const Job *j, const Item *item, uint64_t kernels) {
+  for (uint32_t i = 0; i < j->n; i++)
+    if (item[j->number[i]].kernels == kernels)
+      return true;
+  return false;
+}
+
+/* What it adds to what a job has to do. */
+static int added(const Job *j, const Item *item, const Item *x) {
+  return x->cost + (x->kernels && !has_kernels(j, item, x->kernels) ? KERNELS_COST : 0);
+}
+
+/* What each of the jobs would have to do if all came out even, inner kernels made once. */
+static int even_share(const Item *item, uint32_t n, uint32_t jobs) {
+  int64_t all = 0;
+  for (uint32_t k = 0; k < n; k++) {
+    bool first = item[k].kernels != 0;
+    for (uint32_t i = 0; i < k && first; i++)
+      first = item[i].kernels != item[k].kernels;
+    all += item[k].cost + (first ? KERNELS_COST : 0);
+  }
+  return (int)((all + jobs - 1) / jobs);
+}
+
+/* A job that has the unit's inner kernels and is not beyond its share, or else the one that would be done first. */
+static uint32_t choose_job(const Job *job, uint32_t jobs, const Item *item, const Item *x, int share) {
+  uint32_t best = 0;
+  for (uint32_t i = 0; i < jobs && x->kernels; i++)
+    if (job[i].cost + x->cost <= share && has_kernels(&job[i], item, x->kernels))
+      return i;
+  for (uint32_t i = 1; i < jobs; i++)
+    if (job[i].cost + added(&job[i], item, x) < job[best].cost + added(&job[best], item, x))
+      best = i;
+  return best;
+}
+
+/* Unit k is place[k] of object code[k].object. Attentions are placed first, then products, those of the same inner kernels one
+ * after the other, and what is cheap last. */
+static void spread(Item *item, uint32_t n, Job *job, uint32_t jobs, BackendCode *code, uint32_t *place) {
   static const uint8_t dearest_first[] = {UNIT_ATTENTION, UNIT_PRODUCT, UNIT_LOOP};
+  int share = even_share(item, n, jobs);
   for (size_t d = 0; d < countof(dearest_first); d++)
-    for (uint32_t k = 0; k < n; k++) {
-      uint32_t best = 0;
-      if (unit[k]->kind != dearest_first[d])
-        continue;
-      for (uint32_t i = 1; i < jobs; i++)
-        if (job[i].cost + cost_of(unit[k], &job[i]) < job[best].cost + cost_of(unit[k], &job[best]))
-          best = i;
-      Job *j = &job[best];
-      code[k].object = best;
-      j->cost += cost_of(unit[k], j);
-      place[k] = j->n;
-      j->unit[j->n++] = unit[k];
-    }
+    for (uint32_t first = 0; first < n; first++)
+      for (uint32_t k = first; k < n; k++) {
+        Item *x = &item[k];
+        if (x->placed || x->unit->kind != dearest_first[d] || (k != first && item[first].kernels != x->kernels))
+          continue;
+        Job *j = &job[code[k].object = choose_job(job, jobs, item, x, share)];
+        j->cost += added(j, item, x), x->placed = true;
+        place[k] = j->n, j->number[j->n] = k, j->unit[j->n++] = x->unit;
+      }
 }
 
 Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
@@ -247,13 +297,17 @@ Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, co
   EmitObject *object = arena_array(a, EmitObject, jobs);
   BackendCode *code = arena_array(a, BackendCode, n);
   uint32_t *place = arena_array(a, uint32_t, n);
+  Item *item = arena_array(a, Item, n);
   Cleanup *cleanup = arena_new(a, Cleanup);
   for (uint32_t i = 0; i < jobs; i++) {
-    job[i] = (Job){.api = api, .target = target, .unit = arena_array(a, const Unit *, n)};
+    job[i] = (Job){
+        .api = api, .target = target, .unit = arena_array(a, const Unit *, n), .number = arena_array(a, uint32_t, n)};
     ctx_open(&job[i].c, c->alloc);
     job[i].c.cancel = c->cancel, job[i].c.deadline_ns = c->deadline_ns;
   }
-  spread(unit, n, job, jobs, code, place);
+  for (uint32_t k = 0; k < n; k++)
+    item[k] = item_of(unit[k], target->cpu_level);
+  spread(item, n, job, jobs, code, place);
   ctx_on_failure(c, cleanup, close_jobs, job);
   for (uint32_t i = 1; i < jobs; i++)
     job[i].started = !pthread_create(&job[i].thread, NULL, work, &job[i]);

@@ -533,6 +533,48 @@ static bool from_nothing(const Node *n) {
   return false;
 }
 
+/* Does n ask for some elements of what it reads only? */
+static bool reads_part(const Node *n) {
+  switch (n->op) {
+  case OP_Slice:
+  case OP_Split:
+  case OP_Pad:
+  case OP_Trilu:
+  case OP_Gather:
+  case OP_GatherElements:
+  case OP_GatherND:
+  case OP_CenterCropPad: return true;
+  default: return false;
+  }
+}
+
+/* Is what q makes read in part only by all who read it in the set? */
+static bool read_in_part(const Set *s, const Node *q) {
+  for (int o = 0; o < q->nout; o++)
+    for (const Use *u = q->out[o] ? q->out[o]->uses : NULL; u; u = u->next) {
+      int i = u->node ? set_find(s, u->node) : -1;
+      if (i >= 0 && !s->part[i] && (u->slot || !reads_part(u->node)))
+        return false;
+    }
+  return true;
+}
+
+/* Every index is checked, whoever reads what it finds. Those of constants that suit the extent need no check. */
+static bool checks_indices(const Node *q) {
+  const Tensor *at = q->nin > 1 && q->in[1] ? q->in[1]->konst : NULL;
+  if (q->op != OP_Gather && q->op != OP_GatherElements && q->op != OP_GatherND)
+    return false;
+  int64_t n = at && q->op == OP_Gather ? tensor_count(at) : -1, axis = n < 0 ? 0 : ATTR(q, Gather)->axis;
+  const Type *t = &q->in[0]->type;
+  Dim d = t->dim[axis < 0 ? axis + t->rank : axis];
+  for (int64_t i = 0; i < n; i++) {
+    int64_t v = elem_i64(at->dtype, at->data, i);
+    if (v >= 0 ? v >= d->lo : v < -d->lo)
+      return true;
+  }
+  return n < 0;
+}
+
 /* Why producer q of a value read in the set stays outside, or NULL: it may come in. */
 static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side) {
   Info *f = info(p, q);
@@ -558,6 +600,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   }
   if (s->core && from_nothing(q))
     return "its size is for the run to judge";
+  if (checks_indices(q) && read_in_part(s, q))
+    return "its indices are checked, those too that nobody reads";
   bool inside = used_inside_only(s, q), ident = at_identity(s, q);
   if (f->kind == LOWER_ROW) {
     if (s->core)
@@ -602,6 +646,7 @@ static Node *next_producer(Grouper *p, const Set *s, uint32_t below) {
 }
 
 static void set_add(Set *s, Node *n, bool ident, bool core) {
+  s->part[s->n] = s->n && read_in_part(s, n);
   s->node[s->n] = n, s->ident[s->n++] = ident;
   if (core)
     s->core = n;

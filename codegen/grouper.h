@@ -39,6 +39,7 @@ typedef struct Grouper {
 typedef struct Set {
   Node *node[LOOP_NODES];
   bool ident[LOOP_NODES]; /* evaluated at the result's own index, or at that of the row's elements */
+  bool part[LOOP_NODES];  /* not all of its elements are asked for; as it is collected */
   uint32_t n;
   Node *core;
   Value *out[MAX_OUTPUTS + 1];

@@ -183,7 +183,41 @@ static Value *dequantised_product(Match *m) {
   return sum ? EMIT(m, Mul, NULL, cast(m, sum, DT_f32), EMIT(m, Mul, NULL, sa, sb)) : NULL;
 }
 
+/* --- DynamicQuantizeLinear --- */
+
+/* The least (or greatest) number of v, 0 among them: that of each row first, which threads share. */
+static Value *extreme(Match *m, Value *v, OpId reduce, OpId of_two) {
+  ReduceAttr row = {.keepdims = 0};
+  Value *rows = emit(m, reduce, &row, 2, (Value *[]){v, const_ints(m, (int64_t[]){-1}, 1)});
+  Value *all = v->type.rank > 1 ? emit(m, reduce, &row, 1, &rows) : rows;
+  return emit(m, of_two, NULL, 2, (Value *[]){all, const_like(m, 0, DT_f32)});
+}
+
+/* The range of all numbers, by rows, then a QuantizeLinear; NaN counts for nothing in it. */
+static Value *dynamic_quantisation(Match *m) {
+  Node *n = m->root;
+  Value *x = n->in[0], *zero = const_like(m, 0, DT_f32);
+  if (!type_known(x) || !x->type.rank || x->type.dtype != DT_f32)
+    return NULL;
+  Value *v = EMIT(m, Where, NULL, EMIT(m, IsNaN, NULL, x), zero, x);
+  Value *lo = extreme(m, v, OP_ReduceMin, OP_Min), *hi = extreme(m, v, OP_ReduceMax, OP_Max);
+  Value *range =
+      EMIT(m, Where, NULL, EMIT(m, Equal, NULL, lo, hi), const_like(m, 1, DT_f32), EMIT(m, Sub, NULL, hi, lo));
+  Value *scale = EMIT(m, Div, NULL, range, const_like(m, 255, DT_f32));
+  Value *z = EMIT(m, Div, NULL, EMIT(m, Neg, NULL, lo), scale);
+  z = EMIT(m, Where, NULL, EMIT(m, IsNaN, NULL, z), zero, z);
+  z = EMIT(m, Round, NULL, EMIT(m, Clip, NULL, z, zero, const_like(m, 255, DT_f32)));
+  z = cast(m, z, DT_u8);
+  QuantizeLinearAttr whole = {.axis = 1, .saturate = 1};
+  Value *y = EMIT(m, QuantizeLinear, &whole, x, scale, z);
+  for (int i = 1; i < n->nout && !m->st; i++)
+    if (n->out[i])
+      replace_value(n->out[i], i == 1 ? scale : z);
+  return y;
+}
+
 static const Rule rules[] = {
+    {"dynamic quantisation", OPERATOR(DynamicQuantizeLinear), dynamic_quantisation},
     {"product of integers", OPERATOR(MatMulInteger), integer_product},
     {"quantised product", OPERATOR(QLinearMatMul), quantised_product},
     {"product of dequantised matrices", OPERATOR(MatMul), dequantised_product},

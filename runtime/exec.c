@@ -101,27 +101,6 @@ static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
   return ST_OK;
 }
 
-/* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
- * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
-static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
-  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out),
-           how = s->nin > 1 ? rt_list(f->p, s->in + 1) : PROG_NONE;
-  const ProgSlot *slot = rt_slot(f->p, to);
-  const Cell *src = &f->cell[from];
-  int64_t dim[MAX_RANK], count;
-  Tensor *out;
-  if (src->state == CELL_EMPTY)
-    return no_value(f, from);
-  DType t = slot->dtype ? (DType)slot->dtype : src->t.dtype;
-  bool stated = how == PROG_NONE || f->p->konst[how];
-  if (!stated || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) ||
-      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t))
-    return eval_step(f, s, index, scratch);
-  return slot_share(f, to, src, t, slot->rank, dim, &out);
-}
-
-/* --- regions --- */
-
 /* A step on the host reads and writes memory here. */
 static Status host_inputs(Frame *f, const ProgStep *s) {
   for (uint32_t i = 0; f->places && i < s->nin; i++) {
@@ -139,6 +118,31 @@ static void host_outputs(Frame *f, const ProgStep *s) {
       place_written(f, &f->cell[slot].t);
   }
 }
+
+/* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
+ * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
+static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out),
+           how = s->nin > 1 ? rt_list(f->p, s->in + 1) : PROG_NONE;
+  const ProgSlot *slot = rt_slot(f->p, to);
+  const Cell *src = &f->cell[from];
+  int64_t dim[MAX_RANK], count;
+  Tensor *out;
+  if (src->state == CELL_EMPTY)
+    return no_value(f, from);
+  DType t = slot->dtype ? (DType)slot->dtype : src->t.dtype;
+  bool stated = how == PROG_NONE || f->p->konst[how];
+  if (!stated || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) ||
+      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t)) {
+    TRY(host_inputs(f, s));
+    TRY(eval_step(f, s, index, scratch));
+    host_outputs(f, s);
+    return ST_OK;
+  }
+  return slot_share(f, to, src, t, slot->rank, dim, &out);
+}
+
+/* --- regions --- */
 
 static Status dispatch_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
   switch (s->kind) {
@@ -366,7 +370,9 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
   static const RtRunOptions serial = {.threads = 1};
   RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout};
+  pool_hold(r.o->pool);
   Status st = ctx_protect(c, run, &r);
+  pool_release(r.o->pool);
   if (!st || !r.at)
     return st;
   const ProgOrigin *from = rt_origin(p, r.at->origin);

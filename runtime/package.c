@@ -56,6 +56,8 @@ Status package_check(Ctx *c, const uint8_t *head, size_t size, Package *out) {
   if (!h->nvariant || h->nvariant > (h->size - sizeof *h) / sizeof(PackageVariant) || !string_ok(h, h->name) ||
       !string_ok(h, h->about) || !string_ok(h, h->weights_name))
     return damaged(c, "its head");
+  if (h->sums % 8 || !inside(h->size, h->sums, 8 * package_blocks(h->weights)))
+    return damaged(c, "its sums");
   for (uint32_t i = 0; i < h->nvariant; i++)
     if (!variant_ok(h, &out->variant[i]))
       return damaged(c, "its variants");
@@ -67,6 +69,14 @@ static const char *machine_name(uint32_t machine) {
          : machine == EM_AARCH64 ? "AArch64"
          : machine == EM_RISCV   ? "RISC-V"
                                  : "another";
+}
+
+static Status check_code(Ctx *c, const Package *p, const PackageVariant *v) {
+  if (!p->code && v->code_size)
+    return damaged(c, "it has no machine code");
+  if (v->code_hash != sum_bytes(p->code ? p->code + v->code : NULL, v->code_size, 0))
+    return damaged(c, "its machine code");
+  return ST_OK;
 }
 
 Status package_choose(Ctx *c, const Package *p, const PackageVariant **out) {
@@ -82,10 +92,7 @@ Status package_choose(Ctx *c, const Package *p, const PackageVariant **out) {
                     fail(c, ST_UNSUPPORTED, "the model was compiled for %s, which this CPU (%s) does not have",
                          package_string(p, p->variant[0].level), cpu_level()),
                     "compile it with --cpu %s", cpu_level());
-  if (!p->code && v->code_size)
-    return damaged(c, "it has no machine code");
-  if (v->code_hash != sum_bytes(p->code ? p->code + v->code : NULL, v->code_size, 0))
-    return damaged(c, "its machine code");
+  TRY(check_code(c, p, v));
   *out = v;
   return ST_OK;
 }
@@ -112,6 +119,20 @@ Status package_weights(Ctx *c, Arena *a, const Package *p, const char *path, con
   if (st)
     return err_file(c, st, name);
   *out = (RtFile){(*map)->base + PACKAGE_PAGE, p->h->weights};
+  return ST_OK;
+}
+
+Status package_verify(Ctx *c, const Package *p, const RtFile *weights) {
+  const uint64_t *sum = (const uint64_t *)(const void *)((const uint8_t *)p->h + p->h->sums);
+  for (uint32_t i = 0; i < p->h->nvariant; i++)
+    TRY(check_code(c, p, &p->variant[i]));
+  for (uint64_t i = 0; i < package_blocks(p->h->weights); i++) {
+    uint64_t at = i * PACKAGE_BLOCK, left = p->h->weights - at;
+    TRY(ctx_poll(c));
+    if (sum[i] != sum_bytes(weights->base + at, left < PACKAGE_BLOCK ? left : PACKAGE_BLOCK, i))
+      return fail(c, ST_INVALID, "the compiled model is damaged: its weights, at byte %llu of them or behind",
+                  (unsigned long long)at);
+  }
   return ST_OK;
 }
 

@@ -1,4 +1,8 @@
-/* pool.c - the thread pool: one generation counter that workers watch, one counter of those still at work.
+/* pool.c - the thread pool: workers watch a gate, which lets them into one piece of work after another.
+ *
+ * The gate is one word: the generation of the work, whether it is open, how many workers are inside. The caller opens it,
+ * works, closes it when nothing is left to take, and waits for those inside. A worker that the system does not run in time
+ * finds it closed: nobody waits for it, the others have done its share.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/pool.h"
 
@@ -8,7 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 20000, MAX_THREADS = POOL_MAX_THREADS };
+/* HELD_SPIN_NS: in the middle of a run. The next shared step is mostly some microseconds away, and waking a thread takes 50 us
+ * in a virtual machine, more than such a step. Who loses the core for PREEMPTED_NS meanwhile shares it with other programs,
+ * and is better off asleep for the next CALM_NS: the system lets those run first that have slept. */
+enum { SPIN_NS = 20000, HELD_SPIN_NS = 1000000, PREEMPTED_NS = 100000, CALM_NS = 20000000 };
+enum {
+  MAX_THREADS = POOL_MAX_THREADS,
+  PIECES = 4
+}; /* PIECES: of a thread's range, each of which any thread may take */
+
+/* The gate: generation << 32 | GATE_OPEN | workers inside. */
+#define GATE_OPEN      (1u << 31)
+#define GATE_INSIDE(g) ((uint32_t)(g) & (GATE_OPEN - 1))
 
 typedef struct Work {
   void (*fn)(void *arg, int thread, int64_t begin, int64_t end);
@@ -16,6 +31,10 @@ typedef struct Work {
   int64_t parts;
   int threads; /* that take part, the caller included */
 } Work;
+
+typedef struct Taken {
+  _Alignas(64) atomic_int pieces; /* of one thread's range */
+} Taken;
 
 struct Pool {
   Alloc *alloc;
@@ -26,16 +45,17 @@ struct Pool {
   pthread_mutex_t owner; /* held by the caller whose work is being done */
   pthread_mutex_t lock;  /* guards sleeping and waking */
   pthread_cond_t wake, done;
-  _Alignas(64) atomic_uint generation; /* changes when there is new work, or the end */
-  _Alignas(64) atomic_int left;        /* workers that have not finished this generation's work */
+  _Alignas(64) _Atomic uint64_t gate;
+  _Alignas(64) atomic_int holders; /* runs under way */
   atomic_bool stop;
-  Work work;
+  Work work; /* changes while the gate is closed and nobody inside */
+  Taken taken[MAX_THREADS];
 };
 
 typedef struct Start {
   Pool *p;
   int thread;
-  unsigned seen; /* the generation before the first that is its own */
+  uint64_t seen; /* the gate before the first work that is its own */
 } Start;
 
 static inline void relax(void) {
@@ -46,50 +66,80 @@ static inline void relax(void) {
 #endif
 }
 
-static void share(const Work *w, int thread) {
-  int64_t begin = (int64_t)((__int128)w->parts * thread / w->threads);
-  int64_t end = (int64_t)((__int128)w->parts * (thread + 1) / w->threads);
-  if (begin < end)
-    w->fn(w->arg, thread, begin, end);
+static int64_t split(int64_t n, int64_t i, int64_t of) { return (int64_t)((__int128)n * i / of); }
+
+/* A thread's own range first, piece by piece, then what others have not come to yet. */
+static void share(Pool *p, int thread) {
+  const Work *w = &p->work;
+  for (int k = 0; k < w->threads; k++) {
+    int of = (thread + k) % w->threads, i;
+    int64_t begin = split(w->parts, of, w->threads), n = split(w->parts, of + 1, w->threads) - begin;
+    while ((i = atomic_fetch_add_explicit(&p->taken[of].pieces, 1, memory_order_relaxed)) < PIECES)
+      if (split(n, i, PIECES) < split(n, i + 1, PIECES))
+        w->fn(w->arg, thread, begin + split(n, i, PIECES), begin + split(n, i + 1, PIECES));
+  }
 }
 
-/* Waits until the generation is no longer `seen`: spinning first, asleep then. */
-static unsigned next_generation(Pool *p, unsigned seen) {
-  unsigned g;
-  int64_t until = now_ns() + SPIN_NS;
-  do
+/* How long to spin: a single run will want all threads again, several have work for each other's cores. */
+static int64_t spin_ns(Pool *p) {
+  return atomic_load_explicit(&p->holders, memory_order_relaxed) == 1 ? HELD_SPIN_NS : SPIN_NS;
+}
+
+static bool is_new(uint64_t gate, uint64_t seen) { return gate >> 32 != seen >> 32; }
+
+/* Waits until the gate's generation is no longer the one `seen`: spinning first, asleep then. *calm: until when to sleep
+ * rather than spin. */
+static uint64_t next_generation(Pool *p, uint64_t seen, int64_t *calm) {
+  uint64_t g;
+  int64_t start = now_ns(), now = start, last;
+  do {
     for (int i = 0; i < 64; i++) {
-      if ((g = atomic_load_explicit(&p->generation, memory_order_acquire)) != seen)
+      if (is_new(g = atomic_load_explicit(&p->gate, memory_order_acquire), seen))
         return g;
       relax();
     }
-  while (now_ns() < until);
+    last = now, now = now_ns();
+    if (now - last > PREEMPTED_NS)
+      *calm = now + CALM_NS;
+  } while (now - start < (now < *calm ? SPIN_NS : spin_ns(p)));
   pthread_mutex_lock(&p->lock);
-  while ((g = atomic_load_explicit(&p->generation, memory_order_acquire)) == seen)
+  while (!is_new(g = atomic_load_explicit(&p->gate, memory_order_acquire), seen))
     pthread_cond_wait(&p->wake, &p->lock);
   pthread_mutex_unlock(&p->lock);
   return g;
 }
 
-static void finish_share(Pool *p) {
-  if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) == 1) {
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_signal(&p->done);
-    pthread_mutex_unlock(&p->lock);
-  }
+/* False: the work is done already. *g: the gate, as far as is known. */
+static bool enter(Pool *p, uint64_t *g) {
+  while (*g & GATE_OPEN)
+    if (atomic_compare_exchange_weak_explicit(&p->gate, g, *g + 1, memory_order_acquire, memory_order_acquire))
+      return true;
+  return false;
+}
+
+static void leave(Pool *p) {
+  uint64_t g = atomic_fetch_sub_explicit(&p->gate, 1, memory_order_acq_rel) - 1;
+  if (g & GATE_OPEN || GATE_INSIDE(g))
+    return;
+  pthread_mutex_lock(&p->lock);
+  pthread_cond_signal(&p->done);
+  pthread_mutex_unlock(&p->lock);
 }
 
 static void *worker(void *arg) {
   Start s = *(Start *)arg;
   Pool *p = s.p;
+  int64_t calm = 0;
   alloc_put(p->alloc, arg, sizeof(Start));
-  for (unsigned seen = s.seen;;) {
-    seen = next_generation(p, seen);
+  for (uint64_t seen = s.seen;;) {
+    seen = next_generation(p, seen, &calm);
     if (atomic_load(&p->stop))
       return NULL;
+    if (!enter(p, &seen))
+      continue;
     if (s.thread < p->work.threads)
-      share(&p->work, s.thread);
-    finish_share(p);
+      share(p, s.thread);
+    leave(p);
   }
 }
 
@@ -118,7 +168,7 @@ static void start_workers(Pool *p, int want) {
     Start *s = alloc_get(p->alloc, sizeof *s, _Alignof(Start));
     if (!s)
       break;
-    *s = (Start){p, p->started + 1, atomic_load(&p->generation)};
+    *s = (Start){p, p->started + 1, atomic_load(&p->gate)};
     if (pthread_create(&p->id[p->started], NULL, worker, s)) {
       alloc_put(p->alloc, s, sizeof *s);
       break;
@@ -128,24 +178,29 @@ static void start_workers(Pool *p, int want) {
   pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+/* The next generation. Nobody is inside. */
 static void announce(Pool *p) {
+  uint64_t g = atomic_load_explicit(&p->gate, memory_order_relaxed);
   pthread_mutex_lock(&p->lock);
-  atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
+  atomic_store_explicit(&p->gate, ((g >> 32) + 1) << 32 | GATE_OPEN, memory_order_release);
   pthread_cond_broadcast(&p->wake);
   pthread_mutex_unlock(&p->lock);
 }
 
-static void wait_for_workers(Pool *p) {
-  int64_t until = now_ns() + SPIN_NS;
+static bool all_left(Pool *p) { return !GATE_INSIDE(atomic_load_explicit(&p->gate, memory_order_acquire)); }
+
+static void close_and_wait(Pool *p) {
+  atomic_fetch_and_explicit(&p->gate, ~(uint64_t)GATE_OPEN, memory_order_acq_rel);
+  int64_t start = now_ns();
   do
     for (int i = 0; i < 64; i++) {
-      if (!atomic_load_explicit(&p->left, memory_order_acquire))
+      if (all_left(p))
         return;
       relax();
     }
-  while (now_ns() < until);
+  while (now_ns() - start < SPIN_NS);
   pthread_mutex_lock(&p->lock);
-  while (atomic_load_explicit(&p->left, memory_order_acquire))
+  while (!all_left(p))
     pthread_cond_wait(&p->done, &p->lock);
   pthread_mutex_unlock(&p->lock);
 }
@@ -166,11 +221,22 @@ void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread
   threads = threads > want ? want : threads;
   threads = threads > parts ? (int)parts : threads;
   p->work = (Work){fn, arg, parts, threads};
-  atomic_store_explicit(&p->left, p->started, memory_order_release);
+  for (int i = 0; i < threads; i++)
+    atomic_store_explicit(&p->taken[i].pieces, 0, memory_order_relaxed);
   announce(p);
-  share(&p->work, 0);
-  wait_for_workers(p);
+  share(p, 0);
+  close_and_wait(p);
   pthread_mutex_unlock(&p->owner);
+}
+
+void pool_hold(Pool *p) {
+  if (p)
+    atomic_fetch_add_explicit(&p->holders, 1, memory_order_relaxed);
+}
+
+void pool_release(Pool *p) {
+  if (p)
+    atomic_fetch_sub_explicit(&p->holders, 1, memory_order_relaxed);
 }
 
 int pool_threads(const Pool *p) { return p ? p->threads : 1; }

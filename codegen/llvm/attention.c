@@ -219,7 +219,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
     c.value[i] = old[i] = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, -INFINITY), seen);
   }
   carry_begin(e, &c, w->keys);
-  LVal row = at_bytes(e, s, i64_muli(e, c.j, g->width * 4));
+  LVal row = settled(e, at_bytes(e, s, i64_muli(e, c.j, g->width * 4)));
   for (int i = 0; i < n; i++) {
     LVal p = at_bytes(e, row, i64_of(e, i * v * 4)), x = load_f32(e, v, p);
     if (m->any || g->t->causal) {
@@ -240,7 +240,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
     c.value[i] = emit_real(vec, 0);
   }
   carry_begin(e, &c, w->keys);
-  row = at_bytes(e, s, i64_muli(e, c.j, g->width * 4));
+  row = settled(e, at_bytes(e, s, i64_muli(e, c.j, g->width * 4)));
   for (int i = 0; i < n; i++) {
     LVal p = at_bytes(e, row, i64_of(e, i * v * 4));
     LVal x = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, load_f32(e, v, p), safe[i], ""));

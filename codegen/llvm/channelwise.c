@@ -96,9 +96,9 @@ static void sum_block(Channelwise *d, bool inside) {
   LVal y0 = i64_add(e, d->place[0], i64_muli(e, t0.i, w->dilation[0]));
   LVal y1 = i64_add(e, d->place[1], i64_muli(e, t1.i, w->dilation[1]));
   LVal line = i64_mul(e, i64_add(e, i64_mul(e, y0, d->in[1]), y1), d->in[2]);
-  LVal row = at_bytes(e, d->image, i64_muli(e, line, d->step));
+  LVal row = settled(e, at_bytes(e, d->image, i64_muli(e, line, d->step)));
   LVal tap = i64_muli(e, i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i), w->kernel[2] * d->g->plan.nr * 4);
-  LVal weight = at_bytes(e, d->weight, tap);
+  LVal weight = settled(e, at_bytes(e, d->weight, tap));
   if (w->kernel[2] * d->rows * d->vecs <= UNROLLED) {
     for (int t = 0; t < w->kernel[2]; t++)
       one_tap(d, row, weight, i64_of(e, t), inside);

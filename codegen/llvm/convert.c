@@ -3,6 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/kemit.h"
 
+#include <math.h>
+#include <string.h>
+
 #define B (k->e->b)
 
 static bool is_unsigned(DType t) { return dtype_kind(t) == DK_UINT || t == DT_bool; }
@@ -16,13 +19,47 @@ static LVal saturated(KEmit *k, const char *intrinsic, size_t len, LType to, LVa
   return LLVMBuildCall2(B, LLVMGlobalGetValueType(f), f, &a, 1, "");
 }
 
-/* Out of range saturates to 32 or 64 bits and then wraps; NaN gives 0. */
-static LVal float_to_int(KEmit *k, DType to, LVal a) {
+/* The same in parts, each of which is one instruction of x86 over a vector: LLVM takes vectors apart for the intrinsic. */
+static LVal saturated_lanes(KEmit *k, LType to, LVal a) {
+  LType t = LLVMTypeOf(a);
+  int bits = to == emit_like(k->e->i64, a) ? 64 : 32;
+  LVal end = emit_real(t, ldexp(1, bits - 1)), least = emit_real(t, -ldexp(1, bits - 1));
+  LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, least, ""), beyond = LLVMBuildFCmp(B, LLVMRealOGE, a, end, "");
+  LVal fits =
+      LLVMBuildAnd(B, LLVMBuildFCmp(B, LLVMRealOLT, a, end, ""), LLVMBuildFCmp(B, LLVMRealOGE, a, least, ""), "");
+  LVal v = LLVMBuildFPToSI(B, LLVMBuildSelect(B, fits, a, emit_real(t, 0), ""), to, "");
+  v = LLVMBuildSelect(B, below, emit_int(to, bits == 64 ? INT64_MIN : INT32_MIN), v, "");
+  return LLVMBuildSelect(B, beyond, emit_int(to, bits == 64 ? INT64_MAX : INT32_MAX), v, "");
+}
+
+static LVal saturated_signed(KEmit *k, LType to, LVal a) {
+  bool in_parts = emit_lanes(a) > 1 && !strncmp(k->e->target->cpu_level, "x86", 3);
+  return in_parts ? saturated_lanes(k, to, a) : saturated(k, "llvm.fptosi.sat", 15, to, a);
+}
+
+/* Is x min(max(…, lo), hi) of two constants that an i32 holds? */
+static bool is_clipped(const KExpr *x) {
+  const KExpr *inner = x->kind == KE_BINARY && x->op == KOP_min ? x->arg[0] : NULL;
+  if (!inner || inner->kind != KE_BINARY || inner->op != KOP_max || x->arg[1]->kind != KE_FLOAT ||
+      inner->arg[1]->kind != KE_FLOAT)
+    return false;
+  double lo = inner->arg[1]->f, hi = x->arg[1]->f;
+  return lo <= hi && lo >= -0x1p30 && hi <= 0x1p30;
+}
+
+/* Out of range saturates to 32 or 64 bits and then wraps; NaN gives 0. from: the expression whose value a is. */
+static LVal float_to_int(KEmit *k, const KExpr *from, DType to, LVal a) {
   bool wide = dtype_bits(to) == 64 || to == DT_u32;
-  LType mid = emit_like(wide ? k->e->i64 : k->e->i32, a), out = emit_like(kemit_type(k, to), a);
-  LVal v = saturated(k, "llvm.fptosi.sat", 15, mid, a);
+  LType mid = emit_like(wide ? k->e->i64 : k->e->i32, a), out = emit_like(kemit_type(k, to), a), t = LLVMTypeOf(a);
+  LVal v;
+  if (is_clipped(from) && to != DT_u64) {
+    LVal number = LLVMBuildFCmp(B, LLVMRealORD, a, a, "");
+    v = LLVMBuildFPToSI(B, LLVMBuildSelect(B, number, a, emit_real(t, 0), ""), mid, "");
+  } else {
+    v = saturated_signed(k, mid, a);
+  }
   if (to == DT_u64) {
-    LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, emit_real(LLVMTypeOf(a), 0), "");
+    LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, emit_real(t, 0), "");
     v = LLVMBuildSelect(B, below, v, saturated(k, "llvm.fptoui.sat", 15, mid, a), "");
   }
   return kemit_wrap(k, to, out == mid ? v : LLVMBuildTrunc(B, v, out, ""));
@@ -88,7 +125,7 @@ Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r) {
     *r = dtype_is_float(from) ? LLVMBuildFCmp(B, LLVMRealUNE, a, emit_real(LLVMTypeOf(a), 0), "")
                               : LLVMBuildICmp(B, LLVMIntNE, a, emit_int(LLVMTypeOf(a), 0), "");
   else if (dtype_is_float(from))
-    *r = float_to_int(k, to, a);
+    *r = float_to_int(k, x->arg[0], to, a);
   else
     *r = kemit_wrap(k, to, LLVMBuildIntCast2(B, a, emit_like(t, a), !is_unsigned(from), ""));
   if (stored || is_narrow(to))

@@ -14,14 +14,28 @@
 
 /* --- the inner kernels --- */
 
-/* Heights that even splitting can ask for: all up to mr when M is known at run time only. */
+/* Even splitting of m rows asks for one height or for two neighbours. */
+static void heights_of(int64_t m, int mr, int *low, int *high) {
+  int64_t tiles = (m - 1) / mr + 1, least = m / tiles, most = (m - 1) / tiles + 1;
+  *low = least < *low ? (int)least : *low;
+  *high = most > *high ? (int)most : *high;
+}
+
+/* Heights that even splitting can ask for: all up to mr when M is known at run time only. Of images, M is a multiple of their
+ * positions, which leaves out most low ones; from mr * mr rows on, the two are mr - 1 and mr. */
 static void heights(const Product *p, int mr, int *low, int *high) {
   int64_t m;
-  *low = 1, *high = mr;
-  if (!dim_is_const(p->m, &m) || m < 1)
+  *low = mr, *high = 1;
+  if (dim_is_const(p->m, &m) && m >= 1) {
+    heights_of(m, mr, low, high);
     return;
-  int64_t tiles = (m - 1) / mr + 1;
-  *low = (int)(m / tiles), *high = (int)((m - 1) / tiles + 1);
+  }
+  int64_t step = p->positions > 0 ? p->positions : 1;
+  for (m = step; m < mr * mr + step; m += step)
+    heights_of(m, mr, low, high);
+  if (step % mr && *low == mr)
+    *low = mr - 1;
+  *high = mr;
 }
 
 enum { SHORT_RUN = 8 }; /* steps of k that are written out */

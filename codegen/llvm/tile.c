@@ -23,6 +23,8 @@ LVal i64_ceildiv(Emitter *e, LVal a, LVal b) { return i64_div(e, i64_add(e, a, i
 LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
 LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
 
+LVal settled(Emitter *e, LVal p) { return LLVMBuildFreeze(e->b, p, ""); }
+
 LVal load_f32(Emitter *e, int lanes, LVal p) {
   LVal v = LLVMBuildLoad2(e->b, emit_vec(e->f32, lanes), p, "");
   LLVMSetAlignment(v, 4);

@@ -30,6 +30,9 @@ LVal i64_min(Emitter *e, LVal a, LVal b);
 LVal i64_less(Emitter *e, LVal a, LVal b); /* i1, signed */
 LVal at_bytes(Emitter *e, LVal p, LVal bytes);
 LVal at_float(Emitter *e, LVal p, LVal index);
+/* An address that loop strength reduction takes as it is. It would look for better ways to each of many loads at constant distances
+ * from it, and can take as long for that as all the rest of code generation. */
+LVal settled(Emitter *e, LVal p);
 LVal load_f32(Emitter *e, int lanes, LVal p); /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);
 

@@ -231,6 +231,20 @@ static void softmax_row(Att *t, bool any) {
     x[j] = sum == 0 ? 0 : nn_round(t->soft, x[j] / sum);
 }
 
+/* Where something is masked, what has no weight does not count, be it infinite; without masks 0 times infinity is NaN, as it
+ * is in the product of the softmax and V. */
+static void weigh_values(Att *t) {
+  const AttentionAttr *a = t->a;
+  bool masked =
+      t->mask || (a->is_causal && t->q.S > 1) || a->left_window_size >= 0 || a->right_window_size >= 0 || t->valid;
+  memset(t->acc, 0, (size_t)t->v.D * sizeof *t->acc);
+  for (int64_t j = 0; j < t->L; j++) {
+    double p = t->y->dtype == DT_f64 ? t->score[j] : (float)t->score[j] == 0 ? 0 : t->score[j];
+    for (int64_t d = 0; d < t->v.D && (p != 0 || !masked); d++)
+      t->acc[d] += p * t->vrow[j][d];
+  }
+}
+
 static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
   const AttentionAttr *a = t->a;
   const double *q = t->q.data + b * t->q.sb + h * t->q.sh + s * t->q.ss;
@@ -250,11 +264,7 @@ static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
   softmax_row(t, any);
   if (t->qk)
     nn_store(t->qk, ((b * t->q.H + h) * t->q.S + s) * t->L, mode == 3 ? t->score : t->raw, t->L);
-  memset(t->acc, 0, (size_t)t->v.D * sizeof *t->acc);
-  for (int64_t j = 0; j < t->L; j++)
-    if (t->score[j] != 0)
-      for (int64_t d = 0; d < t->v.D; d++)
-        t->acc[d] += t->score[j] * t->vrow[j][d];
+  weigh_values(t);
   int64_t at = t->y->rank == 4 ? ((b * t->q.H + h) * t->q.S + s) * t->v.D : ((b * t->q.S + s) * t->q.H + h) * t->v.D;
   nn_store(t->y, at, t->acc, t->v.D);
 }

@@ -2,13 +2,15 @@
  *
  * In a step between P (so far) and the next operand, labels that are still needed (by the output or a later operand)
  * are batch (in both), rows (in P only) or columns (in the operand only); the others are summed. Partial results stay
- * in double or int64, so floats are rounded once. SPDX-License-Identifier: Apache-2.0 */
+ * in double or int64, so floats are rounded once. With an infinity or a NaN among the operands a sum of products is another
+ * number than a product of sums: then every term is made by itself, and only the last step sums. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/einsum.h"
 
 #include "ops/eval/loop.h"
 #include "ops/eval/product.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 /* --- the equation --- */
@@ -306,7 +308,16 @@ static void copy_out(Work *w, const View *v, Tensor *y) {
   }
 }
 
-static Status contract_all(Work *w, View *acc) {
+static bool all_finite(const Eval *e) {
+  for (int i = 0; i < e->nin; i++)
+    for (int64_t k = 0, n = tensor_count(e->in[i]); dtype_is_float(e->in[i]->dtype) && k < n; k++)
+      if (!isfinite(elem_f64(e->in[i]->dtype, e->in[i]->data, k)))
+        return false;
+  return true;
+}
+
+/* Steps that sum as early as they can. */
+static Status contract_early(Work *w, View *acc) {
   bool need[EIN_MAX_LABEL];
   *acc = view_of(w, 0);
   needed(w, 1, need);
@@ -318,6 +329,19 @@ static Status contract_all(Work *w, View *acc) {
     for (int l = 0; l < EIN_MAX_LABEL; l++)
       alone[l] = need[l] || acc->has[l];
     TRY(sum_alone(w, &next, alone));
+    TRY(contract(w, acc, &next, need, &r));
+    *acc = r;
+  }
+  return ST_OK;
+}
+
+/* Steps of which the last one sums. */
+static Status contract_late(Work *w, View *acc) {
+  bool need[EIN_MAX_LABEL];
+  *acc = view_of(w, 0);
+  for (int i = 1; i < w->e->nin; i++) {
+    View next = view_of(w, i), r;
+    needed(w, i < w->e->nin - 1 ? 0 : w->e->nin, need);
     TRY(contract(w, acc, &next, need, &r));
     *acc = r;
   }
@@ -350,7 +374,7 @@ Status einsum_eval(Eval *e) {
   TRY(eval_out(e, 0, t, w->q.out.n, dim, &y));
   if (!tensor_count(y))
     return ST_OK;
-  TRY(contract_all(w, &acc));
+  TRY(e->nin == 1 || all_finite(e) ? contract_early(w, &acc) : contract_late(w, &acc));
   copy_out(w, &acc, y);
   return ST_OK;
 }

@@ -124,11 +124,15 @@ Status move_rank(Eval *e, int64_t rank) {
                           : eval_unsupported(e, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
-Status move_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out) {
+Status move_shared_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out) {
   TRY(move_rank(e, rank));
   if (!dtype_valid(t))
     return eval_fail(e, "a tensor is needed, not a sequence or optional");
-  TRY(eval_out(e, i, t, (int)rank, dim, out));
+  return eval_out(e, i, t, (int)rank, dim, out);
+}
+
+Status move_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out) {
+  TRY(move_shared_out(e, i, t, rank, dim, out));
   size_t bytes = tensor_bytes(*out);
   if (!width(t) && bytes)
     memset((*out)->data, 0, bytes);

@@ -28,6 +28,8 @@ void move_fill(DType t, void *dst, int64_t d, int64_t n, const void *src);
 
 /* eval_out for a rank not yet checked; bits that no element covers are zero. Fails on a rank above MAX_RANK. */
 Status move_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out);
+/* The same, writing nothing: the memory may be that of an input. */
+Status move_shared_out(Eval *e, int i, DType t, int64_t rank, const int64_t *dim, Tensor **out);
 /* Room for the dims of a tensor of that rank: ST_UNSUPPORTED when it is above MAX_RANK. */
 Status move_rank(Eval *e, int64_t rank);
 /* To be called when t, made by this step, is filled: copies the characters of strings into e->keep. */

@@ -10,7 +10,7 @@
 static Status out_as(Eval *e, int64_t rank, const int64_t *dim) {
   const Tensor *x = e->in[0];
   Tensor *y;
-  TRY(move_out(e, 0, x->dtype, rank, dim, &y));
+  TRY(move_shared_out(e, 0, x->dtype, rank, dim, &y));
   size_t n = tensor_bytes(x);
   if (n && y->data != x->data)
     memcpy(y->data, x->data, n);

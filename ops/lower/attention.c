@@ -259,7 +259,12 @@ static void softmax(Att *t) {
   lower_close(x, 1, behind);
 }
 
-/* y[d] = sum of score[j] v[j, d]; what has no weight does not count, be it infinite. */
+static bool masks(const Att *t) {
+  const AttentionAttr *a = t->a;
+  return has(t->n, MASK) || a->is_causal || a->left_window_size >= 0 || a->right_window_size >= 0 || t->valid;
+}
+
+/* y[d] = sum of score[j] v[j, d]; where something is masked, what has no weight does not count, be it infinite. */
 static Status weighted(Att *t, KBuf *y) {
   Lower *x = t->x;
   Part part[2];
@@ -270,10 +275,11 @@ static Status weighted(Att *t, KBuf *y) {
   for (int i = 0, n = parts_of(t, V, PAST_V, part); i < n; i++) {
     KExpr *j = lower_open(x, "j", part[i].len, &inner), *at = k_add(x, part[i].from, j);
     KExpr *p = ke_load(x->k, t->score, &at);
-    lower_if(x, k_bin(x, KOP_ne, p, ke_float(x->k, t->w, 0)), NULL);
+    if (masks(t))
+      lower_if(x, k_bin(x, KOP_ne, p, ke_float(x->k, t->w, 0)), NULL);
     TRY(element(t, part[i].input, t->g, j, d, t->Dv, &v));
     ks_update(&x->at, acc, KOP_add, k_mul(x, p, v));
-    lower_close(x, 2, inner);
+    lower_close(x, masks(t) ? 2 : 1, inner);
   }
   KExpr *r = ke_cast(x->k, y->dtype, ke_var(x->k, acc)), *at4[4] = {t->b, t->h, t->s, d};
   KExpr *at3[3] = {t->b, t->s, k_add(x, k_mul(x, t->h, ke_dim(x->k, t->Dv)), d)};

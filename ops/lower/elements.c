@@ -294,10 +294,10 @@ static KExpr *int_power(Lower *x, KExpr *a, KExpr *b) {
   return k_bin(x, KOP_pow, a, b);
 }
 
-/* The type in which a float power, or an integer's float power, is computed. */
+/* The type in which a float power, or an integer's float power, is computed; what is narrower than f32 is rounded once. */
 static DType power_type(DType t, DType u) {
   bool exact = dtype_is_float(u) ? dtype_bits(u) <= 32 : dtype_bits(u) < 32; /* f32 holds the exponent */
-  return dtype_is_float(t) && t != DT_f64 && exact ? DT_f32 : DT_f64;
+  return t == DT_f32 && exact ? DT_f32 : DT_f64;
 }
 
 /* x to a small constant power without pow. */

@@ -13,6 +13,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 import models  # noqa: E402
+import onnx_writer as w  # noqa: E402
 from harness import ROOT, SARD, Checks, sard  # noqa: E402
 
 FIXTURE = os.path.join(ROOT, "models", "fixtures", "minilm", "dynamo", "model.onnx")
@@ -88,6 +89,14 @@ int main(void) {
   return 0;
 }
 """
+
+
+def large():
+    """y = x w, w of 3 MB: element (i, j) is (31 i + 17 j) mod 64"""
+    size, n = 1024, 768
+    data = [float((31 * i + 17 * j) % 64) for i in range(size) for j in range(n)]
+    return w.model([w.node("MatMul", ["x", "w"], ["y"])], [w.value("x", w.tensor_type(w.F32, ["batch", size]))],
+                   [w.value("y", w.tensor_type(w.F32, ["batch", n]))], [w.tensor("w", w.F32, [size, n], data)])
 
 
 class Suite(Checks):
@@ -273,7 +282,7 @@ def test_damage(s):
         run = sard("run", s.write("broken.sard", bytes(data[:n])), *FEED)
         s.check("cut to %d bytes" % n, run.returncode in (2, 3, 4), run.stderr)
     library = bytearray(s.read("m.so"))
-    at = library.index(b"SARDPACK\x01")
+    at = library.index(b"SARDPACK\x02")
     library[at + 500] ^= 1
     s.error("a damaged library", sard("run", s.write("broken.so", bytes(library)), *FEED), 3, "damaged")
     text = subprocess.run(["readelf", "-SW", s.path("program")], capture_output=True, text=True).stdout
@@ -289,6 +298,58 @@ def test_damage(s):
     s.error("a newer format", sard("run", s.write("newer.sard", bytes(newer)), *FEED), 3, "format 99")
     s.error("a foreign library", sard("run", shutil.which("true"), *FEED), 3, "no compiled model")
     s.error("a foreign archive", sard("run", s.write("x.a", b"!<arch>\n"), *FEED), 3, "no compiled model")
+
+
+def parts_of(data):
+    """of a package at the beginning of data: the ranges of its head, its code and its weights, each on pages of their own"""
+    at, parts = 0, []
+    for field in (32, 40, 48):
+        n = int.from_bytes(data[field : field + 8], "little")
+        parts.append((at, at + n))
+        at = (at + n + 4095) // 4096 * 4096
+    return parts
+
+
+def test_verify(s):
+    """sard cache verify FILE reads what no start does: single bits anywhere in any kind of file"""
+    s.write("large.onnx", large())
+    kinds = ["v.sard", "v.so", "v.o", "v.a", "v.exe"]
+    for name in kinds:
+        s.compile(s.path("large.onnx"), *(["--exe"] if name == "v.exe" else ["-o"]), s.path(name), "--cpu", "x86-64,x86-64-v3")
+    s.compile(s.path("large.onnx"), "-o", s.path("beside.so"), "--weights", "external")
+    s.compile(s.path("large.onnx"), "-o", s.path("other.sard"), "--target", "riscv64-linux-gnu")
+    files = [s.path(n) for n in kinds + ["beside.so", "other.sard"]]
+    run = sard("cache", "verify", *files)
+    s.check("whole files", run.returncode == 0 and run.stdout.count("ok  ") == len(files) and not run.stderr, run.stdout + run.stderr)
+    package = s.read("v.sard")
+    head, code, weights = parts_of(package)
+    s.check("more than one block of weights", weights[1] - weights[0] > 2 << 20, weights)
+    for name in kinds:
+        good = s.read(name)
+        start = good.index(b"SARDPACK\x02")
+        starts = [start, good.index(package[slice(*code)][:200]), good.index(package[slice(*weights)][:4000])]
+        for (low, high), at in zip((head, code, weights), starts):
+            for k in range(6):
+                broken = bytearray(good)
+                broken[at + (high - low - 1) * k // 5] ^= 1 << k
+                run = sard("cache", "verify", s.write("broken" + name[1:], bytes(broken)))
+                first = "no compiled model" if name == "v.sard" else "not a model"  # the first bytes say what it is
+                said = first if at == start and k == 0 else "damaged"
+                s.check("%s: a bit at %d of %d" % (name, k, at), run.returncode == 1 and said in run.stdout and "DAMAGED" in run.stdout,
+                        run.stdout + run.stderr)
+    beside = bytearray(s.read("beside.so.weights"))
+    beside[-5] ^= 64
+    s.write("beside.so.weights", bytes(beside))
+    run = sard("run", s.path("beside.so"), "--input", "x=ones:1x1024")
+    s.check("a run does not look", run.returncode == 0, run.stderr)
+    run = sard("cache", "verify", s.path("v.so"), s.path("beside.so"), "--json")
+    d = json.loads(run.stdout)["files"]
+    s.check("weights beside", run.returncode == 1 and not d[0]["problem"] and "its weights, at byte 2097152" in d[1]["problem"], run.stdout)
+    s.write("beside.so.weights", bytes(beside[:-100]))
+    run = sard("cache", "verify", s.path("beside.so"), s.path("large.onnx"))
+    s.check("cut short; and no model", run.returncode == 1 and "cut short" in run.stdout and "no compiled model" in run.stdout, run.stdout)
+    s.error("no such file", sard("cache", "verify", s.path("nothing.so")), 3, "nothing.so")
+    s.error("only verify takes files", sard("cache", "list", s.path("v.so")), 2, "verify does")
 
 
 def test_usage(s):
@@ -322,7 +383,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         s = Suite(folder)
         for test in (test_kinds, test_program, test_c, test_library, test_two, test_static, test_external, test_levels, test_same_bytes,
-                     test_damage, test_usage, test_full_disk):
+                     test_damage, test_verify, test_usage, test_full_disk):
             test(s)
         return s.done()
 

@@ -1,17 +1,8 @@
 /* test_integer.c - compiled products of 8-bit integers against sums of 64 bits, to the bit, at every CPU level that this one has.
  * All values that the types have occur, so that what saturates on the way would show.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
 #include "codegen/integer.h"
-#include "tests/kernel/jit.h"
-
-#include <string.h>
-
-#include <cmocka.h> /* last: it defines fail */
+#include "tests/kernel/rig.h"
 
 static Jit jit;
 
@@ -33,36 +24,16 @@ static bool m_is(void *arg, Dim sym, int64_t *v) {
   return true;
 }
 
-static int64_t value(Dim d, int64_t m) {
-  int64_t v;
-  assert_true(dim_eval(d, m_is, &m, &v));
-  return v;
-}
-
 typedef struct Compiled {
   Unit u;
   ProductPlan plan;
   KernelFn fn;
-  const Dim *dim;
-  uint32_t ndim;
   uint8_t *packed;
 } Compiled;
 
 static void run(const Compiled *c, int64_t m, uint8_t *a, int32_t *out, int pieces) {
-  int64_t dim[4], parts = value(c->u.parts, m), scratch = value(c->u.scratch, m);
-  char *mem = aligned_alloc(64, ((size_t)scratch + 127) & ~(size_t)63);
   void *buf[] = {a, c->packed, out};
-  memset(mem, 0x5a, (size_t)scratch + 64); /* nothing may rely on it */
-  for (uint32_t i = 0; i < c->ndim; i++)
-    dim[i] = value(c->dim[i], m);
-  for (int i = pieces; i-- > 0;) {
-    KernelArgs x = {
-        .buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
-    assert_int_equal(c->fn(&x), 0);
-  }
-  for (int i = 0; i < 64; i++)
-    assert_int_equal(mem[scratch + i], 0x5a);
-  free(mem);
+  rig_run(&jit, &c->u, c->fn, (RigSizes){m_is, &m}, buf, pieces);
 }
 
 static void check(const Compiled *c, const int8_t *b, int64_t m, int64_t n, int64_t k) {
@@ -102,9 +73,7 @@ static void test_products(void **state) {
                               .bytes = type ? DT_i8 : DT_u8};
       c.plan = product_plan(&c.u.product, jit.level);
       product_schedule(&jit.ctx, &c.u, jit.level);
-      if (!(c.fn = jit_compile(&jit, &c.u)))
-        fail_msg("%s", jit.ctx.err.message);
-      unit_signature(jit.arena, &c.u, &c.dim, &c.ndim);
+      c.fn = rig_compile(&jit, &c.u);
       uint8_t *b = bytes(k * n, 9, true);
       assert_true(integer_packed_bytes(&c.plan, k, n, &size));
       c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
@@ -119,15 +88,5 @@ static void test_products(void **state) {
 int main(void) {
   static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
-  int failed = 0;
-  for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
-    if (!jit_open(&jit, levels[i])) {
-      printf("no code generator: %s\n", jit.ctx.err.message);
-      return backend_present();
-    }
-    printf("level %s\n", jit.level);
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    jit_close(&jit);
-  }
-  return failed;
+  RIG_MAIN(&jit, levels, tests);
 }

@@ -3,29 +3,13 @@
  * Operands are uniform in [-1, 1] and numbers have a scale of at most 1 / 2^bits, so that the bounds of test_product.c hold.
  * At the level with VNNI A is rounded first, where its blocks are whole.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
 #include "codegen/nbits.h"
 #include "ops/eval/nbits.h"
-#include "tests/kernel/jit.h"
+#include "tests/kernel/rig.h"
 
 #include <math.h>
-#include <string.h>
-
-#include <cmocka.h> /* last: it defines fail */
 
 static Jit jit;
-
-static float *numbers(int64_t n, uint32_t seed) {
-  float *p = aligned_alloc(64, ((size_t)n * 4 + 191) & ~(size_t)63);
-  assert_non_null(p);
-  for (int64_t i = 0; i < n; i++)
-    seed = seed * 1664525 + 1013904223, p[i] = (float)(int32_t)seed * 0x1p-31f;
-  return p;
-}
 
 static uint8_t *bytes(int64_t n, uint32_t seed) {
   uint8_t *p = malloc((size_t)n);
@@ -39,12 +23,6 @@ static bool m_is(void *arg, Dim sym, int64_t *v) {
   (void)sym;
   *v = *(int64_t *)arg;
   return true;
-}
-
-static int64_t value(Dim d, int64_t m) {
-  int64_t v;
-  assert_true(dim_eval(d, m_is, &m, &v));
-  return v;
 }
 
 typedef struct Weights {
@@ -70,8 +48,6 @@ typedef struct Compiled {
   Unit u;
   ProductPlan plan;
   KernelFn fn;
-  const Dim *dim;
-  uint32_t ndim;
   uint8_t *packed;
 } Compiled;
 
@@ -90,20 +66,8 @@ static void pack(Compiled *c, const Weights *w) {
 }
 
 static void run(const Compiled *c, int64_t m, float *a, float *out, int pieces) {
-  int64_t dim[4], parts = value(c->u.parts, m), scratch = value(c->u.scratch, m);
-  float *mem = numbers(scratch / 4 + 16, 7); /* not zero: nothing may rely on it */
   void *buf[] = {a, c->packed, out};
-  for (uint32_t i = 0; i < c->ndim; i++)
-    dim[i] = value(c->dim[i], m);
-  memset((char *)mem + scratch, 0x5a, 64);
-  for (int i = pieces; i-- > 0;) {
-    KernelArgs x = {
-        .buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
-    assert_int_equal(c->fn(&x), 0);
-  }
-  for (int i = 0; i < 64; i++)
-    assert_int_equal(((char *)mem)[scratch + i], 0x5a);
-  free(mem);
+  rig_run(&jit, &c->u, c->fn, (RigSizes){m_is, &m}, buf, pieces);
 }
 
 /* Element k of a row of A: as it is, or rounded to |q| <= 127 times the scale of its block. */
@@ -167,9 +131,7 @@ static void check_all(int bits, int64_t block, int zero, int64_t k, int64_t n, b
                                      .block = block}};
     c.plan = product_plan(&c.u.product, jit.level);
     product_schedule(&jit.ctx, &c.u, jit.level);
-    if (!(c.fn = jit_compile(&jit, &c.u)))
-      fail_msg("%s", jit.ctx.err.message);
-    unit_signature(jit.arena, &c.u, &c.dim, &c.ndim);
+    c.fn = rig_compile(&jit, &c.u);
     pack(&c, &w);
     for (size_t j = fixed ? i : 0; j < (fixed ? i + 1 : nm); j++)
       check(&c, &w, m[j]);
@@ -211,15 +173,5 @@ int main(void) {
       cmocka_unit_test(test_blocks),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
-  int failed = 0;
-  for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
-    if (!jit_open(&jit, levels[i])) {
-      printf("no code generator: %s\n", jit.ctx.err.message);
-      return backend_present();
-    }
-    printf("level %s\n", jit.level);
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    jit_close(&jit);
-  }
-  return failed;
+  RIG_MAIN(&jit, levels, tests);
 }

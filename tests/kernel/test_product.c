@@ -4,32 +4,17 @@
  * so the error of k terms has a deviation of about k * 2^-27, and more where the level has no
  * FMA and rounds twice. The tests allow (k + 8) * 2^-23.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
 #include "codegen/product.h"
-#include "tests/kernel/jit.h"
+#include "tests/kernel/rig.h"
 
 #include <math.h>
-#include <string.h>
-
-#include <cmocka.h> /* last: it defines fail */
 
 static Jit jit;
-
-static float *numbers(int64_t n, uint32_t seed) {
-  float *p = aligned_alloc(64, ((size_t)n * 4 + 191) & ~(size_t)63);
-  assert_non_null(p);
-  for (int64_t i = 0; i < n; i++)
-    seed = seed * 1664525 + 1013904223, p[i] = (float)(int32_t)seed * 0x1p-31f;
-  return p;
-}
 
 /* The value of a symbol by its name. */
 typedef struct Sizes {
   int64_t b, m, n, k;
+  int64_t images; /* of which M is a multiple */
 } Sizes;
 
 static bool size_of(void *arg, Dim sym, int64_t *v) {
@@ -39,52 +24,30 @@ static bool size_of(void *arg, Dim sym, int64_t *v) {
   case 'm': *v = s->m; return true;
   case 'n': *v = s->n; return true;
   case 'k': *v = s->k; return true;
+  case 'i': *v = s->images; return true;
   }
   return false;
-}
-
-static int64_t value(Dim d, Sizes s) {
-  int64_t v;
-  assert_true(dim_eval(d, size_of, &s, &v));
-  return v;
 }
 
 typedef struct Compiled {
   Unit u;
   ProductPlan plan;
   KernelFn fn;
-  const Dim *dim;
-  uint32_t ndim;
 } Compiled;
 
 static Compiled compile(Product p) {
   Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product", .product = p}};
   c.plan = product_plan(&p, jit.level);
   product_schedule(&jit.ctx, &c.u, jit.level);
-  if (!(c.fn = jit_compile(&jit, &c.u)))
-    fail_msg("%s", jit.ctx.err.message);
-  unit_signature(jit.arena, &c.u, &c.dim, &c.ndim);
+  c.fn = rig_compile(&jit, &c.u);
   return c;
 }
 
 static Dim sym(const char *name) { return dim_sym(&jit.ctx, name); }
 static Dim num(int64_t v) { return dim_const(&jit.ctx, v); }
 
-/* Runs parts in `pieces` calls, in descending order. buf: A, B, …, output. */
 static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
-  int64_t dim[16], parts = value(c->u.parts, s), scratch = value(c->u.scratch, s);
-  float *mem = numbers(scratch / 4 + 16, 7); /* not zero: nothing may rely on it */
-  for (uint32_t i = 0; i < c->ndim; i++)
-    dim[i] = value(c->dim[i], s);
-  memset((char *)mem + scratch, 0x5a, 64);
-  for (int i = pieces; i-- > 0;) {
-    KernelArgs a = {
-        .buf = buf, .dim = dim, .begin = parts * i / pieces, .end = parts * (i + 1) / pieces, .scratch = mem};
-    assert_int_equal(c->fn(&a), 0);
-  }
-  for (int i = 0; i < 64; i++)
-    assert_int_equal(((char *)mem)[scratch + i], 0x5a);
-  free(mem);
+  rig_run(&jit, &c->u, c->fn, (RigSizes){size_of, &s}, buf, pieces);
 }
 
 typedef double (*After)(double sum, int64_t i, int64_t j, int64_t n, void *const *buf);
@@ -164,6 +127,54 @@ static void test_constant_m(void **state) {
     Compiled c = compile((Product){.batch = num(1), .m = num(m), .n = num(100), .k = num(64), .packed_b = true});
     check(&c, (Sizes){1, m, 100, 64}, NULL, 0, NULL);
   }
+}
+
+/* M is a number of images of constant size: every number of them finds the heights that it needs. */
+static void test_images(void **state) {
+  static const int64_t positions[] = {1, 2, 3, 5, 7, 8, 11, 12, 13, 24, 49, 53, 144, 145};
+  (void)state;
+  for (size_t i = 0; i < countof(positions); i++) {
+    Compiled c = compile((Product){.batch = num(1),
+                                   .m = dim_mul(&jit.ctx, num(positions[i]), sym("images")),
+                                   .n = num(33),
+                                   .k = num(3),
+                                   .packed_b = true,
+                                   .positions = positions[i]});
+    for (int64_t images = 1; images <= 2 + 160 / positions[i]; images++)
+      check(&c, (Sizes){1, images * positions[i], 33, 3, images}, NULL, 0, NULL);
+  }
+}
+
+/* Products that run the same inner kernels are compiled together, as long as that makes no thread wait for another. */
+static void test_spread(void **state) {
+  enum { N = 8 };
+  Unit u[N];
+  const Unit *unit[N];
+  BackendResult r;
+  (void)state;
+  if (!product_level(jit.level)->tile[1].mr)
+    skip();
+  for (int i = 0; i < N; i++) {
+    u[i] = (Unit){.kind = UNIT_PRODUCT, .name = "product", .product = {.batch = num(1), .m = sym("m"), .n = num(64)}};
+    u[i].product.k = num(8 + i), u[i].product.packed_b = true, u[i].product.tile = (uint8_t)(1 + i % 2);
+    product_schedule(&jit.ctx, &u[i], jit.level);
+    unit[i] = &u[i];
+  }
+  EmitTarget target = {.cpu_level = jit.level};
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  assert_int_equal(r.nobject, 2);
+  assert_int_not_equal(r.code[0].object, r.code[1].object);
+  for (int i = 2; i < N; i++)
+    assert_int_equal(r.code[i].object, r.code[i % 2].object);
+  for (int i = 0; i < N; i++) { /* one kind alone is shared out all the same */
+    u[i].product.tile = 1;
+    product_schedule(&jit.ctx, &u[i], jit.level);
+  }
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  int in_first = 0;
+  for (int i = 0; i < N; i++)
+    in_first += r.code[i].object == 0;
+  assert_true(in_first >= 2 && in_first <= N - 2);
 }
 
 /* K beyond a block, in even blocks. */
@@ -290,20 +301,11 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),         cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked),       cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_epilogue_batch), cmocka_unit_test(test_cancel),       cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_packed),   cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked), cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),   cmocka_unit_test(test_spread),       cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_cancel),   cmocka_unit_test(test_tail),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
-  int failed = 0;
-  for (size_t i = 0; i < countof(levels) && cpu_runs(levels[i]); i++) {
-    if (!jit_open(&jit, levels[i])) {
-      printf("no code generator: %s\n", jit.ctx.err.message);
-      return backend_present();
-    }
-    printf("level %s\n", jit.level);
-    failed += cmocka_run_group_tests(tests, NULL, NULL);
-    jit_close(&jit);
-  }
-  return failed;
+  RIG_MAIN(&jit, levels, tests);
 }

@@ -662,6 +662,11 @@ for i, (eq, *shapes) in enumerate(EIN):
     xs = [values(t, s) for s in shapes]
     wide = [x.astype(np.float64 if np.dtype(t).kind == "f" else t) for x in xs]
     case("Einsum", xs, {"equation": eq}, want=np.asarray(np.einsum(eq, *wide)).astype(t))
+BIG = math.inf  # of a sum of terms the first of which is 2 * -inf, the second -4 * -inf, or 0 * inf
+case("Einsum", [np.float32([[1, 2], [1, -2]]), np.float32([[2], [2]]), np.float32([[3, -BIG]])],
+     {"equation": "ij,jk,kl->il"}, want=np.float32([[18, -BIG], [-6, np.nan]]))
+case("Einsum", [np.float32([[1, -1, 0]]), np.float32([BIG, 1])], {"equation": "ij,k->k"},
+     want=np.float32([np.nan, 0]))
 for eq, why, *shapes in [("ij,jk->ik", "extents 3 and 2", (2, 3), (2, 3)),
                          ("ij->k", "letter that no input has", (2, 3)), ("ij->ii", "repeats", (2, 3)),
                          ("ij", "number of terms", (2, 3), (2, 3)), ("ij,jk", "number of terms", (2, 3)),

@@ -518,6 +518,11 @@ def attentions():
     assert np.allclose(F.scaled_dot_product_attention(x, x, x, is_causal=True).numpy(),
                        reference("Attention", [x.numpy()] * 3, is_causal=1)[0])
 
+    far, big = [[[[0.], [300.]]]], [[[[np.inf, 1], [2, 1]]]]  # the weight of the first key is 0 in f32
+    got = F.scaled_dot_product_attention(torch.ones(1, 1, 1, 1), torch.tensor(far), torch.tensor(big), scale=1.)
+    case("Attention", "an infinite value without weight", {"scale": 1.}, [("f32", np.ones((1, 1, 1, 1))), ("f32", np.array(far)),
+                                                                         ("f32", np.array(big))], [("f32", got.numpy())])
+
     def rotary(note, xs, half, ids=None, rows=None, **attrs):
         x4 = small(*xs)
         S = xs[2] if len(xs) == 4 else xs[1]

@@ -1,50 +1,12 @@
 /* test_arith.c - inference of the mathematical operators on symbols: shape arithmetic, comparisons decided by ranges,
  * the extents of products and reductions; and evaluators under a cancel flag and a memory limit.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/op/harness.h"
-
-typedef struct World {
-  Harness h;
-  Graph *g;
-} World;
-
-static int open_world(void **state) {
-  World *w = calloc(1, sizeof *w);
-  h_open(&w->h);
-  w->g = graph_create(&w->h.c, "test");
-  *state = w;
-  return 0;
-}
-
-static int close_world(void **state) {
-  World *w = *state;
-  graph_destroy(w->g);
-  h_close(&w->h);
-  free(w);
-  return 0;
-}
-
-/* "batch, past + seq" */
-static int parse_dims(World *w, const char *text, Dim *d) {
-  int n = 0;
-  for (const char *p = text, *rest; *p; p = *rest == ',' ? rest + 1 : rest) {
-    d[n++] = dim_parse_prefix(&w->h.c, p, text + strlen(text), &rest);
-    rest = h_space(rest);
-  }
-  return n;
-}
-
-/* A tensor of that shape. */
-static Value *shaped(World *w, DType t, const char *shape) {
-  Dim d[MAX_RANK];
-  int n = parse_dims(w, shape, d);
-  return graph_add_input(w->g, "x", type_tensor(t, n, d));
-}
+#include "tests/op/world.h"
 
 /* A vector (or, of rank 0, a scalar) of these elements. */
 static Value *holding(World *w, DType t, int rank, const char *text) {
   Dim d[MAX_RANK], n;
-  int count = parse_dims(w, text, d);
+  int count = dims_of(w, text, d);
   n = dim_const(&w->h.c, count);
   Value *v = graph_add_input(w->g, "x", type_tensor(t, rank, &n));
   v->content = arena_copy(w->g->arena, d, (size_t)count * sizeof *d);
@@ -52,7 +14,6 @@ static Value *holding(World *w, DType t, int rank, const char *text) {
 }
 
 static Value *vec(World *w, const char *text) { return holding(w, DT_i64, 1, text); }
-static Value *constant(World *w, const char *text) { return graph_add_const(w->g, NULL, h_tensor(&w->h, text)); }
 
 static Value *run(World *w, OpId op, const char *attr, int nin, Value **in) {
   Node *n = graph_add_node(w->g, NULL, op, nin, op_info(op)->min_out, h_attrs(&w->h, op, attr), NULL);
@@ -73,7 +34,7 @@ static void show(World *w, const Dim *d, int64_t n) {
 
 static void same_dims(World *w, const Dim *d, int64_t n, const char *want) {
   Dim expected[MAX_RANK];
-  bool same = parse_dims(w, want, expected) == n;
+  bool same = dims_of(w, want, expected) == n;
   for (int64_t i = 0; same && i < n; i++)
     same = d[i] == expected[i]; /* equal expressions are equal pointers */
   if (!same) {

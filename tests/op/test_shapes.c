@@ -1,45 +1,7 @@
 /* test_shapes.c - inference on symbolic shapes: the forests of Shape, Gather, Concat, Slice and Reshape nodes that
  * exporters write, and what their outputs' extents come to.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/op/harness.h"
-
-typedef struct World {
-  Harness h;
-  Graph *g;
-} World;
-
-static int open_world(void **state) {
-  World *w = calloc(1, sizeof *w);
-  h_open(&w->h);
-  w->g = graph_create(&w->h.c, "test");
-  *state = w;
-  return 0;
-}
-
-static int close_world(void **state) {
-  World *w = *state;
-  graph_destroy(w->g);
-  h_close(&w->h);
-  free(w);
-  return 0;
-}
-
-/* "batch, past + seq" */
-static int dims_of(World *w, const char *text, Dim *dim) {
-  int n = 0;
-  for (const char *p = text, *rest; *p; p = *rest == ',' ? rest + 1 : rest) {
-    dim[n] = dim_parse_prefix(&w->h.c, p, text + strlen(text), &rest);
-    assert_non_null(dim[n++]);
-    rest = h_space(rest);
-  }
-  return n;
-}
-
-static Value *input(World *w, DType t, const char *shape) {
-  Dim dim[MAX_RANK];
-  int n = dims_of(w, shape, dim);
-  return graph_add_input(w->g, "x", type_tensor(t, n, dim));
-}
+#include "tests/op/world.h"
 
 static Value *unknown(World *w, DType t) { return graph_add_input(w->g, "x", type_tensor(t, -1, NULL)); }
 
@@ -51,9 +13,6 @@ static Value *dims(World *w, int rank, const char *text) {
   assert_int_equal(node_infer(&w->h.c, n), ST_OK);
   return n->out[0];
 }
-
-/* A constant: "i64[2] 1 2" */
-static Value *constant(World *w, const char *text) { return graph_add_const(w->g, NULL, h_tensor(&w->h, text)); }
 
 static Node *node(World *w, OpId op, const char *attr, int nout, int nin, Value **in) {
   Node *n = graph_add_node(w->g, NULL, op, nin, nout, h_attrs(&w->h, op, attr), NULL);
@@ -122,7 +81,7 @@ static Value *extent(World *w, Value *x, int i) {
 
 static void torchscript_heads(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "batch, seq, 384");
+  Value *x = shaped(w, DT_f32, "batch, seq, 384");
   Value *b = extent(w, x, 0), *s = extent(w, x, 1), *c12 = constant(w, "i64[1] 12"), *c32 = constant(w, "i64[1] 32");
   Value *shape = OP(w, Concat, "axis=0", b, s, c12, c32);
   content_is(w, shape, "batch, seq, 12, 32");
@@ -142,32 +101,32 @@ static void torchscript_heads(void **state) {
 
 static void reshape_rest(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "batch, seq, 768");
+  Value *x = shaped(w, DT_f32, "batch, seq, 768");
   type_is(w, OP(w, Reshape, "", x, constant(w, "i64[4] 0 -1 12 64")), "f32[batch, seq, 12, 64]");
   type_is(w, OP(w, Reshape, "", x, constant(w, "i64[2] -1 768")), "f32[batch*seq, 768]");
   type_is(w, OP(w, Reshape, "", x, constant(w, "i64[1] -1")), "f32[768*batch*seq]");
   type_is(w, OP(w, Reshape, "", x, constant(w, "i64[3] 0 0 -1")), "f32[batch, seq, 768]");
   type_is(w, OP(w, Reshape, "", x, dims(w, 1, "batch*seq, -1")), "f32[batch*seq, 768]");
-  type_is(w, OP(w, Reshape, "", input(w, DT_f32, "2*n, 3"), constant(w, "i64[2] -1 6")), "f32[n, 6]");
-  type_is(w, OP(w, Reshape, "", input(w, DT_f32, "n, 3"), constant(w, "i64[2] -1 6")), "f32[3*n//6, 6]");
+  type_is(w, OP(w, Reshape, "", shaped(w, DT_f32, "2*n, 3"), constant(w, "i64[2] -1 6")), "f32[n, 6]");
+  type_is(w, OP(w, Reshape, "", shaped(w, DT_f32, "n, 3"), constant(w, "i64[2] -1 6")), "f32[3*n//6, 6]");
   type_is(w, OP(w, Reshape, "", unknown(w, DT_f32), dims(w, 1, "batch, 7")), "f32[batch, 7]");
   type_is(w, OP(w, Reshape, "", x, dims(w, 1, "batch, seq, 769")), "f32[batch, seq, 769]"); /* seq may be 0 */
   dim_narrow(&w->h.c, dim_sym(&w->h.c, "some"), 1, INT64_MAX);
-  refuse(w, OP_Reshape, "", "element counts differ", IN(input(w, DT_f32, "some, 768"), dims(w, 1, "some, 769")));
-  refuse(w, OP_Reshape, "", "element counts differ", IN(input(w, DT_f32, "4, 3"), constant(w, "i64[2] 5 3")));
+  refuse(w, OP_Reshape, "", "element counts differ", IN(shaped(w, DT_f32, "some, 768"), dims(w, 1, "some, 769")));
+  refuse(w, OP_Reshape, "", "element counts differ", IN(shaped(w, DT_f32, "4, 3"), constant(w, "i64[2] 5 3")));
 }
 
 /* Keys repeated for grouped heads: Unsqueeze, Expand, Reshape. */
 static void grouped_heads(void **state) {
   World *w = *state;
-  Value *k = input(w, DT_f32, "batch, 2, past + seq, 64");
+  Value *k = shaped(w, DT_f32, "batch, 2, past + seq, 64");
   Value *five = OP(w, Unsqueeze, "", k, constant(w, "i64[1] 2"));
   type_is(w, five, "f32[batch, 2, 1, past + seq, 64]");
   Value *wide = OP(w, Expand, "", five, dims(w, 1, "batch, 2, 4, past + seq, 64"));
   type_is(w, wide, "f32[batch, 2, 4, past + seq, 64]");
   type_is(w, OP(w, Reshape, "", wide, dims(w, 1, "batch, 8, past + seq, 64")), "f32[batch, 8, past + seq, 64]");
   type_is(w, OP(w, Reshape, "", wide, constant(w, "i64[4] 0 8 -1 64")), "f32[batch, 8, past + seq, 64]");
-  type_is(w, OP(w, Concat, "axis=2", input(w, DT_f32, "batch, 2, past, 64"), input(w, DT_f32, "batch, 2, seq, 64")),
+  type_is(w, OP(w, Concat, "axis=2", shaped(w, DT_f32, "batch, 2, past, 64"), shaped(w, DT_f32, "batch, 2, seq, 64")),
           "f32[batch, 2, past + seq, 64]");
 }
 
@@ -179,26 +138,26 @@ static Value *cut(World *w, Value *x, const char *start, const char *end, int ax
 
 static void slices(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "batch, seq");
+  Value *x = shaped(w, DT_f32, "batch, seq");
   type_is(w, cut(w, x, "0", "9223372036854775807", 1), "f32[batch, seq]");
   type_is(w, cut(w, x, "0", "2147483647", 1), "f32[batch, seq]");
-  type_is(w, cut(w, input(w, DT_f32, "0, 8589934592"), "0", "2147483647", 1), "f32[0, 2147483647]");
+  type_is(w, cut(w, shaped(w, DT_f32, "0, 8589934592"), "0", "2147483647", 1), "f32[0, 2147483647]");
   Value *butlast = cut(w, x, "0", "-1", 1), *butfirst = cut(w, x, "1", "9223372036854775807", 1);
   type_is(w, butlast, "f32[batch, Max(0, seq - 1)]");
   assert_ptr_equal(butlast->type.dim[1], butfirst->type.dim[1]);
   type_is(w, cut(w, x, "0", "1", 1), "f32[batch, Min(1, seq)]");
   type_is(w, cut(w, x, "-1", "9223372036854775807", 1), "f32[batch, Min(1, seq)]");
   dim_narrow(&w->h.c, dim_sym(&w->h.c, "long"), 4, INT64_MAX);
-  Value *y = input(w, DT_f32, "batch, long");
+  Value *y = shaped(w, DT_f32, "batch, long");
   type_is(w, cut(w, y, "0", "1", 1), "f32[batch, 1]");
   type_is(w, cut(w, y, "0", "-1", 1), "f32[batch, long - 1]");
   type_is(w, cut(w, y, "1", "3", 1), "f32[batch, 2]");
   type_is(w, cut(w, y, "-1", "9223372036854775807", 1), "f32[batch, 1]");
-  Value *cache = input(w, DT_f32, "batch, past + seq");
+  Value *cache = shaped(w, DT_f32, "batch, past + seq");
   type_is(w, cut(w, cache, "past", "past + seq", 1), "f32[batch, seq]");
   type_is(w, cut(w, cache, "0", "past", 1), "f32[batch, past]");
   type_is(w, cut(w, cache, "past", "9223372036854775807", 1), "f32[batch, seq]");
-  Value *table = input(w, DT_bool, "1, 1, 512, 512");
+  Value *table = shaped(w, DT_bool, "1, 1, 512, 512");
   type_is(w, cut(w, cut(w, table, "0", "seq", 2), "0", "seq", 3), "bool[1, 1, Min(512, seq), Min(512, seq)]");
   type_is(w, cut(w, cut(w, table, "0", "100", 2), "-3", "-1", 3), "bool[1, 1, 100, 2]");
   type_is(w, cut(w, table, "past", "past + seq", 2), "bool[1, 1, Min(512, past + seq) - Min(512, past), 512]");
@@ -207,12 +166,12 @@ static void slices(void **state) {
              constant(w, "i64[1] 1"), constant(w, "i64[1] -1")),
           "f32[batch, seq]");
   type_is(w,
-          OP(w, Slice, "", input(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"),
+          OP(w, Slice, "", shaped(w, DT_f32, "batch, 2*half"), constant(w, "i64[1] 1"),
              constant(w, "i64[1] 9223372036854775807"), constant(w, "i64[1] 1"), constant(w, "i64[1] 2")),
           "f32[batch, (Max(0, 2*half - 1) + 1)//2]");
-  type_is(w, cut(w, input(w, DT_f32, "1, 4, seq, seq"), "-seq", "9223372036854775807", 2),
+  type_is(w, cut(w, shaped(w, DT_f32, "1, 4, seq, seq"), "-seq", "9223372036854775807", 2),
           "f32[1, 4, seq, seq]"); /* T5 */
-  Value *moved = OP(w, Slice, "", x, input(w, DT_i64, "1"), input(w, DT_i64, "1"), constant(w, "i64[1] 1"));
+  Value *moved = OP(w, Slice, "", x, shaped(w, DT_i64, "1"), shaped(w, DT_i64, "1"), constant(w, "i64[1] 1"));
   assert_ptr_equal(moved->type.dim[0], dim_sym(&w->h.c, "batch"));
   assert_true(moved->type.dim[1]->data); /* an expression over where it starts and ends */
 }
@@ -244,7 +203,7 @@ static void expect_slice(World *w, const Value *v, int64_t a, int64_t b, int64_t
 /* The expressions hold for every value, signs unknown and extents of 0 included. */
 static void slices_by_count(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "d"), *axis = constant(w, "i64[1] 0");
+  Value *x = shaped(w, DT_f32, "d"), *axis = constant(w, "i64[1] 0");
   Value *any = cut(w, x, "a - 4", "b - 4", 0), *from = cut(w, x, "a - 4", "9223372036854775807", 0),
         *upto = cut(w, x, "0", "b - 4", 0);
   for (int64_t d = 0; d < 5; d++)
@@ -322,16 +281,16 @@ static void contents(void **state) {
              "a, c, b, d");
   content_is(w, OP(w, Squeeze, "", dims(w, 1, "a"), constant(w, "i64[1] 0")), "a");
   content_is(w, OP(w, Compress, "axis=0", v, constant(w, "bool[3] 1 0 1")), "batch, 7");
-  content_is(w, OP(w, Size, "", input(w, DT_f32, "batch, seq, 2")), "2*batch*seq");
-  content_is(w, OP(w, Shape, "start=-2", input(w, DT_f32, "batch, seq, 2")), "seq, 2");
-  content_is(w, OP(w, Shape, "", input(w, DT_f32, "")), "");
+  content_is(w, OP(w, Size, "", shaped(w, DT_f32, "batch, seq, 2")), "2*batch*seq");
+  content_is(w, OP(w, Shape, "start=-2", shaped(w, DT_f32, "batch, seq, 2")), "seq, 2");
+  content_is(w, OP(w, Shape, "", shaped(w, DT_f32, "")), "");
   Node *split = node(w, OP_Split, "", 2, IN(v, constant(w, "i64[2] 2 1")));
   assert_int_equal(node_infer(&w->h.c, split), ST_OK);
   content_is(w, split->out[0], "batch, seq");
   content_is(w, split->out[1], "7");
   refuse(w, OP_Gather, "axis=0", "index 3 is out of range for axis 0 of extent 3", IN(v, constant(w, "i64[] 3")));
-  assert_int_equal(OP(w, Gather, "axis=0", v, input(w, DT_i64, "1"))->told, 1); /* by the run's data */
-  Value *data = input(w, DT_i64, "1"), *both = OP(w, Concat, "axis=0", v, data);
+  assert_int_equal(OP(w, Gather, "axis=0", v, shaped(w, DT_i64, "1"))->told, 1); /* by the run's data */
+  Value *data = shaped(w, DT_i64, "1"), *both = OP(w, Concat, "axis=0", v, data);
   assert_ptr_equal(both->content[3], data->content[0]);
   assert_int_equal(both->told, 0);
   assert_int_equal(OP(w, ScatterND, "reduction=add", v, constant(w, "i64[1,1] 1"), dims(w, 1, "past"))->told, 3);
@@ -340,42 +299,43 @@ static void contents(void **state) {
 
 static void others(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "batch, 3*hidden, n");
+  Value *x = shaped(w, DT_f32, "batch, 3*hidden, n");
   Node *thirds = node(w, OP_Split, "axis=1 num_outputs=3", 3, IN(x));
   assert_int_equal(node_infer(&w->h.c, thirds), ST_OK);
   for (int i = 0; i < 3; i++)
     type_is(w, thirds->out[i], "f32[batch, hidden, n]");
-  type_is(w, OP(w, Gather, "axis=0", input(w, DT_f32, "30522, 384"), input(w, DT_i64, "batch, seq")),
+  type_is(w, OP(w, Gather, "axis=0", shaped(w, DT_f32, "30522, 384"), shaped(w, DT_i64, "batch, seq")),
           "f32[batch, seq, 384]");
-  type_is(w, OP(w, Expand, "", input(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")),
+  type_is(w, OP(w, Expand, "", shaped(w, DT_f32, "1, seq"), dims(w, 1, "batch, 1, seq, seq")),
           "f32[batch, 1, seq, seq]");
-  type_is(w, OP(w, Expand, "", input(w, DT_f32, "n"), dims(w, 1, "m")), "f32[Bcast(n, m)]");
-  type_is(w, OP(w, Tile, "", input(w, DT_f32, "n, 2"), dims(w, 1, "3, m")), "f32[3*n, 2*m]");
-  type_is(w, OP(w, Pad, "", input(w, DT_f32, "n, h"), constant(w, "i64[4] 0 1 0 2")), "f32[n, h + 3]");
+  type_is(w, OP(w, Expand, "", shaped(w, DT_f32, "n"), dims(w, 1, "m")), "f32[Bcast(n, m)]");
+  type_is(w, OP(w, Tile, "", shaped(w, DT_f32, "n, 2"), dims(w, 1, "3, m")), "f32[3*n, 2*m]");
+  type_is(w, OP(w, Pad, "", shaped(w, DT_f32, "n, h"), constant(w, "i64[4] 0 1 0 2")), "f32[n, h + 3]");
   type_is(w,
-          OP(w, Pad, "", input(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"),
+          OP(w, Pad, "", shaped(w, DT_f32, "n, h"), dims(w, 1, "0, 16 - h"), constant(w, "f32[] 0"),
              constant(w, "i64[1] 1")),
           "f32[n, 16]");
   type_is(w, OP(w, ConstantOfShape, "", dims(w, 1, "batch, seq")), "f32[batch, seq]");
-  type_is(w, OP(w, OneHot, "", input(w, DT_i64, "n"), dims(w, 0, "c"), constant(w, "f32[2] 0 1")), "f32[n, c]");
-  type_is(w, OP(w, Flatten, "axis=2", input(w, DT_f32, "a, b, c, d")), "f32[a*b, c*d]");
-  type_is(w, OP(w, Squeeze, "", input(w, DT_f32, "1, n"), constant(w, "i64[1] 0")), "f32[n]");
-  type_is(w, OP(w, Squeeze, "", input(w, DT_f32, "1, n")), "f32[*]");
-  type_is(w, OP(w, DepthToSpace, "blocksize=2", input(w, DT_f32, "n, 4*c, h, w")), "f32[n, c, 2*h, 2*w]");
-  type_is(w, OP(w, GatherND, "batch_dims=1", input(w, DT_f32, "n, 4, 5"), input(w, DT_i64, "n, k, 1")), "f32[n, k, 5]");
-  type_is(w, OP(w, GatherElements, "axis=1", input(w, DT_f32, "n, 4"), input(w, DT_i64, "n, k")), "f32[n, k]");
-  refuse(w, OP_Concat, "axis=0", "differ: 3 and 4", IN(input(w, DT_f32, "n, 3"), input(w, DT_f32, "n, 4")));
-  refuse(w, OP_Expand, "", "do not broadcast", IN(input(w, DT_f32, "3"), dims(w, 1, "4")));
+  type_is(w, OP(w, OneHot, "", shaped(w, DT_i64, "n"), dims(w, 0, "c"), constant(w, "f32[2] 0 1")), "f32[n, c]");
+  type_is(w, OP(w, Flatten, "axis=2", shaped(w, DT_f32, "a, b, c, d")), "f32[a*b, c*d]");
+  type_is(w, OP(w, Squeeze, "", shaped(w, DT_f32, "1, n"), constant(w, "i64[1] 0")), "f32[n]");
+  type_is(w, OP(w, Squeeze, "", shaped(w, DT_f32, "1, n")), "f32[*]");
+  type_is(w, OP(w, DepthToSpace, "blocksize=2", shaped(w, DT_f32, "n, 4*c, h, w")), "f32[n, c, 2*h, 2*w]");
+  type_is(w, OP(w, GatherND, "batch_dims=1", shaped(w, DT_f32, "n, 4, 5"), shaped(w, DT_i64, "n, k, 1")),
+          "f32[n, k, 5]");
+  type_is(w, OP(w, GatherElements, "axis=1", shaped(w, DT_f32, "n, 4"), shaped(w, DT_i64, "n, k")), "f32[n, k]");
+  refuse(w, OP_Concat, "axis=0", "differ: 3 and 4", IN(shaped(w, DT_f32, "n, 3"), shaped(w, DT_f32, "n, 4")));
+  refuse(w, OP_Expand, "", "do not broadcast", IN(shaped(w, DT_f32, "3"), dims(w, 1, "4")));
 }
 
 /* A shape that is no constant still gives the rank, and inferring twice invents nothing new. */
 static void run_time(void **state) {
   World *w = *state;
-  Value *x = input(w, DT_f32, "batch, seq");
+  Value *x = shaped(w, DT_f32, "batch, seq");
   Value *v[] = {
-      OP(w, Reshape, "", x, input(w, DT_i64, "3")), OP(w, NonZero, "", x),
-      OP(w, Tile, "", x, input(w, DT_i64, "2")),    OP(w, Compress, "axis=1", x, input(w, DT_bool, "k")),
-      OP(w, Expand, "", x, input(w, DT_i64, "3")),  OP(w, SplitToSequence, "axis=1", x, input(w, DT_i64, "k"))};
+      OP(w, Reshape, "", x, shaped(w, DT_i64, "3")), OP(w, NonZero, "", x),
+      OP(w, Tile, "", x, shaped(w, DT_i64, "2")),    OP(w, Compress, "axis=1", x, shaped(w, DT_bool, "k")),
+      OP(w, Expand, "", x, shaped(w, DT_i64, "3")),  OP(w, SplitToSequence, "axis=1", x, shaped(w, DT_i64, "k"))};
   const int rank[] = {3, 2, 2, 2, 3};
   for (size_t i = 0; i < countof(v); i++) {
     Type before = v[i]->type;
@@ -395,20 +355,20 @@ static void run_time(void **state) {
 
 static void sequences(void **state) {
   World *w = *state;
-  Value *a = input(w, DT_f32, "n, 3"), *b = input(w, DT_f32, "n, 4"), *one = constant(w, "i64[] 1");
+  Value *a = shaped(w, DT_f32, "n, 3"), *b = shaped(w, DT_f32, "n, 4"), *one = constant(w, "i64[] 1");
   Value *s = OP(w, SequenceConstruct, "", a, b);
   type_is(w, OP(w, SequenceAt, "", s, one), "f32[n, 4]");
   type_is(w, OP(w, ConcatFromSequence, "axis=1", s), "f32[n, 7]");
   type_is(w, OP(w, ConcatFromSequence, "axis=0 new_axis=1", OP(w, SequenceConstruct, "", a, a, a)), "f32[3, n, 3]");
   content_is(w, OP(w, SequenceLength, "", s), "2");
-  Value *any = OP(w, SequenceAt, "", s, input(w, DT_i64, ""));
+  Value *any = OP(w, SequenceAt, "", s, shaped(w, DT_i64, ""));
   assert_ptr_equal(any->type.dim[0], dim_sym(&w->h.c, "n"));
-  Value *any2 = OP(w, SequenceAt, "", s, input(w, DT_i64, ""));
+  Value *any2 = OP(w, SequenceAt, "", s, shaped(w, DT_i64, ""));
   assert_ptr_not_equal(any->type.dim[1], any2->type.dim[1]); /* two elements, two extents */
   Value *grown = OP(w, SequenceInsert, "", infer(w, OP_SequenceEmpty, "", 0, NULL), a);
   type_is(w, OP(w, SequenceAt, "", grown, constant(w, "i64[] 0")), "f32[n, 3]");
   refuse(w, OP_SequenceAt, "", "position 2", IN(s, constant(w, "i64[] 2")));
-  Value *parts = OP(w, SplitToSequence, "axis=1", input(w, DT_f32, "n, 10"), constant(w, "i64[] 4"));
+  Value *parts = OP(w, SplitToSequence, "axis=1", shaped(w, DT_f32, "n, 10"), constant(w, "i64[] 4"));
   type_is(w, OP(w, SequenceAt, "", parts, one), "f32[n, 4]");
   type_is(w, OP(w, SequenceAt, "", parts, constant(w, "i64[] 2")), "f32[n, 2]");
   type_is(w, OP(w, SplitToSequence, "axis=1 keepdims=0", a), "seq(f32[n])");

@@ -95,6 +95,8 @@ WRONG = [
      '((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides_spatial_shape[i])"'),
     ("MaxPool", lambda n: len(set(n.get("pads") or [0])) > 1,
      "it mixes up begins and ends: \"pads format should be as follow [x1_begin, x2_begin…x1_end, x2_end,…]\""),
+    ("MaxPool", lambda n: n.rank() != 4 and any_not(n, "pads", 0) and not any_not(n, "strides", 1) and not any_not(n, "dilations", 1),
+     "pads of other than two axes of space are counted by half, and not laid around the data"),
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad", "NOTSET").startswith("SAME") and n.get("strides") and
      any(s > k for s, k in zip(n.get("strides"), n.get("kernel_shape"))), "a stride longer than the kernel gives pads below 0"),
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad") == "SAME_LOWER", "the odd pad is put behind: \"SAME_LOWER … at the beginning\""),
@@ -111,7 +113,7 @@ WRONG = [
     ("MaxPool", lambda n: len(n.outputs) > 1,
      "\"the values in indices are in [0, N x C x D1 x ... x Dn)\", and \"do not consider padding\": it counts in one image, as padded"),
     ("LayerNormalization", lambda n: len(n.outputs) > 1 and n.args[0].dtype != np.float32, "the mean has \"stash_type\", not the type of X"),
-    ("AffineGrid Attention Resize GridSample RoiAlign MaxPool", not_ieee(0, 1, 2, 4, 5), SKIPS),
+    ("AffineGrid Attention Resize GridSample RoiAlign MaxPool LinearRegressor", not_ieee(0, 1, 2, 4, 5), SKIPS),
     # shapes and types
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") not in (None, 0), "it takes the unsorted slices along axis 0"),
     ("Scaler Normalizer LinearRegressor", lambda n: n.args[0].dtype.kind == "i", TO_FLOAT + ", and what lies behind the point is lost"),
@@ -152,6 +154,7 @@ RAISES = [
     ("Mean", "non-broadcastable output operand", "it adds to its first input in place"),
     ("Softsign LogSoftmax ReduceLogSumExp ThresholdedRelu", "Issues with types|read-only", "rank 0: it writes to a number"),
     ("MeanVarianceNormalization", "Cannot get value of reference attribute", "axes are not handed to the function's body"),
+    ("Cast", "Issues with types", "integers of less than a byte to ones of the other sign, which NumPy does not convert"),
     ("ArgMax ArgMin", "of an empty sequence", "the largest of no elements"),
 ]
 

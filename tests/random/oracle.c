@@ -123,6 +123,14 @@ bool oracle_run(Ctx *c, Arena *a, const Graph *g, Tensor *const *in, uint64_t se
 /* 1 at most: cancellation inside of an operator (log of a sum near 1, 1 + erf) is not shaken. */
 static double scale_of(const Tensor *t) { return fmin(largest(t), 1); }
 
+/* Integers of 64 bits may differ where they are the same as doubles. */
+static bool same_number(const Tensor *a, const Tensor *b, int64_t k) {
+  if (dtype_is_int(a->dtype))
+    return elem_i64(a->dtype, a->data, k) == elem_i64(b->dtype, b->data, k);
+  double x = elem_f64(a->dtype, a->data, k), y = elem_f64(b->dtype, b->data, k);
+  return x == y || (isnan(x) && isnan(y));
+}
+
 double oracle_bound(const Oracle *o, uint32_t i, int64_t k) {
   const Tensor *want = o->want[i];
   double x = elem_f64(want->dtype, want->data, k), spread = 0;
@@ -131,7 +139,7 @@ double oracle_bound(const Oracle *o, uint32_t i, int64_t k) {
     if (!o->shake[s])
       return INFINITY; /* the graph does not bear rounding */
     double z = elem_f64(want->dtype, o->shake[s][i]->data, k);
-    if (real ? isfinite(z) != isfinite(x) || isnan(z) != isnan(x) : z != x)
+    if (real ? isfinite(z) != isfinite(x) || isnan(z) != isnan(x) : !same_number(want, o->shake[s][i], k))
       return INFINITY;
     spread = fabs(z - x) > spread ? fabs(z - x) : spread;
   }
@@ -146,13 +154,12 @@ bool oracle_steady(const Oracle *o) {
   return true;
 }
 
-/* May element k of output i be y? */
-static bool element_ok(const Oracle *o, uint32_t i, int64_t k, double y) {
-  double x = elem_f64(o->want[i]->dtype, o->want[i]->data, k);
-  if (x == y || (isnan(x) && isnan(y)))
+/* May element k of output i be that of got? */
+static bool element_ok(const Oracle *o, uint32_t i, int64_t k, const Tensor *got) {
+  if (same_number(o->want[i], got, k))
     return true;
-  double bound = oracle_bound(o, i, k);
-  return isinf(bound) || fabs(x - y) <= bound;
+  double bound = oracle_bound(o, i, k), x = elem_f64(got->dtype, o->want[i]->data, k);
+  return isinf(bound) || (!dtype_is_int(got->dtype) && fabs(x - elem_f64(got->dtype, got->data, k)) <= bound);
 }
 
 bool oracle_accepts(const Oracle *o, uint32_t i, const Tensor *got, char *why, size_t cap) {
@@ -165,7 +172,7 @@ bool oracle_accepts(const Oracle *o, uint32_t i, const Tensor *got, char *why, s
   }
   for (int64_t k = 0; k < tensor_count(want); k++) {
     double y = elem_f64(got->dtype, got->data, k);
-    if (!element_ok(o, i, k, y)) {
+    if (!element_ok(o, i, k, got)) {
       snprintf(why, cap, "output %u (%s), element %lld is %.9g, not %.9g", i, tensor_type_text(want, a, sizeof a),
                (long long)k, y, elem_f64(want->dtype, want->data, k));
       return false;

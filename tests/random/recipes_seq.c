@@ -51,8 +51,11 @@ bool recipe_recurrent(Gen *g, Make *m) {
     make_float(g, m, "clip", 1.5f);
   if (m->op == OP_GRU)
     make_flag(g, m, "linear_before_reset");
+  bool coupled = m->op == OP_LSTM && rng_chance(&g->r, 15);
+  if (coupled && m->nin > 6) /* finite: 1 - i is 0 in float earlier than in double, which infinity times it tells */
+    m->in[6] = gen_const(g, t, 3, state);
   if (m->op == OP_LSTM)
-    make_int(g, m, "input_forget", rng_chance(&g->r, 15));
+    make_int(g, m, "input_forget", coupled);
   for (int i = 0; i < m->nout; i++)
     m->absent |= (unsigned)rng_chance(&g->r, 30) << i;
   return m->in[0] && m->absent != (1u << m->nout) - 1;

@@ -4,6 +4,7 @@
 #include "support/cores.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,6 +92,29 @@ static void test_two_callers(void **state) {
   for (int i = 0; i < 333; i++) {
     assert_int_equal(a.hits[i], 2000);
     assert_int_equal(b.hits[i], 2000);
+  }
+  pool_destroy(p);
+}
+
+static atomic_int others;
+
+/* The caller's first part ends when all other parts have been done, of which some are in its own range. */
+static void wait_for_others(void *arg, int thread, int64_t begin, int64_t end) {
+  (void)arg, (void)thread;
+  if (begin)
+    atomic_fetch_add(&others, (int)(end - begin));
+  while (!begin && atomic_load(&others) < 7)
+    sched_yield();
+}
+
+static void test_takes_over(void **state) {
+  World *w = *state;
+  Pool *p;
+  assert_int_equal(pool_create(&w->c, 2, &p), ST_OK);
+  for (int round = 0; round < 100; round++) {
+    atomic_store(&others, 0);
+    pool_run(p, 2, 8, wait_for_others, NULL);
+    assert_int_equal(others, 7);
   }
   pool_destroy(p);
 }
@@ -191,6 +215,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_every_part_once, setup, teardown),
       cmocka_unit_test_setup_teardown(test_two_callers, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_takes_over, setup, teardown),
       cmocka_unit_test_setup_teardown(test_idle_costs_nothing, setup, teardown),
       cmocka_unit_test_setup_teardown(test_after_fork, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cgroup_quota, setup, teardown),
