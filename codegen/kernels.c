@@ -95,6 +95,28 @@ static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Ker
   return ST_OK;
 }
 
+/* The same without what a library computes. */
+static Status compile_for_gpu(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
+  EmitTarget target = {.cpu_level = level};
+  uint32_t nall = k->groups->nkernel, n = 0, *at = arena_array(a, uint32_t, nall);
+  const Unit **unit = arena_array(a, const Unit *, nall);
+  BackendResult r;
+  k->code = arena_array(a, PlanCode, nall);
+  for (uint32_t i = 0; i < nall; i++) {
+    k->code[i] = (PlanCode){UINT32_MAX, ""};
+    if (k->groups->kernel[i]->kind == UNIT_LOOP)
+      at[n] = i, unit[n++] = k->groups->kernel[i];
+  }
+  TRY(backend_compile(c, a, unit, n, &target, threads, &r));
+  k->nobject = r.nobject;
+  k->object = arena_array(a, PlanObject, r.nobject);
+  for (uint32_t i = 0; i < r.nobject; i++)
+    k->object[i] = (PlanObject){r.object[i].bytes, r.object[i].size, level};
+  for (uint32_t i = 0; i < n; i++)
+    k->code[at[i]] = (PlanCode){r.code[i].object, r.code[i].symbol};
+  return ST_OK;
+}
+
 Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out) {
   GroupOptions o = {.cpu_level = in->level, .pack = !gpu_level(in->level)};
   Packing *packing;
@@ -105,7 +127,7 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
   if (!out->groups->nkernel)
     return ST_OK;
   if (gpu_level(in->level))
-    return compile(c, a, in->level, in->threads, out);
+    return compile_for_gpu(c, a, in->level, in->threads, out);
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
   TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);

@@ -19,6 +19,7 @@ typedef struct Gpu {
   uint8_t *staging;     /* pinned: two halves */
   CudaEvent event[2];   /* the half is free */
   int half;             /* that is used next */
+  CudaBlas blas;
 } Gpu;
 
 #define TRY_CUDA(g, call, arguments) CUDA_TRY(c, (g)->info.api, call, arguments)
@@ -137,6 +138,20 @@ static Status launch(RtDevice *d, Ctx *c, void *stream, void *function, uint32_t
   return ST_OK;
 }
 
+/* --- products --- */
+
+static Status open_products(RtDevice *d, Ctx *c) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  return cuda_blas_open(c, &g->blas);
+}
+
+static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  return cuda_blas_product(d, c, &g->blas, stream, p);
+}
+
 /* --- opening --- */
 
 static Status open_all(Gpu *g, Ctx *c) {
@@ -153,8 +168,8 @@ static Status open_all(Gpu *g, Ctx *c) {
 }
 
 Status cuda_open(Ctx *c, RtDevice **out) {
-  static const RtDeviceOps ops = {load, unload, find,     open_stream, close_stream, get,
-                                  put,  upload, download, clear,       launch};
+  static const RtDeviceOps ops = {load,   unload,   find,  open_stream, close_stream,  get,    put,
+                                  upload, download, clear, launch,      open_products, product};
   CudaDevice info;
   TRY(cuda_device_find(c, &info));
   Gpu *g = alloc_get(c->alloc, sizeof *g, _Alignof(Gpu));
@@ -178,6 +193,7 @@ void cuda_close(RtDevice *d) {
   const CudaApi *api = g->info.api;
   if (g->context)
     api->cuCtxSetCurrent(g->context);
+  cuda_blas_close(&g->blas);
   for (int i = 0; i < 2; i++)
     if (g->event[i])
       api->cuEventDestroy_v2(g->event[i]);

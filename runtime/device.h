@@ -8,10 +8,18 @@
 
 #include "support/ctx.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct RtDevice RtDevice;
+/* A product as program.h has it: addresses of dense f32. */
+typedef struct RtProduct {
+  int64_t batch, m, n, k;
+  bool trans_a, trans_b, batch_a, batch_b;
+  uint64_t a, b, c;
+} RtProduct;
+
 typedef struct RtDeviceOps {
   /* Code, as text that ends in 0 (PTX), and a function in it. */
   Status (*load)(RtDevice *d, Ctx *c, const char *code, void **module);
@@ -28,6 +36,9 @@ typedef struct RtDeviceOps {
   Status (*clear)(RtDevice *d, Ctx *c, void *stream, uint64_t to, size_t bytes);
   Status (*launch)(RtDevice *d, Ctx *c, void *stream, void *function, uint32_t blocks, uint32_t threads,
                    uint64_t *param, size_t nparam); /* parameters of 8 bytes */
+  /* A library's: open_products comes once, before the first. */
+  Status (*open_products)(RtDevice *d, Ctx *c);
+  Status (*product)(RtDevice *d, Ctx *c, void *stream, const RtProduct *p);
 } RtDeviceOps;
 
 struct RtDevice {

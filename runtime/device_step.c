@@ -59,6 +59,13 @@ static Status upload_constants(Ctx *c, RtProgram *p, void *stream) {
   return ST_OK;
 }
 
+static bool has_products(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_CALLS); i++)
+    if (REC(p, SEC_CALLS, ProgCall)[i].product != PROG_NONE)
+      return true;
+  return false;
+}
+
 Status device_load(Ctx *c, Arena *a, RtProgram *p) {
   Cleanup *cleanup = arena_new(a, Cleanup);
   void *stream = NULL;
@@ -67,6 +74,8 @@ Status device_load(Ctx *c, Arena *a, RtProgram *p) {
   TRY(load_modules(c, a, p));
   TRY(p->device->ops->open_stream(p->device, c, &stream));
   Status st = upload_constants(c, p, stream);
+  if (!st && has_products(p))
+    st = p->device->ops->open_products(p->device, c);
   p->device->ops->close_stream(p->device, stream);
   if (!st)
     ctx_forget(c, cleanup);
@@ -86,6 +95,22 @@ static Status parameters(Frame *f, const ProgStep *s, const int64_t *dim, uint64
   return ST_OK;
 }
 
+static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const uint64_t *param) {
+  RtProduct x = {.a = param[0], .b = param[1], .c = param[2]};
+  int64_t *number[] = {&x.batch, &x.m, &x.n, &x.k};
+  uint32_t flags = rt_list(f->p, call->product + (uint32_t)countof(number));
+  for (uint32_t i = 0; i < countof(number); i++)
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->product + i), number[i]) || *number[i] < 0)
+      return fail(f->c, ST_INVALID, "the extents of %s cannot be computed for these input shapes",
+                  rt_string(f->p, rt_kernel(f->p, s)->name));
+  x.trans_a = flags & PRODUCT_TRANS_A, x.trans_b = flags & PRODUCT_TRANS_B;
+  x.batch_a = flags & PRODUCT_BATCH_A, x.batch_b = flags & PRODUCT_BATCH_B;
+  RtDevice *d = f->p->device;
+  if (!x.k) /* a sum of nothing */
+    return d->ops->clear(d, f->c, places_stream(f), x.c, tensor_bytes(&f->cell[rt_list(f->p, s->out)].t));
+  return d->ops->product(d, f->c, places_stream(f), &x);
+}
+
 Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *dim, const KernelWork *w) {
   const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
   RtDevice *d = f->p->device;
@@ -96,6 +121,8 @@ Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *d
   TRY(parameters(f, s, dim, param));
   if (!w->parts)
     return ST_OK;
+  if (call->product != PROG_NONE)
+    return product(f, s, call, param);
   if (!rt_symbols_eval(&f->sym, call->threads, &wanted) || wanted < 0)
     return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
                 rt_string(f->p, rt_kernel(f->p, s)->name));

@@ -162,10 +162,23 @@ static bool needs_ok(const RtProgram *p, const ProgCall *x) {
   return true;
 }
 
+static bool product_ok(const RtProgram *p, const ProgCall *x) {
+  if (x->product == PROG_NONE)
+    return true;
+  if ((uint64_t)x->product + PRODUCT_NUMBERS > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = 0; i + 1 < PRODUCT_NUMBERS; i++)
+    if (!index_ok(p, rt_list(p, x->product + i), SEC_EXPRS, false))
+      return false;
+  const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + x->kernel;
+  return k->nin == 2 && k->nout == 1;
+}
+
 static bool call_ok(const RtProgram *p, const ProgCall *x) {
   return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
          index_ok(p, x->threads, SEC_EXPRS, false) && index_ok(p, x->scratch, SEC_EXPRS, false) &&
-         index_ok(p, x->flops, SEC_EXPRS, false) && index_ok(p, x->bytes, SEC_EXPRS, false) && needs_ok(p, x);
+         index_ok(p, x->flops, SEC_EXPRS, false) && index_ok(p, x->bytes, SEC_EXPRS, false) && product_ok(p, x) &&
+         needs_ok(p, x);
 }
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {
@@ -404,8 +417,10 @@ static void align_const(Arena *a, const RtProgram *p, uint32_t slot) {
 }
 
 static Status load_kernel_step(Ctx *c, Arena *a, RtProgram *p, const ProgStep *s) {
-  uint32_t kernel = REC(p, SEC_CALLS, ProgCall)[s->call].kernel;
-  if (p->device ? !p->function[kernel] : !p->fn[kernel])
+  const ProgCall *call = REC(p, SEC_CALLS, ProgCall) + s->call;
+  uint32_t kernel = call->kernel;
+  bool library = p->device && call->product != PROG_NONE;
+  if (!library && (p->device ? !p->function[kernel] : !p->fn[kernel]))
     return fail(c, ST_UNSUPPORTED, "the kernel '%s' is not compiled", rt_string(p, rt_kernel(p, s)->name));
   for (uint32_t i = 0; i < s->nin; i++)
     if (p->konst[rt_list(p, s->in + i)])

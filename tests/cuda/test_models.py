@@ -1,5 +1,5 @@
-"""test_models.py - whole models on the device cuda, over a driver of our own that runs the PTX of every kernel in an interpreter: the
-exported fixtures against PyTorch's outputs, to 1e-5 of each output's largest magnitude, with nothing left to the host but what is
+"""test_models.py - whole models on the device cuda, over a driver of our own that runs the PTX of every kernel in an interpreter, and a
+cuBLASLt of our own: the exported fixtures against PyTorch's outputs, to 1e-5 of each output's largest magnitude, with nothing left to the host but what is
 there by nature; and checks of kernels, by the node that fails. Where the CUDA toolkit is, ptxas assembles the same PTX.
 
 SPDX-License-Identifier: Apache-2.0
@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,18 +28,21 @@ ASSEMBLED = ("bert_qa", "llama", "resnet", "speech_stochastic")  # models whose 
 
 
 def fixtures(c):
-    """every model passes, and every numeric step of it is a kernel"""
+    """every model passes, and every numeric step of it is a kernel, or a product of cuBLASLt"""
     folders = sorted(f for f in glob.glob(os.path.join(FIXTURES, "*", "*")) if f.endswith(EXPORTS))
     run = sard("test", "--device", "cuda", "--relative", "1e-5", "--json", *folders, env=ENV, timeout=600)
     if run.returncode not in (0, 1):
         c.check("sard test", False, run.stderr)
         return
     cases = json.loads(run.stdout)["cases"]
+    products = 0
     c.check("all of them", len(cases) == len(folders) > 30, len(cases))
     for case in cases:
         steps = case["steps"]
-        ok = case["result"] == "passed" and steps["compiled"] and not steps["reference"] and not steps["library"]
+        ok = case["result"] == "passed" and steps["compiled"] and not steps["reference"]
         c.check(case["case"], ok, case.get("reason", steps))
+        products += steps["library"]
+    c.check("products of the library", products > 300, products)
 
 
 def assembled(c):
@@ -73,6 +77,18 @@ def failing(c):
         c.check("the same words on both", said["cpu"] == said["cuda"], said)
 
 
+def without_blas(c):
+    """cuBLASLt is needed where there are products, and only there"""
+    with tempfile.TemporaryDirectory() as folder:
+        small.write_all(folder)
+        shutil.copy(os.path.join(ENV["SARD_CUDA_DIR"], "libcuda.so.1"), folder)
+        env = dict(ENV, SARD_CUDA_DIR=folder)
+        run = sard("run", os.path.join(folder, "mlp.onnx"), "--device", "cuda", env=env)
+        c.error("no cuBLASLt", run, 6, "device 'cuda' needs libcublasLt.so.13 (matrix products)", "hint:")
+        run = sard("run", os.path.join(folder, "gather.onnx"), "--device", "cuda", "--input", "i=[3]", env=env)
+        c.check("no product", run.returncode == 0 and "[[6 7]]" in run.stdout.replace(".0", ""), run.stdout + run.stderr)
+
+
 def main():
     c = Checks()
     if not os.path.exists(os.path.join(BUILD, "libsard-codegen.so")):
@@ -81,6 +97,7 @@ def main():
     fixtures(c)
     assembled(c)
     failing(c)
+    without_blas(c)
     return c.done()
 
 

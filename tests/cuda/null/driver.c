@@ -6,7 +6,7 @@
  * who reads without waiting, or changes what a copy still reads, gets wrong results. Memory is full of ones at first. Addresses
  * are no addresses of this process. What is left at the end, and what is freed twice or used afterwards, ends it with a message.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cuda/api.h"
+#include "tests/cuda/null/null.h"
 #include "tests/cuda/null/ptx.h"
 
 #include <pthread.h>
@@ -244,7 +244,8 @@ struct CUevent_st {
 static CudaEvent all_events;
 
 typedef struct Work {
-  enum { UP, DOWN, SET, FREE, LAUNCH } kind;
+  enum { UP, DOWN, SET, FREE, LAUNCH, CALL } kind;
+  bool (*fn)(void *arg);
   uint64_t address;
   void *up;
   const void *down;
@@ -283,6 +284,10 @@ static int do_work(const Work *w) {
     return free_block(w->address);
   if (w->kind == LAUNCH)
     return ptx_run(w->kernel, &(PtxLaunch){w->blocks, w->threads, w->param, false, memory, NULL}, fault) ? 0 : FAULT;
+  if (w->kind == CALL) {
+    snprintf(fault, sizeof fault, "a library's kernel");
+    return w->fn(w->up) ? 0 : FAULT;
+  }
   void *p = memory(NULL, w->address, w->bytes);
   if (!p)
     return INVALID;
@@ -302,12 +307,20 @@ int cuStreamSynchronize(CudaStream stream) {
     next = w->next;
     int own = error && w->kind != FREE ? 0 : do_work(w); /* after a fault nothing more is done */
     error = error ? error : own;
+    if (w->kind == CALL)
+      free(w->up);
     free(w->param), free(w);
   }
   stream->first = NULL, stream->last = &stream->first;
   pthread_mutex_unlock(&lock);
   return error;
 }
+
+EXPORT int null_call(CudaStream stream, bool (*fn)(void *arg), void *arg) {
+  return add(stream, (Work){.kind = CALL, .fn = fn, .up = arg});
+}
+
+EXPORT void *null_memory(uint64_t address, size_t size) { return memory(NULL, address, size); }
 
 int cuStreamCreate(CudaStream *stream, unsigned flags) {
   *stream = calloc(1, sizeof **stream);

@@ -27,9 +27,12 @@ enum {
   OP(sub)                                                                                                              \
   OP(mul)                                                                                                              \
   OP(mad)                                                                                                              \
-  OP(fma) OP(div) OP(rem) OP(min) OP(max) OP(neg) OP(abs) OP(sqrt) OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl)     \
-      OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl)    \
-          OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt)
+  OP(fma)                                                                                                              \
+  OP(div)                                                                                                              \
+  OP(rem)                                                                                                              \
+  OP(min) OP(max) OP(neg) OP(abs) OP(sqrt) OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp)   \
+      OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi)     \
+          OP(copysign) OP(popc) OP(clz) OP(prmt)
 typedef enum {
 #define OP(name) O_##name,
   OPS
