@@ -212,8 +212,9 @@ static void put_life(StrBuf *b, const AotHeader *h) {
     buf_printf(b,
                "/* An instance in the caller's memory, which must stay until %s_free, and which runs use too: nothing "
                "here calls\n"
-               " * malloc or starts a thread. SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have "
-               "needed. */\n"
+               " * malloc. Runs take one thread unless o->threads says more: those are started now, their stacks in "
+               "that memory, too.\n"
+               " * SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have needed. */\n"
                "SARD_COMPILED_API sard_status %s_init_static(void *memory, size_t bytes, const sard_compiled_options "
                "*o, %s **out);\n",
                p, p, p, p);
@@ -286,7 +287,12 @@ static void put_opening(StrBuf *b, const AotHeader *h) {
 void aot_header(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
   put_opening(b, h);
-  buf_printf(b, "#ifndef SARD_COMPILED_%s_H\n#define SARD_COMPILED_%s_H\n\n", p, p);
+  buf_printf(
+      b,
+      "#ifdef SARD_COMPILED_%s_H\n#if SARD_COMPILED_%s_H != 0x%016llxu\n"
+      "#error \"two compiled models have the prefix '%s': give one of them another, with sard compile --prefix\"\n"
+      "#endif\n#else\n#define SARD_COMPILED_%s_H 0x%016llxu\n\n",
+      p, p, (unsigned long long)h->hash, p, p, (unsigned long long)h->hash);
   buf_put(b, (const char *)types_text, sizeof types_text);
   buf_printf(b,
              "\n#ifndef SARD_COMPILED_API\n#define SARD_COMPILED_API\n#endif\n\n"

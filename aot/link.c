@@ -85,7 +85,7 @@ static Status link_to(Ctx *c, Arena *a, const AotLink *l, const char *compiler, 
   } else {
     v[n++] = "-pie";
   }
-  v[n++] = "-Wl,-z,now,-z,relro,-z,noexecstack,--as-needed,--gc-sections,--build-id=none,-s";
+  v[n++] = "-Wl,-z,now,-z,relro,-z,noexecstack,--as-needed,--gc-sections,--build-id=none,--strip-debug";
   v[n++] = "-o", v[n++] = out, v[n++] = l->object;
   for (uint32_t i = 0; i < l->nlibrary; i++)
     v[n++] = l->library[i];

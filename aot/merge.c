@@ -421,9 +421,14 @@ static void write_object(Merger *m, MergeOutput *out) {
   put_header(m, "", (Elf64_Shdr){0});
   buf_put(&m->body, (const char *)&(Elf64_Ehdr){.e_type = 0}, sizeof(Elf64_Ehdr));
   put_local(m, &(Elf64_Sym){0}, "", 0);
+  put_local(m, &(Elf64_Sym){.st_info = STT_FILE}, "sard", SHN_ABS); /* or linkers put the name of the object file there */
   for (uint32_t i = 0; i < m->in->nsymbol; i++)
     own[i] = put_local(m, &(Elf64_Sym){.st_info = STT_OBJECT, .st_value = m->in->symbol[i].value},
                        m->in->symbol[i].name, 1 + m->in->symbol[i].section);
+  for (uint32_t i = 0; i < m->in->nlabel; i++) {
+    const MergeLabel *x = &m->in->label[i];
+    put_local(m, &(Elf64_Sym){.st_info = STT_FUNC, .st_value = x->value, .st_size = x->size}, x->name, 1 + x->section);
+  }
   put_locals(m);
   put_globals(m);
   put_own_sections(m, out);

@@ -23,6 +23,13 @@ typedef struct MergeSymbol {
   uint64_t value;
 } MergeSymbol;
 
+/* A function in a section of the caller's, which is for tools that show names: nothing refers to it. */
+typedef struct MergeLabel {
+  const char *name;
+  uint32_t section;
+  uint64_t value, size;
+} MergeLabel;
+
 /* The 64-bit address of a symbol, put into a section of the caller's. */
 typedef struct MergeAddress {
   uint32_t section;
@@ -44,6 +51,8 @@ typedef struct MergeInput {
   uint32_t nsection;
   const MergeSymbol *symbol;
   uint32_t nsymbol;
+  const MergeLabel *label;
+  uint32_t nlabel;
   const MergeAddress *address;
   uint32_t naddress;
   const MergeExport *export;

@@ -106,6 +106,15 @@ static MergeExport *make_exports(Arena *a, const AotObject *o, uint32_t *n) {
   return x;
 }
 
+/* The kernels' names as perf maps have them: debuggers and profilers see them in an object, a library and a program. */
+static MergeLabel *make_labels(Arena *a, const AotPackage *p) {
+  MergeLabel *x = arena_array(a, MergeLabel, p->nfunction);
+  for (uint32_t i = 0; i < p->nfunction; i++)
+    x[i] =
+        (MergeLabel){arena_printf(a, "sard:%s", p->function[i].name), S_CODE, p->function[i].at, p->function[i].size};
+  return x;
+}
+
 Status aot_object(Ctx *c, Arena *a, AotObject *o) {
   const AotPackage *p = o->package;
   const PackageHeader *h = (const PackageHeader *)(const void *)p->head;
@@ -131,6 +140,8 @@ Status aot_object(Ctx *c, Arena *a, AotObject *o) {
                    .nsection = SECTIONS,
                    .symbol = s,
                    .nsymbol = countof(symbol),
+                   .label = make_labels(a, p),
+                   .nlabel = p->nfunction,
                    .address = r.address,
                    .naddress = r.n};
   in.export = make_exports(a, o, &in.nexport);

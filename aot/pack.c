@@ -16,7 +16,7 @@ typedef struct Packer {
   Arena *a;
   const AotInput *in;
   AotPackage *out;
-  StrBuf head, code, spans, ops;
+  StrBuf head, code, functions, spans, ops;
   Map seen; /* weights by hash and size -> AotSpan number + 1 */
   Map op;   /* "domain/name" */
 } Packer;
@@ -157,6 +157,14 @@ static uint64_t kernel_offset(const CodeImage *code, const ProgKernel *k, const 
   return UINT64_MAX;
 }
 
+static void put_functions(Packer *p, const CodeImage *code, uint64_t at) {
+  for (uint32_t i = 0; i < code->nfn; i++) {
+    AotFunction f = {arena_strdup(p->a, code->fn[i].name), at + code->fn[i].offset, code->fn[i].size};
+    buf_put(&p->functions, (const char *)&f, sizeof f);
+  }
+  p->out->nfunction += code->nfn;
+}
+
 static Status put_code(Packer *p, const AotVariant *in, PackageVariant *v) {
   uint64_t nobject, nkernel, size, nstrings;
   const ProgObject *o = (const ProgObject *)(const void *)section(in->image, SEC_OBJECTS, &nobject);
@@ -171,6 +179,7 @@ static Status put_code(Packer *p, const AotVariant *in, PackageVariant *v) {
   TRY(object_link(p->c, p->a, object, (uint32_t)nobject, (uint16_t)p->in->machine, &code));
   v->code = p->code.len, v->code_size = nobject ? code.size : 0, v->code_exec = nobject ? code.code : 0;
   v->code_hash = sum_bytes(code.bytes, v->code_size, 0);
+  put_functions(p, &code, v->code);
   buf_put(&p->code, (const char *)code.bytes, v->code_size);
   pad(&p->head, 8);
   v->kernels = p->head.len, v->nkernel = (uint32_t)nkernel;
@@ -214,7 +223,7 @@ Status aot_pack(Ctx *c, Arena *a, const AotInput *in, AotPackage *out) {
   PackageHeader h = {
       .magic = PACKAGE_MAGIC, .version = PACKAGE_VERSION, .machine = in->machine, .nvariant = in->nvariant};
   PackageVariant *v = arena_array(a, PackageVariant, in->nvariant);
-  StrBuf *all[] = {&p.head, &p.code, &p.spans, &p.ops};
+  StrBuf *all[] = {&p.head, &p.code, &p.functions, &p.spans, &p.ops};
   *out = (AotPackage){0};
   for (size_t i = 0; i < countof(all); i++)
     buf_init(all[i], a);
@@ -243,6 +252,7 @@ Status aot_pack(Ctx *c, Arena *a, const AotInput *in, AotPackage *out) {
   sealed->hash = package_hash(sealed);
   out->head = head, out->head_size = p.head.len;
   out->code = (const uint8_t *)p.code.text, out->code_size = p.code.len;
+  out->function = (const AotFunction *)(const void *)p.functions.text;
   out->weight = (const AotSpan *)(const void *)p.spans.text;
   out->op = (const char *const(*)[2])(const void *)p.ops.text;
   return ST_OK;

@@ -28,11 +28,18 @@ typedef struct AotSpan {
   uint64_t size, at; /* bytes, place in the weights */
 } AotSpan;
 
+typedef struct AotFunction {
+  const char *name;
+  uint64_t at, size; /* in the code */
+} AotFunction;
+
 typedef struct AotPackage {
   const uint8_t *head;
   size_t head_size;
   const uint8_t *code; /* code_size bytes, a multiple of OBJECT_PAGE */
   size_t code_size;
+  const AotFunction *function; /* of all variants; inner kernels, too */
+  uint32_t nfunction;
   const AotSpan *weight; /* by place; between them zeros up to the next multiple of 64 */
   uint32_t nweight;
   uint64_t weights_size;

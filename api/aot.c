@@ -179,6 +179,7 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
                                  .libraries = libraries.text,
                                  .weights = h->flags & PACKAGE_EXTERNAL ? (const char *)h + h->weights_name : NULL,
                                  .image = v->image,
+                                 .hash = h->hash,
                                  .static_arena = o->static_arena});
   TRY(file_begin(c, a, path, &f));
   TRY(file_put(c, f, text.text, text.len));
@@ -204,11 +205,14 @@ static Status link_output(Ctx *c, Arena *a, const AotArgs *x, const AotObject *o
 /* The runtime for the target, mapped. */
 static Status find_runtime(Ctx *c, Arena *a, AotObject *o) {
   char path[PATH_MAX];
-  const char *name = arena_printf(a, "libsard-start-%s.a", machine_name((uint16_t)o->machine));
+  const char *machine = machine_name((uint16_t)o->machine), *name = arena_printf(a, "libsard-start-%s.a", machine);
   Mapped *m;
-  if (!backend_find(name, path))
-    return err_hint(c, fail(c, ST_UNSUPPORTED, "the runtime %s was not found", name),
-                    "it belongs beside libsard-codegen.so; .sard files need none");
+  if (!backend_find(name, path)) {
+    Status st = fail(c, ST_UNSUPPORTED, "the runtime %s was not found", name);
+    if (o->machine == object_machine())
+      return err_hint(c, st, "it belongs beside libsard-codegen.so; .sard files need none");
+    return err_hint(c, st, "install gcc-%s-linux-gnu, and build Sard again with make; .sard files need none", machine);
+  }
   TRY(map_open(c, a, path, &m));
   o->runtime = m->base, o->runtime_size = m->size;
   return ST_OK;

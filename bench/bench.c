@@ -1,11 +1,12 @@
 /* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then
- * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, memory, memory=ROW, MxNxK, before
- * that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
+ * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, memory, memory=ROW,
+ * traffic=MODEL, MxNxK, before that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
  *
  * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/machine.h"
 #include "bench/memory.h"
+#include "bench/traffic.h"
 #include "tests/kernel/jit.h"
 
 #include "codegen/attention.h"
@@ -261,11 +262,16 @@ int main(int argc, char **argv) {
   for (int i = 1; i < argc; i++)
     if (!strncmp(argv[i], "memory=", 7))
       bench_memory(&b.jit, argv[i] + 7);
-  bool all = argc < 2;
+  bool all = argc < 2, memory = all;
   for (int i = 1; i < argc; i++)
-    all |= !strcmp(argv[i], "memory");
-  if (all)
+    memory |= !strcmp(argv[i], "memory");
+  if (memory)
     bench_memory(&b.jit, NULL);
+  for (int i = 1; i < argc; i++)
+    if (!strncmp(argv[i], "traffic=", 8))
+      bench_traffic(argv[i] + 8);
+  if (all)
+    bench_traffic("build/models/minilm/model.onnx");
   jit_close(&b.jit);
   return 0;
 }

@@ -157,6 +157,23 @@ static bool integer_of(Grouper *p, const Node *n, Operands *o, const char **why)
   return a->dim[a->rank - 1] == b->dim[0];
 }
 
+/* ConvInteger (10) between transpositions that make its channels the last, as a Product; *why otherwise. */
+static bool integer_conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+  Node *in, *out;
+  *o = (Operands){.b = n->in[1]};
+  *why =
+      "a convolution of integers that is no product: of groups, with zero points of the weight, or a weight that is no "
+      "constant";
+  if (!p->o->pack || !conv_channels_last(n, &in, &out) || !in || info(p, out)->fixed || !info(p, out)->timely ||
+      !conv_integer_product(p->c, p->a, n, &o->x))
+    return false;
+  int rank = out->out[0]->type.rank;
+  o->a = in->in[0], o->behind = out;
+  o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
+  *why = "";
+  return true;
+}
+
 static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
   return n->op != OP_Gemm || n->nin < 3 || !n->in[2] || ATTR(n, Gemm)->beta == 0 ||
          (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
@@ -237,6 +254,19 @@ static Node *next_consumer(Grouper *p, const Set *s, const Type *out, const Loop
 
 enum { MAX_EPILOGUE = 16 };
 
+/* What node u reads is widened for it alone from a narrower type that the epilogue can read: it is done there as well. */
+static void take_widening(Grouper *p, Set *s, const Node *u, const Type *out, const LoopAxes *axes) {
+  for (int i = 0; i < u->nin; i++) {
+    Node *w = u->in[i] ? u->in[i]->def : NULL;
+    if (!w || (w->op != OP_DequantizeLinear && w->op != OP_Cast) || set_find(s, w) >= 0 ||
+        !value_sole_user(w->out[0]) || s->n + 1 >= LOOP_NODES ||
+        dtype_bits(w->in[0]->type.dtype) >= dtype_bits(w->out[0]->type.dtype) || info(p, w)->pos > info(p, u)->pos ||
+        !fits_epilogue(p, s, w, out, axes))
+      continue;
+    s->node[s->n++] = w;
+  }
+}
+
 /* The longest run of element-by-element nodes behind those of the set that ends in one value. Returns how many of s->node
  * belong to it. */
 static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
@@ -248,6 +278,7 @@ static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
     if (!u)
       break;
     tried[u->id] = true;
+    take_widening(p, s, u, type, axes);
     s->node[s->n++] = u;
     if (set_inputs(s) > MAX_INPUTS)
       break;
@@ -272,7 +303,7 @@ static const char *conv_name(Grouper *p, const Node *n) {
   const Type *w = &n->in[1]->type;
   int64_t group = ATTR(n, Conv)->group;
   buf_init(&b, p->a);
-  buf_puts(&b, "conv");
+  buf_puts(&b, n->op == OP_ConvInteger ? "conv.integers" : "conv");
   for (int i = 2; i < w->rank; i++)
     buf_printf(&b, "%c%s", i == 2 ? '.' : 'x', dim_text(p->c, w->dim[i]));
   buf_printf(&b, ".%sx%s", dim_text(p->c, w->dim[1]), dim_text(p->c, w->dim[0]));
@@ -306,7 +337,7 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
-        y->product->bytes == x->bytes && y->product->bits.block == x->bits.block &&
+        y->product->bytes == x->bytes && y->product->zero == x->zero && y->product->bits.block == x->bits.block &&
         product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
@@ -342,6 +373,7 @@ static bool operands_of(Grouper *p, const Node *n, Operands *o, const char **why
   case OP_Conv: return conv_of(p, n, o, why);
   case OP_MatMulNBits: return nbits_of_node(p, n, o, why);
   case OP_MatMulInteger: return integer_of(p, n, o, why);
+  case OP_ConvInteger: return integer_conv_of(p, n, o, why);
   default: return product_of(p, n, o, why);
   }
 }
@@ -351,7 +383,8 @@ static bool product_group(Grouper *p, Node *n) {
   Set s;
   Loop loop = {0};
   const char *why;
-  bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits, whole = bits || n->op == OP_MatMulInteger;
+  bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits;
+  bool whole = bits || n->op == OP_MatMulInteger || n->op == OP_ConvInteger;
   if (!operands_of(p, n, &o, &why) || !gemm_bias_ok(n, &o.axes)) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
@@ -379,8 +412,9 @@ static bool product_group(Grouper *p, Node *n) {
     }
     o.x.epilogue = loop.kernel;
   }
-  Unit *u = group_unit(p, UNIT_PRODUCT,
-                       group_name(p, conv ? conv_name(p, n) : dims_name(p, &o.x), s.node + head, s.n - head));
+  Unit *u = group_unit(
+      p, UNIT_PRODUCT,
+      group_name(p, conv || n->op == OP_ConvInteger ? conv_name(p, n) : dims_name(p, &o.x), s.node + head, s.n - head));
   uint32_t packed = UINT32_MAX;
   if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
     p->out->fate[n->id].why = "its extents are too large expressions";
@@ -530,7 +564,7 @@ static void need_keys(Grouper *p, Group *x, const Value *m, Dim keys) {
   Need *all = arena_array(p->a, Need, x->nneed + 1u);
   if (x->nneed)
     memcpy(all, x->need, x->nneed * sizeof *all);
-  all[x->nneed++] = (Need){keys, d, "the last extent of the mask"};
+  all[x->nneed++] = (Need){keys, d, "the last extent of the mask", x->root->origin};
   x->need = all;
 }
 
@@ -567,7 +601,8 @@ static bool attention_group(Grouper *p, Node *n) {
 }
 
 static bool is_product(OpId op) {
-  return op == OP_MatMul || op == OP_Gemm || op == OP_Conv || op == OP_MatMulNBits || op == OP_MatMulInteger;
+  return op == OP_MatMul || op == OP_Gemm || op == OP_Conv || op == OP_MatMulNBits || op == OP_MatMulInteger ||
+         op == OP_ConvInteger;
 }
 
 bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }

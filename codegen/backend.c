@@ -219,7 +219,7 @@ typedef struct Item {
   bool placed;
 } Item;
 
-enum { KERNELS_COST = 10, ATTENTION_COST = 90 };
+enum { KERNELS_COST = 10, ATTENTION_COST = 75 };
 
 static Item item_of(const Unit *u, const char *level) {
   const Product *p = &u->product;

@@ -10,9 +10,8 @@ enum {
   MAX_ROWS_TAPS = 1024
 }; /* a block of k holds all taps of a channel; lanes count in 32 bits */
 
-static bool spatial_tensor(const Value *v) {
-  return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= 3 &&
-         v->type.rank <= 2 + WINDOW_AXES;
+static bool spatial_tensor(const Value *v, DType t) {
+  return v && v->type.kind == VK_TENSOR && v->type.dtype == t && v->type.rank >= 3 && v->type.rank <= 2 + WINDOW_AXES;
 }
 
 /* Padding in front: as given, or what SAME makes of the extents. */
@@ -76,10 +75,12 @@ static bool is_vector(const Value *in, const Value *out) {
 
 /* Extents that a product can be made of: rows of the weight, channels of a group. */
 static bool extents_of(Ctx *c, const Node *n, int64_t *rows, int64_t *channels, ProductWindow *w, const char **why) {
-  const Value *in = n->in[0], *weight = n->in[1], *out = n->out[0], *bias = n->nin > 2 ? n->in[2] : NULL;
+  bool floats = n->op == OP_Conv; /* else ConvInteger, whose types its caller knows */
+  const Value *in = n->in[0], *weight = n->in[1], *out = n->out[0], *bias = floats && n->nin > 2 ? n->in[2] : NULL;
   int64_t group = ATTR(n, Conv)->group, all;
   *why = "a convolution of other types or ranks";
-  if (!spatial_tensor(in) || !spatial_tensor(weight) || !spatial_tensor(out) || weight->type.rank != in->type.rank ||
+  if (!spatial_tensor(in, floats ? DT_f32 : in->type.dtype) || !spatial_tensor(weight, floats ? DT_f32 : DT_i8) ||
+      !spatial_tensor(out, floats ? DT_f32 : DT_i32) || weight->type.rank != in->type.rank ||
       (bias && (bias->type.dtype != DT_f32 || bias->type.rank != 1)))
     return false;
   *why = "a convolution whose channels or taps are known at run time only, or are too many";
@@ -146,6 +147,17 @@ bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x)
   x->positions = dim_is_const(image, &positions) && positions > 0 ? positions : -1;
   if (planes || group > 1 || !is_matrix(&w))
     x->rows = arena_copy(a, &w, sizeof w);
+  return true;
+}
+
+bool conv_integer_product(Ctx *c, Arena *a, const Node *n, Product *x) {
+  const Value *zero = n->nin > 2 ? n->in[2] : NULL;
+  double z = 0;
+  DType t = n->in[0]->type.dtype;
+  if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || ATTR(n, Conv)->group != 1 ||
+      (zero && !value_scalar(zero, &z)) || !conv_rows_product(c, a, n, false, x))
+    return false;
+  x->bytes = t, x->zero = (int)z;
   return true;
 }
 

@@ -37,7 +37,7 @@ static bool small_integers(const Value *v) {
 }
 
 bool node_is_host(const Node *n) {
-  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || n->op == OP_Dims || n->op == OP_ByAxis)
+  if (op_info(n->op)->flags & (OPF_CONTROL | OPF_SHAPE_ONLY | OPF_HOST) || n->op == OP_Dims || n->op == OP_ByAxis)
     return true;
   bool small = true, special = false;
   for (int i = 0; i < n->nin + n->nout; i++) {
@@ -144,7 +144,7 @@ static void survey(Grouper *p) {
     f->host = node_is_host(n);
     f->timely = timely(p, n);
     if (f->host)
-      f->why = "shape arithmetic, control flow, strings or containers: on the host";
+      f->why = "shape arithmetic, control flow, text, containers or file formats: on the host";
     else if (!inputs_known(p, n))
       f->timely = false, f->why = "an extent of its inputs is told by no step";
     else if (!f->timely)

@@ -2,7 +2,7 @@
  *
  * A group is a connected set of nodes of one graph (the outermost, or a body of control flow) that one unit computes: a loop kernel with everything inlined
  * that only it needs, or a product or an attention with the element-by-element work behind it. What is in no group is a step
- * of its own: a reference step, or host work (shape arithmetic, control flow, strings).
+ * of its own: a reference step, or host work (shape arithmetic, control flow, text, file formats).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_GROUP_H
 #define SARD_CODEGEN_GROUP_H
@@ -71,7 +71,7 @@ typedef struct GroupOptions {
 /* Groups of g, the outermost graph, and of the bodies in it, in arena a. The graph is not changed. */
 Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **out);
 
-/* Shape arithmetic, control flow, strings and containers: on the CPU by nature. */
+/* Shape arithmetic, control flow, text, containers and file formats: on the CPU by nature. */
 bool node_is_host(const Node *n);
 /* An operator with a generator of its own (products, convolutions, attention), which other nodes join as its epilogue. */
 bool op_is_anchor(OpId op);

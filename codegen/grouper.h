@@ -47,7 +47,9 @@ typedef struct Set {
 } Set;
 
 static inline Info *info(Grouper *p, const Node *n) { return &p->info[n->id]; }
-static inline bool elementwise(const Node *n) { return (op_info(n->op)->flags & OPF_ELEMENTWISE) != 0; }
+static inline bool elementwise(const Node *n) {
+  return (op_info(n->op)->flags & OPF_ELEMENTWISE) != 0 || node_quantises_alike(n);
+}
 
 /* --- group.c --- */
 int set_find(const Set *s, const Node *n); /* -1: not in it */

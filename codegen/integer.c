@@ -12,27 +12,40 @@ bool integer_packed_bytes(const ProductPlan *plan, int64_t k, int64_t n, int64_t
   return k <= INT32_MAX && mul_ok(product_panels(plan, n), integer_panel_bytes(plan, k), bytes);
 }
 
-static void pack_panel(const ProductPlan *plan, DType a, int64_t k, int64_t n, const int8_t *src, int width,
+/* B's source: step t * (k / taps) + c of a column is at column * by_column + t * by_tap + c * by_channel. */
+typedef struct Source {
+  const int8_t *data;
+  int64_t k, taps, by_column, by_tap, by_channel;
+} Source;
+
+static void pack_panel(const ProductPlan *plan, const Product *x, const Source *s, int64_t col, int width,
                        uint8_t *dst) {
   int nr = plan->nr, unit = integer_unit(plan);
   uint8_t *data = dst + nr * 4;
-  memset(dst, 0, (size_t)integer_panel_bytes(plan, k));
+  int64_t zero = x->zero + (unit == 4 && x->bytes == DT_i8 ? 128 : 0);
+  memset(dst, 0, (size_t)integer_panel_bytes(plan, s->k));
   for (int j = 0; j < width; j++) {
+    const int8_t *at = s->data + (col + j) * s->by_column;
     uint32_t sum = 0;
-    for (int64_t i = 0; i < k; i++) {
-      data[(i / unit * nr + j) * unit + i % unit] = (uint8_t)src[i * n + j];
-      sum += (uint32_t)src[i * n + j];
-    }
-    sum = unit == 4 && a == DT_i8 ? -128 * sum : 0;
+    for (int64_t t = 0, i = 0; t < s->taps; t++)
+      for (int64_t c = 0; c < s->k / s->taps; c++, i++) {
+        int8_t v = at[t * s->by_tap + c * s->by_channel];
+        data[(i / unit * nr + j) * unit + i % unit] = (uint8_t)v;
+        sum += (uint32_t)v;
+      }
+    sum *= (uint32_t)-zero;
     memcpy(dst + j * 4, &sum, 4);
   }
 }
 
-void integer_pack(const ProductPlan *plan, DType a, int64_t k, int64_t n, const int8_t *src, uint8_t *dst,
-                  int64_t panel0, int64_t panel1) {
+void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t taps, const int8_t *src,
+                  uint8_t *dst, int64_t panel0, int64_t panel1) {
+  Source s = {.data = src, .k = k, .taps = taps, .by_column = 1, .by_channel = n};
+  if (x->trans_b || taps > 1)
+    s.by_column = k, s.by_tap = 1, s.by_channel = taps;
   for (int64_t p = panel0; p < panel1; p++) {
     int64_t col = p * plan->nr;
     int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
-    pack_panel(plan, a, k, n, src + col, width, dst + p * integer_panel_bytes(plan, k));
+    pack_panel(plan, x, &s, col, width, dst + p * integer_panel_bytes(plan, k));
   }
 }

@@ -4,7 +4,7 @@
  * times those of B's columns. Elsewhere both are widened to 16 bits, and two steps of k are one instruction: nothing
  * saturates. `unit` is how many steps that is. B is packed by panels of nr columns, as in product.h; a panel holds
  *
- *     start   nr i32: where its sums start
+ *     start   nr i32: where its sums start; a zero point of A, taken off all of it, is in them as well
  *     bytes   nr times `unit` of them for the first steps of k, those of a column side by side, then for the next ones
  *
  * K is padded with zeros to a multiple of 4.
@@ -21,8 +21,9 @@ static inline int64_t integer_panel_bytes(const ProductPlan *plan, int64_t k) {
 }
 /* Packed bytes of all; false if that overflows. */
 bool integer_packed_bytes(const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes);
-/* Panels panel0 to panel1 - 1 of dst, the whole of packed B; src: i8 [k, n]; a: A's type. */
-void integer_pack(const ProductPlan *plan, DType a, int64_t k, int64_t n, const int8_t *src, uint8_t *dst,
-                  int64_t panel0, int64_t panel1);
+/* Panels panel0 to panel1 - 1 of dst, the whole of packed B; src: i8 [k, n], or as product_pack says if the product has trans_b or
+ * taps. */
+void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t taps, const int8_t *src,
+                  uint8_t *dst, int64_t panel0, int64_t panel1);
 
 #endif

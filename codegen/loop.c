@@ -171,13 +171,22 @@ static Status biased(Build *b, const Node *n, KExpr **e) {
   return ST_OK;
 }
 
+/* Checks that are written from here on are n's. Returns whose they were. */
+static const Origin *lowering(Build *b, const Node *n) {
+  const Origin *before = b->x.k->origin;
+  b->x.k->origin = n->origin;
+  return before;
+}
+
 static Status compute(Build *b, Value *v, KExpr *const *index, KExpr **e) {
   const Node *n = v->def;
-  if (n != b->s->core)
-    return op_lowering(n->op)->elem(&b->x, n, v->index, index, e);
-  if (!b->in_row)
+  if (n == b->s->core && !b->in_row)
     return fail(b->x.c, ST_INTERNAL, "a row is asked for before it is there");
-  return op_lowering(n->op)->row_elem(&b->row, index, e);
+  const Origin *before = lowering(b, n);
+  Status st = n == b->s->core ? op_lowering(n->op)->row_elem(&b->row, index, e)
+                              : op_lowering(n->op)->elem(&b->x, n, v->index, index, e);
+  b->x.k->origin = before;
+  return st;
 }
 
 static Status store(Build *b, int out, KExpr *const *index, KExpr *e) {
@@ -390,6 +399,7 @@ static Status own_nest(Build *b, const Node *n) {
   KBuf *out[LOOP_BUFFERS] = {0};
   for (uint32_t i = 0; i < b->s->nout; i++)
     out[b->s->out[i]->index] = b->outbuf[i];
+  lowering(b, n);
   return op_lowering(n->op)->nest(&b->x, n, out);
 }
 
@@ -449,7 +459,9 @@ static Status row_nest(Build *b) {
       r->at[i] = r->lead[i] =
           dim_is(d, 1) ? lower_index_const(x, 0) : lower_open(x, names[i & 3], d, outer++ ? NULL : &behind);
     }
+  const Origin *before = lowering(b, b->s->core);
   TRY(l->begin(r));
+  b->x.k->origin = before;
   b->in_row = true;
   store_stats(b);
   for (int i = 0; !r->reduced && i < r->rank; i++)

@@ -85,7 +85,7 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
   else if (x->product->bytes)
-    integer_pack(&it->plan, x->product->bytes, x->k, x->n, (const int8_t *)src, p->memory + x->offset, from, to);
+    integer_pack(&it->plan, x->product, x->k, x->n, x->taps, (const int8_t *)src, p->memory + x->offset, from, to);
   else
     product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)

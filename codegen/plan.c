@@ -507,6 +507,26 @@ static uint32_t product_numbers(Plan *p, const Product *x) {
   return list_end(&l);
 }
 
+/* The checks in a unit's kernel; how many. */
+static uint32_t checks_of(Plan *p, const Unit *u, const KStmt ***check) {
+  const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
+  uint32_t n = k ? kernel_checks(k, NULL) : 0;
+  *check = arena_array(p->a, const KStmt *, n + 1u);
+  if (k)
+    kernel_checks(k, *check);
+  return n;
+}
+
+/* The nodes that the checks of a group's kernel are for. */
+static uint32_t list_owners(Plan *p, const Group *x) {
+  const KStmt **check;
+  uint32_t n = checks_of(p, x->unit, &check);
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; i < n; i++)
+    list_add(&l, image_origin(&p->im, check[i]->origin ? check[i]->origin : x->origin));
+  return list_end(&l);
+}
+
 static void write_call(Plan *p, ProgStep *s, const Group *x) {
   const Unit *u = x->unit;
   ProgCall call = {.kernel = x->kernel,
@@ -521,21 +541,19 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < x->nneed; i++) {
     list_add(&l, image_expr(&p->im, x->need[i].a)), list_add(&l, image_expr(&p->im, x->need[i].b));
-    list_add(&l, image_string(&p->im, x->need[i].what));
+    list_add(&l, image_string(&p->im, x->need[i].what)), list_add(&l, image_origin(&p->im, x->need[i].origin));
   }
   call.nneed = x->nneed, call.need = list_end(&l);
+  call.whose = list_owners(p, x);
   s->nexprs = x->ndim, s->exprs = list_exprs(p, x->dim, x->ndim);
   s->call = image_call(&p->im, &call);
 }
 
 /* What the checks of a unit's kernel say when they fail. */
 static void write_checks(Plan *p, const Unit *u, ProgKernel *r) {
-  const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
-  r->nchecks = k ? kernel_checks(k, NULL) : 0;
-  const KStmt **check = arena_array(p->a, const KStmt *, r->nchecks + 1u);
+  const KStmt **check;
+  r->nchecks = checks_of(p, u, &check);
   List l = image_list(&p->im);
-  if (k)
-    kernel_checks(k, check);
   for (uint32_t i = 0; i < r->nchecks; i++)
     list_add(&l, image_string(&p->im, check[i]->text ? check[i]->text : "the index %lld is out of range"));
   r->checks = list_end(&l);

@@ -143,7 +143,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
   if (p->positions)
     plan_positions(p, &plan);
-  if (p->rows)
+  if (p->rows && !p->bytes)
     plan_rows(p, &plan);
   if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);

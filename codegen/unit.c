@@ -49,7 +49,7 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "k", p->k);
   buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
   if (p->bytes)
-    buf_printf(&f->b, " of %s", dtype_name(p->bytes));
+    buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
   if (p->bits.bits)
     buf_printf(&f->b, " bits=%u/%u/%d/%lld", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block);
   if (p->window)

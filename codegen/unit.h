@@ -45,6 +45,7 @@ typedef struct Product {
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
   ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
   DType bytes; /* DT_u8, DT_i8: A of that, B a packed constant of i8, sums of i32 (codegen/integer.h); DT_none: f32 */
+  int zero;    /* with bytes: what is taken off every element of A; with rows, too, what lies outside of X */
   /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
    * after tap; B is packed. NULL: A is a matrix. */
   const ProductWindow *rows;

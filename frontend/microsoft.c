@@ -3,114 +3,36 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/microsoft.h"
 
+#include "frontend/nodes.h"
+
 #include <string.h>
-
-/* --- the node --- */
-
-static bool has(const Upgrade *u, uint32_t i) { return i < u->n.nin && *u->n.in[i]; }
-static const char *in_of(const Upgrade *u, uint32_t i) { return has(u, i) ? u->n.in[i] : ""; }
-static const char *out_of(const Upgrade *u, uint32_t i) { return i < u->n.nout ? u->n.out[i] : ""; }
-
-static const RawAttr *find(const Upgrade *u, const char *name, RawAttrType type) {
-  for (uint32_t i = 0; i < u->n.nattr; i++)
-    if (!strcmp(u->n.attr[i].name, name) && u->n.attr[i].type == type)
-      return &u->n.attr[i];
-  return NULL;
-}
-
-static float float_of(const Upgrade *u, const char *name, float otherwise) {
-  const RawAttr *t = find(u, name, RA_FLOAT);
-  return t ? t->f : otherwise;
-}
-
-static int64_t int_of(const Upgrade *u, const char *name, int64_t otherwise) {
-  const RawAttr *t = find(u, name, RA_INT);
-  return t ? t->i : otherwise;
-}
-
-static RawAttr int_attr(const char *name, int64_t v) {
-  return (RawAttr){.name = name, .ref = "", .doc = "", .type = RA_INT, .i = v};
-}
-
-static RawAttr float_attr(const char *name, float v) {
-  return (RawAttr){.name = name, .ref = "", .doc = "", .type = RA_FLOAT, .f = v};
-}
-
-static Status unsupported(Upgrade *u, const char *what) {
-  return fail(u->c, ST_UNSUPPORTED, "%s of com.microsoft %s, which is not supported", u->n.op, what);
-}
-
-static Status refuse_inputs(Upgrade *u, uint32_t from, const char *what) {
-  for (uint32_t i = from; i < u->n.nin; i++)
-    if (has(u, i))
-      return unsupported(u, what);
-  return ST_OK;
-}
-
-static Status refuse_output(Upgrade *u, uint32_t i, const char *what) {
-  return *out_of(u, i) ? unsupported(u, what) : ST_OK;
-}
-
-/* --- nodes made here --- */
-
-typedef const char *const *Names;
-#define NAMES(...)                                                                                                     \
-  (uint32_t)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]) { __VA_ARGS__ }
-
-static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, Names in, uint32_t nattr,
-                    const RawAttr *attr) {
-  return (RawNode){.name = u->n.name,
-                   .op = op,
-                   .domain = "",
-                   .overload = "",
-                   .doc = "",
-                   .in = arena_copy(u->a, in, nin * sizeof *in),
-                   .nin = nin,
-                   .out = arena_copy(u->a, &out, sizeof out),
-                   .nout = 1,
-                   .attr = nattr ? arena_copy(u->a, attr, nattr * sizeof *attr) : NULL,
-                   .nattr = nattr};
-}
-
-/* A node before; its output, under the name `out` or one of its own. */
-static const char *put(Upgrade *u, const char *op, const char *out, uint32_t nin, Names in, uint32_t nattr,
-                       const RawAttr *attr) {
-  out = out && *out ? out : u->fresh(u->arg, u->n.nout ? u->n.out[0] : u->n.op);
-  u->before[u->nbefore++] = make(u, op, out, nin, in, nattr, attr);
-  return out;
-}
-
-/* The node itself becomes this one. */
-static Status become(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t nattr, const RawAttr *attr) {
-  u->n = make(u, op, out_of(u, 0), nin, in, nattr, attr);
-  return ST_OK;
-}
 
 /* --- normalisation --- */
 
 /* x + skip [+ bias], which may be wanted as output 3. */
 static const char *skipped(Upgrade *u, uint32_t bias) {
-  bool more = has(u, bias);
-  const char *sum = put(u, "Add", more ? "" : out_of(u, 3), NAMES(in_of(u, 0), in_of(u, 1)), 0, NULL);
-  return more ? put(u, "Add", out_of(u, 3), NAMES(sum, in_of(u, bias)), 0, NULL) : sum;
+  bool more = raw_has(u, bias);
+  const char *sum = raw_put(u, "Add", more ? "" : raw_out(u, 3), NAMES(raw_in(u, 0), raw_in(u, 1)), 0, NULL);
+  return more ? raw_put(u, "Add", raw_out(u, 3), NAMES(sum, raw_in(u, bias)), 0, NULL) : sum;
 }
 
 /* SkipLayerNormalization, SkipSimplifiedLayerNormalization: input, skip, gamma, [beta,] bias. */
 static Status skip_norm(Upgrade *u) {
   bool simple = !strcmp(u->n.op, "SkipSimplifiedLayerNormalization");
-  TRY(refuse_output(u, 1, "with the mean as an output"));
-  TRY(refuse_output(u, 2, "with the deviation as an output"));
-  RawAttr attr[] = {int_attr("axis", -1), float_attr("epsilon", float_of(u, "epsilon", 1e-12f))};
-  const char *x = skipped(u, simple ? 3 : 4), *scale = in_of(u, 2), *beta = in_of(u, 3);
+  TRY(raw_refuse_output(u, 1, "with the mean as an output"));
+  TRY(raw_refuse_output(u, 2, "with the deviation as an output"));
+  RawAttr attr[] = {raw_int_attr("axis", -1), raw_float_attr("epsilon", raw_float(u, "epsilon", 1e-12f))};
+  const char *x = skipped(u, simple ? 3 : 4), *scale = raw_in(u, 2), *beta = raw_in(u, 3);
   if (simple)
-    return become(u, "RMSNormalization", NAMES(x, scale), 2, attr);
-  return become(u, "LayerNormalization", *beta ? 3 : 2, (const char *const[]){x, scale, beta}, 2, attr);
+    return raw_become(u, "RMSNormalization", NAMES(x, scale), 2, attr);
+  return raw_become(u, "LayerNormalization", *beta ? 3 : 2, (const char *const[]){x, scale, beta}, 2, attr);
 }
 
 static Status simplified_norm(Upgrade *u) {
-  TRY(refuse_output(u, 1, "with the deviation as an output"));
-  RawAttr attr[] = {int_attr("axis", int_of(u, "axis", -1)), float_attr("epsilon", float_of(u, "epsilon", 1e-5f))};
-  return become(u, "RMSNormalization", NAMES(in_of(u, 0), in_of(u, 1)), 2, attr);
+  TRY(raw_refuse_output(u, 1, "with the deviation as an output"));
+  RawAttr attr[] = {raw_int_attr("axis", raw_int(u, "axis", -1)),
+                    raw_float_attr("epsilon", raw_float(u, "epsilon", 1e-5f))};
+  return raw_become(u, "RMSNormalization", NAMES(raw_in(u, 0), raw_in(u, 1)), 2, attr);
 }
 
 /* --- activations --- */
@@ -119,15 +41,15 @@ static Status simplified_norm(Upgrade *u) {
 static Status gelu(Upgrade *u) {
   RawAttr tanh = {.name = "approximate", .ref = "", .doc = "", .type = RA_STRING, .s = str_of("tanh")};
   bool fast = !strcmp(u->n.op, "FastGelu");
-  const char *x = in_of(u, 0);
-  if (has(u, 1))
-    x = put(u, "Add", "", NAMES(x, in_of(u, 1)), 0, NULL);
-  return become(u, "Gelu", NAMES(x), fast, &tanh);
+  const char *x = raw_in(u, 0);
+  if (raw_has(u, 1))
+    x = raw_put(u, "Add", "", NAMES(x, raw_in(u, 1)), 0, NULL);
+  return raw_become(u, "Gelu", NAMES(x), fast, &tanh);
 }
 
 static Status quick_gelu(Upgrade *u) {
-  RawAttr alpha = float_attr("alpha", float_of(u, "alpha", 1.702f));
-  return become(u, "Swish", NAMES(in_of(u, 0)), 1, &alpha);
+  RawAttr alpha = raw_float_attr("alpha", raw_float(u, "alpha", 1.702f));
+  return raw_become(u, "Swish", NAMES(raw_in(u, 0)), 1, &alpha);
 }
 
 /* --- products --- */
@@ -136,7 +58,7 @@ static Status quick_gelu(Upgrade *u) {
 static Status exchanged(Upgrade *u, const char **x) {
   const Type *t = u->type(u->arg, *x);
   if (!t || t->kind != VK_TENSOR || t->rank < 0)
-    return unsupported(u, "transposes an operand of unknown rank");
+    return raw_unsupported(u, "transposes an operand of unknown rank");
   if (t->rank < 2)
     return ST_OK;
   RawAttr perm = {.name = "perm", .ref = "", .doc = "", .type = RA_INTS, .n = (uint32_t)t->rank};
@@ -144,84 +66,171 @@ static Status exchanged(Upgrade *u, const char **x) {
   for (int i = 0; i < t->rank; i++)
     axis[i] = i < t->rank - 2 ? i : 2 * t->rank - 3 - i;
   perm.ints = axis;
-  *x = put(u, "Transpose", "", NAMES(*x), 1, &perm);
+  *x = raw_put(u, "Transpose", "", NAMES(*x), 1, &perm);
   return ST_OK;
 }
 
 /* FusedMatMul: alpha * A' B'. */
 static Status fused_matmul(Upgrade *u) {
-  const char *a = in_of(u, 0), *b = in_of(u, 1);
-  if (int_of(u, "transBatchA", 0) || int_of(u, "transBatchB", 0))
-    return unsupported(u, "moves the batch axis of an operand");
-  if (int_of(u, "transA", 0))
+  const char *a = raw_in(u, 0), *b = raw_in(u, 1);
+  if (raw_int(u, "transBatchA", 0) || raw_int(u, "transBatchB", 0))
+    return raw_unsupported(u, "moves the batch axis of an operand");
+  if (raw_int(u, "transA", 0))
     TRY(exchanged(u, &a));
-  if (int_of(u, "transB", 0))
+  if (raw_int(u, "transB", 0))
     TRY(exchanged(u, &b));
-  float alpha = float_of(u, "alpha", 1);
+  float alpha = raw_float(u, "alpha", 1);
   if (alpha == 1)
-    return become(u, "MatMul", NAMES(a, b), 0, NULL);
-  RawAttr value = float_attr("value_float", alpha);
-  const char *y = put(u, "MatMul", "", NAMES(a, b), 0, NULL), *by = put(u, "Constant", "", 0, NULL, 1, &value);
-  return become(u, "Mul", NAMES(y, put(u, "CastLike", "", NAMES(by, y), 0, NULL)), 0, NULL);
+    return raw_become(u, "MatMul", NAMES(a, b), 0, NULL);
+  RawAttr value = raw_float_attr("value_float", alpha);
+  const char *y = raw_put(u, "MatMul", "", NAMES(a, b), 0, NULL), *by = raw_put(u, "Constant", "", 0, NULL, 1, &value);
+  return raw_become(u, "Mul", NAMES(y, raw_put(u, "CastLike", "", NAMES(by, y), 0, NULL)), 0, NULL);
+}
+
+/* FusedGemm: an activation of alpha A' B' + beta C. */
+static Status fused_gemm(Upgrade *u) {
+  static const struct {
+    const char *name;
+    int nattr; /* alpha, beta */
+  } known[] = {{"Elu", 1},      {"HardSigmoid", 2}, {"LeakyRelu", 1}, {"Relu", 0},           {"Sigmoid", 0},
+               {"Softplus", 0}, {"Softsign", 0},    {"Tanh", 0},      {"ThresholdedRelu", 1}};
+  const RawAttr *which = raw_find(u, "activation", RA_STRING);
+  RawAttr gemm[] = {raw_int_attr("transA", raw_int(u, "transA", 0)), raw_int_attr("transB", raw_int(u, "transB", 0)),
+                    raw_float_attr("alpha", raw_float(u, "alpha", 1)), raw_float_attr("beta", raw_float(u, "beta", 1))};
+  RawAttr of[] = {raw_float_attr("alpha", raw_float(u, "activation_alpha", 0)),
+                  raw_float_attr("beta", raw_float(u, "activation_beta", 0))};
+  if (!which)
+    return raw_become(u, "Gemm", u->n.nin, u->n.in, 4, gemm);
+  for (size_t i = 0; i < countof(known); i++)
+    if (str_is(which->s, known[i].name)) {
+      const char *y = raw_put(u, "Gemm", NULL, u->n.nin, u->n.in, 4, gemm);
+      int n = known[i].nattr == 2 || raw_find(u, "activation_alpha", RA_FLOAT) ? known[i].nattr : 0;
+      return raw_become(u, known[i].name, NAMES(y), (uint32_t)n, of);
+    }
+  return raw_unsupported(u, "has an activation of another name");
 }
 
 /* --- quantisation --- */
 
 /* The operators of the same name; without an axis there, one scale. */
 static Status same_name(Upgrade *u) {
-  RawAttr axis = int_attr("axis", int_of(u, "axis", 1));
-  return become(u, u->n.op, u->n.nin, u->n.in, 1, &axis);
+  RawAttr axis = raw_int_attr("axis", raw_int(u, "axis", 1));
+  return raw_become(u, u->n.op, u->n.nin, u->n.in, 1, &axis);
+}
+
+/* GatherBlockQuantized: data, indices, scales, zero_points. Rows are gathered as narrow as they are, then dequantised. Bytes hold
+ * several numbers, the first in the lowest bits. */
+typedef struct GatherBlocks {
+  Upgrade *u;
+  int64_t bits, axis; /* axis: of gathering */
+  int rank;           /* of what is gathered */
+  bool bytes;         /* of data and zero points */
+} GatherBlocks;
+
+static const char *bytes_constant(Upgrade *u, int64_t v) { return raw_cast(u, raw_ints(u, INTS(v)), DT_u8); }
+
+static const char *unpacked(GatherBlocks *g, const char *x) {
+  enum { MOST = 4 };
+  Upgrade *u = g->u;
+  const char *part[MOST];
+  RawAttr right = {.name = "direction", .ref = "", .doc = "", .type = RA_STRING, .s = str_of("RIGHT")};
+  RawAttr last = raw_int_attr("axis", -1);
+  int64_t shape[MAX_RANK] = {0}; /* the axes as they are */
+  if (!g->bytes || g->bits == 8)
+    return x;
+  for (int64_t i = 0; i < 8 / g->bits; i++) {
+    const char *y = raw_put(u, "BitShift", NULL, NAMES(x, bytes_constant(u, i * g->bits)), 1, &right);
+    y = raw_two(u, "BitwiseAnd", y, bytes_constant(u, (1 << g->bits) - 1));
+    part[i] = raw_two(u, "Unsqueeze", y, raw_ints(u, INTS(-1)));
+  }
+  shape[g->rank - 1] = -1;
+  x = raw_put(u, "Concat", NULL, (uint32_t)(8 / g->bits), part, 1, &last);
+  return raw_two(u, "Reshape", x, raw_ints(u, (uint32_t)g->rank, shape));
+}
+
+static const char *gathered(GatherBlocks *g, const char *x) {
+  RawAttr axis = raw_int_attr("axis", g->axis);
+  return raw_put(g->u, "Gather", NULL, NAMES(x, raw_in(g->u, 1)), 1, &axis);
+}
+
+/* The last byte may hold more zero points than there are scales. */
+static const char *as_many(GatherBlocks *g, const char *zero, const char *scale) {
+  Upgrade *u = g->u;
+  if (!g->bytes || g->bits == 8)
+    return zero;
+  const char *n = raw_extent(u, scale, g->rank - 1);
+  return raw_put(u, "Slice", NULL, NAMES(zero, raw_ints(u, INTS(0)), n, raw_ints(u, INTS(g->rank - 1))), 0, NULL);
+}
+
+static Status gather_blocks(Upgrade *u) {
+  const Type *data = raw_type(u, raw_in(u, 0)), *indices = raw_type(u, raw_in(u, 1));
+  GatherBlocks g = {.u = u, .bits = raw_int(u, "bits", 4), .axis = raw_int(u, "gather_axis", 0)};
+  int64_t along = raw_int(u, "quantize_axis", 1);
+  if (!data || !indices)
+    return raw_unsupported(u, "has inputs of unknown rank");
+  g.rank = data->rank + indices->rank - 1, g.bytes = data->dtype == DT_u8;
+  g.axis += g.axis < 0 ? data->rank : 0, along += along < 0 ? data->rank : 0;
+  if (g.axis < 0 || g.axis >= data->rank || along < 0 || along >= data->rank || g.rank < 1 || g.rank > MAX_RANK)
+    return raw_unsupported(u, "has axes out of range, or too many");
+  if (g.axis == along || (g.bytes && along != data->rank - 1))
+    return raw_unsupported(u, "gathers along its blocks, or has bytes along another axis than the last");
+  if (g.bits != 2 && g.bits != 4 && g.bits != 8)
+    return raw_unsupported(u, "has numbers of other than 2, 4 or 8 bits");
+  const char *x = unpacked(&g, gathered(&g, raw_in(u, 0))), *scale = gathered(&g, raw_in(u, 2)), *zero = NULL;
+  if (raw_has(u, 3))
+    zero = as_many(&g, unpacked(&g, gathered(&g, raw_in(u, 3))), scale);
+  else if (g.bytes)
+    zero = raw_two(u, "Expand", bytes_constant(u, 1 << (g.bits - 1)), raw_put(u, "Shape", NULL, NAMES(scale), 0, NULL));
+  RawAttr attr[] = {raw_int_attr("axis", along + (g.axis < along ? indices->rank - 1 : 0)),
+                    raw_int_attr("block_size", raw_int(u, "block_size", 128))};
+  return raw_become(u, "DequantizeLinear", zero ? 3 : 2, (const char *const[]){x, scale, zero}, 2, attr);
 }
 
 /* --- positions --- */
 
 /* RotaryEmbedding: X, position_ids, cos, sin. */
 static Status rotary(Upgrade *u) {
-  const Type *t = u->type(u->arg, in_of(u, 1));
-  if (int_of(u, "is_packed_batching", 0))
-    return unsupported(u, "packs its batches");
-  if (float_of(u, "scale", 1) != 1)
-    return unsupported(u, "scales its result");
+  const Type *t = u->type(u->arg, raw_in(u, 1));
+  if (raw_int(u, "is_packed_batching", 0))
+    return raw_unsupported(u, "packs its batches");
+  if (raw_float(u, "scale", 1) != 1)
+    return raw_unsupported(u, "scales its result");
   if (!t || t->kind != VK_TENSOR || t->rank < 0)
-    return unsupported(u, "has position_ids of unknown rank");
+    return raw_unsupported(u, "has position_ids of unknown rank");
   if (t->rank != 2)
-    return unsupported(u, "has an offset for position_ids");
-  RawAttr attr[] = {int_attr("interleaved", int_of(u, "interleaved", 0)),
-                    int_attr("rotary_embedding_dim", int_of(u, "rotary_embedding_dim", 0)),
-                    int_attr("num_heads", int_of(u, "num_heads", 0))};
-  const char *const in[] = {in_of(u, 0), in_of(u, 2), in_of(u, 3), in_of(u, 1)};
-  return become(u, "RotaryEmbedding", 4, in, attr[2].i ? 3 : 2, attr);
+    return raw_unsupported(u, "has an offset for position_ids");
+  RawAttr attr[] = {raw_int_attr("interleaved", raw_int(u, "interleaved", 0)),
+                    raw_int_attr("rotary_embedding_dim", raw_int(u, "rotary_embedding_dim", 0)),
+                    raw_int_attr("num_heads", raw_int(u, "num_heads", 0))};
+  const char *const in[] = {raw_in(u, 0), raw_in(u, 2), raw_in(u, 3), raw_in(u, 1)};
+  return raw_become(u, "RotaryEmbedding", 4, in, attr[2].i ? 3 : 2, attr);
 }
 
-/* --- attention --- */
+/* --- embeddings --- */
 
-/* MultiHeadAttention: query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value. */
-static Status multi_head(Upgrade *u) {
-  const Type *q = u->type(u->arg, in_of(u, 0)), *k = u->type(u->arg, in_of(u, 1));
-  int64_t heads = int_of(u, "num_heads", 0);
-  if (!has(u, 1) || !has(u, 2))
-    return unsupported(u, "has its query, key and value in one input");
-  if (!q || !k || q->rank < 0 || k->rank < 0)
-    return unsupported(u, "has inputs of unknown rank");
-  if (q->kind != VK_TENSOR || q->rank != 3 || k->kind != VK_TENSOR || k->rank != 3)
-    return unsupported(u, "has inputs of other ranks than 3");
-  if (has(u, 3))
-    return unsupported(u, "has a bias");
-  if (has(u, 4))
-    return unsupported(u, "has a key_padding_mask");
-  TRY(refuse_inputs(u, 8, "has a cache of its own"));
-  TRY(refuse_output(u, 3, "with its scores as an output"));
-  if (int_of(u, "unidirectional", 0) && has(u, 6))
-    return unsupported(u, "is causal and has a past");
-  float scale = float_of(u, "scale", 0);
-  RawAttr attr[] = {int_attr("q_num_heads", heads), int_attr("kv_num_heads", heads),
-                    int_attr("is_causal", int_of(u, "unidirectional", 0)), float_attr("scale", scale)};
-  const char *const in[] = {in_of(u, 0), in_of(u, 1), in_of(u, 2), in_of(u, 5), in_of(u, 6), in_of(u, 7)};
-  uint32_t nin = has(u, 6) || has(u, 7) ? 6 : has(u, 5) ? 4 : 3, nout = u->n.nout;
-  const char *const *out = u->n.out;
-  TRY(become(u, "Attention", nin, in, scale != 0 ? 4 : 3, attr));
-  u->n.out = out, u->n.nout = nout;
-  return ST_OK;
+/* EmbedLayerNormalization: input_ids, segment_ids, word, position and segment embeddings, gamma, beta, mask, position_ids. */
+static Status embed_norm(Upgrade *u) {
+  const char *ids = raw_in(u, 0), *segments = raw_in(u, 1), *positions = raw_in(u, 3), *sum;
+  RawAttr norm[] = {raw_int_attr("axis", -1), raw_float_attr("epsilon", raw_float(u, "epsilon", 1e-12f))};
+  RawAttr axis = raw_int_attr("axis", 0), drop = raw_int_attr("keepdims", 0);
+  sum = raw_put(u, "Gather", NULL, NAMES(raw_in(u, 2), ids), 1, &axis);
+  if (raw_has(u, 8)) /* else those of 0 to seq - 1 */
+    positions = raw_put(u, "Gather", NULL, NAMES(positions, raw_in(u, 8)), 1, &axis);
+  else
+    positions = raw_put(u, "Slice", NULL,
+                        NAMES(positions, raw_ints(u, INTS(0)), raw_extent(u, ids, 1), raw_ints(u, INTS(0))), 0, NULL);
+  bool more = raw_has(u, 4) && *segments;
+  sum = raw_put(u, "Add", more ? NULL : raw_out(u, 2), NAMES(sum, positions), 0, NULL);
+  if (more)
+    sum = raw_put(u, "Add", raw_out(u, 2),
+                  NAMES(sum, raw_put(u, "Gather", NULL, NAMES(raw_in(u, 4), segments), 1, &axis)), 0, NULL);
+  if (*raw_out(u, 1) && raw_has(u, 7))
+    raw_put(u, "ReduceSum", raw_out(u, 1), NAMES(raw_in(u, 7), raw_ints(u, INTS(1))), 1, &drop);
+  else if (*raw_out(u, 1)) {
+    const char *zero = raw_cast(u, raw_ints(u, INTS(0)), DT_i32);
+    raw_put(u, "Expand", raw_out(u, 1), NAMES(zero, raw_extent(u, ids, 0)), 0, NULL);
+  }
+  return raw_become(u, "LayerNormalization", NAMES(sum, raw_in(u, 5), raw_in(u, 6)), 2, norm);
 }
 
 /* --- the table --- */
@@ -230,12 +239,17 @@ static const struct {
   const char *op;
   Status (*step)(Upgrade *u);
 } rows[] = {
+    {"Attention", microsoft_attention},
     {"BiasGelu", gelu},
     {"DequantizeLinear", same_name},
+    {"EmbedLayerNormalization", embed_norm},
     {"FastGelu", gelu},
+    {"FusedGemm", fused_gemm},
     {"FusedMatMul", fused_matmul},
+    {"GatherBlockQuantized", gather_blocks},
     {"Gelu", gelu},
-    {"MultiHeadAttention", multi_head},
+    {"GroupQueryAttention", microsoft_group_query},
+    {"MultiHeadAttention", microsoft_multi_head},
     {"QuantizeLinear", same_name},
     {"QuickGelu", quick_gelu},
     {"RotaryEmbedding", rotary},

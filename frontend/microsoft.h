@@ -10,4 +10,9 @@ bool microsoft_wanted(const char *domain, const char *op);
 /* Turns u->n into nodes of ai.onnx. ST_UNSUPPORTED: this form of it has no equivalent. */
 Status microsoft_node(Upgrade *u);
 
+/* --- microsoft_attention.c --- */
+Status microsoft_attention(Upgrade *u);
+Status microsoft_group_query(Upgrade *u);
+Status microsoft_multi_head(Upgrade *u);
+
 #endif

@@ -182,8 +182,7 @@ typedef struct sard_step {
   const char *why;    /* why it is a reference step, or is not computed together with what reads it; "" */
   bool copies;        /* it only moves elements: a transposition, a concatenation */
 } sard_step;
-#define SARD_STEP_INIT                                                                                                 \
-  { .size = sizeof(sard_step) }
+#define SARD_STEP_INIT SARD_INIT(sard_step)
 SARD_API size_t sard_step_count(const sard_model *m);
 SARD_API sard_status sard_step_info(const sard_model *m, size_t i, sard_step *s); /* USAGE: as above */
 /* Name of the k-th further node that was fused into step i; NULL: no such node. */
@@ -206,8 +205,7 @@ typedef struct sard_memory {
   int64_t unknown;      /* values and working memories whose size only the run tells: not in the sums */
   int64_t unknown_step; /* the first step that has one; -1: none, and the answer is complete */
 } sard_memory;
-#define SARD_MEMORY_INIT                                                                                               \
-  { .size = sizeof(sard_memory) }
+#define SARD_MEMORY_INIT SARD_INIT(sard_memory)
 /* inputs: as sard_run takes them; data are read where sizes hang on the elements of small integer inputs, and may be NULL. */
 SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, size_t n, sard_memory *out,
                                sard_error **err);
@@ -280,13 +278,12 @@ typedef struct sard_compile_options {
   sard_weights weights; /* AUTO: in a file of their own (OUT.weights) above 1 GB */
   bool executable;      /* OUT is a program that runs the model */
   bool allow_reference; /* steps that nothing compiles are interpreted; false: a model with such a step is refused */
-  bool static_arena;    /* the caller gives all memory; no malloc, no threads */
+  bool static_arena;    /* the caller gives all memory, threads' stacks included; no malloc */
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */
 } sard_compile_options;
-#define SARD_COMPILE_OPTIONS_INIT                                                                                      \
-  { .size = sizeof(sard_compile_options) }
+#define SARD_COMPILE_OPTIONS_INIT SARD_INIT(sard_compile_options)
 
 /* Compiles a model to a file that starts at once. out ends in .sard (for sard_load_file), .o or .a (with a header beside it, for
  * programs in C and C++ that link it), .so (the same, for dlopen), or is any name with `executable`. The same model, options

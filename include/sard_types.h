@@ -7,6 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A struct that is zero but for its first field, its size: what SARD_…_INIT stand for. */
+#ifdef __cplusplus
+#define SARD_INIT(T)                                                                                                   \
+  [] {                                                                                                                 \
+    T sard_init = T();                                                                                                 \
+    sard_init.size = sizeof sard_init;                                                                                 \
+    return sard_init;                                                                                                  \
+  }()
+#else
+#define SARD_INIT(T)                                                                                                   \
+  { .size = sizeof(T) }
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -91,8 +104,7 @@ typedef struct sard_io {
   int64_t dim[SARD_MAX_RANK];
   bool optional; /* input with a default value in the model: need not be given */
 } sard_io;
-#define SARD_IO_INIT                                                                                                   \
-  { .size = sizeof(sard_io) }
+#define SARD_IO_INIT SARD_INIT(sard_io)
 
 /* What a run made: its outputs. */
 typedef struct sard_result sard_result;
@@ -111,8 +123,7 @@ typedef struct sard_compiled_options {
   void (*free)(void *arg, void *p, size_t size);
   void *alloc_arg;
 } sard_compiled_options;
-#define SARD_COMPILED_OPTIONS_INIT                                                                                     \
-  { .size = sizeof(sard_compiled_options) }
+#define SARD_COMPILED_OPTIONS_INIT SARD_INIT(sard_compiled_options)
 
 /* What a compiled model can do, for programs that find it with dlopen: the symbol `sard_compiled_model` of a .so is a function
  * that returns this. The functions are those of its header, without their types; init_static or init is NULL. */

@@ -217,7 +217,7 @@ void ks_if(KCursor *at, KExpr *cond, KCursor *inside) {
 
 KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number) {
   KStmt *s = stmt(at, KS_CHECK);
-  s->value = cond, s->number = number;
+  s->value = cond, s->number = number, s->origin = at->k->origin;
   return s;
 }
 
@@ -297,6 +297,37 @@ bool kernel_depends(const KExpr *e, const KVar *v) {
     if (kernel_depends(e->index[i], v))
       return true;
   return false;
+}
+
+static KExpr *substituted(Kernel *k, KExpr *e, const KVar *v, KExpr *with) {
+  if (!e)
+    return NULL;
+  if (e->kind == KE_VAR)
+    return e->var == v ? with : e;
+  KExpr made = *e;
+  bool changed = false;
+  for (int i = 0; i < 3; i++) {
+    made.arg[i] = substituted(k, e->arg[i], v, with);
+    changed |= made.arg[i] != e->arg[i];
+  }
+  for (int i = 0; e->kind == KE_LOAD && i < e->buf->rank; i++) {
+    KExpr *at = substituted(k, e->index[i], v, with);
+    if (at != e->index[i] && made.index == e->index)
+      made.index = arena_copy(k->arena, e->index, (size_t)e->buf->rank * sizeof *e->index), changed = true;
+    made.index[i] = at;
+  }
+  return changed ? arena_copy(k->arena, &made, sizeof made) : e;
+}
+
+void kernel_substitute(Kernel *k, KStmt *s, const KVar *v, KExpr *with) {
+  for (; s; s = s->next) {
+    s->value = substituted(k, s->value, v, with), s->number = substituted(k, s->number, v, with);
+    if (s->kind == KS_STORE)
+      s->index = arena_copy(k->arena, s->index, (size_t)s->buf->rank * sizeof *s->index);
+    for (int i = 0; s->kind == KS_STORE && i < s->buf->rank; i++)
+      s->index[i] = substituted(k, s->index[i], v, with);
+    kernel_substitute(k, s->body, v, with);
+  }
 }
 
 /* Is something stored in the list whose place does not move with v? */

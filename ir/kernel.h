@@ -155,6 +155,7 @@ struct KStmt {
   KExpr *value;
   KExpr *number;    /* KS_CHECK: an i64 to report */
   const char *text; /* KS_CHECK: what to say, "%lld" standing for the number; NULL: that it is an index out of range */
+  const struct Origin *origin; /* KS_CHECK: of the node that wants it, or NULL */
   KBuf *buf;
   KExpr **index;
   KStmt *body; /* first statement inside */
@@ -169,6 +170,7 @@ typedef struct Kernel {
   uint32_t nin, nio, nbuf; /* inputs; with outputs; all */
   KStmt *body;
   uint32_t next_id;
+  const struct Origin *origin; /* of the node that is being lowered, or NULL */
 } Kernel;
 
 /* --- building (kernel.c): everything in the kernel's arena --- */
@@ -204,6 +206,8 @@ KStmt *ks_check(KCursor *at, KExpr *cond, KExpr *number);
 
 /* Does e change with v, through definitions as well? */
 bool kernel_depends(const KExpr *e, const KVar *v);
+/* In the list, v becomes the expression `with`. */
+void kernel_substitute(Kernel *k, KStmt *list, const KVar *v, KExpr *with);
 /* Is the loop an ordered one, or does it read an accumulator from outside that it updates (a scan), assign one or update it by
  * several operators, or store to one place again and again? Then it cannot be a vector loop. */
 bool kernel_loop_ordered(const KStmt *loop);

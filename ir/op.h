@@ -16,6 +16,7 @@ typedef enum {
   OPF_CONTROL = 16,    /* has bodies, run by the executor */
   OPF_NONDET = 32,     /* never folded, never merged */
   OPF_REWRITTEN = 64,  /* a pass turns it into others, which are compiled, types and attributes permitting */
+  OPF_HOST = 128,      /* reads a file's format or a text, through libraries and tables: on the CPU by nature */
 } OpFlags;
 
 enum { OP_VARIADIC = 65535 };

@@ -134,6 +134,7 @@ bool same_dims(const Type *a, const Type *b);
 typedef struct Need {
   Dim a, b;
   const char *what;
+  const Origin *origin; /* of the node */
 } Need;
 /* Those of node n, in arena a; all numbers that its outputs' extents and its lowering use are known before it runs. */
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need);

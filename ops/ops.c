@@ -14,6 +14,7 @@
 #define SHAPE_ONLY  OPF_SHAPE_ONLY
 #define CONTROL     OPF_CONTROL
 #define NONDET      OPF_NONDET
+#define HOST        OPF_HOST
 #define REWRITTEN   OPF_REWRITTEN
 #define VARIADIC    OP_VARIADIC
 

@@ -9,4 +9,7 @@
 
 #define ATTR(n, Name) ((const Name##Attr *)(n)->attr) /* ATTR(node, Softmax)->axis */
 
+/* A QuantizeLinear or DequantizeLinear with one scale for all elements: it works element by element. */
+bool node_quantises_alike(const Node *n);
+
 #endif

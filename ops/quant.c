@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+static bool one_element(const Node *n, int i) {
+  const Type *t = i < n->nin && n->in[i] ? &n->in[i]->type : NULL;
+  return !t || !t->rank || (t->rank == 1 && dim_is(t->dim[0], 1));
+}
+
+bool node_quantises_alike(const Node *n) {
+  bool q = n->op == OP_QuantizeLinear;
+  if ((!q && n->op != OP_DequantizeLinear) || !one_element(n, 1) || !one_element(n, 2))
+    return false;
+  return !(q ? ATTR(n, QuantizeLinear)->block_size : ATTR(n, DequantizeLinear)->block_size);
+}
+
 static Status with_shape_of_input(Infer *x, DType t) {
   const Type *in = in_type(x, 0);
   set_out(x, 0, t, in->rank, in->dim);

@@ -31,10 +31,11 @@ void back_reshape(Back *b), back_transpose(Back *b), back_concat(Back *b), back_
     back_pick(Back *b), back_pad(Back *b), back_trilu(Back *b), back_scatter_elements(Back *b),
     back_scatter_nd(Back *b), back_top_k(Back *b), back_max_pool(Back *b), back_dropout(Back *b);
 void back_reduce_sum(Back *b), back_reduce_mean(Back *b), back_reduce_extreme(Back *b), back_reduce_l1(Back *b),
-    back_reduce_l2(Back *b), back_reduce_square(Back *b), back_reduce_log_sum(Back *b),
+    back_reduce_prod(Back *b), back_reduce_l2(Back *b), back_reduce_square(Back *b), back_reduce_log_sum(Back *b),
     back_reduce_log_sum_exp(Back *b), back_cumsum(Back *b), back_softmax(Back *b), back_log_softmax(Back *b),
     back_global_average(Back *b), back_nll_loss(Back *b);
-void back_matmul(Back *b), back_gemm(Back *b), back_conv(Back *b);
+void back_matmul(Back *b), back_gemm(Back *b), back_einsum(Back *b);
+void back_conv(Back *b), back_conv_transpose(Back *b), back_average_pool(Back *b);
 void back_layer_norm(Back *b), back_rms_norm(Back *b), back_batch_norm(Back *b);
 
 /* --- the vocabulary (gradient.c) --- */

@@ -1,5 +1,6 @@
-/* gradient_products.c - derivatives of matrix products and convolutions, and of normalisations.
+/* gradient_products.c - derivatives of matrix products, of Einsum, and of normalisations.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/eval/einsum.h"
 #include "passes/gradient.h"
 
 /* --- matrix products --- */
@@ -52,104 +53,81 @@ void back_gemm(Back *b) {
     give(b, 2, scaled(b, dy, (double)a->beta));
 }
 
-/* --- convolutions --- */
+/* --- Einsum --- */
 
-typedef struct Window {
-  int n; /* spatial axes */
-  int64_t stride[MAX_RANK], dilation[MAX_RANK], pads[2 * MAX_RANK];
-} Window;
+/* Labels as letters; the axes of the ellipsis take those that the equation leaves over. */
+static char letter_of(const Equation *q, int label) {
+  bool used[52] = {false};
+  int spare = label - 52;
+  for (int i = 0; i < q->nin; i++)
+    for (int k = 0; k < q->in[i].n; k++)
+      if (q->in[i].label[k] < 52)
+        used[q->in[i].label[k]] = true;
+  for (int l = 0; spare >= 0 && l < 52; l++)
+    if (!used[l] && !spare--)
+      label = l;
+  return label < 26 ? (char)('A' + label) : label < 52 ? (char)('a' + label - 26) : 0;
+}
 
-static bool find_window(Back *b, Window *w) {
-  const ConvAttr *a = ATTR(b->n, Conv);
-  Value *x = b->n->in[0], *k = b->n->in[1];
-  *w = (Window){.n = x->type.rank - 2};
-  if (!type_known(x) || !type_known(k) || w->n < 1)
-    return no_rule(b, "meets a tensor of unknown rank"), false;
-  if (!str_is(a->auto_pad, "NOTSET") && !str_is(a->auto_pad, "VALID"))
-    return no_rule(b, "has a derivative with explicit pads only"), false;
-  for (int i = 0; i < w->n; i++) {
-    w->stride[i] = a->strides.v ? a->strides.v[i] : 1;
-    w->dilation[i] = a->dilations.v ? a->dilations.v[i] : 1;
-    w->pads[i] = a->pads.v ? a->pads.v[i] : 0;
-    w->pads[w->n + i] = a->pads.v ? a->pads.v[w->n + i] : 0;
+static bool put_term(const Equation *q, StrBuf *text, const Term *t) {
+  for (int k = 0; k < t->n; k++) {
+    char c = letter_of(q, t->label[k]);
+    if (!c)
+      return false;
+    buf_putc(text, c);
   }
   return true;
 }
 
-/* Zeros behind x, or elements cut off, so that its axes from 2 on get the extents of `like`. */
-static Value *fit(Back *b, Value *x, Value *like, int n) {
-  int64_t axes[MAX_RANK];
-  ShapeAttr spatial = {.start = 2, .end = ABSENT};
-  ConcatAttr first = {.axis = 0};
-  for (int i = 0; i < n; i++)
-    axes[i] = i + 2;
-  Value *more = sub(b, EMIT(&b->m, Shape, &spatial, like), EMIT(&b->m, Shape, &spatial, x));
-  Value *pads = EMIT(&b->m, Concat, &first, sub(b, more, more), more);
-  return EMIT(&b->m, Pad, NULL, x, pads, NULL, const_ints(&b->m, axes, n));
+static bool repeats_label(const Term *t) {
+  for (int k = 0; k < t->n; k++)
+    for (int j = 0; j < k; j++)
+      if (t->label[j] == t->label[k])
+        return true;
+  return false;
 }
 
-/* The transposed convolution, with no pads behind, as the last windows may not have reached the end of x. */
-static Value *conv_dx(Back *b, const Window *w) {
-  int64_t pads[2 * MAX_RANK] = {0};
-  for (int i = 0; i < w->n; i++)
-    pads[i] = w->pads[i];
-  ConvTransposeAttr t = {.auto_pad = str_of("NOTSET"),
-                         .group = ATTR(b->n, Conv)->group,
-                         .strides = {w->stride, w->n},
-                         .dilations = {w->dilation, w->n},
-                         .pads = {pads, 2 * w->n}};
-  return fit(b, EMIT(&b->m, ConvTranspose, &t, b->dy[0], b->n->in[1]), b->n->in[0], w->n);
+/* dx[i] sums dy times the other operands over what operand i lacks; ones like it bring the labels that it alone has. */
+static Value *einsum_dx(Back *b, const Equation *q, int i) {
+  Value *in[EIN_MAX_IN + 1], *x = b->n->in[i];
+  StrBuf text;
+  int n = 0;
+  buf_init(&text, b->m.g->arena);
+  in[n++] = b->dy[0], in[n++] = apply2(b, OP_Expand, num(b, 1, x), shape_of(b, x));
+  bool ok = put_term(q, &text, &q->out);
+  buf_putc(&text, ',');
+  ok &= put_term(q, &text, &q->in[i]);
+  for (int k = 0; k < q->nin; k++)
+    if (k != i) {
+      buf_putc(&text, ',');
+      ok &= put_term(q, &text, &q->in[k]);
+      in[n++] = b->n->in[k];
+    }
+  buf_puts(&text, "->");
+  ok &= put_term(q, &text, &q->in[i]);
+  EinsumAttr a = {.equation = {text.text, text.len}};
+  if (!ok)
+    return no_rule(b, "has more letters than there are"), x;
+  return emit(&b->m, OP_Einsum, &a, n, in);
 }
 
-/* [A, g B, …] to [B, g A, …] */
-static Value *groups_in_batch(Back *b, Value *x, int64_t g, int n) {
-  int64_t split[MAX_RANK + 1] = {0, g, -1}, perm[MAX_RANK + 1] = {2, 1, 0}, join[MAX_RANK] = {0, -1};
-  ShapeAttr spatial = {.start = 2, .end = ABSENT};
-  ConcatAttr first = {.axis = 0};
-  if (g == 1) {
-    perm[0] = 1, perm[1] = 0;
-    for (int i = 2; i < n + 2; i++)
-      perm[i] = i;
-    return transpose_by(&b->m, x, perm, n + 2);
+void back_einsum(Back *b) {
+  int rank[EIN_MAX_IN];
+  Equation q;
+  for (int i = 0; i < b->n->nin && i < EIN_MAX_IN; i++) {
+    rank[i] = b->n->in[i]->type.rank;
+    if (!type_known(b->n->in[i])) {
+      no_rule(b, "meets a tensor of unknown rank");
+      return;
+    }
   }
-  for (int i = 3; i < n + 3; i++)
-    perm[i] = i;
-  Value *size = EMIT(&b->m, Shape, &spatial, x);
-  Value *to = EMIT(&b->m, Concat, &first, const_ints(&b->m, split, 3), size);
-  x = transpose_by(&b->m, EMIT(&b->m, Reshape, NULL, x, to), perm, n + 3);
-  to = EMIT(&b->m, Concat, &first, const_ints(&b->m, join, 2), size);
-  return EMIT(&b->m, Reshape, NULL, x, to);
-}
-
-/* x with channels as batch, convolved with dy with batch as channels: strides and dilations change places. */
-static Value *conv_dw(Back *b, const Window *w) {
-  int64_t g = ATTR(b->n, Conv)->group, swap[MAX_RANK] = {1, 0};
-  ConvAttr t = {.auto_pad = str_of("NOTSET"),
-                .group = g,
-                .strides = {w->dilation, w->n},
-                .dilations = {w->stride, w->n},
-                .pads = {w->pads, 2 * w->n}};
-  for (int i = 2; i < w->n + 2; i++)
-    swap[i] = i;
-  Value *x = groups_in_batch(b, b->n->in[0], g, w->n);       /* [C/g, g N, …] */
-  Value *dy = transpose_by(&b->m, b->dy[0], swap, w->n + 2); /* [M, N, …] */
-  Value *dw = EMIT(&b->m, Conv, &t, x, dy);                  /* [C/g, M, …] */
-  return fit(b, transpose_by(&b->m, dw, swap, w->n + 2), b->n->in[1], w->n);
-}
-
-void back_conv(Back *b) {
-  Window w;
-  int64_t axes[MAX_RANK] = {0};
-  if (!find_window(b, &w))
-    return;
-  if (wants(b, 0))
-    give(b, 0, conv_dx(b, &w));
-  if (wants(b, 1))
-    give(b, 1, conv_dw(b, &w));
-  for (int i = 1; i < w.n + 1; i++)
-    axes[i] = i + 1;
-  if (wants(b, 2))
-    give(b, 2, sum_over(b, b->dy[0], const_ints(&b->m, axes, w.n + 1), false));
+  b->m.st = einsum_parse(b->m.c, ATTR(b->n, Einsum)->equation, b->n->nin, rank, &q);
+  for (int i = 0; i < b->n->nin && !b->m.st; i++) {
+    if (wants(b, i) && repeats_label(&q.in[i]))
+      no_rule(b, "has no derivative by an operand that repeats a letter");
+    else if (wants(b, i))
+      give(b, i, einsum_dx(b, &q, i));
+  }
 }
 
 /* --- normalisations --- */

@@ -53,6 +53,7 @@ static const BackFn rules[] = {
     [OP_ReduceMean] = back_reduce_mean,
     [OP_ReduceMax] = back_reduce_extreme,
     [OP_ReduceMin] = back_reduce_extreme,
+    [OP_ReduceProd] = back_reduce_prod,
     [OP_ReduceL1] = back_reduce_l1,
     [OP_ReduceL2] = back_reduce_l2,
     [OP_ReduceSumSquare] = back_reduce_square,
@@ -63,10 +64,13 @@ static const BackFn rules[] = {
     [OP_LogSoftmax] = back_log_softmax,
     [OP_GlobalAveragePool] = back_global_average,
     [OP_NegativeLogLikelihoodLoss] = back_nll_loss,
-    /* products, norms */
+    /* products, windows, norms */
     [OP_MatMul] = back_matmul,
     [OP_Gemm] = back_gemm,
+    [OP_Einsum] = back_einsum,
     [OP_Conv] = back_conv,
+    [OP_ConvTranspose] = back_conv_transpose,
+    [OP_AveragePool] = back_average_pool,
     [OP_LayerNormalization] = back_layer_norm,
     [OP_RMSNormalization] = back_rms_norm,
     [OP_BatchNormalization] = back_batch_norm,

@@ -61,6 +61,19 @@ void back_reduce_l2(Back *b) { /* x / y, 0 where all of x are 0 */
 
 void back_reduce_square(Back *b) { give(b, 0, mul(b, scaled(b, b->n->in[0], 2), kept(b, b->dy[0]))); }
 
+/* The product of the others: of all that are not 0, divided by x itself unless that is 0; nothing where two of them are. */
+void back_reduce_prod(Back *b) {
+  Value *x = b->n->in[0], *is_zero = apply2(b, OP_Equal, x, num(b, 0, x)), *zero = num(b, 0, x), *one = num(b, 1, x);
+  Value *others = select_of(b, is_zero, one, x), *in[2] = {as(b, is_zero, x->type.dtype), axes_of(b)};
+  ReduceAttr like = *ATTR(b->n, Reduce);
+  Value *zeros = kept(b, emit(&b->m, OP_ReduceSum, &like, in[1] ? 2 : 1, in));
+  in[0] = others;
+  Value *product = kept(b, emit(&b->m, OP_ReduceProd, &like, in[1] ? 2 : 1, in));
+  Value *alone = select_of(b, apply2(b, OP_Equal, zeros, one), product, zero);
+  Value *among = select_of(b, apply2(b, OP_Equal, zeros, zero), quot(b, product, others), zero);
+  give(b, 0, mul(b, select_of(b, is_zero, alone, among), kept(b, b->dy[0])));
+}
+
 void back_reduce_log_sum(Back *b) { /* exp(-y) = 1 / sum */
   give(b, 0, repeated(b, mul(b, b->dy[0], apply1(b, OP_Exp, neg(b, b->n->out[0])))));
 }

@@ -153,6 +153,20 @@ static Value *quantised_product(Match *m) {
 
 /* --- matrices that are dequantised to be multiplied --- */
 
+/* v op s for an s of one element: at once where both are constants. */
+static Value *scaled(Match *m, Value *v, Value *s, OpId op) {
+  Tensor *t;
+  if (!v->konst || !s->konst)
+    return emit(m, op, NULL, 2, (Value *[]){v, s});
+  Value *r = constant(m, DT_f32, v->konst->rank, v->konst->dim, &t);
+  float by = (float)elem_f64(DT_f32, s->konst->data, 0);
+  for (int64_t i = 0; r && i < tensor_count(t); i++) {
+    float x = (float)elem_f64(DT_f32, v->konst->data, i);
+    ((float *)t->data)[i] = op == OP_Mul ? x * by : x / by;
+  }
+  return r;
+}
+
 /* A DequantizeLinear of 8-bit integers with one scale, or with one per column of a constant matrix. */
 static bool dequantised(const Value *v, bool columns, Operands *o, Value **scale) {
   const Node *n = def_of(v, OP_DequantizeLinear);
@@ -179,8 +193,47 @@ static Value *dequantised_product(Match *m) {
   if (!fit(&o) || o.k > EXACT_I32 || !scale_fits(sb, o.n))
     return NULL;
   match_also(m, n->in[0]->def), match_also(m, n->in[1]->def);
-  Value *sum = without_zero_points(m, &o);
-  return sum ? EMIT(m, Mul, NULL, cast(m, sum, DT_f32), EMIT(m, Mul, NULL, sa, sb)) : NULL;
+  Value *sum = without_zero_points(m, &o), *by = sum ? scaled(m, sb, sa, OP_Mul) : NULL;
+  return by ? EMIT(m, Mul, NULL, cast(m, sum, DT_f32), by) : NULL;
+}
+
+/* --- sums that are quantised again --- */
+
+static bool f32_constant(const Value *v) { return v->konst && v->type.dtype == DT_f32; }
+
+/* v as operator op of a value that nobody else reads and a constant, in *by; or NULL. */
+static Node *with_constant(const Value *v, OpId op, Value **by) {
+  Node *n = def_of(v, op);
+  if (!n || !value_sole_user(v))
+    return NULL;
+  *by = f32_constant(n->in[1]) ? n->in[1] : n->in[0];
+  return f32_constant(*by) ? n : NULL;
+}
+
+static Value *other(const Node *n, const Value *v) { return n->in[n->in[0] == v]; }
+
+/* QuantizeLinear of sums times constants: its scale goes into those, and is 1. An element close to the middle of two quanta may
+ * become the other one, as the order in which floats are added up may have it. */
+static Value *requantised(Match *m) {
+  Node *q = m->root;
+  Value *scale = q->in[1], *v = q->in[0], *bias = NULL, *by;
+  if (!f32_constant(scale) || !one_element(scale) || is_num(scale, 1) || ATTR(q, QuantizeLinear)->precision)
+    return NULL;
+  Node *relu = value_sole_user(v) ? def_of(v, OP_Relu) : NULL;
+  v = relu ? relu->in[0] : v;
+  Node *add = with_constant(v, OP_Add, &bias), *mul = with_constant(add ? other(add, bias) : v, OP_Mul, &by);
+  Value *sum = mul ? other(mul, by) : NULL;
+  if (!sum || !def_of(sum, OP_Cast) || sum->def->in[0]->type.dtype != DT_i32)
+    return NULL;
+  by = scaled(m, by, scale, OP_Div), bias = bias && !m->st ? scaled(m, bias, scale, OP_Div) : NULL;
+  if (m->st)
+    return NULL;
+  match_also(m, mul), match_also(m, add ? add : mul), match_also(m, relu ? relu : mul);
+  v = EMIT(m, Mul, NULL, sum, by);
+  v = bias ? EMIT(m, Add, NULL, v, bias) : v;
+  v = relu ? EMIT(m, Relu, NULL, v) : v;
+  Value *in[] = {v, const_like(m, 1, DT_f32), optional(q, 2)};
+  return emit(m, OP_QuantizeLinear, q->attr, q->nin, in);
 }
 
 /* --- DynamicQuantizeLinear --- */
@@ -216,11 +269,46 @@ static Value *dynamic_quantisation(Match *m) {
   return y;
 }
 
+/* A DequantizeLinear of v's number of quanta by f32 scales, the scale divided by `by`; or NULL. */
+static Value *in_quanta(Match *m, const Value *v, Value *by) {
+  const Node *n = def_of(v, OP_DequantizeLinear);
+  Value *in[3] = {n->in[0], scaled(m, n->in[1], by, OP_Div), optional(n, 2)};
+  match_also(m, v->def);
+  return m->st ? NULL : emit(m, OP_DequantizeLinear, n->attr, n->nin, in);
+}
+
+static bool is_dequantised(const Value *v) {
+  const Node *n = def_of(v, OP_DequantizeLinear);
+  return n && node_quantises_alike(n) && f32_constant(n->in[1]) && v->type.dtype == DT_f32 &&
+         dtype_is_int(n->in[0]->type.dtype) && dtype_bits(n->in[0]->type.dtype) == 8;
+}
+
+/* QuantizeLinear of a sum of two dequantised ones: its scale goes into theirs, and is 1. */
+static Value *sum_in_quanta(Match *m) {
+  Node *q = m->root;
+  Value *scale = q->in[1], *v = q->in[0];
+  if (!f32_constant(scale) || !one_element(scale) || is_num(scale, 1) || ATTR(q, QuantizeLinear)->precision)
+    return NULL;
+  Node *relu = value_sole_user(v) ? def_of(v, OP_Relu) : NULL, *add = def_of(relu ? relu->in[0] : v, OP_Add);
+  if (!add || !value_sole_user(add->out[0]) || !is_dequantised(add->in[0]) || !is_dequantised(add->in[1]))
+    return NULL;
+  match_also(m, add), match_also(m, relu ? relu : add);
+  Value *a = in_quanta(m, add->in[0], scale), *b = a ? in_quanta(m, add->in[1], scale) : NULL;
+  if (!b)
+    return NULL;
+  v = EMIT(m, Add, NULL, a, b);
+  v = relu ? EMIT(m, Relu, NULL, v) : v;
+  Value *in[] = {v, const_like(m, 1, DT_f32), optional(q, 2)};
+  return emit(m, OP_QuantizeLinear, q->attr, q->nin, in);
+}
+
 static const Rule rules[] = {
     {"dynamic quantisation", OPERATOR(DynamicQuantizeLinear), dynamic_quantisation},
     {"product of integers", OPERATOR(MatMulInteger), integer_product},
     {"quantised product", OPERATOR(QLinearMatMul), quantised_product},
     {"product of dequantised matrices", OPERATOR(MatMul), dequantised_product},
+    {"quantised sums", OPERATOR(QuantizeLinear), requantised},
+    {"quantised sum of two", OPERATOR(QuantizeLinear), sum_in_quanta},
 };
 
 Status pass_integers(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }

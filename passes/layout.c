@@ -24,8 +24,14 @@ typedef struct Layout {
   Match m;      /* the node at hand: where and for whom nodes are emitted */
 } Layout;
 
+static bool is_byte(DType t) { return t == DT_u8 || t == DT_i8; }
+
+/* Of the types of convolutions of floats, and of integers and what is between them. */
 static bool spatial(const Value *v) {
-  return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= 3 && v->type.rank <= 5;
+  if (!v || v->type.kind != VK_TENSOR || v->type.rank < 3 || v->type.rank > 5)
+    return false;
+  DType t = v->type.dtype;
+  return t == DT_f32 || t == DT_f64 || t == DT_i32 || is_byte(t);
 }
 
 /* One position only: the two layouts have the same bytes. */
@@ -38,10 +44,16 @@ static bool one_position(const Value *v) {
 
 /* --- which nodes --- */
 
+static bool is_integer_conv(const Node *n) {
+  return n->op == OP_ConvInteger && is_byte(n->in[0]->type.dtype) && n->in[1]->type.dtype == DT_i8 &&
+         ATTR(n, Conv)->group == 1 && (n->nin < 3 || !n->in[2] || n->in[2]->konst) && (n->nin < 4 || !n->in[3]);
+}
+
 /* A convolution that code generation has a form for that is better with channels last: of one group, or of single channels. */
 static bool is_conv(const Node *n) {
   int64_t rows, channels, taps = 1, k;
-  if (n->op != OP_Conv || !spatial(n->in[0]) || !n->in[1]->konst || !spatial(n->in[1]) || !spatial(n->out[0]) ||
+  if (!(n->op == OP_Conv ? n->in[0]->type.dtype == DT_f32 : is_integer_conv(n)) || !spatial(n->in[0]) ||
+      !n->in[1]->konst || !spatial(n->in[1]) || !spatial(n->out[0]) ||
       (one_position(n->in[0]) && one_position(n->out[0])))
     return false;
   const Type *w = &n->in[1]->type;
@@ -58,7 +70,8 @@ static bool is_conv(const Node *n) {
 }
 
 static bool is_elementwise(const Node *n) {
-  return (op_info(n->op)->flags & OPF_ELEMENTWISE) && n->nout == 1 && spatial(n->out[0]) && n->nin <= MOST_INPUTS;
+  return ((op_info(n->op)->flags & OPF_ELEMENTWISE) || node_quantises_alike(n)) && n->nout == 1 && spatial(n->out[0]) &&
+         n->nin <= MOST_INPUTS;
 }
 
 /* Works on the spatial axes alone, of input 0: stays as it is, between transpositions. */
@@ -164,13 +177,13 @@ static Value *image_of(Layout *l, const Node *n, ConvAttr *a) {
 
 static Value *conv_last(Layout *l, Node *n) {
   ConvAttr a = *ATTR(n, Conv);
-  Value *image = known_last(l, n->in[0]) ? NULL : image_of(l, n, &a);
+  Value *image = n->op != OP_Conv || known_last(l, n->in[0]) ? NULL : image_of(l, n, &a);
   if (image) {
     Value *in[3] = {image, n->in[1], n->nin > 2 ? n->in[2] : NULL};
     return to_last(l, emit(&l->m, OP_Conv, &a, n->nin, in));
   }
   Value *in[3] = {to_first(l, last_of(l, n->in[0])), n->in[1], n->nin > 2 ? n->in[2] : NULL};
-  return to_last(l, emit(&l->m, OP_Conv, n->attr, n->nin, in));
+  return to_last(l, emit(&l->m, n->op, n->attr, n->nin, in));
 }
 
 static Value *local_last(Layout *l, Node *n) {

@@ -180,6 +180,16 @@ static Status bind_outputs(Frame *f, const ProgStep *s) {
   return ST_OK;
 }
 
+/* The next step takes its working memory over. */
+static void step_done(Frame *f, Arena *scratch) {
+  if (f->idle) {
+    arena_destroy(scratch);
+    return;
+  }
+  arena_reset(scratch);
+  f->idle = scratch;
+}
+
 static Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
   const ProgStep *up = *f->at;
@@ -188,9 +198,10 @@ static Status run_step(Frame *f, uint32_t index) {
   *f->at = s;
   f->depth++;
   f->cost = (KernelCost){.threads = 1};
-  Arena *scratch = arena_create(f->c);
+  Arena *scratch = f->idle ? f->idle : arena_create(f->c);
+  f->idle = NULL; /* steps of bodies need another */
   Status st = dispatch(f, s, index, scratch);
-  arena_destroy(scratch);
+  step_done(f, scratch);
   f->depth--;
   if (st)
     return st;
@@ -340,6 +351,7 @@ typedef struct RunArgs {
   RtOutput *out;
   uint32_t nout;
   const ProgStep *at; /* the innermost step under way; outlives the frame, for errors */
+  uint32_t blame;     /* Frame.blame */
 } RunArgs;
 
 static Status run(Ctx *c, void *arg) {
@@ -352,7 +364,7 @@ static Status run(Ctx *c, void *arg) {
   TRY(run_bind(r->p, c, work, r->in, r->nin, &f->sym, &in));
   TRY(appends_bind(&f->sym, c, r->o->room, in, r->out));
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
-  f->at = &r->at;
+  f->at = &r->at, f->blame = &r->blame;
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
   TRY(run_region(f, 0));
@@ -369,13 +381,13 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
   static const RtRunOptions serial = {.threads = 1};
-  RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout};
+  RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout, .blame = PROG_NONE};
   pool_hold(r.o->pool);
   Status st = ctx_protect(c, run, &r);
   pool_release(r.o->pool);
   if (!st || !r.at)
     return st;
-  const ProgOrigin *from = rt_origin(p, r.at->origin);
+  const ProgOrigin *from = rt_origin(p, r.blame == PROG_NONE ? r.at->origin : r.blame);
   return err_node(c, st, rt_string(p, from->node), rt_string(p, *rt_string(p, from->op) ? from->op : r.at->op),
                   rt_string(p, from->module), rt_string(p, from->source));
 }

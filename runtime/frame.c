@@ -34,9 +34,9 @@ static void buf_release(Frame *f, Buf *b) {
 static void free_arena(Frame *f) {
   places_close(f);
   if (f->arena)
-    spare_put(f->p, f->arena, f->arena_bytes);
+    spare_put(f->p, SPARE_ARENA, f->arena, f->arena_bytes, f->layout->arena);
   if (f->scratch)
-    alloc_put(f->c->alloc, f->scratch, f->scratch_bytes);
+    spare_put(f->p, SPARE_SCRATCH, f->scratch, f->scratch_bytes, f->scratch_needed);
   f->arena = f->scratch = NULL;
   if (f->layout)
     layout_put(f->p, f->layout);
@@ -71,13 +71,15 @@ Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutpu
   ctx_on_failure(c, &f->cleanup, free_buffers, f);
   TRY(layout_get(p, c, &f->sym, &f->layout));
   if (f->layout->arena)
-    f->arena = spare_get(p, c, f->layout->arena, &f->arena_bytes);
+    f->arena = spare_get(p, c, SPARE_ARENA, f->layout->arena, &f->arena_bytes);
   return places_open(f);
 }
 
 void frame_finish(Frame *f) {
   for (uint32_t i = 0; i < rt_count(f->p, SEC_SLOTS); i++)
     cell_clear(f, &f->cell[i]);
+  arena_destroy(f->idle);
+  f->idle = NULL;
   free_arena(f);
 }
 

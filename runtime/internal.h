@@ -20,6 +20,14 @@ typedef struct Layout {
   uint64_t *offset; /* nslot; UINT64_MAX: not in the arena */
 } Layout;
 
+/* Memory of a run that has ended, for the next. */
+typedef struct Spare {
+  void *mem;
+  size_t bytes;
+  uint32_t loose; /* runs in a row that needed less than half of it */
+} Spare;
+enum { SPARE_ARENA, SPARE_SCRATCH, SPARES };
+
 struct RtProgram {
   const ProgHeader *h;
   const uint8_t *base;
@@ -37,8 +45,7 @@ struct RtProgram {
   pthread_mutex_t lock;
   Layout *layouts; /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;
-  void *spare; /* memory of a run that has ended, for the next; guarded by lock */
-  size_t spare_bytes;
+  Spare spare[SPARES]; /* guarded by lock */
 };
 
 #define REC(p, sec, T) ((const T *)(const void *)((p)->base + (p)->h->section[sec].offset))
@@ -82,8 +89,9 @@ Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be give
 void layout_put(RtProgram *p, Layout *l);
 
 /* --- spare.c: the working memory of runs, which the next run takes over. Fresh pages cost more than most steps. --- */
-void *spare_get(RtProgram *p, Ctx *c, size_t bytes, size_t *got); /* got >= bytes, aligned to PROG_ALIGN; not zeroed */
-void spare_put(RtProgram *p, void *mem, size_t bytes);
+/* which: SPARE_…; *got >= bytes, aligned to PROG_ALIGN; not zeroed. */
+void *spare_get(RtProgram *p, Ctx *c, int which, size_t bytes, size_t *got);
+void spare_put(RtProgram *p, int which, void *mem, size_t bytes, size_t needed); /* needed: of `bytes`, by the run */
 void spare_drop(RtProgram *p);
 
 /* --- frame.c: where the values of one run are --- */
@@ -119,20 +127,22 @@ typedef struct Frame {
   uint8_t *arena;
   size_t arena_bytes; /* as allocated */
   const RtRunOptions *o;
-  uint8_t *scratch; /* of kernels, by thread */
-  size_t scratch_bytes;
-  int depth;          /* bodies around the step under way */
-  Cell *cell;         /* by slot */
-  Arena *keep;        /* lives as long as the outputs */
-  Arena *run;         /* freed at the end of the run */
-  Buf *bufs;          /* all live ones */
-  Recycler *recycler; /* where they come from; may be NULL */
+  uint8_t *scratch;                     /* of kernels, by thread */
+  size_t scratch_bytes, scratch_needed; /* as allocated; what the steps so far have asked for */
+  int depth;                            /* bodies around the step under way */
+  Cell *cell;                           /* by slot */
+  Arena *keep;                          /* lives as long as the outputs */
+  Arena *run;                           /* freed at the end of the run */
+  Arena *idle;                          /* working memory for the next step, or NULL */
+  Buf *bufs;                            /* all live ones */
+  Recycler *recycler;                   /* where they come from; may be NULL */
   Cleanup cleanup;
   RtOutput *out;       /* by output */
   uint32_t *out_of;    /* by slot: output number, or PROG_NONE */
   Places *places;      /* NULL: no device (places.h) */
   KernelCost cost;     /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
+  uint32_t *blame;     /* borrowed: the origin of the node in that step that failed, or PROG_NONE */
 } Frame;
 
 Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutput *out, uint32_t nout);

@@ -33,13 +33,15 @@ static bool amount(Symbols *s, uint32_t expr, int64_t *v) { return rt_symbols_ev
 
 static Status check_needs(Frame *f, const ProgStep *s, const ProgCall *call) {
   for (uint32_t i = 0; i < call->nneed; i++) {
-    uint32_t at = call->need + 3 * i;
+    uint32_t at = call->need + 4 * i;
     int64_t x, y;
     if (!rt_symbols_eval(&f->sym, rt_list(f->p, at), &x) || !rt_symbols_eval(&f->sym, rt_list(f->p, at + 1), &y))
       return no_dims(f, s, rt_string(f->p, rt_list(f->p, at + 2)));
-    if (x != y)
-      return fail(f->c, ST_INVALID, "%s: %lld, where %lld is needed", rt_string(f->p, rt_list(f->p, at + 2)),
-                  (long long)y, (long long)x);
+    if (x == y)
+      continue;
+    *f->blame = rt_list(f->p, at + 3);
+    return fail(f->c, ST_INVALID, "%s: %lld, where %lld is needed", rt_string(f->p, rt_list(f->p, at + 2)),
+                (long long)y, (long long)x);
   }
   return ST_OK;
 }
@@ -114,6 +116,8 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
 /* Check n of the kernel failed for this number; "%lld" in the kernel's text stands for it. */
 Status kernel_check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number) {
   const ProgKernel *k = rt_kernel(f->p, s);
+  if (n < k->nchecks)
+    *f->blame = rt_list(f->p, (REC(f->p, SEC_CALLS, ProgCall) + s->call)->whose + n);
   const char *text = n < k->nchecks ? rt_string(f->p, rt_list(f->p, k->checks + n)) : "the index %lld is out of range";
   const char *at = strstr(text, "%lld");
   if (!at)
@@ -172,14 +176,12 @@ bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, Kernel
 static Status get_scratch(Frame *f, size_t all) {
   if (all > PTRDIFF_MAX)
     return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  f->scratch_needed = all > f->scratch_needed ? all : f->scratch_needed;
   if (all <= f->scratch_bytes)
     return ST_OK;
-  alloc_put(f->c->alloc, f->scratch, f->scratch_bytes);
-  f->scratch_bytes = 0;
-  f->scratch = alloc_get(f->c->alloc, all, PROG_ALIGN);
-  if (!f->scratch)
-    ctx_out_of_memory(f->c, all);
-  f->scratch_bytes = all;
+  alloc_put(f->p->alloc, f->scratch, f->scratch_bytes);
+  f->scratch = NULL, f->scratch_bytes = 0;
+  f->scratch = spare_get(f->p, f->c, SPARE_SCRATCH, all, &f->scratch_bytes);
   return ST_OK;
 }
 

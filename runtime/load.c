@@ -153,11 +153,22 @@ static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
 }
 
 static bool needs_ok(const RtProgram *p, const ProgCall *x) {
-  if ((uint64_t)x->need + 3ull * x->nneed > rt_count(p, SEC_LISTS))
+  if ((uint64_t)x->need + 4ull * x->nneed > rt_count(p, SEC_LISTS))
     return false;
-  for (uint32_t i = x->need; i < x->need + 3 * x->nneed; i += 3)
+  for (uint32_t i = x->need; i < x->need + 4 * x->nneed; i += 4)
     if (!index_ok(p, rt_list(p, i), SEC_EXPRS, false) || !index_ok(p, rt_list(p, i + 1), SEC_EXPRS, false) ||
-        !str_ok(p, rt_list(p, i + 2)))
+        !str_ok(p, rt_list(p, i + 2)) || !index_ok(p, rt_list(p, i + 3), SEC_ORIGINS, false))
+      return false;
+  return true;
+}
+
+/* Its kernel is one. */
+static bool owners_ok(const RtProgram *p, const ProgCall *x) {
+  uint32_t n = (REC(p, SEC_KERNELS, ProgKernel) + x->kernel)->nchecks;
+  if ((uint64_t)x->whose + n > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = 0; i < n; i++)
+    if (!index_ok(p, rt_list(p, x->whose + i), SEC_ORIGINS, false))
       return false;
   return true;
 }
@@ -178,7 +189,7 @@ static bool call_ok(const RtProgram *p, const ProgCall *x) {
   return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
          index_ok(p, x->threads, SEC_EXPRS, false) && index_ok(p, x->scratch, SEC_EXPRS, false) &&
          index_ok(p, x->flops, SEC_EXPRS, false) && index_ok(p, x->bytes, SEC_EXPRS, false) && product_ok(p, x) &&
-         needs_ok(p, x);
+         needs_ok(p, x) && owners_ok(p, x);
 }
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {

@@ -16,10 +16,8 @@
  * in a virtual machine, more than such a step. Who loses the core for PREEMPTED_NS meanwhile shares it with other programs,
  * and is better off asleep for the next CALM_NS: the system lets those run first that have slept. */
 enum { SPIN_NS = 20000, HELD_SPIN_NS = 1000000, PREEMPTED_NS = 100000, CALM_NS = 20000000 };
-enum {
-  MAX_THREADS = POOL_MAX_THREADS,
-  PIECES = 4
-}; /* PIECES: of a thread's range, each of which any thread may take */
+enum { MAX_THREADS = POOL_MAX_THREADS, STACK_ALIGN = 4096 };
+enum { PIECES = 4 }; /* of a thread's range, each of which any thread may take */
 
 /* The gate: generation << 32 | GATE_OPEN | workers inside. */
 #define GATE_OPEN      (1u << 31)
@@ -42,6 +40,8 @@ struct Pool {
   pid_t pid;   /* threads do not survive a fork: a child starts its own */
   int started; /* workers that exist */
   pthread_t id[MAX_THREADS];
+  size_t stack_bytes; /* of the threads' own stacks; 0: the system's */
+  void *stack[MAX_THREADS];
   pthread_mutex_t owner; /* held by the caller whose work is being done */
   pthread_mutex_t lock;  /* guards sleeping and waking */
   pthread_cond_t wake, done;
@@ -158,24 +158,50 @@ Status pool_create(Ctx *c, int threads, Pool **out) {
   return ST_OK;
 }
 
+static int create_thread(Pool *p, pthread_t *id, Start *s) {
+  pthread_attr_t attr;
+  int failed = pthread_attr_init(&attr);
+  if (!failed && p->stack_bytes)
+    failed = pthread_attr_setstack(&attr, p->stack[p->started], p->stack_bytes);
+  failed = failed ? failed : pthread_create(id, &attr, worker, s);
+  pthread_attr_destroy(&attr);
+  return failed;
+}
+
+static bool start_worker(Pool *p) {
+  void **stack = &p->stack[p->started];
+  Start *s = alloc_get(p->alloc, sizeof *s, _Alignof(Start));
+  if (p->stack_bytes)
+    *stack = alloc_get(p->alloc, p->stack_bytes, STACK_ALIGN);
+  if (s && (!p->stack_bytes || *stack)) {
+    *s = (Start){p, p->started + 1, atomic_load(&p->gate)};
+    if (!create_thread(p, &p->id[p->started], s)) {
+      p->started++;
+      return true;
+    }
+  }
+  alloc_put(p->alloc, *stack, p->stack_bytes);
+  *stack = NULL;
+  alloc_put(p->alloc, s, sizeof *s);
+  return false;
+}
+
 /* Starts the workers with all signals blocked, so that handlers run in the program's own threads. A worker that cannot
  * start leaves the pool smaller. */
 static void start_workers(Pool *p, int want) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  while (p->started < want) {
-    Start *s = alloc_get(p->alloc, sizeof *s, _Alignof(Start));
-    if (!s)
-      break;
-    *s = (Start){p, p->started + 1, atomic_load(&p->gate)};
-    if (pthread_create(&p->id[p->started], NULL, worker, s)) {
-      alloc_put(p->alloc, s, sizeof *s);
-      break;
-    }
-    p->started++;
-  }
+  while (p->started < want && start_worker(p))
+    ;
   pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+Status pool_start(Ctx *c, Pool *p, int threads, size_t stack) {
+  int want = (threads < p->threads ? threads : p->threads) - 1;
+  p->stack_bytes = (stack + STACK_ALIGN - 1) / STACK_ALIGN * STACK_ALIGN;
+  start_workers(p, want);
+  return p->started < want ? fail(c, ST_MEMORY, "out of memory for the stacks of %d threads", want) : ST_OK;
 }
 
 /* The next generation. Nobody is inside. */
@@ -248,7 +274,7 @@ void pool_destroy(Pool *p) {
     atomic_store(&p->stop, true);
     announce(p);
     for (int i = 0; i < p->started; i++)
-      pthread_join(p->id[i], NULL);
+      pthread_join(p->id[i], NULL), alloc_put(p->alloc, p->stack[i], p->stack_bytes);
   }
   pthread_mutex_destroy(&p->owner);
   pthread_mutex_destroy(&p->lock);

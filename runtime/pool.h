@@ -17,6 +17,9 @@ typedef struct Pool Pool;
 /* threads: how many work at once, the caller included; 1 starts none. Threads start when work first
  * wants them. ST_MEMORY. */
 Status pool_create(Ctx *c, int threads, Pool **out);
+/* Starts the others of `threads` threads now, in stacks of so many bytes from the pool's allocator; later none will start, if no
+ * work wants more. ST_MEMORY: not all of them could. */
+Status pool_start(Ctx *c, Pool *p, int threads, size_t stack);
 /* No run may be going on. p may be NULL. */
 void pool_destroy(Pool *p);
 int pool_threads(const Pool *p);

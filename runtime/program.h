@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 6, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 7, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -106,7 +106,7 @@ enum { BIND_ELEMENT = 1 << 16, BIND_ELEMENTS = 256 };
 
 typedef struct ProgStep {
   uint8_t kind; /* StepKind */
-  uint8_t host; /* shape arithmetic, control flow, strings, sequences: on the CPU by nature */
+  uint8_t host; /* shape arithmetic, control flow, text, containers, file formats: on the CPU by nature */
   uint16_t pad;
   uint32_t domain, op; /* strings */
   uint32_t origin;
@@ -150,7 +150,8 @@ typedef struct ProgCall {
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
   uint32_t
       product; /* SEC_LISTS: SEC_EXPRS batch, m, n, k, then PRODUCT_ flags, of what a library computes; PROG_NONE: code does */
-  uint32_t need, nneed; /* SEC_LISTS: triples (a, b, text): SEC_EXPRS that must agree, else ST_INVALID with the text */
+  uint32_t need, nneed; /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
+  uint32_t whose;       /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). */
@@ -203,7 +204,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 36 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 40 && sizeof(ProgObject) == 24, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -3,8 +3,11 @@
 
 #include "runtime/program.h"
 
-/* Smaller blocks come from the heap, whose pages stay. Older blocks than that many returns are given back. */
-enum { KEPT_LEAST = 256 << 10, KEPT_PUTS = 512 };
+#include <stdbool.h>
+
+/* Smaller blocks come from the heap, whose pages stay. Older blocks than that many returns are given back, and serve smaller
+ * requests if any of about their size was made since: results of many shapes come in any order. */
+enum { KEPT_LEAST = 16 << 10, KEPT_PUTS = 512 };
 
 struct KeptBlock { /* lies in the block itself */
   KeptBlock *older, *newer;
@@ -55,13 +58,21 @@ static size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-static void *take_kept(Recycler *r, size_t bytes) {
-  KeptBlock *b = r->newest;
-  while (b && b->bytes != bytes)
-    b = b->older;
-  if (b)
-    unlink_block(r, b);
-  return b;
+static int log2_of(size_t bytes) { return 63 - __builtin_clzll(bytes); }
+
+static bool may_serve(const Recycler *r, const KeptBlock *b, size_t bytes) {
+  return b->bytes == bytes || (b->bytes > bytes && r->puts - r->asked[log2_of(b->bytes)] <= KEPT_PUTS);
+}
+
+/* The smallest block that is large enough: if blocks were there once for larger requests, each of these finds one. */
+static KeptBlock *take_kept(Recycler *r, size_t bytes) {
+  KeptBlock *best = NULL;
+  for (KeptBlock *b = r->newest; b; b = b->older)
+    if (may_serve(r, b, bytes) && (!best || b->bytes < best->bytes))
+      best = b;
+  if (best)
+    unlink_block(r, best);
+  return best;
 }
 
 static size_t room_of(const Recycler *r) { return r->most - r->out; }
@@ -72,7 +83,9 @@ void *recycler_get(Recycler *r, Alloc *a, size_t bytes, size_t *got) {
     return alloc_get(a, bytes, PROG_ALIGN);
   *got = size_class(bytes);
   pthread_mutex_lock(&r->lock);
-  void *p = take_kept(r, *got);
+  r->asked[log2_of(*got)] = r->puts;
+  KeptBlock *p = take_kept(r, *got);
+  *got = p ? p->bytes : *got;
   r->out += *got;
   r->most = r->out > r->most ? r->out : r->most;
   shrink(r, room_of(r));

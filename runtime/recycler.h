@@ -19,6 +19,7 @@ typedef struct Recycler {
   KeptBlock *newest, *oldest; /* by when they came back */
   size_t out, kept, most;     /* bytes; most: of `out`, ever */
   uint64_t puts;              /* the clock of ages */
+  uint64_t asked[64];         /* when a block of 2^i bytes to twice that was asked for last */
   int users;                  /* without any, nothing is kept */
 } Recycler;
 

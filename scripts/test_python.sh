@@ -25,6 +25,17 @@ step() { # step NAME COMMAND…
   fi
 }
 
+# What the wheel can make ahead of time, and what it says of what it cannot.
+ahead() {
+  local model=models/fixtures/encoder/ts17/model.onnx sard=$work/venv/bin/sard
+  "$sard" compile $model -o "$work/x.so" && "$sard" run "$work/x.so" --input tokens=zeros:7x2 -q || return 1
+  for machine in aarch64 riscv64; do
+    "$sard" compile $model -o "$work/x.sard" --target $machine-linux-gnu 2>"$work/said" && return 1
+    cat "$work/said"
+    grep -q "only x86-64 in it, and no $machine" "$work/said" && grep -q "install llvm-19-dev, gcc-aarch64" "$work/said" || return 1
+  done
+}
+
 tests() { PYTHONPATH=tests/python "$py" -W error::ResourceWarning -m unittest -q "$@"; }
 
 step "pip wheel" "$py" -m pip wheel -q . --no-deps -w "$work/wheel"
@@ -35,6 +46,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 step "the command" "$work/venv/bin/sard" run models/fixtures/encoder/ts17/model.onnx --bind batch=2 \
   --input tokens=zeros:7x2
+step "ahead of time" ahead
 step "the package" tests check_package
 step "onnxruntime's interface" tests check_onnxruntime
 step "onnx.backend.test" tests check_backend

@@ -3,6 +3,7 @@
 #include "start/start.h"
 
 #include "runtime/package.h"
+#include "runtime/pool.h"
 #include "support/cores.h"
 
 #include <dlfcn.h>
@@ -13,7 +14,10 @@
 typedef struct Open {
   sard_model *s;
   const sard_compiled_options *o;
+  bool fixed; /* all memory is the caller's */
 } Open;
+
+enum { STACK = 256 << 10 }; /* of a thread in the caller's memory; a kernel takes some KB */
 
 /* The library or program that this is in: weights in a file of their own are beside it. */
 static const char *own_file(char path[PATH_MAX]) {
@@ -58,9 +62,14 @@ static Status open_model(Ctx *c, void *arg) {
   TRY(package_choose(c, &p, &v));
   TRY(find_weights(c, x, &p, &weights));
   TRY(package_load(c, s->arena, &p, v, &weights, compiled_code + v->code, &s->program));
-  if (x->o->threads != 1)
+  if (x->fixed) /* what the machine has is not asked for: that would take memory */
+    s->threads = x->o->threads > 1 ? x->o->threads : 1;
+  else if (x->o->threads != 1)
     choose_threads(c, s, x->o->threads);
-  return rt_count(s->program, SEC_CALLS) && s->threads > 1 ? env_pool(s->env, c, &s->pool) : ST_OK;
+  if (!rt_count(s->program, SEC_CALLS) || s->threads == 1)
+    return ST_OK;
+  TRY(env_pool(s->env, c, &s->pool));
+  return x->fixed ? pool_start(c, s->pool, s->threads, STACK) : ST_OK;
 }
 
 sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *own, sard_compiled **out) {
@@ -69,14 +78,12 @@ sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *o
     return error_new(SARD_ERROR_USAGE, NULL, "options without SARD_COMPILED_OPTIONS_INIT");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  if (own)
-    opt.threads = 1;
   sard_compiled *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_compiled));
   if (!m)
     return error_new(SARD_ERROR_MEMORY, NULL, "out of memory");
   *m = (sard_compiled){.env = env, .own = own, .model = {.env = env, .device = "cpu", .threads = 1, .path = ""}};
   env_prepare(env, &m->model.c, 0, NULL);
-  Status st = ctx_protect(&m->model.c, open_model, &(Open){&m->model, &opt});
+  Status st = ctx_protect(&m->model.c, open_model, &(Open){&m->model, &opt, own != NULL});
   if (!st) {
     *out = m;
     return SARD_OK;

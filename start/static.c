@@ -1,5 +1,5 @@
-/* static.c - a compiled model in memory that the caller gives, all of it: a first-fit heap over one block, for one thread at a
- * time in the heap. Nothing here or below calls malloc.
+/* static.c - a compiled model in memory that the caller gives, all of it, the stacks of its threads included: a first-fit heap over
+ * one block. Nothing here or below calls malloc.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "start/start.h"
 
@@ -83,6 +83,7 @@ sard_status compiled_init_static(void *memory, size_t bytes, const sard_compiled
   h->env.alloc = (Alloc){.get = heap_get, .put = heap_put, .self = h};
   pthread_mutex_init(&h->lock, NULL);
   pthread_mutex_init(&h->env.lock, NULL);
+  recycler_init(&h->env.recycler, &h->env.alloc);
   return compiled_open(&h->env, o, memory, out);
 }
 
@@ -91,6 +92,8 @@ void compiled_free_static(sard_compiled *m) {
   if (!m)
     return;
   rt_unload(m->model.program);
+  if (m->model.pool)
+    env_pool_done(m->env);
   ctx_close(&m->model.c);
   alloc_put(&m->env->alloc, m, sizeof *m);
 }

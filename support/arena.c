@@ -67,6 +67,21 @@ void arena_destroy(Arena *a) {
   destroy(a);
 }
 
+void arena_reset(Arena *a) {
+  Chunk *newest = a->chunks;
+  if (!newest)
+    return;
+  for (Chunk *k = newest->up, *up; k; k = up) {
+    up = k->up;
+    UNPOISON(k, k->size);
+    a->bytes -= k->size;
+    alloc_put(a->alloc, k, k->size);
+  }
+  newest->up = NULL;
+  a->at = (char *)(newest + 1);
+  POISON(a->at, (size_t)(a->end - a->at));
+}
+
 void arena_adopt(Arena *a, Ctx *c) {
   ctx_forget(a->c, &a->cleanup);
   a->c = c;

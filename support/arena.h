@@ -10,6 +10,7 @@ typedef struct Arena Arena;
 /* Registered with c, so that a failure inside ctx_protect frees it. */
 Arena *arena_create(Ctx *c);
 void arena_destroy(Arena *a); /* a may be NULL */
+void arena_reset(Arena *a);   /* frees what it has given out; the newest chunk stays for what comes */
 /* Moves the arena to another context (a graph handed to another thread). */
 void arena_adopt(Arena *a, Ctx *c);
 Ctx *arena_ctx(Arena *a);

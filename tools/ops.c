@@ -21,12 +21,12 @@ static const char *kind_of(OpId op) {
                                       : "general";
 }
 
-/* Containers and strings: the signature names them. */
+/* Containers and strings: the signature names them; the flags tell the others. */
 static bool is_host(OpId op) {
   const OpInfo *i = op_info(op);
   const char *class = strstr(i->sig, "=value");
-  return i->flags & (OPF_CONTROL | OPF_SHAPE_ONLY) || op == OP_Dims || op == OP_ByAxis || op == OP_CategoryMapper ||
-         class || strstr(i->sig, "str ") || strstr(i->sig, "> str");
+  return i->flags & (OPF_CONTROL | OPF_SHAPE_ONLY | OPF_HOST) || op == OP_Dims || op == OP_ByAxis ||
+         op == OP_CategoryMapper || class || strstr(i->sig, "str ") || strstr(i->sig, "> str");
 }
 
 /* How a node of this operator runs on the cpu device, its types and attributes permitting. */
@@ -213,8 +213,9 @@ static const char manual[] =
     "How a node runs: *compiled*, as code made for the model, types and attributes permitting (an error says why not, "
     "and\n"
     "`sard explain` what became of each node); *rewritten*, in terms of others that are compiled, with the same\n"
-    "reservation; *view*, the same bytes under another shape; *host*, shape arithmetic, control flow, strings and\n"
-    "containers; *reference*, interpreted, which the device cpu refuses without `--allow reference`. Operators of "
+    "reservation; *view*, the same bytes under another shape; *host*, shape arithmetic, control flow, text,\n"
+    "containers and file formats; *reference*, interpreted, which the device cpu refuses without `--allow reference`. "
+    "Operators of "
     "domain\n"
     "sard are what passes make; no model has them.\n\n"
     "Types: those of the inputs, `>`, those of the outputs. `?` may be left out, `*` any number of one type, `+` of "

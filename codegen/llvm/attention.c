@@ -50,7 +50,7 @@ static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t he
   LVal base = emit_arg_buf(e, &g->args, buf), entry = i64_mul(e, b, i64_muli(e, len, heads * d));
   LVal in = split ? i64_mul(e, h, i64_muli(e, len, d)) : i64_muli(e, h, d);
   *row = i64_of(e, 4 * (split ? d : heads * d));
-  return at_float(e, base, i64_add(e, entry, in));
+  return settled(e, at_float(e, base, i64_add(e, entry, in)));
 }
 
 /* Qt[d][width] = scale * Q[i][d]; lanes without a query repeat the last one. */
@@ -79,19 +79,29 @@ static LVal split_height(Emitter *e, const Split *s, LVal tile) {
   return i64_add(e, s->base, LLVMBuildZExt(e->b, i64_less(e, tile, s->extra), e->i64, ""));
 }
 
-/* S = K · Qt for the block of keys. */
+/* S = K · Qt for the block of keys. Scores do not depend on their neighbours, so the last tile reaches back to be whole, and only
+ * blocks of fewer keys than a tile has go by one: two inner kernels in place of one for every height. */
 static void make_scores(Gen *g, Part *w) {
   Emitter *e = g->e;
-  Split s = split_rows(e, w->keys, g->scores.high);
-  Loop t = loop_begin(e, i64_of(e, 0), s.tiles, 1);
-  LVal row = split_first(e, &s, t.i), k = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row));
-  TileArgs x = {.a = k,
+  LVal whole = i64_of(e, g->scores.high), few = i64_less(e, w->keys, whole);
+  LVal height = LLVMBuildSelect(e->b, few, i64_of(e, 1), whole, "");
+  Loop t = loop_begin(e, i64_of(e, 0), i64_ceildiv(e, w->keys, height), 1);
+  LVal row = i64_min(e, i64_mul(e, t.i, height), i64_sub(e, w->keys, height));
+  TileArgs x = {.a = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row)),
                 .a_row = w->k_row,
                 .b = w->qt,
                 .k = i64_of(e, g->t->dk),
                 .more = emit_int(e->i1, 0),
                 .sums = at_bytes(e, w->s, i64_muli(e, row, g->width * 4))};
-  tile_dispatch(e, &g->scores, split_height(e, &s, t.i), &x);
+  LLVMBasicBlockRef many = emit_block(e, "whole"), one = emit_block(e, "one"), done = emit_block(e, "called");
+  LLVMBuildCondBr(e->b, few, one, many);
+  LLVMPositionBuilderAtEnd(e->b, many);
+  tile_call(e, &g->scores.kernel[g->scores.high - 1], &x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, one);
+  tile_call(e, &g->scores.kernel[0], &x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
   loop_end(e, &t);
 }
 
@@ -123,7 +133,7 @@ static Status find_mask(Gen *g, Part *w, Mask *m) {
     step = i64_mul(e, step, n);
   }
   m->row = stride[2], m->col = stride[3];
-  m->base = at_bytes(e, emit_arg_buf(e, &g->args, 3), i64_muli(e, at, m->size));
+  m->base = settled(e, at_bytes(e, emit_arg_buf(e, &g->args, 3), i64_muli(e, at, m->size)));
   return ST_OK;
 }
 
@@ -530,6 +540,19 @@ static void again_end(Emitter *e, Part *w, LLVMBasicBlockRef head, LVal wanted) 
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
+static void score_kernels(Gen *g, int rows) {
+  TileKernel like = {.vecs = g->width / lanes(g),
+                     .lanes = lanes(g),
+                     .unroll = g->plan.level->unroll,
+                     .a_step = 4,
+                     .b_step = g->width * 4};
+  g->scores = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)rows), .low = 1, .high = rows};
+  for (int r = 1; r <= rows; r += rows > 1 ? rows - 1 : 1) {
+    g->scores.kernel[r - 1] = like, g->scores.kernel[r - 1].rows = r;
+    tile_kernel(g->e, &g->scores.kernel[r - 1]);
+  }
+}
+
 /* int attend(args, b, h, i0, n): up to `width` queries of one head. */
 static Status make_attend(Gen *g, const char *name, int width, ProductTile tile, LVal *fn, LType *type) {
   Emitter *e = g->e;
@@ -538,12 +561,7 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
   g->width = width;
   if (!g->single)
-    tile_set(e, &g->scores, 1, tile.mr < 8 ? tile.mr : 8,
-             (TileKernel){.vecs = width / lanes(g),
-                          .lanes = lanes(g),
-                          .unroll = plan->level->unroll,
-                          .a_step = 4,
-                          .b_step = width * 4});
+    score_kernels(g, tile.mr < 8 ? tile.mr : 8);
   tile_set(e, &g->values, 1,
            g->single                ? 1
            : plan->value.mr < width ? plan->value.mr
@@ -563,7 +581,8 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->k_rows, t->dk, &w.k_row);
   w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->v_rows, t->dv, &w.v_row);
   w.out = head_of(g, t->mask == DT_none ? 3 : 4, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
-  w.q = at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)), w.out = at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row));
+  w.q = settled(e, at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)));
+  w.out = settled(e, at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row)));
   w.qt = at_bytes(e, scratch, i64_of(e, plan->qt)), w.s = at_bytes(e, scratch, i64_of(e, plan->s));
   w.max = at_bytes(e, scratch, i64_of(e, plan->stats)), w.sum = at_bytes(e, w.max, i64_of(e, width * 4));
   w.fix = at_bytes(e, w.sum, i64_of(e, width * 4)), w.o = at_bytes(e, scratch, i64_of(e, plan->o));

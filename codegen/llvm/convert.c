@@ -37,32 +37,62 @@ static LVal saturated_signed(KEmit *k, LType to, LVal a) {
   return in_parts ? saturated_lanes(k, to, a) : saturated(k, "llvm.fptosi.sat", 15, to, a);
 }
 
-/* Is x min(max(…, lo), hi) of two constants that an i32 holds? */
-static bool is_clipped(const KExpr *x) {
-  const KExpr *inner = x->kind == KE_BINARY && x->op == KOP_min ? x->arg[0] : NULL;
-  if (!inner || inner->kind != KE_BINARY || inner->op != KOP_max || x->arg[1]->kind != KE_FLOAT ||
-      inner->arg[1]->kind != KE_FLOAT)
-    return false;
-  double lo = inner->arg[1]->f, hi = x->arg[1]->f;
-  return lo <= hi && lo >= -0x1p30 && hi <= 0x1p30;
-}
-
-/* Out of range saturates to 32 or 64 bits and then wraps; NaN gives 0. from: the expression whose value a is. */
-static LVal float_to_int(KEmit *k, const KExpr *from, DType to, LVal a) {
+/* Out of range saturates to 32 or 64 bits and then wraps; NaN gives 0. fits: a is a number that an i32 holds. */
+static LVal float_to_int(KEmit *k, DType to, LVal a, bool fits) {
   bool wide = dtype_bits(to) == 64 || to == DT_u32;
-  LType mid = emit_like(wide ? k->e->i64 : k->e->i32, a), out = emit_like(kemit_type(k, to), a), t = LLVMTypeOf(a);
-  LVal v;
-  if (is_clipped(from) && to != DT_u64) {
-    LVal number = LLVMBuildFCmp(B, LLVMRealORD, a, a, "");
-    v = LLVMBuildFPToSI(B, LLVMBuildSelect(B, number, a, emit_real(t, 0), ""), mid, "");
-  } else {
-    v = saturated_signed(k, mid, a);
-  }
+  LType mid = emit_like(wide ? k->e->i64 : k->e->i32, a), out = emit_like(kemit_type(k, to), a);
+  LVal v = fits ? LLVMBuildFPToSI(B, a, mid, "") : saturated_signed(k, mid, a);
   if (to == DT_u64) {
-    LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, emit_real(t, 0), "");
+    LVal below = LLVMBuildFCmp(B, LLVMRealOLT, a, emit_real(LLVMTypeOf(a), 0), "");
     v = LLVMBuildSelect(B, below, v, saturated(k, "llvm.fptoui.sat", 15, mid, a), "");
   }
   return kemit_wrap(k, to, out == mid ? v : LLVMBuildTrunc(B, v, out, ""));
+}
+
+/* --- floats that are clipped before, as quantisation does --- */
+
+/* Is e min(max(…, lo), hi) of f32 or f64 and two constants around 0 that an i32 holds? */
+static bool is_clipped(const KExpr *e) {
+  const KExpr *inner = e->kind == KE_BINARY && e->op == KOP_min ? e->arg[0] : NULL;
+  if (!inner || inner->kind != KE_BINARY || inner->op != KOP_max || e->arg[1]->kind != KE_FLOAT ||
+      inner->arg[1]->kind != KE_FLOAT || !dtype_is_float(e->dtype) || is_narrow(e->dtype))
+    return false;
+  double lo = inner->arg[1]->f, hi = e->arg[1]->f;
+  return lo <= 0 && hi >= 0 && lo >= -0x1p30 && hi <= 0x1p30;
+}
+
+/* The value of such an e, but 0 where that is NaN: what a cast to integers makes of it. */
+static Status clipped(KEmit *k, const KExpr *e, LVal *r) {
+  LVal v, lo, hi;
+  double least = e->arg[0]->arg[1]->f;
+  TRY(kemit_expr(k, e->arg[0]->arg[0], &v));
+  LType t = LLVMTypeOf(v);
+  lo = emit_real(t, least), hi = emit_real(t, e->arg[1]->f);
+  if (least != 0) /* the comparison below makes NaN the bound */
+    v = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealORD, v, v, ""), v, emit_real(t, 0), "");
+  *r = emit_min_fast(k->e, emit_max_fast(k->e, v, lo), hi);
+  return ST_OK;
+}
+
+/* Is e a whole number, or NaN, whatever its operands are? */
+static bool is_whole(const KExpr *e) {
+  switch (e->kind) {
+  case KE_FLOAT: return e->f == rint(e->f);
+  case KE_CAST: return dtype_is_int(e->arg[0]->dtype) && e->dtype == DT_f32;
+  case KE_UNARY: return e->op == KOP_round;
+  case KE_BINARY: return (e->op == KOP_add || e->op == KOP_sub) && is_whole(e->arg[0]) && is_whole(e->arg[1]);
+  default: return false;
+  }
+}
+
+/* Is x a cast to f32 of what f32 becomes as an integer without any change? Then *e is that number before. */
+static bool comes_back(const KExpr *x, const KExpr **e) {
+  const KExpr *narrow = x->arg[0];
+  if (x->dtype != DT_f32 || narrow->kind != KE_CAST || narrow->dtype != DT_u8 || narrow->arg[0]->dtype != DT_f32)
+    return false;
+  *e = narrow->arg[0];
+  return is_clipped(*e) && is_whole((*e)->arg[0]->arg[0]) && is_whole((*e)->arg[1]) && (*e)->arg[1]->f <= 255 &&
+         (*e)->arg[0]->arg[1]->f == 0;
 }
 
 /* --- to float --- */
@@ -113,10 +143,15 @@ static LVal int_to_float(KEmit *k, DType from, DType to, LVal a) {
 
 /* --- all of them --- */
 
-/* x: a cast, a: its operand's value. stored: the result as it lies in memory, not as it is held in a register. */
-Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r) {
+Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r) {
   DType from = x->arg[0]->dtype, to = x->dtype;
   LType t = kemit_type(k, to);
+  const KExpr *before;
+  LVal a;
+  if (comes_back(x, &before))
+    return clipped(k, before, r);
+  bool fits = dtype_is_int(to) && to != DT_bool && to != DT_u64 && is_clipped(x->arg[0]);
+  TRY(fits ? clipped(k, x->arg[0], &a) : kemit_expr(k, x->arg[0], &a));
   if (!t || dtype_kind(to) == DK_COMPLEX || dtype_kind(from) == DK_COMPLEX)
     return kemit_unsupported(k, dtype_name(t ? from : to));
   if (dtype_is_float(to))
@@ -125,7 +160,7 @@ Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r) {
     *r = dtype_is_float(from) ? LLVMBuildFCmp(B, LLVMRealUNE, a, emit_real(LLVMTypeOf(a), 0), "")
                               : LLVMBuildICmp(B, LLVMIntNE, a, emit_int(LLVMTypeOf(a), 0), "");
   else if (dtype_is_float(from))
-    *r = float_to_int(k, x->arg[0], to, a);
+    *r = float_to_int(k, to, a, fits);
   else
     *r = kemit_wrap(k, to, LLVMBuildIntCast2(B, a, emit_like(t, a), !is_unsigned(from), ""));
   if (stored || is_narrow(to))

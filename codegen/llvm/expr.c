@@ -243,9 +243,9 @@ static Status operator(KEmit *k, const KExpr *x, LVal *r) {
     TRY(kemit_compare_lanes(k, x, &done, r));
   if (done)
     return ST_OK;
-  TRY(kemit_expr(k, x->arg[0], &a));
   if (x->kind == KE_CAST)
-    return kemit_cast(k, x, a, false, r);
+    return kemit_cast(k, x, false, r);
+  TRY(kemit_expr(k, x->arg[0], &a));
   if (x->kind == KE_BINARY) {
     TRY(kemit_expr(k, x->arg[1], &b));
     return kemit_binary(k, t, (KOp)x->op, a, b, r);

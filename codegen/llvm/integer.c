@@ -1,6 +1,6 @@
 /* integer.c - emission of products of 8-bit integers (codegen/integer.h): K is one block.
  *
- *   for each tile of rows: its rows of A to scratch memory, as the instructions take them
+ *   for each tile of rows: its rows of A to scratch memory, as the instructions take them, unless they lie so already
  *     for each panel: sums = start; for each unit of k: sums += A * B; the epilogue
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/integer.h"
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { MAX_SUMS = 28 };
+enum { MAX_SUMS = 28, WRITTEN_OUT = 4 };
 
 static int unit(const Gen *g) { return integer_unit(&g->plan); }
 static int64_t k_of(const Gen *g) {
@@ -27,33 +27,166 @@ static LVal load(Emitter *e, LType elem, int n, LVal p) {
 
 /* --- A --- */
 
-/* n elements of A from p on, to dst. */
-static void copy_elements(Gen *g, int n, LVal p, LVal dst) {
+/* Do rows of A lie in memory as the instructions take them? */
+static bool lie_so(const Gen *g) { return unit(g) == 4 && g->p->bytes == DT_u8 && !g->p->rows && k_of(g) % 4 == 0; }
+
+/* n elements of A, as the instructions take them. */
+static LVal taken(Gen *g, LVal v, int n) {
   Emitter *e = g->e;
-  LVal v = load(e, e->i8, n, p);
-  if (unit(g) == 4 && g->p->bytes == DT_i8)
-    v = LLVMBuildXor(e->b, v, emit_int(LLVMTypeOf(v), -128), "");
-  else if (unit(g) == 2 && g->p->bytes == DT_i8)
-    v = LLVMBuildSExt(e->b, v, emit_vec(e->i16, n), "");
-  else if (unit(g) == 2)
-    v = LLVMBuildZExt(e->b, v, emit_vec(e->i16, n), "");
+  if (unit(g) == 4)
+    return g->p->bytes == DT_i8 ? LLVMBuildXor(e->b, v, emit_int(LLVMTypeOf(v), -128), "") : v;
+  return g->p->bytes == DT_i8 ? LLVMBuildSExt(e->b, v, emit_vec(e->i16, n), "")
+                              : LLVMBuildZExt(e->b, v, emit_vec(e->i16, n), "");
+}
+
+/* n elements of A from p on, or of its zero point where p is NULL, to dst. */
+static void put_elements(Gen *g, int n, LVal p, LVal dst) {
+  Emitter *e = g->e;
+  LVal v = taken(g, p ? load(e, e->i8, n, p) : emit_int(emit_vec(e->i8, n), g->p->zero), n);
   LLVMSetAlignment(LLVMBuildStore(e->b, v, dst), 1);
 }
 
-/* `rows` rows of A, row_bytes apart, zeros behind K. */
+/* n elements from number `at` of p on. */
+static void put_piece(Gen *g, int n, LVal p, LVal dst, LVal at) {
+  put_elements(g, n, p ? at_bytes(g->e, p, at) : NULL, at_bytes(g->e, dst, i64_muli(g->e, at, 4 / unit(g))));
+}
+
+/* The same for any number of them: whole vectors, the last of which may overlap the one before. */
+static void put_run(Gen *g, int64_t n, LVal p, LVal dst) {
+  Emitter *e = g->e;
+  int64_t wide = lanes(g) * 4, i = 0;
+  while (wide > n)
+    wide /= 2;
+  if (n / wide > WRITTEN_OUT) {
+    Loop w = loop_begin(e, i64_of(e, 0), i64_of(e, n / wide * wide), wide);
+    put_piece(g, (int)wide, p, dst, w.i);
+    loop_end(e, &w);
+  } else {
+    for (; i + wide <= n; i += wide)
+      put_piece(g, (int)wide, p, dst, i64_of(e, i));
+  }
+  if (n % wide)
+    put_piece(g, (int)wide, p, dst, i64_of(e, n - wide));
+}
+
+/* Zeros behind K. */
+static void put_end(Gen *g, LVal row) {
+  Emitter *e = g->e;
+  for (int64_t i = k_of(g) * (4 / unit(g)); i < row_bytes(g); i++)
+    LLVMBuildStore(e->b, LLVMConstInt(e->i8, 0, 0), at_bytes(e, row, i64_of(e, i)));
+}
+
+/* `rows` rows of A, row_bytes apart. */
 static void copy_rows(Gen *g, LVal a, LVal rows, LVal dst) {
   Emitter *e = g->e;
-  int64_t k = k_of(g), size = 4 / unit(g), wide = lanes(g) * 4, whole = k / wide * wide;
   Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
-  LVal from = at_bytes(e, a, i64_mul(e, r.i, g->k)), to = at_bytes(e, dst, i64_muli(e, r.i, row_bytes(g)));
-  Loop w = loop_begin(e, i64_of(e, 0), i64_of(e, whole), wide);
-  copy_elements(g, (int)wide, at_bytes(e, from, w.i), at_bytes(e, to, i64_muli(e, w.i, size)));
-  loop_end(e, &w);
-  Loop s = loop_begin(e, i64_of(e, whole), i64_of(e, k), 1);
-  copy_elements(g, 1, at_bytes(e, from, s.i), at_bytes(e, to, i64_muli(e, s.i, size)));
-  loop_end(e, &s);
-  for (int64_t i = k * size; i < row_bytes(g); i++)
-    LLVMBuildStore(e->b, LLVMConstInt(e->i8, 0, 0), at_bytes(e, to, i64_of(e, i)));
+  LVal to = at_bytes(e, dst, i64_muli(e, r.i, row_bytes(g)));
+  put_run(g, k_of(g), at_bytes(e, a, i64_mul(e, r.i, g->k)), to);
+  put_end(g, to);
+  loop_end(e, &r);
+}
+
+/* --- A through a window: rows are positions of the output, K the channels of tap after tap --- */
+
+typedef struct Gather {
+  Gen *g;
+  const ProductWindow *w;
+  int64_t channels;
+  LVal in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES];
+  LVal image, place[WINDOW_AXES]; /* where the window of this row begins; may be outside */
+} Gather;
+
+/* Taps t, t + 1, … of the last axis of a line of the input, of which all are inside or none, to dst. */
+static void put_taps(Gather *x, LVal line, LVal place, LVal inside, int64_t taps, LVal dst) {
+  Emitter *e = x->g->e;
+  LLVMBasicBlockRef in = emit_block(e, "inside"), out = emit_block(e, "outside"), done = emit_block(e, "put");
+  LLVMBuildCondBr(e->b, inside, in, out);
+  LLVMPositionBuilderAtEnd(e->b, in);
+  put_run(x->g, taps * x->channels, at_bytes(e, line, i64_muli(e, place, x->channels)), dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, out);
+  put_run(x->g, taps * x->channels, NULL, dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+static LVal is_inside(Gather *x, LVal place, int axis) {
+  return LLVMBuildICmp(x->g->e->b, LLVMIntULT, place, x->in[axis], "");
+}
+
+/* The taps of a line: at once where all are inside, else one by one. */
+static void put_line(Gather *x, LVal line, LVal inside, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  int64_t taps = w->kernel[2], tap_bytes = x->channels * (4 / unit(x->g));
+  LVal place = x->place[2], end = i64_add(e, place, i64_of(e, taps - 1));
+  if (taps == 1) {
+    put_taps(x, line, place, LLVMBuildAnd(e->b, inside, is_inside(x, place, 2), ""), 1, dst);
+    return;
+  }
+  LLVMBasicBlockRef whole = emit_block(e, "whole"), each = emit_block(e, "each"), done = emit_block(e, "line");
+  LVal all = LLVMBuildAnd(e->b, is_inside(x, place, 2), is_inside(x, end, 2), "");
+  all = w->dilation[2] == 1 ? LLVMBuildAnd(e->b, inside, all, "") : LLVMConstInt(e->i1, 0, 0);
+  LLVMBuildCondBr(e->b, all, whole, each);
+  LLVMPositionBuilderAtEnd(e->b, whole);
+  put_run(x->g, taps * x->channels, at_bytes(e, line, i64_muli(e, place, x->channels)), dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, each);
+  Loop t = loop_begin(e, i64_of(e, 0), i64_of(e, taps), 1);
+  LVal at = i64_add(e, place, i64_muli(e, t.i, w->dilation[2]));
+  put_taps(x, line, at, LLVMBuildAnd(e->b, inside, is_inside(x, at, 2), ""), 1,
+           at_bytes(e, dst, i64_muli(e, t.i, tap_bytes)));
+  loop_end(e, &t);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+static void place_row(Gather *x, LVal row) {
+  Emitter *e = x->g->e;
+  LVal rest = row;
+  for (int i = WINDOW_AXES; i-- > 0;) {
+    x->place[i] = i64_sub(e, i64_muli(e, i64_rem(e, rest, x->out[i]), x->w->stride[i]), x->begin[i]);
+    rest = i64_div(e, rest, x->out[i]);
+  }
+  x->image = rest;
+}
+
+static void gather_row(Gather *x, LVal a, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  int64_t line_bytes = w->kernel[2] * x->channels * (4 / unit(x->g));
+  Loop t0 = loop_begin(e, i64_of(e, 0), i64_of(e, w->kernel[0]), 1);
+  Loop t1 = loop_begin(e, i64_of(e, 0), i64_of(e, w->kernel[1]), 1);
+  LVal y0 = i64_add(e, x->place[0], i64_muli(e, t0.i, w->dilation[0]));
+  LVal y1 = i64_add(e, x->place[1], i64_muli(e, t1.i, w->dilation[1]));
+  LVal inside = LLVMBuildAnd(e->b, is_inside(x, y0, 0), is_inside(x, y1, 1), "");
+  LVal line = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), y0), x->in[1]), y1);
+  line = i64_muli(e, i64_mul(e, line, x->in[2]), x->channels);
+  LVal index = i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i);
+  put_line(x, at_bytes(e, a, line), inside, at_bytes(e, dst, i64_muli(e, index, line_bytes)));
+  loop_end(e, &t1);
+  loop_end(e, &t0);
+}
+
+Status integer_window(Gen *g) {
+  Gather *x = g->gather = arena_new(g->e->a, Gather);
+  *x = (Gather){.g = g, .w = g->p->rows, .channels = k_of(g) / g->p->rows->taps};
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    TRY(dim_value(g->e, &g->args, x->w->in[i], g->dim, g->ndim, &x->in[i]));
+    TRY(dim_value(g->e, &g->args, x->w->out[i], g->dim, g->ndim, &x->out[i]));
+    TRY(dim_value(g->e, &g->args, x->w->begin[i], g->dim, g->ndim, &x->begin[i]));
+  }
+  return ST_OK;
+}
+
+static void gather_rows(Gen *g, LVal a, LVal m0, LVal rows, LVal dst) {
+  Emitter *e = g->e;
+  Gather x = *g->gather;
+  Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
+  LVal to = at_bytes(e, dst, i64_muli(e, r.i, row_bytes(g)));
+  place_row(&x, i64_add(e, m0, r.i));
+  gather_row(&x, a, to);
+  put_end(g, to);
   loop_end(e, &r);
 }
 
@@ -162,7 +295,13 @@ void integer_tiles(Gen *g, const Part *w) {
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
   LVal m0 = i64_add(e, i64_mul(e, t.i, w->base), i64_min(e, t.i, w->extra));
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, t.i, w->extra), e->i64, ""));
-  copy_rows(g, at_bytes(e, w->a, i64_mul(e, m0, g->k)), rows, rows_of_a);
+  LVal a = at_bytes(e, w->a, i64_mul(e, m0, g->k));
+  if (g->p->rows)
+    gather_rows(g, w->a, m0, rows, rows_of_a);
+  else if (lie_so(g))
+    rows_of_a = a;
+  else
+    copy_rows(g, a, rows, rows_of_a);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, integer_panel_bytes(&g->plan, k_of(g))));
   tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums}, 3);

@@ -44,8 +44,9 @@ struct KEmit {
   bool streamed;          /* some may have */
   bool once;              /* GPUs: code that all threads of a block run alike: one of them stores */
   bool barriers;          /* GPUs: threads of a block read what others have stored */
-  uint32_t checks;        /* number of KS_CHECK statements seen, for their codes */
-  const KStmt **check;    /* by code */
+  enum { STREAM_ASK, STREAM_YES, STREAM_NO } past; /* for those stored here: each is looked at, all do, none does */
+  uint32_t checks;                                 /* number of KS_CHECK statements seen, for their codes */
+  const KStmt **check;                             /* by code */
   int depth;
 };
 
@@ -92,6 +93,8 @@ LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed 
 
 /* The loads among the statements that jump along the lanes and are contiguous along u, for n iterations of u from u0. */
 Status kemit_tile_loads(KEmit *k, const KStmt *s, const KVar *u, LVal u0, int n);
+/* Whether all that they store may go past the caches, an i1; NULL: each store sees to that itself. */
+Status kemit_tile_past(KEmit *k, const KStmt *s, const KVar *u, LVal u0, LVal *past);
 
 /* --- stream.c --- */
 /* Finds out which outputs are larger than the caches, stored to once, and not read here. */
@@ -101,6 +104,7 @@ void kemit_find_large(KEmit *k);
 void emit_transpose(Emitter *e, LVal *row, int n, int bits); /* n vectors of n lanes of so many bits, in place */
 
 /* --- convert.c --- */
-Status kemit_cast(KEmit *k, const KExpr *x, LVal a, bool stored, LVal *r);
+/* x: a cast. stored: the result as it lies in memory, not as it is held in a register. */
+Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r);
 
 #endif

@@ -428,19 +428,43 @@ static Status trips(KEmit *k, const KStmt *s, LVal *n) {
 
 /* --- tiles --- */
 
+/* The iterations of the tile around from u0 on, whose loads are made. */
+static Status tile_rows(KEmit *k, const KStmt *body, LVal u0, int depth) {
+  const KStmt *u = k->tile_loop;
+  for (k->tile_at = 0; k->tile_at < u->width; k->tile_at++) {
+    k->var[u->var->id] = LLVMBuildAdd(B, u0, emit_int(k->e->i64, k->tile_at), "");
+    TRY(list(k, body, depth));
+  }
+  k->var[u->var->id] = u0;
+  return ST_OK;
+}
+
 /* For one vector of lanes: what all iterations of the tile load, then each by itself. */
 static Status tile_vector(KEmit *k, const KStmt *lanes, LVal base, int depth) {
+  Emitter *e = k->e;
   const KStmt *u = k->tile_loop, *s = lanes->body, *rest = s;
-  LVal u0 = k->var[u->var->id];
+  LVal u0 = k->var[u->var->id], large;
   k->lane_base = base;
   for (; rest && rest->kind == KS_LET && !kernel_depends(rest->value, u->var); rest = rest->next)
     TRY(statement(k, rest, depth));
   TRY(kemit_tile_loads(k, rest, u->var, u0, u->width));
-  for (k->tile_at = 0; k->tile_at < u->width; k->tile_at++) {
-    k->var[u->var->id] = LLVMBuildAdd(B, u0, emit_int(k->e->i64, k->tile_at), "");
-    TRY(list(k, rest, depth));
-  }
-  k->tile = NULL, k->var[u->var->id] = u0;
+  TRY(kemit_tile_past(k, rest, u->var, u0, &large));
+  if (large) {
+    LLVMBasicBlockRef past = emit_block(e, "past"), plain = emit_block(e, "plain"), done = emit_block(e, "");
+    LLVMBuildCondBr(B, large, past, plain);
+    go(e, past);
+    k->past = STREAM_YES;
+    TRY(tile_rows(k, rest, u0, depth));
+    LLVMBuildBr(B, done);
+    go(e, plain);
+    k->past = STREAM_NO;
+    TRY(tile_rows(k, rest, u0, depth));
+    k->past = STREAM_ASK;
+    LLVMBuildBr(B, done);
+    go(e, done);
+  } else
+    TRY(tile_rows(k, rest, u0, depth));
+  k->tile = NULL;
   for (; s != rest; s = s->next)
     k->var[s->var->id] = NULL;
   return ST_OK;
@@ -481,7 +505,8 @@ static Status tile_loop(KEmit *k, const KStmt *s, LVal n, int depth) {
   AccList *acc;
   LVal zero = emit_int(k->e->i64, 0), w = emit_int(k->e->i64, s->width);
   TRY(kemit_accumulators(k, s->body, &acc));
-  if (acc->n || s->width > KEMIT_TILE || s->body->width != s->width || (s->width & (s->width - 1)))
+  if (acc->n || s->width > KEMIT_TILE || (s->body->width != s->width && s->body->width != 2 * s->width) ||
+      (s->width & (s->width - 1)))
     return kemit_unsupported(k, "such a tile");
   LVal whole = LLVMBuildSub(B, n, LLVMBuildSRem(B, n, w, ""), "");
   TRY(count_loop(k, s, zero, whole, s->width, acc, tile_body, depth));
@@ -510,8 +535,10 @@ static Status update(KEmit *k, const KStmt *s) {
   if (!old)
     return fail(k->e->c, ST_INTERNAL, "kernel '%s': an update of what is not defined", k->k->name);
   TRY(kemit_expr(k, s->value, &v));
+  bool order =
+      s->op == KOP_max || s->op == KOP_min; /* NaN is looked for in the first operand: what waits is the second */
   if (s->op)
-    TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, old, v, &r));
+    TRY(kemit_binary(k, s->var->dtype, (KOp)s->op, order ? v : old, order ? old : v, &r));
   else
     r = emit_match(k->e, v, old);
   if (k->mask)

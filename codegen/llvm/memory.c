@@ -5,21 +5,16 @@
  *   f32, f64, i8 … u64               the same
  *   f16, bf16, the small floats      f32
  *   bool                             i1
- *   i4, u4, i2, u2: several a byte,  i8, sign- or zero-extended
+ *   i4, u4, i2, u2: several a byte,  i8, sign- or zero-extended (packed.c)
  *     the first in the low bits
  *   f6: four in three bytes          f32
  *   complex                          i64, i128: only moved
- *
- * Packed elements have no address of their own: whole bytes are written where lanes fill them, else each lane changes its bits
- * of a byte. So two threads must not be given elements of one byte (codegen/schedule.c sees to that).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "codegen/llvm/kemit.h"
+#include "codegen/llvm/memory.h"
 
 #define B (k->e->b)
 
 /* --- types --- */
-
-static bool packed(DType t) { return dtype_bits(t) < 8; }
 
 static LType int_type(const Emitter *e, int bits) {
   return bits <= 8    ? e->i8
@@ -168,14 +163,6 @@ Status kemit_compare_lanes(KEmit *k, const KExpr *x, bool *done, LVal *r) {
 
 /* --- addresses --- */
 
-typedef enum { UNIFORM, CONTIGUOUS, ALTERNATE, REVERSED, SCATTERED } Access; /* ALTERNATE: every other element */
-
-typedef struct Address {
-  Access how;
-  LVal at;   /* of lane 0, or a vector, in elements */
-  LVal base; /* SCATTERED: at counts from here when this is given; at has 32 bits a lane then */
-} Address;
-
 static Status flat(KEmit *k, const KBuf *b, KExpr *const *index, bool at_base, LVal *offset) {
   bool saved = k->at_base;
   LVal sum = NULL;
@@ -241,7 +228,7 @@ static Status narrow_address(KEmit *k, const KBuf *b, KExpr *const *index, Addre
 static Status address(KEmit *k, const KBuf *b, KExpr *const *index, bool load, Address *a) {
   bool vector = k->lanes > 1 && !k->at_base;
   LVal step = vector ? lane_step(k, b, index) : NULL, offset;
-  if (vector && !step && !packed(b->dtype)) {
+  if (vector && !step && !kemit_packed(b->dtype)) {
     TRY(narrow_address(k, b, index, a));
     if (a->at)
       return ST_OK;
@@ -255,12 +242,12 @@ static Status address(KEmit *k, const KBuf *b, KExpr *const *index, bool load, A
     *a = (Address){CONTIGUOUS, offset, NULL};
     return ST_OK;
   }
-  if (is_step(step, -1) && !packed(b->dtype)) {
+  if (is_step(step, -1) && !kemit_packed(b->dtype)) {
     *a = (Address){REVERSED, LLVMBuildSub(B, offset, emit_int(k->e->i64, k->lanes - 1), ""),
                    NULL}; /* of the last lane */
     return ST_OK;
   }
-  if (load && is_step(step, 2) && !packed(b->dtype)) {
+  if (load && is_step(step, 2) && !kemit_packed(b->dtype)) {
     *a = (Address){ALTERNATE, offset, NULL};
     return ST_OK;
   }
@@ -272,7 +259,7 @@ static Status address(KEmit *k, const KBuf *b, KExpr *const *index, bool load, A
   return ST_OK;
 }
 
-static LVal pointer(KEmit *k, const KBuf *b, LType elem, LVal offset) {
+LVal kemit_pointer(KEmit *k, const KBuf *b, LType elem, LVal offset) {
   return LLVMBuildGEP2(B, elem, k->buf[b->index], &offset, 1, "");
 }
 
@@ -283,185 +270,7 @@ static unsigned vector_align(const KEmit *k, DType t) {
   return element_bytes(t) * (k->e->gpu && !k->mask ? (unsigned)k->lanes : 1);
 }
 
-static LVal all_lanes(KEmit *k) { return k->mask ? k->mask : emit_int(emit_vec(k->e->i1, k->lanes), 1); }
-
-/* --- packed elements --- */
-
-/* Where element `at` lies: its byte, and its first bit in that as an integer of 32 bits. */
-static void bit_of(KEmit *k, DType t, LVal at, LVal *byte, LVal *shift) {
-  LType lt = LLVMTypeOf(at);
-  LVal bit = LLVMBuildMul(B, at, emit_int(lt, dtype_bits(t)), "");
-  *byte = LLVMBuildLShr(B, bit, emit_int(lt, 3), "");
-  *shift = LLVMBuildTrunc(B, LLVMBuildAnd(B, bit, emit_int(lt, 7), ""), emit_like(k->e->i32, at), "");
-}
-
-/* The byte behind when an element of six bits reaches into it, else the same. */
-static LVal byte_behind(KEmit *k, LVal byte, LVal shift) {
-  LVal over = LLVMBuildICmp(B, LLVMIntUGT, shift, emit_int(LLVMTypeOf(shift), 2), "");
-  return LLVMBuildAdd(B, byte, LLVMBuildZExt(B, over, LLVMTypeOf(byte), ""), "");
-}
-
-static LVal load_bytes(KEmit *k, const KBuf *b, LVal byte) {
-  LVal p = pointer(k, b, k->e->i8, byte), v;
-  int lanes = emit_lanes(byte);
-  LType vec = emit_vec(k->e->i8, lanes);
-  if (lanes > 1)
-    v = emit_gather(k->e, vec, p, all_lanes(k), LLVMConstNull(vec), 1);
-  else
-    LLVMSetAlignment(v = LLVMBuildLoad2(B, k->e->i8, p, ""), 1);
-  return LLVMBuildZExt(B, v, emit_like(k->e->i32, v), "");
-}
-
-/* Codes of the elements `at`, each by itself. */
-static LVal load_codes(KEmit *k, const KBuf *b, LVal at) {
-  LVal byte, shift, w;
-  bit_of(k, b->dtype, at, &byte, &shift);
-  w = load_bytes(k, b, byte);
-  if (dtype_bits(b->dtype) == 6) {
-    LVal high = load_bytes(k, b, byte_behind(k, byte, shift));
-    w = LLVMBuildOr(B, w, LLVMBuildShl(B, high, emit_int(LLVMTypeOf(high), 8), ""), "");
-  }
-  w = LLVMBuildAnd(B, LLVMBuildLShr(B, w, shift, ""), emit_int(LLVMTypeOf(w), (1 << dtype_bits(b->dtype)) - 1), "");
-  return LLVMBuildTrunc(B, w, emit_like(k->e->i8, w), "");
-}
-
-/* Lanes 0, 1 … of a, with one of b behind each. */
-static LVal interleave(KEmit *k, LVal a, LVal b) {
-  LVal at[512];
-  int n = emit_lanes(a);
-  for (int i = 0; i < 2 * n; i++)
-    at[i] = emit_int(k->e->i32, i % 2 * n + i / 2);
-  return LLVMBuildShuffleVector(B, a, b, LLVMConstVector(at, 2u * (unsigned)n), "");
-}
-
-/* Bytes of 8 / bits codes each: one code per lane. */
-static LVal unpack(KEmit *k, LVal bytes, int bits) {
-  LVal part[4];
-  int n = 8 / bits;
-  LType t = LLVMTypeOf(bytes);
-  for (int i = 0; i < n; i++)
-    part[i] = LLVMBuildAnd(B, LLVMBuildLShr(B, bytes, emit_int(t, i * bits), ""), emit_int(t, (1 << bits) - 1), "");
-  return n == 2 ? interleave(k, part[0], part[1])
-                : interleave(k, interleave(k, part[0], part[2]), interleave(k, part[1], part[3]));
-}
-
-/* Do lanes of such elements fill whole bytes? */
-static bool fills_bytes(const KEmit *k, DType t) { return dtype_bits(t) != 6 && k->lanes * dtype_bits(t) % 16 == 0; }
-
-/* Consecutive codes from element `at`, which may lie in the middle of a byte: the bytes and those one further on, shifted
- * together. At the beginning of a byte nothing behind the last lane is touched. */
-static LVal load_run(KEmit *k, const KBuf *b, LVal at) {
-  int bits = dtype_bits(b->dtype), n = k->lanes * bits / 8;
-  LType vec = emit_vec(k->e->i8, n);
-  LVal byte, shift, v[2];
-  bit_of(k, b->dtype, at, &byte, &shift);
-  LVal inside = LLVMBuildICmp(B, LLVMIntNE, shift, emit_int(k->e->i32, 0), "");
-  LVal behind = LLVMBuildAdd(B, byte, LLVMBuildZExt(B, inside, k->e->i64, ""), "");
-  for (int i = 0; i < 2; i++)
-    LLVMSetAlignment(v[i] = LLVMBuildLoad2(B, vec, pointer(k, b, k->e->i8, i ? behind : byte), ""), 1);
-  LVal s = LLVMBuildTrunc(B, shift, k->e->i8, ""), rest = LLVMBuildSub(B, emit_int(k->e->i8, 8), s, "");
-  rest = LLVMBuildAnd(B, rest, emit_int(k->e->i8, 7), ""); /* at the beginning of a byte both loads are the same */
-  LVal low = LLVMBuildLShr(B, v[0], emit_splat(k->e, s, n), "");
-  LVal high = LLVMBuildShl(B, v[1], emit_splat(k->e, rest, n), "");
-  return unpack(k, LLVMBuildOr(B, low, high, ""), bits);
-}
-
-static LVal load_packed(KEmit *k, const KBuf *b, const Address *a) {
-  LVal at = a->at;
-  if (a->how == CONTIGUOUS && !k->mask && fills_bytes(k, b->dtype))
-    return load_run(k, b, at);
-  if (a->how == CONTIGUOUS)
-    at = LLVMBuildAdd(B, emit_splat(k->e, at, k->lanes), emit_iota(k->e, k->e->i64, k->lanes), "");
-  return load_codes(k, b, at);
-}
-
-/* The bits of `mask` at p become those of v: integers of 32 bits. */
-static void change_byte(KEmit *k, const KBuf *b, LVal byte, LVal mask, LVal v) {
-  Emitter *e = k->e;
-  LVal p = pointer(k, b, e->i8, byte), old = LLVMBuildLoad2(B, e->i8, p, "");
-  LLVMSetAlignment(old, 1);
-  LVal keep = LLVMBuildNot(B, LLVMBuildTrunc(B, mask, e->i8, ""), "");
-  LVal now = LLVMBuildOr(B, LLVMBuildAnd(B, old, keep, ""), LLVMBuildTrunc(B, v, e->i8, ""), "");
-  LLVMSetAlignment(LLVMBuildStore(B, now, p), 1);
-}
-
-static void store_code(KEmit *k, const KBuf *b, LVal at, LVal code) {
-  int bits = dtype_bits(b->dtype);
-  LVal byte, shift, ones = emit_int(k->e->i32, (1 << bits) - 1);
-  bit_of(k, b->dtype, at, &byte, &shift);
-  code = LLVMBuildAnd(B, LLVMBuildZExt(B, code, k->e->i32, ""), ones, "");
-  LVal mask = LLVMBuildShl(B, ones, shift, ""), v = LLVMBuildShl(B, code, shift, "");
-  change_byte(k, b, byte, mask, v);
-  if (bits == 6) {
-    LVal eight = emit_int(k->e->i32, 8);
-    change_byte(k, b, byte_behind(k, byte, shift), LLVMBuildLShr(B, mask, eight, ""), LLVMBuildLShr(B, v, eight, ""));
-  }
-}
-
-/* Lane by lane; at: of lane 0 or of all lanes. */
-static void store_lanes(KEmit *k, const KBuf *b, LVal at, LVal codes) {
-  Emitter *e = k->e;
-  LVal mask = k->mask, next;
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(B), head = emit_block(e, "lane"), on = emit_block(e, ""),
-                    last = emit_block(e, ""), done = emit_block(e, "");
-  LLVMBuildBr(B, head);
-  LLVMPositionBuilderAtEnd(B, head);
-  LVal lane = LLVMBuildPhi(B, e->i64, ""), zero = emit_int(e->i64, 0);
-  LLVMBuildCondBr(B, mask ? LLVMBuildExtractElement(B, mask, lane, "") : emit_int(e->i1, 1), on, last);
-  LLVMPositionBuilderAtEnd(B, on);
-  LVal own = emit_lanes(at) > 1 ? LLVMBuildExtractElement(B, at, lane, "") : LLVMBuildAdd(B, at, lane, "");
-  store_code(k, b, own, LLVMBuildExtractElement(B, codes, lane, ""));
-  LLVMBuildBr(B, last);
-  LLVMPositionBuilderAtEnd(B, last);
-  next = LLVMBuildAdd(B, lane, emit_int(e->i64, 1), "");
-  LLVMAddIncoming(lane, (LVal[]){zero, next}, (LLVMBasicBlockRef[]){before, last}, 2);
-  LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, next, emit_int(e->i64, k->lanes), ""), head, done);
-  LLVMPositionBuilderAtEnd(B, done);
-}
-
-/* Every nth lane from the ith on. */
-static LVal every(KEmit *k, LVal v, int n, int i) {
-  LVal at[256];
-  int lanes = emit_lanes(v) / n;
-  for (int l = 0; l < lanes; l++)
-    at[l] = emit_int(k->e->i32, l * n + i);
-  return LLVMBuildShuffleVector(B, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(at, (unsigned)lanes), "");
-}
-
-static void store_whole_bytes(KEmit *k, const KBuf *b, LVal at, LVal codes) {
-  int bits = dtype_bits(b->dtype), n = 8 / bits;
-  LVal byte, shift, sum = NULL;
-  codes = LLVMBuildAnd(B, codes, emit_int(LLVMTypeOf(codes), (1 << bits) - 1), "");
-  for (int i = 0; i < n; i++) {
-    LVal part = every(k, codes, n, i);
-    part = LLVMBuildShl(B, part, emit_int(LLVMTypeOf(part), i * bits), "");
-    sum = sum ? LLVMBuildOr(B, sum, part, "") : part;
-  }
-  bit_of(k, b->dtype, at, &byte, &shift);
-  LLVMSetAlignment(LLVMBuildStore(B, sum, pointer(k, b, k->e->i8, byte)), 1);
-}
-
-static void store_packed(KEmit *k, const KBuf *b, const Address *a, LVal codes) {
-  Emitter *e = k->e;
-  if (a->how == UNIFORM) {
-    store_code(k, b, a->at, codes);
-    return;
-  }
-  if (a->how != CONTIGUOUS || k->mask || !fills_bytes(k, b->dtype)) {
-    store_lanes(k, b, a->at, codes);
-    return;
-  }
-  LLVMBasicBlockRef whole = emit_block(e, "whole"), single = emit_block(e, "single"), done = emit_block(e, "");
-  LVal rest = LLVMBuildAnd(B, a->at, emit_int(e->i64, 8 / dtype_bits(b->dtype) - 1), "");
-  LLVMBuildCondBr(B, LLVMBuildIsNull(B, rest, ""), whole, single);
-  LLVMPositionBuilderAtEnd(B, whole);
-  store_whole_bytes(k, b, a->at, codes);
-  LLVMBuildBr(B, done);
-  LLVMPositionBuilderAtEnd(B, single);
-  store_lanes(k, b, a->at, codes);
-  LLVMBuildBr(B, done);
-  LLVMPositionBuilderAtEnd(B, done);
-}
+LVal kemit_all_lanes(KEmit *k) { return k->mask ? k->mask : emit_int(emit_vec(k->e->i1, k->lanes), 1); }
 
 /* --- loads and stores --- */
 
@@ -528,7 +337,7 @@ static Status look_ahead_anew(KEmit *k, const KExpr *x, int bytes) {
   TRY(flat(k, x->buf, x->index, true, &offset));
   k->var[k->ahead->id] = now, k->anew = false;
   for (int i = 0; i < bytes; i += 64) {
-    LVal line = emit_int(e->i64, i), p = pointer(k, x->buf, memory_type(k, x->dtype), offset);
+    LVal line = emit_int(e->i64, i), p = kemit_pointer(k, x->buf, memory_type(k, x->dtype), offset);
     emit_prefetch(e, LLVMBuildGEP2(B, e->i8, p, &line, 1, ""));
   }
   return ST_OK;
@@ -569,16 +378,8 @@ static void look_ahead_row(KEmit *k, const KExpr *x, const Address *a) {
   at = LLVMBuildAdd(B, LLVMBuildAdd(B, a->base, step, ""), k->lane_base, "");
   for (int64_t i = 0; i < k->lanes * size; i += 64) {
     LVal line = emit_int(e->i64, i);
-    emit_prefetch(e, LLVMBuildGEP2(B, e->i8, pointer(k, x->buf, memory_type(k, x->dtype), at), &line, 1, ""));
+    emit_prefetch(e, LLVMBuildGEP2(B, e->i8, kemit_pointer(k, x->buf, memory_type(k, x->dtype), at), &line, 1, ""));
   }
-}
-
-/* Lanes [from, from + n) of v. */
-static LVal lanes_of(KEmit *k, LVal v, int from, int n) {
-  LVal at[256];
-  for (int i = 0; i < n; i++)
-    at[i] = emit_int(k->e->i32, from + i);
-  return LLVMBuildShuffleVector(B, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(at, (unsigned)n), "");
 }
 
 enum { PICK = 16 };
@@ -590,7 +391,7 @@ typedef struct Near {
 
 static LVal near_lanes(KEmit *k, const KBuf *b, const Address *a, int from, Near *w) {
   Emitter *e = k->e;
-  LVal at = lanes_of(k, a->at, from, PICK), first = LLVMBuildExtractElement(B, at, emit_int(e->i32, 0), "");
+  LVal at = emit_lanes_of(e, a->at, from, PICK), first = LLVMBuildExtractElement(B, at, emit_int(e->i32, 0), "");
   LVal count = LLVMBuildMul(B, k->stride[b->index][0], kemit_dim(k, b->dim[0]), "");
   w->behind = LLVMBuildSub(B, at, emit_splat(e, first, PICK), "");
   w->first = LLVMBuildAdd(B, a->base, LLVMBuildSExt(B, first, e->i64, ""), "");
@@ -603,7 +404,7 @@ static LVal near_lanes(KEmit *k, const KBuf *b, const Address *a, int from, Near
 static LVal pick_near(KEmit *k, const KBuf *b, LType elem, const Near *w) {
   Emitter *e = k->e;
   LType vec = emit_vec(e->i32, PICK);
-  LVal v[2], p = pointer(k, b, elem, w->first), next = emit_int(e->i64, PICK);
+  LVal v[2], p = kemit_pointer(k, b, elem, w->first), next = emit_int(e->i64, PICK);
   for (int i = 0; i < 2; i++) {
     LLVMSetAlignment(v[i] = LLVMBuildLoad2(B, vec, p, ""), 4);
     p = LLVMBuildGEP2(B, elem, p, &next, 1, "");
@@ -615,11 +416,11 @@ static LVal pick_near(KEmit *k, const KBuf *b, LType elem, const Near *w) {
 static LVal load_scattered(KEmit *k, const KBuf *b, LType elem, const Address *a) {
   Emitter *e = k->e;
   LType vec = emit_vec(elem, k->lanes);
-  LVal from = pointer(k, b, elem, a->base), at = a->at;
+  LVal from = kemit_pointer(k, b, elem, a->base), at = a->at;
   bool near = e->bits == 512 && !k->mask && element_bytes(b->dtype) == 4 && b->rank &&
               (k->lanes == PICK || k->lanes == 2 * PICK);
   if (!near)
-    return emit_gather(e, vec, LLVMBuildGEP2(B, elem, from, &at, 1, ""), all_lanes(k), LLVMConstNull(vec),
+    return emit_gather(e, vec, LLVMBuildGEP2(B, elem, from, &at, 1, ""), kemit_all_lanes(k), LLVMConstNull(vec),
                        element_bytes(b->dtype));
   Near w[2];
   int parts = k->lanes / PICK;
@@ -631,17 +432,13 @@ static LVal load_scattered(KEmit *k, const KBuf *b, LType elem, const Address *a
   LLVMPositionBuilderAtEnd(B, close);
   for (int i = 0; i < parts; i++)
     value[i] = pick_near(k, b, elem, &w[i]);
-  if (parts == 2) {
-    LVal both[2 * PICK];
-    for (int i = 0; i < 2 * PICK; i++)
-      both[i] = emit_int(e->i32, i);
-    value[0] = LLVMBuildShuffleVector(B, value[0], value[1], LLVMConstVector(both, 2 * PICK), "");
-  }
+  if (parts == 2)
+    value[0] = emit_side_by_side(e, value[0], value[1]);
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, far);
   /* the base once more: only what stands in the block itself is seen to be one for all lanes */
-  from = pointer(k, b, elem, a->base);
-  r = emit_gather(e, vec, LLVMBuildGEP2(B, elem, from, &at, 1, ""), all_lanes(k), LLVMConstNull(vec), 4);
+  from = kemit_pointer(k, b, elem, a->base);
+  r = emit_gather(e, vec, LLVMBuildGEP2(B, elem, from, &at, 1, ""), kemit_all_lanes(k), LLVMConstNull(vec), 4);
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, done);
   LVal phi = LLVMBuildPhi(B, vec, "");
@@ -658,8 +455,8 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
       return ST_OK;
     }
   TRY(address(k, x->buf, x->index, true, &a));
-  if (packed(t)) {
-    *r = load_packed(k, x->buf, &a);
+  if (kemit_packed(t)) {
+    *r = kemit_load_packed(k, x->buf, &a);
     return ST_OK;
   }
   LType elem = memory_type(k, t), vec = emit_vec(elem, k->lanes);
@@ -670,11 +467,11 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
     *r = load_scattered(k, x->buf, elem, &a);
     return ST_OK;
   }
-  LVal p = pointer(k, x->buf, elem, a.at);
+  LVal p = kemit_pointer(k, x->buf, elem, a.at);
   if (a.how == CONTIGUOUS && k->ahead && !x->buf->output)
     TRY(look_ahead(k, x, p));
   if (a.how == SCATTERED)
-    *r = emit_gather(k->e, vec, p, all_lanes(k), LLVMConstNull(vec), align);
+    *r = emit_gather(k->e, vec, p, kemit_all_lanes(k), LLVMConstNull(vec), align);
   else if (a.how == ALTERNATE)
     *r = load_alternate(k, elem, p, align);
   else if (a.how == REVERSED && k->mask)
@@ -718,7 +515,7 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
     TRY(stored_value(k, x->arg[2], &b));
     *r = emit_select(k->e, c, a, b);
     return ST_OK;
-  case KE_CAST: TRY(kemit_expr(k, x->arg[0], &a)); return kemit_cast(k, x, a, true, r);
+  case KE_CAST: return kemit_cast(k, x, true, r);
   default: break;
   }
   TRY(kemit_expr(k, x, r));
@@ -726,12 +523,21 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
   return ST_OK;
 }
 
+/* Whether vectors that are stored to b go past the caches where they are aligned; NULL: never. */
+static LVal large_of(KEmit *k, const KBuf *b) {
+  return k->large && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 ? k->large[b->index] : NULL;
+}
+
 /* Stores a vector: past the caches when it is aligned and the buffer larger than they are. A copy of 64 MB gains a fifth, rows that
  * lie apart up to two thirds (bench memory). */
 static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
   Emitter *e = k->e;
-  LVal large = k->large && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 ? k->large[b->index] : NULL;
-  if (!large) {
+  LVal large = large_of(k, b);
+  if (large && k->past == STREAM_YES) {
+    emit_stream(e, v, p);
+    return;
+  }
+  if (!large || k->past == STREAM_NO) {
     LLVMSetAlignment(LLVMBuildStore(B, v, p), vector_align(k, b->dtype));
     return;
   }
@@ -768,16 +574,17 @@ Status kemit_store(KEmit *k, const KStmt *s) {
     return kemit_unsupported(k, "a vector loop that stores to one element");
   if (a.how != UNIFORM)
     v = emit_splat(k->e, v, k->lanes);
-  if (packed(t)) {
-    store_packed(k, s->buf, &a, v);
+  if (kemit_packed(t)) {
+    kemit_store_packed(k, s->buf, &a, v);
     return ST_OK;
   }
-  LVal p = a.base ? pointer(k, s->buf, memory_type(k, t), a.base) : pointer(k, s->buf, memory_type(k, t), a.at);
+  LVal p =
+      a.base ? kemit_pointer(k, s->buf, memory_type(k, t), a.base) : kemit_pointer(k, s->buf, memory_type(k, t), a.at);
   if (a.base)
     p = LLVMBuildGEP2(B, memory_type(k, t), p, &a.at, 1, "");
   unsigned align = element_bytes(t);
   if (a.how == SCATTERED)
-    emit_scatter(k->e, v, p, all_lanes(k), align);
+    emit_scatter(k->e, v, p, kemit_all_lanes(k), align);
   else if (a.how == CONTIGUOUS && k->mask)
     emit_masked_store(k->e, v, p, k->mask, align);
   else if (a.how == REVERSED && k->mask)
@@ -799,7 +606,7 @@ static Status tile_address(KEmit *k, const KBuf *b, KExpr *const *index, const K
   k->var[u->id] = at;
   TRY(flat(k, b, index, true, &offset));
   k->var[u->id] = saved;
-  *p = pointer(k, b, memory_type(k, b->dtype), offset);
+  *p = kemit_pointer(k, b, memory_type(k, b->dtype), offset);
   return ST_OK;
 }
 
@@ -811,20 +618,25 @@ static bool loads_across(KEmit *k, const KExpr *x, const KVar *u, LVal *step) {
   return *step && !is_step(*step, 0) && !is_step(*step, 1) && is_step(step_along(k, x->buf, x->index, u), 1);
 }
 
-/* Row l is what lane l loads for the n iterations. The tile behind is asked for as well: rows lie too far apart for the machine
- * to foresee it. A third of the time of a transposition (bench memory=transpose). */
+/* Row l is what lane l loads for the n iterations, of which there are as many as lanes, or half as many: two tiles then. What is
+ * behind is asked for as well: rows lie too far apart for the machine to foresee it. A third of the time of a transposition (bench
+ * memory=transpose). */
 static Status tile_load(KEmit *k, const KExpr *x, const KVar *u, LVal u0, int n, LVal step) {
   Emitter *e = k->e;
   LType elem = memory_type(k, x->dtype), vec = emit_vec(elem, n);
   TileLoad *l = arena_new(e->a, TileLoad);
-  LVal p, ahead = emit_int(e->i64, n);
+  LVal p, row[KEMIT_TILE], ahead = emit_int(e->i64, n);
   TRY(tile_address(k, x->buf, x->index, u, u0, &p));
-  for (int i = 0; i < n; i++) {
-    emit_prefetch(e, LLVMBuildGEP2(B, elem, p, &ahead, 1, ""));
-    LLVMSetAlignment(l->value[i] = LLVMBuildLoad2(B, vec, p, ""), element_bytes(x->dtype));
-    p = LLVMBuildGEP2(B, elem, p, &step, 1, "");
+  for (int half = 0; half < k->lanes / n; half++) {
+    for (int i = 0; i < n; i++) {
+      emit_prefetch(e, LLVMBuildGEP2(B, elem, p, &ahead, 1, ""));
+      LLVMSetAlignment(row[i] = LLVMBuildLoad2(B, vec, p, ""), element_bytes(x->dtype));
+      p = LLVMBuildGEP2(B, elem, p, &step, 1, "");
+    }
+    emit_transpose(e, row, n, dtype_bits(x->dtype));
+    for (int i = 0; i < n; i++)
+      l->value[i] = half ? emit_side_by_side(e, l->value[i], row[i]) : row[i];
   }
-  emit_transpose(e, l->value, n, dtype_bits(x->dtype));
   l->load = x, l->next = k->tile, k->tile = l;
   return ST_OK;
 }
@@ -843,5 +655,28 @@ Status kemit_tile_loads(KEmit *k, const KStmt *s, const KVar *u, LVal u0, int n)
   for (; s; s = s->next)
     if (s->kind == KS_LET || s->kind == KS_STORE)
       TRY(tile_expr(k, s->value, u, u0, n));
+  return ST_OK;
+}
+
+/* One question for all stores of a tile: with one for each the registers do not last. */
+Status kemit_tile_past(KEmit *k, const KStmt *s, const KVar *u, LVal u0, LVal *past) {
+  const KStmt *store = NULL;
+  LVal p, step, low;
+  *past = NULL;
+  for (; s; s = s->next) {
+    if (s->kind == KS_STORE && store)
+      return ST_OK;
+    store = s->kind == KS_STORE ? s : store;
+  }
+  LVal large = store && !k->mask && is_step(lane_step(k, store->buf, store->index), 1) ? large_of(k, store->buf) : NULL;
+  step = large ? step_along(k, store->buf, store->index, u) : NULL;
+  if (!step)
+    return ST_OK;
+  TRY(tile_address(k, store->buf, store->index, u, u0, &p));
+  step = LLVMBuildMul(B, step, emit_int(k->e->i64, element_bytes(store->buf->dtype)), "");
+  low = LLVMBuildOr(B, LLVMBuildPtrToInt(B, p, k->e->i64, ""), step, "");
+  low = LLVMBuildAnd(B, low, emit_int(k->e->i64, STREAM_BITS / 8 - 1), "");
+  *past = LLVMBuildAnd(B, large, LLVMBuildIsNull(B, low, ""), "");
+  k->streamed = true;
   return ST_OK;
 }

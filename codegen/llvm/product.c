@@ -363,7 +363,7 @@ static void make_body(Gen *g) {
   share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
   w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
-  if (g->p->rows)
+  if (g->p->rows && !g->p->bytes)
     clear_zeros(g);
   LVal matrix = g->p->group > 1 ? i64_rem(e, w.batch, i64_of(e, g->p->group)) : w.batch;
   if (g->p->batch_a)
@@ -406,7 +406,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   if (!depthwise)
     make_kernels(&g);
   TRY(make_epilogue(&g));
-  if (p->rows && !p->channelwise)
+  if (p->rows && !p->channelwise && !p->bytes)
     TRY(make_table(&g));
   if (p->window && !depthwise)
     TRY(window_pack(e, sub_name(&g, "window", 0), p->window, lanes(&g), g.plan.nr, g.dim, g.ndim, &g.pack,
@@ -423,6 +423,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   TRY(dim_value(e, &g.args, p->k, g.dim, g.ndim, &g.k));
   if (depthwise)
     return p->channelwise ? channelwise_body(&g) : depthwise_body(&g);
+  if (p->rows && p->bytes)
+    TRY(integer_window(&g));
   make_body(&g);
   return ST_OK;
 }

@@ -23,6 +23,7 @@ typedef struct Gen {
   LVal plane;  /* elements of a channel of the input, when B is read through a window */
   LVal table;  /* function, when A is read through one (rows.c) */
   LType table_type;
+  struct Gather *gather; /* when A is of integers and read through a window (integer.c) */
 } Gen;
 
 static inline int64_t k_unit(const Gen *g) { return product_k_unit(g->p); }
@@ -63,6 +64,7 @@ void rounded_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epi
 
 /* --- integer.c --- */
 void integer_kernels(Gen *g, int low, int high); /* g->tiles */
+Status integer_window(Gen *g);                   /* g->gather; the arguments are at hand */
 void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
 
 /* --- depthwise.c, channelwise.c --- */

@@ -61,11 +61,26 @@ static void init_gpu(void) {
 const char *target_cpu(const Emitter *e) { return find(e->target->cpu_level)->cpu; }
 const char *target_features(const Emitter *e) { return find(e->target->cpu_level)->features; }
 
+static bool has_generator(const Level *l) {
+#ifdef SARD_LLVM_HOST_ONLY
+  return l->gpu || !strcmp(l->triple, X86); /* of GPUs LLVM tells */
+#else
+  return l != NULL;
+#endif
+}
+
 Status target_create(Emitter *e) {
   const Level *l = find(e->target->cpu_level);
   if (!l)
     return fail(e->c, ST_UNSUPPORTED, "no code generation for the CPU level '%s'",
                 e->target->cpu_level ? e->target->cpu_level : "");
+  if (!has_generator(l))
+    return err_hint(
+        e->c,
+        fail(e->c, ST_UNSUPPORTED, "this code generator has only x86-64 in it, and no %s, as that of the wheel",
+             l->name),
+        "for other machines install llvm-19-dev, gcc-aarch64-linux-gnu and gcc-riscv64-linux-gnu, and build Sard "
+        "from its sources with make");
   pthread_once(l->gpu ? &gpu_once : &once, l->gpu ? init_gpu : init);
   LLVMTargetRef t;
   char *message = NULL;

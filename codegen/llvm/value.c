@@ -146,3 +146,23 @@ void emit_prefetch(Emitter *e, LVal p) {
 LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at) {
   return call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0, (LVal[]){a, at, b}, 3);
 }
+
+LVal emit_scalef(Emitter *e, LVal a, LVal n) {
+  LVal all = LLVMConstInt(e->i16, 0xffff, 0), round = LLVMConstInt(e->i32, 4, 0); /* as ever */
+  return call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, (LVal[]){a, n, a, all, round}, 5);
+}
+
+LVal emit_lanes_of(Emitter *e, LVal v, int from, int n) {
+  LVal at[256];
+  for (int i = 0; i < n; i++)
+    at[i] = emit_int(e->i32, from + i);
+  return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(at, (unsigned)n), "");
+}
+
+LVal emit_side_by_side(Emitter *e, LVal a, LVal b) {
+  LVal at[256];
+  int n = 2 * emit_lanes(a);
+  for (int i = 0; i < n; i++)
+    at[i] = emit_int(e->i32, i);
+  return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(at, (unsigned)n), "");
+}

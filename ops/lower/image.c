@@ -315,19 +315,35 @@ static Status corner(Lower *x, Value *image, KExpr *const *plane, const Axis *ax
 
 static bool roi_align_can(Ctx *c, const Node *n, const char **why) {
   const RoiAlignAttr *a = ATTR(n, RoiAlign);
-  const Type *in = in_of(n, 0);
   (void)c;
-  *why = "as many samples per bin as the region says, or images that may be empty";
+  *why = "regions that may not be of four numbers, or not as many as batch indices";
   bool known = (str_is(a->mode, "avg") || str_is(a->mode, "max")) &&
                (str_is(a->coordinate_transformation_mode, "half_pixel") ||
                 str_is(a->coordinate_transformation_mode, "output_half_pixel"));
-  return known && a->sampling_ratio > 0 && in->dim[2]->lo >= 1 && in->dim[3]->lo >= 1 &&
-         dim_is(in_of(n, 1)->dim[1], 4) && in_of(n, 1)->dim[0] == in_of(n, 2)->dim[0];
+  return known && a->sampling_ratio >= 0 && dim_is(in_of(n, 1)->dim[1], 4) &&
+         in_of(n, 1)->dim[0] == in_of(n, 2)->dim[0];
 }
 
 typedef struct RoiAxis {
   KExpr *start, *bin; /* the region's begin on the axis, and the extent of a bin */
+  KExpr *samples;     /* of a bin, an i64 */
 } RoiAxis;
+
+enum { MOST_SAMPLES = 1 << 20 };
+
+/* As many samples as the bin has pixels, where the model does not say; none in one that is malformed. */
+static KExpr *samples_of(Lower *x, int64_t ratio, KExpr *bin) {
+  if (ratio)
+    return num(x, ratio);
+  KExpr *n = k_bin(x, KOP_min, k_un(x, KOP_ceil, bin), k_num(x, bin, MOST_SAMPLES)), *zero = k_num(x, bin, 0);
+  return lower_once(x, "samples", ke_cast(x->k, DT_i64, ke_select(x->k, k_bin(x, KOP_lt, zero, bin), n, zero)));
+}
+
+static KExpr *open_samples(Lower *x, const char *name, int64_t ratio, KExpr *samples, KCursor *behind) {
+  KExpr *k = lower_open(x, name, dim_const(x->c, ratio ? ratio : MOST_SAMPLES), behind);
+  k->var->def->value = ratio ? NULL : samples;
+  return k;
+}
 
 static Status roi_axis(Lower *x, const Node *n, KExpr *roi, int axis, RoiAxis *r) {
   const RoiAlignAttr *a = ATTR(n, RoiAlign);
@@ -344,16 +360,16 @@ static Status roi_axis(Lower *x, const Node *n, KExpr *roi, int axis, RoiAxis *r
     size = k_bin(x, KOP_max, size, k_num(x, size, 1));
   r->start = end[0];
   r->bin = lower_once(x, "bin", k_div(x, size, k_num(x, size, (double)(axis ? a->output_width : a->output_height))));
+  r->samples = samples_of(x, a->sampling_ratio, r->bin);
   return ST_OK;
 }
 
 /* Sample k of bin p; *valid: it is no further than a pixel outside of the image. */
-static void roi_sample(Lower *x, const Node *n, const RoiAxis *r, KExpr *p, KExpr *k, Dim extent, Axis *ax,
-                       KExpr **valid) {
+static void roi_sample(Lower *x, const RoiAxis *r, KExpr *p, KExpr *k, Dim extent, Axis *ax, KExpr **valid) {
   DType t = r->bin->dtype;
   KExpr *size = ke_dim(x->k, extent), *top = ke_cast(x->k, t, size), *one = ke_float(x->k, t, 1), *zero = num(x, 0);
   KExpr *part = k_add(x, ke_cast(x->k, t, k), ke_float(x->k, t, 0.5));
-  part = k_div(x, part, ke_float(x->k, t, (double)ATTR(n, RoiAlign)->sampling_ratio));
+  part = k_div(x, part, ke_cast(x->k, t, r->samples));
   KExpr *y = k_add(x, r->start, k_mul(x, k_add(x, ke_cast(x->k, t, p), part), r->bin));
   y = lower_once(x, "y", y);
   *valid = k_bin(x, KOP_and, k_bin(x, KOP_le, ke_float(x->k, t, -1), y), k_bin(x, KOP_le, y, top));
@@ -376,14 +392,19 @@ static Status roi_align(Lower *x, const Node *n, int out, KExpr *const *index, K
   TRY(lower_read(x, n->in[2], index, &image));
   image = lower_once(x, "image", image);
   TRY(lower_check(x, within(x, image, in->dim[0]), image));
+  for (int i = 2; i < 4; i++)
+    if (in->dim[i]->lo < 1) /* every sample is of a pixel */
+      ks_check(&x->at, k_bin(x, KOP_lt, num(x, 0), ke_dim(x->k, in->dim[i])), ke_dim(x->k, in->dim[i]))->text =
+          "the images are empty: an axis of extent %lld";
   for (int i = 0; i < 2; i++)
     TRY(roi_axis(x, n, index[0], i, &r[i]));
   DType t = r[0].bin->dtype;
   KVar *acc = lower_acc(x, "s", ke_float(x->k, t, max ? -INFINITY : 0));
-  Dim ratio = dim_const(x->c, a->sampling_ratio);
-  KExpr *k[2] = {lower_open(x, "v", ratio, &behind), lower_open(x, "u", ratio, NULL)}, *plane[2] = {image, index[1]};
+  KExpr *k[2], *plane[2] = {image, index[1]};
+  k[0] = open_samples(x, "v", a->sampling_ratio, r[0].samples, &behind);
+  k[1] = open_samples(x, "u", a->sampling_ratio, r[1].samples, NULL);
   for (int i = 0; i < 2; i++)
-    roi_sample(x, n, &r[i], index[i + 2], k[i], in->dim[i + 2], &ax[i], &valid[i]);
+    roi_sample(x, &r[i], index[i + 2], k[i], in->dim[i + 2], &ax[i], &valid[i]);
   for (int i = 0; i < 4; i++)
     TRY(corner(x, n->in[0], plane, ax, i, &v[i]));
   sum = v[0];
@@ -393,8 +414,11 @@ static Status roi_align(Lower *x, const Node *n, int out, KExpr *const *index, K
   ks_update(&x->at, acc, max ? KOP_max : KOP_add, sum);
   lower_close(x, 2, behind);
   sum = ke_var(x->k, acc);
-  if (!max)
-    sum = k_div(x, sum, ke_float(x->k, t, (double)(a->sampling_ratio * a->sampling_ratio)));
+  KExpr *count = k_mul(x, r[0].samples, r[1].samples);
+  if (max) /* of no samples: 0 */
+    sum = ke_select(x->k, k_bin(x, KOP_lt, num(x, 0), count), sum, ke_float(x->k, t, 0));
+  else
+    sum = k_div(x, sum, ke_cast(x->k, t, k_bin(x, KOP_max, count, num(x, 1))));
   *e = ke_cast(x->k, in->dtype, sum);
   return ST_OK;
 }
@@ -404,8 +428,8 @@ const Lowering roi_align_lower = {LOWER_ELEM, .can = roi_align_can, .elem = roi_
 
 static bool roi_pool_can(Ctx *c, const Node *n, const char **why) {
   (void)c;
-  *why = "images that may be empty";
-  return in_of(n, 0)->dim[2]->lo >= 1 && in_of(n, 0)->dim[3]->lo >= 1 && dim_is(in_of(n, 1)->dim[1], 5);
+  *why = "regions that may not be of five numbers";
+  return dim_is(in_of(n, 1)->dim[1], 5);
 }
 
 /* round(v * scale), halves away from 0. */

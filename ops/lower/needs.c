@@ -8,6 +8,7 @@
 typedef struct Needs {
   Ctx *c;
   Arena *a;
+  const Origin *origin;
   Need *list;
   uint32_t n, cap;
 } Needs;
@@ -21,7 +22,7 @@ static void must(Needs *x, Dim a, Dim b, const char *what) {
       bigger[i] = x->list[i];
     x->list = bigger;
   }
-  x->list[x->n++] = (Need){a, b, what};
+  x->list[x->n++] = (Need){a, b, what, x->origin};
 }
 
 /* What the shapes tell was checked, or is where it is read. */
@@ -139,8 +140,7 @@ static void windows(Needs *x, const Node *n, const WindowAttr *a, int weight) {
         far = dim_add(x->c, dim_mul(x->c, dim_sub(x->c, kernel, one), dim_const(x->c, s.dilation[i])), one),
         padded = dim_add(x->c, in->dim[i + 2], dim_const(x->c, s.begin[i] + s.end[i]));
     must(x, dim_max(x->c, padded, far), padded,
-         arena_printf(x->a, "on spatial axis %d the window of '%s' is larger than the padded input", i,
-                      n->origin->node));
+         arena_printf(x->a, "on spatial axis %d the window is larger than the padded input", i));
   }
 }
 
@@ -160,7 +160,7 @@ static void pool(Needs *x, const Node *n) {
 }
 
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
-  Needs x = {.c = c, .a = a};
+  Needs x = {.c = c, .a = a, .origin = n->origin};
   for (int i = 0; i < n->nout; i++)
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
       if (n->out[i]->type.dim[k]->data)

@@ -93,6 +93,11 @@ static bool quantize_can(Ctx *c, const Node *n, const char **why) {
 /* x as a number of type p, held in the type that p is computed in. */
 static KExpr *rounded_to(Lower *x, DType p, KExpr *e) { return ke_cast(x->k, lower_work(p), ke_cast(x->k, p, e)); }
 
+static bool is_one(const Value *scale) {
+  double v;
+  return scale->konst && value_scalar(scale, &v) && v == 1;
+}
+
 static Status quantize(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
   const QuantizeLinearAttr *a = ATTR(n, QuantizeLinear);
@@ -105,7 +110,9 @@ static Status quantize(Lower *x, const Node *n, int out, KExpr *const *index, KE
   TRY(parameter(x, n, 1, &g, index, &s));
   if (has_zero_point(n))
     TRY(parameter(x, n, 2, &g, index, &z));
-  v = rounded_to(x, p, k_div(x, rounded_to(x, p, v), rounded_to(x, p, s)));
+  v = rounded_to(x, p, v);
+  if (!is_one(n->in[1]))
+    v = rounded_to(x, p, k_div(x, v, rounded_to(x, p, s)));
   if (int_range(t, &lo, &hi)) {
     v = k_un(x, KOP_round, v);
     v = z ? k_add(x, v, ke_cast(x->k, v->dtype, z)) : v;

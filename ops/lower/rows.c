@@ -124,7 +124,25 @@ static void axis_space(Ctx *c, Row *r) {
 
 static KExpr *exp_shifted(Row *r, KExpr *v) { return k_un(r->x, KOP_exp, k_sub(r->x, v, row_var(r, 0))); }
 
-/* The largest, then the sum of the exponentials, which are kept where the result will be if that memory is free. */
+enum { KEPT_ROW = 1 << 14 };
+
+/* Where the exponentials of a row are kept: in memory of its own, which stays in the cache, so that the result is written once and
+ * may go past it; where rows are long or not known, or walked down, in the place of the result if that is free. */
+static void keep_row(Row *r) {
+  int axis = axis_of(ATTR(r->n, Softmax)->axis, r->rank);
+  int64_t n;
+  for (int i = axis + 1; i < r->rank; i++)
+    if (!dim_is(r->dim[i], 1))
+      return;
+  if (dim_is_const(r->dim[axis], &n) && n <= KEPT_ROW)
+    r->spill = kernel_add_temp(r->x->k, "e", work(r), 1, &r->dim[axis]);
+}
+
+static KExpr *const *kept_at(const Row *r, KExpr *const *index) {
+  return r->spill->temp ? &index[axis_of(ATTR(r->n, Softmax)->axis, r->rank)] : index;
+}
+
+/* The largest, then the sum of the exponentials, which are kept. */
 static Status softmax_begin(Row *r) {
   KVar *m, *s;
   KExpr *v, *at[MAX_RANK + 1];
@@ -132,6 +150,8 @@ static Status softmax_begin(Row *r) {
   KCursor behind;
   TRY(gather_row(r, "m", KOP_max, ke_float(x->k, work(r), -INFINITY), NULL, &m));
   r->stat[0] = m;
+  if (r->n->op == OP_Softmax)
+    keep_row(r);
   s = ks_acc(&x->at, "s", zero(r));
   lower_set_level(x, s, x->depth);
   int depth = open_pass(r, &behind);
@@ -140,7 +160,7 @@ static Status softmax_begin(Row *r) {
   if (r->spill && r->n->op == OP_Softmax) {
     v = lower_once(x, "e", v);
     row_index(r, at);
-    ks_store(&x->at, r->spill, at, v);
+    ks_store(&x->at, r->spill, kept_at(r, at), v);
   }
   ks_update(&x->at, s, KOP_add, v);
   lower_close(r->x, depth, behind);
@@ -155,7 +175,8 @@ static Status softmax_elem(Row *r, KExpr *const *index, KExpr **e) {
   Lower *x = r->x;
   KExpr *v;
   if (r->spill && r->n->op == OP_Softmax) {
-    *e = k_mul(x, ke_load(x->k, r->spill, index), row_var(r, 1));
+    v = ke_load(x->k, r->spill, kept_at(r, index));
+    *e = ke_cast(x->k, r->n->out[0]->type.dtype, k_mul(x, v, row_var(r, 1)));
     return ST_OK;
   }
   TRY(element(r, &v));
@@ -601,26 +622,69 @@ static Status arg_search(Row *r, KVar *m, int axis, bool last, KVar **at) {
   return ST_OK;
 }
 
-/* Is a row long, and without a stride? */
-static bool arg_along(const Row *r, int axis) {
+/* Is v, the element after those that led to best, the extreme of all of them? NaN is; what comes first stays, or what comes last. */
+static KExpr *is_better(Row *r, KExpr *v, KExpr *best, bool max, bool last) {
+  Lower *x = r->x;
+  KExpr *a = max ? v : best, *b = max ? best : v;
+  if (!dtype_is_float(v->dtype))
+    return k_bin(x, last ? KOP_le : KOP_lt, b, a);
+  if (last)
+    return k_bin(x, KOP_or, k_bin(x, KOP_le, b, a), k_un(x, KOP_isnan, v));
+  return k_bin(x, KOP_and, k_un(x, KOP_not, k_bin(x, KOP_le, a, b)), k_un(x, KOP_not, k_un(x, KOP_isnan, best)));
+}
+
+/* The extreme so far and where it was, in one pass: for lanes that each go down a column. */
+static Status arg_down(Row *r, int axis, bool max, bool last, KVar **at) {
+  Lower *x = r->x;
+  KCursor behind;
+  KExpr *v;
+  DType t = r->dim[axis]->hi <= INT32_MAX ? DT_i32 : DT_i64;
+  KVar *best = lower_acc(x, "best", extreme(r, work(r), max)), *where = lower_acc(x, "where", ke_int(x->k, t, 0));
+  int depth = open_pass(r, &behind);
+  TRY(element(r, &v));
+  v = lower_once(x, "v", v);
+  KExpr *better = lower_now(x, "better", is_better(r, v, ke_var(x->k, best), max, last));
+  KExpr *here = ke_cast(x->k, t, r->at[axis]);
+  ks_update(&x->at, best, KOP_none, ke_select(x->k, better, v, ke_var(x->k, best)));
+  ks_update(&x->at, where, KOP_none, ke_select(x->k, better, here, ke_var(x->k, where)));
+  lower_close(x, depth, behind);
+  set_stat(r, 0, "at", ke_cast(x->k, DT_i64, ke_var(x->k, where)));
+  *at = r->stat[0];
+  return ST_OK;
+}
+
+typedef enum { ARG_ROW, ARG_ROW_OF_FEW, ARG_COLUMN } ArgKind;
+
+/* Does what is computed on the way to v read across a transposition? */
+static bool transposed(const Value *v) {
+  while (v->def && v->def->nin && v->def->in[0] && v->def->op != OP_Transpose &&
+         op_lowering(v->def->op)->kind == LOWER_ELEM)
+    v = v->def->in[0];
+  return v->def && v->def->op == OP_Transpose;
+}
+
+static ArgKind arg_kind(const Row *r, int axis) {
   int64_t n;
   for (int i = axis + 1; i < r->rank; i++)
     if (!dim_is(r->dim[i], 1))
-      return false;
-  return !dim_is_const(r->dim[axis], &n) || n > ARG_SHORT;
+      return transposed(r->n->in[0]) ? ARG_ROW_OF_FEW : ARG_COLUMN;
+  return !dim_is_const(r->dim[axis], &n) || n > ARG_SHORT ? ARG_ROW : ARG_ROW_OF_FEW;
 }
 
 static Status arg_begin(Row *r) {
   Lower *x = r->x;
   bool last = ATTR(r->n, ArgReduce)->select_last_index != 0, max = r->n->op == OP_ArgMax;
-  Dim n = r->dim[axis_of(ATTR(r->n, ArgReduce)->axis, r->rank)];
+  int axis = axis_of(ATTR(r->n, ArgReduce)->axis, r->rank);
+  Dim n = r->dim[axis];
   KVar *m, *at;
   if (n->lo < 1)
     ks_check(&x->at, k_bin(x, KOP_lt, lower_index_const(x, 0), ke_dim(x->k, n)), ke_dim(x->k, n));
+  ArgKind kind = arg_kind(r, axis);
+  if (kind == ARG_COLUMN)
+    return arg_down(r, axis, max, last, &at);
   TRY(gather_row(r, "m", max ? KOP_max : KOP_min, extreme(r, work(r), max), NULL, &m));
   r->stat[0] = m;
-  int axis = axis_of(ATTR(r->n, ArgReduce)->axis, r->rank);
-  if (arg_along(r, axis))
+  if (kind == ARG_ROW)
     TRY(arg_search(r, m, axis, last, &at));
   else
     TRY(gather_row(r, "at", last ? KOP_max : KOP_min, lower_index_const(x, last ? -1 : INT64_MAX), term_position, &at));

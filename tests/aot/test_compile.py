@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
-import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 import models  # noqa: E402
@@ -19,6 +20,7 @@ from harness import ROOT, SARD, Checks, sard  # noqa: E402
 FIXTURE = os.path.join(ROOT, "models", "fixtures", "minilm", "dynamo", "model.onnx")
 FEED = ["--bind", "batch=2,seq=3", "--input", "input_ids=[[1,2,3],[3,2,1]]", "--input", "attention_mask=ones", "--input",
         "token_type_ids=zeros"]
+HERE = os.path.dirname(os.path.abspath(__file__))
 CC = os.environ.get("CC", "cc")
 LINK = ["-lm", "-lpthread"]
 
@@ -66,6 +68,38 @@ int main(void) {
          second_api()->name());
   first_free(a), second_free(b);
   return 0;
+}
+"""
+
+# The CPU's features as libgcc and compiler-rt keep them for __builtin_cpu_supports, without AVX2, which is bit 10.
+LESSER = r"""
+#include "level.h"
+#include <stdio.h>
+extern struct { unsigned vendor, type, subtype, features; } __cpu_model;
+int main(void) {
+  float x[3] = {1, 2, 3}, y[3];
+  level *m;
+  __builtin_cpu_init();
+  __cpu_model.features &= ~(1u << 10);
+  if (level_init(NULL, &m))
+    return printf("%s\n", level_error()), 1;
+  int st = level_run(m, &(level_inputs){.batch = 1, .x = x}, &(level_outputs){y});
+  printf("%d %g %g %g\n", st, y[0], y[1], y[2]);
+  level_free(m);
+  return 0;
+}
+"""
+
+INCLUDES = r"""
+#include "first.h"
+#include "first.h"
+%s
+int check(void) {
+  sard_compiled_options o = SARD_COMPILED_OPTIONS_INIT;
+  sard_io io = SARD_IO_INIT;
+  first *m = 0;
+  first_free(m);
+  return o.size == sizeof o && !o.threads && io.size == sizeof io && !io.name;
 }
 """
 
@@ -221,6 +255,134 @@ def test_two(s):
         s.check("two models in one program", run.stdout == want, run.stdout + run.stderr + want)
 
 
+def test_headers(s):
+    """every C and C++ takes a header with all warnings; two models of one name are told apart"""
+    compilers = [("cc", "c", std) for std in ("c99", "c11", "c17")] + [("c++", "cpp", std) for std in ("c++11", "c++17", "c++20")]
+    for cc, end, std in compilers:
+        for which in {"cc": (CC, "gcc", "clang"), "c++": ("g++", "clang++")}[cc]:
+            if not shutil.which(which):
+                continue
+            source = s.write("includes." + end, INCLUDES % "")
+            run = subprocess.run([which, "-std=" + std, "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", source, "-o", s.path("includes.o")],
+                                 capture_output=True, text=True)
+            s.check("%s -std=%s takes the header" % (which, std), run.returncode == 0, run.stderr)
+    os.makedirs(s.path("same"))
+    s.compile(s.path("mlp.onnx"), "-o", s.path("same/second.o"), "--prefix", "first")
+    s.compile(s.path("add.onnx"), "-o", s.path("same/first.o"))
+    source = s.write("includes.c", INCLUDES % '#include "same/second.h"')
+    run = subprocess.run([CC, "-c", source, "-o", s.path("includes.o")], capture_output=True, text=True)
+    s.check("two headers of one prefix", run.returncode and "two compiled models have the prefix 'first'" in run.stderr, run.stderr)
+    source = s.write("includes.c", INCLUDES % "int main(void) { return check(); }".replace("check()", "0"))
+    run = subprocess.run([CC, source, s.path("same/first.o"), s.path("same/second.o"), *LINK, "-o", s.path("same/x")], capture_output=True, text=True)
+    s.check("two objects of one prefix", run.returncode and "first_init" in run.stderr and re.search("multiple|duplicate", run.stderr), run.stderr)
+
+
+def test_lesser_cpu(s):
+    """code for a level that the CPU lacks is refused in words; of two levels the lesser one runs"""
+    s.write("level.c", LESSER)
+    for levels, want in (("x86-64-v3", (1, "the model was compiled for x86-64-v3, which this CPU (x86-64) does not have\n")),
+                         ("x86-64,x86-64-v3", (0, "0 11 22 33\n"))):
+        s.compile(s.path("add.onnx"), "-o", s.path("level.a"), "--cpu", levels)
+        if s.build("level.c", ["level.a"], "level", flags=("-std=gnu11",)):
+            run = subprocess.run([s.path("level")], capture_output=True, text=True)
+            s.check("code for " + levels, run.returncode == want[0] and run.stdout.startswith(want[1].rstrip("\n")), run.stdout + run.stderr)
+    qemu = shutil.which("qemu-x86_64")
+    if qemu:
+        run = subprocess.run([qemu, "-cpu", "qemu64", s.path("open"), s.path("v3.so")], capture_output=True, text=True)
+        s.check("a library on a lesser CPU", run.returncode == 1 and "which this CPU (x86-64) does not have" in run.stderr, run.stderr)
+        run = subprocess.run([qemu, "-cpu", "qemu64", s.path("open"), s.path("v.so")], capture_output=True, text=True)
+        s.check("a library of two levels there", run.stdout == "ready\n", run.stdout + run.stderr)
+
+
+def test_names_of_kernels(s):
+    """debuggers and profilers see the kernels by their names, at the places where they are"""
+    for name in ("m.o", "m.so", "program"):
+        run = subprocess.run(["readelf", "-sW", s.path(name)], capture_output=True, text=True)
+        kernels = re.findall(r"^ *\d+: (\w+) +(\w+) FUNC +LOCAL +DEFAULT +(\d+) sard:(\S+)$", run.stdout, re.M)
+        sections = subprocess.run(["readelf", "-SW", s.path(name)], capture_output=True, text=True).stdout
+        code = re.search(r"\[ *(\d+)\] \.sard\.code +PROGBITS +(\w+) +\w+ +(\w+)", sections)
+        begin, size = int(code[2], 16), int(code[3], 16)
+        s.check("kernels of " + name, len(kernels) > 20 and any("attention" in k for *_, k in kernels)
+                and all(n == code[1] and begin <= int(at, 16) and int(at, 16) + int(b, 0) <= begin + size and int(b, 0) for at, b, n, _ in kernels),
+                kernels[:3])
+
+
+def test_needs(s):
+    """the header names the libraries that strings, regular expressions and images need, and with them it links"""
+    text = w.tensor_type(w.STRING, ["n"])
+    cases = {
+        "regex": (w.node("RegexFullMatch", ["x"], ["y"], pattern="a+b"), text, w.tensor_type(w.BOOL, ["n"]), ["-lpcre2-8"]),
+        "upper": (w.node("StringNormalizer", ["x"], ["y"], case_change_action="UPPER"), text, text, ["-lutf8proc"]),
+        "image": (w.node("ImageDecoder", ["x"], ["y"]), w.tensor_type(w.U8, ["n"]), w.tensor_type(w.U8, ["h", "w", 3]),
+                  ["-lturbojpeg", "-lpng16", "-lwebp", "-ltiff", "-lopenjp2"]),
+    }
+    for name, (node, into, out, libraries) in cases.items():
+        s.write(name + ".onnx", w.model([node], [w.value("x", into)], [w.value("y", out)]))
+        s.compile(s.path(name + ".onnx"), "-o", s.path(name + ".a"), "--allow", "reference")
+        line = re.search(r"Link with: (.*)", s.read(name + ".h").decode())[1].split()
+        s.check(name + " names its libraries", line == libraries + ["-lm", "-lpthread"], line)
+        s.write(name + ".c", '#include "%s.h"\nint main(void) { %s *m; return %s_init(0, &m); }\n' % (name, name, name))
+        run = subprocess.run([CC, name + ".c", name + ".a", *line, "-o", name], capture_output=True, text=True, cwd=s.dir)
+        s.check(name + " links with them", run.returncode == 0, run.stderr)
+        s.check(name + " starts", run.returncode == 0 and subprocess.run([s.path(name)]).returncode == 0)
+        run = subprocess.run([CC, name + ".c", name + ".a", *LINK, "-o", name], capture_output=True, text=True, cwd=s.dir)
+        s.check(name + " does not without", run.returncode and "undefined" in run.stderr, run.stderr)
+
+
+def pss(process):
+    """bytes of a process's memory, what it shares divided among those who do"""
+    with open("/proc/%d/smaps_rollup" % process.pid) as f:
+        return int(re.search(r"^Pss: +(\d+) kB", f.read(), re.M)[1]) * 1024
+
+
+def settled_pss(process, limit):
+    """below the limit, or what it was after a long time"""
+    for _ in range(1200):
+        now = pss(process)
+        if now < limit:
+            break
+        time.sleep(0.05)
+    return now
+
+
+def test_shared(s):
+    """two processes of one library have its weights once"""
+    size = 1024 * 768 * 4
+    s.compile(s.path("large.onnx"), "-o", s.path("large.so"), "--cpu", "x86-64-v3")
+    if not s.build(os.path.join(HERE, "open.c"), ["-ldl"], "open", flags=("-std=gnu11", "-I.")):
+        return
+    shutil.copy(s.path("large.so"), s.path("v3.so"))
+    s.compile(s.path("large.onnx"), "-o", s.path("v.so"), "--cpu", "x86-64,x86-64-v3")
+    for name in ("large.so", "beside2.so"):
+        if name == "beside2.so":
+            s.compile(s.path("large.onnx"), "-o", s.path(name), "--weights", "external")
+        run = [s.path("open"), s.path(name), "wait"]
+        processes = [subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE)]
+        ready = processes[0].stdout.readline() == b"ready\n"
+        alone = pss(processes[0])
+        processes.append(subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        ready = ready and processes[1].stdout.readline() == b"ready\n"
+        both = [pss(p) for p in processes]
+        s.check("two processes of " + name, ready and alone > size and all(x < alone - 0.45 * size for x in both), (alone, both, size))
+        for p in processes:
+            p.communicate()
+    run = [SARD, "bench", s.path("large.onnx"), "--input", "x=ones:1x1024", "--seconds", "3600", "--cache", s.path("cache")]
+    first = sard(*run[1:5], "--runs", "1", "--cache", s.path("cache"))
+    s.check("the cache is filled", first.returncode == 0 and os.listdir(s.path("cache")), first.stderr)
+    processes = [subprocess.Popen(run, stdout=subprocess.DEVNULL)]
+    for _ in range(1200):  # until it has read its weights
+        if pss(processes[0]) > size + (4 << 20):
+            break
+        time.sleep(0.05)
+    alone = pss(processes[0])
+    processes.append(subprocess.Popen(run, stdout=subprocess.DEVNULL))
+    both = settled_pss(processes[0], alone - 0.45 * size)
+    s.check("two processes of one cache entry", both < alone - 0.45 * size, (alone, both, size))
+    for p in processes:
+        p.kill()
+        p.wait()
+
+
 def test_static(s):
     s.compile(s.path("add.onnx"), "-o", s.path("fixed.a"), "--static-arena")
     run = subprocess.run(["nm", "-u", s.path("fixed.a")], capture_output=True, text=True)
@@ -230,6 +392,31 @@ def test_static(s):
     if s.build("fixed.c", ["fixed.a"], "fixed"):
         run = subprocess.run([s.path("fixed")], capture_output=True, text=True)
         s.check("it runs in the caller's memory", run.returncode == 0 and run.stdout == "11 22 33, 1\n", (run.returncode, run.stdout, run.stderr))
+
+
+def test_decoder(s):
+    """a decoder whose caller gives all memory: threads give the same bits, and its cache grows in place"""
+    model = os.path.join(ROOT, "models", "fixtures", "llama", "dynamo", "model.onnx")
+    tokens = [(7 * i * i + 3) % 100 for i in range(133)]
+    s.compile(model, "-o", s.path("decoder.a"), "--static-arena")
+    if not s.build(os.path.join(HERE, "decoder.c"), ["decoder.a"], "decoder", flags=("-std=gnu11", "-I.")):
+        return
+    runs = {}
+    for threads in "0", "1", "2", "5":
+        run = subprocess.run([s.path("decoder"), threads, *map(str, tokens)], capture_output=True)
+        s.check("a decoder with threads %s" % threads, run.returncode == 0, (run.returncode, run.stderr))
+        runs[threads] = run
+    s.check("the bits are the same", len({r.stdout for r in runs.values()}) == 1 and len(runs["1"].stdout) == 133 * 100 * 4)
+    peak = {t: int(re.search(rb"peak (\d+)", r.stderr)[1]) for t, r in runs.items() if b"peak" in r.stderr}
+    s.check("stacks are in that memory", peak["0"] == peak["1"] and peak["5"] - peak["1"] >= 4 * 256 << 10, peak)
+    want = sard("run", model, "--device", "reference", "--input", "input_ids=" + json.dumps([tokens]), "--input", "attention_mask=ones",
+                "--bind", "batch=1,seq=133,past=0,total=133", *[x for i in "01" for k in ("key", "value")
+                                                               for x in ("--input", "past.%s.%s=zeros" % (i, k))],
+                "--output", "logits=" + s.path("want.npy"))
+    s.check("the reference runs", want.returncode == 0, want.stderr)
+    want, got = (struct.unpack("<13300f", x[-53200:]) for x in (s.read("want.npy"), runs["1"].stdout))
+    worst = max(abs(a - b) for a, b in zip(want, got))
+    s.check("all at once and step by step agree", worst <= 1e-4 * max(map(abs, want)), worst)
 
 
 def test_external(s):
@@ -261,9 +448,9 @@ def test_levels(s):
 def test_same_bytes(s):
     os.makedirs(s.path("elsewhere"))
     copy = shutil.copy(FIXTURE, s.path("elsewhere/copy.onnx"))
-    for name in ("m.sard", "m.so", "m.o", "m.a", "m.h"):
+    for name in ("m.sard", "m.so", "m.o", "m.a", "program", "m.h"):
         if name != "m.h":
-            s.compile(copy, "-o", s.path("elsewhere/" + name))
+            s.compile(copy, "--exe" if name == "program" else "-o", s.path("elsewhere/" + name))
         s.check("the same bytes again: " + name, s.read(name) == s.read("elsewhere/" + name))
 
 
@@ -382,8 +569,9 @@ def test_full_disk(s):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         s = Suite(folder)
-        for test in (test_kinds, test_program, test_c, test_library, test_two, test_static, test_external, test_levels, test_same_bytes,
-                     test_damage, test_verify, test_usage, test_full_disk):
+        for test in (test_kinds, test_program, test_c, test_library, test_names_of_kernels, test_two, test_headers,
+                     test_needs, test_static, test_decoder, test_external, test_levels, test_same_bytes,
+                     test_damage, test_verify, test_shared, test_lesser_cpu, test_usage, test_full_disk):
             test(s)
         return s.done()
 

@@ -408,7 +408,7 @@ static void test_failing_allocations(void **state) {
     sard_result_free(r);
     if (!atomic_load(&x.refused)) {
       assert_int_equal(st, SARD_OK);
-      assert_true(k > 20);
+      assert_true(k > 8);
       break;
     }
     expect(st, SARD_ERROR_MEMORY, &err, "out of memory");

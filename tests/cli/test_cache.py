@@ -280,6 +280,27 @@ def directories(c, tmp):
                 (r.returncode, r.stderr))
 
 
+def file_systems(c, tmp):
+    """a file system without room, and one that is mounted to be read only; where this process may mount some"""
+    p = Place(tmp, "file_systems")
+    where = os.path.join(tmp, "mounted")
+    os.mkdir(where, 0o700)
+    apart = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    mount = 'mount -t tmpfs -o size=%s,mode=700 none "$0" && %s && exec "$@"'
+    run = [SARD, "run", p.model, "--input", "x=%s" % json.dumps([X[:ROWS], X[ROWS:]]), "--json", "-v", "--cache", where]
+    out = os.path.join(where, "x.sard")
+    if subprocess.run([*apart, "sh", "-c", mount % ("16k", "true"), where, "true"], capture_output=True).returncode:
+        return
+    for size, then, why in ("16k", "true", "No space left"), ("1m", 'mount -o remount,ro "$0"', "Read-only file system"):
+        r = subprocess.run([*apart, "sh", "-c", mount % (size, then), where, *run], capture_output=True, text=True)
+        d = json.loads(r.stdout) if r.returncode == 0 else r.stderr
+        c.check(why + ": the model runs", r.returncode == 0 and d["cache"] == "miss" and d["outputs"][0]["data"] == WANT, d)
+        c.check(why + ": the log says why nothing is kept", why in r.stderr, r.stderr)
+        r = subprocess.run([*apart, "sh", "-c", (mount % (size, then)).replace("exec", "") + '; code=$?; ls "$0"; exit $code', where,
+                            SARD, "compile", p.model, "-o", out], capture_output=True, text=True)
+        c.check(why + ": sard compile says so, and leaves nothing", r.returncode == 3 and why in r.stderr and not r.stdout, r.stdout + r.stderr)
+
+
 def together(c, tmp):
     p = Place(tmp, "together")
     run = [SARD, "run", p.model, "--input", "x=%s" % json.dumps([X[:ROWS], X[ROWS:]]), "--json", "--cache", p.cache]
@@ -354,7 +375,7 @@ def strict(c, tmp):
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
-        for test in (hits, variables, changes, perf_map, damage, directories, together, limit, shared, strict):
+        for test in (hits, variables, changes, perf_map, damage, directories, file_systems, together, limit, shared, strict):
             test(c, tmp)
     return c.done()
 

@@ -1,4 +1,4 @@
-/* test_integer.c - compiled products of 8-bit integers against sums of 64 bits, to the bit, at every CPU level that this one has.
+/* test_integer.c - compiled products and convolutions of 8-bit integers against sums of 64 bits, to the bit, at every CPU level that this one has.
  * All values that the types have occur, so that what saturates on the way would show.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/integer.h"
@@ -78,15 +78,120 @@ static void test_products(void **state) {
       assert_true(integer_packed_bytes(&c.plan, k, n, &size));
       c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
       for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
-        integer_pack(&c.plan, c.u.product.bytes, k, n, (int8_t *)b, c.packed, p, p + 1);
+        integer_pack(&c.plan, &c.u.product, k, n, 1, (int8_t *)b, c.packed, p, p + 1);
       for (size_t j = 0; j < countof(ms); j++)
         check(&c, (int8_t *)b, ms[j], n, k);
       free(b), free(c.packed);
     }
 }
 
+/* --- convolutions: A through a window, K the channels of tap after tap --- */
+
+typedef struct Window {
+  int64_t channels, in[3], kernel[3], stride[3], dilation[3], begin[3], out[3];
+} Window;
+
+static int64_t taps_of(const Window *w) { return w->kernel[0] * w->kernel[1] * w->kernel[2]; }
+
+/* Element of X, [images, in0, in1, in2, channels], under tap t of a position; what is outside is the zero point. */
+static int64_t element(const Window *w, const uint8_t *x, bool is_signed, int zero, int64_t position, int64_t t,
+                       int64_t channel) {
+  int64_t o[3], tap[3], at;
+  for (int i = 3; i-- > 0;) {
+    o[i] = position % w->out[i], position /= w->out[i];
+    tap[i] = t % w->kernel[i], t /= w->kernel[i];
+  }
+  at = position;
+  for (int i = 0; i < 3; i++) {
+    int64_t p = o[i] * w->stride[i] + tap[i] * w->dilation[i] - w->begin[i];
+    if (p < 0 || p >= w->in[i])
+      return zero;
+    at = at * w->in[i] + p;
+  }
+  uint8_t v = x[at * w->channels + channel];
+  return is_signed ? (int8_t)v : v;
+}
+
+/* weight: [n, channels, taps]. */
+static void check_window(const Compiled *c, const Window *w, const int8_t *weight, int64_t images, int64_t n) {
+  const Product *p = &c->u.product;
+  bool is_signed = p->bytes == DT_i8;
+  int64_t m = images * w->out[0] * w->out[1] * w->out[2], taps = taps_of(w);
+  int64_t size = images * w->in[0] * w->in[1] * w->in[2] * w->channels;
+  uint8_t *a = bytes(size, 7, is_signed);
+  int32_t *out = malloc((size_t)(m * n + 16) * 4), *again = malloc((size_t)(m * n + 16) * 4);
+  memset(out, 0x5a, (size_t)(m * n + 16) * 4), memset(again, 0x5a, (size_t)(m * n + 16) * 4);
+  run(c, images, a, out, 1);
+  run(c, images, a, again, 3);
+  assert_memory_equal(out, again, (size_t)(m * n + 16) * 4);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      int64_t want = 0;
+      for (int64_t t = 0; t < taps; t++)
+        for (int64_t k = 0; k < w->channels; k++)
+          want += (element(w, a, is_signed, p->zero, i, t, k) - p->zero) * weight[(j * w->channels + k) * taps + t];
+      if (out[i * n + j] != (int32_t)want)
+        fail_msg("%lld channels of %s: [%lld,%lld] is %d, not %lld", (long long)w->channels, is_signed ? "i8" : "u8",
+                 (long long)i, (long long)j, out[i * n + j], (long long)want);
+    }
+  free(a), free(out), free(again);
+}
+
+static Product window_product(const Window *w, ProductWindow *pw, DType type, int zero, int64_t n) {
+  Ctx *c = &jit.ctx;
+  Dim m = dim_sym(c, "m");
+  *pw = (ProductWindow){.taps = taps_of(w)};
+  for (int i = 0; i < 3; i++) {
+    pw->in[i] = dim_const(c, w->in[i]), pw->out[i] = dim_const(c, w->out[i]), pw->begin[i] = dim_const(c, w->begin[i]);
+    pw->kernel[i] = w->kernel[i], pw->stride[i] = w->stride[i], pw->dilation[i] = w->dilation[i];
+    m = dim_mul(c, m, pw->out[i]);
+  }
+  return (Product){.batch = dim_const(c, 1),
+                   .m = m,
+                   .n = dim_const(c, n),
+                   .k = dim_const(c, pw->taps * w->channels),
+                   .trans_b = true,
+                   .packed_b = true,
+                   .bytes = type,
+                   .zero = zero,
+                   .rows = pw,
+                   .positions = w->out[0] * w->out[1] * w->out[2]};
+}
+
+static void test_windows(void **state) {
+  static const Window windows[] = {
+      {5, {1, 4, 5}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {1, 4, 5}},  /* margins on all sides */
+      {3, {1, 9, 11}, {1, 7, 7}, {1, 2, 2}, {1, 1, 1}, {0, 3, 3}, {1, 5, 6}}, /* the first layer of a network */
+      {64, {1, 5, 4}, {1, 1, 1}, {1, 2, 2}, {1, 1, 1}, {0, 0, 0}, {1, 3, 2}}, /* single taps */
+      {70, {1, 6, 7}, {1, 3, 3}, {1, 1, 1}, {1, 2, 3}, {0, 2, 3}, {1, 6, 7}}, /* taps apart */
+      {2, {3, 4, 5}, {2, 3, 2}, {1, 2, 1}, {2, 1, 1}, {1, 1, 0}, {3, 2, 4}},  /* three axes */
+      {1, {1, 1, 2}, {1, 1, 5}, {1, 1, 1}, {1, 1, 1}, {0, 0, 4}, {1, 1, 6}},  /* more taps than there is input */
+  };
+  static const int zeros[][2] = {{0, 100}, {0, -128}};
+  (void)state;
+  for (int type = 0; type < 2; type++)
+    for (size_t i = 0; i < countof(windows); i++) {
+      const Window *w = &windows[i];
+      int64_t n = i % 2 ? 50 : 9, k = taps_of(w) * w->channels, size;
+      ProductWindow pw;
+      Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product"}};
+      c.u.product = window_product(w, &pw, type ? DT_i8 : DT_u8, zeros[type][i % 2], n);
+      c.plan = product_plan(&c.u.product, jit.level);
+      product_schedule(&jit.ctx, &c.u, jit.level);
+      c.fn = rig_compile(&jit, &c.u);
+      int8_t *weight = (int8_t *)bytes(k * n, 11, true);
+      assert_true(integer_packed_bytes(&c.plan, k, n, &size));
+      c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
+      for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
+        integer_pack(&c.plan, &c.u.product, k, n, pw.taps, weight, c.packed, p, p + 1);
+      for (int64_t images = 0; images < 4; images++)
+        check_window(&c, w, weight, images, n);
+      free(weight), free(c.packed);
+    }
+}
+
 int main(void) {
-  static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
+  static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }

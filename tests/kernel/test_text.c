@@ -167,7 +167,7 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n",
            "b*a");
-  /* a sum over rows: lanes along blocks of columns, the loop over rows around them */
+  /* a sum over rows: lanes along blocks of columns, the loop over rows around them, four at once */
   schedule("kernel \"a\" (x: f32[b, m, 1000]) -> (y: f32[b, 1000]) { for i in b { for j in 1000 { acc s: f32 = 0.0 "
            "for k in m { s += x[i, k, j] } y[i, j] = s } } }",
            "kernel \"a\" (x: f32[b, m, 1000]) -> (y: f32[b, 1000]) temp (s: f32[512]) {\n"
@@ -179,11 +179,13 @@ static void schedules(void **unused) {
            "      acc s: f32 = 0.0\n"
            "      s[lane] = s\n"
            "    }\n"
-           "    for k in m {\n"
-           "      for lane in 512 to (1000 - (block * 512)) vector(16) ahead(4, k) {\n"
+           "    for rows in (m + 3)//4 {\n"
+           "      for lane in 512 to (1000 - (block * 512)) vector(16) ahead(1, rows) {\n"
            "        let j: i64 = ((block * 512) + lane)\n"
            "        acc s: f32 = s[lane]\n"
-           "        s += x[i, k, j]\n"
+           "        for u in 4 to (dim(m) - (rows * 4)) unroll(4) {\n"
+           "          s += x[i, ((rows * 4) + u), j]\n"
+           "        }\n"
            "        s[lane] = s\n"
            "      }\n"
            "    }\n"

@@ -170,7 +170,7 @@ static sard_env *watched(void) {
 static void check_plan(const sard_model *m, const sard_memory *plan) {
   enum { OTHER = 1 << 20 }; /* the frame of a run, and small things */
   size_t took = watch.peak - watch.before;
-  assert_int_equal((size_t)plan->arena, m->program->spare_bytes);
+  assert_int_equal((size_t)plan->arena, m->program->spare[SPARE_ARENA].bytes);
   assert_true(watch.met || !plan->scratch);
   assert_true(plan->peak <= plan->arena + plan->apart);
   assert_true(took >= (size_t)plan->arena);
@@ -198,6 +198,7 @@ static sard_result *run(sard_model *m, const sard_tensor *in, int threads) {
   m->threads = threads, m->eager = true;
   bool planned = !sard_plan(m, in, sard_input_count(m), &plan, NULL);
   spare_drop(m->program);
+  recycler_leave(&m->env->recycler), recycler_join(&m->env->recycler); /* gives back what it keeps */
   watch.want = planned && plan.scratch ? (size_t)plan.scratch : SIZE_MAX, watch.met = false;
   watch.before = watch.peak = watch.used;
   if (sard_run(m, in, sard_input_count(m), &o, &r, NULL))

@@ -543,6 +543,11 @@ for op in ("ArgMax", "ArgMin"):
     case(op, [np.array([1, nan, 3, nan], np.float32)])
     case(op, [np.array([1, nan, 3, nan], np.float32)], {"select_last_index": 1})
     case(op, [np.array([[0.0, -0.0, 0.0]], np.float32)], {"axis": 1})
+    columns = np.array([[1, nan, -inf, inf, 3, -1, 0], [nan, nan, -inf, inf, 3, -2, -0.0], [9, 5, -inf, 1, 2, nan, 0],
+                        [nan, 7, -inf, inf, 3, -2, 0]], np.float32)
+    for last in (0, 1):
+        case(op, [columns], {"axis": 0, "select_last_index": last})
+        case(op, [np.array([[1, 2], [1, 2], [0, 3], [1, 2], [0, 3]], np.int32)], {"axis": 0, "select_last_index": last})
     case(op, [np.array([2**63 + 1, 5], np.uint64)])
     case(op, [np.array([-inf, -inf], np.float32)])
     case(op, [np.zeros((2, 0), np.float32)], {"axis": 1}, error="no elements")

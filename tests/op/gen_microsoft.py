@@ -225,8 +225,151 @@ def attention():
     case("MultiHeadAttention", "past", dict(num_heads=2), f(q, k[:, :3], v[:, :3], None, None, None, pk, pv), f(y, nk, nv))
 
 
+def padded_attention():
+    """What attention() leaves out: a bias of all three, padding."""
+    heads, dim = 2, 4
+    split = lambda v: v.reshape(v.shape[0], v.shape[1], heads, dim).swapaxes(1, 2)
+    q, k, v, bias = small(2, 3, 8), small(2, 5, 8), small(2, 5, 8), small(24)
+    f, i = lambda *x: [t if t is None else ("f32", t) for t in x], lambda x: [("i32", x)]
+    def run(mask=1, bias=np.zeros(24)):
+        a, b, c = split(q + bias[:8]), split(k + bias[8:16]), split(v + bias[16:])
+        y = softmax(a @ b.swapaxes(-1, -2) / 2 + (np.asarray(mask) - 1) * 1e4) @ c
+        return y.swapaxes(1, 2).reshape(2, 3, 8)
+    case("MultiHeadAttention", "bias", dict(num_heads=2), f(q, k, v, bias), f(run(bias=bias)))
+    mask = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]])
+    case("MultiHeadAttention", "key_padding_mask", dict(num_heads=2), f(q, k, v, None) + i(mask), f(run(mask[:, None, None])))
+    length = np.array([2, 4])
+    case("MultiHeadAttention", "lengths", dict(num_heads=2), f(q, k, v, bias) + i(length),
+         f(run((np.arange(5) < length[:, None])[:, None, None], bias)))
+
+
+def fused_gemm():
+    a, b, c = small(3, 4), small(4, 2), small(2)
+    y = 0.5 * (a @ b) + 2 * c
+    f = lambda *x: [("f32", t) for t in x]
+    some = dict(alpha=0.5, beta=2.0)
+    case("FusedGemm", "Relu", dict(activation="Relu", **some), f(a, b, c), f(np.maximum(y, 0)))
+    case("FusedGemm", "LeakyRelu, transposed", dict(activation="LeakyRelu", activation_alpha=0.25, transA=1, transB=1, **some),
+         f(a.T, b.T, c), f(np.where(y < 0, 0.25 * y, y)))
+    case("FusedGemm", "HardSigmoid", dict(activation="HardSigmoid", activation_alpha=0.25, activation_beta=0.5, **some),
+         f(a, b, c), f(np.clip(0.25 * y + 0.5, 0, 1)))
+
+
+def embeddings():
+    ids, seg, mask = rng.integers(0, 7, (2, 3)), rng.integers(0, 2, (2, 3)), np.array([[1, 1, 0], [1, 1, 1]])
+    word, pos, kinds, g, b = small(7, 8), small(5, 8), small(2, 8), small(8), small(8)
+    f, i = lambda *x: [("f32", t) for t in x], lambda *x: [("i32", t) for t in x]
+    total = word[ids] + pos[:3] + kinds[seg]
+    case("EmbedLayerNormalization", "", dict(epsilon=0.125), i(ids, seg) + f(word, pos, kinds, g, b) + i(mask),
+         f(norm(total, g, 0.125, b)) + i(mask.sum(1)))
+    at = rng.integers(0, 5, (2, 3))
+    case("EmbedLayerNormalization", "positions, no segments, the sum", dict(epsilon=0.125),
+         i(ids) + [None] + f(word, pos) + [None] + f(g, b) + [None] + i(at),
+         f(norm(word[ids] + pos[at], g, 0.125, b)) + i(np.zeros(2)) + f(word[ids] + pos[at]))
+
+
+def projected_attention():
+    heads, dim, hidden = 2, 4, 8
+    x, w, bias = small(2, 3, 6), small(6, 24) / 2, small(24)
+    f, i = lambda *x: [t if t is None else ("f32", t) for t in x], lambda x: [("i32", x)]
+    def run(more=0.0, past=None, causal=False):
+        q, k, v = (t.reshape(2, 3, heads, dim).swapaxes(1, 2) for t in np.split(x @ w + bias, 3, -1))
+        if past is not None:
+            k, v = np.concatenate([past[0], k], 2), np.concatenate([past[1], v], 2)
+        s = q @ k.swapaxes(-1, -2) / 2 + more
+        if causal:
+            s = np.where(np.tri(3, k.shape[2], k.shape[2] - 3, dtype=bool), s, -np.inf)
+        return (softmax(s) @ v).swapaxes(1, 2).reshape(2, 3, hidden), np.stack([k, v])
+    case("Attention", "", dict(num_heads=2), f(x, w, bias), f(run()[0]))
+    mask = np.array([[1, 1, 0], [1, 0, 1]])
+    case("Attention", "mask of rows", dict(num_heads=2), f(x, w, bias) + i(mask), f(run((mask[:, None, None] - 1) * 1e4)[0]))
+    length = np.array([2, 3])
+    case("Attention", "lengths", dict(num_heads=2), f(x, w, bias) + i(length),
+         f(run((np.arange(3) < length[:, None]).astype(float)[:, None, None] * 1e4 - 1e4)[0]))
+    mask, past = rng.integers(0, 2, (2, 3, 5)), small(2, 2, 2, 2, 4)
+    mask[:, :, 0] = 1
+    y, present = run((mask[:, None] - 1) * 1e4, past, True)
+    case("Attention", "past, causal, mask of each row", dict(num_heads=2, unidirectional=1), f(x, w, bias) + i(mask) + f(past),
+         f(y, present))
+    b = small(2, 2, 3, 3)
+    case("Attention", "attention_bias", dict(num_heads=2), f(x, w, bias, None, None, b), f(run(b)[0]))
+
+
+def group_query():
+    """Query heads in twos over heads of keys, rows written into a cache that is a buffer of some length."""
+    heads, kv, dim = 4, 2, 16
+    angle = rng.uniform(-1, 1, (12, dim // 2))
+    cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    f, i = lambda *x: [t if t is None else ("f32", t) for t in x], lambda *x: [("i32", t) for t in x]
+    def turn(x, at, interleaved):
+        c, s = cos[at][:, None], sin[at][:, None]
+        u, v = (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., : dim // 2], x[..., dim // 2 :])
+        p, q = u * c - v * s, v * c + u * s
+        return np.stack([p, q], -1).reshape(x.shape) if interleaved else np.concatenate([p, q], -1)
+    def one(note, seq, lengths, room, window=-1, rotary=None, packed=False, scale=0.0, softcap=0.0, bias=False, past=True, tol=None):
+        """lengths: rows of each sequence in the end; room: of the past's buffer."""
+        lengths = np.array(lengths)
+        batch, total = len(lengths), max(lengths)
+        split = lambda x: x.reshape(batch, seq, -1, dim).swapaxes(1, 2)
+        q, k, v = small(batch, seq, heads * dim), small(batch, seq, kv * dim), small(batch, seq, kv * dim)
+        pk, pv = (small(batch, kv, room, dim) for _ in range(2)) if past else (np.zeros((batch, kv, 0, dim)),) * 2
+        start = np.maximum(lengths - seq, 0)
+        for b in range(batch): # what lies behind is nobody's: ONNX Runtime leaves zeros there
+            pk[b, :, start[b] :], pv[b, :, start[b] :] = 0, 0
+        at = start[:, None] + np.arange(seq)
+        q4, k4, v4 = split(q), split(k), split(v)
+        if rotary is not None:
+            q4, k4 = turn(q4, at, rotary), turn(k4, at, rotary)
+        rows = max(room, total)
+        grow = lambda x: np.concatenate([x, np.zeros((batch, kv, rows - x.shape[2], dim))], 2)
+        nk, nv = grow(pk), grow(pv)
+        for b in range(batch):
+            nk[b, :, start[b] : start[b] + seq], nv[b, :, start[b] : start[b] + seq] = k4[b], v4[b]
+        s = q4 @ np.repeat(nk, heads // kv, 1).swapaxes(-1, -2) * (scale or dim**-0.5)
+        s = softcap * np.tanh(s / softcap) if softcap else s
+        extra = small(1, heads, seq, rows) if bias else None
+        s = s + extra if bias else s
+        column, row = np.arange(rows), at[:, None, :, None]
+        s = np.where((column <= row) & ((window < 0) | (column > row - window)), s, -np.inf)
+        y = (softmax(s) @ np.repeat(nv, heads // kv, 1)).swapaxes(1, 2).reshape(batch, seq, heads * dim)
+        attrs = dict(num_heads=heads, kv_num_heads=kv)
+        attrs.update({k: v for k, v in dict(scale=scale, softcap=softcap).items() if v})
+        attrs.update(dict(local_window_size=window) if window >= 0 else {})
+        attrs.update(dict(do_rotary=1, rotary_interleaved=rotary) if rotary is not None else {})
+        ins = f(np.concatenate([q, k, v], -1), None, None) if packed else f(q, k, v)
+        ins += (f(pk, pv) if past else [None, None]) + i(lengths - 1, np.array(total))
+        ins += f(cos, sin) if rotary is not None else [None, None] * bias
+        ins += [None] + f(extra) if bias else []
+        case("GroupQueryAttention", note, attrs, ins, f(y, nk, nv), tol=tol)
+    one("prompt", 3, [3, 3], 0, past=False)
+    one("prompt, rotated", 3, [3, 3], 0, rotary=0, past=False)
+    one("one row more", 1, [5, 5], 4, rotary=0)
+    one("one row more, into room, of two lengths", 1, [5, 3], 8, rotary=1)
+    one("in one input", 1, [5, 5], 4, rotary=0, packed=True, tol=1e-4)
+    one("rows more, a window", 3, [6], 3, window=2)
+    one("scale and softcap", 1, [4, 4], 3, scale=0.25, softcap=1.5, tol=1e-4)
+    one("attention_bias", 2, [4], 2, bias=True)
+
+
+def gathered_blocks():
+    """Rows of a table of narrow numbers, one scale for each block of 16."""
+    def one(note, bits, zero, lead, K=32, N=5):
+        blocks = -(-K // 16)
+        q, scale, at = rng.integers(0, 2**bits, (N, K)), rng.integers(1, 9, (N, blocks)) / 16.0, rng.integers(0, N, lead)
+        z = rng.integers(0, 2**bits, (N, blocks)) if zero else np.full((N, blocks), 2.0 ** (bits - 1))
+        w = (q - np.repeat(z, 16, 1)[:, :K]) * np.repeat(scale, 16, 1)[:, :K]
+        ins = [("u8", packed(q, bits)), ("i64", at), ("f32", scale)] + [("u8", packed(z, bits))] * zero
+        case("GatherBlockQuantized", note, dict(bits=bits, block_size=16, quantize_axis=1), ins, [("f32", w[at])])
+    one("of 4 bits", 4, False, (2, 3))
+    one("of 4 bits, zero points", 4, True, (4,))
+    one("of 8 bits", 8, False, (3,))
+    one("of 8 bits, zero points", 8, True, (2, 2))
+    one("of 4 bits, K within the last block", 4, True, (3,), K=40)
+
+
 if __name__ == "__main__":
     print("# Made by gen_microsoft.py; do not edit.\n")
-    for make in (norms, activations, fused_products, linear_steps, rotary, attention) if IMPORT else (all_nbits,):
+    for make in (norms, activations, fused_products, linear_steps, rotary, attention, fused_gemm, embeddings,
+                 projected_attention, group_query, gathered_blocks, padded_attention) if IMPORT else (all_nbits,):
         make()
     print("# ONNX Runtime %s agreed." % ort.__version__, file=sys.stderr)

@@ -167,6 +167,8 @@ def transposes():
     for d in WIDTHS:
         case("Transpose", [arr(d, 3, 5)])
         case("Transpose", [arr(d, 2, 3, 5)], perm=[1, 2, 0])
+    case("Transpose", [arr("u8", 3, 37)])
+    case("Transpose", [arr(F32, 2, 4, 50)], perm=[0, 2, 1])
     x = arr(F32, 2, 3, 4, 5)
     for perm in [[0, 2, 1, 3], [3, 2, 1, 0], [0, 1, 3, 2], [1, 0, 2, 3], [0, 1, 2, 3]]:
         case("Transpose", [x], perm=perm)

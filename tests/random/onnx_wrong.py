@@ -102,6 +102,7 @@ WRONG = [
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad") == "SAME_LOWER", "the odd pad is put behind: \"SAME_LOWER … at the beginning\""),
     ("LpPool", lambda n: n.get("ceil_mode", 0) or any_not(n, "pads", 0), "the mean times the kernel's size, not the sum of what is there"),
     ("AveragePool", not_ieee(0), "it pads with NaN and averages what is not NaN"),
+    ("ConvTranspose", lambda n: n.get("output_shape") and any_not(n, "pads", 0), "\"If output_shape is specified pads values are ignored\""),
     ("ConvTranspose", negative_pads, "it begins before the data; ours, as onnxruntime's, gets more at its end. ONNX has pads of \"total_padding[i]/2\" and "
      "does not say what is below 0"),
     ("Attention", lambda n: len(n.outputs) > 3 and n.get("qk_matmul_output_mode", 0) == 0 and n.get("softcap", 0),
@@ -116,6 +117,8 @@ WRONG = [
     ("AffineGrid Attention Resize GridSample RoiAlign MaxPool LinearRegressor", not_ieee(0, 1, 2, 4, 5), SKIPS),
     # shapes and types
     ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") not in (None, 0), "it takes the unsorted slices along axis 0"),
+    ("Unique", lambda n: n.get("sorted", 1) == 0 and n.get("axis") is None and n.rank() != 1,
+     "it takes rows of X at places in the flattened one: \"the unique elements of the flattened input are returned\""),
     ("Scaler Normalizer LinearRegressor", lambda n: n.args[0].dtype.kind == "i", TO_FLOAT + ", and what lies behind the point is lost"),
     ("OneHotEncoder", lambda n: n.args[0].dtype != np.int64, "\"If the input is a tensor of float, int32, or double, the data will be cast to "
      'integers"; it compares uncast'),

@@ -57,6 +57,7 @@ static double noise(const Node *n, const Tensor *t) {
   case OP_ReduceMean:
   case OP_CumSum:
   case OP_Det:
+  case OP_RotaryEmbedding:
   case OP_LinearRegressor: return largest(t) / 16;
   case OP_DFT:
   case OP_STFT: return largest(t);

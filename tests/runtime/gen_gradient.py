@@ -172,6 +172,31 @@ case("MaxPool", [("MaxPool", ["x"], ["t"], {"kernel_shape": [2, 2], "strides": [
      {"x": torch.randperm(2 * 3 * 4 * 4).reshape(2, 3, 4, 4).double() / 32},
      lambda x: F.max_pool2d(F.pad(x, (0, 0, 1, 0), value=-1e9), 2, (1, 2)).sin())
 
+for name, x, attrs in (("plain", (2, 3, 6), {"kernel_shape": [2], "strides": [2]}),
+                       ("pads that do not count", (1, 2, 5, 6), {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 1, 1, 0]}),
+                       ("pads that count", (1, 2, 5, 6), {"kernel_shape": [3, 2], "pads": [1, 0, 1, 0], "count_include_pad": 1})):
+    def pool(x, k=attrs["kernel_shape"], a=attrs):
+        n = len(k)
+        p = [v for i in reversed(range(n)) for v in (a.get("pads", [0] * 2 * n)[i], a.get("pads", [0] * 2 * n)[n + i])]
+        mean = F.avg_pool1d if n == 1 else F.avg_pool2d
+        sums, here = (mean(F.pad(t, p), k, a.get("strides", 1)) for t in (x, torch.ones_like(x)))
+        return (sums if a.get("count_include_pad") else sums / here).sin()
+    case("AveragePool, " + name, [("AveragePool", ["x"], ["t"], attrs), ("Sin", ["t"], ["o"], {})], {"x": some(*x)}, pool, twice=True)
+case("AveragePool of extents that the run tells", [("AveragePool", ["x"], ["o"], {"kernel_shape": [3], "pads": [1, 1]})],
+     {"x": some(2, 2, 7)}, lambda x: F.avg_pool1d(x, 3, 1, 1, count_include_pad=False), shapes={"x": ["n", "c", "l"]})
+for axes, keep in (([1], 1), ([-1, 0], 0), (None, 0)):
+    prod = [("ReduceProd", ["x"] + ([] if axes is None else ["a"]), ["r"], {"keepdims": keep}), ("Mul", ["r", "r"], ["o"], {})]
+
+    def product(x, *a):
+        for k in sorted([v % x.dim() for v in (range(x.dim()) if axes is None else axes)], reverse=True):
+            x = x.prod(k, keepdim=bool(keep))
+        return x * x
+    for zeros in (0, 1, 2):
+        x = positive(2, 3, 4)
+        x.reshape(-1)[[5, 7][:zeros]] = 0
+        case(f"ReduceProd over {axes}, {zeros} zeros", prod, {"x": x, **({} if axes is None else {"a": ints(*axes)})}, product,
+             inits=[] if axes is None else ["a"], twice=not zeros, tol=1e-4)
+
 # --- losses ---
 
 t, wt = torch.tensor([[0, 2], [3, 1], [2, 2]]), positive(4)
@@ -202,6 +227,22 @@ for name, x, k, attrs in (
     pads = attrs.get("pads", [0] * 2 * n)
     case("Conv, " + name, [("Conv", ["x", "k", "c"], ["o"], attrs)], {"x": some(*x), "k": some(*k), "c": some(k[0])},
          lambda x, k, c: conv(x, k, c, attrs.get("strides", 1), pads[:n], attrs.get("dilations", 1), attrs.get("group", 1)), tol=1e-4)
+
+for name, x, k, attrs in (
+        ("plain", (2, 3, 4), (3, 4, 3), {}), ("strides and pads", (1, 2, 4, 3), (2, 3, 3, 2), {"strides": [2, 3], "pads": [1, 0, 1, 0]}),
+        ("output_padding", (1, 2, 3, 3), (2, 3, 3, 3), {"strides": [2, 2], "output_padding": [1, 0], "pads": [1, 1, 1, 1]}),
+        ("groups and dilation", (2, 4, 4, 3), (4, 3, 2, 3), {"group": 2, "dilations": [2, 1]})):
+    n = len(x) - 2
+    deconv = F.conv_transpose1d if n == 1 else F.conv_transpose2d
+    case("ConvTranspose, " + name, [("ConvTranspose", ["x", "k", "c"], ["o"], attrs)],
+         {"x": some(*x), "k": some(*k), "c": some(k[1] * attrs.get("group", 1))},
+         lambda x, k, c: deconv(x, k, c, attrs.get("strides", 1), attrs.get("pads", [0] * 2 * n)[:n], attrs.get("output_padding", 0),
+                                attrs.get("group", 1), attrs.get("dilations", 1)), twice=True, tol=1e-4)
+for equation, *extents in (("ij,jk->ik", (2, 3), (3, 4)), ("bhid,bhjd->bhij", (2, 1, 3, 2), (2, 1, 4, 2)), ("ij->ji", (2, 3)),
+                           ("ij,kl->k", (2, 3), (4, 2)), ("i,ij,j->", (2,), (2, 3), (3,)), ("...ij,jk->...ik", (2, 2, 3), (3, 2))):
+    names = ["x", "z", "u"][:len(extents)]
+    case("Einsum " + equation, [("Einsum", names, ["t"], {"equation": equation}), ("Sin", ["t"], ["o"], {})],
+         {n: some(*e) for n, e in zip(names, extents)}, lambda *v: torch.einsum(equation, *v).sin(), twice=True, tol=1e-4)
 
 # --- norms ---
 

@@ -362,6 +362,25 @@ for what, behind, shape, extra in [
             ("y", F, shape, [0.0, 0.0]), "index 3 is out of range",
             (w.tensor("zero", I, [1], [0]), w.tensor("one", I, [1], [1]), *extra), {"x": ["n", 2]})
 
+# --- an error names the node that it is about, not the one that its kernel is named after ---
+
+refused("an index of a Gather that is computed with others", [PICKED, w.node("Add", ["g", "g"], ["a"]), w.node("Softmax", ["a"], ["y"])],
+        [("x", F, [3, 2], iota([3, 2])), ("i", I, [2], [1, 3])], ("y", F, [2, 2], [0.0] * 4),
+        "index 3 is out of range; node #0, op Gather", shapes={"x": ["n", 2]})
+refused("a window larger than its image, computed with others",
+        [w.node("MaxPool", ["x"], ["p"], kernel_shape=[3, 3]), w.node("Relu", ["p"], ["r"]), w.node("Neg", ["r"], ["y"])],
+        [("x", F, [1, 1, 2, 5], iota([1, 1, 2, 5]))], ("y", F, [1, 1, 0, 3], []),
+        "window is larger than the padded input: 2, where 3 is needed; node #0, op MaxPool", shapes={"x": [1, 1, "h", "w"]})
+
+# --- images that have no pixels ---
+
+refused("RoiAlign of empty images", [w.node("RoiAlign", ["x", "r", "b"], ["y"], output_height=2, output_width=2)],
+        [("x", F, [1, 1, 0, 4], []), ("r", F, [1, 4], [0.0, 0.0, 1.0, 1.0]), ("b", I, [1], [0])],
+        ("y", F, [1, 1, 2, 2], [0.0] * 4), "the images are empty", shapes={"x": [1, 1, "h", "w"]})
+case("RoiAlign of no regions of empty images", [w.node("RoiAlign", ["x", "r", "b"], ["y"], output_height=2, output_width=2)],
+     [("x", F, [1, 1, 0, 4], []), ("r", F, [0, 4], []), ("b", I, [0], [])], [("y", F, [0, 1, 2, 2], [])],
+     shapes={"x": [1, 1, "h", "w"], "r": ["n", 4], "b": ["n"]})
+
 # --- running ---
 
 def write(path, data):

@@ -316,7 +316,8 @@ static void test_failing_allocations(void **state) {
     assert_int_equal(st, ST_MEMORY);
     failed++;
     ctx_close(&k.r);
-    size_t kept = (k.p->layouts ? k.p->layouts->bytes : 0) + k.p->spare_bytes; /* both stay with the program */
+    size_t kept = (k.p->layouts ? k.p->layouts->bytes : 0) + k.p->spare[SPARE_ARENA].bytes +
+                  k.p->spare[SPARE_SCRATCH].bytes; /* they stay with the program */
     assert_int_equal(atomic_load(&k.alloc.used), idle + kept);
     ctx_open(&k.r, &k.alloc);
   }

@@ -71,20 +71,33 @@ static void test_again(void **state) {
   assert_int_equal(atomic_load(&w->alloc.count), 2);
 }
 
-/* Never more than was out at once: another size drives out what is kept. */
+/* Never more than was out at once: what is kept and too small is driven out. */
 static void test_bound(void **state) {
   World *w = *state;
   size_t a, b;
-  void *p = get(w, 4 * MB, &a);
-  put(w, p, a);
-  assert_int_equal(used(w), a);
-  p = get(w, MB, &b);
-  assert_int_equal(used(w), b);
-  put(w, p, b);
-  void *q = get(w, 2 * MB, &a);
-  assert_int_equal(used(w), a + b); /* 4 MB were out once */
-  put(w, q, a);
+  void *p = get(w, MB, &a), *q = get(w, 2 * MB, &b);
+  put(w, p, a), put(w, q, b);
   assert_int_equal(used(w), a + b);
+  p = get(w, 3 * MB, &a);
+  assert_int_equal(used(w), a);
+  put(w, p, a);
+}
+
+/* Smaller requests take the smallest block that is large enough, which comes back as large as it was. */
+static void test_best_fit(void **state) {
+  World *w = *state;
+  size_t a, b, c;
+  void *p = get(w, 4 * MB, &a), *q = get(w, 2 * MB, &b);
+  put(w, p, a), put(w, q, b);
+  void *small = get(w, MB, &c);
+  assert_ptr_equal(small, q);
+  assert_int_equal(b, c);
+  void *other = get(w, MB, &c);
+  assert_ptr_equal(other, p);
+  assert_int_equal(a, c);
+  assert_int_equal(used(w), a + b);
+  put(w, small, b), put(w, other, a);
+  assert_int_equal(atomic_load(&w->alloc.count), 2);
 }
 
 /* What nobody asks for again goes in the end. */
@@ -133,6 +146,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_again, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_best_fit, setup, teardown),
       cmocka_unit_test_setup_teardown(test_age, setup, teardown),
       cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
       cmocka_unit_test_setup_teardown(test_not_kept, setup, teardown),

@@ -70,6 +70,28 @@ static void test_large_and_first(void **state) {
   assert_non_null(arena_copy(a, NULL, 0));
 }
 
+/* A reset arena gives out what it has, zeroed, and asks for nothing as long as that is enough. */
+static void test_reset(void **state) {
+  (void)state;
+  Arena *a = arena_create(&fx.c);
+  arena_reset(a);
+  for (int i = 0; i < 100; i++)
+    memset(arena_get(a, 100, 1, 8), 1, 100);
+  memset(arena_get(a, 1 << 20, 1, 64), 1, 1 << 20);
+  arena_reset(a);
+  assert_true(arena_bytes(a) == atomic_load(&fx.alloc.used) && arena_bytes(a) < 1 << 15);
+  size_t count = atomic_load(&fx.alloc.count);
+  for (int i = 0; i < 1000; i++) {
+    char *p = arena_get(a, 1000, 1, 8);
+    for (int k = 0; k < 1000; k++)
+      assert_int_equal(p[k], 0);
+    memset(p, 1, 1000);
+    arena_reset(a);
+  }
+  assert_int_equal(atomic_load(&fx.alloc.count), count);
+  arena_destroy(a);
+}
+
 static Status too_much(Ctx *c, void *arg) {
   Arena *a = arena_create(c), *b = arena_create(c);
   for (;;) {
@@ -219,6 +241,7 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {T(test_alignment_and_zeroes),
                                      T(test_large_and_first),
+                                     T(test_reset),
                                      T(test_budget_unwinds),
                                      T(test_cleanups_newest_first),
                                      T(test_adopt),

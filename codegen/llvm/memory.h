@@ -1,0 +1,24 @@
+/* memory.h - addresses of loads and stores, shared by memory.c and packed.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_LLVM_MEMORY_H
+#define SARD_CODEGEN_LLVM_MEMORY_H
+
+#include "codegen/llvm/kemit.h"
+
+typedef enum { UNIFORM, CONTIGUOUS, ALTERNATE, REVERSED, SCATTERED } Access; /* ALTERNATE: every other element */
+
+typedef struct Address {
+  Access how;
+  LVal at;   /* of lane 0, or a vector, in elements */
+  LVal base; /* SCATTERED: at counts from here when this is given; at has 32 bits a lane then */
+} Address;
+
+LVal kemit_pointer(KEmit *k, const KBuf *b, LType elem, LVal offset); /* offset: in elements of that type */
+LVal kemit_all_lanes(KEmit *k);                                       /* those of the mask, where there is one */
+
+/* --- packed.c --- */
+static inline bool kemit_packed(DType t) { return dtype_bits(t) < 8; }
+LVal kemit_load_packed(KEmit *k, const KBuf *b, const Address *a); /* codes */
+void kemit_store_packed(KEmit *k, const KBuf *b, const Address *a, LVal codes);
+
+#endif

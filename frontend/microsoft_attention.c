@@ -1,0 +1,242 @@
+/* microsoft_attention.c - the attentions of com.microsoft as Attention, with what they do beside it: projections, rotations, caches
+ * that are buffers of a greatest length, masks in several forms.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "frontend/microsoft.h"
+#include "frontend/nodes.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *at_axes(Upgrade *u, const char *x, uint32_t n, const int64_t *axis) {
+  return raw_two(u, "Unsqueeze", x, raw_ints(u, n, axis));
+}
+
+static const char *concat(Upgrade *u, const char *out, int64_t axis, uint32_t n, Names in) {
+  RawAttr attr = raw_int_attr("axis", axis);
+  return raw_put(u, "Concat", out, n, in, 1, &attr);
+}
+
+/* Three parts of the last axis of [batch, seq, all], whose extents are as these weights. */
+static void split(Upgrade *u, const char *x, const int64_t *weight, const char **out) {
+  RawAttr axis = raw_int_attr("axis", -1);
+  const char *unit = raw_two(u, "Div", raw_extent(u, x, 2), raw_ints(u, INTS(weight[0] + weight[1] + weight[2])));
+  raw_put_many(u, "Split", 3, out, NAMES(x, raw_two(u, "Mul", unit, raw_ints(u, 3, weight))), 1, &axis);
+}
+
+/* Of a mask of ones and zeros: 0, and `filter` where it is zero. */
+static const char *additive(Upgrade *u, const char *mask, float filter, const char *like) {
+  RawAttr to = raw_int_attr("to", DT_bool);
+  const char *keep = raw_put(u, "Cast", NULL, NAMES(mask), 1, &to);
+  const char *zero = raw_two(u, "CastLike", raw_real(u, 0), like),
+             *low = raw_two(u, "CastLike", raw_real(u, filter), like);
+  return raw_put(u, "Where", NULL, NAMES(keep, zero, low), 0, NULL);
+}
+
+/* x + more, of which either may be missing. */
+static const char *sum(Upgrade *u, const char *x, const char *more) {
+  return !x || !*x ? more : !more || !*more ? x : raw_two(u, "Add", x, more);
+}
+
+/* The forms of mask_index and key_padding_mask: [batch], lengths; [batch, total]; [batch, seq, total]. As [batch, 1, 1 or seq,
+ * total]; NULL: another. columns: 0 … total-1. */
+static const char *padding(Upgrade *u, uint32_t input, const char *columns) {
+  const char *mask = raw_in(u, input), *like = raw_in(u, 0);
+  const Type *t = raw_type(u, mask), *x = raw_type(u, like);
+  int64_t n, batch;
+  if (!t || t->rank < 1 || t->rank > 3 ||
+      (t->rank == 1 && x && dim_is_const(t->dim[0], &n) && dim_is_const(x->dim[0], &batch) && n != batch))
+    return NULL;
+  if (t->rank == 1)
+    mask = raw_two(u, "Less", columns, at_axes(u, raw_cast(u, mask, DT_i64), INTS(1)));
+  mask = t->rank == 3 ? at_axes(u, mask, INTS(1)) : at_axes(u, mask, INTS(1, 2));
+  return additive(u, mask, raw_float(u, "mask_filter_value", -10000), like);
+}
+
+/* --- MultiHeadAttention --- */
+
+/* One bias for query, key and value, behind each other. */
+static void add_bias(Upgrade *u, const char **x) {
+  RawAttr axis = raw_int_attr("axis", 0);
+  const char *part[3], *extent[3];
+  for (int i = 0; i < 3; i++)
+    extent[i] = raw_extent(u, x[i], 2);
+  raw_put_many(u, "Split", 3, part, NAMES(raw_in(u, 3), concat(u, NULL, 0, 3, extent)), 1, &axis);
+  for (int i = 0; i < 3; i++)
+    x[i] = raw_two(u, "Add", x[i], part[i]);
+}
+
+/* MultiHeadAttention: query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value. */
+Status microsoft_multi_head(Upgrade *u) {
+  const Type *q = u->type(u->arg, raw_in(u, 0)), *k = u->type(u->arg, raw_in(u, 1));
+  int64_t heads = raw_int(u, "num_heads", 0);
+  if (!raw_has(u, 1) || !raw_has(u, 2))
+    return raw_unsupported(u, "has its query, key and value in one input");
+  if (!q || !k || q->rank < 0 || k->rank < 0)
+    return raw_unsupported(u, "has inputs of unknown rank");
+  if (q->kind != VK_TENSOR || q->rank != 3 || k->kind != VK_TENSOR || k->rank != 3)
+    return raw_unsupported(u, "has inputs of other ranks than 3");
+  TRY(raw_refuse_inputs(u, 8, "has a cache of its own"));
+  TRY(raw_refuse_output(u, 3, "with its scores as an output"));
+  if (raw_int(u, "unidirectional", 0) && raw_has(u, 6))
+    return raw_unsupported(u, "is causal and has a past");
+  const char *x[] = {raw_in(u, 0), raw_in(u, 1), raw_in(u, 2)}, *mask = raw_in(u, 5);
+  if (raw_has(u, 4)) {
+    const char *total = raw_extent(u, x[1], 1);
+    if (raw_has(u, 6))
+      total = raw_two(u, "Add", total, raw_extent(u, raw_in(u, 6), 2));
+    const char *more = padding(u, 4, raw_count(u, total));
+    if (!more)
+      return raw_unsupported(u, "has a key_padding_mask of another form, or of unknown rank");
+    mask = sum(u, more, mask);
+  }
+  if (raw_has(u, 3))
+    add_bias(u, x);
+  float scale = raw_float(u, "scale", 0);
+  RawAttr attr[] = {raw_int_attr("q_num_heads", heads), raw_int_attr("kv_num_heads", heads),
+                    raw_int_attr("is_causal", raw_int(u, "unidirectional", 0)), raw_float_attr("scale", scale)};
+  const char *const in[] = {x[0], x[1], x[2], mask, raw_in(u, 6), raw_in(u, 7)};
+  uint32_t nin = raw_has(u, 6) || raw_has(u, 7) ? 6 : *mask ? 4 : 3, nout = u->n.nout;
+  const char *const *out = u->n.out;
+  TRY(raw_become(u, "Attention", nin, in, scale != 0 ? 4 : 3, attr));
+  u->n.out = out, u->n.nout = nout;
+  return ST_OK;
+}
+
+/* --- Attention --- */
+
+/* Rows of [seq] may see columns up to their own position, which the past puts forward. */
+static const char *causal(Upgrade *u, const char *seq, const char *total, const char *columns, const char *like) {
+  const char *at = raw_two(u, "Add", raw_count(u, seq), raw_two(u, "Sub", total, seq));
+  return additive(u, raw_two(u, "LessOrEqual", columns, at_axes(u, at, INTS(1))), -INFINITY, like);
+}
+
+/* past: [2, batch, heads, rows, d], keys and values; so is the second output. */
+static void with_past(Upgrade *u, const char **k, const char **v) {
+  RawAttr axis = raw_int_attr("axis", 0);
+  const char **both[] = {k, v};
+  for (int64_t i = 0; i < 2 && raw_has(u, 4); i++) {
+    RawAttr index = raw_int_attr("value_int", i);
+    const char *at = raw_put(u, "Constant", NULL, 0, NULL, 1, &index);
+    const char *past = raw_put(u, "Gather", NULL, NAMES(raw_in(u, 4), at), 1, &axis);
+    *both[i] = concat(u, NULL, 2, NAMES(past, *both[i]));
+  }
+  if (*raw_out(u, 1))
+    concat(u, raw_out(u, 1), 0, NAMES(at_axes(u, *k, INTS(0)), at_axes(u, *v, INTS(0))));
+}
+
+/* Attention: input, weights, bias, mask_index, past, attention_bias, past_sequence_length. */
+Status microsoft_attention(Upgrade *u) {
+  const RawAttr *given = raw_find(u, "qkv_hidden_sizes", RA_INTS);
+  const int64_t *size = given && given->n == 3 ? given->ints : (const int64_t[]){1, 1, 1};
+  const char *part[3], *mask = NULL;
+  int64_t heads = raw_int(u, "num_heads", 0);
+  if (heads < 1 || size[0] < 1 || size[1] < 1 || size[2] < 1 || size[0] + size[1] + size[2] > INT32_MAX)
+    return raw_unsupported(u, "has no heads, or parts of no extent");
+  if (raw_int(u, "do_rotary", 0) || raw_int(u, "past_present_share_buffer", 0))
+    return raw_unsupported(u, "rotates its rows, or has its cache in one buffer");
+  TRY(raw_refuse_inputs(u, 6, "has its cache in one buffer"));
+  split(u, sum(u, raw_two(u, "MatMul", raw_in(u, 0), raw_in(u, 1)), raw_in(u, 2)), size, part);
+  const char *q = raw_heads(u, part[0], heads), *k = raw_heads(u, part[1], heads), *v = raw_heads(u, part[2], heads);
+  with_past(u, &k, &v);
+  const char *seq = raw_extent(u, q, 2), *total = raw_extent(u, k, 2), *columns = raw_count(u, total);
+  if (raw_has(u, 3) && !(mask = padding(u, 3, columns)))
+    return raw_unsupported(u, "has a mask_index of another form, or of unknown rank");
+  mask = sum(u, mask, raw_in(u, 5));
+  if (raw_int(u, "unidirectional", 0))
+    mask = sum(u, mask, causal(u, seq, total, columns, raw_in(u, 0)));
+  RawAttr scale = raw_float_attr("scale", raw_float(u, "scale", 0));
+  const char *const in[] = {q, k, v, mask};
+  return raw_become_joined(u, raw_put(u, "Attention", NULL, mask && *mask ? 4 : 3, in, scale.f != 0 ? 1 : 0, &scale));
+}
+
+/* --- GroupQueryAttention: query, key, value, past_key, past_value, seqlens_k, total_sequence_length, cos_cache, sin_cache,
+ * position_ids, attention_bias, head_sink --- */
+
+typedef struct GroupQuery {
+  Upgrade *u;
+  int64_t heads, kv_heads;
+  const char *q, *k, *v;
+  const char *seq, *total; /* i64[1]: new rows; rows of the cache, as long as the longest needs it */
+  const char *start;       /* i64[batch]: the row of the cache where the new ones begin */
+  const char *at;          /* i64[batch, seq]: the position of each new row */
+} GroupQuery;
+
+/* Query, key and value, which may come in one. */
+static void group_inputs(GroupQuery *g) {
+  const char *part[] = {raw_in(g->u, 0), raw_in(g->u, 1), raw_in(g->u, 2)};
+  if (!*part[1])
+    split(g->u, part[0], (const int64_t[]){g->heads, g->kv_heads, g->kv_heads}, part);
+  g->q = part[0], g->k = part[1], g->v = part[2];
+}
+
+/* seqlens_k says how many rows each sequence has in the end, less one. A prompt may be shorter than the others of its batch: it
+ * begins in front all the same. */
+static void group_positions(GroupQuery *g) {
+  Upgrade *u = g->u;
+  g->seq = raw_extent(u, g->q, 1);
+  g->total = raw_cast(u, raw_two(u, "Reshape", raw_in(u, 6), raw_ints(u, INTS(1))), DT_i64);
+  const char *last = raw_cast(u, raw_two(u, "Reshape", raw_in(u, 5), raw_ints(u, INTS(-1))), DT_i64);
+  const char *first = raw_two(u, "Sub", raw_two(u, "Add", last, raw_ints(u, INTS(1))), g->seq);
+  g->start = raw_two(u, "Max", first, raw_ints(u, INTS(0)));
+  g->at = raw_two(u, "Add", at_axes(u, g->start, INTS(1)), raw_count(u, g->seq));
+}
+
+static const char *rotated(GroupQuery *g, const char *x, int64_t heads) {
+  Upgrade *u = g->u;
+  const Type *t = raw_type(u, raw_in(u, 7));
+  int64_t half = 0; /* as many as the tables have columns, if that is known: else all */
+  if (t && t->rank == 2 && !dim_is_const(t->dim[1], &half))
+    half = 0;
+  RawAttr attr[] = {raw_int_attr("num_heads", heads), raw_int_attr("interleaved", raw_int(u, "rotary_interleaved", 0)),
+                    raw_int_attr("rotary_embedding_dim", 2 * half)};
+  return raw_put(u, "RotaryEmbedding", NULL, NAMES(x, raw_in(u, 7), raw_in(u, 8), raw_has(u, 9) ? raw_in(u, 9) : g->at),
+                 3, attr);
+}
+
+/* The cache has room for all rows, or grows by what is missing; the new rows are written where each sequence goes on. */
+static const char *cached(GroupQuery *g, const char *x, uint32_t past, uint32_t present) {
+  Upgrade *u = g->u;
+  RawAttr axis = raw_int_attr("axis", -2);
+  x = raw_heads(u, x, g->kv_heads);
+  const char *have = raw_has(u, past) ? raw_extent(u, raw_in(u, past), 2) : g->seq;
+  const char *more = raw_two(u, "Sub", raw_two(u, "Max", have, g->total), have);
+  const char *pads = concat(u, NULL, 0, NAMES(raw_ints(u, INTS(0, 0, 0, 0, 0, 0)), more, raw_ints(u, INTS(0))));
+  if (!raw_has(u, past))
+    return raw_put(u, "Pad", raw_out(u, present), NAMES(x, pads), 0, NULL);
+  return raw_put(u, "TensorScatter", raw_out(u, present), NAMES(raw_two(u, "Pad", raw_in(u, past), pads), x, g->start),
+                 1, &axis);
+}
+
+/* Each row sees the rows of its sequence up to its own, or the last so many of them. */
+static const char *group_mask(GroupQuery *g, const char *k) {
+  Upgrade *u = g->u;
+  int64_t window = raw_int(u, "local_window_size", -1);
+  const char *column = raw_count(u, raw_extent(u, k, 2)), *row = at_axes(u, g->at, INTS(1, 3));
+  const char *keep = raw_two(u, "LessOrEqual", column, row);
+  if (window > 0)
+    keep = raw_two(u, "And", keep, raw_two(u, "Greater", column, raw_two(u, "Sub", row, raw_ints(u, INTS(window)))));
+  if (!raw_has(u, 10))
+    return keep;
+  const char *low = raw_two(u, "CastLike", raw_real(u, -INFINITY), raw_in(u, 10));
+  return raw_put(u, "Where", NULL, NAMES(keep, raw_in(u, 10), low), 0, NULL);
+}
+
+Status microsoft_group_query(Upgrade *u) {
+  GroupQuery g = {.u = u, .heads = raw_int(u, "num_heads", 0), .kv_heads = raw_int(u, "kv_num_heads", 0)};
+  if (g.heads < 1 || g.kv_heads < 1 || g.heads > INT16_MAX || g.kv_heads > INT16_MAX || !raw_has(u, 5) ||
+      !raw_has(u, 6) || raw_has(u, 1) != raw_has(u, 2))
+    return raw_unsupported(u, "lacks its heads or lengths");
+  if (raw_int(u, "smooth_softmax", 0) > 0)
+    return raw_unsupported(u, "has a smooth softmax");
+  TRY(raw_refuse_inputs(u, 11, "has a sink"));
+  TRY(raw_refuse_output(u, 3, "with its scores as an output"));
+  group_inputs(&g);
+  group_positions(&g);
+  if (raw_int(u, "do_rotary", 0))
+    g.q = rotated(&g, g.q, g.heads), g.k = rotated(&g, g.k, g.kv_heads);
+  const char *k = cached(&g, g.k, 3, 1), *v = cached(&g, g.v, 4, 2), *q = raw_heads(u, g.q, g.heads);
+  float scale = raw_float(u, "scale", 0);
+  RawAttr attr[] = {raw_float_attr("softcap", raw_float(u, "softcap", 0)), raw_float_attr("scale", scale)};
+  return raw_become_joined(u,
+                           raw_put(u, "Attention", NULL, NAMES(q, k, v, group_mask(&g, k)), scale != 0 ? 2 : 1, attr));
+}

@@ -1,0 +1,56 @@
+/* nodes.h - reading a node on its way to another form, and making those that take its place.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_FRONTEND_NODES_H
+#define SARD_FRONTEND_NODES_H
+
+#include "frontend/upgrade.h"
+
+/* --- the node --- */
+bool raw_has(const Upgrade *u, uint32_t i); /* is there an input i? */
+const char *raw_in(const Upgrade *u, uint32_t i);
+const char *raw_out(const Upgrade *u, uint32_t i);
+const RawAttr *raw_find(const Upgrade *u, const char *name, RawAttrType type); /* NULL: not there */
+float raw_float(const Upgrade *u, const char *name, float otherwise);
+int64_t raw_int(const Upgrade *u, const char *name, int64_t otherwise);
+/* The type of a value if it is a tensor of known rank, else NULL. */
+const Type *raw_type(const Upgrade *u, const char *name);
+
+/* "OP of com.microsoft WHAT, which is not supported" */
+Status raw_unsupported(Upgrade *u, const char *what);
+Status raw_refuse_inputs(Upgrade *u, uint32_t from, const char *what);
+Status raw_refuse_output(Upgrade *u, uint32_t i, const char *what);
+
+/* --- nodes made here --- */
+RawAttr raw_int_attr(const char *name, int64_t v);
+RawAttr raw_float_attr(const char *name, float v);
+RawAttr raw_ints_attr(const char *name, uint32_t n,
+                      const int64_t *v); /* v is copied by whoever makes the node's data */
+
+typedef const char *const *Names;
+#define NAMES(...)                                                                                                     \
+  (uint32_t)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), (const char *const[]) { __VA_ARGS__ }
+
+/* A node before; its output, under the name `out` or one of its own (NULL, ""). */
+const char *raw_put(Upgrade *u, const char *op, const char *out, uint32_t nin, Names in, uint32_t nattr,
+                    const RawAttr *attr);
+/* The same with several outputs, all under names of their own, which are written to `out`. */
+void raw_put_many(Upgrade *u, const char *op, uint32_t nout, const char **out, uint32_t nin, Names in, uint32_t nattr,
+                  const RawAttr *attr);
+/* The node itself becomes this one, with its first output. */
+Status raw_become(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t nattr, const RawAttr *attr);
+
+/* Constants: a list, a number. */
+const char *raw_ints(Upgrade *u, uint32_t n, const int64_t *v);
+#define INTS(...)                                                                                                      \
+  (uint32_t)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) { __VA_ARGS__ }
+const char *raw_real(Upgrade *u, float v);
+/* Shorthands over raw_put. */
+const char *raw_two(Upgrade *u, const char *op, const char *a, const char *b);
+const char *raw_cast(Upgrade *u, const char *x, DType to);
+const char *raw_extent(Upgrade *u, const char *x, int64_t axis); /* i64[1] */
+const char *raw_count(Upgrade *u, const char *n);                /* 0 … n-1, of i64[1] */
+/* [b, s, heads * d] as [b, heads, s, d], and back under the name `out`. */
+const char *raw_heads(Upgrade *u, const char *x, int64_t heads);
+Status raw_become_joined(Upgrade *u, const char *x);
+
+#endif
