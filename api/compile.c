@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GPU_LEVEL "sm_80" /* PTX for this runs on all later GPUs */
+
 static double ms_since(int64_t start) { return (double)(now_ns() - start) * 1e-6; }
 
 static Status import(Ctx *c, const CompileArgs *a, DimBinding *bind, uint32_t nbind, Model **m) {
@@ -79,7 +81,7 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
                      .allow_reference = a->o->allow_reference,
                      .mapped = in.file,
                      .nmapped = m->nfile};
-  if (!strcmp(s->device, "cpu"))
+  if (strcmp(s->device, "reference"))
     TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
   if (a->o->dump_kernel && !k.groups)
     return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
@@ -134,8 +136,8 @@ static Status compile(Ctx *c, CompileArgs *a) {
 
   int64_t t = now_ns();
   Arena *scratch = arena_create(c);
-  TRY(compile_program(c, a, scratch, m, cpu_level(), false, &g));
-  TRY(rt_load(c, s->arena, g.image, g.size, plan_build_id(), g.file, g.nfile, &s->program));
+  TRY(compile_program(c, a, scratch, m, s->gpu ? GPU_LEVEL : cpu_level(), false, &g));
+  TRY(rt_load_on(c, s->arena, g.image, g.size, plan_build_id(), g.file, g.nfile, s->gpu, &s->program));
   keep_files(c, s, m);
   arena_destroy(scratch);
   model_close(c, m);
@@ -154,20 +156,13 @@ static void name_code(Ctx *c, const sard_model *s) {
 
 /* What the caller has permitted does not pass unnoticed. */
 static void log_reference(Ctx *c, const sard_model *s) {
-  for (uint32_t i = 0; !strcmp(s->device, "cpu") && i < rt_count(s->program, SEC_STEPS); i++) {
+  for (uint32_t i = 0; strcmp(s->device, "reference") && i < rt_count(s->program, SEC_STEPS); i++) {
     const ProgStep *x = rt_step(s->program, i);
     if (step_kind(s->program, x) == SARD_STEP_REFERENCE)
       ctx_log(c, 0, "node '%s' (%s) runs as reference: %s",
               rt_string(s->program, rt_origin(s->program, x->origin)->node), rt_string(s->program, x->op),
               rt_string(s->program, x->why));
   }
-}
-
-/* Nothing is run elsewhere instead. */
-static Status no_cuda(Ctx *c) {
-  CudaDevice d;
-  TRY(cuda_device_find(c, &d));
-  return fail(c, ST_DEVICE, "this build cannot run models on CUDA devices (%s) yet", d.name);
 }
 
 Status compile_model(Ctx *c, void *args) {
@@ -179,13 +174,13 @@ Status compile_model(Ctx *c, void *args) {
   if (a->path)
     TRY(compiled_start(c, a));
   if (!strcmp(s->device, "cuda"))
-    return no_cuda(c);
-  if (!s->program && !sard_device_available(s->device))
+    TRY(cuda_open(c, &s->gpu));
+  if (!s->program && !s->gpu && !sard_device_available(s->device))
     return fail(
         c, ST_DEVICE,
         "device 'cpu' needs the code generator libsard-codegen.so, which is not here; 'reference' works without, "
         "slowly");
-  if (!s->program)
+  if (!s->program && !s->gpu)
     TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));

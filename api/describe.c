@@ -86,8 +86,9 @@ const char *sard_metadata(const sard_model *m, const char *key) {
 }
 
 sard_step_kind step_kind(const RtProgram *p, const ProgStep *s) {
-  if (rt_kernel(p, s))
-    return SARD_STEP_COMPILED;
+  const ProgKernel *k = rt_kernel(p, s);
+  if (k)
+    return k->object == PROG_NONE ? SARD_STEP_LIBRARY : SARD_STEP_COMPILED;
   return s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
 }
 

@@ -33,10 +33,11 @@ struct sard_model {
   const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
-  int cores;         /* that the process may use */
-  int threads;       /* that a run may use */
-  bool eager;        /* use them whether it is worth it or not: set by tests */
-  struct Pool *pool; /* the environment's; NULL: no step uses it */
+  struct RtDevice *gpu; /* of "cuda" */
+  int cores;            /* that the process may use */
+  int threads;          /* that a run may use */
+  bool eager;           /* use them whether it is worth it or not: set by tests */
+  struct Pool *pool;    /* the environment's; NULL: no step uses it */
 };
 
 /* run.c */

@@ -3,6 +3,7 @@
 #include "api/internal.h"
 
 #include "codegen/backend.h"
+#include "cuda/device.h"
 #include "runtime/object.h"
 #include "support/checked.h"
 #include "support/cores.h"
@@ -33,7 +34,20 @@ const char *sard_version_string(void) { return SARD_VERSION_STRING; }
 
 /* --- loading --- */
 
+static bool gpu_available(void) {
+  Alloc alloc;
+  Ctx c;
+  CudaDevice d;
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  bool ok = backend_present() && !cuda_device_find(&c, &d);
+  ctx_close(&c);
+  return ok;
+}
+
 bool sard_device_available(const char *device) {
+  if (device && !strcmp(device, "cuda"))
+    return gpu_available();
   return device && (!strcmp(device, "reference") || (!strcmp(device, "cpu") && cpu_level() && backend_present()));
 }
 
@@ -80,6 +94,7 @@ static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sa
     if (m->pool)
       env_pool_done(env);
     ctx_close(&m->c);
+    cuda_close(m->gpu);
     alloc_put(&env->alloc, m, sizeof *m);
     return r;
   }
@@ -115,6 +130,7 @@ void sard_model_free(sard_model *m) {
   if (m->pool)
     env_pool_done(env);
   ctx_close(&m->c);
+  cuda_close(m->gpu);
   alloc_put(&env->alloc, m, sizeof *m);
 }
 

@@ -3,6 +3,7 @@
  * A matrix product takes the element-by-element work behind it as its epilogue as long as nothing in between is wanted
  * elsewhere; an attention stands alone.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/gpu.h"
 #include "codegen/grouper.h"
 
 #include "codegen/attention.h"
@@ -448,6 +449,35 @@ static bool product_group(Grouper *p, Node *n) {
   return true;
 }
 
+/* A product that cuBLASLt computes, alone; all others, and attention, are loops on GPUs so far. */
+static bool library_product(Grouper *p, Node *n) {
+  Operands o;
+  const char **why = &p->out->fate[n->id].why;
+  const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
+  if (!product_of(p, n, &o, why))
+    return false;
+  if (gemm && (gemm->alpha != 1 || (n->nin > 2 && n->in[2] && gemm->beta != 0))) {
+    *why = "a Gemm that scales or adds";
+    return false;
+  }
+  if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
+    *why = "its extents are too large expressions";
+    return false;
+  }
+  Unit *u = group_unit(p, UNIT_PRODUCT, group_name(p, dims_name(p, &o.x), &n, 0));
+  u->product = o.x;
+  gpu_product(p->c, u);
+  Group *x = group_add(p, u, &n, 1, n);
+  x->packed = UINT32_MAX;
+  x->in = arena_array(p->a, Value *, 2);
+  x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
+  x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
+  info(p, n)->fixed = true;
+  operands_end(p, x, "a product reads its operands from memory");
+  group_need(p, x->in, x->nin);
+  return true;
+}
+
 /* --- attention --- */
 
 /* Exporters broadcast a mask cut to the length of one cache to the keys of another: Bcast(keys, x) is `keys` in every run, but
@@ -583,7 +613,10 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (is_product(n->op))
+    if (gpu_level(p->o->cpu_level)) {
+      if (n->op == OP_MatMul || n->op == OP_Gemm)
+        library_product(p, n);
+    } else if (is_product(n->op))
       product_group(p, n);
     else if (n->op == OP_Attention)
       attention_group(p, n);

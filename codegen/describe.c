@@ -3,6 +3,7 @@
 #include "codegen/describe.h"
 
 #include "codegen/attention.h"
+#include "codegen/gpu.h"
 
 /* --- how the work is cut --- */
 
@@ -42,6 +43,8 @@ const char *unit_tile(Arena *a, const Unit *u, const char *cpu_level) {
   switch ((UnitKind)u->kind) {
   case UNIT_LOOP: return loop_tile(a, u->kernel);
   case UNIT_PRODUCT: {
+    if (gpu_level(cpu_level))
+      return "cuBLASLt";
     ProductPlan p = product_plan(&u->product, cpu_level);
     return arena_printf(a, "%dx%d", p.mr, p.nr);
   }

@@ -11,6 +11,7 @@
  * A group's step stands where its root stood. A value that a group stores beside its root's (a residual that is also read
  * further down) may be read by later steps only.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/gpu.h"
 #include "codegen/grouper.h"
 
 #include "codegen/append.h"
@@ -374,6 +375,8 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
     return false;
   }
   const char *missing = kernel_unsupported(loop.kernel);
+  if (!missing && gpu_level(p->o->cpu_level))
+    missing = gpu_unsupported(loop.kernel);
   if (missing) {
     *why = arena_printf(p->a, "no code generation for %s", missing);
     return false;

@@ -5,6 +5,7 @@
 #include "codegen/append.h"
 #include "codegen/backend.h"
 #include "codegen/describe.h"
+#include "codegen/gpu.h"
 #include "codegen/packing.h"
 #include "ops/ops.h"
 #include "support/checked.h"
@@ -49,7 +50,7 @@ static bool can_exist(const Node *n, const Value **v) {
   return true;
 }
 
-static Status refuse(Ctx *c, Arena *a, const Node *n, const char *why, uint32_t count) {
+static Status refuse(Ctx *c, Arena *a, const Node *n, const char *device, const char *why, uint32_t count) {
   const Value *v;
   StrBuf b;
   if (!can_exist(n, &v))
@@ -58,7 +59,7 @@ static Status refuse(Ctx *c, Arena *a, const Node *n, const char *why, uint32_t 
   put_types(c, &b, n->in, n->nin);
   buf_puts(&b, " -> ");
   put_types(c, &b, n->out, n->nout);
-  Status st = fail(c, ST_UNSUPPORTED, "no code generation for this step on device 'cpu': %s (%s)", why, b.text);
+  Status st = fail(c, ST_UNSUPPORTED, "no code generation for this step on device '%s': %s (%s)", device, why, b.text);
   buf_init(&b, a);
   if (count > 1)
     buf_printf(&b, "; the model has %u such steps", count);
@@ -74,7 +75,7 @@ static Status refuse_reference(Ctx *c, Arena *a, const Graph *g, const Groups *g
   find_reference(g, groups, &n, &count);
   if (!n)
     return ST_OK;
-  Status st = refuse(c, a, n, groups->fate[n->id].why, count);
+  Status st = refuse(c, a, n, gpu_level(groups->cpu_level) ? "cuda" : "cpu", groups->fate[n->id].why, count);
   return err_node(c, err_origin(c, st, n->origin), NULL, op_info(n->op)->name, NULL, NULL);
 }
 
@@ -94,8 +95,30 @@ static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Ker
   return ST_OK;
 }
 
+/* The same without what a library computes. */
+static Status compile_for_gpu(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
+  EmitTarget target = {.cpu_level = level};
+  uint32_t nall = k->groups->nkernel, n = 0, *at = arena_array(a, uint32_t, nall);
+  const Unit **unit = arena_array(a, const Unit *, nall);
+  BackendResult r;
+  k->code = arena_array(a, PlanCode, nall);
+  for (uint32_t i = 0; i < nall; i++) {
+    k->code[i] = (PlanCode){UINT32_MAX, ""};
+    if (k->groups->kernel[i]->kind == UNIT_LOOP)
+      at[n] = i, unit[n++] = k->groups->kernel[i];
+  }
+  TRY(backend_compile(c, a, unit, n, &target, threads, &r));
+  k->nobject = r.nobject;
+  k->object = arena_array(a, PlanObject, r.nobject);
+  for (uint32_t i = 0; i < r.nobject; i++)
+    k->object[i] = (PlanObject){r.object[i].bytes, r.object[i].size, level};
+  for (uint32_t i = 0; i < n; i++)
+    k->code[at[i]] = (PlanCode){r.code[i].object, r.code[i].symbol};
+  return ST_OK;
+}
+
 Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out) {
-  GroupOptions o = {.cpu_level = in->level, .pack = true};
+  GroupOptions o = {.cpu_level = in->level, .pack = !gpu_level(in->level)};
   Packing *packing;
   *out = (Kernels){0};
   TRY(append_group(c, a, g, &o, &out->groups));
@@ -103,6 +126,8 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
     TRY(refuse_reference(c, a, g, out->groups));
   if (!out->groups->nkernel)
     return ST_OK;
+  if (gpu_level(in->level))
+    return compile_for_gpu(c, a, in->level, in->threads, out);
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
   TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/plan.h"
 
+#include "codegen/gpu.h"
 #include "codegen/describe.h"
 #include "codegen/image.h"
 #include "ops/ops.h"
@@ -495,6 +496,17 @@ static uint32_t list_exprs(Plan *p, const Dim *d, uint32_t n) {
   return list_end(&l);
 }
 
+/* What the library is told. */
+static uint32_t product_numbers(Plan *p, const Product *x) {
+  const Dim number[] = {x->batch, x->m, x->n, x->k};
+  List l = image_list(&p->im);
+  for (size_t i = 0; i < countof(number); i++)
+    list_add(&l, image_expr(&p->im, number[i]));
+  list_add(&l, (x->trans_a ? PRODUCT_TRANS_A : 0) | (x->trans_b ? PRODUCT_TRANS_B : 0) |
+                   (x->batch_a ? PRODUCT_BATCH_A : 0) | (x->batch_b ? PRODUCT_BATCH_B : 0));
+  return list_end(&l);
+}
+
 /* The checks in a unit's kernel; how many. */
 static uint32_t checks_of(Plan *p, const Unit *u, const KStmt ***check) {
   const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
@@ -519,9 +531,13 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
   const Unit *u = x->unit;
   ProgCall call = {.kernel = x->kernel,
                    .parts = image_expr(&p->im, u->parts),
+                   .threads = image_expr(&p->im, u->threads ? u->threads : dim_const(p->c, 0)),
                    .scratch = image_expr(&p->im, u->scratch),
                    .flops = image_expr(&p->im, u->flops),
-                   .bytes = image_expr(&p->im, u->bytes)};
+                   .bytes = image_expr(&p->im, u->bytes),
+                   .product = gpu_level(p->groups->cpu_level) && u->kind == UNIT_PRODUCT
+                                  ? product_numbers(p, &u->product)
+                                  : PROG_NONE};
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < x->nneed; i++) {
     list_add(&l, image_expr(&p->im, x->need[i].a)), list_add(&l, image_expr(&p->im, x->need[i].b));

@@ -9,6 +9,7 @@
 #include "codegen/schedule.h"
 
 #include "codegen/columns.h"
+#include "codegen/gpu.h"
 #include "support/cpu.h"
 
 enum { LONG_BODY = 12 }; /* operations; a transcendental function counts 16 */
@@ -81,19 +82,19 @@ static int expr_score(const KExpr *x, const KVar *v) {
   return x->kind == KE_LOAD ? n + access_score(x->buf, x->index, v) : n;
 }
 
-static int score(const KStmt *s, const KVar *v) {
+int schedule_score(const KStmt *s, const KVar *v) {
   int n = 0;
   for (; s; s = s->next) {
-    n += expr_score(s->value, v) + score(s->body, v);
+    n += expr_score(s->value, v) + schedule_score(s->body, v);
     if (s->kind == KS_STORE)
       n += access_score(s->buf, s->index, v);
   }
   return n;
 }
 
-static bool has(const KStmt *s, KStmtKind kind) {
+bool schedule_has(const KStmt *s, KStmtKind kind) {
   for (; s; s = s->next)
-    if (s->kind == kind || has(s->body, kind))
+    if (s->kind == kind || schedule_has(s->body, kind))
       return true;
   return false;
 }
@@ -160,15 +161,15 @@ static void unroll(KStmt *s) {
   int64_t n;
   for (; s; s = s->next) {
     unroll(s->body);
-    if (s->kind == KS_FOR && s->loop == KL_SERIAL && !has(s->body, KS_FOR) && dim_is_const(s->extent, &n) && n > 1 &&
-        n <= SHORT_LOOP / 2)
+    if (s->kind == KS_FOR && s->loop == KL_SERIAL && !schedule_has(s->body, KS_FOR) && dim_is_const(s->extent, &n) &&
+        n > 1 && n <= SHORT_LOOP / 2)
       s->loop = KL_UNROLL, s->width = (uint16_t)n;
   }
 }
 
 static void make_vector(const Scheduler *s, KStmt *f) {
   uint16_t w = lanes_for(s, f);
-  if (w > 4 && kernel_loop_scans(f) && kernel_loop_ordered(f) && score(f->body, f->var) > 0)
+  if (w > 4 && kernel_loop_scans(f) && kernel_loop_ordered(f) && schedule_score(f->body, f->var) > 0)
     f->loop = KL_SCAN, f->width = w > s->lanes / 2 ? (uint16_t)(s->lanes / 2) : w;
   if (w <= 1 || kernel_loop_ordered(f))
     return;
@@ -182,7 +183,7 @@ static bool short_loops(const KStmt *s) {
   int64_t n;
   for (; s; s = s->next) {
     if (s->kind == KS_FOR &&
-        (!dim_is_const(s->extent, &n) || n > SHORT_LOOP || (has(s->body, KS_FOR) && !short_loops(s->body))))
+        (!dim_is_const(s->extent, &n) || n > SHORT_LOOP || (schedule_has(s->body, KS_FOR) && !short_loops(s->body))))
       return false;
     some |= s->kind == KS_FOR || (s->kind == KS_IF && short_loops(s->body));
   }
@@ -191,11 +192,11 @@ static bool short_loops(const KStmt *s) {
 
 /* Are the lanes better off along f than along the loops inside of it: because those jump through memory where f does not, or
  * are short (windows)? */
-static bool lanes_outside(const KStmt *f) {
-  int inner = 0, outer = score(f->body, f->var);
+bool schedule_lanes_outside(const KStmt *f) {
+  int inner = 0, outer = schedule_score(f->body, f->var);
   for (const KStmt *s = f->body; s; s = s->next)
     if (s->kind == KS_FOR)
-      inner += score(s->body, s->var);
+      inner += schedule_score(s->body, s->var);
   return !kernel_loop_ordered(f) && ((inner <= 0 && outer > 0) || (outer >= 0 && short_loops(f->body)));
 }
 
@@ -205,7 +206,7 @@ static void vectorize(const Scheduler *s, KStmt *first) {
       vectorize(s, f->body);
     if (f->kind != KS_FOR)
       continue;
-    if (!has(f->body, KS_FOR) || lanes_outside(f))
+    if (!schedule_has(f->body, KS_FOR) || schedule_lanes_outside(f))
       make_vector(s, f);
     else
       vectorize(s, f->body);
@@ -213,7 +214,7 @@ static void vectorize(const Scheduler *s, KStmt *first) {
 }
 
 /* The loops nested in f one in another with nothing beside them, f included. */
-static int perfect_nest(KStmt *f, KStmt **nest, int cap) {
+int schedule_nest(KStmt *f, KStmt **nest, int cap) {
   int n = 0;
   while (n < cap) {
     nest[n++] = f;
@@ -240,7 +241,7 @@ static int enough_loops(KStmt *const *nest, int n) {
 }
 
 /* nest[0] becomes the loop over all n of them; the others' variables are defined by division in front of the body. */
-static void collapse(Scheduler *s, KStmt **nest, int n) {
+void schedule_collapse(Ctx *c, Kernel *k, KStmt **nest, int n) {
   KStmt *outer = nest[0];
   if (n < 2)
     return;
@@ -249,19 +250,19 @@ static void collapse(Scheduler *s, KStmt **nest, int n) {
   for (int i = 0; i < n; i++)
     var[i] = nest[i]->var, extent[i] = nest[i]->extent;
   for (int i = 1; i < n; i++)
-    total = dim_mul(s->c, total, extent[i]);
+    total = dim_mul(c, total, extent[i]);
   KStmt *rest = nest[n - 1]->body, *first = NULL;
-  KCursor at = {s->k, &first};
-  KVar *p = arena_new(s->k->arena, KVar);
-  *p = (KVar){.name = "part", .dtype = DT_i64, .id = s->k->next_id++, .def = outer};
-  Dim below = dim_const(s->c, 1);
+  KCursor at = {k, &first};
+  KVar *p = arena_new(k->arena, KVar);
+  *p = (KVar){.name = "part", .dtype = DT_i64, .id = k->next_id++, .def = outer};
+  Dim below = dim_const(c, 1);
   for (int i = n - 1; i >= 0; i--) {
-    KExpr *x = ke_binary(s->k, KOP_div, ke_var(s->k, p), ke_dim(s->k, below));
+    KExpr *x = ke_binary(k, KOP_div, ke_var(k, p), ke_dim(k, below));
     if (i)
-      x = ke_binary(s->k, KOP_mod, x, ke_dim(s->k, extent[i]));
+      x = ke_binary(k, KOP_mod, x, ke_dim(k, extent[i]));
     KVar *made = ks_let(&at, var[i]->name, x);
     made->def->var = var[i], var[i]->def = made->def;
-    below = dim_mul(s->c, below, extent[i]);
+    below = dim_mul(c, below, extent[i]);
   }
   *at.at = rest;
   outer->var = p, outer->extent = total, outer->body = first;
@@ -541,7 +542,7 @@ static bool gathers(const KStmt *s, const KVar *v) {
 }
 
 /* Only definitions may stand beside a parallel loop: the rest would run once per range of parts. */
-static KStmt *only_loop(KStmt *first) {
+KStmt *schedule_only_loop(KStmt *first) {
   KStmt *f = NULL;
   for (KStmt *s = first; s; s = s->next) {
     if (s->kind == KS_FOR && !f)
@@ -581,19 +582,19 @@ static bool separable(Ctx *c, const KStmt *s, KStmt *const *nest, int n, bool ch
 static void outermost(Scheduler *s, KStmt *f) {
   KStmt *nest[MAX_RANK];
   int64_t row;
-  int n = perfect_nest(f, nest, MAX_RANK);
+  int n = schedule_nest(f, nest, MAX_RANK);
   KStmt *last = nest[n - 1];
-  bool lanes = has(last->body, KS_FOR) ? lanes_outside(last) : !kernel_loop_ordered(last);
+  bool lanes = schedule_has(last->body, KS_FOR) ? schedule_lanes_outside(last) : !kernel_loop_ordered(last);
   if (!separable(s->c, f->body, nest, lanes && n > 1 ? n - 1 : n, lanes && n == 1)) {
     vectorize(s, f);
     return;
   }
-  int across = n > 1 && lanes && !has(last->body, KS_FOR) ? crossing(nest, n) : -1;
+  int across = n > 1 && lanes && !schedule_has(last->body, KS_FOR) ? crossing(nest, n) : -1;
   if (across >= 0 && across == n - 2 && few_outside(nest[across], last))
     across = -1;
   int tiled = across >= 0 ? tile(s, nest, n, across) : 0;
   if (tiled) {
-    collapse(s, nest, tiled);
+    schedule_collapse(s->c, s->k, nest, tiled);
     f->loop = KL_PARALLEL;
     return;
   }
@@ -601,13 +602,13 @@ static void outermost(Scheduler *s, KStmt *f) {
     vectorize(s, last->body);
     if (n == 1)
       look_ahead(f);
-    collapse(s, nest, n);
+    schedule_collapse(s->c, s->k, nest, n);
     f->loop = KL_PARALLEL;
     return;
   }
-  if (has(last->body, KS_FOR) && !short_loops(last->body) &&
+  if (schedule_has(last->body, KS_FOR) && !short_loops(last->body) &&
       columns_interchange(s->c, s->k, last, lanes_for(s, last))) {
-    collapse(s, nest, n);
+    schedule_collapse(s->c, s->k, nest, n);
     f->loop = KL_PARALLEL;
     return;
   }
@@ -617,21 +618,25 @@ static void outermost(Scheduler *s, KStmt *f) {
       f->loop = KL_PARALLEL, f->width = w, unroll(f->body);
     return;
   }
-  if (s->lanes == CUT_FROM && !has(last->body, KS_FOR))
+  if (s->lanes == CUT_FROM && !schedule_has(last->body, KS_FOR))
     follow_reads(nest, n);
   make_vector(s, last);
   /* short rows that are only moved wait for memory at each of their ends */
   bool row_short = dim_is_const(last->extent, &row) && row <= SHORT_ROW && list_flops(last->body) <= 1;
   if (last->loop == KL_VECTOR && (row_short || gathers(last->body, last->var)))
     last->ahead = nest[n - 2]->var, last->ahead_by = row_short ? FAR_ROWS : 1;
-  collapse(s, nest, enough_loops(nest, n - 1));
+  schedule_collapse(s->c, s->k, nest, enough_loops(nest, n - 1));
   f->loop = KL_PARALLEL;
 }
 
 void unit_schedule(Ctx *c, Unit *u, const char *cpu_level) {
+  if (gpu_level(cpu_level)) {
+    gpu_schedule(c, u);
+    return;
+  }
   Scheduler s = {.c = c, .k = u->kernel, .lanes = 2 * cpu_vector_bits(cpu_level) / 32};
   if (s.lanes > 1 && !scheduled(u->kernel->body)) {
-    KStmt *f = only_loop(u->kernel->body);
+    KStmt *f = schedule_only_loop(u->kernel->body);
     if (f && !f->value && kernel_loop_splits(f))
       outermost(&s, f);
     else

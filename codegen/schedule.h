@@ -12,4 +12,17 @@ void unit_schedule(Ctx *c, Unit *u, const char *cpu_level);
 /* Fills in parts, scratch, flops and bytes of a loop unit as it is scheduled now. */
 void unit_count(Ctx *c, Unit *u);
 
+/* --- what schedules for CPUs and GPUs (codegen/gpu.h) share --- */
+bool schedule_has(const KStmt *s, KStmtKind kind);
+/* Accesses of the list that are contiguous along v less those that jump. */
+int schedule_score(const KStmt *s, const KVar *v);
+/* Is memory rather contiguous along f than along the loops inside of it, or are those short? */
+bool schedule_lanes_outside(const KStmt *f);
+/* The loops nested in f one in another with nothing beside them, f included: at most cap. */
+int schedule_nest(KStmt *f, KStmt **nest, int cap);
+/* nest[0] becomes the loop over all n of them. */
+void schedule_collapse(Ctx *c, Kernel *k, KStmt **nest, int n);
+/* The one loop of the list, which has only definitions beside it; NULL: there is no such loop. */
+KStmt *schedule_only_loop(KStmt *first);
+
 #endif

@@ -85,7 +85,8 @@ typedef struct Unit {
   Product product;
   Attention attention;
   Dim parts;        /* filled in by the schedule; at least 1 for any binding, or 0 when nothing is to do */
-  Dim scratch;      /* bytes per thread */
+  Dim threads;      /* GPUs: that a block can use for a part; 0: parts are shared out to all threads of all blocks */
+  Dim scratch;      /* bytes per thread; GPUs: per block */
   Dim flops, bytes; /* of all parts together: for the cost model and the reports */
 } Unit;
 

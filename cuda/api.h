@@ -14,12 +14,44 @@
 #include <stdint.h>
 
 typedef int CudaOrdinal; /* CUdevice */
+typedef struct CUctx_st *CudaContext;
+typedef struct CUmod_st *CudaModule;
+typedef struct CUfunc_st *CudaFunction;
+typedef struct CUstream_st *CudaStream;
+typedef struct CUevent_st *CudaEvent;
+typedef struct CUmemPoolHandle_st *CudaPool;
 
 enum { /* CUdevice_attribute */
        CUDA_MULTIPROCESSORS = 16,
        CUDA_MAJOR = 75,
        CUDA_MINOR = 76,
 };
+enum { CUDA_OUT_OF_MEMORY = 2 };              /* CUresult */
+enum { CUDA_STREAM_APART = 1 };               /* CU_STREAM_NON_BLOCKING */
+enum { CUDA_NO_TIMING = 2 };                  /* CU_EVENT_DISABLE_TIMING */
+enum { CUDA_POOL_KEEPS = 4 };                 /* CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: a uint64_t */
+enum { CUDA_JIT_LOG = 5, CUDA_JIT_LOG_SIZE }; /* CU_JIT_ERROR_LOG_BUFFER */
+
+/* cuBLASLt: matrices by columns. Device pointers are addresses here. */
+typedef struct BlasContext *BlasHandle;
+typedef struct BlasProductDescription *BlasProduct;
+typedef struct BlasMatrixDescription *BlasLayout;
+typedef struct BlasPreferences *BlasPreference;
+typedef struct BlasAlgorithm {
+  uint64_t data[8];
+} BlasAlgorithm;
+typedef struct BlasChoice { /* cublasLtMatmulHeuristicResult_t */
+  BlasAlgorithm algorithm;
+  size_t workspace;
+  int state;
+  float waves;
+  int reserved[4];
+} BlasChoice;
+_Static_assert(sizeof(BlasChoice) == 96, "as the library has it");
+enum { BLAS_F32 = 0, BLAS_COMPUTE_F32 = 68 };       /* CUDA_R_32F, CUBLAS_COMPUTE_32F: no tf32 */
+enum { BLAS_TRANS_A = 3, BLAS_TRANS_B = 4 };        /* of a product: int32_t, 1: transposed */
+enum { BLAS_BATCH_COUNT = 5, BLAS_BATCH_STEP = 6 }; /* of a matrix: int32_t; int64_t, elements */
+enum { BLAS_MOST_WORKSPACE = 1 };                   /* of preferences: uint64_t */
 
 typedef enum {
   CUDA_DRIVER, /* libcuda: comes with the driver */

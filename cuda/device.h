@@ -4,6 +4,7 @@
 #define SARD_CUDA_DEVICE_H
 
 #include "cuda/api.h"
+#include "runtime/device.h"
 
 typedef struct CudaDevice {
   const CudaApi *api;
@@ -25,5 +26,19 @@ Status cuda_failed(Ctx *c, const CudaApi *api, const char *call, int error);
 
 /* Finds it. ST_DEVICE: no driver, no GPU, or one below compute capability 8.0, with the reason. Nothing is left behind. */
 Status cuda_device_find(Ctx *c, CudaDevice *out);
+
+/* --- product.c --- */
+typedef struct CudaBlas {
+  const CudaApi *api;
+  BlasHandle handle;
+  BlasPreference preference;
+} CudaBlas;
+Status cuda_blas_open(Ctx *c, CudaBlas *b); /* loads cuBLASLt; in the current context. A second time: nothing */
+void cuda_blas_close(CudaBlas *b);
+Status cuda_blas_product(RtDevice *d, Ctx *c, const CudaBlas *b, CudaStream stream, const RtProduct *p);
+
+/* Opens it for running: everything it needs is in its own memory and the driver's, until cuda_close. */
+Status cuda_open(Ctx *c, RtDevice **out);
+void cuda_close(RtDevice *d); /* NULL: nothing */
 
 #endif

@@ -91,7 +91,7 @@ typedef struct sard_model sard_model;
 
 typedef struct sard_options {
   size_t size;                /* SARD_OPTIONS_INIT */
-  const char *device;         /* "cpu", "reference"; NULL: "cpu". SARD_ERROR_DEVICE: not available here */
+  const char *device;         /* "cpu", "cuda", "reference"; NULL: "cpu". SARD_ERROR_DEVICE: not available here */
   int threads;                /* 0: what the process may really use */
   double timeout;             /* seconds that loading may take; 0: no limit */
   const volatile int *cancel; /* loading stops soon after *cancel becomes non-zero; may be NULL */

@@ -487,7 +487,7 @@ static Status check_loop(Verifier *v, const KStmt *s, int depth) {
   if (s->ahead && (s->ahead->id >= v->k->next_id || !v->scope[s->ahead->id]))
     return wrong(v, "a loop that looks ahead along none around it");
   bool *saved = v->outside;
-  if (s->loop == KL_PARALLEL || s->loop == KL_GRID || s->loop == KL_BLOCK) {
+  if (s->loop == KL_PARALLEL || s->loop == KL_GRID) {
     v->outside = arena_array(v->k->arena, bool, v->k->next_id);
     memcpy(v->outside, v->scope, v->k->next_id);
   }
@@ -495,7 +495,8 @@ static Status check_loop(Verifier *v, const KStmt *s, int depth) {
   TRY(check_list(v, s->body, depth + 1));
   v->scope[s->var->id] = false;
   v->outside = saved;
-  if ((s->loop == KL_VECTOR && kernel_loop_ordered(s)) || (s->loop == KL_PARALLEL && !kernel_loop_splits(s)))
+  if (((s->loop == KL_VECTOR || s->loop == KL_BLOCK) && kernel_loop_ordered(s)) ||
+      ((s->loop == KL_PARALLEL || s->loop == KL_GRID) && !kernel_loop_splits(s)))
     return wrong(v, "a vector or parallel loop whose iterations have an order");
   if (s->loop == KL_SCAN && !kernel_loop_scans(s))
     return wrong(v, "a scan of another form");

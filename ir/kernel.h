@@ -7,7 +7,7 @@
  * What is computed is fixed by the statements; how, by the schedule of each loop (serial, unrolled, vector, parallel, and
  * for GPUs grid, block), which changes no result except the order in which an accumulator's terms are combined: a vector
  * loop keeps `lanes` partial results and combines them pairwise at its end, the same way on every device and for any number
- * of threads. A parallel loop never carries an accumulator. An `ordered` loop's iterations meet in memory (a scatter, a
+ * of threads. A parallel or grid loop never carries an accumulator. An `ordered` loop's iterations meet in memory (a scatter, a
  * recurrence): it runs serially whatever is around it.
  *
  * Temporaries hold what an iteration of the outermost parallel loop needs for itself: written before they are read in it,
@@ -119,7 +119,9 @@ typedef enum {
   KS_CHECK, /* value (bool) must hold, else the kernel returns `code` and the offending number in `args`: index errors */
 } KStmtKind;
 
-/* KL_TILE: around one vector loop. `width` iterations are made at once for each vector of lanes: what they load along this loop's
+/* KL_GRID: its iterations are shared out to the blocks of a GPU, or, with a width, to all threads of all blocks. KL_BLOCK: to the
+ * threads of the block, `width` or one at a time side by side; accumulators are combined over the threads at its end.
+ * KL_TILE: around one vector loop. `width` iterations are made at once for each vector of lanes: what they load along this loop's
  * variable, one lane a row, is transposed in registers. KL_SCAN: a vector loop whose accumulators are read as they grow: what is
  * before a lane in its vector is combined in a tree, then with what was before the vector. */
 typedef enum {

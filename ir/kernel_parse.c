@@ -323,7 +323,8 @@ static Status loop(Parser *s, KCursor *at) {
       bool wide = f->loop == KL_UNROLL || f->loop == KL_VECTOR || f->loop == KL_TILE || f->loop == KL_SCAN;
       if (wide)
         TRY(want(s, "("));
-      if (wide || (f->loop == KL_PARALLEL && eat(s, "("))) {
+      bool may = f->loop == KL_PARALLEL || f->loop == KL_GRID || f->loop == KL_BLOCK;
+      if (wide || (may && eat(s, "("))) {
         TRY(number(s, DT_i64, &width));
         TRY(want(s, ")"));
         if (width->i < 1 || width->i > 4096)

@@ -166,7 +166,7 @@ static void print_loop(Printer *p, const KStmt *s) {
   }
   buf_puts(p->b, kind[s->loop]);
   if (s->loop == KL_UNROLL || s->loop == KL_VECTOR || s->loop == KL_TILE || s->loop == KL_SCAN ||
-      (s->loop == KL_PARALLEL && s->width))
+      ((s->loop == KL_PARALLEL || s->loop == KL_GRID || s->loop == KL_BLOCK) && s->width))
     buf_printf(p->b, "(%u)", s->width);
   if (s->ahead) {
     buf_printf(p->b, " ahead(%u, ", s->ahead_by);

@@ -1,6 +1,6 @@
 /* exec.c - the executor: binds shapes, then runs the steps in order.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/places.h"
 
 #include "support/checked.h"
 
@@ -101,6 +101,24 @@ static Status dims_step(Frame *f, const ProgStep *s, uint32_t index) {
   return ST_OK;
 }
 
+/* A step on the host reads and writes memory here. */
+static Status host_inputs(Frame *f, const ProgStep *s) {
+  for (uint32_t i = 0; f->places && i < s->nin; i++) {
+    uint32_t slot = rt_list(f->p, s->in + i);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      TRY(place_on_host(f, &f->cell[slot].t));
+  }
+  return ST_OK;
+}
+
+static void host_outputs(Frame *f, const ProgStep *s) {
+  for (uint32_t i = 0; f->places && i < s->nout; i++) {
+    uint32_t slot = rt_list(f->p, s->out + i);
+    if (slot != PROG_NONE && f->cell[slot].state)
+      place_written(f, &f->cell[slot].t);
+  }
+}
+
 /* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
  * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
 static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
@@ -115,14 +133,18 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   DType t = slot->dtype ? (DType)slot->dtype : src->t.dtype;
   bool stated = how == PROG_NONE || f->p->konst[how];
   if (!stated || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) ||
-      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t))
-    return eval_step(f, s, index, scratch);
+      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t)) {
+    TRY(host_inputs(f, s));
+    TRY(eval_step(f, s, index, scratch));
+    host_outputs(f, s);
+    return ST_OK;
+  }
   return slot_share(f, to, src, t, slot->rank, dim, &out);
 }
 
 /* --- regions --- */
 
-static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+static Status dispatch_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
   switch (s->kind) {
   case STEP_VIEW: return view_step(f, s, index, scratch);
   case STEP_DIMS: return dims_step(f, s, index);
@@ -134,13 +156,28 @@ static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scrat
   }
 }
 
-static void bind_outputs(Frame *f, const ProgStep *s) {
+static Status dispatch(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
+  bool moves = s->kind != STEP_KERNEL && s->kind != STEP_VIEW;
+  if (moves)
+    TRY(host_inputs(f, s));
+  TRY(dispatch_step(f, s, index, scratch));
+  if (moves)
+    host_outputs(f, s);
+  return ST_OK;
+}
+
+static Status bind_outputs(Frame *f, const ProgStep *s) {
   for (uint32_t i = 0; i < s->nbinds; i++) {
     uint32_t sym = rt_list(f->p, s->binds + 3 * i), out = rt_list(f->p, s->binds + 3 * i + 1);
     uint32_t slot = rt_list(f->p, s->out + out);
-    if (slot != PROG_NONE && f->cell[slot].state)
-      rt_symbols_bind_from(&f->sym, sym, rt_list(f->p, s->binds + 3 * i + 2), &f->cell[slot].t);
+    uint32_t place = rt_list(f->p, s->binds + 3 * i + 2);
+    if (slot == PROG_NONE || !f->cell[slot].state)
+      continue;
+    if (place >= BIND_ELEMENT)
+      TRY(place_on_host(f, &f->cell[slot].t));
+    rt_symbols_bind_from(&f->sym, sym, place, &f->cell[slot].t);
   }
+  return ST_OK;
 }
 
 /* The next step takes its working memory over. */
@@ -169,7 +206,7 @@ static Status run_step(Frame *f, uint32_t index) {
   if (st)
     return st;
   *f->at = up;
-  bind_outputs(f, s);
+  TRY(bind_outputs(f, s));
   if (f->o->profile) {
     bool kernel = s->kind == STEP_KERNEL; /* the cost of a step in a body is not its owner's */
     f->o->profile(f->o->profile_arg, &(RtStepTime){.step = index,
@@ -192,6 +229,8 @@ Status run_region(Frame *f, uint32_t region) {
   const ProgRegion *r = REC(f->p, SEC_REGIONS, ProgRegion) + region;
   for (uint32_t i = 0; i < r->nstep; i++)
     TRY(run_step(f, r->step + i));
+  for (uint32_t i = 0; region && f->places && i < r->nout; i++) /* whose owner looks at them here */
+    TRY(place_on_host(f, &f->cell[rt_list(f->p, r->out + i)].t));
   return ST_OK;
 }
 
@@ -263,10 +302,14 @@ static void own_strings(Frame *f, Tensor *t) {
 static Status store_output(Frame *f, uint32_t i) {
   const Cell *x = &f->cell[rt_output(f->p, i)->slot];
   RtOutput *o = &f->out[i];
-  if (!o->wanted || o->in_place)
+  if (!o->wanted)
     return ST_OK;
-  if (x->state == CELL_EMPTY)
+  if (x->state == CELL_EMPTY && !o->in_place)
     return no_value(f, rt_output(f->p, i)->slot);
+  if (x->state)
+    TRY(place_on_host(f, &x->t));
+  if (o->in_place)
+    return ST_OK;
   o->t = x->t;
   if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP) {
     own_strings(f, &o->t);
@@ -325,6 +368,7 @@ static Status run(Ctx *c, void *arg) {
   for (uint32_t i = 0; i < r->nin; i++)
     f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
   TRY(run_region(f, 0));
+  TRY(places_errors(f));
   for (uint32_t i = 0; i < r->nout; i++)
     TRY(store_output(f, i));
   frame_finish(f);

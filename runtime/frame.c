@@ -3,7 +3,7 @@
  * A cell borrows from the caller or a constant (STATIC), lies in the run's arena (ARENA), holds a counted buffer (BUF), or
  * lies in the keep arena, which lives as long as the outputs (KEEP: containers).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/places.h"
 
 #include "support/checked.h"
 
@@ -25,12 +25,14 @@ static void buf_unlink(Frame *f, Buf *b) {
 
 static void buf_release(Frame *f, Buf *b) {
   if (b && !--b->refs) {
+    place_forget(f, (char *)b + BUF_HEAD);
     buf_unlink(f, b);
     recycler_put(f->recycler, f->c->alloc, b, b->bytes);
   }
 }
 
 static void free_arena(Frame *f) {
+  places_close(f);
   if (f->arena)
     spare_put(f->p, SPARE_ARENA, f->arena, f->arena_bytes, f->layout->arena);
   if (f->scratch)
@@ -70,7 +72,7 @@ Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutpu
   TRY(layout_get(p, c, &f->sym, &f->layout));
   if (f->layout->arena)
     f->arena = spare_get(p, c, SPARE_ARENA, f->layout->arena, &f->arena_bytes);
-  return ST_OK;
+  return places_open(f);
 }
 
 void frame_finish(Frame *f) {
@@ -101,6 +103,7 @@ Status cell_export(Frame *f, Cell *dst, const Cell *src) {
     return ST_OK;
   }
   Cell copy = {0};
+  TRY(place_on_host(f, &src->t));
   TRY(cell_alloc(f, &copy, src->t.dtype, src->t.rank, src->t.dim));
   size_t n = tensor_bytes(&src->t);
   if (n)

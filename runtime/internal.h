@@ -4,6 +4,7 @@
 #define SARD_RUNTIME_INTERNAL_H
 
 #include "ops/eval/eval.h"
+#include "runtime/device.h"
 #include "runtime/object.h"
 #include "runtime/runtime.h"
 
@@ -31,12 +32,16 @@ struct RtProgram {
   const ProgHeader *h;
   const uint8_t *base;
   Alloc *alloc;
-  Tensor **konst; /* by slot: constants, else NULL */
-  OpId *op;       /* by step */
-  void **attr;    /* by step */
-  RtCode **code;  /* by object */
-  KernelFn *fn;   /* by kernel; NULL: not compiled */
-  int lanes;      /* 32-bit lanes of the vectors that the code uses: for estimates */
+  Tensor **konst;         /* by slot: constants, else NULL */
+  OpId *op;               /* by step */
+  void **attr;            /* by step */
+  RtCode **code;          /* by object */
+  KernelFn *fn;           /* by kernel; NULL: not compiled */
+  RtDevice *device;       /* kernels run there; NULL: here */
+  void **module;          /* by object, on the device */
+  void **function;        /* by kernel, on the device */
+  uint64_t *device_const; /* by slot: where the constant is on the device */
+  int lanes;              /* 32-bit lanes of the vectors that the code uses: for estimates */
   pthread_mutex_t lock;
   Layout *layouts; /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;
@@ -113,6 +118,7 @@ typedef struct KernelWork {
   KernelCost cost;
 } KernelWork;
 
+typedef struct Places Places;
 typedef struct Frame {
   RtProgram *p;
   Ctx *c;
@@ -133,6 +139,7 @@ typedef struct Frame {
   Cleanup cleanup;
   RtOutput *out;       /* by output */
   uint32_t *out_of;    /* by slot: output number, or PROG_NONE */
+  Places *places;      /* NULL: no device (places.h) */
   KernelCost cost;     /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
   uint32_t *blame;     /* borrowed: the origin of the node in that step that failed, or PROG_NONE */
@@ -160,6 +167,8 @@ Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
 Status no_value(Frame *f, uint32_t slot);
 Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch); /* kernel_step.c */
+/* Check n of the step's kernel failed for this number. */
+Status kernel_check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number);
 /* False: it cannot be computed (yet). */
 bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, KernelWork *w);
 /* The inputs with defaults filled in, and what their shapes and elements tell bound. Inputs without data tell no elements. */

@@ -1,7 +1,7 @@
 /* kernel_step.c - calling compiled code: evaluates what the shapes say, finds the buffers, decides how many threads the work is
  * worth, and shares its parts among them. Any partition gives the same bits, so the results do not depend on the threads.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/places.h"
 
 #include "support/checked.h"
 
@@ -65,7 +65,7 @@ static Status find_buffers(Frame *f, const ProgStep *s, Arena *scratch, void **b
     if (f->cell[slot].state == CELL_EMPTY)
       return no_value(f, slot);
     TRY(check_input(f, slot, &f->cell[slot].t));
-    buf[i] = aligned(scratch, &f->cell[slot].t)->data;
+    buf[i] = f->places ? NULL : aligned(scratch, &f->cell[slot].t)->data;
   }
   for (uint32_t i = 0; i < s->nout; i++) {
     uint32_t slot = rt_list(f->p, s->out + i);
@@ -114,7 +114,7 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
 }
 
 /* Check n of the kernel failed for this number; "%lld" in the kernel's text stands for it. */
-static Status check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number) {
+Status kernel_check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number) {
   const ProgKernel *k = rt_kernel(f->p, s);
   if (n < k->nchecks)
     *f->blame = rt_list(f->p, (REC(f->p, SEC_CALLS, ProgCall) + s->call)->whose + n);
@@ -134,7 +134,7 @@ static Status outcome(Frame *f, const ProgStep *s, const Run *r, int threads) {
   if (first < 0)
     return ST_OK;
   if (r->result[first] >= 2)
-    return check_failed(f, s, (uint32_t)r->result[first] - 2, r->number[first]);
+    return kernel_check_failed(f, s, (uint32_t)r->result[first] - 2, r->number[first]);
   TRY(ctx_poll(f->c));
   return fail(f->c, ST_CANCELLED, "cancelled");
 }
@@ -198,6 +198,8 @@ Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
   if (!kernel_work(&f->sym, s, f->o, &w))
     return no_dims(f, s, "work");
   f->cost = w.cost;
+  if (f->places)
+    return device_step(f, s, scratch, dim, &w);
   if (!w.parts)
     return ST_OK;
   int threads = w.cost.threads;

@@ -1,7 +1,7 @@
 /* load.c - checks a program and makes it runnable. Nothing in the image is trusted: every offset, index, string and size is
  * checked here once, so that the executor need not.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/places.h"
 
 #include "support/checked.h"
 #include "support/cpu.h"
@@ -173,10 +173,23 @@ static bool owners_ok(const RtProgram *p, const ProgCall *x) {
   return true;
 }
 
+static bool product_ok(const RtProgram *p, const ProgCall *x) {
+  if (x->product == PROG_NONE)
+    return true;
+  if ((uint64_t)x->product + PRODUCT_NUMBERS > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = 0; i + 1 < PRODUCT_NUMBERS; i++)
+    if (!index_ok(p, rt_list(p, x->product + i), SEC_EXPRS, false))
+      return false;
+  const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + x->kernel;
+  return k->nin == 2 && k->nout == 1;
+}
+
 static bool call_ok(const RtProgram *p, const ProgCall *x) {
   return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
-         index_ok(p, x->scratch, SEC_EXPRS, false) && index_ok(p, x->flops, SEC_EXPRS, false) &&
-         index_ok(p, x->bytes, SEC_EXPRS, false) && needs_ok(p, x) && owners_ok(p, x);
+         index_ok(p, x->threads, SEC_EXPRS, false) && index_ok(p, x->scratch, SEC_EXPRS, false) &&
+         index_ok(p, x->flops, SEC_EXPRS, false) && index_ok(p, x->bytes, SEC_EXPRS, false) && product_ok(p, x) &&
+         needs_ok(p, x) && owners_ok(p, x);
 }
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {
@@ -415,8 +428,10 @@ static void align_const(Arena *a, const RtProgram *p, uint32_t slot) {
 }
 
 static Status load_kernel_step(Ctx *c, Arena *a, RtProgram *p, const ProgStep *s) {
-  uint32_t kernel = REC(p, SEC_CALLS, ProgCall)[s->call].kernel;
-  if (!p->fn[kernel])
+  const ProgCall *call = REC(p, SEC_CALLS, ProgCall) + s->call;
+  uint32_t kernel = call->kernel;
+  bool library = p->device && call->product != PROG_NONE;
+  if (!library && (p->device ? !p->function[kernel] : !p->fn[kernel]))
     return fail(c, ST_UNSUPPORTED, "the kernel '%s' is not compiled", rt_string(p, rt_kernel(p, s)->name));
   for (uint32_t i = 0; i < s->nin; i++)
     if (p->konst[rt_list(p, s->in + i)])
@@ -469,8 +484,8 @@ static Status load_step(Ctx *c, Arena *a, RtProgram *p, uint32_t i) {
   return attr_decode(c, a, eval_attrs(p->op[i]), REC(p, SEC_ATTRS, uint8_t) + s->attr, s->nattr, &p->attr[i]);
 }
 
-Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
-                      uint32_t nfile, const RtLinked *code, RtProgram **out) {
+static Status load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                   uint32_t nfile, const RtLinked *code, RtDevice *device, RtProgram **out) {
   TRY(check_header(c, image, size, build));
   RtProgram *p = arena_new(a, RtProgram);
   p->h = (const ProgHeader *)(const void *)image, p->base = image;
@@ -486,7 +501,8 @@ Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint6
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++)
     if (rt_slot(p, i)->kind == SLOT_CONST)
       TRY(load_const(c, a, p, i, file));
-  TRY(load_code(c, a, p, code));
+  p->device = device, p->lanes = 1;
+  TRY(device ? device_load(c, a, p) : load_code(c, a, p, code));
   p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
   p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));
   for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++)
@@ -495,21 +511,32 @@ Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint6
   return ST_OK;
 }
 
+Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                      uint32_t nfile, const RtLinked *code, RtProgram **out) {
+  return load(c, a, image, size, build, file, nfile, code, NULL, out);
+}
+
+Status rt_load_on(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                  uint32_t nfile, RtDevice *device, RtProgram **out) {
+  return load(c, a, image, size, build, file, nfile, NULL, device, out);
+}
+
 Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
                RtProgram **out) {
   return rt_load_linked(c, a, image, size, build, file, nfile, NULL, out);
 }
 
 Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir) {
-  for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
+  for (uint32_t i = 0; p->code && i < rt_count(p, SEC_OBJECTS); i++)
     if (p->code[i])
       TRY(object_perf_map(c, p->code[i], dir));
   return ST_OK;
 }
 
 void rt_unload(RtProgram *p) {
-  for (uint32_t i = 0; i < rt_count(p, SEC_OBJECTS); i++)
+  for (uint32_t i = 0; p->code && i < rt_count(p, SEC_OBJECTS); i++)
     object_unload(p->code[i]);
+  device_unload(p);
   spare_drop(p);
   for (Layout *l = p->layouts, *next; l; l = next) {
     next = l->next;

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 5, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 7, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -137,15 +137,21 @@ typedef struct ProgKernel {
   uint32_t nchecks;
 } ProgKernel;
 
+/* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], dense f32 (codegen/unit.h, Product). */
+enum { PRODUCT_TRANS_A = 1, PRODUCT_TRANS_B = 2, PRODUCT_BATCH_A = 4, PRODUCT_BATCH_B = 8, PRODUCT_NUMBERS = 5 };
+
 /* One call. All expressions are evaluated once the symbols of the step's inputs are bound. */
 typedef struct ProgCall {
   uint32_t kernel; /* SEC_KERNELS */
   uint32_t
       parts; /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
-  uint32_t scratch;      /* SEC_EXPRS: bytes per thread */
+  uint32_t threads;      /* SEC_EXPRS: gpu_geometry's; CPUs: 0 */
+  uint32_t scratch;      /* SEC_EXPRS: bytes per thread; GPUs: per block */
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
-  uint32_t need, nneed;  /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
-  uint32_t whose;        /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
+  uint32_t
+      product; /* SEC_LISTS: SEC_EXPRS batch, m, n, k, then PRODUCT_ flags, of what a library computes; PROG_NONE: code does */
+  uint32_t need, nneed; /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
+  uint32_t whose;       /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). */
@@ -198,7 +204,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 32 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 40 && sizeof(ProgObject) == 24, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -21,6 +21,10 @@ typedef struct RtProgram RtProgram;
  * immutable afterwards and may be run from many threads. */
 Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file, uint32_t nfile,
                RtProgram **out);
+/* The same for a program whose kernels were compiled for that device, which they run on; it must live as long as the program. */
+struct RtDevice;
+Status rt_load_on(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
+                  uint32_t nfile, struct RtDevice *device, RtProgram **out);
 /* The same for a program whose machine code is in memory already: code of all kernels, each at its offset from base. */
 typedef struct RtLinked {
   const uint8_t *base;

@@ -92,9 +92,8 @@ static const char *gpu(Tool *t) {
   CudaDevice d;
   if (cuda_device_find(t->c, &d))
     return arena_strdup(t->arena, t->c->err.message);
-  return arena_printf(t->arena,
-                      "%s, compute capability %d.%d, %d multiprocessors, %s; this build cannot run models on it yet",
-                      d.name, d.major, d.minor, d.multiprocessors, bytes_text(t->arena, (int64_t)d.memory));
+  return arena_printf(t->arena, "%s, compute capability %d.%d, %d multiprocessors, %s", d.name, d.major, d.minor,
+                      d.multiprocessors, bytes_text(t->arena, (int64_t)d.memory));
 }
 
 enum { DEVICES = 3 };
@@ -108,7 +107,7 @@ static void devices(Tool *t, Fact f[DEVICES]) {
                 cpu ? "compiled by libsard-codegen.so (LLVM); the default"
                     : "needs libsard-codegen.so, which is built when LLVM 19.1 to 22 is installed",
                 cpu};
-  f[2] = (Fact){"cuda", gpu(t), false};
+  f[2] = (Fact){"cuda", gpu(t), sard_device_available("cuda")};
 }
 
 /* What links the libraries and programs of `sard compile`; NULL: nothing. */

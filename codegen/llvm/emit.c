@@ -50,18 +50,22 @@ static Status open_module(Emitter *e) {
   return ST_OK;
 }
 
-/* "softmax.3": letters, digits, '_' and '.' of the unit's name, and its number in the module. */
+/* "softmax.3": letters, digits, '_' and '.' of the unit's name, and its number in the module; PTX knows no '.'. */
 static const char *symbol_name(Emitter *e, const Unit *u, uint32_t i) {
   char text[64];
   size_t n = 0;
   for (const char *p = u->name ? u->name : "unit"; *p && n + 1 < sizeof text; p++)
     text[n++] =
-        (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '.' ? *p : '_';
+        (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || (*p == '.' && !e->gpu)
+            ? *p
+            : '_';
   text[n] = 0;
-  return arena_printf(e->a, "%s.%u", text, i);
+  return arena_printf(e->a, "%s%c%u", text, e->gpu ? '_' : '.', i);
 }
 
 static Status emit_one(Emitter *e, const Unit *u, const char *name) {
+  if (e->gpu)
+    return emit_gpu_unit(e, u, name);
   switch (u->kind) {
   case UNIT_LOOP: return emit_loop_unit(e, u, name);
   case UNIT_PRODUCT: return emit_product_unit(e, u, name);
@@ -80,7 +84,7 @@ static Status finish(Emitter *e, EmitObject *out) {
   }
   LLVMDisposeMessage(message);
   e->c->err.kind = ST_OK;
-  if (LLVMTargetMachineEmitToMemoryBuffer(e->tm, e->mod, LLVMObjectFile, &message, &buf)) {
+  if (LLVMTargetMachineEmitToMemoryBuffer(e->tm, e->mod, e->gpu ? LLVMAssemblyFile : LLVMObjectFile, &message, &buf)) {
     Status st = fail(e->c, ST_INTERNAL, "LLVM made no object: %s", message);
     LLVMDisposeMessage(message);
     return st;

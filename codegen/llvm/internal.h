@@ -27,7 +27,8 @@ typedef struct Emitter {
   LLVMTargetMachineRef tm;
   LLVMMemoryBufferRef object; /* held while its bytes are copied */
   LType f32, f64, f16, i1, i8, i16, i32, i64, ptr;
-  int bits; /* of a vector register: 128, 256 or 512 */
+  int bits;               /* of a vector register: 128, 256 or 512 */
+  bool gpu;               /* PTX instead of an object */
   bool fma, f16c, rounds; /* what the target has instructions for: see target.c */
 } Emitter;
 
@@ -86,12 +87,14 @@ LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);
 /* --- kernel.c --- */
 /* A function for unit u under that name: KernelFn. */
 Status emit_loop_unit(Emitter *e, const Unit *u, const char *name);
+Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name);       /* gpu.c */
 Status emit_product_unit(Emitter *e, const Unit *u, const char *name);   /* product.c */
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name); /* attention.c */
 
 /* The fields of KernelArgs, read in the entry block of a function just begun. */
 typedef struct EmitArgs {
   LVal fn, begin, end, cancel, number, scratch, bufs, dims; /* pointers, i64 */
+  unsigned first_dim; /* GPUs: buffers, then dims, are parameters of the function */
 } EmitArgs;
 EmitArgs emit_function(Emitter *e, const char *name); /* declares it, starts its entry block */
 LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i);

@@ -5,7 +5,7 @@
 
 #include "codegen/llvm/internal.h"
 
-enum { KEMIT_TILE = 32, STREAM_BITS = 512 }; /* rows and lanes of a tile at most; a cache line */
+enum { KEMIT_TILE = 32, MAX_ACC = 256, STREAM_BITS = 512 }; /* rows and lanes of a tile at most; a cache line */
 
 /* Loads of a tile that go along its loop's variable: transposed, the value of iteration t is value[t]. */
 typedef struct TileLoad {
@@ -42,6 +42,8 @@ struct KEmit {
   int tile_at;            /* the iteration of it that is being emitted */
   LVal *large;            /* by buffer: an i1, whether vectors stored to it go past the caches; NULL: never */
   bool streamed;          /* some may have */
+  bool once;              /* GPUs: code that all threads of a block run alike: one of them stores */
+  bool barriers;          /* GPUs: threads of a block read what others have stored */
   enum { STREAM_ASK, STREAM_YES, STREAM_NO } past; /* for those stored here: each is looked at, all do, none does */
   uint32_t checks;                                 /* number of KS_CHECK statements seen, for their codes */
   const KStmt **check;                             /* by code */
@@ -52,6 +54,32 @@ Status kemit_expr(KEmit *k, const KExpr *x, LVal *r);
 Status kemit_binary(KEmit *k, DType t, KOp op, LVal a, LVal b, LVal *r);
 LVal kemit_dim(KEmit *k, Dim d);
 Status kemit_unsupported(const KEmit *k, const char *what);
+
+/* --- kernel.c --- */
+/* Accumulators that a body updates but does not define. */
+typedef struct AccList {
+  const KVar *var[MAX_ACC];
+  uint8_t op[MAX_ACC]; /* of its updates; KOP_none: different ones */
+  LVal before[MAX_ACC];
+  LVal phi[MAX_ACC];
+  int n;
+} AccList;
+Status kemit_accumulators(KEmit *k, const KStmt *body, AccList **l);
+LVal kemit_identity(KEmit *k, DType t, KOp op);                   /* NULL: op has none */
+Status kemit_combine(KEmit *k, DType t, KOp op, LVal v, LVal *r); /* the lanes of v, by halves */
+/* What a loop does for one value of its variable. */
+typedef Status (*LoopBody)(KEmit *k, const KStmt *s, LVal i, int depth);
+/* for (i = from; i < to; i += step) body, with phis for the accumulators. */
+Status kemit_count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, LVal step, AccList *acc, LoopBody body,
+                        int depth);
+Status kemit_scalar_body(KEmit *k, const KStmt *s, LVal i, int depth);
+Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth);
+
+/* --- gpu.c --- */
+Status gpu_loop(KEmit *k, const KStmt *s, LVal n, int depth); /* KL_GRID, KL_BLOCK */
+Status gpu_store(KEmit *k, const KStmt *s);                   /* by one thread of the block, if k->once */
+/* Where check `code` has failed: tells so, and ends the thread. */
+void gpu_wrong(KEmit *k, int code, LVal number);
 
 /* --- memory.c --- */
 LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */

@@ -11,7 +11,7 @@
 #include "codegen/llvm/kemit.h"
 #include "runtime/kernel_abi.h"
 
-enum { MAX_DEPTH = 60, MAX_ACC = 256, MAX_LANES = 128 };
+enum { MAX_DEPTH = 60, MAX_LANES = 128 };
 
 #define B (k->e->b)
 
@@ -43,8 +43,12 @@ EmitArgs emit_function(Emitter *e, const char *name) {
   };
 }
 
-LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i) { return field(e, a->bufs, 8 * (size_t)i, e->ptr); }
-LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i) { return field(e, a->dims, 8 * (size_t)i, e->i64); }
+LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i) {
+  return e->gpu ? LLVMGetParam(a->fn, i) : field(e, a->bufs, 8 * (size_t)i, e->ptr);
+}
+LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i) {
+  return e->gpu ? LLVMGetParam(a->fn, a->first_dim + i) : field(e, a->dims, 8 * (size_t)i, e->i64);
+}
 
 static void go(Emitter *e, LLVMBasicBlockRef to) { LLVMPositionBuilderAtEnd(e->b, to); }
 
@@ -60,15 +64,7 @@ void emit_poll(Emitter *e, const EmitArgs *a) {
   go(e, on);
 }
 
-/* --- accumulators that a body updates but does not define --- */
-
-typedef struct AccList {
-  const KVar *var[MAX_ACC];
-  uint8_t op[MAX_ACC]; /* of its updates; KOP_none: different ones */
-  LVal before[MAX_ACC];
-  LVal phi[MAX_ACC];
-  int n;
-} AccList;
+/* --- accumulators --- */
 
 static bool collect(const KEmit *k, const KStmt *s, AccList *l) {
   for (; s; s = s->next) {
@@ -89,7 +85,7 @@ static bool collect(const KEmit *k, const KStmt *s, AccList *l) {
   return true;
 }
 
-static Status accumulators(KEmit *k, const KStmt *body, AccList **l) {
+Status kemit_accumulators(KEmit *k, const KStmt *body, AccList **l) {
   *l = arena_new(k->e->a, AccList);
   return collect(k, body, *l) ? ST_OK : kemit_unsupported(k, "so many accumulators");
 }
@@ -114,12 +110,8 @@ static void merge(KEmit *k, const AccList *l, LVal const *value, LLVMBasicBlockR
 static Status list(KEmit *k, const KStmt *s, int depth);
 static Status statement(KEmit *k, const KStmt *s, int depth);
 
-/* What a loop does for one value of its variable. */
-typedef Status (*Body)(KEmit *k, const KStmt *s, LVal i, int depth);
-
-/* for (i = from; i < to; i += step) body, with phis for the accumulators. */
-static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t step, AccList *acc, Body body,
-                         int depth) {
+Status kemit_count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, LVal step, AccList *acc, LoopBody body,
+                        int depth) {
   Emitter *e = k->e;
   LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
   if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
@@ -136,7 +128,7 @@ static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t s
     k->var[acc->var[n]->id] = acc->phi[n];
   }
   TRY(body(k, s, i, depth));
-  LVal next = LLVMBuildAdd(B, i, emit_int(e->i64, step), "");
+  LVal next = LLVMBuildAdd(B, i, step, "");
   LLVMBasicBlockRef last = LLVMGetInsertBlock(B);
   LLVMAddIncoming(i, &next, &last, 1);
   for (int n = 0; n < acc->n; n++)
@@ -148,7 +140,12 @@ static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t s
   return ST_OK;
 }
 
-static Status scalar_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+static Status count_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int64_t step, AccList *acc, LoopBody body,
+                         int depth) {
+  return kemit_count_loop(k, s, from, to, emit_int(k->e->i64, step), acc, body, depth);
+}
+
+Status kemit_scalar_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   k->var[s->var->id] = i;
   TRY(list(k, s->body, depth));
   k->var[s->var->id] = NULL;
@@ -157,13 +154,13 @@ static Status scalar_body(KEmit *k, const KStmt *s, LVal i, int depth) {
 
 static Status unrolled_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   for (int u = 0; u < s->width; u++)
-    TRY(scalar_body(k, s, LLVMBuildAdd(B, i, emit_int(k->e->i64, u), ""), depth));
+    TRY(kemit_scalar_body(k, s, LLVMBuildAdd(B, i, emit_int(k->e->i64, u), ""), depth));
   return ST_OK;
 }
 
 static Status serial_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int depth) {
   AccList *acc;
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   LVal rest = from;
   if (s->loop == KL_UNROLL && s->width > 1 && s->width <= 64) {
     LVal n = LLVMBuildSub(B, to, from, ""), w = emit_int(k->e->i64, s->width);
@@ -172,12 +169,12 @@ static Status serial_loop(KEmit *k, const KStmt *s, LVal from, LVal to, int dept
     if (!LLVMIsAConstantInt(n) || LLVMConstIntGetSExtValue(whole) > 0)
       TRY(count_loop(k, s, from, rest, s->width, acc, unrolled_body, depth));
   }
-  return count_loop(k, s, rest, to, 1, acc, scalar_body, depth);
+  return count_loop(k, s, rest, to, 1, acc, kemit_scalar_body, depth);
 }
 
 /* --- vector loops --- */
 
-static LVal identity(KEmit *k, DType t, KOp op) {
+LVal kemit_identity(KEmit *k, DType t, KOp op) {
   LType lt = kemit_type(k, t);
   int bits = dtype_bits(t);
   bool real = dtype_is_float(t), u = dtype_kind(t) == DK_UINT;
@@ -200,7 +197,7 @@ static LVal identity(KEmit *k, DType t, KOp op) {
   }
 }
 
-static Status combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
+Status kemit_combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
   if (t == DT_bool && (op == KOP_or || op == KOP_and)) {
     *r = emit_call(k->e, op == KOP_or ? "llvm.vector.reduce.or" : "llvm.vector.reduce.and", LLVMTypeOf(v), &v, 1);
     return ST_OK;
@@ -223,13 +220,13 @@ static Status combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
   return ST_OK;
 }
 
-static Status lanes_body(KEmit *k, const KStmt *s, LVal i, int depth) {
+Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   k->lane_base = i;
   return list(k, s->body, depth);
 }
 
 /* The iterations from `from` (a lane boundary) that do not fill a vector. */
-static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList *acc, Body body, int depth) {
+static Status masked_rest(KEmit *k, const KStmt *s, LVal from, LVal to, AccList *acc, LoopBody body, int depth) {
   Emitter *e = k->e;
   LVal any = LLVMBuildICmp(B, LLVMIntSLT, from, to, "");
   if (LLVMIsAConstantInt(any) && !LLVMConstIntGetZExtValue(any))
@@ -257,10 +254,10 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
     return kemit_unsupported(k, "a vector loop whose width is no power of two up to 128");
   if (kernel_loop_ordered(s))
     return kemit_unsupported(k, "a vector loop whose iterations have an order");
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   for (int i = 0; i < acc->n; i++) {
     const KVar *v = acc->var[i];
-    LVal id = identity(k, v->dtype, (KOp)acc->op[i]);
+    LVal id = kemit_identity(k, v->dtype, (KOp)acc->op[i]);
     if (!id)
       return kemit_unsupported(k, "an accumulator with several operators in a vector loop");
     outer[i] = k->var[v->id];
@@ -271,14 +268,14 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
   LVal n = LLVMBuildSub(B, to, from, "");
   LVal whole = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)w), "");
   LVal middle = LLVMBuildAdd(B, from, whole, "");
-  TRY(count_loop(k, s, from, middle, w, acc, lanes_body, depth));
+  TRY(count_loop(k, s, from, middle, w, acc, kemit_lanes_body, depth));
   k->ahead = NULL;
-  TRY(masked_rest(k, s, middle, to, acc, lanes_body, depth));
+  TRY(masked_rest(k, s, middle, to, acc, kemit_lanes_body, depth));
   k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
   for (int i = 0; i < acc->n; i++) {
     const KVar *v = acc->var[i];
     LVal sum;
-    TRY(combine(k, v->dtype, (KOp)acc->op[i], k->var[v->id], &sum));
+    TRY(kemit_combine(k, v->dtype, (KOp)acc->op[i], k->var[v->id], &sum));
     TRY(kemit_binary(k, v->dtype, (KOp)acc->op[i], outer[i], sum, &k->var[v->id]));
   }
   return ST_OK;
@@ -288,7 +285,7 @@ static Status vector_range(KEmit *k, const KStmt *s, LVal from, LVal to, int w, 
 
 static Status part_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   emit_poll(k->e, &k->args);
-  return scalar_body(k, s, i, depth);
+  return kemit_scalar_body(k, s, i, depth);
 }
 
 /* A loop that is both parallel and vector: part p is kernel_chunk iterations. */
@@ -304,7 +301,7 @@ static Status chunk_body(KEmit *k, const KStmt *s, LVal p, int depth) {
 static Status parallel_loop(KEmit *k, const KStmt *s, int depth) {
   AccList *acc;
   k->split = true;
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   if (acc->n)
     return kemit_unsupported(k, "an accumulator across a parallel loop");
   return count_loop(k, s, k->args.begin, k->args.end, 1, acc, s->width ? chunk_body : part_body, depth);
@@ -343,7 +340,7 @@ static Status scan_update(KEmit *k, const KStmt *s, int i) {
   Scan *x = k->scan;
   DType t = s->var->dtype;
   KOp op = (KOp)s->op;
-  LVal v, last, none = emit_splat(e, identity(k, t, op), k->lanes), pick[MAX_LANES];
+  LVal v, last, none = emit_splat(e, kemit_identity(k, t, op), k->lanes), pick[MAX_LANES];
   TRY(kemit_expr(k, s->value, &v));
   v = emit_splat(e, v, k->lanes);
   if (k->mask)
@@ -399,7 +396,7 @@ static Status scan_range(KEmit *k, const KStmt *s, LVal to, int depth) {
   int w = s->width;
   if (w > MAX_LANES || (w & (w - 1)) || !kernel_loop_scans(s))
     return kemit_unsupported(k, "such a scan");
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   for (x->n = 0; x->n < acc->n; x->n++) {
     x->var[x->n] = acc->var[x->n];
     k->var[acc->var[x->n]->id] = emit_splat(k->e, k->var[acc->var[x->n]->id], w);
@@ -482,7 +479,7 @@ static Status tile_rest(KEmit *k, const KStmt *s, LVal i, int depth) {
   TRY(trips(k, lanes, &n));
   k->lanes = lanes->width, k->lane_var = lanes->var;
   LVal middle = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)lanes->width), "");
-  TRY(masked_rest(k, lanes, middle, n, &none, lanes_body, depth));
+  TRY(masked_rest(k, lanes, middle, n, &none, kemit_lanes_body, depth));
   k->lanes = 1, k->lane_var = NULL, k->lane_base = NULL;
   k->var[s->var->id] = NULL;
   return ST_OK;
@@ -507,13 +504,13 @@ static Status tile_body(KEmit *k, const KStmt *s, LVal u0, int depth) {
 static Status tile_loop(KEmit *k, const KStmt *s, LVal n, int depth) {
   AccList *acc;
   LVal zero = emit_int(k->e->i64, 0), w = emit_int(k->e->i64, s->width);
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   if (acc->n || s->width > KEMIT_TILE || (s->body->width != s->width && s->body->width != 2 * s->width) ||
       (s->width & (s->width - 1)))
     return kemit_unsupported(k, "such a tile");
   LVal whole = LLVMBuildSub(B, n, LLVMBuildSRem(B, n, w, ""), "");
   TRY(count_loop(k, s, zero, whole, s->width, acc, tile_body, depth));
-  return count_loop(k, s, whole, n, 1, acc, scalar_body, depth);
+  return count_loop(k, s, whole, n, 1, acc, kemit_scalar_body, depth);
 }
 
 static Status loop(KEmit *k, const KStmt *s, int depth) {
@@ -524,7 +521,7 @@ static Status loop(KEmit *k, const KStmt *s, int depth) {
   if (s->loop == KL_SCAN && k->lanes == 1)
     return scan_range(k, s, n, depth);
   if (s->loop == KL_GRID || s->loop == KL_BLOCK)
-    return kemit_unsupported(k, "a GPU schedule on a CPU");
+    return k->e->gpu ? gpu_loop(k, s, n, depth) : kemit_unsupported(k, "a GPU schedule on a CPU");
   if (s->loop == KL_PARALLEL && !k->split)
     return parallel_loop(k, s, depth);
   bool vector = (s->loop == KL_VECTOR || (s->loop == KL_PARALLEL && s->width)) && k->lanes == 1 && s->width > 1;
@@ -604,7 +601,7 @@ static Status all_or_some(KEmit *k, const KStmt *s, LVal mask, AccList *acc, int
 static Status branch(KEmit *k, const KStmt *s, int depth) {
   LVal cond, saved = k->mask;
   AccList *acc;
-  TRY(accumulators(k, s->body, &acc));
+  TRY(kemit_accumulators(k, s->body, &acc));
   TRY(kemit_expr(k, s->value, &cond));
   if (emit_lanes(cond) == 1)
     return guarded(k, s, cond, acc, depth);
@@ -631,8 +628,7 @@ static Status check(KEmit *k, const KStmt *s) {
   LVal bad = LLVMBuildNot(B, cond, "");
   if (emit_lanes(bad) > 1 && k->mask)
     bad = LLVMBuildAnd(B, bad, k->mask, "");
-  LLVMBasicBlockRef wrong = emit_block(e, "wrong"), say = emit_block(e, ""), out = emit_block(e, ""),
-                    on = emit_block(e, "");
+  LLVMBasicBlockRef wrong = emit_block(e, "wrong"), on = emit_block(e, "");
   LLVMBuildCondBr(B, emit_any(e, bad), wrong, on);
   go(e, wrong);
   TRY(kemit_expr(k, s->number, &number));
@@ -644,6 +640,12 @@ static Status check(KEmit *k, const KStmt *s) {
                               LLVMBuildExtractElement(B, number, emit_int(e->i32, i), ""), first, "");
     number = first;
   }
+  if (e->gpu) {
+    gpu_wrong(k, check_code(k, s), number);
+    go(e, on);
+    return ST_OK;
+  }
+  LLVMBasicBlockRef say = emit_block(e, ""), out = emit_block(e, "");
   LLVMBuildCondBr(B, LLVMBuildIsNull(B, k->args.number, ""), out, say);
   go(e, say);
   LLVMBuildStore(B, number, k->args.number);
@@ -660,7 +662,7 @@ static Status statement(KEmit *k, const KStmt *s, int depth) {
   case KS_FOR: return loop(k, s, depth);
   case KS_IF: return branch(k, s, depth);
   case KS_UPDATE: return update(k, s);
-  case KS_STORE: return kemit_store(k, s);
+  case KS_STORE: return k->once ? gpu_store(k, s) : kemit_store(k, s);
   case KS_CHECK: return check(k, s);
   default: /* inside a vector loop every lane has an accumulator of its own */
     TRY(kemit_expr(k, s->value, &v));

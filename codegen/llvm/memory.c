@@ -265,6 +265,11 @@ LVal kemit_pointer(KEmit *k, const KBuf *b, LType elem, LVal offset) {
 
 static unsigned element_bytes(DType t) { return (unsigned)dtype_bits(t) / 8; }
 
+/* Of an access to lanes side by side. The schedules of GPUs make vectors only of what lies at whole vectors (codegen/gpu.h). */
+static unsigned vector_align(const KEmit *k, DType t) {
+  return element_bytes(t) * (k->e->gpu && !k->mask ? (unsigned)k->lanes : 1);
+}
+
 LVal kemit_all_lanes(KEmit *k) { return k->mask ? k->mask : emit_int(emit_vec(k->e->i1, k->lanes), 1); }
 
 /* --- loads and stores --- */
@@ -478,7 +483,7 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
     *r = emit_masked_load(k->e, vec, p, k->mask, LLVMConstNull(vec), align);
   else {
     *r = LLVMBuildLoad2(B, a.how == CONTIGUOUS ? vec : elem, p, "");
-    LLVMSetAlignment(*r, align);
+    LLVMSetAlignment(*r, a.how == CONTIGUOUS ? vector_align(k, t) : align);
   }
   return ST_OK;
 }
@@ -533,7 +538,7 @@ static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
     return;
   }
   if (!large || k->past == STREAM_NO) {
-    LLVMSetAlignment(LLVMBuildStore(B, v, p), element_bytes(b->dtype));
+    LLVMSetAlignment(LLVMBuildStore(B, v, p), vector_align(k, b->dtype));
     return;
   }
   LLVMBasicBlockRef past = emit_block(e, "past"), plain = emit_block(e, "plain"), done = emit_block(e, "");

@@ -9,20 +9,25 @@
 typedef struct Level {
   const char *name, *triple, *cpu, *features;
   int bits;
+  bool gpu;
   bool rounds, fma, f16c; /* instructions for floor and its like, for fused products, for conversions of f16 */
 } Level;
 
 #define X86   "x86_64-unknown-linux-gnu"
 #define ARM   "aarch64-unknown-linux-gnu"
 #define RISCV "riscv64-unknown-linux-gnu"
+#define PTX   "nvptx64-nvidia-cuda"
 
 static const Level levels[] = {
-    {"x86-64", X86, "x86-64", "", 128, false, false, false},
-    {"x86-64-v3", X86, "x86-64-v3", "", 256, true, true, true},
-    {"x86-64-v4", X86, "x86-64-v4", "-prefer-256-bit", 512, true, true, true},
-    {"x86-64-v4-vnni-bf16", X86, "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, true, true, true},
-    {"aarch64", ARM, "generic", "+neon", 128, true, true, true},
-    {"riscv64", RISCV, "generic-rv64", "+m,+a,+f,+d,+c,-relax", 128, false, true, false},
+    {"x86-64", X86, "x86-64", "", 128, false, false, false, false},
+    {"x86-64-v3", X86, "x86-64-v3", "", 256, false, true, true, true},
+    {"x86-64-v4", X86, "x86-64-v4", "-prefer-256-bit", 512, false, true, true, true},
+    {"x86-64-v4-vnni-bf16", X86, "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, false, true, true, true},
+    {"aarch64", ARM, "generic", "+neon", 128, false, true, true, true},
+    {"riscv64", RISCV, "generic-rv64", "+m,+a,+f,+d,+c,-relax", 128, false, false, true, false},
+    {"sm_80", PTX, "sm_80", "+ptx78", 128, true, true, true, true},
+    {"sm_90", PTX, "sm_90", "+ptx80", 128, true, true, true, true},
+    {"sm_90a", PTX, "sm_90a", "+ptx80", 128, true, true, true, true},
 };
 
 static const Level *find(const char *name) {
@@ -32,7 +37,7 @@ static const Level *find(const char *name) {
   return NULL;
 }
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_once_t once = PTHREAD_ONCE_INIT, gpu_once = PTHREAD_ONCE_INIT;
 
 #define INITIALIZE(target)                                                                                             \
   LLVMInitialize##target##TargetInfo(), LLVMInitialize##target##Target(), LLVMInitialize##target##TargetMC(),          \
@@ -46,12 +51,19 @@ static void init(void) {
 #endif
 }
 
+/* Apart, so that who compiles for a CPU does not wait for it. */
+static void init_gpu(void) {
+#ifndef SARD_LLVM_NO_NVPTX
+  INITIALIZE(NVPTX);
+#endif
+}
+
 const char *target_cpu(const Emitter *e) { return find(e->target->cpu_level)->cpu; }
 const char *target_features(const Emitter *e) { return find(e->target->cpu_level)->features; }
 
 static bool has_generator(const Level *l) {
 #ifdef SARD_LLVM_HOST_ONLY
-  return !strcmp(l->triple, X86);
+  return l->gpu || !strcmp(l->triple, X86); /* of GPUs LLVM tells */
 #else
   return l != NULL;
 #endif
@@ -69,7 +81,7 @@ Status target_create(Emitter *e) {
              l->name),
         "for other machines install llvm-19-dev, gcc-aarch64-linux-gnu and gcc-riscv64-linux-gnu, and build Sard "
         "from its sources with make");
-  pthread_once(&once, init);
+  pthread_once(l->gpu ? &gpu_once : &once, l->gpu ? init_gpu : init);
   LLVMTargetRef t;
   char *message = NULL;
   if (LLVMGetTargetFromTriple(l->triple, &t, &message)) {
@@ -85,7 +97,7 @@ Status target_create(Emitter *e) {
                                   LLVMRelocPIC, LLVMCodeModelSmall);
   if (!e->tm)
     return fail(e->c, ST_INTERNAL, "LLVM made no target machine for %s", l->cpu);
-  e->bits = l->bits;
+  e->bits = l->bits, e->gpu = l->gpu;
   e->rounds = l->rounds, e->fma = l->fma, e->f16c = l->f16c;
   return ST_OK;
 }

@@ -113,11 +113,11 @@ static LVal masked(Emitter *e, const char *name, LType *overload, LVal *arg, uns
 #endif
 
 LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsigned align) {
-  return masked(e, "llvm.masked.load", (LType[]){vec, e->ptr}, (LVal[]){p, mask, other}, 3, 0, align);
+  return masked(e, "llvm.masked.load", (LType[]){vec, LLVMTypeOf(p)}, (LVal[]){p, mask, other}, 3, 0, align);
 }
 
 void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align) {
-  masked(e, "llvm.masked.store", (LType[]){LLVMTypeOf(v), e->ptr}, (LVal[]){v, p, mask}, 3, 1, align);
+  masked(e, "llvm.masked.store", (LType[]){LLVMTypeOf(v), LLVMTypeOf(p)}, (LVal[]){v, p, mask}, 3, 1, align);
 }
 
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align) {

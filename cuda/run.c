@@ -1,0 +1,206 @@
+/* run.c - a GPU as a device of the executor (runtime/device.h).
+ *
+ * Memory is the driver's stream-ordered pool, which keeps what is given back. What goes up passes through two halves of pinned
+ * memory in turn, so that copying from pageable memory and the transfer overlap, and the caller's memory is free at once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cuda/device.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { HALF = 4 << 20, BLOCKS_PER_MULTIPROCESSOR = 32, LOG = 512, PARAMETERS = 500 };
+
+typedef struct Gpu {
+  RtDevice base;
+  Alloc *alloc;
+  CudaDevice info;
+  CudaContext context;
+  pthread_mutex_t lock; /* guards the staging memory */
+  uint8_t *staging;     /* pinned: two halves */
+  CudaEvent event[2];   /* the half is free */
+  int half;             /* that is used next */
+  CudaBlas blas;
+} Gpu;
+
+#define TRY_CUDA(g, call, arguments) CUDA_TRY(c, (g)->info.api, call, arguments)
+
+/* The driver's calls work on the thread's current context. */
+static Status enter(Gpu *g, Ctx *c) {
+  TRY_CUDA(g, cuCtxSetCurrent, (g->context));
+  return ST_OK;
+}
+
+/* --- code --- */
+
+static Status load(RtDevice *d, Ctx *c, const char *code, void **module) {
+  Gpu *g = (Gpu *)d;
+  char log[LOG] = "";
+  int option[] = {CUDA_JIT_LOG, CUDA_JIT_LOG_SIZE};
+  void *value[] = {log, (void *)(uintptr_t)sizeof log};
+  TRY(enter(g, c));
+  int error = g->info.api->cuModuleLoadDataEx((CudaModule *)module, code, countof(option), option, value);
+  if (!error)
+    return ST_OK;
+  Status st = cuda_failed(c, g->info.api, "cuModuleLoadDataEx", error);
+  return *log ? err_hint(c, st, "%s", log) : st;
+}
+
+static void unload(RtDevice *d, void *module) {
+  Gpu *g = (Gpu *)d;
+  g->info.api->cuCtxSetCurrent(g->context);
+  g->info.api->cuModuleUnload(module);
+}
+
+static Status find(RtDevice *d, Ctx *c, void *module, const char *symbol, void **function) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuModuleGetFunction, ((CudaFunction *)function, module, symbol));
+  return ST_OK;
+}
+
+/* --- streams and memory --- */
+
+static Status open_stream(RtDevice *d, Ctx *c, void **stream) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuStreamCreate, ((CudaStream *)stream, CUDA_STREAM_APART));
+  return ST_OK;
+}
+
+static void close_stream(RtDevice *d, void *stream) {
+  Gpu *g = (Gpu *)d;
+  g->info.api->cuCtxSetCurrent(g->context);
+  g->info.api->cuStreamSynchronize(stream);
+  g->info.api->cuStreamDestroy_v2(stream);
+}
+
+static Status get(RtDevice *d, Ctx *c, void *stream, size_t bytes, uint64_t *address) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  int error = g->info.api->cuMemAllocAsync(address, bytes, stream);
+  if (error == CUDA_OUT_OF_MEMORY)
+    return fail(c, ST_MEMORY, "the GPU has no %zu bytes left", bytes);
+  return error ? cuda_failed(c, g->info.api, "cuMemAllocAsync", error) : ST_OK;
+}
+
+static void put(RtDevice *d, void *stream, uint64_t address) {
+  Gpu *g = (Gpu *)d;
+  g->info.api->cuCtxSetCurrent(g->context);
+  g->info.api->cuMemFreeAsync(address, stream);
+}
+
+static Status send(Gpu *g, Ctx *c, void *stream, uint64_t to, const uint8_t *from, size_t bytes) {
+  for (size_t n; bytes; bytes -= n, from += n, to += n, g->half = !g->half) {
+    uint8_t *half = g->staging + (g->half ? HALF : 0);
+    n = bytes < HALF ? bytes : HALF;
+    TRY_CUDA(g, cuEventSynchronize, (g->event[g->half]));
+    memcpy(half, from, n);
+    TRY_CUDA(g, cuMemcpyHtoDAsync_v2, (to, half, n, stream));
+    TRY_CUDA(g, cuEventRecord, (g->event[g->half], stream));
+  }
+  return ST_OK;
+}
+
+static Status upload(RtDevice *d, Ctx *c, void *stream, uint64_t to, const void *from, size_t bytes) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  pthread_mutex_lock(&g->lock);
+  Status st = send(g, c, stream, to, from, bytes);
+  pthread_mutex_unlock(&g->lock);
+  return st;
+}
+
+static Status download(RtDevice *d, Ctx *c, void *stream, void *to, uint64_t from, size_t bytes) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuMemcpyDtoHAsync_v2, (to, from, bytes, stream));
+  TRY_CUDA(g, cuStreamSynchronize, (stream));
+  return ST_OK;
+}
+
+static Status clear(RtDevice *d, Ctx *c, void *stream, uint64_t to, size_t bytes) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuMemsetD8Async, (to, 0, bytes, stream));
+  return ST_OK;
+}
+
+static Status launch(RtDevice *d, Ctx *c, void *stream, void *function, uint32_t blocks, uint32_t threads,
+                     uint64_t *param, size_t nparam) {
+  Gpu *g = (Gpu *)d;
+  void *at[PARAMETERS];
+  if (nparam > PARAMETERS)
+    return fail(c, ST_UNSUPPORTED, "a kernel with %zu parameters; a GPU takes %d", nparam, PARAMETERS);
+  for (size_t i = 0; i < nparam; i++)
+    at[i] = &param[i];
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuLaunchKernel, (function, blocks, 1, 1, threads, 1, 1, 0, stream, at, NULL));
+  return ST_OK;
+}
+
+/* --- products --- */
+
+static Status open_products(RtDevice *d, Ctx *c) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  return cuda_blas_open(c, &g->blas);
+}
+
+static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  return cuda_blas_product(d, c, &g->blas, stream, p);
+}
+
+/* --- opening --- */
+
+static Status open_all(Gpu *g, Ctx *c) {
+  CudaPool pool;
+  uint64_t keep = UINT64_MAX;
+  TRY_CUDA(g, cuDevicePrimaryCtxRetain, (&g->context, g->info.ordinal));
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuDeviceGetDefaultMemPool, (&pool, g->info.ordinal));
+  TRY_CUDA(g, cuMemPoolSetAttribute, (pool, CUDA_POOL_KEEPS, &keep));
+  TRY_CUDA(g, cuMemHostAlloc, ((void **)&g->staging, 2 * (size_t)HALF, 0));
+  for (int i = 0; i < 2; i++)
+    TRY_CUDA(g, cuEventCreate, (&g->event[i], CUDA_NO_TIMING));
+  return ST_OK;
+}
+
+Status cuda_open(Ctx *c, RtDevice **out) {
+  static const RtDeviceOps ops = {load,   unload,   find,  open_stream, close_stream,  get,    put,
+                                  upload, download, clear, launch,      open_products, product};
+  CudaDevice info;
+  TRY(cuda_device_find(c, &info));
+  Gpu *g = alloc_get(c->alloc, sizeof *g, _Alignof(Gpu));
+  if (!g)
+    return fail(c, ST_MEMORY, "out of memory");
+  *g =
+      (Gpu){.base = {&ops, (int64_t)info.multiprocessors * BLOCKS_PER_MULTIPROCESSOR}, .alloc = c->alloc, .info = info};
+  pthread_mutex_init(&g->lock, NULL);
+  Status st = open_all(g, c);
+  if (st)
+    cuda_close(&g->base);
+  else
+    *out = &g->base;
+  return st;
+}
+
+void cuda_close(RtDevice *d) {
+  Gpu *g = (Gpu *)d;
+  if (!g)
+    return;
+  const CudaApi *api = g->info.api;
+  if (g->context)
+    api->cuCtxSetCurrent(g->context);
+  cuda_blas_close(&g->blas);
+  for (int i = 0; i < 2; i++)
+    if (g->event[i])
+      api->cuEventDestroy_v2(g->event[i]);
+  if (g->staging)
+    api->cuMemFreeHost(g->staging);
+  if (g->context)
+    api->cuDevicePrimaryCtxRelease_v2(g->info.ordinal);
+  pthread_mutex_destroy(&g->lock);
+  alloc_put(g->alloc, g, sizeof *g);
+}

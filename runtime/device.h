@@ -1,0 +1,49 @@
+/* device.h - a device with memory of its own, as the executor sees it: what cuda/ implements.
+ *
+ * Work is put on a stream, in order, and done some time later; download and wait return when all that was put on it before is
+ * done. Addresses are the device's; 0 is none. All functions may be called from several threads, each stream from one at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_RUNTIME_DEVICE_H
+#define SARD_RUNTIME_DEVICE_H
+
+#include "support/ctx.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct RtDevice RtDevice;
+/* A product as program.h has it: addresses of dense f32. */
+typedef struct RtProduct {
+  int64_t batch, m, n, k;
+  bool trans_a, trans_b, batch_a, batch_b;
+  uint64_t a, b, c;
+} RtProduct;
+
+typedef struct RtDeviceOps {
+  /* Code, as text that ends in 0 (PTX), and a function in it. */
+  Status (*load)(RtDevice *d, Ctx *c, const char *code, void **module);
+  void (*unload)(RtDevice *d, void *module);
+  Status (*find)(RtDevice *d, Ctx *c, void *module, const char *symbol, void **function);
+  Status (*open_stream)(RtDevice *d, Ctx *c, void **stream);
+  void (*close_stream)(RtDevice *d, void *stream);                                   /* what is on it is waited for */
+  Status (*get)(RtDevice *d, Ctx *c, void *stream, size_t bytes, uint64_t *address); /* aligned to 256 */
+  void (*put)(RtDevice *d, void *stream,
+              uint64_t address); /* once what is on the stream is done; NULL: nothing uses it */
+  Status (*upload)(RtDevice *d, Ctx *c, void *stream, uint64_t to, const void *from,
+                   size_t bytes); /* from may change at once */
+  Status (*download)(RtDevice *d, Ctx *c, void *stream, void *to, uint64_t from, size_t bytes);
+  Status (*clear)(RtDevice *d, Ctx *c, void *stream, uint64_t to, size_t bytes);
+  Status (*launch)(RtDevice *d, Ctx *c, void *stream, void *function, uint32_t blocks, uint32_t threads,
+                   uint64_t *param, size_t nparam); /* parameters of 8 bytes */
+  /* A library's: open_products comes once, before the first. */
+  Status (*open_products)(RtDevice *d, Ctx *c);
+  Status (*product)(RtDevice *d, Ctx *c, void *stream, const RtProduct *p);
+} RtDeviceOps;
+
+struct RtDevice {
+  const RtDeviceOps *ops;
+  int64_t most_blocks; /* of a launch, that are of use */
+};
+
+#endif

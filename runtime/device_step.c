@@ -1,0 +1,135 @@
+/* device_step.c - kernels on a device: their code and the constants they read at load, their launch in a run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/kernel_abi.h"
+#include "runtime/places.h"
+
+#include "support/checked.h"
+
+#include <string.h>
+
+/* --- loading --- */
+
+static void unload(void *arg) { device_unload(arg); }
+
+void device_unload(RtProgram *p) {
+  RtDevice *d = p->device;
+  for (uint32_t i = 0; d && p->device_const && i < rt_count(p, SEC_SLOTS); i++)
+    if (p->device_const[i])
+      d->ops->put(d, NULL, p->device_const[i]);
+  for (uint32_t i = 0; d && p->module && i < rt_count(p, SEC_OBJECTS); i++)
+    if (p->module[i])
+      d->ops->unload(d, p->module[i]);
+  p->device = NULL;
+}
+
+static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
+  RtDevice *d = p->device;
+  uint32_t n = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
+  p->module = arena_array(a, void *, n);
+  p->function = arena_array(a, void *, nkernel);
+  Arena *scratch = arena_create(c);
+  for (uint32_t i = 0; i < n; i++) {
+    const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject) + i;
+    const uint8_t *code = p->base + p->h->section[SEC_CODE].offset + o->offset;
+    TRY(d->ops->load(d, c, arena_strndup(scratch, (const char *)code, (size_t)o->size), &p->module[i]));
+  }
+  arena_destroy(scratch);
+  for (uint32_t i = 0; i < nkernel; i++) {
+    const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + i;
+    if (k->object != PROG_NONE)
+      TRY(d->ops->find(d, c, p->module[k->object], rt_string(p, k->symbol), &p->function[i]));
+  }
+  return ST_OK;
+}
+
+/* Constants that kernels read lie on the device as long as the program. */
+static Status upload_constants(Ctx *c, RtProgram *p, void *stream) {
+  RtDevice *d = p->device;
+  for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++) {
+    const ProgStep *s = rt_step(p, i);
+    for (uint32_t k = 0; s->kind == STEP_KERNEL && k < s->nin; k++) {
+      uint32_t slot = rt_list(p, s->in + k);
+      size_t bytes = p->konst[slot] ? tensor_bytes(p->konst[slot]) : 0;
+      if (!bytes || p->device_const[slot])
+        continue;
+      TRY(d->ops->get(d, c, stream, bytes, &p->device_const[slot]));
+      TRY(d->ops->upload(d, c, stream, p->device_const[slot], p->konst[slot]->data, bytes));
+    }
+  }
+  return ST_OK;
+}
+
+static bool has_products(const RtProgram *p) {
+  for (uint32_t i = 0; i < rt_count(p, SEC_CALLS); i++)
+    if (REC(p, SEC_CALLS, ProgCall)[i].product != PROG_NONE)
+      return true;
+  return false;
+}
+
+Status device_load(Ctx *c, Arena *a, RtProgram *p) {
+  Cleanup *cleanup = arena_new(a, Cleanup);
+  void *stream = NULL;
+  p->device_const = arena_array(a, uint64_t, rt_count(p, SEC_SLOTS));
+  ctx_on_failure(c, cleanup, unload, p);
+  TRY(load_modules(c, a, p));
+  TRY(p->device->ops->open_stream(p->device, c, &stream));
+  Status st = upload_constants(c, p, stream);
+  if (!st && has_products(p))
+    st = p->device->ops->open_products(p->device, c);
+  p->device->ops->close_stream(p->device, stream);
+  if (!st)
+    ctx_forget(c, cleanup);
+  return st;
+}
+
+/* --- running --- */
+
+static Status parameters(Frame *f, const ProgStep *s, const int64_t *dim, uint64_t *param) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < s->nin; i++)
+    TRY(place_on_device(f, rt_list(f->p, s->in + i), &param[n++]));
+  for (uint32_t i = 0; i < s->nout; i++)
+    TRY(place_result(f, rt_list(f->p, s->out + i), &param[n++]));
+  for (uint32_t i = 0; i < s->nexprs; i++)
+    param[n++] = (uint64_t)dim[i];
+  return ST_OK;
+}
+
+static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const uint64_t *param) {
+  RtProduct x = {.a = param[0], .b = param[1], .c = param[2]};
+  int64_t *number[] = {&x.batch, &x.m, &x.n, &x.k};
+  uint32_t flags = rt_list(f->p, call->product + (uint32_t)countof(number));
+  for (uint32_t i = 0; i < countof(number); i++)
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->product + i), number[i]) || *number[i] < 0)
+      return fail(f->c, ST_INVALID, "the extents of %s cannot be computed for these input shapes",
+                  rt_string(f->p, rt_kernel(f->p, s)->name));
+  x.trans_a = flags & PRODUCT_TRANS_A, x.trans_b = flags & PRODUCT_TRANS_B;
+  x.batch_a = flags & PRODUCT_BATCH_A, x.batch_b = flags & PRODUCT_BATCH_B;
+  RtDevice *d = f->p->device;
+  if (!x.k) /* a sum of nothing */
+    return d->ops->clear(d, f->c, places_stream(f), x.c, tensor_bytes(&f->cell[rt_list(f->p, s->out)].t));
+  return d->ops->product(d, f->c, places_stream(f), &x);
+}
+
+Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *dim, const KernelWork *w) {
+  const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
+  RtDevice *d = f->p->device;
+  size_t n = (size_t)s->nin + s->nout + s->nexprs + 2, bytes;
+  uint64_t *param = arena_array(scratch, uint64_t, n);
+  uint32_t blocks, threads;
+  int64_t wanted;
+  TRY(parameters(f, s, dim, param));
+  if (!w->parts)
+    return ST_OK;
+  if (call->product != PROG_NONE)
+    return product(f, s, call, param);
+  if (!rt_symbols_eval(&f->sym, call->threads, &wanted) || wanted < 0)
+    return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
+                rt_string(f->p, rt_kernel(f->p, s)->name));
+  gpu_geometry(w->parts, wanted, d->most_blocks, &blocks, &threads);
+  if (!size_mul_ok(w->stride, blocks, &bytes))
+    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  TRY(places_scratch(f, bytes, &param[n - 2]));
+  param[n - 1] = places_error(f, (uint32_t)(s - rt_step(f->p, 0)), rt_kernel(f->p, s)->nchecks);
+  return d->ops->launch(d, f->c, places_stream(f), f->p->function[call->kernel], blocks, threads, param, n);
+}
