@@ -30,9 +30,11 @@ enum {
   OP(fma)                                                                                                              \
   OP(div)                                                                                                              \
   OP(rem)                                                                                                              \
-  OP(min) OP(max) OP(neg) OP(abs) OP(sqrt) OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp)   \
-      OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi)     \
-          OP(copysign) OP(popc) OP(clz) OP(prmt)
+  OP(min)                                                                                                              \
+  OP(max)                                                                                                              \
+  OP(neg) OP(abs) OP(sqrt) OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt)   \
+      OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign)        \
+          OP(popc) OP(clz) OP(prmt)
 typedef enum {
 #define OP(name) O_##name,
   OPS
@@ -55,6 +57,7 @@ typedef struct Operand {
 typedef struct Type {
   char kind; /* 'u', 's', 'f', 'b', 'p' */
   uint8_t bits;
+  bool pair; /* f16x2: of cvt's result */
 } Type;
 
 typedef struct Ins {
@@ -276,30 +279,32 @@ static bool value_operand(Parser *s, const char *name, Operand *o) {
   return wrong(s, "the operand '%s'", name);
 }
 
+static bool signed_operand(Parser *s, Operand *o) {
+  char name[NAME];
+  bool minus = eat(s, '-');
+  word(s, name);
+  if (!strcmp(name, "_"))
+    snprintf(name, sizeof name, "%%sink");
+  if (!value_operand(s, name, o))
+    return false;
+  if (minus)
+    o->value = -o->value;
+  return true;
+}
+
 /* One operand: a value, [address], or {values}, which are several. */
 static bool operand(Parser *s, Operand *o, uint8_t *n) {
   char name[NAME];
   bool minus;
   if (eat(s, '{')) {
-    do {
-      word(s, name);
-      if (!strcmp(name, "_"))
-        snprintf(name, sizeof name, "%%sink");
-      if (!value_operand(s, name, &o[(*n)++]))
+    do
+      if (!signed_operand(s, &o[(*n)++]))
         return false;
-    } while (eat(s, ','));
+    while (eat(s, ','));
     return eat(s, '}') ? true : wrong(s, "'}' is missing");
   }
-  if (!eat(s, '[')) {
-    minus = eat(s, '-');
-    word(s, name);
-    if (!value_operand(s, name, &o[*n]))
-      return false;
-    if (minus)
-      o[*n].value = -o[*n].value;
-    (*n)++;
-    return true;
-  }
+  if (!eat(s, '['))
+    return signed_operand(s, &o[(*n)++]);
   word(s, name);
   if (!value_operand(s, name, &o[*n]))
     return false;
@@ -315,13 +320,17 @@ static bool operand(Parser *s, Operand *o, uint8_t *n) {
 
 static bool type_of(const char *text, Type *t) {
   if (!strcmp(text, "pred")) {
-    *t = (Type){'p', 1};
+    *t = (Type){.kind = 'p', .bits = 1};
+    return true;
+  }
+  if (!strcmp(text, "f16x2")) {
+    *t = (Type){.kind = 'f', .bits = 16, .pair = true};
     return true;
   }
   char *end;
   if (!strchr("usfb", text[0]) || !isdigit((unsigned char)text[1]))
     return false;
-  *t = (Type){text[0], (uint8_t)strtol(text + 1, &end, 10)};
+  *t = (Type){.kind = text[0], .bits = (uint8_t)strtol(text + 1, &end, 10)};
   return !*end;
 }
 
@@ -792,7 +801,11 @@ static uint64_t compute(const Thread *t, const Ins *x) {
   switch (x->op) {
   case O_setp: return compare(x, v[0], v[1]);
   case O_selp: r = v[2] & 1 ? v[0] : v[1]; break;
-  case O_cvt: r = convert(x, v[0]); break;
+  case O_cvt:
+    if (x->t.pair) /* the first becomes the upper half */
+      return cut(convert(x, v[0]), 16) << 16 | cut(convert(x, v[1]), 16);
+    r = convert(x, v[0]);
+    break;
   case O_cvta: r = v[0]; break;
   case O_bfe:
   case O_bfi: r = field_op(x, v); break;
