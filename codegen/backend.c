@@ -255,7 +255,7 @@ static int even_share(const Item *item, uint32_t n, uint32_t jobs) {
       first = item[i].kernels != item[k].kernels;
     all += item[k].cost + (first ? KERNELS_COST : 0);
   }
-  return (int)((all + jobs - 1) / jobs);
+  return jobs ? (int)((all + jobs - 1) / jobs) : 0; /* none: there is nothing to compile */
 }
 
 /* A job that has the unit's inner kernels and is not beyond its share, or else the one that would be done first. */
