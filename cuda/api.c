@@ -38,6 +38,7 @@ static void *open_in(const char *dir, const char *name, CudaLibrary *l) {
   const char *why = lib ? NULL : dlerror();
   if (why && !l->why[0])
     snprintf(l->why, sizeof l->why, "%s", why);
+  dlerror(); /* gives the text's memory back */
   return lib;
 }
 

@@ -335,11 +335,18 @@ def pss(process):
         return int(re.search(r"^Pss: +(\d+) kB", f.read(), re.M)[1]) * 1024
 
 
-def settled_pss(process, limit):
-    """below the limit, or what it was after a long time"""
+def mapped_pss(process, folder):
+    """the same, of the files in a folder alone"""
+    with open("/proc/%d/smaps" % process.pid) as f:
+        maps = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", f.read(), flags=re.M)
+    return sum(int(re.search(r"^Pss: +(\d+) kB", m, re.M)[1]) * 1024 for m in maps if " " + folder + "/" in m)
+
+
+def settled(bytes_of, good):
+    """what bytes_of() is when it is good, or after a long time"""
     for _ in range(1200):
-        now = pss(process)
-        if now < limit:
+        now = bytes_of()
+        if good(now):
             break
         time.sleep(0.05)
     return now
@@ -370,14 +377,11 @@ def test_shared(s):
     first = sard(*run[1:5], "--runs", "1", "--cache", s.path("cache"))
     s.check("the cache is filled", first.returncode == 0 and os.listdir(s.path("cache")), first.stderr)
     processes = [subprocess.Popen(run, stdout=subprocess.DEVNULL)]
-    for _ in range(1200):  # until it has read its weights
-        if pss(processes[0]) > size + (4 << 20):
-            break
-        time.sleep(0.05)
-    alone = pss(processes[0])
+    entry = os.path.realpath(s.path("cache"))
+    alone = settled(lambda: mapped_pss(processes[0], entry), lambda now: now > size)
     processes.append(subprocess.Popen(run, stdout=subprocess.DEVNULL))
-    both = settled_pss(processes[0], alone - 0.45 * size)
-    s.check("two processes of one cache entry", both < alone - 0.45 * size, (alone, both, size))
+    both = settled(lambda: mapped_pss(processes[0], entry), lambda now: now < alone - 0.45 * size)
+    s.check("two processes of one cache entry", alone > size and both < alone - 0.45 * size, (alone, both, size))
     for p in processes:
         p.kill()
         p.wait()
