@@ -14,7 +14,7 @@
 #undef fail /* ctx.h has a function of that name */
 
 #include "api/internal.h"
-#include "codegen/backend.h"
+#include "tests/models/compilations.h"
 #include "runtime/internal.h"
 #include "support/dim.h"
 #include "tools/cases.c"
@@ -37,20 +37,6 @@ enum { SHAPES = 10 };
 #endif
 
 enum { MAX_SYMBOLS = 16, MAX_PORTS = 16 };
-
-/* --- the code generator, counted --- */
-
-static int compilations;
-
-Status __real_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out) {
-  compilations++;
-  return __real_backend_compile(c, a, unit, n, target, threads, out);
-}
 
 /* --- shapes --- */
 

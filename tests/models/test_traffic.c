@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #undef fail /* ctx.h has a function of that name */
 
-#include "codegen/backend.h"
+#include "tests/models/compilations.h"
 #include "sard.h"
 
 #include <pthread.h>
@@ -24,19 +24,7 @@ enum { SHAPES = 20, RUNS = 50, MAX_BATCH = 8, MIN_SEQ = 8, MAX_SEQ = 64, PORTS =
 /* What a run may ask for, counted: its records, and results below what the recycler keeps. */
 enum { RECORD_BYTES = 16 << 10, RECORDS = 16 };
 
-/* --- the code generator and the allocator, counted --- */
-
-static int compilations;
-
-Status __real_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out) {
-  compilations++;
-  return __real_backend_compile(c, a, unit, n, target, threads, out);
-}
+/* --- the allocator, counted --- */
 
 /* Blocks by size: class k holds those of 2^(k-1) to 2^k - 1 bytes. */
 static struct Counts {
