@@ -17,7 +17,9 @@ PSS is the memory of each of two processes with what they share divided between 
 import argparse, json, os, re, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
-BEGIN, END = "<!-- ahead.py: begin -->", "<!-- ahead.py: end -->"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tables import write_table  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "9"
 
@@ -141,14 +143,6 @@ def build_start(work):
     subprocess.run([*command, library, "-lsard", f"-Wl,-rpath,{library}", "-ldl", "-o", work / "start"], check=True)
 
 
-def write_table(path, lines):
-    text = path.read_text()
-    if BEGIN not in text:
-        text += f"\n{BEGIN}\n{END}\n"
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    path.write_text("\n".join([head + BEGIN, *lines, END]) + tail)
-
-
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("dir", type=Path)
@@ -172,7 +166,7 @@ def main():
                 *sizes(a, work)]
     print("\n".join(said))
     if a.table:
-        write_table(a.table, said)
+        write_table(a.table, "ahead.py", said)
 
 
 if __name__ == "__main__":

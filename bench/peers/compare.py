@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tables import write_table  # noqa: E402
+
 ENGINES = ["sard", "onnxruntime", "openvino"]
-BEGIN, END = "<!-- compare.py: begin -->", "<!-- compare.py: end -->"
 DOT_PRODUCT = 4  # 8-bit multiply-adds in the place of one of 32 bits
 
 
@@ -281,14 +283,6 @@ def table(machine, rows, a):
     ]
 
 
-def write_table(path, lines):
-    text = path.read_text() if path.exists() else ""
-    if BEGIN not in text:
-        text += f"\n{BEGIN}\n{END}\n"
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    path.write_text("\n".join([head + BEGIN, *lines, END]) + tail)
-
-
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("dir", type=Path)
@@ -319,7 +313,7 @@ def main():
     if a.json:
         a.json.write_text(json.dumps(rows, default=lambda r: vars(r), indent=1))
     if a.table:
-        write_table(a.table, table(machine, rows, a))
+        write_table(a.table, "compare.py", table(machine, rows, a))
     return 0 if all(r.ratio and r.right for r in rows) else 1
 
 
