@@ -21,6 +21,16 @@ static bool f32_matrix(const Value *v, int least) {
   return v && v->type.kind == VK_TENSOR && v->type.dtype == DT_f32 && v->type.rank >= least;
 }
 
+/* GPUs multiply narrower ones as well. */
+static bool float_matrix(const Grouper *p, const Value *v, int least) {
+  DType t = v ? v->type.dtype : DT_none;
+  bool narrow = (t == DT_f16 || t == DT_bf16) && gpu_level(p->o->cpu_level);
+  return f32_matrix(v, least) || (narrow && v->type.kind == VK_TENSOR && v->type.rank >= least);
+}
+
+/* Are constants packed, or read as they are by code for GPUs? */
+static bool constants_taken(const Grouper *p) { return p->o->pack || gpu_level(p->o->cpu_level); }
+
 static Dim dims_product(Ctx *c, const Type *t, int from, int to) {
   Dim d = dim_const(c, 1);
   for (int i = from; i < to; i++)
@@ -44,13 +54,6 @@ static Value *untransposed(const Graph *g, Value *v, bool *trans) {
   return t->in[0];
 }
 
-typedef struct Operands {
-  Value *a, *b;
-  Node *behind; /* a Transpose that is part of the product: its result is the product's; or NULL */
-  Product x;
-  LoopAxes axes;
-} Operands;
-
 static bool same_batch(const Type *a, const Type *b) {
   if (a->rank != b->rank)
     return false;
@@ -60,14 +63,15 @@ static bool same_batch(const Type *a, const Type *b) {
   return true;
 }
 
-/* MatMul (13), Gemm (13) of f32 as a Product; *why otherwise. */
-static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
   Ctx *c = p->c;
   Product *x = &o->x;
   *o = (Operands){.a = n->in[0], .b = n->in[1]};
   *why = "a product of other types or ranks";
-  if (!f32_matrix(o->a, 2) || !f32_matrix(o->b, 2) || n->out[0]->type.rank < 2)
+  if (!float_matrix(p, o->a, 2) || !float_matrix(p, o->b, 2) || o->a->type.dtype != o->b->type.dtype ||
+      n->out[0]->type.rank < 2)
     return false;
+  x->type = o->a->type.dtype == DT_f32 ? DT_none : o->a->type.dtype;
   if (n->op == OP_Gemm)
     x->trans_a = ATTR(n, Gemm)->transA != 0, x->trans_b = ATTR(n, Gemm)->transB != 0;
   else {
@@ -104,7 +108,7 @@ static bool product_of(Grouper *p, const Node *n, Operands *o, const char **why)
 
 /* MatMulNBits (com.microsoft 1) with constant weights as a Product; *why otherwise. The pass `microsoft` has made a node of its
  * own of the bias. */
-static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **why) {
+bool anchor_nbits(Grouper *p, const Node *n, Operands *o, const char **why) {
   Ctx *c = p->c;
   const MatMulNBitsAttr *at = ATTR(n, MatMulNBits);
   const Type *a = &n->in[0]->type;
@@ -112,7 +116,7 @@ static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **w
   NBits f;
   *o = (Operands){.a = n->in[0], .b = n->in[1]};
   *why = "a product of other types or ranks, or weights of few bits that are no constants";
-  if (!p->o->pack || !f32_matrix(o->a, 2) || !nbits_of(at->K, at->N, at->bits, at->block_size, &f))
+  if (!constants_taken(p) || !f32_matrix(o->a, 2) || !nbits_of(at->K, at->N, at->bits, at->block_size, &f))
     return false;
   if (!n->in[1]->konst || !n->in[2]->konst || n->in[2]->type.dtype != DT_f32 || (n->nin > 4 && n->in[4]) ||
       (n->nin > 5 && n->in[5]))
@@ -134,12 +138,13 @@ static bool nbits_of_node(Grouper *p, const Node *n, Operands *o, const char **w
 
 /* MatMulInteger (10) without zero points, of u8 or i8 by a constant of i8, as a Product; *why otherwise. The pass `integers` has
  * made nodes of their own of the zero points. */
-static bool integer_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+bool anchor_integer(Grouper *p, const Node *n, Operands *o, const char **why) {
   const Type *a = &n->in[0]->type, *b = &n->in[1]->type;
   int64_t k, cols;
   *o = (Operands){.a = n->in[0], .b = n->in[1]};
   *why = "a product of integers with zero points, of other types or ranks, or with a right side that is no constant";
-  if (!p->o->pack || !n->in[1]->konst || b->dtype != DT_i8 || b->rank != 2 || a->rank < 2 || a->kind != VK_TENSOR)
+  if (!constants_taken(p) || !n->in[1]->konst || b->dtype != DT_i8 || b->rank != 2 || a->rank < 2 ||
+      a->kind != VK_TENSOR)
     return false;
   for (int i = 2; i < n->nin; i++)
     if (n->in[i])
@@ -158,13 +163,13 @@ static bool integer_of(Grouper *p, const Node *n, Operands *o, const char **why)
 }
 
 /* ConvInteger (10) between transpositions that make its channels the last, as a Product; *why otherwise. */
-static bool integer_conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+bool anchor_integer_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
   *why =
       "a convolution of integers that is no product: of groups, with zero points of the weight, or a weight that is no "
       "constant";
-  if (!p->o->pack || !conv_channels_last(n, &in, &out) || !in || info(p, out)->fixed || !info(p, out)->timely ||
+  if (!constants_taken(p) || !conv_channels_last(n, &in, &out) || !in || info(p, out)->fixed || !info(p, out)->timely ||
       !conv_integer_product(p->c, p->a, n, &o->x))
     return false;
   int rank = out->out[0]->type.rank;
@@ -174,16 +179,17 @@ static bool integer_conv_of(Grouper *p, const Node *n, Operands *o, const char *
   return true;
 }
 
-static bool gemm_bias_ok(const Node *n, const LoopAxes *axes) {
+bool anchor_bias_ok(const Node *n, const LoopAxes *axes) {
   return n->op != OP_Gemm || n->nin < 3 || !n->in[2] || ATTR(n, Gemm)->beta == 0 ||
-         (n->in[2]->type.dtype == DT_f32 && loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
+         (n->in[2]->type.dtype == n->out[0]->type.dtype &&
+          loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
 }
 
 /* A convolution between the transpositions that make its input's and its result's channels the last: they go away. */
 static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
-  if (!p->o->pack || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
+  if (!constants_taken(p) || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
       !conv_rows_product(p->c, p->a, n, !in, &o->x))
     return false;
   int rank = out->out[0]->type.rank;
@@ -192,8 +198,10 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   return true;
 }
 
-/* Conv (22) as a Product; *why otherwise. */
-static bool conv_of(Grouper *p, const Node *n, Operands *o, const char **why) {
+bool anchor_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
+  *why = "a convolution of other types";
+  if (n->in[0]->type.dtype != DT_f32 && !gpu_level(p->o->cpu_level))
+    return false;
   *why = "";
   if (conv_rows_of(p, n, o))
     return true;
@@ -269,7 +277,7 @@ static void take_widening(Grouper *p, Set *s, const Node *u, const Type *out, co
 
 /* The longest run of element-by-element nodes behind those of the set that ends in one value. Returns how many of s->node
  * belong to it. */
-static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
+uint32_t anchor_follow(Grouper *p, const LoopAxes *axes, Set *s) {
   bool *tried = arena_array(p->a, bool, *p->g->next_id);
   uint32_t closed = s->n, most = s->n + MAX_EPILOGUE;
   const Type *type = &s->node[s->n - 1]->out[0]->type;
@@ -289,7 +297,7 @@ static uint32_t follow(Grouper *p, const LoopAxes *axes, Set *s) {
   return closed;
 }
 
-static const char *dims_name(Grouper *p, const Product *x) {
+const char *anchor_product_name(Grouper *p, const Product *x) {
   int64_t k, n;
   const char *kind = x->bits.bits ? arena_printf(p->a, ".%ubits", x->bits.bits) : x->bytes ? ".integers" : "";
   if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
@@ -298,7 +306,7 @@ static const char *dims_name(Grouper *p, const Product *x) {
 }
 
 /* "conv.3x3.64x128": taps, channels of a group in, channels out. */
-static const char *conv_name(Grouper *p, const Node *n) {
+const char *anchor_conv_name(Grouper *p, const Node *n) {
   StrBuf b;
   const Type *w = &n->in[1]->type;
   int64_t group = ATTR(n, Conv)->group;
@@ -354,7 +362,7 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
 }
 
 /* What stands behind a product and is not part of its epilogue. */
-static const char *why_ends(const Set *s, const Value *result) {
+const char *anchor_why_ends(const Set *s, const Value *result) {
   if (!result->uses || value_is_output(result))
     return "";
   return s->n > MAX_EPILOGUE ? "its epilogue is long enough"
@@ -362,7 +370,7 @@ static const char *why_ends(const Set *s, const Value *result) {
 }
 
 /* What makes the operands of an anchor does not become part of it. */
-static void operands_end(Grouper *p, const Group *x, const char *why) {
+void anchor_operands_end(Grouper *p, const Group *x, const char *why) {
   for (uint32_t i = 0; i < x->nin; i++)
     if (x->in[i]->def && x->in[i]->def->graph == p->g)
       p->out->fate[x->in[i]->def->id].why = why;
@@ -370,11 +378,11 @@ static void operands_end(Grouper *p, const Group *x, const char *why) {
 
 static bool operands_of(Grouper *p, const Node *n, Operands *o, const char **why) {
   switch (n->op) {
-  case OP_Conv: return conv_of(p, n, o, why);
-  case OP_MatMulNBits: return nbits_of_node(p, n, o, why);
-  case OP_MatMulInteger: return integer_of(p, n, o, why);
-  case OP_ConvInteger: return integer_conv_of(p, n, o, why);
-  default: return product_of(p, n, o, why);
+  case OP_Conv: return anchor_conv(p, n, o, why);
+  case OP_MatMulNBits: return anchor_nbits(p, n, o, why);
+  case OP_MatMulInteger: return anchor_integer(p, n, o, why);
+  case OP_ConvInteger: return anchor_integer_conv(p, n, o, why);
+  default: return anchor_product(p, n, o, why);
   }
 }
 
@@ -385,7 +393,7 @@ static bool product_group(Grouper *p, Node *n) {
   const char *why;
   bool conv = n->op == OP_Conv, bits = n->op == OP_MatMulNBits;
   bool whole = bits || n->op == OP_MatMulInteger || n->op == OP_ConvInteger;
-  if (!operands_of(p, n, &o, &why) || !gemm_bias_ok(n, &o.axes)) {
+  if (!operands_of(p, n, &o, &why) || !anchor_bias_ok(n, &o.axes)) {
     p->out->fate[n->id].why = *why ? why : "a bias that is no row of the result";
     return false;
   }
@@ -393,7 +401,7 @@ static bool product_group(Grouper *p, Node *n) {
   if (o.behind)
     s.node[s.n++] = o.behind;
   uint32_t head = s.n;
-  s.n = follow(p, &o.axes, &s);
+  s.n = anchor_follow(p, &o.axes, &s);
   Value *result = s.node[s.n - 1]->out[0];
   const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
   bool third = n->nin > 2 && n->in[2];
@@ -412,9 +420,10 @@ static bool product_group(Grouper *p, Node *n) {
     }
     o.x.epilogue = loop.kernel;
   }
-  Unit *u = group_unit(
-      p, UNIT_PRODUCT,
-      group_name(p, conv || n->op == OP_ConvInteger ? conv_name(p, n) : dims_name(p, &o.x), s.node + head, s.n - head));
+  Unit *u =
+      group_unit(p, UNIT_PRODUCT,
+                 group_name(p, conv || n->op == OP_ConvInteger ? anchor_conv_name(p, n) : anchor_product_name(p, &o.x),
+                            s.node + head, s.n - head));
   uint32_t packed = UINT32_MAX;
   if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
     p->out->fate[n->id].why = "its extents are too large expressions";
@@ -435,7 +444,7 @@ static bool product_group(Grouper *p, Node *n) {
   }
   product_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, s.node, s.n, result->def);
-  p->out->fate[result->def->id].why = why_ends(&s, result);
+  p->out->fate[result->def->id].why = anchor_why_ends(&s, result);
   x->packed = packed;
   x->in = arena_array(p->a, Value *, loop.nin + 2u);
   x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
@@ -444,36 +453,7 @@ static bool product_group(Grouper *p, Node *n) {
   x->out = arena_copy(p->a, &result, sizeof result), x->nout = 1;
   for (uint32_t i = 0; i < s.n; i++)
     info(p, s.node[i])->fixed = true;
-  operands_end(p, x, "a product reads its operands from memory");
-  group_need(p, x->in, x->nin);
-  return true;
-}
-
-/* A product that cuBLASLt computes, alone; all others, and attention, are loops on GPUs so far. */
-static bool library_product(Grouper *p, Node *n) {
-  Operands o;
-  const char **why = &p->out->fate[n->id].why;
-  const GemmAttr *gemm = n->op == OP_Gemm ? ATTR(n, Gemm) : NULL;
-  if (!product_of(p, n, &o, why))
-    return false;
-  if (gemm && (gemm->alpha != 1 || (n->nin > 2 && n->in[2] && gemm->beta != 0))) {
-    *why = "a Gemm that scales or adds";
-    return false;
-  }
-  if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
-    *why = "its extents are too large expressions";
-    return false;
-  }
-  Unit *u = group_unit(p, UNIT_PRODUCT, group_name(p, dims_name(p, &o.x), &n, 0));
-  u->product = o.x;
-  gpu_product(p->c, u);
-  Group *x = group_add(p, u, &n, 1, n);
-  x->packed = UINT32_MAX;
-  x->in = arena_array(p->a, Value *, 2);
-  x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
-  x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
-  info(p, n)->fixed = true;
-  operands_end(p, x, "a product reads its operands from memory");
+  anchor_operands_end(p, x, "a product reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
@@ -595,7 +575,7 @@ static bool attention_group(Grouper *p, Node *n) {
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
   need_keys(p, x, n->nin > 3 ? n->in[3] : NULL, t.kv_len);
   info(p, n)->fixed = true;
-  operands_end(p, x, "an attention reads its operands from memory");
+  anchor_operands_end(p, x, "an attention reads its operands from memory");
   group_need(p, x->in, x->nin);
   return true;
 }
@@ -614,8 +594,8 @@ void group_anchors(Grouper *p) {
     if (f->fixed || f->host || !f->timely)
       continue;
     if (gpu_level(p->o->cpu_level)) {
-      if (n->op == OP_MatMul || n->op == OP_Gemm)
-        library_product(p, n);
+      if (is_product(n->op))
+        gpu_product_group(p, n);
     } else if (is_product(n->op))
       product_group(p, n);
     else if (n->op == OP_Attention)

@@ -10,6 +10,11 @@ enum {
   MAX_ROWS_TAPS = 1024
 }; /* a block of k holds all taps of a channel; lanes count in 32 bits */
 
+/* Product.type */
+static DType narrow(const Value *v) {
+  return v->type.dtype == DT_f16 || v->type.dtype == DT_bf16 ? v->type.dtype : DT_none;
+}
+
 static bool spatial_tensor(const Value *v, DType t) {
   return v && v->type.kind == VK_TENSOR && v->type.dtype == t && v->type.rank >= 3 && v->type.rank <= 2 + WINDOW_AXES;
 }
@@ -77,11 +82,12 @@ static bool is_vector(const Value *in, const Value *out) {
 static bool extents_of(Ctx *c, const Node *n, int64_t *rows, int64_t *channels, ProductWindow *w, const char **why) {
   bool floats = n->op == OP_Conv; /* else ConvInteger, whose types its caller knows */
   const Value *in = n->in[0], *weight = n->in[1], *out = n->out[0], *bias = floats && n->nin > 2 ? n->in[2] : NULL;
+  DType t = in->type.dtype;
   int64_t group = ATTR(n, Conv)->group, all;
   *why = "a convolution of other types or ranks";
-  if (!spatial_tensor(in, floats ? DT_f32 : in->type.dtype) || !spatial_tensor(weight, floats ? DT_f32 : DT_i8) ||
-      !spatial_tensor(out, floats ? DT_f32 : DT_i32) || weight->type.rank != in->type.rank ||
-      (bias && (bias->type.dtype != DT_f32 || bias->type.rank != 1)))
+  if ((floats && t != DT_f32 && t != DT_f16 && t != DT_bf16) || !spatial_tensor(in, t) ||
+      !spatial_tensor(weight, floats ? t : DT_i8) || !spatial_tensor(out, floats ? t : DT_i32) ||
+      weight->type.rank != in->type.rank || (bias && (bias->type.dtype != t || bias->type.rank != 1)))
     return false;
   *why = "a convolution whose channels or taps are known at run time only, or are too many";
   if (group < 1 || !dim_is_const(weight->type.dim[0], rows) || !dim_is_const(weight->type.dim[1], channels) ||
@@ -141,6 +147,7 @@ bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x)
                  .k = dim_const(c, channels * w.taps),
                  .trans_b = true,
                  .packed_b = true,
+                 .type = narrow(n->in[0]),
                  .planes = planes,
                  .channelwise = group > 1};
   Dim image = dim_mul(c, w.out[0], dim_mul(c, w.out[1], w.out[2]));
@@ -168,7 +175,8 @@ bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why)
   if (!extents_of(c, n, &rows, &channels, &w, why))
     return false;
   if (is_vector(in, out) && group == 1 && w.taps == 1) {
-    *x = (Product){.batch = dim_const(c, 1), .m = in->type.dim[0], .n = dim_const(c, rows), .trans_b = true};
+    *x = (Product){
+        .batch = dim_const(c, 1), .m = in->type.dim[0], .n = dim_const(c, rows), .trans_b = true, .type = narrow(in)};
     x->k = dim_const(c, channels);
     return true;
   }
@@ -177,6 +185,7 @@ bool conv_product(Ctx *c, Arena *a, const Node *n, Product *x, const char **why)
                  .k = dim_mul(c, dim_const(c, channels), dim_const(c, w.taps)),
                  .n = dim_const(c, 1),
                  .batch_b = true,
+                 .type = narrow(in),
                  .group = group};
   for (int i = 0; i < WINDOW_AXES; i++)
     x->n = dim_mul(c, x->n, w.out[i]);

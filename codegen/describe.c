@@ -4,6 +4,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/gpu.h"
+#include "codegen/gpu_product.h"
 
 /* --- how the work is cut --- */
 
@@ -44,7 +45,7 @@ const char *unit_tile(Arena *a, const Unit *u, const char *cpu_level) {
   case UNIT_LOOP: return loop_tile(a, u->kernel);
   case UNIT_PRODUCT: {
     if (gpu_level(cpu_level))
-      return "cuBLASLt";
+      return gpu_product_text(a, &u->product);
     ProductPlan p = product_plan(&u->product, cpu_level);
     return arena_printf(a, "%dx%d", p.mr, p.nr);
   }

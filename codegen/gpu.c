@@ -257,15 +257,3 @@ void gpu_schedule(Ctx *c, Unit *u) {
   unit_count(c, u);
   u->parts = parts;
 }
-
-void gpu_product(Ctx *c, Unit *u) {
-  const Product *p = &u->product;
-  Dim mn = dim_mul(c, p->m, p->n), mk = dim_mul(c, p->m, p->k), kn = dim_mul(c, p->k, p->n), one = dim_const(c, 1);
-  u->parts = dim_mul(c, p->batch, dim_mul(c, dim_min(c, p->m, one), dim_min(c, p->n, one))); /* none: nothing to do */
-  u->scratch = dim_const(c, 0), u->threads = dim_const(c, 0);
-  u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
-  Dim all = dim_add(c, mn, dim_add(c, p->batch_a ? mk : dim_const(c, 0), p->batch_b ? kn : dim_const(c, 0)));
-  all = dim_mul(c, p->batch, all);
-  all = dim_add(c, all, dim_add(c, p->batch_a ? dim_const(c, 0) : mk, p->batch_b ? dim_const(c, 0) : kn));
-  u->bytes = dim_mul(c, dim_const(c, 4), all);
-}

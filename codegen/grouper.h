@@ -62,6 +62,32 @@ bool group_knows(Grouper *p, Dim d);                      /* its symbols are amo
 void group_need(Grouper *p, Value *const *v, uint32_t n); /* these are read from memory */
 
 /* --- anchors.c --- */
+/* A node as a product. */
+typedef struct Operands {
+  Value *a, *b;
+  Node *behind; /* a Transpose that is part of the product: its result is the product's; or NULL */
+  Product x;
+  LoopAxes axes;
+} Operands;
 void group_anchors(Grouper *p);
+/* These say why not in *why. MatMul (13), Gemm (13) of f32, on GPUs also of f16 and bf16; Conv (22) of the same. */
+bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why);
+bool anchor_conv(Grouper *p, const Node *n, Operands *o, const char **why);
+bool anchor_nbits(Grouper *p, const Node *n, Operands *o, const char **why);
+bool anchor_integer(Grouper *p, const Node *n, Operands *o, const char **why);
+bool anchor_integer_conv(Grouper *p, const Node *n, Operands *o, const char **why);
+bool anchor_bias_ok(const Node *n, const LoopAxes *axes); /* the third input of a Gemm can be read in an epilogue */
+/* The longest run of element-by-element nodes behind those of the set that ends in one value. Returns how many of s->node
+ * belong to it. */
+uint32_t anchor_follow(Grouper *p, const LoopAxes *axes, Set *s);
+const char *anchor_product_name(Grouper *p, const Product *x); /* "product.384x1536" */
+const char *anchor_conv_name(Grouper *p, const Node *n);
+const char *anchor_why_ends(const Set *s,
+                            const Value *result); /* what stands behind a product and is not part of its epilogue */
+void anchor_operands_end(Grouper *p, const Group *x, const char *why);
+
+/* --- gpu_anchors.c --- */
+/* Groups a product or convolution for a GPU, unless it is better as a loop. */
+bool gpu_product_group(Grouper *p, Node *n);
 
 #endif

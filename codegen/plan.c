@@ -496,14 +496,23 @@ static uint32_t list_exprs(Plan *p, const Dim *d, uint32_t n) {
   return list_end(&l);
 }
 
+_Static_assert((int)PRODUCT_ROWS == (int)PRODUCT_FEW_ROWS, "few rows are the same number for both");
+
 /* What the library is told. */
 static uint32_t product_numbers(Plan *p, const Product *x) {
   const Dim number[] = {x->batch, x->m, x->n, x->k};
+  const uint8_t after[] = {[AFTER_NOTHING] = 0, [AFTER_RELU] = PRODUCT_RELU, [AFTER_GELU] = PRODUCT_GELU};
+  uint32_t factor;
   List l = image_list(&p->im);
   for (size_t i = 0; i < countof(number); i++)
     list_add(&l, image_expr(&p->im, number[i]));
   list_add(&l, (x->trans_a ? PRODUCT_TRANS_A : 0) | (x->trans_b ? PRODUCT_TRANS_B : 0) |
-                   (x->batch_a ? PRODUCT_BATCH_A : 0) | (x->batch_b ? PRODUCT_BATCH_B : 0));
+                   (x->batch_a ? PRODUCT_BATCH_A : 0) | (x->batch_b ? PRODUCT_BATCH_B : 0) |
+                   (x->forms & FORM_ROWS ? PRODUCT_FEW : 0));
+  memcpy(&factor, &x->library.factor, sizeof factor);
+  list_add(&l, x->type ? x->type : DT_f32);
+  list_add(&l, x->library.bias), list_add(&l, x->library.addend), list_add(&l, after[x->library.after]);
+  list_add(&l, factor);
   return list_end(&l);
 }
 
@@ -535,7 +544,7 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
                    .scratch = image_expr(&p->im, u->scratch),
                    .flops = image_expr(&p->im, u->flops),
                    .bytes = image_expr(&p->im, u->bytes),
-                   .product = gpu_level(p->groups->cpu_level) && u->kind == UNIT_PRODUCT
+                   .product = u->kind == UNIT_PRODUCT && (u->product.forms & FORM_LIBRARY)
                                   ? product_numbers(p, &u->product)
                                   : PROG_NONE};
   List l = image_list(&p->im);

@@ -48,6 +48,9 @@ static void put_product(Fields *f, const Product *p) {
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
   buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
+  if (p->forms)
+    buf_printf(&f->b, " forms=%u type=%s library=%u/%u/%u/%a", p->forms, p->type ? dtype_name(p->type) : "f32",
+               p->library.bias, p->library.addend, p->library.after, (double)p->library.factor);
   if (p->bytes)
     buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
   if (p->bits.bits)

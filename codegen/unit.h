@@ -31,6 +31,18 @@ typedef struct ProductBits {
   int64_t block;      /* steps of k */
 } ProductBits;
 
+/* On GPUs, who computes a product: cuBLASLt, or code of ours for few rows of A, or for tiles (codegen/gpu_product.h). With several,
+ * the rows of a run decide: up to PRODUCT_ROWS are few, more go to the library, or to tiles. */
+enum { FORM_LIBRARY = 1, FORM_ROWS = 2, FORM_TILES = 4, PRODUCT_ROWS = 8 };
+
+/* What the library does behind the sum: factor * sum, + bias of one row, + addend, then relu or gelu (the tanh form). */
+typedef enum { AFTER_NOTHING, AFTER_RELU, AFTER_GELU } ProductAfter;
+typedef struct ProductLibrary {
+  uint8_t bias, addend; /* which input of the unit; 0: there is none */
+  uint8_t after;        /* ProductAfter */
+  float factor;
+} ProductLibrary;
+
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
 typedef struct Product {
@@ -44,6 +56,9 @@ typedef struct Product {
                           * its buffers are [batch / group, group * m, n] */
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
   ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
+  DType type;                  /* GPUs: DT_f16, DT_bf16 of A, B and C, sums being f32; DT_none: f32 */
+  uint8_t forms;               /* GPUs: FORM_ */
+  ProductLibrary library;      /* with FORM_LIBRARY */
   DType bytes; /* DT_u8, DT_i8: A of that, B a packed constant of i8, sums of i32 (codegen/integer.h); DT_none: f32 */
   int zero;    /* with bytes: what is taken off every element of A; with rows, too, what lies outside of X */
   /* A is read through it: X [images, in0, in1, in2, channels]. m counts the positions of all images, k the channels of tap
@@ -56,7 +71,8 @@ typedef struct Product {
    * images. */
   bool channelwise;
   int64_t positions; /* A is of images: so many of its rows belong to one; -1: only the run tells; 0: it is not */
-  uint8_t tile;      /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
+  uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning); GPUs: 1
+                      * to 3: a side of 32, 64 or 128 */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;

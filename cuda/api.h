@@ -48,10 +48,16 @@ typedef struct BlasChoice { /* cublasLtMatmulHeuristicResult_t */
   int reserved[4];
 } BlasChoice;
 _Static_assert(sizeof(BlasChoice) == 96, "as the library has it");
-enum { BLAS_F32 = 0, BLAS_COMPUTE_F32 = 68 };       /* CUDA_R_32F, CUBLAS_COMPUTE_32F: no tf32 */
-enum { BLAS_TRANS_A = 3, BLAS_TRANS_B = 4 };        /* of a product: int32_t, 1: transposed */
+enum { BLAS_F32 = 0, BLAS_F16 = 2, BLAS_BF16 = 14 };            /* CUDA_R_32F … */
+enum { BLAS_COMPUTE_F32 = 68, BLAS_COMPUTE_TF32 = 77 };         /* CUBLAS_COMPUTE_32F, …_FAST_TF32 */
+enum { BLAS_TRANS_A = 3, BLAS_TRANS_B = 4 };                    /* of a product: int32_t, 1: transposed */
+enum { BLAS_EPILOGUE = 7, BLAS_BIAS = 8, BLAS_BIAS_TYPE = 26 }; /* uint32_t; an address, of a row of C'; int32_t */
+enum { BLAS_PLAIN = 1, BLAS_RELU = 2, BLAS_WITH_BIAS = 4, BLAS_GELU = 32 }; /* cublasLtEpilogue_t: of the tanh form */
 enum { BLAS_BATCH_COUNT = 5, BLAS_BATCH_STEP = 6 }; /* of a matrix: int32_t; int64_t, elements */
 enum { BLAS_MOST_WORKSPACE = 1 };                   /* of preferences: uint64_t */
+enum {
+  BLAS_LEAST_ALIGNMENT = 5
+}; /* of preferences: uint32_t, bytes: of A, and so on for B, C and D; 256 if not said */
 
 typedef enum {
   CUDA_DRIVER, /* libcuda: comes with the driver */

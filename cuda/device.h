@@ -6,6 +6,8 @@
 #include "cuda/api.h"
 #include "runtime/device.h"
 
+#include <pthread.h>
+
 typedef struct CudaDevice {
   const CudaApi *api;
   CudaOrdinal ordinal;
@@ -31,11 +33,15 @@ Status cuda_device_find(Ctx *c, CudaDevice *out);
 typedef struct CudaBlas {
   const CudaApi *api;
   BlasHandle handle;
-  BlasPreference preference;
+  Alloc *alloc;
+  bool tf32;            /* f32 may be rounded to tf32: SARD_CUDA_TF32=1 in the environment asks for it */
+  pthread_mutex_t lock; /* guards the choices */
+  struct BlasKept *kept;
 } CudaBlas;
 Status cuda_blas_open(Ctx *c, CudaBlas *b); /* loads cuBLASLt; in the current context. A second time: nothing */
 void cuda_blas_close(CudaBlas *b);
-Status cuda_blas_product(RtDevice *d, Ctx *c, const CudaBlas *b, CudaStream stream, const RtProduct *p);
+/* Algorithms are asked for once per form of a product, and kept as long as b. */
+Status cuda_blas_product(RtDevice *d, Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p);
 
 /* Opens it for running: everything it needs is in its own memory and the driver's, until cuda_close. */
 Status cuda_open(Ctx *c, RtDevice **out);

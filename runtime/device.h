@@ -13,11 +13,13 @@
 #include <stdint.h>
 
 typedef struct RtDevice RtDevice;
-/* A product as program.h has it: addresses of dense f32. */
+/* A product as program.h has it: addresses of dense matrices. */
 typedef struct RtProduct {
   int64_t batch, m, n, k;
   bool trans_a, trans_b, batch_a, batch_b;
-  uint64_t a, b, c;
+  uint8_t type, after; /* DType, ProductActivation */
+  float factor;
+  uint64_t a, b, c, bias, addend; /* the last two: 0: none */
 } RtProduct;
 
 typedef struct RtDeviceOps {

@@ -95,20 +95,35 @@ static Status parameters(Frame *f, const ProgStep *s, const int64_t *dim, uint64
   return ST_OK;
 }
 
-static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const uint64_t *param) {
-  RtProduct x = {.a = param[0], .b = param[1], .c = param[2]};
-  int64_t *number[] = {&x.batch, &x.m, &x.n, &x.k};
-  uint32_t flags = rt_list(f->p, call->product + (uint32_t)countof(number));
+static uint32_t product_number(const Frame *f, const ProgCall *call, uint32_t i) {
+  return rt_list(f->p, call->product + i);
+}
+
+/* What the library is told; *few: the kernel's code takes it. */
+static Status product_of(Frame *f, const ProgStep *s, const ProgCall *call, const uint64_t *param, RtProduct *x,
+                         bool *few) {
+  uint32_t flags = product_number(f, call, PN_FLAGS), bias = product_number(f, call, PN_BIAS);
+  uint32_t addend = product_number(f, call, PN_ADDEND), factor = product_number(f, call, PN_FACTOR);
+  *x = (RtProduct){.a = param[0], .b = param[1], .c = param[s->nin]};
+  int64_t *number[] = {&x->batch, &x->m, &x->n, &x->k};
   for (uint32_t i = 0; i < countof(number); i++)
-    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->product + i), number[i]) || *number[i] < 0)
+    if (!rt_symbols_eval(&f->sym, product_number(f, call, i), number[i]) || *number[i] < 0)
       return fail(f->c, ST_INVALID, "the extents of %s cannot be computed for these input shapes",
                   rt_string(f->p, rt_kernel(f->p, s)->name));
-  x.trans_a = flags & PRODUCT_TRANS_A, x.trans_b = flags & PRODUCT_TRANS_B;
-  x.batch_a = flags & PRODUCT_BATCH_A, x.batch_b = flags & PRODUCT_BATCH_B;
+  x->trans_a = flags & PRODUCT_TRANS_A, x->trans_b = flags & PRODUCT_TRANS_B;
+  x->batch_a = flags & PRODUCT_BATCH_A, x->batch_b = flags & PRODUCT_BATCH_B;
+  x->type = (uint8_t)product_number(f, call, PN_TYPE), x->after = (uint8_t)product_number(f, call, PN_AFTER);
+  x->bias = bias ? param[bias] : 0, x->addend = addend ? param[addend] : 0;
+  memcpy(&x->factor, &factor, sizeof factor);
+  *few = (flags & PRODUCT_FEW) && x->m <= PRODUCT_FEW_ROWS;
+  return ST_OK;
+}
+
+static Status product(Frame *f, const ProgStep *s, const RtProduct *x) {
   RtDevice *d = f->p->device;
-  if (!x.k) /* a sum of nothing */
-    return d->ops->clear(d, f->c, places_stream(f), x.c, tensor_bytes(&f->cell[rt_list(f->p, s->out)].t));
-  return d->ops->product(d, f->c, places_stream(f), &x);
+  if (!x->k) /* a sum of nothing, and nothing is added to it (codegen/gpu_anchors.c) */
+    return d->ops->clear(d, f->c, places_stream(f), x->c, tensor_bytes(&f->cell[rt_list(f->p, s->out)].t));
+  return d->ops->product(d, f->c, places_stream(f), x);
 }
 
 Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *dim, const KernelWork *w) {
@@ -121,8 +136,13 @@ Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *d
   TRY(parameters(f, s, dim, param));
   if (!w->parts)
     return ST_OK;
-  if (call->product != PROG_NONE)
-    return product(f, s, call, param);
+  if (call->product != PROG_NONE) {
+    RtProduct x;
+    bool few;
+    TRY(product_of(f, s, call, param, &x, &few));
+    if (!few)
+      return product(f, s, &x);
+  }
   if (!rt_symbols_eval(&f->sym, call->threads, &wanted) || wanted < 0)
     return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
                 rt_string(f->p, rt_kernel(f->p, s)->name));

@@ -178,11 +178,14 @@ static bool product_ok(const RtProgram *p, const ProgCall *x) {
     return true;
   if ((uint64_t)x->product + PRODUCT_NUMBERS > rt_count(p, SEC_LISTS))
     return false;
-  for (uint32_t i = 0; i + 1 < PRODUCT_NUMBERS; i++)
+  for (uint32_t i = PN_BATCH; i <= PN_K; i++)
     if (!index_ok(p, rt_list(p, x->product + i), SEC_EXPRS, false))
       return false;
   const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + x->kernel;
-  return k->nin == 2 && k->nout == 1;
+  uint32_t type = rt_list(p, x->product + PN_TYPE);
+  return k->nin >= 2 && k->nout == 1 && (type == DT_f32 || type == DT_f16 || type == DT_bf16) &&
+         rt_list(p, x->product + PN_BIAS) < k->nin && rt_list(p, x->product + PN_ADDEND) < k->nin &&
+         rt_list(p, x->product + PN_AFTER) <= PRODUCT_GELU;
 }
 
 static bool call_ok(const RtProgram *p, const ProgCall *x) {
@@ -430,7 +433,7 @@ static void align_const(Arena *a, const RtProgram *p, uint32_t slot) {
 static Status load_kernel_step(Ctx *c, Arena *a, RtProgram *p, const ProgStep *s) {
   const ProgCall *call = REC(p, SEC_CALLS, ProgCall) + s->call;
   uint32_t kernel = call->kernel;
-  bool library = p->device && call->product != PROG_NONE;
+  bool library = p->device && call->product != PROG_NONE && !(rt_list(p, call->product + PN_FLAGS) & PRODUCT_FEW);
   if (!library && (p->device ? !p->function[kernel] : !p->fn[kernel]))
     return fail(c, ST_UNSUPPORTED, "the kernel '%s' is not compiled", rt_string(p, rt_kernel(p, s)->name));
   for (uint32_t i = 0; i < s->nin; i++)

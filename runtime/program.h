@@ -137,8 +137,25 @@ typedef struct ProgKernel {
   uint32_t nchecks;
 } ProgKernel;
 
-/* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], dense f32 (codegen/unit.h, Product). */
-enum { PRODUCT_TRANS_A = 1, PRODUCT_TRANS_B = 2, PRODUCT_BATCH_A = 4, PRODUCT_BATCH_B = 8, PRODUCT_NUMBERS = 5 };
+/* C[b, m, n] = factor * (sum over k of A[b, m, k] * B[b, k, n]) + addend[b, m, n] + bias[n], then what comes after it; dense
+ * (codegen/unit.h, Product). PRODUCT_FEW: up to PRODUCT_FEW_ROWS rows are for the kernel's code. */
+enum { PRODUCT_TRANS_A = 1, PRODUCT_TRANS_B = 2, PRODUCT_BATCH_A = 4, PRODUCT_BATCH_B = 8, PRODUCT_FEW = 16 };
+enum { PRODUCT_FEW_ROWS = 8 };
+typedef enum { PRODUCT_RELU = 1, PRODUCT_GELU } ProductActivation; /* of the tanh form; 0: neither */
+/* Numbers of a product in SEC_LISTS. */
+enum {
+  PN_BATCH, /* the first four: SEC_EXPRS */
+  PN_M,
+  PN_N,
+  PN_K,
+  PN_FLAGS,
+  PN_TYPE,   /* DType: f32, f16 or bf16 */
+  PN_BIAS,   /* which input of the kernel; 0: none */
+  PN_ADDEND, /* the same */
+  PN_AFTER,  /* ProductActivation */
+  PN_FACTOR, /* the bits of an f32 */
+  PRODUCT_NUMBERS
+};
 
 /* One call. All expressions are evaluated once the symbols of the step's inputs are bound. */
 typedef struct ProgCall {
@@ -148,10 +165,9 @@ typedef struct ProgCall {
   uint32_t threads;      /* SEC_EXPRS: gpu_geometry's; CPUs: 0 */
   uint32_t scratch;      /* SEC_EXPRS: bytes per thread; GPUs: per block */
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
-  uint32_t
-      product; /* SEC_LISTS: SEC_EXPRS batch, m, n, k, then PRODUCT_ flags, of what a library computes; PROG_NONE: code does */
-  uint32_t need, nneed; /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
-  uint32_t whose;       /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
+  uint32_t product;      /* SEC_LISTS: PRODUCT_NUMBERS of what a library computes; PROG_NONE: code does */
+  uint32_t need, nneed;  /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
+  uint32_t whose;        /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). */

@@ -88,6 +88,7 @@ LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);
 /* A function for unit u under that name: KernelFn. */
 Status emit_loop_unit(Emitter *e, const Unit *u, const char *name);
 Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name);       /* gpu.c */
+Status emit_gpu_product(Emitter *e, const Unit *u, const char *name);    /* gpu_product.c */
 Status emit_product_unit(Emitter *e, const Unit *u, const char *name);   /* product.c */
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name); /* attention.c */
 

@@ -76,6 +76,8 @@ Status kemit_scalar_body(KEmit *k, const KStmt *s, LVal i, int depth);
 Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth);
 
 /* --- gpu.c --- */
+/* void name(buffers…, i64 dims…, scratch, error), as a kernel; the builder stands in its entry block. gpu_product.c has it. */
+EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim);
 Status gpu_loop(KEmit *k, const KStmt *s, LVal n, int depth); /* KL_GRID, KL_BLOCK */
 Status gpu_store(KEmit *k, const KStmt *s);                   /* by one thread of the block, if k->once */
 /* Where check `code` has failed: tells so, and ends the thread. */

@@ -273,7 +273,7 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
     x->space = text[0];
   else if (strcmp(text, "rn") && strcmp(text, "lo") && strcmp(text, "uni") && strcmp(text, "sync") &&
            strcmp(text, "bfly") && strcmp(text, "cas") && strcmp(text, "relaxed") && strcmp(text, "sys") &&
-           strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to"))
+           strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to") && strcmp(text, "nc"))
     return wrong(s, "the modifier '%s'", text);
   return true;
 }

@@ -1,0 +1,99 @@
+/* gpu_product.c - how products are cut for GPUs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "codegen/gpu_product.h"
+
+#include "runtime/kernel_abi.h"
+
+enum { MULTIPROCESSORS = 132, LARGE_SIDE = 1024 }; /* of the card this is for: below so many tiles some idle */
+
+static int64_t known(Dim d) {
+  int64_t v;
+  return dim_is_const(d, &v) ? v : INT64_MAX;
+}
+
+static int64_t tiles(const Product *p, int64_t side) {
+  int64_t m = known(p->m), n = known(p->n), batch = known(p->batch);
+  return m == INT64_MAX || n == INT64_MAX || batch == INT64_MAX || m > INT32_MAX || n > INT32_MAX || batch > INT32_MAX
+             ? INT64_MAX
+             : ((m - 1) / side + 1) * ((n - 1) / side + 1) * batch;
+}
+
+/* Large tiles read less, small ones keep more multiprocessors at work. */
+GpuTile gpu_tile(const Product *p) {
+  int64_t m = known(p->m), n = known(p->n), most = MULTIPROCESSORS;
+  static const uint8_t sides[] = {32, 64, 128};
+  int side = p->tile ? sides[p->tile - 1]
+             : m >= LARGE_SIDE && n >= LARGE_SIDE && tiles(p, 128) >= most && tiles(p, 128) < INT64_MAX ? 128
+             : tiles(p, 64) >= most                                                                     ? 64
+                                                                                                        : 32;
+  GpuTile t = {(uint8_t)side, (uint8_t)side, side == 128 ? 8 : 16};
+  if (m <= 16)
+    t.bm = 16, t.bn = side < 64 ? 64 : t.bn;
+  else if (m <= 32)
+    t.bm = 32;
+  if (p->bits.bits) /* a thread has at least a byte of them */
+    t.bn = 64, t.bk = 16;
+  else if (n <= 16)
+    t.bn = 16;
+  else if (n <= 32)
+    t.bn = 32;
+  return t;
+}
+
+static int element_bytes(const Product *p) { return p->type ? dtype_bits(p->type) / 8 : 4; }
+
+int gpu_rows_columns(const Product *p) {
+  int warps = GPU_BLOCK / GPU_WARP, each = p->bits.bits ? 4 : 2;
+  if (!p->trans_b && !p->bits.bits)
+    return ROWS_LANES * 16 / element_bytes(p);
+  while (each > 1 && known(p->n) < (int64_t)MULTIPROCESSORS * warps * each)
+    each /= 2;
+  return warps * each;
+}
+
+bool gpu_rows_fit(const Product *p) {
+  return !p->trans_a && !p->batch_a && !p->batch_b && !p->window && !p->rows && !p->bytes && dim_is(p->batch, 1);
+}
+
+uint32_t gpu_product_extra(const Product *p) { return !p->bits.bits ? 0 : p->bits.zero ? 2 : 1; }
+
+static Dim parts_of(Ctx *c, const Product *p) {
+  Dim one = dim_const(c, 1), parts = one;
+  if (p->forms & FORM_TILES) {
+    GpuTile t = gpu_tile(p);
+    parts = dim_mul(c, dim_ceildiv(c, p->m, dim_const(c, t.bm)), dim_ceildiv(c, p->n, dim_const(c, t.bn)));
+    parts = dim_mul(c, p->batch, parts);
+  }
+  if (p->forms & FORM_ROWS) {
+    Dim some = dim_mul(c, dim_min(c, p->m, one), dim_ceildiv(c, p->n, dim_const(c, gpu_rows_columns(p))));
+    parts = p->forms & FORM_TILES ? dim_max(c, parts, some) : some;
+  }
+  if (p->forms == FORM_LIBRARY) /* none: nothing to do */
+    parts = dim_mul(c, p->batch, dim_mul(c, dim_min(c, p->m, one), dim_min(c, p->n, one)));
+  return parts;
+}
+
+void gpu_product(Ctx *c, Unit *u) {
+  const Product *p = &u->product;
+  Dim none = dim_const(c, 0), mn = dim_mul(c, p->m, p->n), mk = dim_mul(c, p->m, p->k), kn = dim_mul(c, p->k, p->n);
+  u->parts = parts_of(c, p);
+  u->scratch = none, u->threads = dim_const(c, p->forms == FORM_LIBRARY ? 0 : GPU_BLOCK);
+  u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
+  Dim all = dim_add(c, mn, dim_add(c, p->batch_a ? mk : none, p->batch_b ? kn : none));
+  all = dim_mul(c, p->batch, all);
+  all = dim_add(c, all, dim_add(c, p->batch_a ? none : mk, p->batch_b ? none : kn));
+  u->bytes = dim_mul(c, dim_const(c, element_bytes(p)), all);
+}
+
+const char *gpu_product_text(Arena *a, const Product *p) {
+  GpuTile t = gpu_tile(p);
+  StrBuf b;
+  buf_init(&b, a);
+  if (p->forms & FORM_ROWS)
+    buf_printf(&b, "%d rows", PRODUCT_ROWS);
+  if (p->forms & FORM_TILES)
+    buf_printf(&b, "%s%dx%dx%d", b.len ? ", " : "", t.bm, t.bn, t.bk);
+  if (p->forms & FORM_LIBRARY)
+    buf_printf(&b, "%scuBLASLt", b.len ? ", " : "");
+  return b.text;
+}

@@ -1,0 +1,41 @@
+/* gpu_product.h - matrix products and convolutions on GPUs, where code of ours computes them: how the work is cut.
+ *
+ * Tiles. A block of 256 threads makes bm x bn elements of C, each thread tm x tn of them, in registers. The operands pass through
+ * shared memory bk steps of k at a time, the next ones on their way meanwhile:
+ *
+ *      A [bm][bk] --> a[bk][bm + pad]  \
+ *                                       >  threads 16 x 16: sum[tm][tn] += a[k][rows] * b[k][columns]
+ *      B [bk][bn] --> b[bk][bn + pad]  /
+ *
+ * The sums go through shared memory as well, so that the epilogue reads and writes rows of C side by side.
+ *
+ * Rows. Up to PRODUCT_ROWS rows of A: B is read once, 16 bytes a thread, and nothing is shared but A, which is small. Bound by memory:
+ *   B [n, k]  a warp has a few columns of B, its lanes go along k; they add up by shuffles
+ *   B [k, n]  ROWS_LANES lanes side by side have 16 bytes of a row of B each; all others in the block have other rows, and what they
+ *             have added up meets in shared memory
+ * The order of additions depends on neither the grid nor the number of multiprocessors.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SARD_CODEGEN_GPU_PRODUCT_H
+#define SARD_CODEGEN_GPU_PRODUCT_H
+
+#include "codegen/unit.h"
+
+enum { TILE_SIDE = 16, TILE_PAD = 4, ROWS_LANES = 4 };
+
+typedef struct GpuTile {
+  uint8_t bm, bn, bk; /* bm and bn: 16, 32, 64 or 128 */
+} GpuTile;
+
+GpuTile gpu_tile(const Product *p);
+/* Columns of C that a block has with FORM_ROWS. */
+int gpu_rows_columns(const Product *p);
+/* Can so few rows be multiplied by code of their own? */
+bool gpu_rows_fit(const Product *p);
+/* Inputs of the unit that stand between B and those of the epilogue: scales and zero points. */
+uint32_t gpu_product_extra(const Product *p);
+/* Fills in parts, threads, scratch, flops and bytes of a UNIT_PRODUCT. */
+void gpu_product(Ctx *c, Unit *u);
+/* "cuBLASLt, tiles of 64x64": for the reports, in arena a. */
+const char *gpu_product_text(Arena *a, const Product *p);
+
+#endif
