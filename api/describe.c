@@ -87,10 +87,8 @@ const char *sard_metadata(const sard_model *m, const char *key) {
 
 sard_step_kind step_kind(const RtProgram *p, const ProgStep *s) {
   const ProgKernel *k = rt_kernel(p, s);
-  if (k && p->device && s->call != PROG_NONE && REC(p, SEC_CALLS, ProgCall)[s->call].product != PROG_NONE)
-    return SARD_STEP_LIBRARY; /* of many rows, at least */
   if (k)
-    return k->object == PROG_NONE ? SARD_STEP_LIBRARY : SARD_STEP_COMPILED;
+    return rt_is_product(p, s) || k->object == PROG_NONE ? SARD_STEP_LIBRARY : SARD_STEP_COMPILED;
   return s->host || s->kind != STEP_EVAL ? SARD_STEP_HOST : SARD_STEP_REFERENCE;
 }
 

@@ -219,12 +219,14 @@ typedef struct Item {
   bool placed;
 } Item;
 
-enum { KERNELS_COST = 10, ATTENTION_COST = 75 };
+enum { KERNELS_COST = 10, ATTENTION_COST = 75, GPU_PRODUCT_COST = 30 };
 
 static Item item_of(const Unit *u, const char *level) {
   const Product *p = &u->product;
   if (u->kind != UNIT_PRODUCT)
     return (Item){.unit = u, .cost = u->kind == UNIT_ATTENTION ? ATTENTION_COST : 3};
+  if (p->forms) /* of GPUs: one kernel, which shares nothing */
+    return (Item){.unit = u, .cost = GPU_PRODUCT_COST};
   if (p->channelwise || product_is_depthwise(p))
     return (Item){.unit = u, .cost = 12};
   ProductPlan plan = product_plan(p, level);

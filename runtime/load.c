@@ -43,6 +43,9 @@ const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
   return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
 }
+bool rt_is_product(const RtProgram *p, const ProgStep *s) {
+  return s->kind == STEP_KERNEL && REC(p, SEC_CALLS, ProgCall)[s->call].product != PROG_NONE;
+}
 uint32_t rt_list(const RtProgram *p, uint32_t at) { return REC(p, SEC_LISTS, uint32_t)[at]; }
 
 int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis) {

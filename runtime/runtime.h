@@ -47,6 +47,7 @@ const ProgPort *rt_output(const RtProgram *p, uint32_t i);
 const ProgSlot *rt_slot(const RtProgram *p, uint32_t i);
 const ProgStep *rt_step(const RtProgram *p, uint32_t i);
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s); /* NULL: s is no kernel step */
+bool rt_is_product(const RtProgram *p, const ProgStep *s); /* a kernel step that a library computes, of many rows at least */
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i);

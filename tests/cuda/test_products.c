@@ -481,7 +481,7 @@ static void test_epilogues(void **state) {
               30,
               "kernel \"e\" (acc: f32[m, 40], bias: f32[40]) -> (y: f32[m, 40]) {\n"
               "  for i in m {\n    for j in 40 {\n"
-              "      y[i, j] = max(acc[i, j] + bias[j], 0)\n"
+              "      y[i, j] = max((acc[i, j] + bias[j]), 0.0)\n"
               "    }\n  }\n}\n",
               1,
               {40},
@@ -489,7 +489,7 @@ static void test_epilogues(void **state) {
     if (form < 2)
       c.after = "kernel \"e\" (acc: f32[7, 40], bias: f32[40]) -> (y: f32[7, 40]) {\n"
                 "  for i in 7 {\n    for j in 40 {\n"
-                "      y[i, j] = max(acc[i, j] + bias[j], 0)\n"
+                "      y[i, j] = max((acc[i, j] + bias[j]), 0.0)\n"
                 "    }\n  }\n}\n";
     check(&c);
   }
@@ -501,7 +501,7 @@ static void test_epilogues(void **state) {
             12,
             "kernel \"e\" (acc: f32[3, 18, 20], bias: f32[18], r: f32[3, 18, 20]) -> (y: f32[3, 18, 20]) {\n"
             "  for b in 3 {\n    for i in 18 {\n      for j in 20 {\n"
-            "        y[b, i, j] = acc[b, i, j] + bias[i] + r[b, i, j]\n"
+            "        y[b, i, j] = ((acc[b, i, j] + bias[i]) + r[b, i, j])\n"
             "      }\n    }\n  }\n}\n",
             2,
             {18, 3 * 18 * 20},
