@@ -12,7 +12,7 @@ typedef struct AotHeader {
   const char *libraries;     /* how to link it: "-lm -lpthread" */
   const char *weights;       /* the file with weights; NULL: inside */
   const uint8_t *image;      /* a program of the model */
-  uint64_t hash;             /* of the package: tells this model from others */
+  uint64_t identity;         /* AotObject's */
   bool static_arena;
 } AotHeader;
 

@@ -68,39 +68,48 @@ static Status add_operators(Ctx *c, const AotPackage *p, Rows *r) {
 static const struct {
   const char *from, *to; /* to: behind the prefix and '_'; "": this very name */
   bool managed, fixed;   /* of models with an allocator; with memory of the caller's */
+  bool begins;           /* nobody has an instance without it: it has an identified name, too */
 } exports[] = {
-    {"compiled_init", "init", true, false},
-    {"compiled_free", "free", true, false},
-    {"compiled_api", "api", true, false},
-    {"compiled_init_static", "init_static", false, true},
-    {"compiled_free_static", "free", false, true},
-    {"compiled_api_static", "api", false, true},
-    {"compiled_error", "error", true, true},
-    {"compiled_run", "run", true, true},
-    {"compiled_output_shape", "output_shape", true, true},
-    {"compiled_call", "call", true, true},
-    {"compiled_call_into", "call_into", true, true},
-    {"compiled_input_count", "input_count", true, true},
-    {"compiled_output_count", "output_count", true, true},
-    {"compiled_input", "input", true, true},
-    {"compiled_output", "output", true, true},
-    {"compiled_input_dim_text", "input_dim_text", true, true},
-    {"compiled_output_dim_text", "output_dim_text", true, true},
-    {"compiled_symbol_count", "symbol_count", true, true},
-    {"compiled_symbol_name", "symbol_name", true, true},
-    {"compiled_memory_peak", "memory_peak", true, true},
-    {"sard_result_tensor", "result_tensor", true, true},
-    {"sard_result_items", "result_items", true, true},
-    {"sard_result_item", "result_item", true, true},
-    {"sard_result_free", "result_free", true, true},
+    {"compiled_init", "init", true, false, true},
+    {"compiled_free", "free", true, false, false},
+    {"compiled_api", "api", true, false, true},
+    {"compiled_init_static", "init_static", false, true, true},
+    {"compiled_free_static", "free", false, true, false},
+    {"compiled_api_static", "api", false, true, true},
+    {"compiled_error", "error", true, true, false},
+    {"compiled_run", "run", true, true, false},
+    {"compiled_output_shape", "output_shape", true, true, false},
+    {"compiled_call", "call", true, true, false},
+    {"compiled_call_into", "call_into", true, true, false},
+    {"compiled_input_count", "input_count", true, true, false},
+    {"compiled_output_count", "output_count", true, true, false},
+    {"compiled_input", "input", true, true, false},
+    {"compiled_output", "output", true, true, false},
+    {"compiled_input_dim_text", "input_dim_text", true, true, false},
+    {"compiled_output_dim_text", "output_dim_text", true, true, false},
+    {"compiled_symbol_count", "symbol_count", true, true, false},
+    {"compiled_symbol_name", "symbol_name", true, true, false},
+    {"compiled_memory_peak", "memory_peak", true, true, false},
+    {"sard_result_tensor", "result_tensor", true, true, false},
+    {"sard_result_items", "result_items", true, true, false},
+    {"sard_result_item", "result_item", true, true, false},
+    {"sard_result_free", "result_free", true, true, false},
 };
 
+const char *aot_identified(Arena *a, const char *prefix, const char *name, uint64_t identity) {
+  return arena_printf(a, "%s_%s_%016llx", prefix, name, (unsigned long long)identity);
+}
+
 static MergeExport *make_exports(Arena *a, const AotObject *o, uint32_t *n) {
-  MergeExport *x = arena_array(a, MergeExport, countof(exports) + 1);
+  MergeExport *x = arena_array(a, MergeExport, 2 * countof(exports) + 1);
   *n = 0;
-  for (size_t i = 0; i < countof(exports) && !o->program; i++)
-    if (o->static_arena ? exports[i].fixed : exports[i].managed)
-      x[(*n)++] = (MergeExport){exports[i].from, arena_printf(a, "%s_%s", o->prefix, exports[i].to)};
+  for (size_t i = 0; i < countof(exports) && !o->program; i++) {
+    if (!(o->static_arena ? exports[i].fixed : exports[i].managed))
+      continue;
+    x[(*n)++] = (MergeExport){exports[i].from, arena_printf(a, "%s_%s", o->prefix, exports[i].to)};
+    if (exports[i].begins)
+      x[(*n)++] = (MergeExport){exports[i].from, aot_identified(a, o->prefix, exports[i].to, o->identity)};
+  }
   if (o->program)
     x[(*n)++] = (MergeExport){"main", "main"};
   return x;

@@ -179,7 +179,7 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
                                  .libraries = libraries.text,
                                  .weights = h->flags & PACKAGE_EXTERNAL ? (const char *)h + h->weights_name : NULL,
                                  .image = v->image,
-                                 .hash = h->hash,
+                                 .identity = o->identity,
                                  .static_arena = o->static_arena});
   TRY(file_begin(c, a, path, &f));
   TRY(file_put(c, f, text.text, text.len));
@@ -222,6 +222,7 @@ static Status write_linkable(Ctx *c, Arena *a, const AotArgs *x, const AotPackag
   AotObject o = {.package = p,
                  .machine = x->machine,
                  .prefix = x->o->prefix ? x->o->prefix : aot_identifier(a, base_name(a, x->out)),
+                 .identity = ((const PackageHeader *)(const void *)p->head)->hash ^ (uint64_t)x->o->static_arena,
                  .static_arena = x->o->static_arena,
                  .program = x->kind == OUT_EXECUTABLE};
   if (strcmp(o.prefix, aot_identifier(a, o.prefix)))

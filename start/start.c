@@ -81,7 +81,10 @@ sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *o
   sard_compiled *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_compiled));
   if (!m)
     return error_new(SARD_ERROR_MEMORY, NULL, "out of memory");
-  *m = (sard_compiled){.env = env, .own = own, .model = {.env = env, .device = "cpu", .threads = 1, .path = ""}};
+  *m = (sard_compiled){.env = env,
+                       .package = compiled_package,
+                       .own = own,
+                       .model = {.env = env, .device = "cpu", .threads = 1, .path = ""}};
   env_prepare(env, &m->model.c, 0, NULL);
   Status st = ctx_protect(&m->model.c, open_model, &(Open){&m->model, &opt, own != NULL});
   if (!st) {

@@ -9,7 +9,8 @@
 struct sard_compiled {
   sard_env *env;
   sard_model model;
-  void *own; /* the environment's memory is the caller's: not to be freed */
+  const uint8_t *package; /* compiled_package of the object that made it */
+  void *own;              /* the environment's memory is the caller's: not to be freed */
 };
 
 /* In the object, put there by aot/. */
