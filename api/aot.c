@@ -265,7 +265,7 @@ static Status compile_ahead(Ctx *c, void *arg) {
   TRY(find_levels(c, a, x));
   TRY(import(c, a, x, &m));
   for (uint32_t i = 0; i < x->nlevel; i++) {
-    TRY(compile_program(c, &x->compile, a, m, x->level[i], true, &g));
+    TRY(compile_program(c, &x->compile, a, m, &(CompileTarget){.level = x->level[i]}, true, &g));
     v[i] = (AotVariant){x->level[i], g.image, g.size, g.file, g.nfile};
   }
   TRY(pack(c, a, x, v, &p));

@@ -119,4 +119,5 @@ const char *sard_step_more(const sard_model *m, size_t i, size_t k) {
 }
 
 const char *sard_model_device(const sard_model *m) { return m ? m->device : NULL; }
+const char *sard_model_device_code(const sard_model *m) { return m && m->device_code ? m->device_code : ""; }
 int sard_model_threads(const sard_model *m) { return m ? m->threads : 0; }

@@ -33,11 +33,13 @@ struct sard_model {
   const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
-  struct RtDevice *gpu; /* of "cuda" */
-  int cores;            /* that the process may use */
-  int threads;          /* that a run may use */
-  bool eager;           /* use them whether it is worth it or not: set by tests */
-  struct Pool *pool;    /* the environment's; NULL: no step uses it */
+  struct RtDevice *gpu;    /* of "cuda" */
+  const char *device_code; /* rt_device_code */
+  bool no_linker;          /* there is no nvJitLink to make machine code for the GPU */
+  int cores;               /* that the process may use */
+  int threads;             /* that a run may use */
+  bool eager;              /* use them whether it is worth it or not: set by tests */
+  struct Pool *pool;       /* the environment's; NULL: no step uses it */
 };
 
 /* run.c */
@@ -86,8 +88,14 @@ typedef struct Generated {
 } Generated;
 struct Model;
 struct DimBinding;
+/* What code is made for: a CPU level, or a level of GPUs, whose PTX becomes machine code for `gpu` if `assemble` is there. */
+typedef struct CompileTarget {
+  const char *level;
+  Status (*assemble)(Ctx *c, Arena *a, const char *gpu, const char *ptx, const uint8_t **code, size_t *size);
+  const char *gpu;
+} CompileTarget;
 Status compile_graph(Ctx *c, const CompileArgs *a, struct DimBinding *bind, uint32_t nbind, struct Model **m);
-Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const char *level,
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const CompileTarget *target,
                        bool for_file, Generated *out);
 
 /* compiled.c: starts from a->path if that is a file with a compiled model; a->m->program stays NULL if it is of another kind. */

@@ -579,8 +579,10 @@ static void write_kernels(Plan *p) {
     write_checks(p, u, &r);
     image_kernel(&p->im, &r);
   }
-  for (uint32_t i = 0; i < p->in->nobject; i++)
-    image_object(&p->im, p->in->object[i].bytes, p->in->object[i].size, p->in->object[i].target);
+  for (uint32_t i = 0; i < p->in->nobject; i++) {
+    const PlanObject *o = &p->in->object[i];
+    image_object(&p->im, o->code, o->target, o->ptx, o->ptx_target);
+  }
 }
 
 /* Why a step is not compiled, or ends where it ends. */

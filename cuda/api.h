@@ -53,6 +53,8 @@ enum { BLAS_TRANS_A = 3, BLAS_TRANS_B = 4 };        /* of a product: int32_t, 1:
 enum { BLAS_BATCH_COUNT = 5, BLAS_BATCH_STEP = 6 }; /* of a matrix: int32_t; int64_t, elements */
 enum { BLAS_MOST_WORKSPACE = 1 };                   /* of preferences: uint64_t */
 
+typedef struct nvJitLink *CudaLink;
+
 typedef enum {
   CUDA_DRIVER, /* libcuda: comes with the driver */
   CUDA_BLAS,   /* libcublasLt: matrix products; half a gigabyte, so loaded when the first goes there */

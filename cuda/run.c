@@ -175,8 +175,9 @@ Status cuda_open(Ctx *c, RtDevice **out) {
   Gpu *g = alloc_get(c->alloc, sizeof *g, _Alignof(Gpu));
   if (!g)
     return fail(c, ST_MEMORY, "out of memory");
-  *g =
-      (Gpu){.base = {&ops, (int64_t)info.multiprocessors * BLOCKS_PER_MULTIPROCESSOR}, .alloc = c->alloc, .info = info};
+  *g = (Gpu){.base = {&ops, (int64_t)info.multiprocessors * BLOCKS_PER_MULTIPROCESSOR, info.major * 10 + info.minor},
+             .alloc = c->alloc,
+             .info = info};
   pthread_mutex_init(&g->lock, NULL);
   Status st = open_all(g, c);
   if (st)

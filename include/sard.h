@@ -213,6 +213,8 @@ SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, s
 /* Where the model runs ("cpu", "reference"), and on how many threads at most. */
 SARD_API bool sard_device_available(const char *device); /* may sard_options.device be this? */
 SARD_API const char *sard_model_device(const sard_model *m);
+/* What the code that runs on a GPU is: "machine code for sm_90", or PTX, which the driver compiles at every start; "": there is none. */
+SARD_API const char *sard_model_device_code(const sard_model *m);
 SARD_API int sard_model_threads(const sard_model *m);
 
 /* --- running --- */

@@ -21,7 +21,7 @@ typedef struct RtProduct {
 } RtProduct;
 
 typedef struct RtDeviceOps {
-  /* Code, as text that ends in 0 (PTX), and a function in it. */
+  /* Code, an ELF image, or text that ends in 0 (PTX), and a function in it. */
   Status (*load)(RtDevice *d, Ctx *c, const char *code, void **module);
   void (*unload)(RtDevice *d, void *module);
   Status (*find)(RtDevice *d, Ctx *c, void *module, const char *symbol, void **function);
@@ -44,6 +44,7 @@ typedef struct RtDeviceOps {
 struct RtDevice {
   const RtDeviceOps *ops;
   int64_t most_blocks; /* of a launch, that are of use */
+  int capability;      /* support/gpu.h */
 };
 
 #endif

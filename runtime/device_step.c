@@ -4,7 +4,9 @@
 #include "runtime/places.h"
 
 #include "support/checked.h"
+#include "support/gpu.h"
 
+#include <elf.h>
 #include <string.h>
 
 /* --- loading --- */
@@ -22,6 +24,44 @@ void device_unload(RtProgram *p) {
   p->device = NULL;
 }
 
+/* The driver reads as far as the image's own headers say. */
+static bool image_ok(const uint8_t *code, uint64_t size) {
+  enum { CUDA = 190 }; /* EM_CUDA */
+  Elf64_Ehdr h;
+  if (size < sizeof h)
+    return false;
+  memcpy(&h, code, sizeof h);
+  return !memcmp(h.e_ident, ELFMAG, SELFMAG) && h.e_machine == CUDA && h.e_shoff <= size &&
+         (uint64_t)h.e_shnum * h.e_shentsize <= size - h.e_shoff && h.e_phoff <= size &&
+         (uint64_t)h.e_phnum * h.e_phentsize <= size - h.e_phoff;
+}
+
+/* Machine code where there is some that runs there, or else PTX. */
+static Status choose_code(Ctx *c, Arena *scratch, RtProgram *p, const ProgObject *o, const char **out) {
+  const uint8_t *code = p->base + p->h->section[SEC_CODE].offset;
+  int capability = p->device->capability;
+  const char *target = rt_string(p, o->target), *ptx_target = rt_string(p, o->ptx_target);
+  bool runs = o->size && gpu_runs(target, capability);
+  if (!runs && !(o->ptx_size && gpu_compiles(ptx_target, capability)))
+    return fail(c, ST_DEVICE, "the program is for %s, and this GPU has compute capability %d.%d",
+                o->size ? target : ptx_target, capability / 10, capability % 10);
+  if (runs && !image_ok(code + o->offset, o->size))
+    return fail(c, ST_INVALID, "the compiled program is damaged: machine code for %s", target);
+  p->by_driver |= !runs;
+  *out =
+      runs ? (const char *)code + o->offset : arena_strndup(scratch, (const char *)code + o->ptx, (size_t)o->ptx_size);
+  return ST_OK;
+}
+
+const char *rt_device_code(const RtProgram *p, Arena *a) {
+  const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject);
+  if (!p->device || !rt_count(p, SEC_OBJECTS))
+    return "";
+  if (p->by_driver)
+    return arena_printf(a, "PTX for %s, which the driver compiles at every start", rt_string(p, o->ptx_target));
+  return arena_printf(a, "machine code for %s", rt_string(p, o->target));
+}
+
 static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
   RtDevice *d = p->device;
   uint32_t n = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
@@ -29,9 +69,9 @@ static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
   p->function = arena_array(a, void *, nkernel);
   Arena *scratch = arena_create(c);
   for (uint32_t i = 0; i < n; i++) {
-    const ProgObject *o = REC(p, SEC_OBJECTS, ProgObject) + i;
-    const uint8_t *code = p->base + p->h->section[SEC_CODE].offset + o->offset;
-    TRY(d->ops->load(d, c, arena_strndup(scratch, (const char *)code, (size_t)o->size), &p->module[i]));
+    const char *code;
+    TRY(choose_code(c, scratch, p, REC(p, SEC_OBJECTS, ProgObject) + i, &code));
+    TRY(d->ops->load(d, c, code, &p->module[i]));
   }
   arena_destroy(scratch);
   for (uint32_t i = 0; i < nkernel; i++) {

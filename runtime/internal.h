@@ -39,6 +39,7 @@ struct RtProgram {
   KernelFn *fn;           /* by kernel; NULL: not compiled */
   RtDevice *device;       /* kernels run there; NULL: here */
   void **module;          /* by object, on the device */
+  bool by_driver;         /* the driver has compiled PTX: there was no machine code for the device */
   void **function;        /* by kernel, on the device */
   uint64_t *device_const; /* by slot: where the constant is on the device */
   int lanes;              /* 32-bit lanes of the vectors that the code uses: for estimates */

@@ -194,7 +194,8 @@ static bool call_ok(const RtProgram *p, const ProgCall *x) {
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {
   uint64_t room = p->h->section[SEC_CODE].size;
-  return o->offset % PROG_ALIGN == 0 && o->offset <= room && o->size <= room - o->offset && str_ok(p, o->target);
+  return o->offset % PROG_ALIGN == 0 && o->offset <= room && o->size <= room - o->offset && str_ok(p, o->target) &&
+         o->ptx <= room && o->ptx_size <= room - o->ptx && str_ok(p, o->ptx_target);
 }
 
 /* Kernels, their calls and their code. */

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 7, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 8, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -36,7 +36,7 @@ typedef enum {
   SEC_CALLS,   /* ProgCall: one per STEP_KERNEL */
   SEC_OBJECTS, /* ProgObject: machine code for the kernels, as modules */
   SEC_ATTRS,   /* bytes: encoded attribute structs (support/attr.h) */
-  SEC_CODE,    /* bytes: relocatable objects, each aligned to 64 */
+  SEC_CODE,    /* bytes: relocatable objects and PTX, each aligned to 64 */
   SEC_DATA,    /* bytes: constants kept inside, each aligned to 64 */
   SEC_COUNT
 } SectionId;
@@ -154,11 +154,13 @@ typedef struct ProgCall {
   uint32_t whose;       /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
 } ProgCall;
 
-/* A module of machine code: one relocatable object (runtime/object.h). */
+/* A module of machine code: one relocatable object (runtime/object.h). For GPUs it is machine code, the same as PTX, which the
+ * driver compiles where the machine code does not run, or one of them alone: the other has no bytes. */
 typedef struct ProgObject {
-  uint64_t offset, size; /* in SEC_CODE */
-  uint32_t target;       /* EmitTarget.cpu_level it was made for */
-  uint32_t pad;
+  uint64_t offset, size;  /* in SEC_CODE */
+  uint64_t ptx, ptx_size; /* in SEC_CODE */
+  uint32_t target;        /* what the code was made for: EmitTarget.cpu_level, or a GPU */
+  uint32_t ptx_target;
 } ProgObject;
 
 typedef struct ProgRegion {
@@ -204,7 +206,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 40 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 40 && sizeof(ProgObject) == 40, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -25,6 +25,8 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
 struct RtDevice;
 Status rt_load_on(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
                   uint32_t nfile, struct RtDevice *device, RtProgram **out);
+/* What the code that a program runs on its device is, in words: "machine code for sm_90"; "" for the CPU's. */
+const char *rt_device_code(const RtProgram *p, Arena *a);
 /* The same for a program whose machine code is in memory already: code of all kernels, each at its offset from base. */
 typedef struct RtLinked {
   const uint8_t *base;

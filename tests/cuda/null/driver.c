@@ -1,8 +1,8 @@
 /* driver.c - a libcuda.so.1 of our own, for tests: the functions of cuda/cuda.def over ordinary memory, which refuse what the
  * driver would refuse. SARD_NULL_GPU says what machine this is: "none" no GPU, "hidden" a driver that shows none, "old" one of
- * compute capability 7.5; otherwise an H100.
+ * compute capability 7.5, "8.6" one of that; otherwise an H100.
  *
- * Modules are PTX, kernels run in the interpreter (ptx.h). What is put on a stream is done when somebody waits for it, no sooner:
+ * Modules are PTX, or what our nvJitLink makes of it; kernels run in the interpreter (ptx.h). What is put on a stream is done when somebody waits for it, no sooner:
  * who reads without waiting, or changes what a copy still reads, gets wrong results. Memory is full of ones at first. Addresses
  * are no addresses of this process. What is left at the end, and what is freed twice or used afterwards, ends it with a message.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -25,6 +25,7 @@ enum {
   NOT_INITIALIZED = 3,
   NO_DEVICE = 100,
   BAD_DEVICE = 101,
+  NO_BINARY = 209,
   BAD_PTX = 218,
   NOT_FOUND = 500,
   FAULT = 719
@@ -57,6 +58,7 @@ static const struct {
               {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
               {NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
               {BAD_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+              {NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
               {BAD_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
               {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
               {FAULT, "CUDA_ERROR_LAUNCH_FAILED", fault}};
@@ -94,12 +96,18 @@ int cuDeviceGetName(char *name, int size, CudaOrdinal device) {
   return !ready ? NOT_INITIALIZED : device ? BAD_DEVICE : 0;
 }
 
+/* 90: 9.0 */
+static int capability(void) {
+  const char *gpu = getenv("SARD_NULL_GPU");
+  double number = gpu ? atof(gpu) : 0;
+  return machine_is("old") ? 75 : number > 0 ? (int)(number * 10 + 0.5) : 90;
+}
+
 int cuDeviceGetAttribute(int *value, int attribute, CudaOrdinal device) {
-  bool old = machine_is("old");
   switch (attribute) {
   case CUDA_MULTIPROCESSORS: *value = 132; break;
-  case CUDA_MAJOR: *value = old ? 7 : 9; break;
-  case CUDA_MINOR: *value = old ? 5 : 0; break;
+  case CUDA_MAJOR: *value = capability() / 10; break;
+  case CUDA_MINOR: *value = capability() % 10; break;
   default: return INVALID;
   }
   return !ready ? NOT_INITIALIZED : device ? BAD_DEVICE : 0;
@@ -194,25 +202,42 @@ struct CUmod_st {
   PtxModule *ptx;
 };
 
-/* SARD_NULL_PTX: a folder that the code goes to, for ptxas. */
-static void keep_code(const char *text) {
+/* SARD_NULL_PTX: a folder that the code goes to, for ptxas. `compiled`: it was no PTX any more when it came. */
+static void keep_code(const char *text, bool compiled) {
   const char *dir = getenv("SARD_NULL_PTX");
   char path[600];
   static int number;
   if (!dir)
     return;
-  snprintf(path, sizeof path, "%s/%d-%d.ptx", dir, (int)getpid(), number++);
+  snprintf(path, sizeof path, "%s/%d-%d%s.ptx", dir, (int)getpid(), number++, compiled ? ".compiled" : "");
   FILE *f = fopen(path, "w");
   if (!f || fputs(text, f) < 0 || fclose(f))
     stop("SARD_NULL_PTX names no folder to write to");
+}
+
+/* SARD_NULL_FOREIGN: a file that machine code goes to which is not ours: real one. Its tables are at its end. */
+static void keep_foreign(const void *image) {
+  const char *path = getenv("SARD_NULL_FOREIGN");
+  const Elf64_Ehdr *h = image;
+  size_t size = h->e_shoff + (size_t)h->e_shnum * h->e_shentsize,
+         more = h->e_phoff + (size_t)h->e_phnum * h->e_phentsize;
+  FILE *f = path ? fopen(path, "w") : NULL;
+  if (path && (!f || fwrite(image, size > more ? size : more, 1, f) != 1 || fclose(f)))
+    stop("SARD_NULL_FOREIGN names no file to write to");
 }
 
 int cuModuleLoadDataEx(CudaModule *module, const void *image, unsigned n, int *option, void **value) {
   char why[256];
   if (current != &the_context || n != 2 || option[0] != CUDA_JIT_LOG || option[1] != CUDA_JIT_LOG_SIZE)
     return INVALID;
-  keep_code(image);
-  PtxModule *m = ptx_parse(image, why);
+  bool compiled = !memcmp(image, ELFMAG, SELFMAG);
+  const char *text = compiled ? null_code_text(image, (uint32_t)capability()) : image;
+  if (!text) {
+    keep_foreign(image);
+    return NO_BINARY;
+  }
+  keep_code(text, compiled);
+  PtxModule *m = ptx_parse(text, why);
   if (!m) {
     snprintf(value[0], (size_t)(uintptr_t)value[1], "%s", why);
     return BAD_PTX;
