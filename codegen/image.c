@@ -175,6 +175,8 @@ void image_kernel(Image *im, const ProgKernel *k) { add_record(im, SEC_KERNELS, 
 uint32_t image_call(Image *im, const ProgCall *c) { return add_record(im, SEC_CALLS, c, sizeof *c); }
 
 static uint64_t put_code(Image *im, Str code) {
+  if (!code.len)
+    return 0;
   pad(&im->sec[SEC_CODE], PROG_ALIGN);
   uint64_t at = im->sec[SEC_CODE].len;
   buf_put(&im->sec[SEC_CODE], code.ptr, code.len);
