@@ -290,10 +290,12 @@ static void put_opening(StrBuf *b, const AotHeader *h) {
              " *\n"
              " * Functions return SARD_OK, which is 0, or what went wrong: SARD_ERROR_USAGE, a wrong argument; "
              "_INVALID, an input is\n"
-             " * not valid, or the model is damaged; _UNSUPPORTED, this CPU lacks what the code needs; _MEMORY; _IO, "
-             "the file with\n"
+             " * not valid, or the model is damaged; %s; _MEMORY; _IO, the file with\n"
              " * weights; %s_error tells it in words. */\n",
-             h->libraries, h->prefix);
+             h->libraries,
+             h->gpu ? "_DEVICE, there is no GPU that the code is for"
+                    : "_UNSUPPORTED, this CPU lacks what the code needs",
+             h->prefix);
 }
 
 void aot_header(StrBuf *b, const AotHeader *h) {

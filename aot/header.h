@@ -13,7 +13,7 @@ typedef struct AotHeader {
   const char *weights;       /* the file with weights; NULL: inside */
   const uint8_t *image;      /* a program of the model */
   uint64_t identity;         /* AotObject's */
-  bool static_arena;
+  bool static_arena, gpu;
 } AotHeader;
 
 void aot_header(StrBuf *out, const AotHeader *h);

@@ -47,7 +47,7 @@ static uint64_t add_name(Rows *r, const char *s) {
 
 static Status add_operators(Ctx *c, const AotPackage *p, Rows *r) {
   buf_init(&r->names, r->a);
-  r->address = arena_array(r->a, MergeAddress, 4 * (size_t)p->nop);
+  r->address = arena_array(r->a, MergeAddress, 4 * (size_t)p->nop + 2);
   for (uint32_t i = 0; i < p->nop; i++) {
     OpId op = 1;
     while (op < OP_count && (strcmp(operators[op].domain, p->op[i][0]) || strcmp(operators[op].name, p->op[i][1])))
@@ -124,22 +124,34 @@ static MergeLabel *make_labels(Arena *a, const AotPackage *p) {
   return x;
 }
 
+/* start/'s compiled_gpu, behind the rows: how to open and to close a GPU. Only a model for GPUs brings that along. */
+enum { ROWS_SIZE = OP_count * sizeof(EvalRow), GPU_SIZE = 2 * sizeof(void *) };
+
+static void add_gpu(Rows *r, const PackageHeader *h) {
+  if (!(h->flags & PACKAGE_GPU))
+    return;
+  r->address[r->n++] = (MergeAddress){S_ROWS, ROWS_SIZE, "cuda_open", 0};
+  r->address[r->n++] = (MergeAddress){S_ROWS, ROWS_SIZE + sizeof(void *), "cuda_close", 0};
+}
+
 Status aot_object(Ctx *c, Arena *a, AotObject *o) {
   const AotPackage *p = o->package;
   const PackageHeader *h = (const PackageHeader *)(const void *)p->head;
   bool inside = !(h->flags & PACKAGE_EXTERNAL);
   Rows r = {.a = a};
   TRY(add_operators(c, p, &r));
-  const uint8_t *rows = arena_get(a, OP_count, sizeof(EvalRow), 8);
+  add_gpu(&r, h);
+  const uint8_t *rows = arena_get(a, ROWS_SIZE + GPU_SIZE, 1, 8);
   const MergeSection section[SECTIONS] = {
       [S_PACKAGE] = {PACKAGE_SECTION, SHF_ALLOC, PACKAGE_PAGE, p->head, p->head_size},
       [S_CODE] = {CODE_SECTION, SHF_ALLOC | SHF_EXECINSTR, PACKAGE_PAGE, p->code, p->code_size},
-      [S_ROWS] = {".data.rel.ro.sard", SHF_ALLOC | SHF_WRITE, 8, rows, OP_count * sizeof(EvalRow)},
+      [S_ROWS] = {".data.rel.ro.sard", SHF_ALLOC | SHF_WRITE, 8, rows, ROWS_SIZE + GPU_SIZE},
       [S_NAMES] = {".rodata.sard", SHF_ALLOC, 1, (const uint8_t *)r.names.text, r.names.len},
       [S_WEIGHTS] = {WEIGHTS_SECTION, SHF_ALLOC, PACKAGE_PAGE, NULL, inside ? p->weights_size : 0}};
-  static const MergeSymbol symbol[] = {{"compiled_package", S_PACKAGE, 0}, {"compiled_code", S_CODE, 0},
-                                       {"eval_rows", S_ROWS, 0},           {"compiled_names", S_NAMES, 0},
-                                       {"compiled_weights", S_WEIGHTS, 0}, {"compiled_package_end", S_PACKAGE, 0}};
+  static const MergeSymbol symbol[] = {
+      {"compiled_package", S_PACKAGE, 0},    {"compiled_code", S_CODE, 0},       {"eval_rows", S_ROWS, 0},
+      {"compiled_names", S_NAMES, 0},        {"compiled_weights", S_WEIGHTS, 0}, {"compiled_gpu", S_ROWS, ROWS_SIZE},
+      {"compiled_package_end", S_PACKAGE, 0}};
   MergeSymbol *s = arena_copy(a, symbol, sizeof symbol);
   s[countof(symbol) - 1].value = p->head_size;
   MergeInput in = {.archive = o->runtime,
@@ -228,7 +240,7 @@ const char **aot_libraries(Arena *a, const AotObject *o, uint32_t *n) {
   static const struct {
     const char *begins, *option;
   } libraries[] = {{"utf8proc_", "-lutf8proc"}, {"pcre2_", "-lpcre2-8"}, {"tj", "-lturbojpeg"}, {"png_", "-lpng16"},
-                   {"WebP", "-lwebp"},          {"TIFF", "-ltiff"},      {"opj_", "-lopenjp2"}};
+                   {"WebP", "-lwebp"},          {"TIFF", "-ltiff"},      {"opj_", "-lopenjp2"}, {"dlopen", "-ldl"}};
   const char **list = arena_array(a, const char *, countof(libraries) + 2);
   *n = 0;
   for (size_t k = 0; k < countof(libraries); k++)

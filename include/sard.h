@@ -284,6 +284,8 @@ typedef struct sard_compile_options {
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */
+  const char *device;         /* "cpu" or "cuda"; NULL: "cpu" */
+  const char *gpu; /* of "cuda": levels, "sm_80,sm_90a", with PTX for GPUs that come later; NULL: "sm_80,sm_90a" */
 } sard_compile_options;
 #define SARD_COMPILE_OPTIONS_INIT SARD_INIT(sard_compile_options)
 

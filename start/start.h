@@ -5,6 +5,7 @@
 #define SARD_START_START_H
 
 #include "api/internal.h"
+#include "runtime/device.h"
 
 struct sard_compiled {
   sard_env *env;
@@ -16,6 +17,13 @@ struct sard_compiled {
 /* In the object, put there by aot/. */
 #define PART __attribute__((visibility("hidden"))) extern const uint8_t
 PART compiled_package[], compiled_package_end[], compiled_code[], compiled_weights[];
+
+/* The functions of cuda/device.h, in a model for GPUs; NULL in one for CPUs, which has nothing of them. */
+typedef struct CompiledGpu {
+  Status (*open)(Ctx *c, RtDevice **out);
+  void (*close)(RtDevice *d);
+} CompiledGpu;
+__attribute__((visibility("hidden"))) extern const CompiledGpu compiled_gpu;
 
 /* start.c */
 sard_status compiled_init(const sard_compiled_options *o, sard_compiled **out);
