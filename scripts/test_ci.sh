@@ -29,6 +29,7 @@ step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
 step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
 step "the compile cache, killed 50 times" env SARD_KILLS=50 SARD_CACHE=off python3 tests/cli/test_cache.py
 step "ahead of time: libraries, other machines" scripts/test_ahead.sh "$jobs"
+step "kernels of all models by NVIDIA's assembler" sh -c "python3 scripts/ptxas.py -j $jobs || [ \$? = 77 ]"
 step "installation" scripts/test_install.sh
 echo "$((steps - failed)) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

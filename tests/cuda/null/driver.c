@@ -202,7 +202,7 @@ struct CUmod_st {
   PtxModule *ptx;
 };
 
-/* SARD_NULL_PTX: a folder that the code goes to, for ptxas. `compiled`: it was no PTX any more when it came. */
+/* SARD_NULL_PTX: a folder that the code goes to. `compiled`: it was no PTX any more when it came. */
 static void keep_code(const char *text, bool compiled) {
   const char *dir = getenv("SARD_NULL_PTX");
   char path[600];
