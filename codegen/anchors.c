@@ -8,6 +8,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/conv.h"
+#include "codegen/gpu_attention.h"
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
 #include "ops/eval/nbits.h"
@@ -449,7 +450,7 @@ static bool product_group(Grouper *p, Node *n) {
   return true;
 }
 
-/* A product that cuBLASLt computes, alone; all others, and attention, are loops on GPUs so far. */
+/* A product that cuBLASLt computes, alone; all others are loops on GPUs so far. */
 static bool library_product(Grouper *p, Node *n) {
   Operands o;
   const char **why = &p->out->fate[n->id].why;
@@ -486,13 +487,16 @@ static bool is_keys(Dim d, Dim keys) {
   return d == keys || (d->kind == DIM_BCAST && (d->arg[0] == keys || d->arg[1] == keys));
 }
 
-static bool mask_of(const Value *m, Attention *t) {
+static bool gpu_float(DType t) { return t == DT_f32 || t == DT_f16 || t == DT_bf16; }
+
+static bool mask_of(const Value *m, Attention *t, bool gpu) {
   Dim full[4] = {t->batch, NULL, t->q_len, t->kv_len};
   if (!m)
     return true;
   int r = m->type.rank;
-  if ((m->type.dtype != DT_f32 && m->type.dtype != DT_bool) || r < 2 || r > 4 ||
-      !is_keys(m->type.dim[r - 1], t->kv_len))
+  if ((gpu ? !gpu_float(m->type.dtype) : m->type.dtype != DT_f32) && m->type.dtype != DT_bool)
+    return false;
+  if (r < 2 || r > 4 || !is_keys(m->type.dim[r - 1], t->kv_len))
     return false;
   for (int i = 0; i < r; i++) {
     Dim d = i == r - 1 ? t->kv_len : m->type.dim[i], want = full[4 - r + i];
@@ -504,8 +508,16 @@ static bool mask_of(const Value *m, Attention *t) {
   return true;
 }
 
-/* Attention (25) without cache, caps, windows or further outputs, f32. */
-static bool attention_of(const Node *n, Attention *t, const char **why) {
+/* May it be an operand? On GPUs all three are of one type of two. */
+static bool attention_operand(const Node *n, int i, bool gpu) {
+  const Value *v = n->in[i];
+  return v && v->type.kind == VK_TENSOR && v->type.rank >= 3 && v->type.rank <= 4 &&
+         (gpu ? gpu_float(v->type.dtype) && v->type.dtype == n->in[0]->type.dtype : v->type.dtype == DT_f32);
+}
+
+/* Attention (25) without cache or further outputs, of f32 and without caps and windows; on GPUs also of f16 and bf16, and with
+ * those. */
+static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
   int64_t width[3];
   *why = "an attention with a cache, a cap, windows or further outputs";
@@ -515,14 +527,15 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   for (int i = 1; i < n->nout; i++)
     if (n->out[i])
       return false;
-  if (at->softcap != 0 || at->left_window_size >= 0 || at->right_window_size >= 0)
+  bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
+  if (!gpu && (at->softcap != 0 || windows))
     return false;
   *why = "an attention of other types, or extents known at run time only";
   if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
     return false;
   int r = n->in[0]->type.rank;
   for (int i = 0; i < 3; i++)
-    if (!f32_matrix(n->in[i], 3) || n->in[i]->type.rank != r || r > 4 ||
+    if (!attention_operand(n, i, gpu) || n->in[i]->type.rank != r ||
         !dim_is_const(n->in[i]->type.dim[r - 1], &width[i]) || n->in[i]->type.dim[0] != n->in[0]->type.dim[0])
       return false;
   const Type *q = &n->in[0]->type, *k = &n->in[1]->type, *v = &n->in[2]->type;
@@ -549,11 +562,22 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
     return false;
   t->scale = isnan(at->scale) ? 1 / sqrt((double)t->dk) : (double)at->scale;
   t->causal = at->is_causal != 0;
+  if (gpu) {
+    t->type = q->dtype, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
+    t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
+    t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
+    *why = "an attention with a negative cap";
+    if (at->softcap < 0)
+      return false;
+    *why = "an attention of heads of more than 256 elements";
+    if (!gpu_attention_fits(t))
+      return false;
+  }
   *why = "a causal attention over two lengths";
-  if (t->causal && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
+  if ((t->causal || windows) && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
     return false;
   *why = "a mask that does not broadcast to the scores";
-  return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
+  return mask_of(n->nin > 3 ? n->in[3] : NULL, t, gpu);
 }
 
 /* …which each run checks. */
@@ -574,7 +598,8 @@ static Dim cache_rows(const Value *v) { return v->append ? value_rows(v, v->type
 static bool attention_group(Grouper *p, Node *n) {
   Attention t;
   const char *why;
-  if (!attention_of(n, &t, &why)) {
+  bool gpu = gpu_level(p->o->cpu_level);
+  if (!attention_of(n, gpu, &t, &why)) {
     p->out->fate[n->id].why = why;
     return false;
   }
@@ -586,7 +611,10 @@ static bool attention_group(Grouper *p, Node *n) {
   }
   u->attention = t;
   u->attention.k_rows = cache_rows(n->in[1]), u->attention.v_rows = cache_rows(n->in[2]);
-  attention_schedule(p->c, u, p->o->cpu_level);
+  if (gpu)
+    gpu_attention_schedule(p->c, p->a, u);
+  else
+    attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
   x->in = arena_array(p->a, Value *, 4);
   for (int i = 0; i < n->nin && i < 4; i++)
@@ -613,13 +641,13 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (gpu_level(p->o->cpu_level)) {
+    if (n->op == OP_Attention)
+      attention_group(p, n);
+    else if (gpu_level(p->o->cpu_level)) {
       if (n->op == OP_MatMul || n->op == OP_Gemm)
         library_product(p, n);
     } else if (is_product(n->op))
       product_group(p, n);
-    else if (n->op == OP_Attention)
-      attention_group(p, n);
     else
       continue;
     if (!f->fixed)

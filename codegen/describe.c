@@ -4,6 +4,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/gpu.h"
+#include "codegen/gpu_attention.h"
 
 /* --- how the work is cut --- */
 
@@ -49,6 +50,8 @@ const char *unit_tile(Arena *a, const Unit *u, const char *cpu_level) {
     return arena_printf(a, "%dx%d", p.mr, p.nr);
   }
   case UNIT_ATTENTION: {
+    if (u->attention.gpu)
+      return gpu_attention_text(a, &u->attention);
     AttentionPlan p = attention_plan(&u->attention, cpu_level);
     return arena_printf(a, "%d queries x %lld keys", p.wide.nr, (long long)p.keys);
   }

@@ -113,7 +113,7 @@ static Status compile_for_gpu(Ctx *c, Arena *a, const KernelsInput *in, Kernels 
   k->code = arena_array(a, PlanCode, nall);
   for (uint32_t i = 0; i < nall; i++) {
     k->code[i] = (PlanCode){UINT32_MAX, ""};
-    if (k->groups->kernel[i]->kind == UNIT_LOOP)
+    if (k->groups->kernel[i]->kind != UNIT_PRODUCT)
       at[n] = i, unit[n++] = k->groups->kernel[i];
   }
   TRY(backend_compile(c, a, unit, n, &target, in->objects ? in->objects : in->threads, &r));

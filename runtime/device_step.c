@@ -62,11 +62,26 @@ const char *rt_device_code(const RtProgram *p, Arena *a) {
   return arena_printf(a, "machine code for %s", rt_string(p, o->target));
 }
 
+/* The functions of a kernel. */
+static Status find_functions(Ctx *c, Arena *a, RtProgram *p, uint32_t i) {
+  const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + i;
+  RtDevice *d = p->device;
+  const char *symbol = rt_string(p, k->symbol);
+  if (k->object == PROG_NONE)
+    return ST_OK;
+  TRY(d->ops->find(d, c, p->module[k->object], symbol, &p->function[i]));
+  p->more[i] = arena_array(a, void *, k->more);
+  for (uint32_t n = 0; n < k->more; n++)
+    TRY(d->ops->find(d, c, p->module[k->object], arena_printf(a, "%s_then%u", symbol, n + 1), &p->more[i][n]));
+  return ST_OK;
+}
+
 static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
   RtDevice *d = p->device;
   uint32_t n = rt_count(p, SEC_OBJECTS), nkernel = rt_count(p, SEC_KERNELS);
   p->module = arena_array(a, void *, n);
   p->function = arena_array(a, void *, nkernel);
+  p->more = arena_array(a, void **, nkernel);
   Arena *scratch = arena_create(c);
   for (uint32_t i = 0; i < n; i++) {
     const char *code;
@@ -74,11 +89,8 @@ static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
     TRY(d->ops->load(d, c, code, &p->module[i]));
   }
   arena_destroy(scratch);
-  for (uint32_t i = 0; i < nkernel; i++) {
-    const ProgKernel *k = REC(p, SEC_KERNELS, ProgKernel) + i;
-    if (k->object != PROG_NONE)
-      TRY(d->ops->find(d, c, p->module[k->object], rt_string(p, k->symbol), &p->function[i]));
-  }
+  for (uint32_t i = 0; i < nkernel; i++)
+    TRY(find_functions(c, a, p, i));
   return ST_OK;
 }
 
@@ -151,25 +163,70 @@ static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const u
   return d->ops->product(d, f->c, places_stream(f), &x);
 }
 
+/* A launch of one of its functions. */
+typedef struct Stage {
+  void *function;
+  int64_t parts;
+  uint32_t blocks, threads;
+} Stage;
+
+static Status find_stage(Frame *f, const ProgStep *s, uint32_t threads, Stage *x) {
+  int64_t wanted;
+  if (!rt_symbols_eval(&f->sym, threads, &wanted) || wanted < 0)
+    return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
+                rt_string(f->p, rt_kernel(f->p, s)->name));
+  if (x->parts)
+    gpu_geometry(x->parts, wanted, f->p->device->most_blocks, &x->blocks, &x->threads);
+  return ST_OK;
+}
+
+/* All functions of the kernel; *n: how many launches. */
+static Status find_stages(Frame *f, const ProgStep *s, const ProgCall *call, int64_t parts, Arena *scratch, Stage **out,
+                          uint32_t *n) {
+  const ProgKernel *k = rt_kernel(f->p, s);
+  Stage *x = *out = arena_array(scratch, Stage, k->more + 1u);
+  *n = k->more + 1u;
+  x[0] = (Stage){.function = f->p->function[call->kernel], .parts = parts};
+  TRY(find_stage(f, s, call->threads, &x[0]));
+  for (uint32_t i = 0; i < k->more; i++) {
+    Stage *next = &x[i + 1];
+    next->function = f->p->more[call->kernel][i];
+    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->more + 2 * i), &next->parts) || next->parts < 0)
+      return fail(f->c, ST_INVALID, "the work of %s cannot be computed for these input shapes",
+                  rt_string(f->p, k->name));
+    TRY(find_stage(f, s, rt_list(f->p, call->more + 2 * i + 1), next));
+  }
+  return ST_OK;
+}
+
+/* Scratch of a kernel of one function is per block. */
+static Status scratch_of(Frame *f, const ProgStep *s, const Stage *x, uint32_t n, size_t stride, uint64_t *address) {
+  size_t bytes = stride;
+  bool work = false;
+  for (uint32_t i = 0; i < n; i++)
+    work |= x[i].parts > 0;
+  if (!work)
+    return ST_OK;
+  if (!rt_kernel(f->p, s)->more && !size_mul_ok(stride, x[0].blocks, &bytes))
+    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  return places_scratch(f, bytes, address);
+}
+
 Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *dim, const KernelWork *w) {
   const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
   RtDevice *d = f->p->device;
-  size_t n = (size_t)s->nin + s->nout + s->nexprs + 2, bytes;
+  size_t n = (size_t)s->nin + s->nout + s->nexprs + 2;
   uint64_t *param = arena_array(scratch, uint64_t, n);
-  uint32_t blocks, threads;
-  int64_t wanted;
+  uint32_t stages;
+  Stage *x;
   TRY(parameters(f, s, dim, param));
-  if (!w->parts)
-    return ST_OK;
   if (call->product != PROG_NONE)
-    return product(f, s, call, param);
-  if (!rt_symbols_eval(&f->sym, call->threads, &wanted) || wanted < 0)
-    return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
-                rt_string(f->p, rt_kernel(f->p, s)->name));
-  gpu_geometry(w->parts, wanted, d->most_blocks, &blocks, &threads);
-  if (!size_mul_ok(w->stride, blocks, &bytes))
-    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
-  TRY(places_scratch(f, bytes, &param[n - 2]));
+    return w->parts ? product(f, s, call, param) : ST_OK;
+  TRY(find_stages(f, s, call, w->parts, scratch, &x, &stages));
+  TRY(scratch_of(f, s, x, stages, w->stride, &param[n - 2]));
   param[n - 1] = places_error(f, (uint32_t)(s - rt_step(f->p, 0)), rt_kernel(f->p, s)->nchecks);
-  return d->ops->launch(d, f->c, places_stream(f), f->p->function[call->kernel], blocks, threads, param, n);
+  for (uint32_t i = 0; i < stages; i++)
+    if (x[i].parts)
+      TRY(d->ops->launch(d, f->c, places_stream(f), x[i].function, x[i].blocks, x[i].threads, param, n));
+  return ST_OK;
 }

@@ -41,6 +41,7 @@ struct RtProgram {
   void **module;          /* by object, on the device */
   bool by_driver;         /* the driver has compiled PTX: there was no machine code for the device */
   void **function;        /* by kernel, on the device */
+  void ***more;           /* by kernel: its further functions */
   uint64_t *device_const; /* by slot: where the constant is on the device */
   int lanes;              /* 32-bit lanes of the vectors that the code uses: for estimates */
   pthread_mutex_t lock;

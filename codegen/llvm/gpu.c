@@ -226,7 +226,7 @@ void gpu_wrong(KEmit *k, int code, LVal number) {
 
 /* --- whole kernels --- */
 
-static EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim) {
+EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim) {
   LType *t = arena_array(e->a, LType, (size_t)nbuf + ndim + 2), global = LLVMPointerTypeInContext(e->lc, GLOBAL);
   for (uint32_t i = 0; i < nbuf + ndim + 2; i++)
     t[i] = i < nbuf || i >= nbuf + ndim ? global : e->i64;
@@ -272,6 +272,8 @@ static bool has_grid(const KStmt *s) {
 Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name) {
   const Dim *dim;
   uint32_t ndim;
+  if (u->kind == UNIT_ATTENTION)
+    return emit_gpu_attention(e, u, name);
   if (u->kind != UNIT_LOOP)
     return fail(e->c, ST_UNSUPPORTED, "unit '%s': no code generation for its kind on GPUs", u->name);
   kernel_signature_in(e->a, u->kernel, &dim, &ndim);
