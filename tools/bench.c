@@ -160,6 +160,7 @@ static void report_text(const Bench *b, StrBuf *out) {
              runs_per_s(b));
   buf_printf(out, "least    %10.3f ms\np90      %10.3f ms\np99      %10.3f ms\n", b->ms[0], percentile(b, 0.9),
              percentile(b, 0.99));
+  session_graphs(b->s, false, out);
   buf_printf(out, "memory   %10.1f MB  at most, the whole process\n", peak_rss_mb());
 }
 

@@ -36,7 +36,9 @@ static void json_steps(const Session *s, StrBuf *b) {
     json_str(b, x.source);
     buf_putc(b, '}');
   }
-  buf_puts(b, "]}\n");
+  buf_puts(b, "]");
+  session_graphs(s, true, b);
+  buf_puts(b, "}\n");
 }
 
 /* The widest text of a column, 40 at most. */
@@ -107,6 +109,7 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
   session_steps(s, count);
   buf_printf(b, "%zu steps on %s: %lld compiled, %lld library, %lld host, %lld reference\n", sard_step_count(s->model),
              s->device, (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
+  session_graphs(s, false, b);
 }
 
 Status cmd_explain(Tool *t) {

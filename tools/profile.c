@@ -157,7 +157,9 @@ static void report_json(const Profile *p, StrBuf *b) {
   json_groups(p, b, name_of);
   buf_puts(b, "], \"modules\": [");
   json_groups(p, b, module_of);
-  buf_puts(b, "]}\n");
+  buf_puts(b, "]");
+  session_graphs(p->s, true, b);
+  buf_puts(b, "}\n");
 }
 
 static void text_groups(const Profile *p, StrBuf *b, const char *title, const char *(*name)(const StepSum *)) {
