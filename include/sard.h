@@ -262,7 +262,7 @@ typedef struct sard_run_options {
  * free nor change it before the run is over. Without a stream what the run reads must be there when it is called, and
  * everything is done when it returns. With one, the run comes behind what is on the stream, and what is put there
  * later comes behind the run: sard_run_into may then return before the work is done, if no output is on the host and no kernel checks
- * anything (indices). Host memory may be changed at once in either case.
+ * anything (indices); sard_run returns when it is. Host memory may be changed at once in either case.
  * Outputs left on the device belong to the result; sard_result_free waits for all work on the GPU, for others may still read
  * them. The result may outlive its model. */
 

@@ -406,17 +406,17 @@ static Status fetch_inputs(RunArgs *r, Ctx *c, Arena *a) {
   return ST_OK;
 }
 
-/* The caller's stream goes on when the run is over; without one, it is over now. */
+/* The caller's stream goes on when the run is over; without one, or where the outputs' memory is new to everybody, it is over now. */
 static Status join_stream(Frame *f) {
   RtDevice *d = f->p->device;
-  bool device = false;
+  bool waits = false;
   for (uint32_t i = 0; i < rt_count(f->p, SEC_OUTPUTS); i++)
-    device |= f->out[i].device;
+    waits |= f->out[i].device && (!f->o->stream || !f->out[i].into);
   if (!f->places)
     return ST_OK;
   if (f->o->stream)
     TRY(d->ops->order(d, f->c, places_stream(f), f->o->stream));
-  return device && !f->o->stream ? d->ops->wait(d, f->c, places_stream(f)) : ST_OK;
+  return waits ? d->ops->wait(d, f->c, places_stream(f)) : ST_OK;
 }
 
 static Status run(Ctx *c, void *arg) {
