@@ -43,7 +43,10 @@ struct sard_model {
 };
 
 /* run.c */
-Tensor tensor_of(const sard_tensor *t); /* its strides are for the caller to look after */
+struct sard_result;
+struct sard_result *result_share(struct sard_result *r); /* to be freed once more */
+Alloc *result_alloc(const struct sard_result *r);        /* its environment's */
+Tensor tensor_of(const sard_tensor *t);                  /* its strides are for the caller to look after */
 
 /* The tensors of a call, valid each for itself, and what becomes of them. */
 typedef struct CallTensors {
@@ -54,6 +57,7 @@ typedef struct CallTensors {
   RtOutput *o;        /* by output: into is set where the memory is dense */
   const Tensor *into; /* by output */
   RtRoom *room;       /* by cache of the program; zero */
+  bool gpu;           /* only memory on the device can have room: what comes from here is dense there */
 } CallTensors;
 
 /* rooms.c */

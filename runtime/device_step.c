@@ -15,13 +15,14 @@ static void unload(void *arg) { device_unload(arg); }
 
 void device_unload(RtProgram *p) {
   RtDevice *d = p->device;
-  for (uint32_t i = 0; d && p->device_const && i < rt_count(p, SEC_SLOTS); i++)
-    if (p->device_const[i])
-      d->ops->put(d, NULL, p->device_const[i]);
+  if (d)
+    rt_release(p);
+  if (d && p->device_weights)
+    d->ops->put(d, NULL, p->device_weights);
   for (uint32_t i = 0; d && p->module && i < rt_count(p, SEC_OBJECTS); i++)
     if (p->module[i])
       d->ops->unload(d, p->module[i]);
-  p->device = NULL;
+  p->device = NULL; /* not a second time */
 }
 
 /* The driver reads as far as the image's own headers say. */
@@ -94,9 +95,12 @@ static Status load_modules(Ctx *c, Arena *a, RtProgram *p) {
   return ST_OK;
 }
 
-/* Constants that kernels read lie on the device as long as the program. */
-static Status upload_constants(Ctx *c, RtProgram *p, void *stream) {
+/* Constants that kernels read lie on the device as long as the program, all in one block. */
+static Status upload_constants(Ctx *c, Arena *a, RtProgram *p, void *stream) {
+  enum { ALIGN = 256 };
   RtDevice *d = p->device;
+  uint32_t *list = arena_array(a, uint32_t, rt_count(p, SEC_SLOTS)), n = 0;
+  size_t all = 0;
   for (uint32_t i = 0; i < rt_count(p, SEC_STEPS); i++) {
     const ProgStep *s = rt_step(p, i);
     for (uint32_t k = 0; s->kind == STEP_KERNEL && k < s->nin; k++) {
@@ -104,11 +108,22 @@ static Status upload_constants(Ctx *c, RtProgram *p, void *stream) {
       size_t bytes = p->konst[slot] ? tensor_bytes(p->konst[slot]) : 0;
       if (!bytes || p->device_const[slot])
         continue;
-      TRY(d->ops->get(d, c, stream, bytes, &p->device_const[slot]));
-      TRY(d->ops->upload(d, c, stream, p->device_const[slot], p->konst[slot]->data, bytes));
+      p->device_const[slot] = all + 1; /* marks it: the offset, which becomes an address */
+      list[n++] = slot;
+      if (!size_add_ok(all, bytes + ALIGN - 1, &all))
+        return fail(c, ST_MEMORY, "the weights are more than there can be memory for");
+      all = all / ALIGN * ALIGN;
     }
   }
-  return ST_OK;
+  uint64_t base = 0;
+  Status st = all ? d->ops->get(d, c, stream, all, &base) : ST_OK;
+  p->device_weights = base;
+  for (uint32_t i = 0; i < n; i++)
+    p->device_const[list[i]] = base ? p->device_const[list[i]] - 1 + base : 0;
+  for (uint32_t i = 0; i < n && !st; i++)
+    st = d->ops->upload(d, c, stream, p->device_const[list[i]], p->konst[list[i]]->data,
+                        tensor_bytes(p->konst[list[i]]));
+  return st;
 }
 
 static bool has_products(const RtProgram *p) {
@@ -123,9 +138,10 @@ Status device_load(Ctx *c, Arena *a, RtProgram *p) {
   void *stream = NULL;
   p->device_const = arena_array(a, uint64_t, rt_count(p, SEC_SLOTS));
   ctx_on_failure(c, cleanup, unload, p);
+  TRY(graph_plan(c, a, p));
   TRY(load_modules(c, a, p));
   TRY(p->device->ops->open_stream(p->device, c, &stream));
-  Status st = upload_constants(c, p, stream);
+  Status st = upload_constants(c, a, p, stream);
   if (!st && has_products(p))
     st = p->device->ops->open_products(p->device, c);
   p->device->ops->close_stream(p->device, stream);
@@ -147,6 +163,20 @@ static Status parameters(Frame *f, const ProgStep *s, const int64_t *dim, uint64
   return ST_OK;
 }
 
+/* Asked for its workspace first: how much that is hangs on the algorithm that the library takes. */
+static Status multiply(Frame *f, RtProduct *x) {
+  RtDevice *d = f->p->device;
+  const Workspace *w = places_workspace(f);
+  size_t needed = 0;
+  x->workspace = w->scratch.at, x->workspace_bytes = w->scratch.bytes;
+  TRY(d->ops->product(d, f->c, w->stream, x, &needed));
+  if (needed <= x->workspace_bytes)
+    return ST_OK;
+  TRY(places_scratch(f, needed, &x->workspace));
+  x->workspace_bytes = w->scratch.bytes;
+  return d->ops->product(d, f->c, w->stream, x, &needed);
+}
+
 static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const uint64_t *param) {
   RtProduct x = {.a = param[0], .b = param[1], .c = param[2]};
   int64_t *number[] = {&x.batch, &x.m, &x.n, &x.k};
@@ -160,7 +190,7 @@ static Status product(Frame *f, const ProgStep *s, const ProgCall *call, const u
   RtDevice *d = f->p->device;
   if (!x.k) /* a sum of nothing */
     return d->ops->clear(d, f->c, places_stream(f), x.c, tensor_bytes(&f->cell[rt_list(f->p, s->out)].t));
-  return d->ops->product(d, f->c, places_stream(f), &x);
+  return multiply(f, &x);
 }
 
 /* A launch of one of its functions. */

@@ -37,6 +37,16 @@ Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint6
                       uint32_t nfile, const RtLinked *code, RtProgram **out);
 /* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
 void rt_unload(RtProgram *p);
+/* Gives back the working memory that runs have left, here and on the device. Runs may go on. */
+void rt_release(RtProgram *p);
+/* Whether runs on the device are recorded as graphs: *why NULL, or why not, and because of which step (PROG_NONE: of none). False:
+ * there is no device. */
+typedef struct RtGraphs {
+  const char *why;
+  uint32_t step, kernels; /* kernels: in a graph */
+  int64_t made, replayed; /* so far */
+} RtGraphs;
+bool rt_graphs(const RtProgram *p, RtGraphs *out);
 
 /* Names the program's machine code in dir/perf-PID.map, for `perf`. */
 Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir);
@@ -63,6 +73,9 @@ int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis);
 typedef struct RtOutput {
   Tensor t;
   bool wanted;
+  bool device;        /* wanted on the program's device: addresses in t and into are the device's */
+  bool apart;         /* and into overlaps an input: it is written when the run is over */
+  uint64_t at;        /* set by rt_run: memory of the device, to be given back with its put; 0: none was needed */
   const Tensor *into; /* the caller's memory of exactly this dtype and shape, dense but for RtRoom, or NULL */
   bool in_place;      /* set by rt_run: the result is already in `into` */
 } RtOutput;
@@ -83,11 +96,15 @@ typedef struct RtRoom {
 } RtRoom;
 
 typedef struct RtRunOptions {
-  Pool *pool;                                      /* NULL: everything in the caller's thread */
-  Recycler *recycler;                              /* for the memory of results; NULL: fresh memory each time */
-  int threads;                                     /* at most; the results do not depend on it */
-  bool eager;                                      /* use them for every kernel, worth it or not (tests) */
-  const RtRoom *room;                              /* by SEC_APPENDS, or NULL: everything is dense */
+  Pool *pool;         /* NULL: everything in the caller's thread */
+  Recycler *recycler; /* for the memory of results; NULL: fresh memory each time */
+  int threads;        /* at most; the results do not depend on it */
+  bool eager;         /* use them for every kernel, worth it or not (tests) */
+  const RtRoom *room; /* by SEC_APPENDS, or NULL: everything is dense */
+  const bool *there;  /* by input: its data is an address of the device's; NULL: none is */
+  void
+      *stream; /* of the device, the caller's: the run comes behind what is on it, and it waits for the run. NULL: none;
+                   then everything is done when rt_run returns */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
   void *profile_arg;
 } RtRunOptions;

@@ -38,7 +38,9 @@ static void json_steps(const Session *s, StrBuf *b) {
     json_str(b, x.source);
     buf_putc(b, '}');
   }
-  buf_puts(b, "]}\n");
+  buf_puts(b, "]");
+  session_graphs(s, true, b);
+  buf_puts(b, "}\n");
 }
 
 /* The widest text of a column, 40 at most. */
@@ -111,6 +113,7 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
              s->device, (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
   if (*sard_model_device_code(s->model))
     buf_printf(b, "%s runs %s\n", s->device, sard_model_device_code(s->model));
+  session_graphs(s, false, b);
 }
 
 Status cmd_explain(Tool *t) {

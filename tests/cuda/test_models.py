@@ -55,6 +55,23 @@ def failing(c):
         c.check("the same words on both", said["cpu"] == said["cuda"], said)
 
 
+def graphs(c):
+    """explain, profile and bench say whether runs are CUDA graphs, and what stands in the way"""
+    said = {}
+    for model in ("bert_qa", "speech"):
+        path = os.path.join(FIXTURES, model, "ts17", "model.onnx")
+        said[model] = sard("explain", "--device", "cuda", path, env=ENV).stdout.splitlines()[-1]
+    c.check("in one", re.match(r"CUDA graphs: \d+ steps in one; 0 runs recorded, 0 replayed$", said["bert_qa"]), said)
+    c.check("none", re.match(r"CUDA graphs: none, for step \d+: shapes hang on what it computes$", said["speech"]), said)
+    path = os.path.join(FIXTURES, "encoder", "ts17", "model.onnx")
+    args = ("--device", "cuda", path, "--input", "tokens=zeros:7x2", "--runs", "3", "--json")
+    facts = {what: json.loads(sard(what, *args, env=ENV).stdout)["graphs"] for what in ("bench", "profile")}
+    c.check("a bench replays", facts["bench"]["on"] and facts["bench"]["recorded"] == 1 and facts["bench"]["replayed"] > 1, facts)
+    c.check("a profile goes step by step", facts["profile"]["on"] and facts["profile"]["replayed"] == 0, facts)
+    off = sard("explain", "--device", "cuda", path, env=dict(ENV, SARD_CUDA_GRAPHS="off")).stdout
+    c.check("turned off", off.endswith("CUDA graphs: none: SARD_CUDA_GRAPHS turns graphs off\n"), off[-200:])
+
+
 def without_blas(c):
     """cuBLASLt is needed where there are products, and only there"""
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +91,7 @@ def main():
         return 77
     fixtures(c)
     failing(c)
+    graphs(c)
     without_blas(c)
     return c.done()
 

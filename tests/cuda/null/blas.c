@@ -39,21 +39,34 @@ static void *make(size_t size) {
 }
 
 static int drop(void *p) {
+  int error = null_step();
   live--;
   free(p);
-  return p ? 0 : INVALID;
+  return p ? error : INVALID;
 }
 
-int cublasLtCreate(BlasHandle *handle) { return (*handle = make(sizeof **handle)) ? 0 : INVALID; }
+#define CALL                                                                                                           \
+  do {                                                                                                                 \
+    int failed_ = null_step();                                                                                         \
+    if (failed_)                                                                                                       \
+      return failed_;                                                                                                  \
+  } while (0)
+
+int cublasLtCreate(BlasHandle *handle) {
+  CALL;
+  return (*handle = make(sizeof **handle)) ? 0 : INVALID;
+}
 int cublasLtDestroy(BlasHandle handle) { return drop(handle); }
 int cublasLtMatmulDescDestroy(BlasProduct product) { return drop(product); }
 int cublasLtMatrixLayoutDestroy(BlasLayout layout) { return drop(layout); }
 int cublasLtMatmulPreferenceDestroy(BlasPreference preference) { return drop(preference); }
 int cublasLtMatmulPreferenceCreate(BlasPreference *preference) {
+  CALL;
   return (*preference = make(sizeof **preference)) ? 0 : INVALID;
 }
 
 int cublasLtMatmulPreferenceSetAttribute(BlasPreference preference, int attribute, const void *value, size_t bytes) {
+  CALL;
   if (attribute != BLAS_MOST_WORKSPACE || bytes != sizeof preference->workspace)
     return INVALID;
   memcpy(&preference->workspace, value, bytes);
@@ -61,11 +74,13 @@ int cublasLtMatmulPreferenceSetAttribute(BlasPreference preference, int attribut
 }
 
 int cublasLtMatmulDescCreate(BlasProduct *product, int compute, int scale) {
+  CALL;
   *product = make(sizeof **product);
   return compute == BLAS_COMPUTE_F32 && scale == BLAS_F32 ? 0 : UNSUPPORTED;
 }
 
 int cublasLtMatmulDescSetAttribute(BlasProduct product, int attribute, const void *value, size_t bytes) {
+  CALL;
   if ((attribute != BLAS_TRANS_A && attribute != BLAS_TRANS_B) || bytes != sizeof product->trans[0])
     return INVALID;
   memcpy(&product->trans[attribute == BLAS_TRANS_B], value, bytes);
@@ -73,12 +88,14 @@ int cublasLtMatmulDescSetAttribute(BlasProduct product, int attribute, const voi
 }
 
 int cublasLtMatrixLayoutCreate(BlasLayout *layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
+  CALL;
   *layout = make(sizeof **layout);
   **layout = (struct BlasMatrixDescription){rows, columns, ld, 0, 1};
   return type == BLAS_F32 && rows && columns && ld >= (int64_t)rows ? 0 : INVALID;
 }
 
 int cublasLtMatrixLayoutSetAttribute(BlasLayout layout, int attribute, const void *value, size_t bytes) {
+  CALL;
   if (attribute == BLAS_BATCH_COUNT && bytes == sizeof layout->count)
     memcpy(&layout->count, value, bytes);
   else if (attribute == BLAS_BATCH_STEP && bytes == sizeof layout->step)
@@ -100,6 +117,7 @@ static bool fit(BlasProduct p, BlasLayout a, BlasLayout b, BlasLayout c) {
 int cublasLtMatmulAlgoGetHeuristic(BlasHandle handle, BlasProduct product, BlasLayout a, BlasLayout b, BlasLayout c,
                                    BlasLayout d, BlasPreference preference, int wanted, BlasChoice *choice,
                                    int *found) {
+  CALL;
   *found = handle && preference && wanted == 1 && c == d && fit(product, a, b, c);
   *choice = (BlasChoice){.algorithm = {{0x5a}}, .workspace = NEEDED};
   return 0;
@@ -138,6 +156,7 @@ static bool multiply(void *arg) {
 int cublasLtMatmul(BlasHandle handle, BlasProduct product, const void *alpha, uint64_t a, BlasLayout la, uint64_t b,
                    BlasLayout lb, const void *beta, uint64_t c, BlasLayout lc, uint64_t d, BlasLayout ld,
                    const BlasAlgorithm *algorithm, uint64_t workspace, size_t workspace_bytes, CudaStream stream) {
+  CALL;
   if (!handle || *(const float *)alpha != 1 || *(const float *)beta != 0 || c != d || lc != ld ||
       !fit(product, la, lb, lc) || algorithm->data[0] != 0x5a || workspace_bytes != NEEDED ||
       !null_memory(workspace, NEEDED))

@@ -35,5 +35,12 @@ static inline const char *null_code_text(const void *image, uint32_t capability)
   bool runs = h->only ? h->sm == capability : h->sm / 10 == capability / 10 && h->sm <= capability;
   return runs ? (const char *)(h + 1) : NULL;
 }
+/* For tests in the same process: call number `at` from now on gives that error, 0: none does; how many there were; how often memory
+ * of the device or pinned memory was asked for; how many things are not given back. */
+void null_fail(long long at, int error);
+int null_step(void); /* counts a call of another library: the error that it is to give */
+long long null_calls(void);
+size_t null_allocations(void);
+int null_left(void);
 
 #endif
