@@ -158,7 +158,7 @@ int winograd_choose(const Product *p, const char *level, const void *weight) {
   int64_t channels = k / 9;
   if (channels % lanes || channels < LEAST_CHANNELS || n < LEAST_CHANNELS || !finite_weight(weight, k * n))
     return 0;
-  double least = p->positions < 0 ? INFINITY : cycles(lanes, 9 * (double)p->positions, 9);
+  double least = p->positions < 0 ? (double)INFINITY : cycles(lanes, 9 * (double)p->positions, 9);
   for (size_t i = 0; i < countof(forms); i++) {
     Product q = *p;
     q.winograd = (uint8_t)forms[i].m;
