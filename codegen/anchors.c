@@ -11,6 +11,7 @@
 #include "codegen/gpu_attention.h"
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
+#include "codegen/winograd.h"
 #include "ops/eval/nbits.h"
 
 #include <math.h>
@@ -190,6 +191,7 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   int rank = out->out[0]->type.rank;
   o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
+  o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, n->in[1]->konst->data);
   return true;
 }
 
@@ -318,6 +320,8 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
     return nbits_packed_bytes(plan, &x->bits, k, n, bytes);
   if (x->bytes)
     return integer_packed_bytes(plan, k, n, bytes);
+  if (x->winograd)
+    k = winograd_elements(x) * winograd_channels(x);
   if (!product_packed_floats(plan, k, n, bytes))
     return false;
   *bytes *= 4; /* which is known not to overflow */
@@ -338,8 +342,8 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
-        y->product->bytes == x->bytes && y->product->zero == x->zero && y->product->bits.block == x->bits.block &&
-        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
+        y->product->bytes == x->bytes && y->product->winograd == x->winograd && y->product->zero == x->zero &&
+        y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);

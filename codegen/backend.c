@@ -240,10 +240,11 @@ static Item item_of(const Unit *u, const char *level) {
   if (p->channelwise || product_is_depthwise(p))
     return (Item){.unit = u, .cost = 12};
   ProductPlan plan = product_plan(p, level);
-  uint64_t what[] = {
-      (uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail, p->rows != NULL,    p->trans_a, p->bits.bits,
-      (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,     (uint64_t)p->bytes, p->packed_b};
-  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = 7};
+  uint64_t what[] = {(uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail,
+                     p->rows && !p->winograd, p->trans_a,        p->bits.bits,
+                     (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,
+                     (uint64_t)p->bytes,      p->packed_b};
+  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = p->winograd ? 20 : 7};
 }
 
 static bool has_kernels(const Job *j, const Item *item, uint64_t kernels) {

@@ -47,7 +47,8 @@ const char *unit_tile(Arena *a, const Unit *u, const char *cpu_level) {
     if (gpu_level(cpu_level))
       return "cuBLASLt";
     ProductPlan p = product_plan(&u->product, cpu_level);
-    return arena_printf(a, "%dx%d", p.mr, p.nr);
+    return arena_printf(a, u->product.winograd ? "%dx%d, Winograd F(%ux%u, 3x3)" : "%dx%d", p.mr, p.nr,
+                        u->product.winograd, u->product.winograd);
   }
   case UNIT_ATTENTION: {
     if (u->attention.gpu)

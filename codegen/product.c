@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/product.h"
 
+#include "codegen/winograd.h"
 #include "support/checked.h"
 
 #include <string.h>
@@ -154,6 +155,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
   if (p->bits.rounded)
     plan.panel_bytes = t.mr * (plan.kc + plan.kc / p->bits.block * 16);
+  if (p->winograd)
+    winograd_plan(p, &plan);
   return plan;
 }
 
@@ -201,6 +204,8 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   if (p->channelwise)
     u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr))),
     u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k)), mk = mn, mn = dim_const(c, 0);
+  if (p->winograd)
+    u->parts = dim_mul(c, cols, dim_ceildiv(c, winograd_tiles(c, p), dim_const(c, plan.tiles)));
   if (p->rows && !p->planes)
     mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;

@@ -58,6 +58,10 @@ static void put_product(Fields *f, const Product *p) {
     put_window(f, "window", p->window);
   if (p->rows)
     put_window(f, p->channelwise ? "channelwise" : p->planes ? "planes" : "rows", p->rows);
+  if (p->winograd) {
+    buf_printf(&f->b, " winograd=%u", p->winograd);
+    put_dim(f, "images", p->images);
+  }
   if (!p->epilogue)
     return;
   const Dim *dim;

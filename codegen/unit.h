@@ -55,6 +55,10 @@ typedef struct Product {
   /* With rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of the last axis of all
    * images. */
   bool channelwise;
+  Dim images; /* with rows */
+  /* With rows: the m of codegen/winograd.h, which computes it with fewer multiplications; k counts those of the definition all the
+   * same. 0: it does not. */
+  uint8_t winograd;
   int64_t positions; /* A is of images: so many of its rows belong to one; -1: only the run tells; 0: it is not */
   uint8_t tile;      /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning) */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
