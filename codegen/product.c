@@ -114,9 +114,27 @@ static void plan_rows(const Product *p, ProductPlan *plan) {
     plan->table_bytes = plan->kc / unit * (plan->table_rows + 1) * 8;
 }
 
+/* Integers, all of whose B stays in L2: parts are whole rows, so that what an epilogue reads and writes are streams, rows are gathered
+ * once, and a thread finds the rows that it wrote a step ago in its own cache. */
+static bool plan_whole_rows(const Product *p, ProductPlan *plan) {
+  int64_t n, k, bytes;
+  if (!p->bytes || p->positions < 0 || !dim_is_const(p->n, &n) || !dim_is_const(p->k, &k) ||
+      !mul_ok(product_panels(plan, n) * plan->nr, k, &bytes) || bytes > plan->level->l2 * 5 / 8)
+    return false;
+  int64_t tiles = (p->positions - 1) / plan->mr + 1, most = (CONV_ROWS - 1) / plan->mr + 1;
+  plan->col_panels = product_panels(plan, n);
+  plan->row_tiles = (tiles - 1) / CONV_PARTS + 1;
+  plan->row_tiles = plan->row_tiles < most ? plan->row_tiles : most;
+  return true;
+}
+
 /* Parts of one image should be many enough for threads to share them evenly. */
 static void plan_positions(const Product *p, ProductPlan *plan) {
   int64_t n;
+  if (plan_whole_rows(p, plan))
+    return;
+  if (p->bytes && plan->kc * plan->nr * plan->col_panels > plan->level->l2 / 3) /* the next part's come in meanwhile */
+    plan->col_panels = 1;
   plan->row_tiles = (CONV_ROWS - 1) / plan->mr + 1;
   if (p->positions < 0 || !dim_is_const(p->n, &n))
     return;

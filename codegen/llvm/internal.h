@@ -79,7 +79,8 @@ LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round roun
 
 /* --- math.c, trig.c, power.c: f32 and f64, scalars and vectors --- */
 bool math_has(KOp op, DType t);
-LVal emit_math(Emitter *e, KOp op, LVal x); /* floor … atanh */
+LVal emit_math(Emitter *e, KOp op, LVal x);               /* floor … atanh */
+LVal math_round_magic(Emitter *e, LVal x, LVal *integer); /* x rounded, also as an integer; |x| below 2^22 (2^51) */
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
 LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);

@@ -106,5 +106,7 @@ void emit_transpose(Emitter *e, LVal *row, int n, int bits); /* n vectors of n l
 /* --- convert.c --- */
 /* x: a cast. stored: the result as it lies in memory, not as it is held in a register. */
 Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r);
+/* Where binary x takes the zero point off a quantised number, that is its result. */
+Status kemit_dequantised(KEmit *k, const KExpr *x, bool *done, LVal *r);
 
 #endif

@@ -294,6 +294,8 @@ static uint64_t compute(const Thread *t, const Ins *x) {
     if (x->t.pair) /* the first becomes the upper half */
       return cut(convert(x, v[0]), 16) << 16 | cut(convert(x, v[1]), 16);
     r = convert(x, v[0]);
+    if (x->t.kind == 's') /* registers are wider than s8: its sign goes on */
+      return (uint64_t)extend(r, x->t.bits);
     break;
   case O_cvta: r = v[0]; break;
   case O_bfe:
