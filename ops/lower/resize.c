@@ -48,6 +48,7 @@ typedef struct Axis {
   Dim in, out, taps; /* taps: per output position */
   KExpr *scale;      /* out per in, f64 */
   bool stretch;      /* the scale is that of the extents */
+  bool keep;         /* it is one for all axes, from the sizes that were asked for */
   KExpr *at;         /* position in the input, f64 */
   KExpr *base;       /* floor of it, i64 */
   KExpr *frac;       /* what is above base, f64 */
@@ -84,14 +85,16 @@ static void find_axes(Resizing *r) {
   const Type *in = in_of(r->n, 0), *out = &r->n->out[0]->type;
   int listed = r->a->axes.v ? (int)r->a->axes.n : in->rank;
   bool crop = str_is(r->a->coordinate_transformation_mode, "tf_crop_and_resize"), by_scale = has(r->n, 2);
+  bool keep = !by_scale && !str_is(r->a->keep_aspect_ratio_policy, "stretch");
   for (int i = 0; i < listed; i++) {
     int a = (int)(r->a->axes.v ? r->a->axes.v[i] : i);
     double s = 1;
     a = a < 0 ? a + in->rank : a;
     bool one = !by_scale || (const_scale(r->n, i, &s) && fabs(s - 1) <= 1e-9);
-    if (one && in->dim[a] == out->dim[a] && !crop)
+    if (one && in->dim[a] == out->dim[a] && !crop && !keep)
       continue;
-    r->axis[r->naxes++] = (Axis){.axis = a, .in = in->dim[a], .out = out->dim[a], .stretch = !by_scale};
+    r->axis[r->naxes++] =
+        (Axis){.axis = a, .in = in->dim[a], .out = out->dim[a], .stretch = !by_scale && !keep, .keep = keep};
   }
 }
 
@@ -104,6 +107,13 @@ static bool resize_of(const Node *n, Resizing *r) {
   return true;
 }
 
+/* Can the sizes be told beforehand? They say what the scale is. */
+static bool sizes_told(Ctx *c, const Node *n) {
+  const Dim *size;
+  int64_t k, listed = ATTR(n, Resize)->axes.v ? ATTR(n, Resize)->axes.n : in_of(n, 0)->rank;
+  return value_content(c, n->in[3], &size, &k) && k == listed;
+}
+
 static bool resize_can(Ctx *c, const Node *n, const char **why) {
   static const char *const modes[] = {"nearest", "linear", "cubic", NULL}, *const coords[] = {"half_pixel",
                                                                                               "half_pixel_symmetric",
@@ -112,18 +122,18 @@ static bool resize_can(Ctx *c, const Node *n, const char **why) {
                                                                                               "asymmetric",
                                                                                               "tf_crop_and_resize",
                                                                                               NULL},
-                           *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
+                           *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL},
+                           *const policies[] = {"stretch", "not_larger", "not_smaller", NULL};
   const ResizeAttr *a = ATTR(n, Resize);
   Resizing r;
-  (void)c;
-  *why = "scales that are known at run time only, or sizes that keep the aspect ratio";
-  bool crop = str_is(a->coordinate_transformation_mode, "tf_crop_and_resize");
-  if (has(n, 2) == has(n, 3) || !known_name(a->mode, modes) || !known_name(a->coordinate_transformation_mode, coords) ||
-      !known_name(a->nearest_mode, roundings) || (crop && !has(n, 1)))
+  *why = "sizes that no step tells before";
+  bool crop = str_is(a->coordinate_transformation_mode, "tf_crop_and_resize"),
+       stretch = str_is(a->keep_aspect_ratio_policy, "stretch");
+  if ((n->op == OP_Resize && has(n, 2) == has(n, 3)) || !known_name(a->mode, modes) ||
+      !known_name(a->coordinate_transformation_mode, coords) || !known_name(a->nearest_mode, roundings) ||
+      !known_name(a->keep_aspect_ratio_policy, policies) || (crop && !has(n, 1)))
     return false;
-  if (!has(n, 2) && !str_is(a->keep_aspect_ratio_policy, "stretch"))
-    return false;
-  if (a->antialias && (str_is(a->mode, "nearest") || (has(n, 2) && !n->in[2]->konst)))
+  if ((!has(n, 2) && !stretch && !sizes_told(c, n)) || (a->antialias && str_is(a->mode, "nearest")))
     return false;
   if (has(n, 1) && crop && in_of(n, 1)->rank != 1)
     return false;
@@ -147,17 +157,36 @@ static int64_t listed_at(const Resizing *r, const Axis *a) {
   return a->axis;
 }
 
-/* Scale and taps. */
+/* The least or the greatest of what the sizes ask for. */
+static KExpr *kept_scale(Lower *x, const Resizing *r) {
+  const Dim *size;
+  int64_t n;
+  const Type *in = in_of(r->n, 0);
+  KExpr *best = NULL;
+  KOp op = str_is(r->a->keep_aspect_ratio_policy, "not_larger") ? KOP_min : KOP_max;
+  value_content(x->c, r->n->in[3], &size, &n);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t a = r->a->axes.v ? r->a->axes.v[i] : i;
+    KExpr *s = k_div(x, real_dim(x, size[i]), real_dim(x, in->dim[a < 0 ? a + in->rank : a]));
+    best = best ? k_bin(x, op, best, s) : s;
+  }
+  return once(x, "scale", best);
+}
+
+/* Scale and taps. Taps with antialias: 2 ceil(reach / scale); scale >= out / in says how many there are at most, and the ones
+ * too many have no weight. */
 static Status find_scale(Lower *x, Resizing *r, Axis *a) {
-  Dim reach = dim_const(x->c, r->nearest ? 1 : r->cubic ? 2 : 1);
+  Dim least = dim_const(x->c, r->nearest ? 1 : r->cubic ? 2 : 1), reach = least;
   double s = 0;
+  if (r->a->antialias)
+    reach =
+        dim_max(x->c, reach, dim_ceildiv(x->c, dim_mul(x->c, reach, a->in), dim_max(x->c, a->out, dim_const(x->c, 1))));
   if (a->stretch) {
     a->scale = once(x, "scale", k_div(x, real_dim(x, a->out), real_dim(x, a->in)));
-    if (r->a->antialias) /* 2 ceil(reach / scale) */
-      reach = dim_max(x->c, reach,
-                      dim_ceildiv(x->c, dim_mul(x->c, reach, a->in), dim_max(x->c, a->out, dim_const(x->c, 1))));
+  } else if (a->keep) {
+    a->scale = kept_scale(x, r);
   } else if (const_scale(r->n, listed_at(r, a), &s)) {
-    a->scale = real(x, s);
+    a->scale = real(x, s), reach = least;
     if (r->a->antialias && s < 1)
       reach = dim_const(x->c, -(int64_t)floor((r->cubic ? -2 : -1) / s));
   } else {
