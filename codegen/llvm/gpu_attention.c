@@ -523,7 +523,7 @@ static Status attend(Ga *g, LVal part) {
       ga_set(g, g->sum[i][x], real(g, 0));
   }
   TRY(g->half ? ga_mma_part(g) : ga_fma_part(g));
-  g->row0 = settled(e, g->row0); /* found anew: nothing of the rows is kept in registers meanwhile */
+  find_part(g, ptx_anew(e, part)); /* anew: nothing of it is kept in registers meanwhile */
   for (int i = 0; i < g->nrow; i++) {
     TRY(make_row(g, g->row[i].number, &g->row[i]));
     l[i] = ga_get(g, e->f32, g->l[i]);

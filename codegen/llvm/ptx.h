@@ -13,8 +13,9 @@ enum { GPU_GLOBAL = 1, GPU_SHARED = 3 };
 LVal ptx_thread(Emitter *e); /* i32, in its block */
 LVal ptx_block(Emitter *e);
 LVal ptx_blocks(Emitter *e);
-void ptx_barrier(Emitter *e);                        /* all threads of the block meet, and see what the others have stored */
-LVal ptx_exchange(Emitter *e, LVal f32, int by);     /* of the thread whose number in the warp differs in the bits of `by` */
+void ptx_barrier(Emitter *e); /* all threads of the block meet, and see what the others have stored */
+LVal ptx_exchange(Emitter *e, LVal f32,
+                  int by); /* of the thread whose number in the warp differs in the bits of `by` */
 LVal ptx_from_lane(Emitter *e, LVal f32, LVal lane); /* of thread `lane` of the warp */
 /* bytes of memory of the block, aligned to 16. */
 LVal ptx_shared(Emitter *e, const char *name, int64_t bytes);
@@ -35,5 +36,7 @@ void ptx_matrices(Emitter *e, LVal at, int offset, bool transposed, LVal r[4]);
 void ptx_multiply(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal sum[4]);
 LVal ptx_pair(Emitter *e, DType t, LVal low, LVal high); /* two f32 as an i32 of two of type t, to nearest even */
 LVal ptx_exp2(Emitter *e, LVal f32);                     /* 2^x to 2^-22 of itself, and 0 below 2^-126 */
+/* An i64 of which nobody can tell that it is the same: what is worked out from it is worked out anew, in place of being kept. */
+LVal ptx_anew(Emitter *e, LVal v);
 
 #endif

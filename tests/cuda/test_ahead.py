@@ -74,7 +74,7 @@ class Suite(Checks):
     def code(self, model, gpu, cuda=NULL):
         """what a GPU of this compute capability runs"""
         run = sard("explain", model, env={"SARD_CUDA_DIR": cuda, "SARD_NULL_GPU": gpu})
-        return run.stdout.splitlines()[-1] if run.returncode == 0 else run.stderr
+        return next((l for l in run.stdout.splitlines() if l.startswith("cuda runs")), "") if run.returncode == 0 else run.stderr
 
 
 def kinds(s):

@@ -554,8 +554,9 @@ static void test_code(void **state) {
         Attention t = plain(types[y], 8, 4, dims[i], dims[i]);
         Unit u = {.kind = UNIT_ATTENTION, .name = "attention", .attention = t};
         const char *symbol;
-        u.attention.causal = i % 2;
-        if (i == 2)
+        if (k == 1) /* all that takes registers */
+          u.attention.causal = u.attention.q_split = u.attention.kv_split = u.attention.out_split = true;
+        if (k == 1 || i == 2)
           set_mask(&u.attention, DT_f32, 4, sym("b"), num(1), sym("q"), sym("k"));
         gpu_attention_schedule(&ctx, arena, &u);
         char *ptx = compile_for(&u, targets[k], &symbol);

@@ -8,6 +8,7 @@ SPDX-License-Identifier: Apache-2.0
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
