@@ -5,9 +5,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/gpu_attention.h"
 
-/* BLOCKS: what few rows are split into at most, about: some for each of an H100's 132 multiprocessors. LEAST: tiles of keys that are
- * worth a block. */
-enum { MANY_ROWS = 64, FEW_ROWS = 16, BLOCKS = 528, LEAST = 2 };
+/* BLOCKS: what few rows are split into at most, about: some for each of an H100's 132 multiprocessors. LEAST: keys that are worth a
+ * block. */
+enum { MANY_ROWS = 64, FEW_ROWS = 16, BLOCKS = 528, LEAST = 128 };
 
 static bool half(const Attention *t) { return t->type == DT_f16 || t->type == DT_bf16; }
 
@@ -15,10 +15,11 @@ bool gpu_attention_fits(const Attention *t) {
   return t->dk <= GPU_ATTENTION_DIMS && t->dv <= GPU_ATTENTION_DIMS && t->heads / t->kv_heads <= INT32_MAX;
 }
 
-/* K and V of a tile are in shared memory side by side: 2 bytes an element, and 16 behind each row. */
-static int keys_of(const Attention *t) {
+/* K and V of a tile are in shared memory side by side: 2 bytes an element, and 16 behind each row. One warp alone has fewer keys: it
+ * copies all of them, and has P twice. */
+static int keys_of(const Attention *t, int rows) {
   int64_t most = t->dk > t->dv ? t->dk : t->dv;
-  return !half(t) || most <= 128 ? 64 : 32;
+  return !half(t) ? 64 : (most <= 128 ? 64 : 32) / (rows == FEW_ROWS ? 2 : 1);
 }
 
 /* f32: so that the sums of a thread fit into its registers. Tensor cores: a warp for each 16 rows. */
@@ -34,16 +35,16 @@ static void add_stage(GpuAttention *g, GpuAttentionStage s) {
 }
 
 static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
-  int keys = keys_of(t);
-  *g = (GpuAttention){.group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, (int64_t)LEAST * keys)};
+  int keys = keys_of(t, MANY_ROWS), few_keys = keys_of(t, FEW_ROWS);
+  *g = (GpuAttention){.group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, LEAST)};
   Dim one = num(c, 1), rows = dim_mul(c, t->q_len, num(c, g->group));
   Dim heads = dim_mul(c, t->batch, num(c, t->kv_heads));
   Dim many = dim_min(c, one, dim_div(c, rows, num(c, FEW_ROWS + 1))); /* 1: there are more rows than a few; else 0 */
   Dim few = dim_mul(c, dim_sub(c, one, many), dim_min(c, one, rows));
   int64_t length;
-  if (!dim_is_const(t->kv_len, &length) || length > LEAST * keys) {
-    Dim each = dim_ceildiv(c, dim_mul(c, heads, t->kv_len), num(c, (int64_t)BLOCKS * keys));
-    g->chunk = dim_mul(c, num(c, keys), dim_max(c, num(c, LEAST), each));
+  if (!dim_is_const(t->kv_len, &length) || length > LEAST) {
+    Dim each = dim_ceildiv(c, dim_mul(c, heads, t->kv_len), num(c, (int64_t)BLOCKS * few_keys));
+    g->chunk = dim_mul(c, num(c, few_keys), dim_max(c, num(c, LEAST / few_keys), each));
     g->splits = dim_max(c, one, dim_ceildiv(c, t->kv_len, g->chunk));
   }
   add_stage(g,
@@ -54,13 +55,13 @@ static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
                                 .parts = dim_mul(c, many, dim_mul(c, heads, dim_ceildiv(c, rows, num(c, MANY_ROWS))))});
   add_stage(g, (GpuAttentionStage){.form = GA_FEW,
                                    .rows = FEW_ROWS,
-                                   .keys = keys,
+                                   .keys = few_keys,
                                    .threads = threads_of(t, FEW_ROWS),
                                    .parts = dim_mul(c, few, dim_mul(c, heads, g->splits))});
   Dim split = dim_min(c, one, dim_sub(c, g->splits, one));
   add_stage(g, (GpuAttentionStage){.form = GA_COMBINE,
                                    .rows = FEW_ROWS,
-                                   .keys = keys,
+                                   .keys = few_keys,
                                    .threads = (int)((t->dv + 31) / 32 * 32),
                                    .parts = dim_mul(c, dim_mul(c, few, split), dim_mul(c, heads, rows))});
   if (!g->nstage) /* nothing is ever to be done; still something is compiled */

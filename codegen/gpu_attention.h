@@ -38,7 +38,7 @@ static inline int64_t gpu_attention_partial(const Attention *t, int rows) { retu
 bool gpu_attention_fits(const Attention *t);
 /* Fills in t->gpu, and parts, threads, the further stages, scratch, flops and bytes of a UNIT_ATTENTION. */
 void gpu_attention_schedule(Ctx *c, Arena *a, Unit *u);
-/* "64 rows x 64 keys or 16 rows x 64 keys of a split, tensor cores": for the reports, in arena a. */
+/* "64 rows x 64 keys or 16 rows x 32 keys of a split, tensor cores": for the reports, in arena a. */
 const char *gpu_attention_text(Arena *a, const Attention *t);
 
 #endif

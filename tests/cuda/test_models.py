@@ -43,6 +43,14 @@ def fixtures(c):
     c.check("products of the library", products > 300, products)
 
 
+def attentions(c):
+    """every attention of a model is one kernel of the generator's"""
+    for model, count in (("bert_qa", 2), ("llama", 2), ("gpt2", 2)):
+        run = sard("explain", os.path.join(FIXTURES, model, "ts17", "model.onnx"), "--device", "cuda", env=ENV)
+        found = re.findall(r"compiled +attention\S* +64 rows x 64 keys or 16 rows x 64 keys of a split", run.stdout)
+        c.check("attentions of " + model, len(found) == count, found or run.stdout[-2000:] + run.stderr)
+
+
 def failing(c):
     """an index out of range is the same error as on a CPU, with the node"""
     with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +99,7 @@ def main():
         print("this build has no code generator\n0 passed, 0 failed, 1 skipped")
         return 77
     fixtures(c)
+    attentions(c)
     failing(c)
     graphs(c)
     without_blas(c)

@@ -21,9 +21,10 @@ enum { NAME = 96, CLASSES = 24, VARS = 64, WARP = 32, SHARED_BASE = 1 << 24, LOC
   OP(neg)                                                                                                              \
   OP(abs)                                                                                                              \
   OP(sqrt)                                                                                                             \
-  OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st)     \
-      OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt)     \
-          OP(ex2) OP(mma) OP(ldmatrix) OP(cp)
+  OP(rcp)                                                                                                              \
+  OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra)     \
+      OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2)     \
+          OP(mma) OP(ldmatrix) OP(cp)
 typedef enum {
 #define OP(name) O_##name,
   OPS
