@@ -165,8 +165,9 @@ int cuDeviceTotalMem_v2(size_t *bytes, CudaOrdinal device) {
 
 /* --- the context --- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* streams of several threads meet here */
-static int contexts, pinned, modules, streams, events, graphs, execs;
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP; /* streams of several threads meet here */
+static atomic_int contexts, pinned, modules, streams, events, graphs, execs;
+static atomic_int captures; /* streams of all threads that are captured */
 static struct CUctx_st { int unused; } the_context;
 static _Thread_local CudaContext current;
 static _Thread_local int capturing; /* streams of this thread that are captured */
@@ -406,8 +407,10 @@ static int add(CudaStream handle, Work w) {
     return INVALID;
   if (s->captures && (w.kind == UP || w.kind == DOWN || w.kind == FREE || w.kind == WAIT || w.kind == GRAPH))
     stop("work on a captured stream that no graph should hold");
+  pthread_mutex_lock(&lock);
   append(s->captures ? &s->captured : &s->work, w);
   s->put += !s->captures;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
@@ -415,10 +418,12 @@ static int free_block(uint64_t address) {
   uint64_t i = (address >> SPAN_BITS) - 1;
   if (i >= blocks || !block[i].at || address & (((uint64_t)1 << SPAN_BITS) - 1))
     stop("memory is freed that is not there");
+  pthread_mutex_lock(&lock);
   free(block[i].at);
   block[i].at = NULL;
   in_use -= block[i].size;
   live--;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
@@ -496,7 +501,12 @@ EXPORT int null_call(CudaStream stream, bool (*fn)(void *arg), void *arg) {
   return add(stream, (Work){.kind = CALL_OF, .fn = fn, .up = arg});
 }
 
-EXPORT void *null_memory(uint64_t address, size_t size) { return memory(NULL, address, size); }
+EXPORT void *null_memory(uint64_t address, size_t size) {
+  pthread_mutex_lock(&lock);
+  void *p = memory(NULL, address, size);
+  pthread_mutex_unlock(&lock);
+  return p;
+}
 
 static CudaStream all_streams[64];
 
@@ -518,7 +528,8 @@ int cuStreamCreate(CudaStream *stream, unsigned flags) {
 
 int cuCtxSynchronize(void) {
   int error = failing();
-  not_captured("cuCtxSynchronize");
+  if (captures)
+    stop("the context is waited for while a stream is captured");
   for (int i = 0; i < 64; i++) {
     int own = all_streams[i] ? synchronize(all_streams[i], UINT64_MAX) : 0;
     error = error ? error : own;
@@ -530,9 +541,9 @@ int cuStreamDestroy_v2(CudaStream stream) {
   int error = failing();
   if (stream->work.first || stream->captured.first || stream->captures)
     stop("a stream is destroyed with work on it");
+  pthread_mutex_lock(&lock);
   for (CudaEvent e = all_events; e; e = e->next)
     e->stream = e->stream == stream ? NULL : e->stream;
-  pthread_mutex_lock(&lock);
   for (int i = 0; i < 64; i++)
     all_streams[i] = all_streams[i] == stream ? NULL : all_streams[i];
   pthread_mutex_unlock(&lock);
@@ -589,7 +600,9 @@ int cuLaunchKernel(CudaFunction function, unsigned gx, unsigned gy, unsigned gz,
 int cuEventCreate(CudaEvent *event, unsigned flags) {
   CALL;
   *event = calloc(1, sizeof **event);
+  pthread_mutex_lock(&lock);
   (*event)->next = all_events, all_events = *event;
+  pthread_mutex_unlock(&lock);
   events++;
   return flags == CUDA_NO_TIMING ? 0 : INVALID;
 }
@@ -616,10 +629,12 @@ int cuStreamWaitEvent(CudaStream stream, CudaEvent event, unsigned flags) {
 
 int cuEventDestroy_v2(CudaEvent event) {
   int error = failing();
+  pthread_mutex_lock(&lock);
   CudaEvent *at = &all_events;
   while (*at != event)
     at = &(*at)->next;
   *at = event->next;
+  pthread_mutex_unlock(&lock);
   free(event);
   events--;
   return error;
@@ -631,7 +646,7 @@ int cuStreamBeginCapture_v2(CudaStream stream, int mode) {
   CALL;
   if (!stream || stream->captures || mode != CUDA_CAPTURE_OF_THREAD || current != &the_context)
     return INVALID;
-  stream->captures = true, capturing++;
+  stream->captures = true, capturing++, captures++;
   return 0;
 }
 
@@ -639,7 +654,7 @@ int cuStreamEndCapture(CudaStream stream, CudaGraph *graph) {
   int error = failing();
   if (!stream->captures)
     return INVALID;
-  stream->captures = false, capturing--;
+  stream->captures = false, capturing--, captures--;
   if (error) {
     free_list(&stream->captured);
     return error;
