@@ -437,7 +437,7 @@ static int do_work(const Work *w) {
   case LAUNCH:
     return ptx_run(w->kernel, &(PtxLaunch){w->blocks, w->threads, w->param, false, memory, NULL}, fault) ? 0 : FAULT;
   case CALL_OF: snprintf(fault, sizeof fault, "a library's kernel"); return w->fn(w->up) ? 0 : FAULT;
-  case WAIT: return run_stream(w->stream, w->count);
+  case WAIT: return w->stream ? run_stream(w->stream, w->count) : 0;
   case GRAPH: return do_graph(w->graph);
   default: break;
   }
@@ -526,15 +526,30 @@ int cuStreamCreate(CudaStream *stream, unsigned flags) {
   return flags == CUDA_STREAM_APART && current == &the_context ? 0 : INVALID;
 }
 
+/* All streams, each to its end. */
+static int synchronize_all(void) {
+  int error = 0;
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < 64; i++) {
+    int own = all_streams[i] ? run_stream(all_streams[i], UINT64_MAX) : 0;
+    error = error ? error : own;
+  }
+  pthread_mutex_unlock(&lock);
+  return error;
+}
+
 int cuCtxSynchronize(void) {
   int error = failing();
   if (captures)
     stop("the context is waited for while a stream is captured");
-  for (int i = 0; i < 64; i++) {
-    int own = all_streams[i] ? synchronize(all_streams[i], UINT64_MAX) : 0;
-    error = error ? error : own;
-  }
-  return error;
+  int own = synchronize_all();
+  return error ? error : own;
+}
+
+/* Whoever waits for a stream that is gone waits no longer: everything on it is done. */
+static void nobody_waits_for(CudaStream gone, List *l) {
+  for (Work *w = l->first; w; w = w->next)
+    w->stream = w->stream == gone ? NULL : w->stream;
 }
 
 int cuStreamDestroy_v2(CudaStream stream) {
@@ -544,8 +559,12 @@ int cuStreamDestroy_v2(CudaStream stream) {
   pthread_mutex_lock(&lock);
   for (CudaEvent e = all_events; e; e = e->next)
     e->stream = e->stream == stream ? NULL : e->stream;
-  for (int i = 0; i < 64; i++)
+  nobody_waits_for(stream, &legacy.work);
+  for (int i = 0; i < 64; i++) {
     all_streams[i] = all_streams[i] == stream ? NULL : all_streams[i];
+    if (all_streams[i])
+      nobody_waits_for(stream, &all_streams[i]->work);
+  }
   pthread_mutex_unlock(&lock);
   free(stream);
   streams--;
@@ -610,21 +629,29 @@ int cuEventCreate(CudaEvent *event, unsigned flags) {
 int cuEventRecord(CudaEvent event, CudaStream stream) {
   CALL;
   not_captured("cuEventRecord");
+  pthread_mutex_lock(&lock);
   event->stream = stream_of(stream), event->count = event->stream->put;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
 int cuEventSynchronize(CudaEvent event) {
   CALL;
   not_captured("cuEventSynchronize");
-  return event->stream ? synchronize(event->stream, event->count) : 0;
+  pthread_mutex_lock(&lock);
+  int error = event->stream ? run_stream(event->stream, event->count) : 0;
+  pthread_mutex_unlock(&lock);
+  return error;
 }
 
 int cuStreamWaitEvent(CudaStream stream, CudaEvent event, unsigned flags) {
   CALL;
   if (flags)
     return INVALID;
-  return event->stream ? add(stream, (Work){.kind = WAIT, .stream = event->stream, .count = event->count}) : 0;
+  pthread_mutex_lock(&lock);
+  int error = event->stream ? add(stream, (Work){.kind = WAIT, .stream = event->stream, .count = event->count}) : 0;
+  pthread_mutex_unlock(&lock);
+  return error;
 }
 
 int cuEventDestroy_v2(CudaEvent event) {
@@ -709,9 +736,7 @@ int cuGraphExecUpdate_v2(CudaGraphExec exec, CudaGraph graph, CudaUpdate *result
   if (a || b)
     return CUDA_UPDATE_FAILED;
   if (exec->users)
-    for (int i = 0; i < 64; i++)
-      if (all_streams[i])
-        synchronize(all_streams[i], UINT64_MAX); /* launches before have the old parameters */
+    synchronize_all(); /* launches before have the old parameters */
   free_list(&exec->nodes);
   copy_nodes(&exec->nodes, &graph->nodes);
   return 0;
@@ -719,16 +744,17 @@ int cuGraphExecUpdate_v2(CudaGraphExec exec, CudaGraph graph, CudaUpdate *result
 
 int cuGraphLaunch(CudaGraphExec exec, CudaStream stream) {
   CALL;
+  pthread_mutex_lock(&lock);
   int error = add(stream, (Work){.kind = GRAPH, .graph = exec});
   exec->users += !error;
+  pthread_mutex_unlock(&lock);
   return error;
 }
 
 int cuGraphExecDestroy(CudaGraphExec exec) {
   int error = failing();
-  for (int i = 0; exec->users && i < 64; i++)
-    if (all_streams[i])
-      synchronize(all_streams[i], UINT64_MAX); /* the driver lets launches end first */
+  if (exec->users)
+    synchronize_all(); /* the driver lets launches end first */
   free_list(&exec->nodes);
   free(exec);
   execs--;
