@@ -416,9 +416,9 @@ static int add(CudaStream handle, Work w) {
 
 static int free_block(uint64_t address) {
   uint64_t i = (address >> SPAN_BITS) - 1;
+  pthread_mutex_lock(&lock);
   if (i >= blocks || !block[i].at || address & (((uint64_t)1 << SPAN_BITS) - 1))
     stop("memory is freed that is not there");
-  pthread_mutex_lock(&lock);
   free(block[i].at);
   block[i].at = NULL;
   in_use -= block[i].size;
