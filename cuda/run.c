@@ -28,6 +28,15 @@ typedef struct Gpu {
 
 #define TRY_CUDA(g, call, arguments) CUDA_TRY(c, (g)->info.api, call, arguments)
 
+/* All models' streams are in one context, and a context may not be waited for while one of them is captured. */
+static pthread_mutex_t capture = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_for_all(const CudaApi *api) {
+  pthread_mutex_lock(&capture);
+  api->cuCtxSynchronize();
+  pthread_mutex_unlock(&capture);
+}
+
 /* The driver's calls work on the thread's current context. */
 static Status enter(Gpu *g, Ctx *c) {
   TRY_CUDA(g, cuCtxSetCurrent, (g->context));
@@ -91,14 +100,14 @@ static void put(RtDevice *d, void *stream, uint64_t address) {
   Gpu *g = (Gpu *)d;
   g->info.api->cuCtxSetCurrent(g->context);
   if (!stream)
-    g->info.api->cuCtxSynchronize();
+    wait_for_all(g->info.api);
   g->info.api->cuMemFreeAsync(address, stream);
 }
 
 static void trim(RtDevice *d) {
   Gpu *g = (Gpu *)d;
   g->info.api->cuCtxSetCurrent(g->context);
-  g->info.api->cuCtxSynchronize();
+  wait_for_all(g->info.api);
   g->info.api->cuMemPoolTrimTo(g->pool, 0);
 }
 
@@ -195,8 +204,11 @@ static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p, siz
 static Status record(RtDevice *d, Ctx *c, void *stream) {
   Gpu *g = (Gpu *)d;
   TRY(enter(g, c));
-  TRY_CUDA(g, cuStreamBeginCapture_v2, (stream, CUDA_CAPTURE_OF_THREAD));
-  return ST_OK;
+  pthread_mutex_lock(&capture);
+  int error = g->info.api->cuStreamBeginCapture_v2(stream, CUDA_CAPTURE_OF_THREAD);
+  if (error)
+    pthread_mutex_unlock(&capture);
+  return error ? cuda_failed(c, g->info.api, "cuStreamBeginCapture_v2", error) : ST_OK;
 }
 
 /* The driver updates a graph whose nodes are the same but for their parameters; others it refuses. */
@@ -217,6 +229,7 @@ static Status record_end(RtDevice *d, Ctx *c, void *stream, bool keep, void **gr
   CudaGraph made = NULL;
   g->info.api->cuCtxSetCurrent(g->context);
   int error = g->info.api->cuStreamEndCapture(stream, &made);
+  pthread_mutex_unlock(&capture);
   Status st = ST_OK;
   if (keep)
     st = error ? cuda_failed(c, g->info.api, "cuStreamEndCapture", error) : make_graph(g, c, made, graph);

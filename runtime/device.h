@@ -4,7 +4,7 @@
  * done. Addresses are the device's; 0 is none. All functions may be called from several threads, each stream from one at a time.
  *
  * What is put on a stream between record and record_end is not done but kept as a graph, to be replayed. Only launches,
- * products, copies and clears may be recorded; nothing may be allocated or waited for meanwhile.
+ * products, copies and clears may be recorded; nothing may be allocated or waited for meanwhile. A thread ends what it began.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_RUNTIME_DEVICE_H
 #define SARD_RUNTIME_DEVICE_H

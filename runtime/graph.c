@@ -47,10 +47,7 @@ static bool records(const Sorting *s, const ProgStep *x) {
   return x->kind == STEP_KERNEL || (x->kind == STEP_VIEW && reads_device(s, x) && stated(s, x));
 }
 
-static const char *refuse(GraphPlan *g, uint32_t step, const char *why) {
-  g->step = step;
-  return g->why = why;
-}
+static void refuse(GraphPlan *g, uint32_t step, const char *why) { g->step = step, g->why = why; }
 
 /* A result in place of something that the host has made would find it elsewhere. */
 static bool in_place_of_host(const Sorting *s, const ProgStep *x) {
@@ -62,26 +59,24 @@ static bool in_place_of_host(const Sorting *s, const ProgStep *x) {
   return false;
 }
 
-static const char *sort_step(Sorting *s, uint32_t i) {
+static void sort_step(Sorting *s, uint32_t i) {
   const ProgStep *x = rt_step(s->p, i);
+  bool recorded = i <= s->last && records(s, x);
   if (x->kind == STEP_IF || x->kind == STEP_LOOP || x->kind == STEP_SCAN)
-    return refuse(s->g, i, "it has a body");
-  if (i <= s->last && records(s, x)) {
-    if (x->nbinds)
-      return refuse(s->g, i, "shapes hang on what it computes");
-    if (x->kind == STEP_KERNEL && in_place_of_host(s, x))
-      return refuse(s->g, i, "its result takes the place of what the host has made");
-    for (uint32_t k = 0; k < x->nout; k++)
-      s->there[rt_list(s->p, x->out + k)] = 1;
-    s->g->recorded[i] = 1;
-    s->g->kernels += x->kind == STEP_KERNEL;
-  } else if (i < s->last && reads_device(s, x)) {
-    return refuse(s->g, i, "a step of the host between kernels");
-  }
-  return NULL;
+    refuse(s->g, i, "it has a body");
+  else if (recorded && x->nbinds)
+    refuse(s->g, i, "shapes hang on what it computes");
+  else if (recorded && x->kind == STEP_KERNEL && in_place_of_host(s, x))
+    refuse(s->g, i, "its result takes the place of what the host has made");
+  else if (!recorded && i < s->last && reads_device(s, x))
+    refuse(s->g, i, "a step of the host between kernels");
+  for (uint32_t k = 0; recorded && k < x->nout; k++)
+    s->there[rt_list(s->p, x->out + k)] = 1;
+  s->g->recorded[i] = recorded;
+  s->g->kernels += recorded && x->kind == STEP_KERNEL;
 }
 
-/* What recorded steps read that none of them has made: *n slots, or their number alone. */
+/* What recorded steps read that none of them has made. */
 static void list_feeds(const Sorting *s, uint32_t n, uint8_t *seen) {
   for (uint32_t i = 0; i < n; i++) {
     const ProgStep *x = rt_step(s->p, i);

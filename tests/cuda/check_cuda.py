@@ -52,7 +52,7 @@ def run_official(null):
 def run_fixtures(null):
     """(passed, failed) of the fixtures in all exports: PyTorch's outputs to 1e-5 of the largest magnitude, no reference step"""
     folders = sorted(glob.glob(os.path.join(FIXTURES, "*", "*", "")))
-    run = subprocess.run([official.SARD, "test", "--device", "cuda", "--relative", "1e-5", "--json", *folders],
+    run = subprocess.run([official.SARD, "test", "--device", "cuda", "--relative", "1e-5", "--max-memory", "64G", "--json", *folders],
                          capture_output=True, text=True)
     if run.returncode not in (0, 1):
         sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")

@@ -52,6 +52,8 @@ def run_cases(device, folders, root, *options):
     """{name: (reason or None, steps)} of `sard test`"""
     if not folders:
         return {}
+    if device == "cuda":  # the driver maps far more than it uses
+        options += ("--max-memory", "64G")
     ahead = ["--ahead", AHEAD] if AHEAD and device == "cpu" else []
     run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *ahead, *folders], capture_output=True, text=True)
     if run.returncode not in (0, 1):

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cuda/null/null.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct BlasMatrixDescription {
 struct BlasPreferences {
   uint64_t workspace;
 };
-static int live; /* objects */
+static atomic_int live; /* objects */
 
 size_t cublasLtGetVersion(void) { return 130100; }
 

@@ -173,8 +173,9 @@ int cuDeviceTotalMem_v2(size_t *bytes, CudaOrdinal device) {
 
 /* --- the context --- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* streams of several threads meet here */
-static int contexts, pinned, modules, streams, events, graphs, execs;
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP; /* streams of several threads meet here */
+static atomic_int contexts, pinned, modules, streams, events, graphs, execs;
+static atomic_int captures; /* streams of all threads that are captured */
 static struct CUctx_st { int unused; } the_context;
 static _Thread_local CudaContext current;
 static _Thread_local int capturing; /* streams of this thread that are captured */
@@ -431,19 +432,23 @@ static int add(CudaStream handle, Work w) {
     return INVALID;
   if (s->captures && (w.kind == UP || w.kind == DOWN || w.kind == FREE || w.kind == WAIT || w.kind == GRAPH))
     stop("work on a captured stream that no graph should hold");
+  pthread_mutex_lock(&lock);
   append(s->captures ? &s->captured : &s->work, w);
   s->put += !s->captures;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
 static int free_block(uint64_t address) {
   uint64_t i = (address >> SPAN_BITS) - 1;
+  pthread_mutex_lock(&lock);
   if (i >= blocks || !block[i].at || address & (((uint64_t)1 << SPAN_BITS) - 1))
     stop("memory is freed that is not there");
   free(block[i].at);
   block[i].at = NULL;
   in_use -= block[i].size;
   live--;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
@@ -457,7 +462,7 @@ static int do_work(const Work *w) {
   case LAUNCH:
     return ptx_run(w->kernel, &(PtxLaunch){w->blocks, w->threads, w->param, false, memory, NULL}, fault) ? 0 : FAULT;
   case CALL_OF: snprintf(fault, sizeof fault, "a library's kernel"); return w->fn(w->up) ? 0 : FAULT;
-  case WAIT: return run_stream(w->stream, w->count);
+  case WAIT: return w->stream ? run_stream(w->stream, w->count) : 0;
   case GRAPH: return do_graph(w->graph);
   default: break;
   }
@@ -521,7 +526,12 @@ EXPORT int null_call(CudaStream stream, bool (*fn)(void *arg), void *arg) {
   return add(stream, (Work){.kind = CALL_OF, .fn = fn, .up = arg});
 }
 
-EXPORT void *null_memory(uint64_t address, size_t size) { return memory(NULL, address, size); }
+EXPORT void *null_memory(uint64_t address, size_t size) {
+  pthread_mutex_lock(&lock);
+  void *p = memory(NULL, address, size);
+  pthread_mutex_unlock(&lock);
+  return p;
+}
 
 static CudaStream all_streams[64];
 
@@ -541,25 +551,45 @@ int cuStreamCreate(CudaStream *stream, unsigned flags) {
   return flags == CUDA_STREAM_APART && current == &the_context ? 0 : INVALID;
 }
 
-int cuCtxSynchronize(void) {
-  int error = failing();
-  not_captured("cuCtxSynchronize");
+/* All streams, each to its end. */
+static int synchronize_all(void) {
+  int error = 0;
+  pthread_mutex_lock(&lock);
   for (int i = 0; i < 64; i++) {
-    int own = all_streams[i] ? synchronize(all_streams[i], UINT64_MAX) : 0;
+    int own = all_streams[i] ? run_stream(all_streams[i], UINT64_MAX) : 0;
     error = error ? error : own;
   }
+  pthread_mutex_unlock(&lock);
   return error;
+}
+
+int cuCtxSynchronize(void) {
+  int error = failing();
+  if (captures)
+    stop("the context is waited for while a stream is captured");
+  int own = synchronize_all();
+  return error ? error : own;
+}
+
+/* Whoever waits for a stream that is gone waits no longer: everything on it is done. */
+static void nobody_waits_for(CudaStream gone, List *l) {
+  for (Work *w = l->first; w; w = w->next)
+    w->stream = w->stream == gone ? NULL : w->stream;
 }
 
 int cuStreamDestroy_v2(CudaStream stream) {
   int error = failing();
   if (stream->work.first || stream->captured.first || stream->captures)
     stop("a stream is destroyed with work on it");
+  pthread_mutex_lock(&lock);
   for (CudaEvent e = all_events; e; e = e->next)
     e->stream = e->stream == stream ? NULL : e->stream;
-  pthread_mutex_lock(&lock);
-  for (int i = 0; i < 64; i++)
+  nobody_waits_for(stream, &legacy.work);
+  for (int i = 0; i < 64; i++) {
     all_streams[i] = all_streams[i] == stream ? NULL : all_streams[i];
+    if (all_streams[i])
+      nobody_waits_for(stream, &all_streams[i]->work);
+  }
   pthread_mutex_unlock(&lock);
   free(stream);
   streams--;
@@ -614,7 +644,9 @@ int cuLaunchKernel(CudaFunction function, unsigned gx, unsigned gy, unsigned gz,
 int cuEventCreate(CudaEvent *event, unsigned flags) {
   CALL;
   *event = calloc(1, sizeof **event);
+  pthread_mutex_lock(&lock);
   (*event)->next = all_events, all_events = *event;
+  pthread_mutex_unlock(&lock);
   events++;
   return flags == CUDA_NO_TIMING ? 0 : INVALID;
 }
@@ -622,29 +654,39 @@ int cuEventCreate(CudaEvent *event, unsigned flags) {
 int cuEventRecord(CudaEvent event, CudaStream stream) {
   CALL;
   not_captured("cuEventRecord");
+  pthread_mutex_lock(&lock);
   event->stream = stream_of(stream), event->count = event->stream->put;
+  pthread_mutex_unlock(&lock);
   return 0;
 }
 
 int cuEventSynchronize(CudaEvent event) {
   CALL;
   not_captured("cuEventSynchronize");
-  return event->stream ? synchronize(event->stream, event->count) : 0;
+  pthread_mutex_lock(&lock);
+  int error = event->stream ? run_stream(event->stream, event->count) : 0;
+  pthread_mutex_unlock(&lock);
+  return error;
 }
 
 int cuStreamWaitEvent(CudaStream stream, CudaEvent event, unsigned flags) {
   CALL;
   if (flags)
     return INVALID;
-  return event->stream ? add(stream, (Work){.kind = WAIT, .stream = event->stream, .count = event->count}) : 0;
+  pthread_mutex_lock(&lock);
+  int error = event->stream ? add(stream, (Work){.kind = WAIT, .stream = event->stream, .count = event->count}) : 0;
+  pthread_mutex_unlock(&lock);
+  return error;
 }
 
 int cuEventDestroy_v2(CudaEvent event) {
   int error = failing();
+  pthread_mutex_lock(&lock);
   CudaEvent *at = &all_events;
   while (*at != event)
     at = &(*at)->next;
   *at = event->next;
+  pthread_mutex_unlock(&lock);
   free(event);
   events--;
   return error;
@@ -656,7 +698,7 @@ int cuStreamBeginCapture_v2(CudaStream stream, int mode) {
   CALL;
   if (!stream || stream->captures || mode != CUDA_CAPTURE_OF_THREAD || current != &the_context)
     return INVALID;
-  stream->captures = true, capturing++;
+  stream->captures = true, capturing++, captures++;
   return 0;
 }
 
@@ -664,7 +706,7 @@ int cuStreamEndCapture(CudaStream stream, CudaGraph *graph) {
   int error = failing();
   if (!stream->captures)
     return INVALID;
-  stream->captures = false, capturing--;
+  stream->captures = false, capturing--, captures--;
   if (error) {
     free_list(&stream->captured);
     return error;
@@ -719,9 +761,7 @@ int cuGraphExecUpdate_v2(CudaGraphExec exec, CudaGraph graph, CudaUpdate *result
   if (a || b)
     return CUDA_UPDATE_FAILED;
   if (exec->users)
-    for (int i = 0; i < 64; i++)
-      if (all_streams[i])
-        synchronize(all_streams[i], UINT64_MAX); /* launches before have the old parameters */
+    synchronize_all(); /* launches before have the old parameters */
   free_list(&exec->nodes);
   copy_nodes(&exec->nodes, &graph->nodes);
   return 0;
@@ -729,16 +769,17 @@ int cuGraphExecUpdate_v2(CudaGraphExec exec, CudaGraph graph, CudaUpdate *result
 
 int cuGraphLaunch(CudaGraphExec exec, CudaStream stream) {
   CALL;
+  pthread_mutex_lock(&lock);
   int error = add(stream, (Work){.kind = GRAPH, .graph = exec});
   exec->users += !error;
+  pthread_mutex_unlock(&lock);
   return error;
 }
 
 int cuGraphExecDestroy(CudaGraphExec exec) {
   int error = failing();
-  for (int i = 0; exec->users && i < 64; i++)
-    if (all_streams[i])
-      synchronize(all_streams[i], UINT64_MAX); /* the driver lets launches end first */
+  if (exec->users)
+    synchronize_all(); /* the driver lets launches end first */
   free_list(&exec->nodes);
   free(exec);
   execs--;
