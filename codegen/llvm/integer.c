@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { MAX_SUMS = 28, WRITTEN_OUT = 4 };
+enum { MAX_SUMS = 28, WRITTEN_OUT = 4, FEW_LINES = 9 };
 
 static int unit(const Gen *g) { return integer_unit(&g->plan); }
 static int64_t k_of(const Gen *g) {
@@ -151,7 +151,14 @@ static void place_row(Gather *x, LVal row) {
   x->image = rest;
 }
 
-static void gather_row(Gather *x, LVal a, LVal dst) {
+/* Line number `line` of the input, which may be one before the first. */
+static LVal line_address(Gather *x, LVal a, LVal line) {
+  Emitter *e = x->g->e;
+  return at_bytes(e, a, i64_muli(e, i64_mul(e, line, x->in[2]), x->channels));
+}
+
+/* A row with taps outside: each line looks for its own. */
+static void gather_edge(Gather *x, LVal a, LVal dst) {
   Emitter *e = x->g->e;
   const ProductWindow *w = x->w;
   int64_t line_bytes = w->kernel[2] * x->channels * (4 / unit(x->g));
@@ -161,11 +168,50 @@ static void gather_row(Gather *x, LVal a, LVal dst) {
   LVal y1 = i64_add(e, x->place[1], i64_muli(e, t1.i, w->dilation[1]));
   LVal inside = LLVMBuildAnd(e->b, is_inside(x, y0, 0), is_inside(x, y1, 1), "");
   LVal line = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), y0), x->in[1]), y1);
-  line = i64_muli(e, i64_mul(e, line, x->in[2]), x->channels);
   LVal index = i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i);
-  put_line(x, at_bytes(e, a, line), inside, at_bytes(e, dst, i64_muli(e, index, line_bytes)));
+  put_line(x, line_address(x, a, line), inside, at_bytes(e, dst, i64_muli(e, index, line_bytes)));
   loop_end(e, &t1);
   loop_end(e, &t0);
+}
+
+/* A row whose taps are all inside: its lines are runs at constant distances. */
+static void gather_inner(Gather *x, LVal a, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  int64_t run = w->kernel[2] * x->channels, run_bytes = run * (4 / unit(x->g));
+  LVal first = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), x->place[0]), x->in[1]), x->place[1]);
+  LVal from = at_bytes(e, line_address(x, a, first), i64_muli(e, x->place[2], x->channels));
+  for (int64_t t0 = 0; t0 < w->kernel[0]; t0++)
+    for (int64_t t1 = 0; t1 < w->kernel[1]; t1++) {
+      LVal line = i64_add(e, i64_muli(e, x->in[1], t0 * w->dilation[0]), i64_of(e, t1 * w->dilation[1]));
+      put_run(x->g, run, line_address(x, from, line),
+              at_bytes(e, dst, i64_of(e, (t0 * w->kernel[1] + t1) * run_bytes)));
+    }
+}
+
+/* Most rows have all taps inside: one question for all of them, where lines are few enough to be written out. */
+static void gather_row(Gather *x, LVal a, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  LVal all = LLVMConstInt(e->i1, 1, 0);
+  if (w->kernel[0] * w->kernel[1] > FEW_LINES || w->dilation[2] > 1) {
+    gather_edge(x, a, dst);
+    return;
+  }
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    LVal end = i64_add(e, x->place[i], i64_of(e, (w->kernel[i] - 1) * w->dilation[i]));
+    all = LLVMBuildAnd(e->b, all, is_inside(x, x->place[i], i), "");
+    all = LLVMBuildAnd(e->b, all, is_inside(x, end, i), "");
+  }
+  LLVMBasicBlockRef inner = emit_block(e, "inner"), edge = emit_block(e, "edge"), done = emit_block(e, "gathered");
+  LLVMBuildCondBr(e->b, all, inner, edge);
+  LLVMPositionBuilderAtEnd(e->b, inner);
+  gather_inner(x, a, dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, edge);
+  gather_edge(x, a, dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
 }
 
 Status integer_window(Gen *g) {
