@@ -346,10 +346,10 @@ static Status look_ahead_anew(KEmit *k, const KExpr *x, int bytes) {
 }
 
 /* The cache lines that this load touches some iterations later. */
-static Status look_ahead(KEmit *k, const KExpr *x, LVal p) {
+static Status look_ahead(KEmit *k, const KExpr *x, Access how, LVal p) {
   Emitter *e = k->e;
   LVal step = step_along(k, x->buf, x->index, k->ahead);
-  int bytes = k->lanes * (int)kemit_bytes(x->dtype);
+  int bytes = k->lanes * (int)kemit_bytes(x->dtype) * (how == ALTERNATE ? 2 : 1);
   if (is_step(step, 0))
     return ST_OK;
   if (!step)
@@ -407,8 +407,8 @@ static Status load_elements(KEmit *k, const KExpr *x, LVal *r) {
     return ST_OK;
   }
   LVal p = kemit_pointer(k, x->buf, elem, a.at);
-  if (a.how == CONTIGUOUS && k->ahead && !x->buf->output)
-    TRY(look_ahead(k, x, p));
+  if ((a.how == CONTIGUOUS || a.how == ALTERNATE) && k->ahead && !x->buf->output)
+    TRY(look_ahead(k, x, a.how, p));
   if (a.how == SCATTERED)
     *r = emit_gather(k->e, vec, p, kemit_all_lanes(k), LLVMConstNull(vec), align);
   else if (a.how == ALTERNATE)
