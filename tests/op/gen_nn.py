@@ -790,8 +790,28 @@ def resized_bands():
          [f32(x), None, None, ("i64", np.array([1, 1, 9, 35]))], [f32(y)], 4e-6)
 
 
+def pooled_bands():
+    """Windows that overlap, over as many planes and rows as are put together by columns first."""
+    for op in ("MaxPool", "AveragePool", "LpPool"):
+        pool(op, "bands", (2, 4, 11, 9), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        pool(op, "bands, stride and ceil_mode", (8, 1, 20, 7), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+        pool(op, "bands, dilation and uneven pads", (1, 8, 10, 8), kernel_shape=[2, 4], dilations=[3, 2], pads=[0, 3, 2, 1])
+        pool(op, "bands, 3-D", (1, 4, 4, 9, 5), kernel_shape=[2, 3, 3], strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 1])
+    pool("AveragePool", "bands, count_include_pad", (1, 8, 9, 5), kernel_shape=[3, 2], pads=[1, 1, 1, 1],
+         count_include_pad=1)
+    pool("AveragePool", "bands, f64", (8, 1, 3, 21), dtype="f64", kernel_shape=[1, 5])
+    pool("MaxPool", "bands, u8", (1, 9, 10, 6), dtype="u8", kernel_shape=[3, 3], pads=[1, 0, 0, 1])
+    pool("MaxPool", "bands, indices", (8, 1, 9, 5), indices=True, kernel_shape=[2, 3], pads=[1, 2, 0, 1])
+    pool("MaxPool", "bands, f16", (1, 8, 3, 34), dtype="f16", kernel_shape=[2, 2])
+    x = small(1, 8, 9, 6)
+    x[0, 3, 4, 2], x[0, 5, 8, 5] = np.nan, np.inf
+    y = F.max_pool2d(t(x), 3, 1, 1).numpy()
+    case("MaxPool", "bands, NaN wins", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, [f32(x)], [f32(y)])
+
+
 if __name__ == "__main__":
     print("# Made by gen_nn.py; do not edit.\n")
     for family in (convolutions, transposed_convolutions, pools, norms, recurrents, attentions, resizes, samples,
-                   quantisations, integer_products, resized_rows, resized_bands):
+                   quantisations, integer_products, resized_rows, resized_bands,
+                   pooled_bands):
         family()
