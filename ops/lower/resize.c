@@ -74,7 +74,7 @@ static bool known_name(Str s, const char *const *names) {
 
 /* The scale of entry i, when it is a constant. */
 static bool const_scale(const Node *n, int64_t i, double *v) {
-  if (!n->in[2]->konst || i >= tensor_count(n->in[2]->konst))
+  if (!has(n, 2) || !n->in[2]->konst || i >= tensor_count(n->in[2]->konst))
     return false;
   *v = const_elem(n->in[2]->konst, i);
   return true;
