@@ -1,7 +1,7 @@
 # Sard's commands. CMake does the work (CMakePresets.json); this file gives it short names.
 # SPDX-License-Identifier: Apache-2.0
 .DELETE_ON_ERROR:
-.PHONY: all demo bench test test-ci test-long test-python asan fmt bless install clean setup setup-ci
+.PHONY: all demo bench test test-ci test-cuda test-long test-python asan fmt bless install clean setup setup-ci
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
@@ -23,6 +23,11 @@ test: all
 # The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
 test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
+
+# On a machine with an NVIDIA GPU: every official case and every fixture on it, some under compute-sanitizer. Without one it says
+# so and fails; SARD_CUDA_DIR=build/tests/null tries it over the null driver, as test-ci does. docs/benchmarks-gpu.md has more.
+test-cuda: all
+	@SARD_BUILD=$(CURDIR)/build python3 tests/cuda/check_cuda.py
 
 # By hand: what takes long. 20000 random graphs, compiled against reference and by onnx.reference (about half an hour of one core),
 # and a thousand kills at random moments while the compile cache is written.

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/header.h"
 
+#include "aot/object.h"
 #include "support/dim.h"
 #include "support/dtype.h"
 #include "support/tensor.h"
@@ -206,23 +207,33 @@ static void put_typed_functions(StrBuf *b, const AotHeader *h) {
       p, p, p, p, p, p, p, p);
 }
 
+/* A function that a program with the model cannot do without, as a call of its identified name: see aot_identified. */
+static void put_identified(StrBuf *b, const AotHeader *h, const char *returns, const char *name, const char *parameters,
+                           const char *arguments) {
+  const char *own = aot_identified(b->arena, h->prefix, name, h->identity);
+  buf_printf(b, "SARD_COMPILED_API %s%s(%s);\nstatic inline %s%s_%s(%s) {\n  return %s(%s);\n}\n", returns, own,
+             parameters, returns, h->prefix, name, parameters, own, arguments);
+}
+
 static void put_life(StrBuf *b, const AotHeader *h) {
   const char *p = h->prefix;
-  if (h->static_arena)
+  if (h->static_arena) {
     buf_printf(b,
                "/* An instance in the caller's memory, which must stay until %s_free, and which runs use too: nothing "
                "here calls\n"
                " * malloc. Runs take one thread unless o->threads says more: those are started now, their stacks in "
                "that memory, too.\n"
-               " * SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have needed. */\n"
-               "SARD_COMPILED_API sard_status %s_init_static(void *memory, size_t bytes, const sard_compiled_options "
-               "*o, %s **out);\n",
-               p, p, p, p);
-  else
-    buf_printf(b,
-               "/* An instance of the model. o may be NULL. Models are immutable: one instance serves all threads. */\n"
-               "SARD_COMPILED_API sard_status %s_init(const sard_compiled_options *o, %s **out);\n",
+               " * SARD_ERROR_MEMORY: it is too small; %s_memory_peak tells what runs have needed. */\n",
                p, p);
+    put_identified(b, h, "sard_status ", "init_static",
+                   arena_printf(b->arena, "void *memory, size_t bytes, const sard_compiled_options *o, %s **out", p),
+                   "memory, bytes, o, out");
+  } else {
+    buf_puts(b,
+             "/* An instance of the model. o may be NULL. Models are immutable: one instance serves all threads. */\n");
+    put_identified(b, h, "sard_status ", "init", arena_printf(b->arena, "const sard_compiled_options *o, %s **out", p),
+                   "o, out");
+  }
   buf_printf(b,
              "SARD_COMPILED_API void %s_free(%s *m); /* m may be NULL; no run may be going on */\n"
              "/* What the last failure in this thread was, in one line. */\n"
@@ -261,9 +272,10 @@ static void put_general(StrBuf *b, const AotHeader *h) {
              "SARD_COMPILED_API const char *%s_symbol_name(const %s *m, size_t i);\n"
              "/* The most bytes that the instance and its runs have held at once; weights are not among them. */\n"
              "SARD_COMPILED_API size_t %s_memory_peak(const %s *m);\n"
-             "/* All of this as a table. */\n"
-             "SARD_COMPILED_API const sard_compiled_api *%s_api(void);\n\n",
-             p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p);
+             "/* All of this as a table. */\n",
+             p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p, p);
+  put_identified(b, h, "const sard_compiled_api *", "api", "void", "");
+  buf_putc(b, '\n');
 }
 
 static void put_opening(StrBuf *b, const AotHeader *h) {
@@ -278,10 +290,12 @@ static void put_opening(StrBuf *b, const AotHeader *h) {
              " *\n"
              " * Functions return SARD_OK, which is 0, or what went wrong: SARD_ERROR_USAGE, a wrong argument; "
              "_INVALID, an input is\n"
-             " * not valid, or the model is damaged; _UNSUPPORTED, this CPU lacks what the code needs; _MEMORY; _IO, "
-             "the file with\n"
+             " * not valid, or the model is damaged; %s; _MEMORY; _IO, the file with\n"
              " * weights; %s_error tells it in words. */\n",
-             h->libraries, h->prefix);
+             h->libraries,
+             h->gpu ? "_DEVICE, there is no GPU that the code is for"
+                    : "_UNSUPPORTED, this CPU lacks what the code needs",
+             h->prefix);
 }
 
 void aot_header(StrBuf *b, const AotHeader *h) {
@@ -292,7 +306,7 @@ void aot_header(StrBuf *b, const AotHeader *h) {
       "#ifdef SARD_COMPILED_%s_H\n#if SARD_COMPILED_%s_H != 0x%016llxu\n"
       "#error \"two compiled models have the prefix '%s': give one of them another, with sard compile --prefix\"\n"
       "#endif\n#else\n#define SARD_COMPILED_%s_H 0x%016llxu\n\n",
-      p, p, (unsigned long long)h->hash, p, p, (unsigned long long)h->hash);
+      p, p, (unsigned long long)h->identity, p, p, (unsigned long long)h->identity);
   buf_put(b, (const char *)types_text, sizeof types_text);
   buf_printf(b,
              "\n#ifndef SARD_COMPILED_API\n#define SARD_COMPILED_API\n#endif\n\n"

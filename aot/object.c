@@ -47,7 +47,7 @@ static uint64_t add_name(Rows *r, const char *s) {
 
 static Status add_operators(Ctx *c, const AotPackage *p, Rows *r) {
   buf_init(&r->names, r->a);
-  r->address = arena_array(r->a, MergeAddress, 4 * (size_t)p->nop);
+  r->address = arena_array(r->a, MergeAddress, 4 * (size_t)p->nop + 2);
   for (uint32_t i = 0; i < p->nop; i++) {
     OpId op = 1;
     while (op < OP_count && (strcmp(operators[op].domain, p->op[i][0]) || strcmp(operators[op].name, p->op[i][1])))
@@ -68,39 +68,48 @@ static Status add_operators(Ctx *c, const AotPackage *p, Rows *r) {
 static const struct {
   const char *from, *to; /* to: behind the prefix and '_'; "": this very name */
   bool managed, fixed;   /* of models with an allocator; with memory of the caller's */
+  bool begins;           /* nobody has an instance without it: it has an identified name, too */
 } exports[] = {
-    {"compiled_init", "init", true, false},
-    {"compiled_free", "free", true, false},
-    {"compiled_api", "api", true, false},
-    {"compiled_init_static", "init_static", false, true},
-    {"compiled_free_static", "free", false, true},
-    {"compiled_api_static", "api", false, true},
-    {"compiled_error", "error", true, true},
-    {"compiled_run", "run", true, true},
-    {"compiled_output_shape", "output_shape", true, true},
-    {"compiled_call", "call", true, true},
-    {"compiled_call_into", "call_into", true, true},
-    {"compiled_input_count", "input_count", true, true},
-    {"compiled_output_count", "output_count", true, true},
-    {"compiled_input", "input", true, true},
-    {"compiled_output", "output", true, true},
-    {"compiled_input_dim_text", "input_dim_text", true, true},
-    {"compiled_output_dim_text", "output_dim_text", true, true},
-    {"compiled_symbol_count", "symbol_count", true, true},
-    {"compiled_symbol_name", "symbol_name", true, true},
-    {"compiled_memory_peak", "memory_peak", true, true},
-    {"sard_result_tensor", "result_tensor", true, true},
-    {"sard_result_items", "result_items", true, true},
-    {"sard_result_item", "result_item", true, true},
-    {"sard_result_free", "result_free", true, true},
+    {"compiled_init", "init", true, false, true},
+    {"compiled_free", "free", true, false, false},
+    {"compiled_api", "api", true, false, true},
+    {"compiled_init_static", "init_static", false, true, true},
+    {"compiled_free_static", "free", false, true, false},
+    {"compiled_api_static", "api", false, true, true},
+    {"compiled_error", "error", true, true, false},
+    {"compiled_run", "run", true, true, false},
+    {"compiled_output_shape", "output_shape", true, true, false},
+    {"compiled_call", "call", true, true, false},
+    {"compiled_call_into", "call_into", true, true, false},
+    {"compiled_input_count", "input_count", true, true, false},
+    {"compiled_output_count", "output_count", true, true, false},
+    {"compiled_input", "input", true, true, false},
+    {"compiled_output", "output", true, true, false},
+    {"compiled_input_dim_text", "input_dim_text", true, true, false},
+    {"compiled_output_dim_text", "output_dim_text", true, true, false},
+    {"compiled_symbol_count", "symbol_count", true, true, false},
+    {"compiled_symbol_name", "symbol_name", true, true, false},
+    {"compiled_memory_peak", "memory_peak", true, true, false},
+    {"sard_result_tensor", "result_tensor", true, true, false},
+    {"sard_result_items", "result_items", true, true, false},
+    {"sard_result_item", "result_item", true, true, false},
+    {"sard_result_free", "result_free", true, true, false},
 };
 
+const char *aot_identified(Arena *a, const char *prefix, const char *name, uint64_t identity) {
+  return arena_printf(a, "%s_%s_%016llx", prefix, name, (unsigned long long)identity);
+}
+
 static MergeExport *make_exports(Arena *a, const AotObject *o, uint32_t *n) {
-  MergeExport *x = arena_array(a, MergeExport, countof(exports) + 1);
+  MergeExport *x = arena_array(a, MergeExport, 2 * countof(exports) + 1);
   *n = 0;
-  for (size_t i = 0; i < countof(exports) && !o->program; i++)
-    if (o->static_arena ? exports[i].fixed : exports[i].managed)
-      x[(*n)++] = (MergeExport){exports[i].from, arena_printf(a, "%s_%s", o->prefix, exports[i].to)};
+  for (size_t i = 0; i < countof(exports) && !o->program; i++) {
+    if (!(o->static_arena ? exports[i].fixed : exports[i].managed))
+      continue;
+    x[(*n)++] = (MergeExport){exports[i].from, arena_printf(a, "%s_%s", o->prefix, exports[i].to)};
+    if (exports[i].begins)
+      x[(*n)++] = (MergeExport){exports[i].from, aot_identified(a, o->prefix, exports[i].to, o->identity)};
+  }
   if (o->program)
     x[(*n)++] = (MergeExport){"main", "main"};
   return x;
@@ -115,22 +124,34 @@ static MergeLabel *make_labels(Arena *a, const AotPackage *p) {
   return x;
 }
 
+/* start/'s compiled_gpu, behind the rows: how to open and to close a GPU. Only a model for GPUs brings that along. */
+enum { ROWS_SIZE = OP_count * sizeof(EvalRow), GPU_SIZE = 2 * sizeof(void *) };
+
+static void add_gpu(Rows *r, const PackageHeader *h) {
+  if (!(h->flags & PACKAGE_GPU))
+    return;
+  r->address[r->n++] = (MergeAddress){S_ROWS, ROWS_SIZE, "cuda_open", 0};
+  r->address[r->n++] = (MergeAddress){S_ROWS, ROWS_SIZE + sizeof(void *), "cuda_close", 0};
+}
+
 Status aot_object(Ctx *c, Arena *a, AotObject *o) {
   const AotPackage *p = o->package;
   const PackageHeader *h = (const PackageHeader *)(const void *)p->head;
   bool inside = !(h->flags & PACKAGE_EXTERNAL);
   Rows r = {.a = a};
   TRY(add_operators(c, p, &r));
-  const uint8_t *rows = arena_get(a, OP_count, sizeof(EvalRow), 8);
+  add_gpu(&r, h);
+  const uint8_t *rows = arena_get(a, ROWS_SIZE + GPU_SIZE, 1, 8);
   const MergeSection section[SECTIONS] = {
       [S_PACKAGE] = {PACKAGE_SECTION, SHF_ALLOC, PACKAGE_PAGE, p->head, p->head_size},
       [S_CODE] = {CODE_SECTION, SHF_ALLOC | SHF_EXECINSTR, PACKAGE_PAGE, p->code, p->code_size},
-      [S_ROWS] = {".data.rel.ro.sard", SHF_ALLOC | SHF_WRITE, 8, rows, OP_count * sizeof(EvalRow)},
+      [S_ROWS] = {".data.rel.ro.sard", SHF_ALLOC | SHF_WRITE, 8, rows, ROWS_SIZE + GPU_SIZE},
       [S_NAMES] = {".rodata.sard", SHF_ALLOC, 1, (const uint8_t *)r.names.text, r.names.len},
       [S_WEIGHTS] = {WEIGHTS_SECTION, SHF_ALLOC, PACKAGE_PAGE, NULL, inside ? p->weights_size : 0}};
-  static const MergeSymbol symbol[] = {{"compiled_package", S_PACKAGE, 0}, {"compiled_code", S_CODE, 0},
-                                       {"eval_rows", S_ROWS, 0},           {"compiled_names", S_NAMES, 0},
-                                       {"compiled_weights", S_WEIGHTS, 0}, {"compiled_package_end", S_PACKAGE, 0}};
+  static const MergeSymbol symbol[] = {
+      {"compiled_package", S_PACKAGE, 0},    {"compiled_code", S_CODE, 0},       {"eval_rows", S_ROWS, 0},
+      {"compiled_names", S_NAMES, 0},        {"compiled_weights", S_WEIGHTS, 0}, {"compiled_gpu", S_ROWS, ROWS_SIZE},
+      {"compiled_package_end", S_PACKAGE, 0}};
   MergeSymbol *s = arena_copy(a, symbol, sizeof symbol);
   s[countof(symbol) - 1].value = p->head_size;
   MergeInput in = {.archive = o->runtime,
@@ -219,7 +240,7 @@ const char **aot_libraries(Arena *a, const AotObject *o, uint32_t *n) {
   static const struct {
     const char *begins, *option;
   } libraries[] = {{"utf8proc_", "-lutf8proc"}, {"pcre2_", "-lpcre2-8"}, {"tj", "-lturbojpeg"}, {"png_", "-lpng16"},
-                   {"WebP", "-lwebp"},          {"TIFF", "-ltiff"},      {"opj_", "-lopenjp2"}};
+                   {"WebP", "-lwebp"},          {"TIFF", "-ltiff"},      {"opj_", "-lopenjp2"}, {"dlopen", "-ldl"}};
   const char **list = arena_array(a, const char *, countof(libraries) + 2);
   *n = 0;
   for (size_t k = 0; k < countof(libraries); k++)

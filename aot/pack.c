@@ -1,5 +1,5 @@
 /* pack.c - making packages. A program is written anew: constants of 1 KiB and more, and all that lie in files, move to the
- * weights, and objects to the code, where they are laid out and relocated once.
+ * weights, and objects to the code, where they are laid out and relocated once. What is for GPUs stays where it is: the driver takes it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/pack.h"
 
@@ -198,15 +198,18 @@ static Status put_variant(Packer *p, const AotVariant *in, PackageVariant *v) {
   StrBuf data;
   buf_init(&data, p->a);
   TRY(move_constants(p, in, slot, nslot / sizeof *slot, &data));
-  for (uint64_t i = 0; i < nobject / sizeof *object; i++)
+  for (uint64_t i = 0; i < nobject / sizeof *object && !p->in->gpu; i++)
     object[i].offset = object[i].size = 0; /* the target stays */
   ProgFile *file = arena_new(p->a, ProgFile);
   file->flags = FILE_PACKED; /* aligned to 64, all of it */
   Str s = {(char *)slot, nslot}, o = {(char *)object, nobject}, f = {(char *)file, sizeof *file}, none = {"", 0},
       d = {data.text, data.len};
   const Str *const with[SEC_COUNT] = {
-      [SEC_SLOTS] = &s, [SEC_OBJECTS] = &o, [SEC_FILES] = &f, [SEC_CODE] = &none, [SEC_DATA] = &d};
-  TRY(put_code(p, in, v));
+      [SEC_SLOTS] = &s, [SEC_OBJECTS] = &o, [SEC_FILES] = &f, [SEC_CODE] = p->in->gpu ? NULL : &none, [SEC_DATA] = &d};
+  if (p->in->gpu)
+    v->code = p->code.len, v->code_hash = sum_bytes(NULL, 0, 0);
+  else
+    TRY(put_code(p, in, v));
   put_image(p, in->image, with, v);
   collect_ops(p, in->image);
   return ST_OK;
@@ -243,7 +246,8 @@ Status aot_pack(Ctx *c, Arena *a, const AotInput *in, AotPackage *out) {
   pad(&p.head, PROG_ALIGN);
   h.build = ((const ProgHeader *)(const void *)in->variant[0].image)->build;
   h.size = p.head.len, h.code = p.code.len;
-  h.flags = in->weights_name ? PACKAGE_EXTERNAL : 0;
+  h.flags =
+      (in->weights_name ? PACKAGE_EXTERNAL : 0) | (in->gpu ? PACKAGE_GPU : 0) | (in->gpu_code ? PACKAGE_GPU_CODE : 0);
   memcpy(p.head.text, &h, sizeof h);
   memcpy(p.head.text + sizeof h, v, in->nvariant * sizeof *v);
   uint8_t *head = arena_get(a, p.head.len, 1, PROG_ALIGN);

@@ -1,4 +1,4 @@
-/* pack.h - programs made for a model become a package (runtime/package.h): one per CPU level, their code laid out, and the
+/* pack.h - programs made for a model become a package (runtime/package.h): one per level, their code laid out, and the
  * constants that they refer to, gathered and each kept once.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_AOT_PACK_H
@@ -8,7 +8,7 @@
 
 /* A program as plan_build makes it, and the memory that its constants lie in. */
 typedef struct AotVariant {
-  const char *level; /* support/cpu.h */
+  const char *level; /* support/cpu.h, support/gpu.h */
   const uint8_t *image;
   size_t size;
   const RtFile *file;
@@ -20,6 +20,7 @@ typedef struct AotInput {
   uint32_t machine; /* ELF's e_machine */
   const AotVariant *variant;
   uint32_t nvariant;
+  bool gpu, gpu_code;       /* variants are for GPUs; with machine code */
   const char *weights_name; /* of the file for weights; NULL: they stay inside */
 } AotInput;
 

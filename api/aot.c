@@ -1,4 +1,4 @@
-/* aot.c - compiling ahead of time: the story of compile.c once per CPU level, then a file instead of a run.
+/* aot.c - compiling ahead of time: the story of compile.c once per level of CPUs or GPUs, then a file instead of a run.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
@@ -7,10 +7,12 @@
 #include "aot/object.h"
 #include "aot/write.h"
 #include "codegen/backend.h"
+#include "cuda/link.h"
 #include "frontend/model.h"
 #include "runtime/object.h"
 #include "support/cores.h"
 #include "support/cpu.h"
+#include "support/gpu.h"
 #include "support/str.h"
 
 #include <elf.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 enum { MAX_LEVELS = 8 };
+#define GPU_LEVELS "sm_80,sm_90a"               /* unless the caller says otherwise */
 static const uint64_t MOST_INSIDE = 1000000000; /* bytes of weights, unless the caller says otherwise */
 
 typedef enum { OUT_PACKAGE, OUT_OBJECT, OUT_ARCHIVE, OUT_SHARED, OUT_EXECUTABLE } OutKind;
@@ -30,7 +33,8 @@ typedef struct AotArgs {
   OutKind kind;
   const char *level[MAX_LEVELS]; /* ascending */
   uint32_t nlevel;
-  uint16_t machine; /* ELF's e_machine of the target */
+  uint16_t machine;   /* ELF's e_machine of the target */
+  bool gpu, gpu_code; /* for the device cuda; with machine code */
 } AotArgs;
 
 /* --- options --- */
@@ -87,32 +91,64 @@ static Status find_machine(Ctx *c, AotArgs *x, const char **native) {
            : ST_OK;
 }
 
-static Status add_level(Ctx *c, AotArgs *x, const char *level) {
-  if (!cpu_vector_bits(level))
-    return err_hint(c, fail(c, ST_USAGE, "there is no CPU level '%s'", level), "levels: native, %s", cpu_level_names());
-  if (cpu_machine(level) != x->machine)
-    return err_hint(c, fail(c, ST_USAGE, "the CPU level '%s' is not one of the target", level), "name a --target, too");
+/* Levels ascend by rank. */
+static Status insert_level(Ctx *c, AotArgs *x, const char *level, int (*rank)(const char *level)) {
   uint32_t at = x->nlevel;
   for (uint32_t i = 0; i < x->nlevel; i++)
     if (!strcmp(x->level[i], level))
       return ST_OK;
   if (x->nlevel == MAX_LEVELS)
-    return fail(c, ST_USAGE, "more than %d CPU levels", MAX_LEVELS);
-  for (; at && cpu_rank(x->level[at - 1]) > cpu_rank(level); at--)
+    return fail(c, ST_USAGE, "more than %d levels", MAX_LEVELS);
+  for (; at && rank(x->level[at - 1]) > rank(level); at--)
     x->level[at] = x->level[at - 1];
   x->level[at] = level, x->nlevel++;
   return ST_OK;
 }
 
+static Status add_level(Ctx *c, AotArgs *x, const char *level) {
+  if (!cpu_vector_bits(level))
+    return err_hint(c, fail(c, ST_USAGE, "there is no CPU level '%s'", level), "levels: native, %s", cpu_level_names());
+  if (cpu_machine(level) != x->machine)
+    return err_hint(c, fail(c, ST_USAGE, "the CPU level '%s' is not one of the target", level), "name a --target, too");
+  return insert_level(c, x, level, cpu_rank);
+}
+
+static Status add_gpu_level(Ctx *c, AotArgs *x, const char *level) {
+  if (gpu_rank(level) < 0)
+    return err_hint(c, fail(c, ST_USAGE, "there is no code generation for the GPU '%s'", level), "levels: %s",
+                    gpu_level_names());
+  return insert_level(c, x, level, gpu_rank);
+}
+
+/* What goes with what. */
+static Status check_device(Ctx *c, AotArgs *x) {
+  const char *device = x->o->device ? x->o->device : "cpu";
+  x->gpu = !strcmp(device, "cuda");
+  if (!x->gpu && strcmp(device, "cpu"))
+    return fail(c, ST_USAGE, "models are compiled for the devices 'cpu' and 'cuda', not for '%s'", device);
+  if (!x->gpu && x->o->gpu)
+    return err_hint(c, fail(c, ST_USAGE, "--gpu %s is for the device 'cuda'", x->o->gpu), "add --device cuda");
+  if (x->gpu && x->o->cpu)
+    return err_hint(c, fail(c, ST_USAGE, "--cpu %s is for the device 'cpu'", x->o->cpu), "GPUs have --gpu");
+  if (x->gpu && x->o->static_arena)
+    return fail(c, ST_USAGE, "the driver of a GPU takes memory of its own: there is no --static-arena for it");
+  return ST_OK;
+}
+
 static Status find_levels(Ctx *c, Arena *a, AotArgs *x) {
-  const char *p = x->o->cpu ? x->o->cpu : "native", *native;
+  const char *native, *p;
+  TRY(check_device(c, x));
   TRY(find_machine(c, x, &native));
+  p = x->gpu ? (x->o->gpu ? x->o->gpu : GPU_LEVELS) : x->o->cpu ? x->o->cpu : "native";
   for (size_t n; *p; p += n + (p[n] == ',')) {
     n = strcspn(p, ",");
     const char *level = arena_strndup(a, p, n);
-    TRY(add_level(c, x, strcmp(level, "native") ? level : native));
+    if (x->gpu)
+      TRY(add_gpu_level(c, x, level));
+    else
+      TRY(add_level(c, x, strcmp(level, "native") ? level : native));
   }
-  return x->nlevel ? ST_OK : fail(c, ST_USAGE, "no CPU level is given");
+  return x->nlevel ? ST_OK : fail(c, ST_USAGE, "no level is given");
 }
 
 /* --- the model --- */
@@ -142,6 +178,7 @@ static const char *file_name(const char *path) {
 
 static Status pack(Ctx *c, Arena *a, AotArgs *x, const AotVariant *v, AotPackage *p) {
   AotInput in = {.name = base_name(a, x->out), .machine = x->machine, .variant = v, .nvariant = x->nlevel};
+  in.gpu = x->gpu, in.gpu_code = x->gpu_code;
   const char *beside = arena_printf(a, "%s%s", file_name(x->out), WEIGHTS_SUFFIX);
   if (x->o->weights == SARD_WEIGHTS_EXTERNAL)
     in.weights_name = beside;
@@ -179,8 +216,9 @@ static Status write_header(Ctx *c, Arena *a, const AotArgs *x, const AotObject *
                                  .libraries = libraries.text,
                                  .weights = h->flags & PACKAGE_EXTERNAL ? (const char *)h + h->weights_name : NULL,
                                  .image = v->image,
-                                 .hash = h->hash,
-                                 .static_arena = o->static_arena});
+                                 .identity = o->identity,
+                                 .static_arena = o->static_arena,
+                                 .gpu = x->gpu});
   TRY(file_begin(c, a, path, &f));
   TRY(file_put(c, f, text.text, text.len));
   return file_commit(c, f);
@@ -222,6 +260,7 @@ static Status write_linkable(Ctx *c, Arena *a, const AotArgs *x, const AotPackag
   AotObject o = {.package = p,
                  .machine = x->machine,
                  .prefix = x->o->prefix ? x->o->prefix : aot_identifier(a, base_name(a, x->out)),
+                 .identity = ((const PackageHeader *)(const void *)p->head)->hash ^ (uint64_t)x->o->static_arena,
                  .static_arena = x->o->static_arena,
                  .program = x->kind == OUT_EXECUTABLE};
   if (strcmp(o.prefix, aot_identifier(a, o.prefix)))
@@ -248,6 +287,13 @@ static Status write_output(Ctx *c, Arena *a, AotArgs *x, const AotPackage *p, co
   return st;
 }
 
+static void find_assembler(Ctx *c, AotArgs *x) {
+  const char *why;
+  x->gpu_code = x->gpu && cuda_assembles(NULL, &why);
+  if (x->gpu && !x->gpu_code)
+    ctx_log(c, 0, "there is only PTX in it, which the driver compiles at every start: libnvJitLink: %s", why);
+}
+
 static Status compile_ahead(Ctx *c, void *arg) {
   AotArgs *x = arg;
   sard_model *s = x->compile.m;
@@ -263,8 +309,10 @@ static Status compile_ahead(Ctx *c, void *arg) {
   TRY(find_kind(c, x));
   TRY(find_levels(c, a, x));
   TRY(import(c, a, x, &m));
+  find_assembler(c, x);
   for (uint32_t i = 0; i < x->nlevel; i++) {
-    TRY(compile_program(c, &x->compile, a, m, x->level[i], true, &g));
+    CompileTarget t = {.level = x->level[i], .assemble = x->gpu_code ? cuda_assemble : NULL, .gpu = x->level[i]};
+    TRY(compile_program(c, &x->compile, a, m, &t, true, &g));
     v[i] = (AotVariant){x->level[i], g.image, g.size, g.file, g.nfile};
   }
   TRY(pack(c, a, x, v, &p));
@@ -281,7 +329,7 @@ sard_status sard_compile_file(sard_env *env, const char *path, const char *out, 
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   lo.allow_reference = opt.allow_reference;
   env = env_or_default(env);
-  sard_model m = {.env = env, .device = "cpu", .threads = 1};
+  sard_model m = {.env = env, .device = opt.device && !strcmp(opt.device, "cuda") ? "cuda" : "cpu", .threads = 1};
   AotArgs x = {.compile = {.m = &m, .path = path, .o = &lo}, .o = &opt, .out = out};
   env_prepare(env, &m.c, opt.timeout, opt.cancel);
   Status st = ctx_protect(&m.c, compile_ahead, &x);

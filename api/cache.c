@@ -1,17 +1,19 @@
 /* cache.c - starting from the compile cache, and filling it: what a compiled model is kept under, what must still be as it
  * was, and a thread that writes the entry once the first result is out.
  *
- * Key: the build of this library and of the code generator, options, the CPU level, the graph's bytes without weights and
- * where weights lie in the file, the model's directory. Beside the key an entry names the files with weights and the LLVM
- * that made its code, each with device, inode, size and times: a file that is the same by these has the same bytes. That
- * holds unless it was written within the file system's clock tick, so files that young are not relied on.
+ * Key: the build of this library and of the code generator, options, the CPU level or the GPU's compute capability, the graph's
+ * bytes without weights and where weights lie in the file, the model's directory. Beside the key an entry names the files with
+ * weights and the LLVM that made its code, each with device, inode, size and times: a file that is the same by these has the same
+ * bytes. That holds unless it was written within the file system's clock tick, so files that young are not relied on.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
 #include "codegen/backend.h"
 #include "codegen/plan.h"
+#include "cuda/link.h"
 #include "frontend/model.h"
 #include "runtime/cache.h"
+#include "runtime/device.h"
 #include "support/cpu.h"
 #include "support/str.h"
 
@@ -103,7 +105,8 @@ static bool make_key(Arena *tmp, const CompileArgs *a, const ModelId *id, CacheK
     return false;
   if (*generator && !put_file(&b, "generator", generator))
     return false;
-  buf_printf(&b, "device %s\nlevel %s\nstrict %d\n", a->m->device, cpu_level() ? cpu_level() : "", a->o->strict);
+  buf_printf(&b, "device %s %d\nlevel %s\nstrict %d\n", a->m->device, a->m->gpu ? a->m->gpu->capability : 0,
+             cpu_level() ? cpu_level() : "", a->o->strict);
   buf_printf(&b, "model %016llx%016llx\n", (unsigned long long)id->hash[0], (unsigned long long)id->hash[1]);
   if (!put_place(&b, a, id))
     return false;
@@ -247,6 +250,23 @@ static Status find_entry(Ctx *c, HitArgs *h, Mapped **entry, CacheContent *x) {
   return ST_OK;
 }
 
+/* What an entry was made for. */
+static const char *made_for(Arena *a, const sard_model *s, bool ptx) {
+  if (s->gpu)
+    return arena_printf(a, "%s sm_%d%s", s->device, s->gpu->capability, ptx ? ", PTX" : "");
+  return arena_printf(a, "%s %s", s->device, strcmp(s->device, "cpu") ? "" : cpu_level());
+}
+
+/* PTX, which the driver compiles at every start, was kept for want of nvJitLink. */
+static bool lacks_machine_code(Ctx *c, const sard_model *s, const CacheContent *x) {
+  const char *why;
+  if (!s->gpu || strcmp(x->about, made_for(s->arena, s, true)) ||
+      !cuda_assembles(cuda_library(CUDA_DRIVER)->version, &why))
+    return false;
+  ctx_log(c, 1, "compile cache: the model is compiled anew, since nvJitLink is here now");
+  return true;
+}
+
 static Status start_from_entry(Ctx *c, void *arg) {
   HitArgs *h = arg;
   sard_model *s = h->a->m;
@@ -255,7 +275,7 @@ static Status start_from_entry(Ctx *c, void *arg) {
   RtFile *file;
   uint32_t nfile, nmap;
   TRY(find_entry(c, h, &entry, &x));
-  if (!entry)
+  if (!entry || lacks_machine_code(c, s, &x))
     return ST_OK;
   Mapped **map = arena_array(s->arena, Mapped *, x.nfile + 1u);
   TRY(find_files(c, h, &x, map, &nmap, &file, &nfile));
@@ -263,8 +283,8 @@ static Status start_from_entry(Ctx *c, void *arg) {
   if (x.packed)
     file[nfile++] = (RtFile){x.packed, x.packed_size};
   map[nmap++] = entry;
-  TRY(rt_load(c, s->arena, x.image, x.size, plan_build_id(), file, nfile, &s->program));
-  if (!h->a->o->allow_reference && !strcmp(s->device, "cpu") && has_reference(s->program)) {
+  TRY(rt_load_on(c, s->arena, x.image, x.size, plan_build_id(), file, nfile, s->gpu, &s->program));
+  if (!h->a->o->allow_reference && strcmp(s->device, "reference") && has_reference(s->program)) {
     rt_unload(s->program); /* compiling says what is wrong with it */
     s->program = NULL;
     return ST_OK;
@@ -376,7 +396,7 @@ void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size,
   CacheFile *file = arena_array(s->arena, CacheFile, s->nfile + 2u);
   CacheContent x = {.key = mc->key,
                     .model = arena_strdup(s->arena, a->path && realpath(a->path, real) ? real : ""),
-                    .about = arena_printf(s->arena, "%s %s", s->device, strcmp(s->device, "cpu") ? "" : cpu_level()),
+                    .about = made_for(s->arena, s, s->no_linker),
                     .file = file,
                     .image = image,
                     .size = size,

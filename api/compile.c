@@ -11,8 +11,10 @@
 
 #include "codegen/kernels.h"
 #include "cuda/device.h"
+#include "cuda/link.h"
 #include "frontend/model.h"
 #include "passes/pass.h"
+#include "runtime/device.h"
 #include "support/cores.h"
 #include "support/cpu.h"
 
@@ -67,15 +69,18 @@ static const char **meta_pairs(Arena *a, const Model *m) {
   return meta;
 }
 
-Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model *m, const char *level, bool for_file,
-                       Generated *out) {
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model *m, const CompileTarget *target,
+                       bool for_file, Generated *out) {
   enum { OBJECTS = 4 }; /* in a file, on any machine */
   sard_model *s = a->m;
   PlanInput in = {.nmeta = m->nmeta, .meta = meta_pairs(scratch, m)};
   Arena *keep = s->arena;
   Kernels k = {0};
   in.file = plan_files(scratch, m, !for_file, &in.nfile);
-  KernelsInput ki = {.level = level,
+  KernelsInput ki = {.level = target->level,
+                     .assemble = target->assemble,
+                     .gpu = target->gpu,
+                     .keep_ptx = for_file,
                      .threads = (unsigned)s->cores,
                      .objects = for_file ? OBJECTS : 0,
                      .allow_reference = a->o->allow_reference,
@@ -128,6 +133,29 @@ static void choose_threads(Ctx *c, sard_model *s) {
     s->threads = 1;
 }
 
+/* PTX for a level that later GPUs run, and machine code for this very GPU. */
+static CompileTarget gpu_target(Ctx *c, sard_model *s) {
+  const char *why;
+  CompileTarget t = {.level = GPU_LEVEL, .gpu = arena_printf(s->arena, "sm_%d", s->gpu->capability)};
+  if (cuda_assembles(cuda_library(CUDA_DRIVER)->version, &why))
+    t.assemble = cuda_assemble;
+  s->no_linker = !t.assemble;
+  if (s->no_linker)
+    ctx_log(c, 1, "no machine code for %s is made or kept: libnvJitLink: %s", t.gpu, why);
+  return t;
+}
+
+/* For this machine. Machine code for a GPU is a gain of time alone: where none can be made, the driver compiles the PTX. */
+static Status compile_here(Ctx *c, const CompileArgs *a, Arena *scratch, const Model *m, Generated *g) {
+  CompileTarget target = a->m->gpu ? gpu_target(c, a->m) : (CompileTarget){.level = cpu_level()};
+  Status st = compile_program(c, a, scratch, m, &target, false, g);
+  if (st != ST_DEVICE || !target.assemble)
+    return st;
+  ctx_log(c, 0, "no machine code for %s is made or kept: %s", target.gpu, c->err.message);
+  target.assemble = NULL;
+  return compile_program(c, a, scratch, m, &target, false, g);
+}
+
 static Status compile(Ctx *c, CompileArgs *a) {
   sard_model *s = a->m;
   Model *m;
@@ -136,7 +164,7 @@ static Status compile(Ctx *c, CompileArgs *a) {
 
   int64_t t = now_ns();
   Arena *scratch = arena_create(c);
-  TRY(compile_program(c, a, scratch, m, s->gpu ? GPU_LEVEL : cpu_level(), false, &g));
+  TRY(compile_here(c, a, scratch, m, &g));
   TRY(rt_load_on(c, s->arena, g.image, g.size, plan_build_id(), g.file, g.nfile, s->gpu, &s->program));
   keep_files(c, s, m);
   arena_destroy(scratch);
@@ -165,6 +193,11 @@ static void log_reference(Ctx *c, const sard_model *s) {
   }
 }
 
+static void log_device_code(Ctx *c, const sard_model *s) {
+  if (*s->device_code)
+    ctx_log(c, 1, "device '%s' runs %s", s->device, s->device_code);
+}
+
 Status compile_model(Ctx *c, void *args) {
   CompileArgs *a = args;
   sard_model *s = a->m;
@@ -173,18 +206,20 @@ Status compile_model(Ctx *c, void *args) {
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   if (a->path)
     TRY(compiled_start(c, a));
-  if (!strcmp(s->device, "cuda"))
+  if (!strcmp(s->device, "cuda") && !s->gpu)
     TRY(cuda_open(c, &s->gpu));
   if (!s->program && !s->gpu && !sard_device_available(s->device))
     return fail(
         c, ST_DEVICE,
         "device 'cpu' needs the code generator libsard-codegen.so, which is not here; 'reference' works without, "
         "slowly");
-  if (!s->program && !s->gpu)
+  if (!s->program)
     TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
   log_reference(c, s);
+  s->device_code = rt_device_code(s->program, s->arena);
+  log_device_code(c, s);
   name_code(c, s);
   if (rt_count(s->program, SEC_CALLS) && s->threads > 1)
     TRY(env_pool(s->env, c, &s->pool));

@@ -4,6 +4,7 @@
 #include "api/internal.h"
 
 #include "codegen/plan.h"
+#include "cuda/device.h"
 #include "runtime/object.h"
 #include "runtime/package.h"
 
@@ -30,16 +31,18 @@ static Status start(Ctx *c, CompileArgs *a, Mapped *m) {
   Mapped *beside;
   RtFile weights;
   TRY(package_find(c, m, &p));
-  if (a->o->device && strcmp(a->o->device, "cpu"))
-    return fail(c, ST_USAGE, "a compiled model runs on the device 'cpu', not on '%s'", a->o->device);
-  s->device = "cpu"; /* with or without a code generator */
+  s->device = p.h->flags & PACKAGE_GPU ? "cuda" : "cpu"; /* with or without a code generator */
+  if (a->o->device && strcmp(a->o->device, s->device))
+    return fail(c, ST_USAGE, "this compiled model runs on the device '%s', not on '%s'", s->device, a->o->device);
   s->threads = a->o->threads ? a->o->threads : s->cores;
   if (p.h->build != plan_build_id())
     return err_hint(c, fail(c, ST_INVALID, "the model was compiled by another version of Sard"), "compile it again");
-  TRY(package_choose(c, &p, &v));
+  if (p.h->flags & PACKAGE_GPU)
+    TRY(cuda_open(c, &s->gpu));
+  TRY(package_choose(c, &p, s->gpu, &v));
   TRY(package_weights(c, s->arena, &p, a->path, NULL, &beside, &weights));
   TRY(map_code(c, s, &p, v, &code));
-  TRY(package_load(c, s->arena, &p, v, &weights, code, &s->program));
+  TRY(package_load(c, s->arena, &p, v, &weights, code, s->gpu, &s->program));
   s->file = arena_array(s->arena, Mapped *, 2);
   s->file[s->nfile++] = m;
   if (beside)

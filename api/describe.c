@@ -118,5 +118,21 @@ const char *sard_step_more(const sard_model *m, size_t i, size_t k) {
   return k < o->nmore ? rt_string(m->program, rt_list(m->program, o->more + (uint32_t)k)) : NULL;
 }
 
+sard_status sard_model_graphs(const sard_model *m, sard_graphs *out) {
+  RtGraphs g;
+  if (!m || !out)
+    return SARD_ERROR_USAGE;
+  if (!rt_graphs(m->program, &g))
+    return SARD_ERROR_UNSUPPORTED;
+  sard_graphs x = {.on = !g.why,
+                   .why = g.why ? g.why : "",
+                   .step = g.step == PROG_NONE ? -1 : (int64_t)g.step,
+                   .kernels = g.kernels,
+                   .recorded = g.made,
+                   .replayed = g.replayed};
+  return give_struct(out, out->size, &x, sizeof x);
+}
+
 const char *sard_model_device(const sard_model *m) { return m ? m->device : NULL; }
+const char *sard_model_device_code(const sard_model *m) { return m && m->device_code ? m->device_code : ""; }
 int sard_model_threads(const sard_model *m) { return m ? m->threads : 0; }

@@ -33,15 +33,20 @@ struct sard_model {
   const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
-  struct RtDevice *gpu; /* of "cuda" */
-  int cores;            /* that the process may use */
-  int threads;          /* that a run may use */
-  bool eager;           /* use them whether it is worth it or not: set by tests */
-  struct Pool *pool;    /* the environment's; NULL: no step uses it */
+  struct RtDevice *gpu;    /* of "cuda" */
+  const char *device_code; /* rt_device_code */
+  bool no_linker;          /* there is no nvJitLink to make machine code for the GPU */
+  int cores;               /* that the process may use */
+  int threads;             /* that a run may use */
+  bool eager;              /* use them whether it is worth it or not: set by tests */
+  struct Pool *pool;       /* the environment's; NULL: no step uses it */
 };
 
 /* run.c */
-Tensor tensor_of(const sard_tensor *t); /* its strides are for the caller to look after */
+struct sard_result;
+struct sard_result *result_share(struct sard_result *r); /* to be freed once more */
+Alloc *result_alloc(const struct sard_result *r);        /* its environment's */
+Tensor tensor_of(const sard_tensor *t);                  /* its strides are for the caller to look after */
 
 /* The tensors of a call, valid each for itself, and what becomes of them. */
 typedef struct CallTensors {
@@ -52,6 +57,7 @@ typedef struct CallTensors {
   RtOutput *o;        /* by output: into is set where the memory is dense */
   const Tensor *into; /* by output */
   RtRoom *room;       /* by cache of the program; zero */
+  bool gpu;           /* only memory on the device can have room: what comes from here is dense there */
 } CallTensors;
 
 /* rooms.c */
@@ -86,8 +92,14 @@ typedef struct Generated {
 } Generated;
 struct Model;
 struct DimBinding;
+/* What code is made for: a CPU level, or a level of GPUs, whose PTX becomes machine code for `gpu` if `assemble` is there. */
+typedef struct CompileTarget {
+  const char *level;
+  Status (*assemble)(Ctx *c, Arena *a, const char *gpu, const char *ptx, const uint8_t **code, size_t *size);
+  const char *gpu;
+} CompileTarget;
 Status compile_graph(Ctx *c, const CompileArgs *a, struct DimBinding *bind, uint32_t nbind, struct Model **m);
-Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const char *level,
+Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struct Model *m, const CompileTarget *target,
                        bool for_file, Generated *out);
 
 /* compiled.c: starts from a->path if that is a file with a compiled model; a->m->program stays NULL if it is of another kind. */

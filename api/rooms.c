@@ -84,20 +84,27 @@ static Status output_room(Ctx *c, const RtProgram *p, const ProgAppend *x, const
 }
 
 /* An output of the given memory, against every input that is read where the caller has it. */
+static void keep_apart(RtOutput *o) {
+  if (o->device)
+    o->apart = true;
+  else
+    o->into = NULL;
+}
+
 static void check_overlaps(const CallTensors *t, size_t o) {
   uint32_t i;
   const ProgAppend *x = append_of(t->program, o, &i);
   bool one_place = false;
-  for (size_t k = 0; k < t->nin && t->o[o].into; k++) {
+  for (size_t k = 0; k < t->nin && t->o[o].into && !t->o[o].apart; k++) {
     const sard_tensor *in = &t->in[k];
     if (in->kind != SARD_KIND_TENSOR || t->copied[k] || !overlap(in, &t->out[o]))
       continue;
     if (x && k == x->input && in_one_place(in, &t->out[o], x->axis, &t->room[i]) && aligned(in))
       one_place = true;
     else
-      t->o[o].into = NULL; /* computed elsewhere, then copied */
+      keep_apart(&t->o[o]); /* computed elsewhere, then copied */
   }
-  if (x && t->o[o].into)
+  if (x && t->o[o].into && !t->o[o].apart)
     t->room[i].in_place = one_place;
   else if (x)
     t->room[i].present = 0;
@@ -108,9 +115,10 @@ Status call_rooms(Ctx *c, const CallTensors *t) {
     const ProgAppend *x = rt_append(t->program, i);
     const sard_tensor *in = x->input < t->nin ? &t->in[x->input] : NULL;
     int64_t rows;
-    if (in && t->copied[x->input] && has_room(in, x->axis, &rows) && rows >= in->dim[x->axis] && aligned(in))
+    if (in && t->copied[x->input] && (in->device || !t->gpu) && has_room(in, x->axis, &rows) &&
+        rows >= in->dim[x->axis] && aligned(in))
       t->room[i].past = rows, t->copied[x->input] = false;
-    if (!t->out || !t->o[x->output].wanted || t->o[x->output].into)
+    if (!t->out || !t->o[x->output].wanted || t->o[x->output].into || (t->gpu && !t->o[x->output].device))
       continue;
     TRY(output_room(c, t->program, x, &t->out[x->output], &t->room[i].present));
     if (t->room[i].present)

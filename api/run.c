@@ -3,9 +3,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "runtime/device.h"
 #include "support/checked.h"
 
+#include <stdatomic.h>
 #include <string.h>
+
+enum { DEVICE_ALIGN = 16 }; /* of the caller's memory on a device: kernels read so much at once */
 
 /* --- tensors --- */
 
@@ -63,7 +67,25 @@ static bool strides_ok(const sard_tensor *t) {
   return true;
 }
 
-static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_t i) {
+/* A tensor of the device's memory; strides: those that are not dense are looked at later. */
+static Status check_device(Ctx *c, const sard_model *m, const sard_tensor *t, const char *what, size_t i) {
+  if (!m->gpu)
+    return fail(c, ST_USAGE, "%s %zu is in the memory of a GPU, and the model runs on '%s'", what, i, m->device);
+  if (t->dtype == SARD_STRING)
+    return fail(c, ST_USAGE, "%s %zu: strings are not kept on a device", what, i);
+  if ((uintptr_t)t->data % DEVICE_ALIGN)
+    return err_hint(c,
+                    fail(c, ST_UNSUPPORTED, "%s %zu is not aligned to %d bytes on the device", what, i, DEVICE_ALIGN),
+                    "pass a copy of it");
+  return ST_OK;
+}
+
+static Status strided_device(Ctx *c, const char *what, size_t i) {
+  return err_hint(c, fail(c, ST_UNSUPPORTED, "%s %zu is not dense; on a device it has to be", what, i),
+                  "pass a copy of it: x.contiguous() in PyTorch");
+}
+
+static Status check_tensor(Ctx *c, const sard_model *m, const sard_tensor *t, const char *what, size_t i) {
   if (!dtype_valid((int)t->dtype))
     return fail(c, ST_USAGE, "%s %zu: %d is no element type", what, i, (int)t->dtype);
   int64_t bytes = sard_tensor_bytes(t);
@@ -75,7 +97,7 @@ static Status check_tensor(Ctx *c, const sard_tensor *t, const char *what, size_
     return fail(c, ST_UNSUPPORTED, "%s %zu: strides on a type below 8 bits", what, i);
   if (t->strided && bytes && !strides_ok(t))
     return fail(c, ST_USAGE, "%s %zu: its strides reach further than memory does", what, i);
-  return ST_OK;
+  return t->device ? check_device(c, m, t, what, i) : ST_OK;
 }
 
 Tensor tensor_of(const sard_tensor *t) {
@@ -95,7 +117,9 @@ static void from_tensor(const Tensor *t, sard_tensor *r) {
 
 struct sard_result {
   sard_env *env;
-  Ctx c; /* owns the outputs */
+  atomic_int users; /* the caller, and those of sard_result_dlpack */
+  RtDevice *device; /* held: outputs are there; or NULL */
+  Ctx c;            /* owns the outputs */
   size_t n;
   RtOutput *out;      /* n of them, behind this struct */
   sard_tensor **item; /* by output: the items of a container; in c */
@@ -114,15 +138,27 @@ static sard_status result_new(const sard_model *m, const sard_run_options *o, sa
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
   memset(r, 0, bytes);
   r->env = m->env, r->n = n, r->out = (RtOutput *)(r + 1);
-  r->o = opt;
+  r->o = opt, r->users = 1;
   env_prepare(m->env, &r->c, opt.timeout, opt.cancel);
   *out = r;
   return SARD_OK;
 }
 
+sard_result *result_share(sard_result *r) {
+  atomic_fetch_add(&r->users, 1);
+  return r;
+}
+
+Alloc *result_alloc(const sard_result *r) { return &r->env->alloc; }
+
 void sard_result_free(sard_result *r) {
-  if (!r)
+  if (!r || atomic_fetch_sub(&r->users, 1) > 1)
     return;
+  for (size_t i = 0; i < r->n; i++)
+    if (r->out[i].at)
+      r->device->ops->put(r->device, NULL, r->out[i].at);
+  if (r->device)
+    r->device->ops->drop(r->device);
   ctx_close(&r->c);
   alloc_put(&r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
 }
@@ -136,6 +172,7 @@ typedef struct FeedArgs {
   sard_result *r;
   const Tensor *into; /* the same */
   Tensor *dense;
+  bool *there; /* by input: dense is on the device */
   RtRoom *room;
 } FeedArgs;
 
@@ -147,7 +184,8 @@ static bool is_map(const Tensor *t) {
 }
 
 /* A container, with copies of what is in it: outputs may be made of its items and outlive the caller's. */
-static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int depth, Tensor *out) {
+static Status feed_items(Ctx *c, Arena *mem, const sard_model *m, const sard_tensor *t, size_t i, int depth,
+                         Tensor *out) {
   if (depth > MAX_NESTED || t->kind > SARD_KIND_MAP || t->nitem < 0 || (t->nitem && !t->item) ||
       (t->kind == SARD_KIND_OPTIONAL && t->nitem > 1))
     return fail(c, ST_USAGE, "input %zu: no valid container", i);
@@ -156,10 +194,12 @@ static Status feed_items(Ctx *c, Arena *mem, const sard_tensor *t, size_t i, int
     const sard_tensor *x = &t->item[k];
     Tensor *y = out->item[k] = arena_new(mem, Tensor);
     if (x->kind != SARD_KIND_TENSOR) {
-      TRY(feed_items(c, mem, x, i, depth + 1, y));
+      TRY(feed_items(c, mem, m, x, i, depth + 1, y));
       continue;
     }
-    TRY(check_tensor(c, x, "an item of input", i));
+    TRY(check_tensor(c, m, x, "an item of input", i));
+    if (x->device)
+      return fail(c, ST_UNSUPPORTED, "input %zu: items of containers cannot be on a device", i);
     *y = tensor_of(x);
     if (is_dense(x)) {
       y->data = tensor_bytes(y) ? arena_copy(mem, x->data, tensor_bytes(y)) : arena_get(mem, 0, 1, 64);
@@ -180,7 +220,7 @@ static Status find_rooms(Ctx *c, Arena *mem, FeedArgs *a, bool *copied) {
     const sard_tensor *t = &a->in[i];
     if (t->kind != SARD_KIND_TENSOR || !is_given(t))
       continue;
-    TRY(check_tensor(c, t, "input", i));
+    TRY(check_tensor(c, a->m, t, "input", i));
     copied[i] = !is_dense(t);
   }
   a->room = arena_array(mem, RtRoom, rt_count(a->m->program, SEC_APPENDS));
@@ -191,7 +231,8 @@ static Status find_rooms(Ctx *c, Arena *mem, FeedArgs *a, bool *copied) {
                                       .copied = copied,
                                       .o = a->r->out,
                                       .into = a->into,
-                                      .room = a->room});
+                                      .room = a->room,
+                                      .gpu = a->m->gpu});
 }
 
 /* The inputs as dense tensors; strided ones are copied, but for caches (RtRoom). */
@@ -199,19 +240,25 @@ static Status feed(Ctx *c, void *arg) {
   FeedArgs *a = arg;
   Arena *mem = arena_create(c);
   bool *copied = arena_array(mem, bool, a->nin);
-  a->dense = arena_array(mem, Tensor, a->nin);
+  a->dense = arena_array(mem, Tensor, a->nin), a->there = arena_array(mem, bool, a->nin);
   for (uint32_t i = 0; i < a->m->nfile; i++)
     TRY(map_check(c, a->m->file[i]));
   TRY(find_rooms(c, mem, a, copied));
+  for (size_t i = 0; a->out && i < a->r->n; i++)
+    if (a->r->out[i].device && !a->r->out[i].into)
+      return strided_device(c, "output", i);
   for (size_t i = 0; i < a->nin; i++) {
     const sard_tensor *t = &a->in[i];
     if (t->kind != SARD_KIND_TENSOR) {
-      TRY(feed_items(c, mem, t, i, 0, &a->dense[i]));
+      TRY(feed_items(c, mem, a->m, t, i, 0, &a->dense[i]));
       continue;
     }
     if (!is_given(t))
       continue;
     a->dense[i] = tensor_of(t);
+    a->there[i] = t->device && t->data;
+    if (t->device && copied[i])
+      return strided_device(c, "input", i);
     if (!copied[i])
       continue;
     size_t elem = (size_t)dtype_bits((DType)t->dtype) / 8;
@@ -232,6 +279,21 @@ static void give_time(void *arg, const RtStepTime *t) {
                                                .bytes = t->bytes});
 }
 
+/* Which outputs stay on the device. What has no place there is found out when it is made. */
+static Status leave_there(Ctx *c, const sard_model *m, sard_result *r) {
+  if (!r->o.outputs_on_device)
+    return ST_OK;
+  if (!m->gpu)
+    return fail(c, ST_USAGE, "outputs_on_device: the model runs on '%s'", m->device);
+  r->device = m->gpu;
+  r->device->ops->hold(r->device);
+  for (size_t i = 0; i < r->n; i++) {
+    const ProgSlot *s = rt_slot(m->program, rt_output(m->program, (uint32_t)i)->slot);
+    r->out[i].device = s->vkind == VK_TENSOR && s->dtype != DT_str;
+  }
+  return ST_OK;
+}
+
 /* out and into: NULL, or the memory for the outputs. */
 static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, const sard_tensor *out,
                        const Tensor *into, sard_result *r, sard_error **err) {
@@ -243,7 +305,7 @@ static sard_status run(const sard_model *m, const sard_tensor *in, size_t nin, c
                      .profile = r->o.profile ? give_time : NULL,
                      .profile_arg = &r->o};
   Status st = nin && !in ? fail(&r->c, ST_USAGE, "sard_run: inputs is NULL") : ctx_protect(&r->c, feed, &a);
-  ro.room = a.room;
+  ro.room = a.room, ro.there = a.there, ro.stream = r->o.stream;
   if (!st)
     st = rt_run(m->program, &r->c, &ro, a.dense, (uint32_t)nin, r->out, (uint32_t)r->n);
   if (!st) {
@@ -295,7 +357,7 @@ sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, con
     return st;
   for (size_t i = 0; i < r->n; i++)
     r->out[i].wanted = true;
-  st = run(m, in, nin, NULL, NULL, r, err);
+  st = leave_there(&r->c, m, r) ? error_from(&r->c, err) : run(m, in, nin, NULL, NULL, r, err);
   if (!st && ctx_protect(&r->c, box_outputs, r))
     st = error_from(&r->c, err);
   if (st)
@@ -306,11 +368,11 @@ sard_status sard_run(const sard_model *m, const sard_tensor *in, size_t nin, con
 }
 
 /* Where output i goes: straight into the caller's memory when that is dense (or a cache), else through a result. */
-static Status want_output(Ctx *c, const sard_tensor *t, size_t i, RtOutput *o, Tensor *into) {
+static Status want_output(Ctx *c, const sard_model *m, const sard_tensor *t, size_t i, RtOutput *o, Tensor *into) {
   if (!t->data && !(t->dtype && sard_tensor_bytes(t) == 0))
     return ST_OK;
-  TRY(check_tensor(c, t, "output", i));
-  o->wanted = true;
+  TRY(check_tensor(c, m, t, "output", i));
+  o->wanted = true, o->device = t->device;
   *into = tensor_of(t);
   if (is_dense(t))
     o->into = into;
@@ -318,7 +380,7 @@ static Status want_output(Ctx *c, const sard_tensor *t, size_t i, RtOutput *o, T
 }
 
 static Status give_output(Ctx *c, const sard_model *m, const sard_tensor *t, size_t i, const RtOutput *o) {
-  if (!o->wanted || o->into)
+  if (!o->wanted || o->into || o->device)
     return ST_OK;
   Tensor want = tensor_of(t);
   char a[200], b[200];
@@ -349,7 +411,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
   Tensor *into = alloc_get(&m->env->alloc, nout * sizeof *into, _Alignof(Tensor));
   Status e = into ? ST_OK : fail(&r->c, ST_MEMORY, "out of memory");
   for (size_t i = 0; i < nout && !e; i++)
-    e = want_output(&r->c, &out[i], i, &r->out[i], &into[i]);
+    e = want_output(&r->c, m, &out[i], i, &r->out[i], &into[i]);
   st = e ? error_from(&r->c, err) : run(m, in, nin, out, into, r, err);
   for (size_t i = 0; i < nout && !st && !e; i++) {
     e = give_output(&r->c, m, &out[i], i, &r->out[i]);
@@ -369,6 +431,7 @@ sard_status sard_result_tensor(const sard_result *r, size_t i, sard_tensor *t) {
   if (r->out[i].t.kind != VK_TENSOR)
     return SARD_ERROR_UNSUPPORTED;
   from_tensor(&r->out[i].t, t);
+  t->device = r->out[i].device;
   return SARD_OK;
 }
 

@@ -134,4 +134,9 @@ void sard_model_free(sard_model *m) {
   alloc_put(&env->alloc, m, sizeof *m);
 }
 
+void sard_release(const sard_model *m) {
+  if (m)
+    rt_release(m->program);
+}
+
 sard_times sard_model_times(const sard_model *m) { return m ? m->times : (sard_times){0}; }

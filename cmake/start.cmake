@@ -2,7 +2,7 @@
 # information, a section per function. start_archive(MACHINE COMPILER FLAG...)
 # SPDX-License-Identifier: Apache-2.0
 file(GLOB START_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/support/*.c ${CMAKE_SOURCE_DIR}/runtime/*.c
-     ${CMAKE_SOURCE_DIR}/ops/eval/*.c ${CMAKE_SOURCE_DIR}/start/*.c)
+     ${CMAKE_SOURCE_DIR}/ops/eval/*.c ${CMAKE_SOURCE_DIR}/cuda/*.c ${CMAKE_SOURCE_DIR}/start/*.c)
 # The table of all operators would bring in all of them: every compiled model has its own. Others are of no use there.
 list(REMOVE_ITEM START_SOURCES ${CMAKE_SOURCE_DIR}/ops/eval/table.c ${CMAKE_SOURCE_DIR}/runtime/cache.c
      ${CMAKE_SOURCE_DIR}/runtime/container.c ${CMAKE_SOURCE_DIR}/support/outfile.c)

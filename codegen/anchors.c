@@ -8,8 +8,10 @@
 
 #include "codegen/attention.h"
 #include "codegen/conv.h"
+#include "codegen/gpu_attention.h"
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
+#include "codegen/winograd.h"
 #include "ops/eval/nbits.h"
 
 #include <math.h>
@@ -195,6 +197,7 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   int rank = out->out[0]->type.rank;
   o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
+  o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, n->in[1]->konst->data);
   return true;
 }
 
@@ -325,6 +328,8 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
     return nbits_packed_bytes(plan, &x->bits, k, n, bytes);
   if (x->bytes)
     return integer_packed_bytes(plan, k, n, bytes);
+  if (x->winograd)
+    k = winograd_elements(x) * winograd_channels(x);
   if (!product_packed_floats(plan, k, n, bytes))
     return false;
   *bytes *= 4; /* which is known not to overflow */
@@ -345,8 +350,8 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
-        y->product->bytes == x->bytes && y->product->zero == x->zero && y->product->bits.block == x->bits.block &&
-        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
+        y->product->bytes == x->bytes && y->product->winograd == x->winograd && y->product->zero == x->zero &&
+        y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
@@ -466,13 +471,16 @@ static bool is_keys(Dim d, Dim keys) {
   return d == keys || (d->kind == DIM_BCAST && (d->arg[0] == keys || d->arg[1] == keys));
 }
 
-static bool mask_of(const Value *m, Attention *t) {
+static bool gpu_float(DType t) { return t == DT_f32 || t == DT_f16 || t == DT_bf16; }
+
+static bool mask_of(const Value *m, Attention *t, bool gpu) {
   Dim full[4] = {t->batch, NULL, t->q_len, t->kv_len};
   if (!m)
     return true;
   int r = m->type.rank;
-  if ((m->type.dtype != DT_f32 && m->type.dtype != DT_bool) || r < 2 || r > 4 ||
-      !is_keys(m->type.dim[r - 1], t->kv_len))
+  if ((gpu ? !gpu_float(m->type.dtype) : m->type.dtype != DT_f32) && m->type.dtype != DT_bool)
+    return false;
+  if (r < 2 || r > 4 || !is_keys(m->type.dim[r - 1], t->kv_len))
     return false;
   for (int i = 0; i < r; i++) {
     Dim d = i == r - 1 ? t->kv_len : m->type.dim[i], want = full[4 - r + i];
@@ -484,8 +492,16 @@ static bool mask_of(const Value *m, Attention *t) {
   return true;
 }
 
-/* Attention (25) without cache, caps, windows or further outputs, f32. */
-static bool attention_of(const Node *n, Attention *t, const char **why) {
+/* May it be an operand? On GPUs all three are of one type of two. */
+static bool attention_operand(const Node *n, int i, bool gpu) {
+  const Value *v = n->in[i];
+  return v && v->type.kind == VK_TENSOR && v->type.rank >= 3 && v->type.rank <= 4 &&
+         (gpu ? gpu_float(v->type.dtype) && v->type.dtype == n->in[0]->type.dtype : v->type.dtype == DT_f32);
+}
+
+/* Attention (25) without cache or further outputs, of f32 and without caps and windows; on GPUs also of f16 and bf16, and with
+ * those. */
+static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
   int64_t width[3];
   *why = "an attention with a cache, a cap, windows or further outputs";
@@ -495,14 +511,15 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
   for (int i = 1; i < n->nout; i++)
     if (n->out[i])
       return false;
-  if (at->softcap != 0 || at->left_window_size >= 0 || at->right_window_size >= 0)
+  bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
+  if (!gpu && (at->softcap != 0 || windows))
     return false;
   *why = "an attention of other types, or extents known at run time only";
   if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
     return false;
   int r = n->in[0]->type.rank;
   for (int i = 0; i < 3; i++)
-    if (!f32_matrix(n->in[i], 3) || n->in[i]->type.rank != r || r > 4 ||
+    if (!attention_operand(n, i, gpu) || n->in[i]->type.rank != r ||
         !dim_is_const(n->in[i]->type.dim[r - 1], &width[i]) || n->in[i]->type.dim[0] != n->in[0]->type.dim[0])
       return false;
   const Type *q = &n->in[0]->type, *k = &n->in[1]->type, *v = &n->in[2]->type;
@@ -529,11 +546,22 @@ static bool attention_of(const Node *n, Attention *t, const char **why) {
     return false;
   t->scale = isnan(at->scale) ? 1 / sqrt((double)t->dk) : (double)at->scale;
   t->causal = at->is_causal != 0;
+  if (gpu) {
+    t->type = q->dtype, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
+    t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
+    t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
+    *why = "an attention with a negative cap";
+    if (at->softcap < 0)
+      return false;
+    *why = "an attention of heads of more than 256 elements";
+    if (!gpu_attention_fits(t))
+      return false;
+  }
   *why = "a causal attention over two lengths";
-  if (t->causal && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
+  if ((t->causal || windows) && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
     return false;
   *why = "a mask that does not broadcast to the scores";
-  return mask_of(n->nin > 3 ? n->in[3] : NULL, t);
+  return mask_of(n->nin > 3 ? n->in[3] : NULL, t, gpu);
 }
 
 /* …which each run checks. */
@@ -554,7 +582,8 @@ static Dim cache_rows(const Value *v) { return v->append ? value_rows(v, v->type
 static bool attention_group(Grouper *p, Node *n) {
   Attention t;
   const char *why;
-  if (!attention_of(n, &t, &why)) {
+  bool gpu = gpu_level(p->o->cpu_level);
+  if (!attention_of(n, gpu, &t, &why)) {
     p->out->fate[n->id].why = why;
     return false;
   }
@@ -566,7 +595,10 @@ static bool attention_group(Grouper *p, Node *n) {
   }
   u->attention = t;
   u->attention.k_rows = cache_rows(n->in[1]), u->attention.v_rows = cache_rows(n->in[2]);
-  attention_schedule(p->c, u, p->o->cpu_level);
+  if (gpu)
+    gpu_attention_schedule(p->c, p->a, u);
+  else
+    attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
   x->in = arena_array(p->a, Value *, 4);
   for (int i = 0; i < n->nin && i < 4; i++)
@@ -593,13 +625,13 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (gpu_level(p->o->cpu_level)) {
+    if (n->op == OP_Attention)
+      attention_group(p, n);
+    else if (gpu_level(p->o->cpu_level)) {
       if (is_product(n->op))
         gpu_product_group(p, n);
     } else if (is_product(n->op))
       product_group(p, n);
-    else if (n->op == OP_Attention)
-      attention_group(p, n);
     else
       continue;
     if (!f->fixed)

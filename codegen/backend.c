@@ -174,13 +174,22 @@ typedef struct Job {
 static Status compile(Ctx *c, void *arg) {
   Job *j = arg;
   j->a = arena_create(c);
-  return j->api->emit_units(c, j->a, j->unit, j->n, j->target, &j->object);
+  EmitObject *o = &j->object;
+  TRY(j->api->emit_units(c, j->a, j->unit, j->n, j->target, o));
+  if (!j->target->assemble)
+    return ST_OK;
+  const char *ptx = arena_strndup(j->a, (const char *)o->bytes, o->size);
+  return j->target->assemble(c, j->a, j->target->gpu, ptx, &o->machine, &o->machine_size);
 }
 
 static void *work(void *arg) {
   Job *j = arg;
   j->st = ctx_protect(&j->c, compile, j);
   return NULL;
+}
+
+static const uint8_t *copy(Arena *a, const uint8_t *from, size_t n) {
+  return n ? memcpy(arena_get(a, 1, n, 64), from, n) : NULL;
 }
 
 /* The objects of the jobs, copied into arena a; on failure the first job's error. */
@@ -193,11 +202,14 @@ static Status gather(Ctx *c, Arena *a, Job *job, uint32_t jobs, EmitObject *obje
   for (uint32_t i = 0; i < jobs; i++) {
     const EmitObject *from = &job[i].object;
     const char **symbol = arena_array(a, const char *, job[i].n);
-    uint8_t *bytes = arena_get(a, 1, from->size, 64);
-    memcpy(bytes, from->bytes, from->size);
     for (uint32_t k = 0; k < job[i].n; k++)
       symbol[k] = arena_strdup(a, from->symbol[k]);
-    object[i] = (EmitObject){bytes, from->size, symbol, from->ir ? arena_strdup(a, from->ir) : NULL};
+    object[i] = (EmitObject){.bytes = copy(a, from->bytes, from->size),
+                             .size = from->size,
+                             .machine = copy(a, from->machine, from->machine_size),
+                             .machine_size = from->machine_size,
+                             .symbol = symbol,
+                             .ir = from->ir ? arena_strdup(a, from->ir) : NULL};
   }
   return ST_OK;
 }
@@ -230,10 +242,11 @@ static Item item_of(const Unit *u, const char *level) {
   if (p->channelwise || product_is_depthwise(p))
     return (Item){.unit = u, .cost = 12};
   ProductPlan plan = product_plan(p, level);
-  uint64_t what[] = {
-      (uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail, p->rows != NULL,    p->trans_a, p->bits.bits,
-      (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,     (uint64_t)p->bytes, p->packed_b};
-  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = 7};
+  uint64_t what[] = {(uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail,
+                     p->rows && !p->winograd, p->trans_a,        p->bits.bits,
+                     (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,
+                     (uint64_t)p->bytes,      p->packed_b};
+  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = p->winograd ? 20 : 7};
 }
 
 static bool has_kernels(const Job *j, const Item *item, uint64_t kernels) {

@@ -149,7 +149,8 @@ bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x)
                  .packed_b = true,
                  .type = narrow(n->in[0]),
                  .planes = planes,
-                 .channelwise = group > 1};
+                 .channelwise = group > 1,
+                 .images = n->in[0]->type.dim[0]};
   Dim image = dim_mul(c, w.out[0], dim_mul(c, w.out[1], w.out[2]));
   x->positions = dim_is_const(image, &positions) && positions > 0 ? positions : -1;
   if (planes || group > 1 || !is_matrix(&w))

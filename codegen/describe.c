@@ -4,6 +4,7 @@
 
 #include "codegen/attention.h"
 #include "codegen/gpu.h"
+#include "codegen/gpu_attention.h"
 #include "codegen/gpu_product.h"
 
 /* --- how the work is cut --- */
@@ -47,9 +48,12 @@ const char *unit_tile(Arena *a, const Unit *u, const char *cpu_level) {
     if (gpu_level(cpu_level))
       return gpu_product_text(a, &u->product);
     ProductPlan p = product_plan(&u->product, cpu_level);
-    return arena_printf(a, "%dx%d", p.mr, p.nr);
+    return arena_printf(a, u->product.winograd ? "%dx%d, Winograd F(%ux%u, 3x3)" : "%dx%d", p.mr, p.nr,
+                        u->product.winograd, u->product.winograd);
   }
   case UNIT_ATTENTION: {
+    if (u->attention.gpu)
+      return gpu_attention_text(a, &u->attention);
     AttentionPlan p = attention_plan(&u->attention, cpu_level);
     return arena_printf(a, "%d queries x %lld keys", p.wide.nr, (long long)p.keys);
   }

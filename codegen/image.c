@@ -174,11 +174,19 @@ void image_kernel(Image *im, const ProgKernel *k) { add_record(im, SEC_KERNELS, 
 
 uint32_t image_call(Image *im, const ProgCall *c) { return add_record(im, SEC_CALLS, c, sizeof *c); }
 
-void image_object(Image *im, const uint8_t *bytes, size_t size, const char *target) {
-  ProgObject o = {.size = size, .target = image_string(im, target)};
+static uint64_t put_code(Image *im, Str code) {
+  if (!code.len)
+    return 0;
   pad(&im->sec[SEC_CODE], PROG_ALIGN);
-  o.offset = im->sec[SEC_CODE].len;
-  buf_put(&im->sec[SEC_CODE], (const char *)bytes, size);
+  uint64_t at = im->sec[SEC_CODE].len;
+  buf_put(&im->sec[SEC_CODE], code.ptr, code.len);
+  return at;
+}
+
+void image_object(Image *im, Str code, const char *target, Str ptx, const char *ptx_target) {
+  ProgObject o = {.size = code.len, .ptx_size = ptx.len};
+  o.target = image_string(im, target), o.ptx_target = image_string(im, ptx_target);
+  o.offset = put_code(im, code), o.ptx = put_code(im, ptx);
   add_record(im, SEC_OBJECTS, &o, sizeof o);
 }
 

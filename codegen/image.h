@@ -47,7 +47,8 @@ void image_meta(Image *im, const char *key, const char *value);
 void image_file(Image *im, const char *name, size_t size, uint32_t flags);
 void image_kernel(Image *im, const ProgKernel *k);
 uint32_t image_call(Image *im, const ProgCall *c);
-void image_object(Image *im, const uint8_t *bytes, size_t size, const char *target); /* copies the code in */
+/* Copies the code in: machine code, PTX, or both. */
+void image_object(Image *im, Str code, const char *target, Str ptx, const char *ptx_target);
 Status image_finish(Image *im, uint64_t build, const uint8_t **bytes, size_t *size);
 
 List image_list(Image *im);

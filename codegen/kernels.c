@@ -88,16 +88,25 @@ static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Ker
   k->nobject = r.nobject;
   k->object = arena_array(a, PlanObject, r.nobject);
   for (uint32_t i = 0; i < r.nobject; i++)
-    k->object[i] = (PlanObject){r.object[i].bytes, r.object[i].size, level};
+    k->object[i] = (PlanObject){.code = {(const char *)r.object[i].bytes, r.object[i].size}, .target = level};
   k->code = arena_array(a, PlanCode, k->groups->nkernel);
   for (uint32_t i = 0; i < k->groups->nkernel; i++)
     k->code[i] = (PlanCode){r.code[i].object, r.code[i].symbol};
   return ST_OK;
 }
 
+static PlanObject gpu_object(const EmitObject *o, const KernelsInput *in) {
+  PlanObject x = {.target = in->gpu ? in->gpu : "", .ptx_target = in->level};
+  if (o->machine_size)
+    x.code = (Str){(const char *)o->machine, o->machine_size};
+  if (!o->machine_size || in->keep_ptx)
+    x.ptx = (Str){(const char *)o->bytes, o->size};
+  return x;
+}
+
 /* The same without what a library computes. */
-static Status compile_for_gpu(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
-  EmitTarget target = {.cpu_level = level};
+static Status compile_for_gpu(Ctx *c, Arena *a, const KernelsInput *in, Kernels *k) {
+  EmitTarget target = {.cpu_level = in->level, .assemble = in->assemble, .gpu = in->gpu};
   uint32_t nall = k->groups->nkernel, n = 0, *at = arena_array(a, uint32_t, nall);
   const Unit **unit = arena_array(a, const Unit *, nall);
   BackendResult r;
@@ -107,11 +116,11 @@ static Status compile_for_gpu(Ctx *c, Arena *a, const char *level, unsigned thre
     if (k->groups->kernel[i]->kind != UNIT_PRODUCT || k->groups->kernel[i]->product.forms != FORM_LIBRARY)
       at[n] = i, unit[n++] = k->groups->kernel[i];
   }
-  TRY(backend_compile(c, a, unit, n, &target, threads, &r));
+  TRY(backend_compile(c, a, unit, n, &target, in->objects ? in->objects : in->threads, &r));
   k->nobject = r.nobject;
   k->object = arena_array(a, PlanObject, r.nobject);
   for (uint32_t i = 0; i < r.nobject; i++)
-    k->object[i] = (PlanObject){r.object[i].bytes, r.object[i].size, level};
+    k->object[i] = gpu_object(&r.object[i], in);
   for (uint32_t i = 0; i < n; i++)
     k->code[at[i]] = (PlanCode){r.code[i].object, r.code[i].symbol};
   return ST_OK;
@@ -127,7 +136,7 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
   if (!out->groups->nkernel)
     return ST_OK;
   if (gpu_level(in->level))
-    return compile_for_gpu(c, a, in->level, in->threads, out);
+    return compile_for_gpu(c, a, in, out);
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
   TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);

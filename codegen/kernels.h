@@ -20,6 +20,10 @@ typedef struct KernelsInput {
   unsigned objects;       /* that code is spread over; 0: as many as threads */
   const PlanFile *mapped; /* files that weights lie in: pages that are packed are given back */
   uint32_t nmapped;
+  /* GPUs: as in EmitTarget. */
+  Status (*assemble)(Ctx *c, Arena *a, const char *gpu, const char *ptx, const uint8_t **code, size_t *size);
+  const char *gpu;
+  bool keep_ptx; /* beside machine code: it runs on GPUs that come later */
 } KernelsInput;
 
 /* Groups the nodes of g (not changed), compiles a kernel per different group, and packs weights beside that. The packed

@@ -6,6 +6,7 @@
 
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
+#include "codegen/winograd.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -84,6 +85,9 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   NBitsSource few = source_of(x);
   if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
+  else if (x->product->winograd)
+    winograd_pack(&it->plan, x->product->winograd, winograd_channels(x->product), x->n, src,
+                  (float *)(void *)(p->memory + x->offset), from, to);
   else if (x->product->bytes)
     integer_pack(&it->plan, x->product, x->k, x->n, x->taps, (const int8_t *)src, p->memory + x->offset, from, to);
   else

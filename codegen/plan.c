@@ -516,6 +516,16 @@ static uint32_t product_numbers(Plan *p, const Product *x) {
   return list_end(&l);
 }
 
+/* Parts and threads of the functions that are launched behind the first. */
+static uint32_t list_stages(Plan *p, const Unit *u) {
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; i < u->nmore; i++) {
+    list_add(&l, image_expr(&p->im, u->more[i].parts));
+    list_add(&l, image_expr(&p->im, u->more[i].threads));
+  }
+  return list_end(&l);
+}
+
 /* The checks in a unit's kernel; how many. */
 static uint32_t checks_of(Plan *p, const Unit *u, const KStmt ***check) {
   const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
@@ -546,7 +556,8 @@ static void write_call(Plan *p, ProgStep *s, const Group *x) {
                    .bytes = image_expr(&p->im, u->bytes),
                    .product = u->kind == UNIT_PRODUCT && (u->product.forms & FORM_LIBRARY)
                                   ? product_numbers(p, &u->product)
-                                  : PROG_NONE};
+                                  : PROG_NONE,
+                   .more = list_stages(p, u)};
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < x->nneed; i++) {
     list_add(&l, image_expr(&p->im, x->need[i].a)), list_add(&l, image_expr(&p->im, x->need[i].b));
@@ -582,14 +593,17 @@ static void write_kernels(Plan *p) {
                     .ndim = x->ndim,
                     .kind = u->kind,
                     .copies = unit_copies(u),
+                    .more = (uint8_t)u->nmore,
                     .tile = image_string(&p->im, unit_tile(p->a, u, p->groups->cpu_level))};
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
     write_checks(p, u, &r);
     image_kernel(&p->im, &r);
   }
-  for (uint32_t i = 0; i < p->in->nobject; i++)
-    image_object(&p->im, p->in->object[i].bytes, p->in->object[i].size, p->in->object[i].target);
+  for (uint32_t i = 0; i < p->in->nobject; i++) {
+    const PlanObject *o = &p->in->object[i];
+    image_object(&p->im, o->code, o->target, o->ptx, o->ptx_target);
+  }
 }
 
 /* Why a step is not compiled, or ends where it ends. */

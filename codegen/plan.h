@@ -15,9 +15,10 @@ typedef struct PlanFile {
 
 /* A module of machine code, and where the kernels of Groups are in the modules. */
 typedef struct PlanObject {
-  const uint8_t *bytes;
-  size_t size;
-  const char *target; /* EmitTarget.cpu_level */
+  Str code;
+  const char *target; /* EmitTarget.cpu_level, or a GPU */
+  Str ptx;            /* of kernels for GPUs */
+  const char *ptx_target;
 } PlanObject;
 typedef struct PlanCode {
   uint32_t object; /* UINT32_MAX: not compiled */

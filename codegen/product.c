@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/product.h"
 
+#include "codegen/winograd.h"
 #include "support/checked.h"
 
 #include <string.h>
@@ -113,9 +114,27 @@ static void plan_rows(const Product *p, ProductPlan *plan) {
     plan->table_bytes = plan->kc / unit * (plan->table_rows + 1) * 8;
 }
 
+/* Integers, all of whose B stays in L2: parts are whole rows, so that what an epilogue reads and writes are streams, rows are gathered
+ * once, and a thread finds the rows that it wrote a step ago in its own cache. */
+static bool plan_whole_rows(const Product *p, ProductPlan *plan) {
+  int64_t n, k, bytes;
+  if (!p->bytes || p->positions < 0 || !dim_is_const(p->n, &n) || !dim_is_const(p->k, &k) ||
+      !mul_ok(product_panels(plan, n) * plan->nr, k, &bytes) || bytes > plan->level->l2 * 5 / 8)
+    return false;
+  int64_t tiles = (p->positions - 1) / plan->mr + 1, most = (CONV_ROWS - 1) / plan->mr + 1;
+  plan->col_panels = product_panels(plan, n);
+  plan->row_tiles = (tiles - 1) / CONV_PARTS + 1;
+  plan->row_tiles = plan->row_tiles < most ? plan->row_tiles : most;
+  return true;
+}
+
 /* Parts of one image should be many enough for threads to share them evenly. */
 static void plan_positions(const Product *p, ProductPlan *plan) {
   int64_t n;
+  if (plan_whole_rows(p, plan))
+    return;
+  if (p->bytes && plan->kc * plan->nr * plan->col_panels > plan->level->l2 / 3) /* the next part's come in meanwhile */
+    plan->col_panels = 1;
   plan->row_tiles = (CONV_ROWS - 1) / plan->mr + 1;
   if (p->positions < 0 || !dim_is_const(p->n, &n))
     return;
@@ -154,6 +173,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
   if (p->bits.rounded)
     plan.panel_bytes = t.mr * (plan.kc + plan.kc / p->bits.block * 16);
+  if (p->winograd)
+    winograd_plan(p, &plan);
   return plan;
 }
 
@@ -201,6 +222,8 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
   if (p->channelwise)
     u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr))),
     u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k)), mk = mn, mn = dim_const(c, 0);
+  if (p->winograd)
+    u->parts = dim_mul(c, cols, dim_ceildiv(c, winograd_tiles(c, p), dim_const(c, plan.tiles)));
   if (p->rows && !p->planes)
     mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;

@@ -48,6 +48,7 @@ typedef struct ProductPlan {
    * row of zeros. */
   int64_t table_bytes, zero_bytes;
   int table_rows;
+  int64_t tiles; /* most of a part (codegen/winograd.h); col_panels is all, row_tiles is without meaning */
 } ProductPlan;
 
 /* A convolution of single channels: no product is worth packing for. Each part copies a plane of the input, with zeros

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/unit.h"
 
+#include "codegen/gpu_attention.h"
+
 typedef struct Fields {
   StrBuf b;
   Dim *dim;
@@ -59,6 +61,10 @@ static void put_product(Fields *f, const Product *p) {
     put_window(f, "window", p->window);
   if (p->rows)
     put_window(f, p->channelwise ? "channelwise" : p->planes ? "planes" : "rows", p->rows);
+  if (p->winograd) {
+    buf_printf(&f->b, " winograd=%u", p->winograd);
+    put_dim(f, "images", p->images);
+  }
   if (!p->epilogue)
     return;
   const Dim *dim;
@@ -73,6 +79,14 @@ static void put_attention(Fields *f, const Attention *a) {
   buf_printf(&f->b, "attention heads=%lld/%lld dk=%lld dv=%lld scale=%a causal=%d zero=%d split=%d%d%d mask=%s/%d",
              (long long)a->heads, (long long)a->kv_heads, (long long)a->dk, (long long)a->dv, a->scale, a->causal,
              a->zero_rows, a->q_split, a->kv_split, a->out_split, a->mask ? dtype_name(a->mask) : "none", a->mask_rank);
+  if (a->type)
+    buf_printf(&f->b, " of %s", dtype_name(a->type));
+  if (a->cap > 0)
+    buf_printf(&f->b, " cap=%a", a->cap);
+  if (a->has_left)
+    buf_printf(&f->b, " left=%lld", (long long)a->left);
+  if (a->has_right)
+    buf_printf(&f->b, " right=%lld", (long long)a->right);
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);
@@ -80,6 +94,10 @@ static void put_attention(Fields *f, const Attention *a) {
   put_dim(f, "vrows", a->v_rows);
   for (int i = 0; i < a->mask_rank; i++)
     put_dim(f, "mask", a->mask_dim[i]);
+  if (a->gpu) {
+    put_dim(f, "splits", a->gpu->splits);
+    put_dim(f, "chunk", a->gpu->chunk);
+  }
 }
 
 const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *ndim) {

@@ -70,6 +70,10 @@ typedef struct Product {
   /* With rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of the last axis of all
    * images. */
   bool channelwise;
+  Dim images; /* with rows */
+  /* With rows: the m of codegen/winograd.h, which computes it with fewer multiplications; k counts those of the definition all the
+   * same. 0: it does not. */
+  uint8_t winograd;
   int64_t positions; /* A is of images: so many of its rows belong to one; -1: only the run tells; 0: it is not */
   uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning); GPUs: 1
                       * to 3: a side of 32, 64 or 128 */
@@ -81,6 +85,7 @@ typedef struct Product {
 /* O[b, i, h*dv + d] = softmax_j(scale * Q[b, i, h*dk + :] . K[b, j, g*dk + :] + mask + causal) V[b, j, g*dv + d], with
  * g = h / (heads / kv_heads). Online softmax by blocks of j; a row without any admitted j is NaN, or 0 when zero_rows. */
 typedef struct Attention {
+  DType type; /* of Q, K, V and O; DT_none: f32. On GPUs also DT_f16 and DT_bf16, with sums and softmax in f32 */
   Dim batch, q_len, kv_len;
   int64_t heads, kv_heads, dk, dv;
   double scale;
@@ -88,11 +93,22 @@ typedef struct Attention {
   bool zero_rows;
   /* Layouts: true: [batch, heads, len, dim]; false: [batch, len, heads * dim]. */
   bool q_split, kv_split, out_split;
-  DType mask;         /* DT_none: none; DT_f32: added; DT_bool: true admits */
+  DType mask;         /* DT_none: none; DT_f32: added, on GPUs also DT_f16 and DT_bf16; DT_bool: true admits */
   Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
   int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
+  /* On GPUs alone. Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len
+   * and sees `left` keys before that and `right` behind it. */
+  double cap;
+  bool has_left, has_right;
+  int64_t left, right;
+  const struct GpuAttention *gpu; /* how it is cut; NULL: on CPUs (codegen/gpu_attention.h) */
 } Attention;
+
+/* What is launched on a GPU behind a unit's first function, in order. */
+typedef struct UnitStage {
+  Dim parts, threads;
+} UnitStage;
 
 typedef struct Unit {
   uint8_t kind;     /* UnitKind */
@@ -100,9 +116,11 @@ typedef struct Unit {
   Kernel *kernel;   /* UNIT_LOOP */
   Product product;
   Attention attention;
-  Dim parts;        /* filled in by the schedule; at least 1 for any binding, or 0 when nothing is to do */
-  Dim threads;      /* GPUs: that a block can use for a part; 0: parts are shared out to all threads of all blocks */
-  Dim scratch;      /* bytes per thread; GPUs: per block */
+  Dim parts;       /* filled in by the schedule; at least 1 for any binding, or 0 when nothing is to do */
+  Dim threads;     /* GPUs: that a block can use for a part; 0: parts are shared out to all threads of all blocks */
+  UnitStage *more; /* GPUs: further functions, called as the first and `_then1`, `_then2` …, with the same parameters */
+  uint32_t nmore;
+  Dim scratch;      /* bytes per thread; GPUs: per block, or of all blocks together where there are further functions */
   Dim flops, bytes; /* of all parts together: for the cost model and the reports */
 } Unit;
 

@@ -20,6 +20,12 @@ typedef struct CUfunc_st *CudaFunction;
 typedef struct CUstream_st *CudaStream;
 typedef struct CUevent_st *CudaEvent;
 typedef struct CUmemPoolHandle_st *CudaPool;
+typedef struct CUgraph_st *CudaGraph;
+typedef struct CUgraphExec_st *CudaGraphExec;
+typedef struct CudaUpdate { /* CUgraphExecUpdateResultInfo */
+  int result;
+  void *node, *from;
+} CudaUpdate;
 
 enum { /* CUdevice_attribute */
        CUDA_MULTIPROCESSORS = 16,
@@ -27,6 +33,8 @@ enum { /* CUdevice_attribute */
        CUDA_MINOR = 76,
 };
 enum { CUDA_OUT_OF_MEMORY = 2 };              /* CUresult */
+enum { CUDA_UPDATE_FAILED = 910 };            /* CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE */
+enum { CUDA_CAPTURE_OF_THREAD = 1 };          /* CU_STREAM_CAPTURE_MODE_THREAD_LOCAL */
 enum { CUDA_STREAM_APART = 1 };               /* CU_STREAM_NON_BLOCKING */
 enum { CUDA_NO_TIMING = 2 };                  /* CU_EVENT_DISABLE_TIMING */
 enum { CUDA_POOL_KEEPS = 4 };                 /* CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: a uint64_t */
@@ -58,6 +66,8 @@ enum { BLAS_MOST_WORKSPACE = 1 };                   /* of preferences: uint64_t 
 enum {
   BLAS_LEAST_ALIGNMENT = 5
 }; /* of preferences: uint32_t, bytes: of A, and so on for B, C and D; 256 if not said */
+
+typedef struct nvJitLink *CudaLink;
 
 typedef enum {
   CUDA_DRIVER, /* libcuda: comes with the driver */

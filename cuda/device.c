@@ -4,19 +4,36 @@
 
 #include <string.h>
 
-enum { LEAST_MAJOR = 8 }; /* Ampere: what the code generator's PTX is for */
+enum { LEAST_MAJOR = 8 };      /* Ampere: what the code generator's PTX is for */
+enum { LEAST_DRIVER = 12000 }; /* CUDA 12: the graphs' functions, PTX 8 */
 
-Status cuda_failed(Ctx *c, const CudaApi *api, const char *call, int error) {
+/* After these the context is of no use any more: every call gives the same error. */
+static bool loses_context(int error) { return error == 214 || error == 700 || (error >= 714 && error <= 719); }
+
+/* What the driver says, at most. */
+static Status describe(Ctx *c, Status kind, const CudaApi *api, const char *call, int error) {
   const char *name = NULL, *text = NULL;
   if (api->cuGetErrorName(error, &name) || !name)
-    return fail(c, ST_DEVICE, "%s: CUDA error %d", call, error);
+    return fail(c, kind, "%s: CUDA error %d", call, error);
   if (api->cuGetErrorString(error, &text) || !text)
-    return fail(c, ST_DEVICE, "%s: %s", call, name);
-  return fail(c, ST_DEVICE, "%s: %s, %s", call, name, text);
+    return fail(c, kind, "%s: %s", call, name);
+  return fail(c, kind, "%s: %s, %s", call, name, text);
+}
+
+Status cuda_failed(Ctx *c, const CudaApi *api, const char *call, int error) {
+  Status st = describe(c, error == CUDA_OUT_OF_MEMORY ? ST_MEMORY : ST_DEVICE, api, call, error);
+  if (!loses_context(error))
+    return st;
+  return err_hint(c, st, "what this process has on the GPU is lost: free all models there; those on the CPU go on");
 }
 
 static Status first(Ctx *c, const CudaApi *api, CudaOrdinal *device) {
-  int n = 0;
+  int n = 0, version = 0;
+  CUDA_TRY(c, api, cuDriverGetVersion, (&version));
+  if (version < LEAST_DRIVER)
+    return err_hint(
+        c, fail(c, ST_DEVICE, "the driver is for CUDA %d.%d; 12.0 is needed", version / 1000, version % 1000 / 10),
+        "install an NVIDIA driver of version 525 or later");
   CUDA_TRY(c, api, cuInit, (0));
   CUDA_TRY(c, api, cuDeviceGetCount, (&n));
   if (!n)

@@ -17,7 +17,7 @@ typedef struct CudaDevice {
   size_t memory; /* bytes */
 } CudaDevice;
 
-/* The reason why a call of the driver failed, as ST_DEVICE: "cuInit: CUDA_ERROR_NO_DEVICE, no CUDA-capable device …". */
+/* The reason why a call of the driver failed, as ST_MEMORY or ST_DEVICE: "cuInit: CUDA_ERROR_NO_DEVICE, no CUDA-capable device …". */
 Status cuda_failed(Ctx *c, const CudaApi *api, const char *call, int error);
 #define CUDA_TRY(c, api, call, arguments)                                                                              \
   do {                                                                                                                 \
@@ -40,10 +40,12 @@ typedef struct CudaBlas {
 } CudaBlas;
 Status cuda_blas_open(Ctx *c, CudaBlas *b); /* loads cuBLASLt; in the current context. A second time: nothing */
 void cuda_blas_close(CudaBlas *b);
-/* Algorithms are asked for once per form of a product, and kept as long as b. */
-Status cuda_blas_product(RtDevice *d, Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p);
+/* *needed: bytes of workspace; nothing is done if p has fewer. Algorithms are asked for once per form of a product, and kept as long
+ * as b. */
+Status cuda_blas_product(Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, size_t *needed);
 
-/* Opens it for running: everything it needs is in its own memory and the driver's, until cuda_close. */
+/* Opens it for running: everything it needs is in its own memory and the driver's, until cuda_close, once for this call and once
+ * for each hold (device.h). */
 Status cuda_open(Ctx *c, RtDevice **out);
 void cuda_close(RtDevice *d); /* NULL: nothing */
 

@@ -170,26 +170,24 @@ static Status choose(Ctx *c, CudaBlas *b, const RtProduct *p, const Call *x, Bla
   return ST_OK;
 }
 
-/* The workspace is the stream's: another one's products must not use it. */
-static Status run(RtDevice *d, Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, const Call *x) {
+static Status run(Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, const Call *x, size_t *needed) {
   const float factor = p->factor, beta = p->addend ? 1 : 0;
-  uint64_t workspace = 0, addend = p->addend ? p->addend : p->c;
+  uint64_t addend = p->addend ? p->addend : p->c;
   BlasChoice choice;
   TRY(choose(c, b, p, x, &choice));
-  if (choice.workspace)
-    TRY(d->ops->get(d, c, stream, choice.workspace, &workspace));
+  *needed = choice.workspace;
+  if (choice.workspace > p->workspace_bytes)
+    return ST_OK;
   int error = b->api->cublasLtMatmul(b->handle, x->product, &factor, p->b, x->b, p->a, x->a, &beta, addend, x->c, p->c,
-                                     x->c, &choice.algorithm, workspace, choice.workspace, stream);
-  if (workspace)
-    d->ops->put(d, stream, workspace);
+                                     x->c, &choice.algorithm, p->workspace, choice.workspace, stream);
   return error ? fail(c, ST_DEVICE, "cublasLtMatmul: cuBLAS status %d", error) : ST_OK;
 }
 
-Status cuda_blas_product(RtDevice *d, Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p) {
+Status cuda_blas_product(Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, size_t *needed) {
   Call x = {0};
   Status st = describe(c, b, p, &x);
   if (!st)
-    st = run(d, c, b, stream, p, &x);
+    st = run(c, b, stream, p, &x, needed);
   const BlasLayout made[] = {x.a, x.b, x.c};
   for (size_t i = 0; i < countof(made); i++)
     if (made[i])

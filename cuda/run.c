@@ -6,6 +6,7 @@
 #include "cuda/device.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { HALF = 4 << 20, BLOCKS_PER_MULTIPROCESSOR = 32, LOG = 512, PARAMETERS = 500 };
@@ -19,10 +20,22 @@ typedef struct Gpu {
   uint8_t *staging;     /* pinned: two halves */
   CudaEvent event[2];   /* the half is free */
   int half;             /* that is used next */
+  CudaEvent mark;       /* for the order of two streams; under the lock too */
+  CudaPool pool;
   CudaBlas blas;
+  atomic_int users;
 } Gpu;
 
 #define TRY_CUDA(g, call, arguments) CUDA_TRY(c, (g)->info.api, call, arguments)
+
+/* All models' streams are in one context, and a context may not be waited for while one of them is captured. */
+static pthread_mutex_t capture = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_for_all(const CudaApi *api) {
+  pthread_mutex_lock(&capture);
+  api->cuCtxSynchronize();
+  pthread_mutex_unlock(&capture);
+}
 
 /* The driver's calls work on the thread's current context. */
 static Status enter(Gpu *g, Ctx *c) {
@@ -86,7 +99,34 @@ static Status get(RtDevice *d, Ctx *c, void *stream, size_t bytes, uint64_t *add
 static void put(RtDevice *d, void *stream, uint64_t address) {
   Gpu *g = (Gpu *)d;
   g->info.api->cuCtxSetCurrent(g->context);
+  if (!stream)
+    wait_for_all(g->info.api);
   g->info.api->cuMemFreeAsync(address, stream);
+}
+
+static void trim(RtDevice *d) {
+  Gpu *g = (Gpu *)d;
+  g->info.api->cuCtxSetCurrent(g->context);
+  wait_for_all(g->info.api);
+  g->info.api->cuMemPoolTrimTo(g->pool, 0);
+}
+
+static Status wait(RtDevice *d, Ctx *c, void *stream) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuStreamSynchronize, (stream));
+  return ST_OK;
+}
+
+static Status order(RtDevice *d, Ctx *c, void *first, void *later) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  pthread_mutex_lock(&g->lock);
+  int error = g->info.api->cuEventRecord(g->mark, first);
+  if (!error)
+    error = g->info.api->cuStreamWaitEvent(later, g->mark, 0);
+  pthread_mutex_unlock(&g->lock);
+  return error ? cuda_failed(c, g->info.api, "cuStreamWaitEvent", error) : ST_OK;
 }
 
 static Status send(Gpu *g, Ctx *c, void *stream, uint64_t to, const uint8_t *from, size_t bytes) {
@@ -118,6 +158,13 @@ static Status download(RtDevice *d, Ctx *c, void *stream, void *to, uint64_t fro
   return ST_OK;
 }
 
+static Status copy(RtDevice *d, Ctx *c, void *stream, uint64_t to, uint64_t from, size_t bytes) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuMemcpyDtoDAsync_v2, (to, from, bytes, stream));
+  return ST_OK;
+}
+
 static Status clear(RtDevice *d, Ctx *c, void *stream, uint64_t to, size_t bytes) {
   Gpu *g = (Gpu *)d;
   TRY(enter(g, c));
@@ -146,37 +193,114 @@ static Status open_products(RtDevice *d, Ctx *c) {
   return cuda_blas_open(c, &g->blas);
 }
 
-static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p) {
+static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p, size_t *needed) {
   Gpu *g = (Gpu *)d;
   TRY(enter(g, c));
-  return cuda_blas_product(d, c, &g->blas, stream, p);
+  return cuda_blas_product(c, &g->blas, stream, p, needed);
+}
+
+/* --- graphs --- */
+
+static Status record(RtDevice *d, Ctx *c, void *stream) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  pthread_mutex_lock(&capture);
+  int error = g->info.api->cuStreamBeginCapture_v2(stream, CUDA_CAPTURE_OF_THREAD);
+  if (error)
+    pthread_mutex_unlock(&capture);
+  return error ? cuda_failed(c, g->info.api, "cuStreamBeginCapture_v2", error) : ST_OK;
+}
+
+/* The driver updates a graph whose nodes are the same but for their parameters; others it refuses. */
+static Status make_graph(Gpu *g, Ctx *c, CudaGraph from, void **graph) {
+  CudaUpdate result;
+  CudaGraphExec exec = NULL;
+  if (*graph && !g->info.api->cuGraphExecUpdate_v2(*graph, from, &result))
+    return ST_OK;
+  TRY_CUDA(g, cuGraphInstantiateWithFlags, (&exec, from, 0));
+  if (*graph)
+    g->info.api->cuGraphExecDestroy(*graph);
+  *graph = exec;
+  return ST_OK;
+}
+
+static Status record_end(RtDevice *d, Ctx *c, void *stream, bool keep, void **graph) {
+  Gpu *g = (Gpu *)d;
+  CudaGraph made = NULL;
+  g->info.api->cuCtxSetCurrent(g->context);
+  int error = g->info.api->cuStreamEndCapture(stream, &made);
+  pthread_mutex_unlock(&capture);
+  Status st = ST_OK;
+  if (keep)
+    st = error ? cuda_failed(c, g->info.api, "cuStreamEndCapture", error) : make_graph(g, c, made, graph);
+  if (made)
+    g->info.api->cuGraphDestroy(made);
+  return st;
+}
+
+static Status replay(RtDevice *d, Ctx *c, void *stream, void *graph) {
+  Gpu *g = (Gpu *)d;
+  TRY(enter(g, c));
+  TRY_CUDA(g, cuGraphLaunch, (graph, stream));
+  return ST_OK;
+}
+
+static void drop_graph(RtDevice *d, void *graph) {
+  Gpu *g = (Gpu *)d;
+  g->info.api->cuCtxSetCurrent(g->context);
+  g->info.api->cuGraphExecDestroy(graph);
 }
 
 /* --- opening --- */
 
 static Status open_all(Gpu *g, Ctx *c) {
-  CudaPool pool;
   uint64_t keep = UINT64_MAX;
   TRY_CUDA(g, cuDevicePrimaryCtxRetain, (&g->context, g->info.ordinal));
   TRY(enter(g, c));
-  TRY_CUDA(g, cuDeviceGetDefaultMemPool, (&pool, g->info.ordinal));
-  TRY_CUDA(g, cuMemPoolSetAttribute, (pool, CUDA_POOL_KEEPS, &keep));
+  TRY_CUDA(g, cuDeviceGetDefaultMemPool, (&g->pool, g->info.ordinal));
+  TRY_CUDA(g, cuMemPoolSetAttribute, (g->pool, CUDA_POOL_KEEPS, &keep));
   TRY_CUDA(g, cuMemHostAlloc, ((void **)&g->staging, 2 * (size_t)HALF, 0));
   for (int i = 0; i < 2; i++)
     TRY_CUDA(g, cuEventCreate, (&g->event[i], CUDA_NO_TIMING));
+  TRY_CUDA(g, cuEventCreate, (&g->mark, CUDA_NO_TIMING));
   return ST_OK;
 }
 
+static void hold(RtDevice *d) { atomic_fetch_add(&((Gpu *)d)->users, 1); }
+
 Status cuda_open(Ctx *c, RtDevice **out) {
-  static const RtDeviceOps ops = {load,   unload,   find,  open_stream, close_stream,  get,    put,
-                                  upload, download, clear, launch,      open_products, product};
+  static const RtDeviceOps ops = {.hold = hold,
+                                  .drop = cuda_close,
+                                  .load = load,
+                                  .unload = unload,
+                                  .find = find,
+                                  .open_stream = open_stream,
+                                  .close_stream = close_stream,
+                                  .wait = wait,
+                                  .order = order,
+                                  .get = get,
+                                  .put = put,
+                                  .trim = trim,
+                                  .upload = upload,
+                                  .download = download,
+                                  .copy = copy,
+                                  .clear = clear,
+                                  .launch = launch,
+                                  .open_products = open_products,
+                                  .product = product,
+                                  .record = record,
+                                  .record_end = record_end,
+                                  .replay = replay,
+                                  .drop_graph = drop_graph};
   CudaDevice info;
   TRY(cuda_device_find(c, &info));
   Gpu *g = alloc_get(c->alloc, sizeof *g, _Alignof(Gpu));
   if (!g)
     return fail(c, ST_MEMORY, "out of memory");
-  *g =
-      (Gpu){.base = {&ops, (int64_t)info.multiprocessors * BLOCKS_PER_MULTIPROCESSOR}, .alloc = c->alloc, .info = info};
+  *g = (Gpu){.base = {&ops, (int64_t)info.multiprocessors * BLOCKS_PER_MULTIPROCESSOR, info.major * 10 + info.minor},
+             .alloc = c->alloc,
+             .info = info,
+             .users = 1};
   pthread_mutex_init(&g->lock, NULL);
   Status st = open_all(g, c);
   if (st)
@@ -188,15 +312,16 @@ Status cuda_open(Ctx *c, RtDevice **out) {
 
 void cuda_close(RtDevice *d) {
   Gpu *g = (Gpu *)d;
-  if (!g)
+  if (!g || atomic_fetch_sub(&g->users, 1) > 1)
     return;
   const CudaApi *api = g->info.api;
   if (g->context)
     api->cuCtxSetCurrent(g->context);
   cuda_blas_close(&g->blas);
-  for (int i = 0; i < 2; i++)
-    if (g->event[i])
-      api->cuEventDestroy_v2(g->event[i]);
+  const CudaEvent event[] = {g->event[0], g->event[1], g->mark};
+  for (size_t i = 0; i < countof(event); i++)
+    if (event[i])
+      api->cuEventDestroy_v2(event[i]);
   if (g->staging)
     api->cuMemFreeHost(g->staging);
   if (g->context)

@@ -210,9 +210,30 @@ typedef struct sard_memory {
 SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, size_t n, sard_memory *out,
                                sard_error **err);
 
-/* Where the model runs ("cpu", "reference"), and on how many threads at most. */
+/* Working memory stays with a model from run to run, here and on its device: as much as the largest runs needed, once for each
+ * of those that went on at a time. This gives it back, and what the device's allocator keeps; the next runs begin anew. Runs may
+ * go on meanwhile, and keep theirs. */
+SARD_API void sard_release(const sard_model *m);
+
+/* CUDA graphs. On "cuda" the second run of the same shapes is recorded, and later ones are one call of the driver, if no step of the
+ * host stands between kernels. The environment variable SARD_CUDA_GRAPHS says how many shapes are kept (16), "off" none. */
+typedef struct sard_graphs {
+  size_t size;      /* SARD_GRAPHS_INIT */
+  bool on;          /* runs are recorded */
+  const char *why;  /* they are not: the reason; "" */
+  int64_t step;     /* and the step it lies with; -1: with none */
+  int64_t kernels;  /* steps in a graph */
+  int64_t recorded; /* runs so far */
+  int64_t replayed; /* those just recorded among them */
+} sard_graphs;
+#define SARD_GRAPHS_INIT SARD_INIT(sard_graphs)
+SARD_API sard_status sard_model_graphs(const sard_model *m, sard_graphs *out); /* USAGE: no size; UNSUPPORTED: no GPU */
+
+/* Where the model runs ("cpu", "cuda", "reference"), and on how many threads at most. */
 SARD_API bool sard_device_available(const char *device); /* may sard_options.device be this? */
 SARD_API const char *sard_model_device(const sard_model *m);
+/* What the code that runs on a GPU is: "machine code for sm_90", or PTX, which the driver compiles at every start; "": there is none. */
+SARD_API const char *sard_model_device_code(const sard_model *m);
 SARD_API int sard_model_threads(const sard_model *m);
 
 /* --- running --- */
@@ -231,9 +252,21 @@ typedef struct sard_run_options {
   const volatile int *cancel; /* the run stops within milliseconds after *cancel becomes non-zero; may be NULL */
   void (*profile)(void *arg, const sard_step_time *t); /* called in the caller's thread after each step; may be NULL */
   void *profile_arg;
+  void *stream; /* device "cuda": a CUstream of the process's first GPU, in its primary context (CU_STREAM_LEGACY and
+                   CU_STREAM_PER_THREAD are some); NULL: none. See "Memory on the device" below. */
+  bool outputs_on_device; /* sard_run leaves tensors there: sard_result_tensor gives addresses */
 } sard_run_options;
 #define SARD_RUN_OPTIONS_INIT                                                                                          \
-  { sizeof(sard_run_options), 0, NULL, NULL, NULL }
+  { sizeof(sard_run_options), 0, NULL, NULL, NULL, NULL, false }
+
+/* Memory on the device. Where the model's device is "cuda", inputs and sard_run_into's outputs may be tensors with `device` set:
+ * data is an address of the GPU's, dense (caches in place excepted) and aligned to 16 bytes. It stays the caller's, who may neither
+ * free nor change it before the run is over. Without a stream what the run reads must be there when it is called, and
+ * everything is done when it returns. With one, the run comes behind what is on the stream, and what is put there
+ * later comes behind the run: sard_run_into may then return before the work is done, if no output is on the host and no kernel checks
+ * anything (indices); sard_run returns when it is. Host memory may be changed at once in either case.
+ * Outputs left on the device belong to the result; sard_result_free waits for all work on the GPU, for others may still read
+ * them. The result may outlive its model. */
 
 /* Runs the model. inputs[i] belongs to input i; data NULL with rank 0 and dtype SARD_NONE: the input's default; sequences
  * and optionals are given by kind, item and nitem. The outputs are in *out, to be freed with sard_result_free. */
@@ -259,6 +292,15 @@ SARD_API int64_t sard_result_items(const sard_result *r, size_t i);
 SARD_API sard_status sard_result_item(const sard_result *r, size_t i, int64_t k, sard_tensor *t);
 SARD_API void sard_result_free(sard_result *r); /* r may be NULL */
 
+/* --- DLPack: tensors from and for other libraries (dlpack.h has the structs) --- */
+
+/* A view of the DLTensor, on a CPU (kDLCPU, kDLCUDAHost) or on the GPU that models use (kDLCUDA, device 0). SARD_ERROR_DEVICE: it is
+ * elsewhere. SARD_ERROR_UNSUPPORTED: its element type. */
+SARD_API sard_status sard_from_dlpack(const void *dltensor, sard_tensor *out, sard_error **err);
+/* Output i as a new DLManagedTensorVersioned, or a DLManagedTensor, whose deleter is the consumer's to call. The result lives
+ * as long as it, however early sard_result_free comes. SARD_ERROR_UNSUPPORTED: DLPack has no such type. */
+SARD_API sard_status sard_result_dlpack(sard_result *r, size_t i, bool versioned, void **managed, sard_error **err);
+
 /* --- compiling ahead of time --- */
 
 typedef struct sard_binding {
@@ -282,6 +324,8 @@ typedef struct sard_compile_options {
   const char *linker;   /* the C compiler that links libraries and executables; NULL: "cc", for a target TARGET-gcc */
   double timeout;       /* seconds; 0: no limit */
   const volatile int *cancel; /* may be NULL */
+  const char *device;         /* "cpu" or "cuda"; NULL: "cpu" */
+  const char *gpu; /* of "cuda": levels, "sm_80,sm_90a", with PTX for GPUs that come later; NULL: "sm_80,sm_90a" */
 } sard_compile_options;
 #define SARD_COMPILE_OPTIONS_INIT SARD_INIT(sard_compile_options)
 

@@ -88,6 +88,7 @@ typedef struct sard_tensor {
   int64_t dim[SARD_MAX_RANK];
   int64_t stride[SARD_MAX_RANK]; /* in elements, not for types below 8 bits */
   bool strided;                  /* false: row-major without gaps, stride is not read */
+  bool device;                   /* data is an address on the model's GPU, see sard_run_options.stream */
   sard_kind kind; /* a container: the fields above are not used; as an input it is copied before the run */
   const struct sard_tensor
       *item; /* its values: an optional has one or none; a map two lists of rank 1, keys and values */

@@ -28,17 +28,36 @@ static Status scaled(Infer *x, Dim in, double scale, int i, Dim *out) {
   return ST_OK;
 }
 
-/* Known sizes on known extents, with the aspect ratio policy. */
+/* Extent of the axis that was `in` when axis j, `have`, becomes `size` and all keep their proportions: in * size / have, a half
+ * up. */
+static Dim in_proportion(Ctx *c, Dim in, Dim size, Dim have) {
+  Dim two = dim_const(c, 2), below = dim_mul(c, two, dim_max(c, have, dim_const(c, 1)));
+  return dim_div(c, dim_add(c, dim_mul(c, two, dim_mul(c, size, in)), have), below);
+}
+
+/* Sizes, with the aspect ratio policy. */
 static Status from_sizes(Infer *x, const ResizeAttr *a, const int *axis, int64_t n, const Dim *size, Dim *out) {
   int64_t in[MAX_RANK], want[MAX_RANK], r[MAX_RANK];
   double scale[MAX_RANK];
-  bool stretch = str_is(a->keep_aspect_ratio_policy, "stretch"), known = true;
+  Dim had[MAX_RANK], d;
+  bool stretch = str_is(a->keep_aspect_ratio_policy, "stretch"), known = true,
+       larger = str_is(a->keep_aspect_ratio_policy, "not_smaller");
+  memcpy(had, out, sizeof had);
   for (int i = 0; i < n; i++)
     known = known && dim_is_const(size[i], &want[i]) && dim_is_const(out[axis[i]], &in[axis[i]]);
   if (known)
     TRY(resize_from_sizes(x->c, a->keep_aspect_ratio_policy, (int)n, axis, want, in, r, scale));
-  for (int i = 0; i < n; i++)
-    out[axis[i]] = known ? dim_const(x->c, r[axis[i]]) : stretch ? size[i] : dim_fresh(x->c, "resized");
+  for (int i = 0; i < n; i++) {
+    Dim *to = &out[axis[i]];
+    if (known || stretch) {
+      *to = known ? dim_const(x->c, r[axis[i]]) : size[i];
+      continue;
+    }
+    for (int j = 0; j < n; j++) {
+      d = in_proportion(x->c, had[axis[i]], size[j], had[axis[j]]);
+      *to = !j ? d : larger ? dim_max(x->c, *to, d) : dim_min(x->c, *to, d);
+    }
+  }
   return ST_OK;
 }
 
@@ -52,7 +71,7 @@ Status resize_infer(Infer *x) {
   if (!in_rank(x, 0, &rank))
     return ST_OK;
   memcpy(out, in_type(x, 0)->dim, sizeof out);
-  if (in_const(x, 2, &scales) && tensor_count(scales) > 0) {
+  if (x->n->op == OP_Resize && in_const(x, 2, &scales) && tensor_count(scales) > 0) {
     n = tensor_count(scales);
     TRY(resize_axes(x->c, a->axes, rank, n, axis));
     for (int i = 0; i < n; i++) {
@@ -78,6 +97,11 @@ Status resize_infer(Infer *x) {
     }
   }
   set_out(x, 0, DT_none, rank, out);
+  return ST_OK;
+}
+
+Status scaled_sizes_infer(Infer *x) {
+  set_out_like(x, 0, 0);
   return ST_OK;
 }
 

@@ -1,7 +1,7 @@
 /* signal.c - inference of DFT, STFT, the window functions and MelWeightMatrix.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
-#include "ops/ops.h"
+#include "ops/signal.h"
 
 #include <string.h>
 
@@ -22,33 +22,54 @@ static Status check_parts(Infer *x, int rank) {
   return ST_OK;
 }
 
+bool dft_shape(Ctx *c, const Type *in, const DFTAttr *a, Dim axis, Dim length, DftShape *s) {
+  Dim zero = dim_const(c, 0), one = dim_const(c, 1), two = dim_const(c, 2);
+  int64_t at;
+  *s = (DftShape){.rank = in->rank, .in = zero};
+  if (in->rank < 2)
+    return false;
+  for (int i = 0; i < in->rank - 1; i++) {
+    s->on[i] =
+        dim_is_const(axis, &at) ? dim_const(c, (at < 0 ? at + in->rank : at) == i) : names_axis(c, axis, in->rank, i);
+    s->in = dim_add(c, s->in, dim_mul(c, s->on[i], in->dim[i]));
+  }
+  s->length = length ? length : a->inverse && a->onesided ? dim_mul(c, two, dim_sub(c, s->in, one)) : s->in;
+  s->out = a->onesided && !a->inverse ? dim_add(c, dim_div(c, s->length, two), one) : s->length;
+  return true;
+}
+
+/* Extent i of the result when only a run tells the axis. */
+static Dim blended(Ctx *c, const DftShape *s, const Type *in, int i) {
+  return dim_add(c, in->dim[i], dim_mul(c, s->on[i], dim_sub(c, s->out, in->dim[i])));
+}
+
 Status dft_infer(Infer *x) {
   const DFTAttr *a = ATTR(x->n, DFT);
-  Dim n, d, dim[MAX_RANK], one = dim_const(x->c, 1), two = dim_const(x->c, 2);
-  bool half = a->onesided != 0, inverse = a->inverse != 0;
-  int rank, axis;
-  int64_t at = -2;
+  Dim n = NULL, axis = dim_const(x->c, -2), dim[MAX_RANK];
+  DftShape s;
+  int rank, k = -1;
+  int64_t at;
   if (!in_rank(x, 0, &rank))
     return ST_OK;
   if (rank < 2)
     return infer_fail(x, "the signal must have rank 2 at least, not %d", rank);
   TRY(check_parts(x, rank));
-  if (has_in(x, 2) && (!number(x, 2, &d) || !dim_is_const(d, &at))) {
+  if (has_in(x, 2) && !number(x, 2, &axis)) {
     set_out_run(x, 0, DT_none, rank, "dft");
     return ST_OK;
   }
-  TRY(norm_axis(x, at, rank, false, &axis));
-  if (axis == rank - 1)
-    return infer_fail(x, "axis %lld is that of the real and the imaginary part", (long long)at);
-  memcpy(dim, in_type(x, 0)->dim, sizeof dim);
-  if (!has_in(x, 1))
-    n = half && inverse ? dim_mul(x->c, two, dim_sub(x->c, dim[axis], one)) : dim[axis];
-  else if (!number(x, 1, &n))
-    n = NULL;
-  if (n && n->hi < 1)
-    return infer_fail(x, "the length of the transform is %s", dim_text(x->c, n));
-  dim[axis] = !n ? run_dim(x, 0, rank, axis, "dft") : half && !inverse ? dim_add(x->c, dim_div(x->c, n, two), one) : n;
-  dim[rank - 1] = half && inverse ? one : two;
+  if (dim_is_const(axis, &at)) {
+    TRY(norm_axis(x, at, rank, false, &k));
+    if (k == rank - 1)
+      return infer_fail(x, "axis %lld is that of the real and the imaginary part", (long long)at);
+  }
+  bool known = !has_in(x, 1) || number(x, 1, &n);
+  dft_shape(x->c, in_type(x, 0), a, axis, n, &s);
+  if (known && s.length->hi < 1)
+    return infer_fail(x, "the length of the transform is %s", dim_text(x->c, s.length));
+  for (int i = 0; i < rank - 1; i++)
+    dim[i] = known || (k >= 0 && i != k) ? blended(x->c, &s, in_type(x, 0), i) : run_dim(x, 0, rank, i, "dft");
+  dim[rank - 1] = dim_const(x->c, a->inverse && a->onesided ? 1 : 2);
   set_out(x, 0, DT_none, rank, dim);
   return ST_OK;
 }

@@ -1,6 +1,6 @@
 /* axes.c - axes that only a run tells. Slice and Pad get bounds for every axis in order, which a small host step (ByAxis) puts
  * in their places, also where a run tells how many bounds there are; a reduction that drops its axes keeps them as 1 and
- * is squeezed. Kernels exist for these forms.
+ * is squeezed. Scales of a Resize that only a run tells are sizes as well. Kernels exist for these forms.
  * Needs: types inferred, ranks known. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -83,7 +83,24 @@ static Value *keep_reduced(Match *m) {
   return EMIT(m, Squeeze, NULL, emit(m, n->op, &a, 2, n->in), axes);
 }
 
+/* Scales that only a run tells make sizes, which a small host step works out before. */
+static Value *resize_to(Match *m) {
+  Node *n = m->root;
+  const ResizeAttr *a = ATTR(n, Resize);
+  GatherAttr along = {.axis = 0};
+  Value *scales = n->nin > 2 ? n->in[2] : NULL;
+  if (!type_known(n->in[0]) || !type_known(scales) || scales->konst || scales->type.rank != 1 ||
+      (n->nin > 3 && n->in[3]))
+    return NULL;
+  Value *shape = EMIT(m, Shape, &(ShapeAttr){.end = ABSENT}, n->in[0]);
+  if (a->axes.v)
+    shape = EMIT(m, Gather, &along, shape, const_ints(m, a->axes.v, a->axes.n));
+  Value *in[4] = {n->in[0], n->in[1], scales, EMIT(m, ScaledSizes, NULL, shape, scales)};
+  return emit(m, OP_ResizeTo, a, 4, in);
+}
+
 static const Rule rules[] = {
+    {"resize to sizes", OPERATOR(Resize), resize_to},
     {"slice by axis", OPERATOR(Slice), slice_all},
     {"slice of so many axes", OPERATOR(Slice), slice_counted},
     {"pad by axis", OPERATOR(Pad), pad_all},

@@ -33,7 +33,7 @@ typedef struct CacheFile {
 typedef struct CacheContent {
   CacheKey key;
   const char *model; /* what `sard cache list` shows: a path, "" for a model from memory */
-  const char *about; /* device and CPU level */
+  const char *about; /* device and CPU level or GPU */
   const CacheFile *file;
   uint32_t nfile;
   const uint8_t *image; /* the program, aligned to PROG_ALIGN */

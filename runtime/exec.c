@@ -120,7 +120,7 @@ static void host_outputs(Frame *f, const ProgStep *s) {
 }
 
 /* The output is the input's memory. Its shape is what was inferred; where data have a say in it (a shape or axes that are no
- * constant), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
+ * constant; on a device, that do not follow from the symbols), or where the element counts disagree, the operator's own evaluator is asked, and given that memory. */
 static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scratch) {
   uint32_t from = rt_list(f->p, s->in), to = rt_list(f->p, s->out),
            how = s->nin > 1 ? rt_list(f->p, s->in + 1) : PROG_NONE;
@@ -131,9 +131,8 @@ static Status view_step(Frame *f, const ProgStep *s, uint32_t index, Arena *scra
   if (src->state == CELL_EMPTY)
     return no_value(f, from);
   DType t = slot->dtype ? (DType)slot->dtype : src->t.dtype;
-  bool stated = how == PROG_NONE || f->p->konst[how];
-  if (!stated || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) || !rt_symbols_dims(&f->sym, slot, dim) ||
-      !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t)) {
+  if (!graph_stated(f->p, how) || src->t.kind != VK_TENSOR || !same_bits(t, src->t.dtype) ||
+      !rt_symbols_dims(&f->sym, slot, dim) || !extent_ok(dim, slot->rank, &count) || count != tensor_count(&src->t)) {
     TRY(host_inputs(f, s));
     TRY(eval_step(f, s, index, scratch));
     host_outputs(f, s);
@@ -190,7 +189,13 @@ static void step_done(Frame *f, Arena *scratch) {
   f->idle = scratch;
 }
 
-static Status run_step(Frame *f, uint32_t index) {
+/* What is on the device is done when its time is told. */
+static Status await(Frame *f) {
+  RtDevice *d = f->p->device;
+  return f->places ? d->ops->wait(d, f->c, places_stream(f)) : ST_OK;
+}
+
+Status run_step(Frame *f, uint32_t index) {
   const ProgStep *s = rt_step(f->p, index);
   const ProgStep *up = *f->at;
   int64_t start = f->o->profile ? now_ns() : 0;
@@ -208,6 +213,7 @@ static Status run_step(Frame *f, uint32_t index) {
   *f->at = up;
   TRY(bind_outputs(f, s));
   if (f->o->profile) {
+    TRY(await(f));
     bool kernel = s->kind == STEP_KERNEL; /* the cost of a step in a body is not its owner's */
     f->o->profile(f->o->profile_arg, &(RtStepTime){.step = index,
                                                    .depth = (uint32_t)f->depth,
@@ -217,7 +223,7 @@ static Status run_step(Frame *f, uint32_t index) {
                                                    .flops = kernel ? f->cost.flops : 0,
                                                    .bytes = kernel ? f->cost.bytes : 0});
   }
-  for (uint32_t i = 0; i < s->nfree; i++) {
+  for (uint32_t i = 0; i < s->nfree && !f->in_graph; i++) {
     uint32_t slot = rt_list(f->p, s->free + i);
     if (rt_slot(f->p, slot)->kind == SLOT_DYNAMIC || rt_slot(f->p, slot)->kind == SLOT_VIEW)
       cell_clear(f, &f->cell[slot]);
@@ -299,6 +305,16 @@ static void own_strings(Frame *f, Tensor *t) {
     s[i].ptr = arena_strndup(f->keep, s[i].ptr, s[i].len);
 }
 
+static Status check_into(Frame *f, uint32_t i, const Tensor *t) {
+  const Tensor *into = f->out[i].into;
+  char a[200], b[200];
+  if (t->kind == VK_TENSOR && into->dtype == t->dtype && tensor_same_shape(into, t))
+    return ST_OK;
+  return fail(f->c, ST_USAGE, "output '%s' is %s but the memory given for it is %s",
+              rt_string(f->p, rt_output(f->p, i)->name), tensor_type_text(t, a, sizeof a),
+              tensor_type_text(into, b, sizeof b));
+}
+
 static Status store_output(Frame *f, uint32_t i) {
   const Cell *x = &f->cell[rt_output(f->p, i)->slot];
   RtOutput *o = &f->out[i];
@@ -306,21 +322,20 @@ static Status store_output(Frame *f, uint32_t i) {
     return ST_OK;
   if (x->state == CELL_EMPTY && !o->in_place)
     return no_value(f, rt_output(f->p, i)->slot);
-  if (x->state)
+  if (x->state && !o->device)
     TRY(place_on_host(f, &x->t));
   if (o->in_place)
     return ST_OK;
   o->t = x->t;
+  if (o->into)
+    TRY(check_into(f, i, &x->t));
+  if (o->device)
+    return place_output(f, i, &x->t);
   if (x->t.kind != VK_TENSOR || x->state == CELL_KEEP) {
     own_strings(f, &o->t);
     return ST_OK;
   }
   if (o->into) { /* the caller's memory, whose shape and dtype were not what we computed, or a view */
-    char a[200], b[200];
-    if (o->into->dtype != x->t.dtype || !tensor_same_shape(o->into, &x->t))
-      return fail(f->c, ST_USAGE, "output '%s' is %s but the memory given for it is %s",
-                  rt_string(f->p, rt_output(f->p, i)->name), tensor_type_text(&x->t, a, sizeof a),
-                  tensor_type_text(o->into, b, sizeof b));
     if (x->t.dtype == DT_str)
       return fail(f->c, ST_UNSUPPORTED, "output '%s' holds strings: take it from sard_run's result",
                   rt_string(f->p, rt_output(f->p, i)->name));
@@ -346,13 +361,63 @@ static Status store_output(Frame *f, uint32_t i) {
 typedef struct RunArgs {
   RtProgram *p;
   const RtRunOptions *o;
-  const Tensor *in;
+  const Tensor *in, *theirs; /* theirs: as the caller gave them */
+  Tensor *fetched;           /* with elements brought here; NULL: none were */
   uint32_t nin;
   RtOutput *out;
   uint32_t nout;
   const ProgStep *at; /* the innermost step under way; outlives the frame, for errors */
   uint32_t blame;     /* Frame.blame */
 } RunArgs;
+
+/* Is input i as it is in the list an address of the device's? */
+static bool is_there(const RunArgs *r, uint32_t i, const Tensor *const *in) {
+  return r->o->there && r->o->there[i] && in[i]->data == r->theirs[i].data;
+}
+
+/* Inputs on the device: a value like any other, whose memory here is made, but not filled until somebody reads it. */
+static Status take_inputs(Frame *f, const RunArgs *r, const Tensor *const *in) {
+  for (uint32_t i = 0; i < r->nin; i++) {
+    Cell *x = &f->cell[rt_input(r->p, i)->slot];
+    if (!is_there(r, i, in)) {
+      *x = (Cell){.t = *in[i], .state = CELL_STATIC};
+      continue;
+    }
+    TRY(cell_alloc(f, x, in[i]->dtype, in[i]->rank, in[i]->dim));
+    TRY(place_at(f, &x->t, (uint64_t)(uintptr_t)in[i]->data));
+  }
+  return ST_OK;
+}
+
+/* Symbols may be bound to elements of inputs: those must be here. */
+static Status fetch_inputs(RunArgs *r, Ctx *c, Arena *a) {
+  const ProgRegion *region = REC(r->p, SEC_REGIONS, ProgRegion);
+  for (uint32_t i = region->binds; i < region->binds + 3 * region->nbinds; i += 3) {
+    uint32_t input = rt_list(r->p, i + 1);
+    if (rt_list(r->p, i + 2) < BIND_ELEMENT || input >= r->nin || !r->o->there || !r->o->there[input])
+      continue;
+    if (r->in != r->fetched) { /* the caller's list stays as it is */
+      r->fetched = arena_copy(a, r->in, r->nin * sizeof *r->in);
+      r->in = r->fetched;
+    }
+    if (r->fetched[input].data == r->theirs[input].data && tensor_bytes(&r->fetched[input]))
+      TRY(place_fetch(r->p, c, a, r->o, &r->fetched[input]));
+  }
+  return ST_OK;
+}
+
+/* The caller's stream goes on when the run is over; without one, or where the outputs' memory is new to everybody, it is over now. */
+static Status join_stream(Frame *f) {
+  RtDevice *d = f->p->device;
+  bool waits = false;
+  for (uint32_t i = 0; i < rt_count(f->p, SEC_OUTPUTS); i++)
+    waits |= f->out[i].device && (!f->o->stream || !f->out[i].into);
+  if (!f->places)
+    return ST_OK;
+  if (f->o->stream)
+    TRY(d->ops->order(d, f->c, places_stream(f), f->o->stream));
+  return waits ? d->ops->wait(d, f->c, places_stream(f)) : ST_OK;
+}
 
 static Status run(Ctx *c, void *arg) {
   RunArgs *r = arg;
@@ -361,16 +426,17 @@ static Status run(Ctx *c, void *arg) {
   Frame *f = arena_new(keep, Frame); /* its cleanup frees the outputs' buffers when c is closed */
   const Tensor **in;
   f->keep = keep, f->run = work;
+  TRY(fetch_inputs(r, c, work));
   TRY(run_bind(r->p, c, work, r->in, r->nin, &f->sym, &in));
   TRY(appends_bind(&f->sym, c, r->o->room, in, r->out));
   TRY(frame_init(f, r->p, c, r->o, r->out, r->nout));
   f->at = &r->at, f->blame = &r->blame;
-  for (uint32_t i = 0; i < r->nin; i++)
-    f->cell[rt_input(r->p, i)->slot] = (Cell){.t = *in[i], .state = CELL_STATIC};
-  TRY(run_region(f, 0));
+  TRY(take_inputs(f, r, in));
+  TRY(f->places ? graph_run(f) : run_region(f, 0));
   TRY(places_errors(f));
   for (uint32_t i = 0; i < r->nout; i++)
     TRY(store_output(f, i));
+  TRY(join_stream(f));
   frame_finish(f);
   arena_destroy(work);
   return ST_OK;
@@ -381,7 +447,8 @@ Status rt_run(RtProgram *p, Ctx *c, const RtRunOptions *o, const Tensor *in, uin
   if (nout != rt_count(p, SEC_OUTPUTS))
     return fail(c, ST_USAGE, "%u outputs given, the model has %u", nout, rt_count(p, SEC_OUTPUTS));
   static const RtRunOptions serial = {.threads = 1};
-  RunArgs r = {.p = p, .o = o ? o : &serial, .in = in, .nin = nin, .out = out, .nout = nout, .blame = PROG_NONE};
+  RunArgs r = {
+      .p = p, .o = o ? o : &serial, .in = in, .theirs = in, .nin = nin, .out = out, .nout = nout, .blame = PROG_NONE};
   pool_hold(r.o->pool);
   Status st = ctx_protect(c, run, &r);
   pool_release(r.o->pool);

@@ -78,6 +78,7 @@ Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutpu
 void frame_finish(Frame *f) {
   for (uint32_t i = 0; i < rt_count(f->p, SEC_SLOTS); i++)
     cell_clear(f, &f->cell[i]);
+  f->done = true;
   arena_destroy(f->idle);
   f->idle = NULL;
   free_arena(f);
@@ -185,13 +186,13 @@ Status slot_alloc(Frame *f, uint32_t i, DType t, int rank, const int64_t *dim, T
   TRY(checked_bytes(f, t, rank, dim, &bytes));
   TRY(check_inferred(f, i, t, rank, dim));
   RtOutput *o = f->out_of[i] == PROG_NONE ? NULL : &f->out[f->out_of[i]];
-  if (f->layout->offset[i] != UINT64_MAX) {
+  if (f->layout->offset[i] != UINT64_MAX && !f->ahead) {
     if (f->layout->offset[i] + bytes >
         f->layout->arena) /* a symbol was bound again: only a damaged program does that */
       return fail(f->c, ST_INTERNAL, "an output of %zu bytes does not fit the place planned for it", bytes);
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, f->arena + f->layout->offset[i], CELL_ARENA);
-  } else if (o && output_fits(o, t, rank, dim)) {
+  } else if (o && !o->device && output_fits(o, t, rank, dim)) {
     cell_clear(f, x);
     set_tensor(x, t, rank, dim, o->into->data, CELL_STATIC);
     o->in_place = true;

@@ -32,16 +32,21 @@ struct RtProgram {
   const ProgHeader *h;
   const uint8_t *base;
   Alloc *alloc;
-  Tensor **konst;         /* by slot: constants, else NULL */
-  OpId *op;               /* by step */
-  void **attr;            /* by step */
-  RtCode **code;          /* by object */
-  KernelFn *fn;           /* by kernel; NULL: not compiled */
-  RtDevice *device;       /* kernels run there; NULL: here */
-  void **module;          /* by object, on the device */
-  void **function;        /* by kernel, on the device */
-  uint64_t *device_const; /* by slot: where the constant is on the device */
-  int lanes;              /* 32-bit lanes of the vectors that the code uses: for estimates */
+  Tensor **konst;          /* by slot: constants, else NULL */
+  OpId *op;                /* by step */
+  void **attr;             /* by step */
+  RtCode **code;           /* by object */
+  KernelFn *fn;            /* by kernel; NULL: not compiled */
+  RtDevice *device;        /* kernels run there; NULL: here */
+  void **module;           /* by object, on the device */
+  bool by_driver;          /* the driver has compiled PTX: there was no machine code for the device */
+  void **function;         /* by kernel, on the device */
+  void ***more;            /* by kernel: its further functions */
+  uint64_t *device_const;  /* by slot: where the constant is on the device */
+  uint64_t device_weights; /* the block they lie in */
+  struct GraphPlan *graphs;
+  struct Workspace *workspaces; /* of no run; guarded by lock */
+  int lanes;                    /* 32-bit lanes of the vectors that the code uses: for estimates */
   pthread_mutex_t lock;
   Layout *layouts; /* newest first; guarded by lock, a published layout never changes */
   uint32_t nlayout;
@@ -140,6 +145,9 @@ typedef struct Frame {
   RtOutput *out;       /* by output */
   uint32_t *out_of;    /* by slot: output number, or PROG_NONE */
   Places *places;      /* NULL: no device (places.h) */
+  bool in_graph;       /* the run is recorded or replayed, or may be the next time (graph.c) */
+  bool ahead;          /* a step runs ahead of its turn: its results must not lie in the arena */
+  bool done;           /* everything went well */
   KernelCost cost;     /* of the last kernel step */
   const ProgStep **at; /* borrowed: the innermost step under way, NULL between steps */
   uint32_t *blame;     /* borrowed: the origin of the node in that step that failed, or PROG_NONE */
@@ -156,13 +164,14 @@ Status cell_alloc(Frame *f, Cell *x, DType t, int rank, const int64_t *dim);
 /* Memory for what a step computes into a slot: the caller's, the arena's, or a buffer. */
 Status slot_alloc(Frame *f, uint32_t slot, DType t, int rank, const int64_t *dim, Tensor **out);
 
-/* Can a result of that type be computed into the memory that the caller gave? */
+/* Is that the type of the memory that the caller gave for the result? */
 bool output_fits(const RtOutput *o, DType t, int rank, const int64_t *dim);
 
 /* The memory of src under another shape with as many elements of as many bits, for a view. */
 Status slot_share(Frame *f, uint32_t slot, const Cell *src, DType t, int rank, const int64_t *dim, Tensor **out);
 
 /* --- exec.c, control.c --- */
+Status run_step(Frame *f, uint32_t index);
 Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
 Status no_value(Frame *f, uint32_t slot);

@@ -162,11 +162,11 @@ bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, Kernel
     w->cost.flops = 0; /* an estimate may overflow */
   if (!amount(s, call->bytes, &w->cost.bytes))
     w->cost.bytes = 0;
+  w->stride = bytes > PTRDIFF_MAX - PROG_ALIGN ? SIZE_MAX : ((size_t)bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
   if (!w->parts)
     return true;
   w->ns = estimate_ns(s->p, rt_kernel(s->p, step)->kind, w->cost.flops, w->cost.bytes);
   w->cost.threads = threads_for(o, w->ns, w->parts);
-  w->stride = bytes > PTRDIFF_MAX - PROG_ALIGN ? SIZE_MAX : ((size_t)bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
   if (!size_mul_ok(w->stride, (size_t)w->cost.threads, &w->scratch))
     w->scratch = SIZE_MAX;
   return true;

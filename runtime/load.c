@@ -191,16 +191,27 @@ static bool product_ok(const RtProgram *p, const ProgCall *x) {
          rt_list(p, x->product + PN_AFTER) <= PRODUCT_GELU;
 }
 
+static bool stages_ok(const RtProgram *p, const ProgCall *x) {
+  uint64_t n = 2ull * (REC(p, SEC_KERNELS, ProgKernel) + x->kernel)->more;
+  if (x->more + n > rt_count(p, SEC_LISTS))
+    return false;
+  for (uint32_t i = 0; i < n; i++)
+    if (!index_ok(p, rt_list(p, x->more + i), SEC_EXPRS, false))
+      return false;
+  return true;
+}
+
 static bool call_ok(const RtProgram *p, const ProgCall *x) {
   return index_ok(p, x->kernel, SEC_KERNELS, false) && index_ok(p, x->parts, SEC_EXPRS, false) &&
          index_ok(p, x->threads, SEC_EXPRS, false) && index_ok(p, x->scratch, SEC_EXPRS, false) &&
          index_ok(p, x->flops, SEC_EXPRS, false) && index_ok(p, x->bytes, SEC_EXPRS, false) && product_ok(p, x) &&
-         needs_ok(p, x) && owners_ok(p, x);
+         needs_ok(p, x) && owners_ok(p, x) && stages_ok(p, x);
 }
 
 static bool object_ok(const RtProgram *p, const ProgObject *o) {
   uint64_t room = p->h->section[SEC_CODE].size;
-  return o->offset % PROG_ALIGN == 0 && o->offset <= room && o->size <= room - o->offset && str_ok(p, o->target);
+  return o->offset % PROG_ALIGN == 0 && o->offset <= room && o->size <= room - o->offset && str_ok(p, o->target) &&
+         o->ptx <= room && o->ptx_size <= room - o->ptx && str_ok(p, o->ptx_target);
 }
 
 /* Kernels, their calls and their code. */

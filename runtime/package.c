@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/package.h"
 
+#include "runtime/device.h"
 #include "runtime/object.h"
 #include "support/cpu.h"
+#include "support/gpu.h"
 #include "support/str.h"
 
 #include <elf.h>
@@ -79,22 +81,56 @@ static Status check_code(Ctx *c, const Package *p, const PackageVariant *v) {
   return ST_OK;
 }
 
-Status package_choose(Ctx *c, const Package *p, const PackageVariant **out) {
+static Status choose_for_cpu(Ctx *c, const Package *p, const PackageVariant **out) {
   const PackageVariant *v = NULL;
-  if (p->h->machine != object_machine())
-    return fail(c, ST_UNSUPPORTED, "the model was compiled for %s, and this machine is %s", machine_name(p->h->machine),
-                machine_name(object_machine()));
   for (uint32_t i = 0; i < p->h->nvariant; i++)
     if (cpu_runs(package_string(p, p->variant[i].level)))
       v = &p->variant[i];
-  if (!v)
-    return err_hint(c,
-                    fail(c, ST_UNSUPPORTED, "the model was compiled for %s, which this CPU (%s) does not have",
-                         package_string(p, p->variant[0].level), cpu_level()),
-                    "compile it with --cpu %s", cpu_level());
-  TRY(check_code(c, p, v));
   *out = v;
-  return ST_OK;
+  if (v)
+    return ST_OK;
+  return err_hint(c,
+                  fail(c, ST_UNSUPPORTED, "the model was compiled for %s, which this CPU (%s) does not have",
+                       package_string(p, p->variant[0].level), cpu_level()),
+                  "compile it with --cpu %s", cpu_level());
+}
+
+/* "sm_80, sm_90a" */
+static const char *levels_text(const Package *p, char *text, size_t room) {
+  size_t n = 0;
+  *text = 0;
+  for (uint32_t i = 0; i < p->h->nvariant && n < room; i++)
+    n += (size_t)snprintf(text + n, room - n, "%s%s", i ? ", " : "", package_string(p, p->variant[i].level));
+  return text;
+}
+
+static Status choose_for_gpu(Ctx *c, const Package *p, const RtDevice *d, const PackageVariant **out) {
+  const PackageVariant *compiled = NULL, *ptx = NULL;
+  bool code = p->h->flags & PACKAGE_GPU_CODE;
+  char text[200];
+  for (uint32_t i = 0; i < p->h->nvariant; i++) {
+    const char *level = package_string(p, p->variant[i].level);
+    compiled = code && gpu_runs(level, d->capability) ? &p->variant[i] : compiled;
+    ptx = gpu_compiles(level, d->capability) ? &p->variant[i] : ptx;
+  }
+  *out = compiled ? compiled : ptx;
+  if (*out)
+    return ST_OK;
+  return err_hint(c,
+                  fail(c, ST_DEVICE, "the model was compiled for %s, and this GPU has compute capability %d.%d",
+                       levels_text(p, text, sizeof text), d->capability / 10, d->capability % 10),
+                  "compile it with --gpu sm_80, which all GPUs from 8.0 on run");
+}
+
+Status package_choose(Ctx *c, const Package *p, const RtDevice *d, const PackageVariant **out) {
+  bool gpu = p->h->flags & PACKAGE_GPU;
+  if (p->h->machine != object_machine())
+    return fail(c, ST_UNSUPPORTED, "the model was compiled for %s, and this machine is %s", machine_name(p->h->machine),
+                machine_name(object_machine()));
+  if (gpu != (d != NULL))
+    return damaged(c, "its device");
+  TRY(gpu ? choose_for_gpu(c, p, d, out) : choose_for_cpu(c, p, out));
+  return check_code(c, p, *out);
 }
 
 static Status check_weights(Ctx *c, const Package *p, const Mapped *m) {
@@ -137,8 +173,10 @@ Status package_verify(Ctx *c, const Package *p, const RtFile *weights) {
 }
 
 Status package_load(Ctx *c, Arena *a, const Package *p, const PackageVariant *v, const RtFile *weights,
-                    const uint8_t *code, RtProgram **out) {
+                    const uint8_t *code, RtDevice *device, RtProgram **out) {
   const uint8_t *head = (const uint8_t *)p->h;
   RtLinked linked = {code, (const uint64_t *)(const void *)(head + v->kernels), v->nkernel};
+  if (device)
+    return rt_load_on(c, a, head + v->image, v->image_size, p->h->build, weights, 1, device, out);
   return rt_load_linked(c, a, head + v->image, v->image_size, p->h->build, weights, 1, &linked, out);
 }

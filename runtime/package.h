@@ -1,4 +1,4 @@
-/* package.h - a model compiled ahead of time: programs for one or several CPU levels, their machine code, and weights. A .sard
+/* package.h - a model compiled ahead of time: programs for one or several levels of CPUs or GPUs, their machine code, and weights. A .sard
  * file is a package; objects, libraries and executables hold its three parts as sections.
  *
  *   .sard.package   header | variants | offsets of kernels | strings | programs, each aligned to 64 | sums of weights
@@ -23,7 +23,11 @@ enum { PACKAGE_VERSION = 2, PACKAGE_PAGE = 4096, PACKAGE_BLOCK = 1 << 20 };
 #define WEIGHTS_SECTION ".sard.weights"
 #define WEIGHTS_SUFFIX  ".weights" /* of a file with weights beside X.so, X.sard … */
 
-enum { PACKAGE_EXTERNAL = 1 /* weights are in a file beside */ };
+enum {
+  PACKAGE_EXTERNAL = 1, /* weights are in a file beside */
+  PACKAGE_GPU = 2,      /* for the device cuda: variants are levels of GPUs, their code is inside of the programs */
+  PACKAGE_GPU_CODE = 4  /* machine code, not PTX alone */
+};
 
 typedef struct PackageHeader {
   char magic[8];
@@ -72,16 +76,18 @@ static inline uint64_t package_blocks(uint64_t weights) {
   return weights / PACKAGE_BLOCK + (weights % PACKAGE_BLOCK != 0);
 }
 const char *package_string(const Package *p, uint32_t offset);
-/* The best variant for this CPU, its code checked. ST_UNSUPPORTED: another machine, or a CPU below all of them. */
-Status package_choose(Ctx *c, const Package *p, const PackageVariant **out);
+struct RtDevice;
+/* The best variant for this CPU, its code checked, or for that GPU (NULL: none; PACKAGE_GPU needs one): machine code before PTX.
+ * ST_UNSUPPORTED: another machine, or a CPU below all of them; ST_DEVICE: a GPU that none of them is for. */
+Status package_choose(Ctx *c, const Package *p, const struct RtDevice *device, const PackageVariant **out);
 /* Weights in a file of their own: the one beside the file `path`, or the file `weights` if that is not NULL. *map NULL: none. */
 Status package_weights(Ctx *c, Arena *a, const Package *p, const char *path, const char *weights, Mapped **map,
                        RtFile *out);
 /* What a load leaves out: the code of the variants that it does not choose, and all weights. */
 Status package_verify(Ctx *c, const Package *p, const RtFile *weights);
-/* The program of a variant, with its code where it is. */
+/* The program of a variant, with its code where it is, or on the device (NULL: none). */
 Status package_load(Ctx *c, Arena *a, const Package *p, const PackageVariant *v, const RtFile *weights,
-                    const uint8_t *code, RtProgram **out);
+                    const uint8_t *code, struct RtDevice *device, RtProgram **out);
 
 /* Finds the package in a mapped file: .sard, or an ELF object, library or executable, or an archive with one. False: the file is
  * of another kind. It is only read: nothing of it runs. */

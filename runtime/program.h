@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 7, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 8, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -36,7 +36,7 @@ typedef enum {
   SEC_CALLS,   /* ProgCall: one per STEP_KERNEL */
   SEC_OBJECTS, /* ProgObject: machine code for the kernels, as modules */
   SEC_ATTRS,   /* bytes: encoded attribute structs (support/attr.h) */
-  SEC_CODE,    /* bytes: relocatable objects, each aligned to 64 */
+  SEC_CODE,    /* bytes: relocatable objects and PTX, each aligned to 64 */
   SEC_DATA,    /* bytes: constants kept inside, each aligned to 64 */
   SEC_COUNT
 } SectionId;
@@ -131,7 +131,9 @@ typedef struct ProgKernel {
   uint32_t ndim;      /* KernelArgs.dim: nexprs of every step that calls it */
   uint8_t kind;       /* UnitKind */
   uint8_t copies;     /* 1: only moves elements */
-  uint8_t pad[2];
+  uint8_t
+      more; /* GPUs: further functions, `symbol`_then1, `symbol`_then2 …, launched behind it with the same parameters */
+  uint8_t pad;
   uint32_t tile;   /* a string: how the work is cut, "8x48" */
   uint32_t checks; /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
   uint32_t nchecks;
@@ -162,19 +164,23 @@ typedef struct ProgCall {
   uint32_t kernel; /* SEC_KERNELS */
   uint32_t
       parts; /* SEC_EXPRS: independent pieces of work; KernelArgs.begin and end are a range of them; 0: nothing to do */
-  uint32_t threads;      /* SEC_EXPRS: gpu_geometry's; CPUs: 0 */
-  uint32_t scratch;      /* SEC_EXPRS: bytes per thread; GPUs: per block */
+  uint32_t threads; /* SEC_EXPRS: gpu_geometry's; CPUs: 0 */
+  uint32_t
+      scratch; /* SEC_EXPRS: bytes per thread; GPUs: per block, or of all together where the kernel has further functions */
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
   uint32_t product;      /* SEC_LISTS: PRODUCT_NUMBERS of what a library computes; PROG_NONE: code does */
   uint32_t need, nneed;  /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
   uint32_t whose;        /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
+  uint32_t more;         /* SEC_LISTS: parts and threads of each further function */
 } ProgCall;
 
-/* A module of machine code: one relocatable object (runtime/object.h). */
+/* A module of machine code: one relocatable object (runtime/object.h). For GPUs it is machine code, the same as PTX, which the
+ * driver compiles where the machine code does not run, or one of them alone: the other has no bytes. */
 typedef struct ProgObject {
-  uint64_t offset, size; /* in SEC_CODE */
-  uint32_t target;       /* EmitTarget.cpu_level it was made for */
-  uint32_t pad;
+  uint64_t offset, size;  /* in SEC_CODE */
+  uint64_t ptx, ptx_size; /* in SEC_CODE */
+  uint32_t target;        /* what the code was made for: EmitTarget.cpu_level, or a GPU */
+  uint32_t ptx_target;
 } ProgObject;
 
 typedef struct ProgRegion {
@@ -220,7 +226,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 40 && sizeof(ProgObject) == 24, "format");
+static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 44 && sizeof(ProgObject) == 40, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -25,6 +25,8 @@ Status rt_load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t bui
 struct RtDevice;
 Status rt_load_on(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t build, const RtFile *file,
                   uint32_t nfile, struct RtDevice *device, RtProgram **out);
+/* What the code that a program runs on its device is, in words: "machine code for sm_90"; "" for the CPU's. */
+const char *rt_device_code(const RtProgram *p, Arena *a);
 /* The same for a program whose machine code is in memory already: code of all kernels, each at its offset from base. */
 typedef struct RtLinked {
   const uint8_t *base;
@@ -35,6 +37,16 @@ Status rt_load_linked(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint6
                       uint32_t nfile, const RtLinked *code, RtProgram **out);
 /* Frees what runs have left with the program (layouts); the rest belongs to the arena. No run may be going on. */
 void rt_unload(RtProgram *p);
+/* Gives back the working memory that runs have left, here and on the device. Runs may go on. */
+void rt_release(RtProgram *p);
+/* Whether runs on the device are recorded as graphs: *why NULL, or why not, and because of which step (PROG_NONE: of none). False:
+ * there is no device. */
+typedef struct RtGraphs {
+  const char *why;
+  uint32_t step, kernels; /* kernels: in a graph */
+  int64_t made, replayed; /* so far */
+} RtGraphs;
+bool rt_graphs(const RtProgram *p, RtGraphs *out);
 
 /* Names the program's machine code in dir/perf-PID.map, for `perf`. */
 Status rt_perf_map(const RtProgram *p, Ctx *c, const char *dir);
@@ -47,7 +59,8 @@ const ProgPort *rt_output(const RtProgram *p, uint32_t i);
 const ProgSlot *rt_slot(const RtProgram *p, uint32_t i);
 const ProgStep *rt_step(const RtProgram *p, uint32_t i);
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s); /* NULL: s is no kernel step */
-bool rt_is_product(const RtProgram *p, const ProgStep *s); /* a kernel step that a library computes, of many rows at least */
+/* A kernel step that a library computes, of many rows at least. */
+bool rt_is_product(const RtProgram *p, const ProgStep *s);
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i);
@@ -62,6 +75,9 @@ int64_t rt_const_dim(const RtProgram *p, const ProgSlot *s, int axis);
 typedef struct RtOutput {
   Tensor t;
   bool wanted;
+  bool device;        /* wanted on the program's device: addresses in t and into are the device's */
+  bool apart;         /* and into overlaps an input: it is written when the run is over */
+  uint64_t at;        /* set by rt_run: memory of the device, to be given back with its put; 0: none was needed */
   const Tensor *into; /* the caller's memory of exactly this dtype and shape, dense but for RtRoom, or NULL */
   bool in_place;      /* set by rt_run: the result is already in `into` */
 } RtOutput;
@@ -82,11 +98,15 @@ typedef struct RtRoom {
 } RtRoom;
 
 typedef struct RtRunOptions {
-  Pool *pool;                                      /* NULL: everything in the caller's thread */
-  Recycler *recycler;                              /* for the memory of results; NULL: fresh memory each time */
-  int threads;                                     /* at most; the results do not depend on it */
-  bool eager;                                      /* use them for every kernel, worth it or not (tests) */
-  const RtRoom *room;                              /* by SEC_APPENDS, or NULL: everything is dense */
+  Pool *pool;         /* NULL: everything in the caller's thread */
+  Recycler *recycler; /* for the memory of results; NULL: fresh memory each time */
+  int threads;        /* at most; the results do not depend on it */
+  bool eager;         /* use them for every kernel, worth it or not (tests) */
+  const RtRoom *room; /* by SEC_APPENDS, or NULL: everything is dense */
+  const bool *there;  /* by input: its data is an address of the device's; NULL: none is */
+  void
+      *stream; /* of the device, the caller's: the run comes behind what is on it, and it waits for the run. NULL: none;
+                   then everything is done when rt_run returns */
   void (*profile)(void *arg, const RtStepTime *t); /* may be NULL; called in the caller's thread */
   void *profile_arg;
 } RtRunOptions;

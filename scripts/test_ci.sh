@@ -27,8 +27,10 @@ step "2000 random graphs, compiled against reference" build/tests/test_random_ra
 step "2000 random graphs by onnx.reference" python3 tests/random/test_onnx.py 2000 1000
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
 step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
+step "every case and fixture over the null CUDA driver" env SARD_CUDA_DIR=build/tests/null python3 tests/cuda/check_cuda.py
 step "the compile cache, killed 50 times" env SARD_KILLS=50 SARD_CACHE=off python3 tests/cli/test_cache.py
 step "ahead of time: libraries, other machines" scripts/test_ahead.sh "$jobs"
+step "kernels of all models by NVIDIA's assembler" sh -c "python3 scripts/ptxas.py -j $jobs || [ \$? = 77 ]"
 step "installation" scripts/test_install.sh
 echo "$((steps - failed)) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

@@ -4,6 +4,16 @@
 
 #include <string.h>
 
+/* Where two libraries have one prefix, the dynamic linker takes one's functions for the instances of both. */
+static bool is_own(const sard_compiled *m) { return m && m->package == compiled_package; }
+
+static sard_status refuse(const sard_compiled *m, const char *call) {
+  if (!m)
+    return error_new(SARD_ERROR_USAGE, NULL, "%s: NULL argument", call);
+  return error_new(SARD_ERROR_USAGE, NULL, "%s: the instance is one of another compiled model with the same prefix",
+                   call);
+}
+
 /* --- typed runs --- */
 
 /* The inputs' struct: one int64_t per symbol of the input shapes, then one pointer per input; the outputs' one pointer each. */
@@ -72,8 +82,8 @@ static Status make_room(Ctx *c, void *arg) {
 sard_status compiled_run(const sard_compiled *m, const void *in, const void *out) {
   Typed x;
   Ctx c;
-  if (!m || !in || !out)
-    return error_new(SARD_ERROR_USAGE, NULL, "run: NULL argument");
+  if (!is_own(m) || !in || !out)
+    return refuse(in && out ? m : NULL, "run");
   Room room = {.n = sard_output_count(&m->model)};
   sard_status st = open_typed(&c, &x, m, in);
   if (!st && ctx_protect(&c, make_room, &room))
@@ -89,8 +99,8 @@ sard_status compiled_run(const sard_compiled *m, const void *in, const void *out
 sard_status compiled_output_shape(const sard_compiled *m, const void *in, size_t output, int64_t *dim, int32_t *rank) {
   Typed x;
   Ctx c;
-  if (!m || !in)
-    return error_new(SARD_ERROR_USAGE, NULL, "output_shape: NULL argument");
+  if (!is_own(m) || !in)
+    return refuse(in ? m : NULL, "output_shape");
   sard_status st = open_typed(&c, &x, m, in);
   if (!st)
     st = sard_output_shape(&m->model, output, x.tensor, sard_input_count(&m->model), dim, rank, NULL);
@@ -101,17 +111,17 @@ sard_status compiled_output_shape(const sard_compiled *m, const void *in, size_t
 /* --- runs with tensors --- */
 
 sard_status compiled_call(const sard_compiled *m, const sard_tensor *in, size_t n, sard_result **out) {
-  return sard_run(m ? &m->model : NULL, in, n, NULL, out, NULL);
+  return is_own(m) ? sard_run(&m->model, in, n, NULL, out, NULL) : refuse(m, "call");
 }
 
 sard_status compiled_call_into(const sard_compiled *m, const sard_tensor *in, size_t n, const sard_tensor *out,
                                size_t nout) {
-  return sard_run_into(m ? &m->model : NULL, in, n, out, nout, NULL, NULL);
+  return is_own(m) ? sard_run_into(&m->model, in, n, out, nout, NULL, NULL) : refuse(m, "call_into");
 }
 
 /* --- queries --- */
 
-#define MODEL(m) ((m) ? &(m)->model : NULL)
+#define MODEL(m) (is_own(m) ? &(m)->model : NULL)
 
 size_t compiled_input_count(const sard_compiled *m) { return sard_input_count(MODEL(m)); }
 size_t compiled_output_count(const sard_compiled *m) { return sard_output_count(MODEL(m)); }

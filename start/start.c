@@ -1,4 +1,4 @@
-/* start.c - a compiled model becomes an instance that runs: its package is checked, the best variant for this CPU chosen.
+/* start.c - a compiled model becomes an instance that runs: its package is checked, the best variant for this CPU or GPU chosen.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "start/start.h"
 
@@ -59,9 +59,11 @@ static Status open_model(Ctx *c, void *arg) {
   p.code = compiled_code;
   p.weights = p.h->flags & PACKAGE_EXTERNAL ? NULL : compiled_weights;
   s->path = package_string(&p, p.h->name);
-  TRY(package_choose(c, &p, &v));
+  if (compiled_gpu.open)
+    TRY(compiled_gpu.open(c, &s->gpu));
+  TRY(package_choose(c, &p, s->gpu, &v));
   TRY(find_weights(c, x, &p, &weights));
-  TRY(package_load(c, s->arena, &p, v, &weights, compiled_code + v->code, &s->program));
+  TRY(package_load(c, s->arena, &p, v, &weights, compiled_code + v->code, s->gpu, &s->program));
   if (x->fixed) /* what the machine has is not asked for: that would take memory */
     s->threads = x->o->threads > 1 ? x->o->threads : 1;
   else if (x->o->threads != 1)
@@ -70,6 +72,11 @@ static Status open_model(Ctx *c, void *arg) {
     return ST_OK;
   TRY(env_pool(s->env, c, &s->pool));
   return x->fixed ? pool_start(c, s->pool, s->threads, STACK) : ST_OK;
+}
+
+static void close_gpu(sard_compiled *m) {
+  if (compiled_gpu.close)
+    compiled_gpu.close(m->model.gpu);
 }
 
 sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *own, sard_compiled **out) {
@@ -81,7 +88,10 @@ sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *o
   sard_compiled *m = alloc_get(&env->alloc, sizeof *m, _Alignof(sard_compiled));
   if (!m)
     return error_new(SARD_ERROR_MEMORY, NULL, "out of memory");
-  *m = (sard_compiled){.env = env, .own = own, .model = {.env = env, .device = "cpu", .threads = 1, .path = ""}};
+  *m = (sard_compiled){.env = env,
+                       .package = compiled_package,
+                       .own = own,
+                       .model = {.env = env, .device = compiled_gpu.open ? "cuda" : "cpu", .threads = 1, .path = ""}};
   env_prepare(env, &m->model.c, 0, NULL);
   Status st = ctx_protect(&m->model.c, open_model, &(Open){&m->model, &opt, own != NULL});
   if (!st) {
@@ -92,6 +102,7 @@ sard_status compiled_open(sard_env *env, const sard_compiled_options *o, void *o
   if (m->model.pool)
     env_pool_done(env);
   ctx_close(&m->model.c);
+  close_gpu(m);
   alloc_put(&env->alloc, m, sizeof *m);
   return r;
 }
@@ -101,6 +112,7 @@ static void close_model(sard_compiled *m) {
   if (m->model.pool)
     env_pool_done(m->env);
   ctx_close(&m->model.c);
+  close_gpu(m);
 }
 
 sard_status compiled_init(const sard_compiled_options *o, sard_compiled **out) {

@@ -5,16 +5,25 @@
 #define SARD_START_START_H
 
 #include "api/internal.h"
+#include "runtime/device.h"
 
 struct sard_compiled {
   sard_env *env;
   sard_model model;
-  void *own; /* the environment's memory is the caller's: not to be freed */
+  const uint8_t *package; /* compiled_package of the object that made it */
+  void *own;              /* the environment's memory is the caller's: not to be freed */
 };
 
 /* In the object, put there by aot/. */
 #define PART __attribute__((visibility("hidden"))) extern const uint8_t
 PART compiled_package[], compiled_package_end[], compiled_code[], compiled_weights[];
+
+/* The functions of cuda/device.h, in a model for GPUs; NULL in one for CPUs, which has nothing of them. */
+typedef struct CompiledGpu {
+  Status (*open)(Ctx *c, RtDevice **out);
+  void (*close)(RtDevice *d);
+} CompiledGpu;
+__attribute__((visibility("hidden"))) extern const CompiledGpu compiled_gpu;
 
 /* start.c */
 sard_status compiled_init(const sard_compiled_options *o, sard_compiled **out);

@@ -34,6 +34,7 @@ Status ahead_compile(Tool *t, const char *model, const char *kind, Ahead **out) 
   ctx_on_failure(t->c, &x->cleanup, discard, x);
   co.allow_reference = opt_set(t->o, OPT_allow);
   co.executable = !strcmp(kind, "exe"), co.target = opt_str(t->o, OPT_target);
+  co.device = opt_str(t->o, OPT_device);
   *out = x;
   return session_compile(t, model, x->path, &co);
 }

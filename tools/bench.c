@@ -141,8 +141,10 @@ static void report_json(const Bench *b, StrBuf *out) {
       percentile(b, 0.5), b->ms[0], percentile(b, 0.9), percentile(b, 0.99), runs_per_s(b), peak_rss_mb(),
       session_cache(b->s));
   buf_printf(out, b->write_ms < 0 ? "null" : "%.1f", b->write_ms);
-  buf_printf(out, ", \"steps\": {\"compiled\": %lld, \"library\": %lld, \"host\": %lld, \"reference\": %lld}}\n",
+  buf_printf(out, ", \"steps\": {\"compiled\": %lld, \"library\": %lld, \"host\": %lld, \"reference\": %lld}",
              (long long)steps[0], (long long)steps[1], (long long)steps[2], (long long)steps[3]);
+  session_graphs(b->s, true, out);
+  buf_puts(out, "}\n");
 }
 
 static void report_text(const Bench *b, StrBuf *out) {
@@ -160,6 +162,7 @@ static void report_text(const Bench *b, StrBuf *out) {
              runs_per_s(b));
   buf_printf(out, "least    %10.3f ms\np90      %10.3f ms\np99      %10.3f ms\n", b->ms[0], percentile(b, 0.9),
              percentile(b, 0.99));
+  session_graphs(b->s, false, out);
   buf_printf(out, "memory   %10.1f MB  at most, the whole process\n", peak_rss_mb());
 }
 

@@ -29,6 +29,7 @@ Status cmd_compile(Tool *t) {
     return err_hint(t->c, fail(t->c, ST_USAGE, "sard compile needs -o FILE or --exe FILE, one of them"),
                     "for example -o model.so");
   TRY(gather_bindings(t, &co));
+  co.device = opt_str(o, OPT_device), co.gpu = opt_str(o, OPT_gpu);
   co.cpu = opt_str(o, OPT_cpu), co.prefix = opt_str(o, OPT_prefix), co.executable = exe != NULL;
   co.static_arena = opt_set(o, OPT_static_arena);
   co.allow_reference = opt_set(o, OPT_allow);

@@ -1,4 +1,4 @@
-/* compiled.c - `sard inspect` of a compiled model: its machine and levels, sizes, inputs and outputs, steps by kind.
+/* compiled.c - `sard inspect` of a compiled model: its machine, device and levels, sizes, inputs and outputs, steps by kind.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/compiled.h"
 
@@ -85,8 +85,10 @@ static void text_all(const Compiled *x, StrBuf *b) {
   count_steps(x, &compiled, &others);
   buf_puts(b, "model       ");
   buf_escaped(b, x->path);
-  buf_printf(b, ", compiled\nmachine     %s: ", machine(x));
+  buf_printf(b, ", compiled\nmachine     %s%s: ", machine(x), h->flags & PACKAGE_GPU ? " with a GPU" : "");
   levels(x, b, false);
+  if (h->flags & PACKAGE_GPU)
+    buf_puts(b, h->flags & PACKAGE_GPU_CODE ? ", and PTX" : ", as PTX alone");
   buf_printf(b, "\nsize        %s: code %s, programs %s, weights %s", bytes_text(a, (int64_t)x->file->size),
              bytes_text(a, (int64_t)h->code), bytes_text(a, (int64_t)h->size), bytes_text(a, (int64_t)h->weights));
   if (h->flags & PACKAGE_EXTERNAL) {
@@ -105,7 +107,8 @@ static void json_all(const Compiled *x, StrBuf *b) {
   count_steps(x, &compiled, &others);
   buf_puts(b, "{\"model\": ");
   json_str(b, x->path);
-  buf_printf(b, ", \"compiled\": {\"machine\": \"%s\", \"levels\": [", machine(x));
+  buf_printf(b, ", \"compiled\": {\"machine\": \"%s\", \"device\": \"%s\", \"levels\": [", machine(x),
+             h->flags & PACKAGE_GPU ? "cuda" : "cpu");
   levels(x, b, true);
   buf_printf(b, "], \"bytes\": %zu, \"code\": %llu, \"programs\": %llu, \"weights\": %llu, \"weights_file\": ",
              x->file->size, (unsigned long long)h->code, (unsigned long long)h->size, (unsigned long long)h->weights);

@@ -12,6 +12,8 @@ static void json_steps(const Session *s, StrBuf *b) {
   json_str(b, s->path);
   buf_puts(b, ", \"device\": ");
   json_str(b, s->device);
+  buf_puts(b, ", \"device_code\": ");
+  json_str(b, *sard_model_device_code(s->model) ? sard_model_device_code(s->model) : NULL);
   buf_puts(b, ", \"steps\": [");
   for (size_t i = 0, n = sard_step_count(s->model); i < n && !sard_step_info(s->model, i, &x); i++) {
     buf_printf(b, "%s{\"step\": %zu, \"kind\": \"%s\", \"op\": ", i ? ",\n " : "", i, step_kind_name((int)x.kind));
@@ -36,7 +38,9 @@ static void json_steps(const Session *s, StrBuf *b) {
     json_str(b, x.source);
     buf_putc(b, '}');
   }
-  buf_puts(b, "]}\n");
+  buf_puts(b, "]");
+  session_graphs(s, true, b);
+  buf_puts(b, "}\n");
 }
 
 /* The widest text of a column, 40 at most. */
@@ -107,6 +111,9 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
   session_steps(s, count);
   buf_printf(b, "%zu steps on %s: %lld compiled, %lld library, %lld host, %lld reference\n", sard_step_count(s->model),
              s->device, (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
+  if (*sard_model_device_code(s->model))
+    buf_printf(b, "%s runs %s\n", s->device, sard_model_device_code(s->model));
+  session_graphs(s, false, b);
 }
 
 Status cmd_explain(Tool *t) {

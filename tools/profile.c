@@ -157,7 +157,9 @@ static void report_json(const Profile *p, StrBuf *b) {
   json_groups(p, b, name_of);
   buf_puts(b, "], \"modules\": [");
   json_groups(p, b, module_of);
-  buf_puts(b, "]}\n");
+  buf_puts(b, "]");
+  session_graphs(p->s, true, b);
+  buf_puts(b, "}\n");
 }
 
 static void text_groups(const Profile *p, StrBuf *b, const char *title, const char *(*name)(const StepSum *)) {
@@ -195,6 +197,10 @@ static void report_text(const Profile *p, StrBuf *b) {
   }
   text_groups(p, b, "by kernel or operator (time, share, steps)", name_of);
   text_groups(p, b, "by module", module_of);
+  sard_graphs g = SARD_GRAPHS_INIT;
+  if (!sard_model_graphs(p->s->model, &g))
+    buf_puts(b, "\nstep by step, each waited for; ");
+  session_graphs(p->s, false, b);
 }
 
 /* The format that chrome://tracing and Perfetto read: complete events, times in microseconds from the first. */

@@ -1,6 +1,8 @@
 /* session.c - loading and running through the public API.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/session.h"
+
+#include "tools/json.h"
 #include "tools/npz.h"
 
 #include <dlfcn.h>
@@ -296,6 +298,27 @@ Status session_store(Tool *t, const Session *s, Tensor *const *out, const char *
   TRY(file_begin(t->c, t->arena, path, &f));
   TRY(npz_write(t->c, t->arena, f, s->nout, name, (const Tensor *const *)out));
   return file_commit(t->c, f);
+}
+
+void session_graphs(const Session *s, bool json, StrBuf *b) {
+  sard_graphs g = SARD_GRAPHS_INIT;
+  if (sard_model_graphs(s->model, &g))
+    return;
+  if (json) {
+    buf_printf(b, ", \"graphs\": {\"on\": %s, \"why\": ", g.on ? "true" : "false");
+    json_str(b, *g.why ? g.why : NULL);
+    buf_printf(b, ", \"step\": %lld, \"kernels\": %lld, \"recorded\": %lld, \"replayed\": %lld}", (long long)g.step,
+               (long long)g.kernels, (long long)g.recorded, (long long)g.replayed);
+    return;
+  }
+  buf_printf(b, "CUDA graphs: ");
+  if (g.on)
+    buf_printf(b, "%lld steps in one; %lld runs recorded, %lld replayed\n", (long long)g.kernels, (long long)g.recorded,
+               (long long)g.replayed);
+  else if (g.step >= 0)
+    buf_printf(b, "none, for step %lld: %s\n", (long long)g.step, g.why);
+  else
+    buf_printf(b, "none: %s\n", g.why);
 }
 
 void session_steps(const Session *s, int64_t count[4]) {

@@ -69,6 +69,8 @@ void session_close(Session *s);
 /* Steps by sard_step_kind. */
 void session_steps(const Session *s, int64_t count[4]);
 const char *step_kind_name(int kind);
+/* On a GPU: whether runs are recorded as CUDA graphs, and how many were. A line, or `, "graphs": {…}`. */
+void session_graphs(const Session *s, bool json, StrBuf *b);
 const char *session_cache(const Session *s); /* "hit", "miss" or "off" */
 /* ST_UNSUPPORTED, naming the first one, when a step would run as reference. */
 Status session_refuse_reference(Session *s);

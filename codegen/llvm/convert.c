@@ -8,6 +8,8 @@
 
 #define B (k->e->b)
 
+#define LARGE 0x1p16 /* the difference of two such numbers is rounded by one addition */
+
 static bool is_unsigned(DType t) { return dtype_kind(t) == DK_UINT || t == DT_bool; }
 static bool is_narrow(DType t) { return dtype_is_float(t) && dtype_bits(t) < 32; }
 
@@ -85,14 +87,63 @@ static bool is_whole(const KExpr *e) {
   }
 }
 
-/* Is x a cast to f32 of what f32 becomes as an integer without any change? Then *e is that number before. */
+/* A constant of f32 that is a whole number, and not a large one. */
+static bool whole_constant(const KExpr *e, double *v) {
+  const KExpr *x = e->kind == KE_CAST ? e->arg[0] : e;
+  *v = x->kind == KE_INT ? (double)x->i : x->kind == KE_FLOAT ? x->f : HUGE_VAL;
+  return e->dtype == DT_f32 && (x == e || x->kind == KE_INT) && fabs(*v) <= LARGE && *v == rint(*v);
+}
+
+/* What quantisation clips, min(max(round(x) + zero, lo), hi) in f32, is zero + round(min(max(x, lo - zero), hi - zero)). */
+typedef struct Quantum {
+  const KExpr *x;
+  double zero, lo, hi;
+} Quantum;
+
+static bool is_quantum(const KExpr *e, Quantum *q) {
+  if (!is_clipped(e) || e->dtype != DT_f32 || !whole_constant(e->arg[1], &q->hi) ||
+      !whole_constant(e->arg[0]->arg[1], &q->lo))
+    return false;
+  const KExpr *v = e->arg[0]->arg[0];
+  q->zero = 0;
+  if (v->kind == KE_BINARY && v->op == KOP_add && whole_constant(v->arg[1], &q->zero))
+    v = v->arg[0];
+  q->x = v->arg[0];
+  return v->kind == KE_UNARY && v->op == KOP_round;
+}
+
+/* It without its zero, as f32 and as i32: small enough for one addition to round it. NaN, which a cast makes 0, is -zero. */
+static Status quantum(KEmit *k, const Quantum *q, LVal *rounded, LVal *whole) {
+  LVal v;
+  TRY(kemit_expr(k, q->x, &v));
+  LType t = LLVMTypeOf(v);
+  if (q->lo != 0)
+    v = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealORD, v, v, ""), v, emit_real(t, -q->zero), "");
+  v = emit_min_fast(k->e, emit_max_fast(k->e, v, emit_real(t, q->lo - q->zero)), emit_real(t, q->hi - q->zero));
+  *rounded = math_round_magic(k->e, v, whole);
+  return ST_OK;
+}
+
+/* Is x a cast to f32 of what f32 becomes as an integer of 8 bits without any change? Then *e is that number before. */
 static bool comes_back(const KExpr *x, const KExpr **e) {
-  const KExpr *narrow = x->arg[0];
-  if (x->dtype != DT_f32 || narrow->kind != KE_CAST || narrow->dtype != DT_u8 || narrow->arg[0]->dtype != DT_f32)
+  const KExpr *narrow = x->kind == KE_CAST ? x->arg[0] : x;
+  if (x->dtype != DT_f32 || narrow->kind != KE_CAST || (narrow->dtype != DT_u8 && narrow->dtype != DT_i8) ||
+      narrow->arg[0]->dtype != DT_f32)
     return false;
   *e = narrow->arg[0];
-  return is_clipped(*e) && is_whole((*e)->arg[0]->arg[0]) && is_whole((*e)->arg[1]) && (*e)->arg[1]->f <= 255 &&
-         (*e)->arg[0]->arg[1]->f == 0;
+  double least = narrow->dtype == DT_i8 ? -128 : 0;
+  return is_clipped(*e) && is_whole((*e)->arg[0]->arg[0]) && is_whole((*e)->arg[1]) && is_whole((*e)->arg[0]->arg[1]) &&
+         (*e)->arg[1]->f <= least + 255 && (*e)->arg[0]->arg[1]->f >= least;
+}
+
+Status kemit_dequantised(KEmit *k, const KExpr *x, bool *done, LVal *r) {
+  const KExpr *e;
+  Quantum q;
+  double zero;
+  LVal whole;
+  *done = x->op == KOP_sub && comes_back(x->arg[0], &e) && is_quantum(e, &q) && whole_constant(x->arg[1], &zero) &&
+          zero == q.zero;
+  return *done ? quantum(k, &q, r, &whole) : ST_OK;
 }
 
 /* --- to float --- */
@@ -151,6 +202,14 @@ Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r) {
   if (comes_back(x, &before))
     return clipped(k, before, r);
   bool fits = dtype_is_int(to) && to != DT_bool && to != DT_u64 && is_clipped(x->arg[0]);
+  Quantum q;
+  if (fits && dtype_bits(to) >= 8 && dtype_bits(to) <= 16 && is_quantum(x->arg[0], &q)) {
+    LVal rounded, whole;
+    TRY(quantum(k, &q, &rounded, &whole));
+    whole = LLVMBuildAdd(B, whole, emit_int(LLVMTypeOf(whole), (int64_t)q.zero), "");
+    *r = LLVMBuildTrunc(B, whole, emit_like(t, whole), "");
+    return ST_OK;
+  }
   TRY(fits ? clipped(k, x->arg[0], &a) : kemit_expr(k, x->arg[0], &a));
   if (!t || dtype_kind(to) == DK_COMPLEX || dtype_kind(from) == DK_COMPLEX)
     return kemit_unsupported(k, dtype_name(t ? from : to));

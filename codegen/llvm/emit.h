@@ -13,12 +13,17 @@ typedef struct EmitTarget {
   const char *cpu_level; /* "x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16" */
   int opt;               /* code generation level 1 to 3; 0: the default, 1 */
   bool keep_ir;          /* EmitObject.ir is filled in (dumps and tests) */
+  /* GPUs: makes machine code for `gpu` of PTX, which ends in 0 (backend.c); NULL: none is made. */
+  Status (*assemble)(Ctx *c, Arena *a, const char *gpu, const char *ptx, const uint8_t **code, size_t *size);
+  const char *gpu; /* "sm_90" */
 } EmitTarget;
 
-/* A relocatable ELF object that imports nothing (runtime/object.h loads it). */
+/* A relocatable ELF object that imports nothing (runtime/object.h loads it); for GPUs PTX. */
 typedef struct EmitObject {
   const uint8_t *bytes;
   size_t size;
+  const uint8_t *machine; /* what EmitTarget.assemble made of the PTX */
+  size_t machine_size;
   const char *const *symbol; /* by unit: the name of its KernelFn (runtime/kernel_abi.h) */
   const char *ir;            /* LLVM IR as text, or NULL */
 } EmitObject;

@@ -241,6 +241,8 @@ static Status operator(KEmit *k, const KExpr *x, LVal *r) {
   bool done = false;
   if (x->kind == KE_BINARY)
     TRY(kemit_compare_lanes(k, x, &done, r));
+  if (x->kind == KE_BINARY && !done)
+    TRY(kemit_dequantised(k, x, &done, r));
   if (done)
     return ST_OK;
   if (x->kind == KE_CAST)

@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-enum { GLOBAL = 1, SHARED = 3, MAX_WARPS = GPU_BLOCK / GPU_WARP };
+enum { GLOBAL = 1, SHARED = 3, KERNEL_CALL = 71, MAX_WARPS = GPU_BLOCK / GPU_WARP };
 
 #define B (k->e->b)
 
@@ -226,6 +226,19 @@ void gpu_wrong(KEmit *k, int code, LVal number) {
 
 /* --- whole kernels --- */
 
+EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim) {
+  LType *t = arena_array(e->a, LType, (size_t)nbuf + ndim + 2), global = LLVMPointerTypeInContext(e->lc, GLOBAL);
+  for (uint32_t i = 0; i < nbuf + ndim + 2; i++)
+    t[i] = i < nbuf || i >= nbuf + ndim ? global : e->i64;
+  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(LLVMVoidTypeInContext(e->lc), t, nbuf + ndim + 2, 0));
+  LLVMSetFunctionCallConv(fn, KERNEL_CALL);
+  LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
+  return (EmitArgs){.fn = fn,
+                    .first_dim = nbuf,
+                    .scratch = LLVMGetParam(fn, nbuf + ndim),
+                    .number = LLVMGetParam(fn, nbuf + ndim + 1)};
+}
+
 /* Temporaries: the block's part of the scratch. */
 static void place_temporaries(KEmit *k) {
   Emitter *e = k->e;
@@ -261,6 +274,8 @@ Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name) {
   uint32_t ndim;
   if (u->kind == UNIT_PRODUCT)
     return emit_gpu_product(e, u, name);
+  if (u->kind == UNIT_ATTENTION)
+    return emit_gpu_attention(e, u, name);
   if (u->kind != UNIT_LOOP)
     return fail(e->c, ST_UNSUPPORTED, "unit '%s': no code generation for its kind on GPUs", u->name);
   kernel_signature_in(e->a, u->kernel, &dim, &ndim);

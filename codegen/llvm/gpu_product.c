@@ -5,8 +5,6 @@
 
 #define B (g->e->b)
 
-enum { KERNEL_CALL = 71 };
-
 /* --- variables and memory --- */
 
 LVal gp_variable(Gp *g, LVal first) {
@@ -109,19 +107,6 @@ Status gp_epilogue(Gp *g, const GpBlock *x) {
 }
 
 /* --- whole kernels --- */
-
-EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim) {
-  LType *t = arena_array(e->a, LType, (size_t)nbuf + ndim + 2), global = LLVMPointerTypeInContext(e->lc, GPU_GLOBAL);
-  for (uint32_t i = 0; i < nbuf + ndim + 2; i++)
-    t[i] = i < nbuf || i >= nbuf + ndim ? global : e->i64;
-  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(LLVMVoidTypeInContext(e->lc), t, nbuf + ndim + 2, 0));
-  LLVMSetFunctionCallConv(fn, KERNEL_CALL);
-  LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
-  return (EmitArgs){.fn = fn,
-                    .first_dim = nbuf,
-                    .scratch = LLVMGetParam(fn, nbuf + ndim),
-                    .number = LLVMGetParam(fn, nbuf + ndim + 1)};
-}
 
 static Status few_or_many(Gp *g) {
   Emitter *e = g->e;

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { MAX_SUMS = 28, WRITTEN_OUT = 4 };
+enum { MAX_SUMS = 28, WRITTEN_OUT = 4, FEW_LINES = 9 };
 
 static int unit(const Gen *g) { return integer_unit(&g->plan); }
 static int64_t k_of(const Gen *g) {
@@ -151,7 +151,14 @@ static void place_row(Gather *x, LVal row) {
   x->image = rest;
 }
 
-static void gather_row(Gather *x, LVal a, LVal dst) {
+/* Line number `line` of the input, which may be one before the first. */
+static LVal line_address(Gather *x, LVal a, LVal line) {
+  Emitter *e = x->g->e;
+  return at_bytes(e, a, i64_muli(e, i64_mul(e, line, x->in[2]), x->channels));
+}
+
+/* A row with taps outside: each line looks for its own. */
+static void gather_edge(Gather *x, LVal a, LVal dst) {
   Emitter *e = x->g->e;
   const ProductWindow *w = x->w;
   int64_t line_bytes = w->kernel[2] * x->channels * (4 / unit(x->g));
@@ -161,11 +168,50 @@ static void gather_row(Gather *x, LVal a, LVal dst) {
   LVal y1 = i64_add(e, x->place[1], i64_muli(e, t1.i, w->dilation[1]));
   LVal inside = LLVMBuildAnd(e->b, is_inside(x, y0, 0), is_inside(x, y1, 1), "");
   LVal line = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), y0), x->in[1]), y1);
-  line = i64_muli(e, i64_mul(e, line, x->in[2]), x->channels);
   LVal index = i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i);
-  put_line(x, at_bytes(e, a, line), inside, at_bytes(e, dst, i64_muli(e, index, line_bytes)));
+  put_line(x, line_address(x, a, line), inside, at_bytes(e, dst, i64_muli(e, index, line_bytes)));
   loop_end(e, &t1);
   loop_end(e, &t0);
+}
+
+/* A row whose taps are all inside: its lines are runs at constant distances. */
+static void gather_inner(Gather *x, LVal a, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  int64_t run = w->kernel[2] * x->channels, run_bytes = run * (4 / unit(x->g));
+  LVal first = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), x->place[0]), x->in[1]), x->place[1]);
+  LVal from = at_bytes(e, line_address(x, a, first), i64_muli(e, x->place[2], x->channels));
+  for (int64_t t0 = 0; t0 < w->kernel[0]; t0++)
+    for (int64_t t1 = 0; t1 < w->kernel[1]; t1++) {
+      LVal line = i64_add(e, i64_muli(e, x->in[1], t0 * w->dilation[0]), i64_of(e, t1 * w->dilation[1]));
+      put_run(x->g, run, line_address(x, from, line),
+              at_bytes(e, dst, i64_of(e, (t0 * w->kernel[1] + t1) * run_bytes)));
+    }
+}
+
+/* Most rows have all taps inside: one question for all of them, where lines are few enough to be written out. */
+static void gather_row(Gather *x, LVal a, LVal dst) {
+  Emitter *e = x->g->e;
+  const ProductWindow *w = x->w;
+  LVal all = LLVMConstInt(e->i1, 1, 0);
+  if (w->kernel[0] * w->kernel[1] > FEW_LINES || w->dilation[2] > 1) {
+    gather_edge(x, a, dst);
+    return;
+  }
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    LVal end = i64_add(e, x->place[i], i64_of(e, (w->kernel[i] - 1) * w->dilation[i]));
+    all = LLVMBuildAnd(e->b, all, is_inside(x, x->place[i], i), "");
+    all = LLVMBuildAnd(e->b, all, is_inside(x, end, i), "");
+  }
+  LLVMBasicBlockRef inner = emit_block(e, "inner"), edge = emit_block(e, "edge"), done = emit_block(e, "gathered");
+  LLVMBuildCondBr(e->b, all, inner, edge);
+  LLVMPositionBuilderAtEnd(e->b, inner);
+  gather_inner(x, a, dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, edge);
+  gather_edge(x, a, dst);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
 }
 
 Status integer_window(Gen *g) {
@@ -236,8 +282,11 @@ static LVal load_b(Gen *g, LVal p) {
   return LLVMBuildSExt(e->b, load(e, e->i8, 2 * n, p), emit_vec(e->i16, 2 * n), "");
 }
 
-/* void tile(a, panel, sums): `rows` rows at a by one panel. */
-static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums) {
+static LVal steps_of_k(const Gen *g) { return i64_of(g->e, integer_depth(k_of(g)) / unit(g)); }
+
+/* void tile(a, panel, sums, ahead, step): `rows` rows at a by one panel; at each step of k the line at ahead comes into L2, and
+ * ahead goes on by `step` bytes. */
+static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
   Emitter *e = g->e;
   int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
   LVal phi[MAX_SUMS], sum[MAX_SUMS], b[6], zero = i64_of(e, 0), data = at_bytes(e, panel, i64_of(e, nr * 4));
@@ -261,11 +310,14 @@ static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums) {
     for (int v = 0; v < vecs; v++)
       sum[r * vecs + v] = multiply_add(g, sum[r * vecs + v], x, b[v]);
   }
+  LVal line[] = {at_bytes(e, ahead, i64_mul(e, k, step)), emit_int(e->i32, 0), emit_int(e->i32, 2),
+                 emit_int(e->i32, 1)};
+  emit_call(e, "llvm.prefetch", e->ptr, line, countof(line)); /* read, to L2, data */
   LVal next = i64_add(e, k, i64_of(e, 1));
   LLVMAddIncoming(k, &next, &body, 1);
   for (int i = 0; i < rows * vecs; i++)
     LLVMAddIncoming(phi[i], &sum[i], &body, 1);
-  LLVMBuildCondBr(e->b, i64_less(e, next, i64_of(e, integer_depth(k_of(g)) / unit(g))), body, done);
+  LLVMBuildCondBr(e->b, i64_less(e, next, steps_of_k(g)), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
   for (int i = 0; i < rows * vecs; i++)
     store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
@@ -273,11 +325,13 @@ static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums) {
 
 static void tile(Gen *g, int rows, TileKernel *t) {
   Emitter *e = g->e;
-  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr};
+  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64};
+  LVal arg[countof(param)];
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->rows = rows, t->type = LLVMFunctionType(none, param, countof(param), 0);
   t->fn = function_begin(e, sub_name(g, "tile", rows), none, param, countof(param));
-  tile_body(g, rows, LLVMGetParam(t->fn, 0), LLVMGetParam(t->fn, 1), LLVMGetParam(t->fn, 2));
+  LLVMGetParams(t->fn, arg);
+  tile_body(g, rows, arg[0], arg[1], arg[2], arg[3], arg[4]);
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
@@ -292,6 +346,9 @@ void integer_kernels(Gen *g, int low, int high) {
 void integer_tiles(Gen *g, const Part *w) {
   Emitter *e = g->e;
   LVal rows_of_a = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes)), sums = g->args.scratch;
+  int64_t panel_bytes = integer_panel_bytes(&g->plan, k_of(g));
+  LVal next =
+      at_bytes(e, w->b, i64_muli(e, w->panel1, panel_bytes)); /* of the part that follows, as much by each tile */
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
   LVal m0 = i64_add(e, i64_mul(e, t.i, w->base), i64_min(e, t.i, w->extra));
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, t.i, w->extra), e->i64, ""));
@@ -303,8 +360,11 @@ void integer_tiles(Gen *g, const Part *w) {
   else
     copy_rows(g, a, rows, rows_of_a);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
-  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, integer_panel_bytes(&g->plan, k_of(g))));
-  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums}, 3);
+  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, panel_bytes)), share = i64_mul(e, steps_of_k(g), w->ahead_step);
+  LVal done =
+      i64_add(e, i64_mul(e, i64_sub(e, t.i, w->tile0), i64_sub(e, w->panel1, w->panel0)), i64_sub(e, j.i, w->panel0));
+  LVal ahead = at_bytes(e, next, i64_mul(e, done, share));
+  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, w->ahead_step}, 5);
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
   loop_end(e, &j);

@@ -60,10 +60,10 @@ LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsi
 void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align);
 void emit_stream(Emitter *e, LVal v, LVal p); /* a store of an aligned vector past the caches; emit_fence orders it */
 void emit_fence(Emitter *e);
-void emit_prefetch(Emitter *e, LVal p);              /* into all caches; any address will do */
+void emit_prefetch(Emitter *e, LVal p);                  /* into all caches; any address will do */
 LVal emit_lanes_of(Emitter *e, LVal v, int from, int n); /* lanes [from, from + n) */
 LVal emit_side_by_side(Emitter *e, LVal a, LVal b);
-LVal emit_scalef(Emitter *e, LVal a, LVal n); /* AVX-512: a * 2^n, 16 f32 each, rounded once */
+LVal emit_scalef(Emitter *e, LVal a, LVal n);        /* AVX-512: a * 2^n, 16 f32 each, rounded once */
 LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at); /* AVX-512: elements `at` of a and b, 16 of 32 bits each */
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align);
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
@@ -79,7 +79,8 @@ LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round roun
 
 /* --- math.c, trig.c, power.c: f32 and f64, scalars and vectors --- */
 bool math_has(KOp op, DType t);
-LVal emit_math(Emitter *e, KOp op, LVal x); /* floor … atanh */
+LVal emit_math(Emitter *e, KOp op, LVal x);               /* floor … atanh */
+LVal math_round_magic(Emitter *e, LVal x, LVal *integer); /* x rounded, also as an integer; |x| below 2^22 (2^51) */
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
 LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);
@@ -91,6 +92,7 @@ Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name);       /* gpu.
 Status emit_gpu_product(Emitter *e, const Unit *u, const char *name);    /* gpu_product.c */
 Status emit_product_unit(Emitter *e, const Unit *u, const char *name);   /* product.c */
 Status emit_attention_unit(Emitter *e, const Unit *u, const char *name); /* attention.c */
+Status emit_gpu_attention(Emitter *e, const Unit *u, const char *name);  /* gpu_attention.c */
 
 /* The fields of KernelArgs, read in the entry block of a function just begun. */
 typedef struct EmitArgs {
@@ -98,6 +100,8 @@ typedef struct EmitArgs {
   unsigned first_dim; /* GPUs: buffers, then dims, are parameters of the function */
 } EmitArgs;
 EmitArgs emit_function(Emitter *e, const char *name); /* declares it, starts its entry block */
+/* gpu.c: the same for GPUs: a kernel of so many buffers and dims. */
+EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim);
 LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i);
 LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i);
 /* Returns 1 from the function when the cancel flag is raised. */

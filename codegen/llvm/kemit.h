@@ -14,6 +14,18 @@ typedef struct TileLoad {
   struct TileLoad *next;
 } TileLoad;
 
+/* Where PICK lanes of an index lie: how far each is behind the first of them, and more by the constants that may be added; whether all
+ * are within two registers from there; the address of the first, in row 0. */
+enum { PICK = 16, NEAR_TAPS = 4, MAX_NEAR = 4 };
+typedef struct Near {
+  LVal first, behind[NEAR_TAPS], in, p;
+} Near;
+typedef struct NearIndex {
+  LVal at;
+  const KBuf *buf;
+  Near part[2];
+} NearIndex;
+
 /* A value is uniform (a scalar) or varies over the lanes of the vector loop around (a vector). How each type is held in
  * registers: memory.c. */
 struct KEmit {
@@ -45,8 +57,17 @@ struct KEmit {
   bool once;              /* GPUs: code that all threads of a block run alike: one of them stores */
   bool barriers;          /* GPUs: threads of a block read what others have stored */
   enum { STREAM_ASK, STREAM_YES, STREAM_NO } past; /* for those stored here: each is looked at, all do, none does */
-  uint32_t checks;                                 /* number of KS_CHECK statements seen, for their codes */
-  const KStmt **check;                             /* by code */
+  NearIndex near
+      [MAX_NEAR]; /* of the loop around that is emitted twice: where all of these are near, and where they are not */
+  int nnear;
+  bool are_near;
+  struct {
+    const KBuf *buf; /* NULL: none */
+    LVal at, row, v[2][2];
+    LLVMBasicBlockRef block;
+  } window;            /* the registers that were picked from last */
+  uint32_t checks;     /* number of KS_CHECK statements seen, for their codes */
+  const KStmt **check; /* by code */
   int depth;
 };
 
@@ -76,8 +97,6 @@ Status kemit_scalar_body(KEmit *k, const KStmt *s, LVal i, int depth);
 Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth);
 
 /* --- gpu.c --- */
-/* void name(buffers…, i64 dims…, scratch, error), as a kernel; the builder stands in its entry block. gpu_product.c has it. */
-EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim);
 Status gpu_loop(KEmit *k, const KStmt *s, LVal n, int depth); /* KL_GRID, KL_BLOCK */
 Status gpu_store(KEmit *k, const KStmt *s);                   /* by one thread of the block, if k->once */
 /* Where check `code` has failed: tells so, and ends the thread. */
@@ -98,6 +117,11 @@ Status kemit_tile_loads(KEmit *k, const KStmt *s, const KVar *u, LVal u0, int n)
 /* Whether all that they store may go past the caches, an i1; NULL: each store sees to that itself. */
 Status kemit_tile_past(KEmit *k, const KStmt *s, const KVar *u, LVal u0, LVal *past);
 
+/* --- near.c --- */
+/* An i1: do the loads in the body of a loop by indices known already find all lanes close together? NULL: there are no such, or the
+ * body does other things than to store. They are noted in k->near. */
+LVal kemit_near(KEmit *k, const KStmt *body);
+
 /* --- stream.c --- */
 /* Finds out which outputs are larger than the caches, stored to once, and not read here. */
 void kemit_find_large(KEmit *k);
@@ -108,5 +132,7 @@ void emit_transpose(Emitter *e, LVal *row, int n, int bits); /* n vectors of n l
 /* --- convert.c --- */
 /* x: a cast. stored: the result as it lies in memory, not as it is held in a register. */
 Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r);
+/* Where binary x takes the zero point off a quantised number, that is its result. */
+Status kemit_dequantised(KEmit *k, const KExpr *x, bool *done, LVal *r);
 
 #endif

@@ -513,6 +513,23 @@ static Status tile_loop(KEmit *k, const KStmt *s, LVal n, int depth) {
   return count_loop(k, s, whole, n, 1, acc, kemit_scalar_body, depth);
 }
 
+/* A loop inside of vectors whose loads go by indices from outside: they are looked at once, for all iterations. */
+static Status near_loop(KEmit *k, const KStmt *s, LVal all, LVal n, int depth) {
+  Emitter *e = k->e;
+  LVal zero = emit_int(e->i64, 0);
+  LLVMBasicBlockRef close = emit_block(e, "near"), far = emit_block(e, "far"), done = emit_block(e, "");
+  LLVMBuildCondBr(B, all, close, far);
+  for (int i = 0; i < 2; i++) {
+    go(e, i ? far : close);
+    k->are_near = !i;
+    TRY(serial_loop(k, s, zero, n, depth));
+    LLVMBuildBr(B, done);
+  }
+  k->nnear = 0;
+  go(e, done);
+  return ST_OK;
+}
+
 static Status loop(KEmit *k, const KStmt *s, int depth) {
   LVal n, zero = emit_int(k->e->i64, 0);
   TRY(trips(k, s, &n));
@@ -525,6 +542,10 @@ static Status loop(KEmit *k, const KStmt *s, int depth) {
   if (s->loop == KL_PARALLEL && !k->split)
     return parallel_loop(k, s, depth);
   bool vector = (s->loop == KL_VECTOR || (s->loop == KL_PARALLEL && s->width)) && k->lanes == 1 && s->width > 1;
+  LVal near = k->lanes > 1 && !k->nnear ? kemit_near(k, s->body) : NULL;
+  if (near)
+    return near_loop(k, s, near, n, depth);
+  k->nnear = 0;
   return vector ? vector_range(k, s, zero, n, s->width, depth) : serial_loop(k, s, zero, n, depth);
 }
 

@@ -44,7 +44,6 @@ static inline LVal narrow(Emitter *e, LVal x, LVal like) {
 
 /* --- math.c --- */
 LVal math_poly(Emitter *e, LVal x, const double *c, int n); /* c[0] + c[1] x + … by Horner */
-LVal math_round_magic(Emitter *e, LVal x, LVal *integer);   /* x rounded, also as an integer; |x| below 2^22 (2^51) */
 LVal math_scale(Emitter *e, LVal p, LVal n);                /* p * 2^n, overflow and subnormal results included */
 LVal math_exp_f64(Emitter *e, LVal x);
 LVal math_log_f64(Emitter *e, LVal x);

@@ -339,7 +339,7 @@ static void blocks_of_k(Gen *g, Part *w) {
 }
 
 /* Piece i of `pieces` of about the same size. */
-static void share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to) {
+void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to) {
   *from = i64_div(e, i64_mul(e, i, all), pieces);
   *to = i64_div(e, i64_mul(e, i64_add(e, i, i64_of(e, 1)), all), pieces);
 }
@@ -359,8 +359,8 @@ static void make_body(Gen *g) {
   LVal fast = plan->rows_outer ? col_blocks : row_blocks, slow = plan->rows_outer ? row_blocks : col_blocks;
   LVal first = i64_rem(e, p.i, fast), rest = i64_div(e, p.i, fast), second = i64_rem(e, rest, slow);
   w.batch = i64_div(e, rest, slow);
-  share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
-  share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
+  even_share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
+  even_share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
   w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
   if (g->p->rows && !g->p->bytes)
@@ -402,6 +402,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     return fail(e->c, ST_INTERNAL, "the tile table of %s is not of the vector width of its target",
                 g.plan.level->level);
   unit_signature(e->a, u, &g.dim, &g.ndim);
+  if (p->winograd)
+    return winograd_unit(&g);
   bool depthwise = product_is_depthwise(p) || p->channelwise;
   if (!depthwise)
     make_kernels(&g);

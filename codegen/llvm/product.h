@@ -71,6 +71,12 @@ void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epi
 Status depthwise_body(Gen *g); /* the function's body; the epilogue is made */
 Status channelwise_body(Gen *g);
 
+/* --- winograd.c --- */
+Status winograd_unit(Gen *g); /* all of it */
+
+/* Piece i of `pieces` of about the same size. */
+void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to);
+
 /* --- rows.c --- */
 /* Makes i64 table(args, x, row0, tap0, taps, b, zero, table): for each tap from tap0 on that some row from row0 on finds inside
  * of the input, an entry: where B goes on, b being that of tap0, and the address of every row's channels, or of zeros. */

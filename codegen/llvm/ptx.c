@@ -55,8 +55,7 @@ static LVal assembly(Emitter *e, const char *text, const char *constraints, LTyp
                                strlen(constraints), effects, 0, LLVMInlineAsmDialectATT, 0);
   LVal r = LLVMBuildCall2(e->b, fn, code, arg, n, "");
   unsigned kind = LLVMGetEnumAttributeKindForName("convergent", 10);
-  LLVMAddCallSiteAttribute(r, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-                           LLVMCreateEnumAttribute(e->lc, kind, 0));
+  LLVMAddCallSiteAttribute(r, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(e->lc, kind, 0));
   return r;
 }
 
@@ -77,20 +76,22 @@ void ptx_copies_wait(Emitter *e, int left) {
 
 static LType four(Emitter *e, LType t) { return LLVMStructTypeInContext(e->lc, (LType[]){t, t, t, t}, 4, 0); }
 
-void ptx_matrices(Emitter *e, LVal at, bool transposed, LVal r[4]) {
-  const char *text = transposed ? "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {$0,$1,$2,$3}, [$4];"
-                                : "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];";
-  LVal all = assembly(e, text, "=r,=r,=r,=r,l,~{memory}", four(e, e->i32), &at, 1, true);
+/* The offset is part of the instruction: sums of addresses would be kept in registers from turn to turn. */
+void ptx_matrices(Emitter *e, LVal at, int offset, bool transposed, LVal r[4]) {
+  const char *text = transposed ? "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {$0,$1,$2,$3}, [$4+$5];"
+                                : "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4+$5];";
+  LVal arg[] = {at, emit_int(e->i32, offset)};
+  LVal all = assembly(e, text, "=r,=r,=r,=r,l,n,~{memory}", four(e, e->i32), arg, 2, true);
   for (unsigned i = 0; i < 4; i++)
     r[i] = LLVMBuildExtractValue(e->b, all, i, "");
 }
 
 void ptx_multiply(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal sum[4]) {
-  const char *text =
-      t == DT_f16
-          ? "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
-          : "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
-            "{$10,$11,$12,$13};";
+  const char *text = t == DT_f16
+                         ? "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
+                           "{$10,$11,$12,$13};"
+                         : "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
+                           "{$10,$11,$12,$13};";
   LVal arg[] = {a[0], a[1], a[2], a[3], b[0], b[1], sum[0], sum[1], sum[2], sum[3]};
   LVal all = assembly(e, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", four(e, e->f32), arg, 10, false);
   for (unsigned i = 0; i < 4; i++)
@@ -106,3 +107,5 @@ LVal ptx_pair(Emitter *e, DType t, LVal low, LVal high) {
 LVal ptx_exp2(Emitter *e, LVal f32) {
   return assembly(e, "ex2.approx.ftz.f32 $0, $1;", "=f,f", e->f32, &f32, 1, false);
 }
+
+LVal ptx_anew(Emitter *e, LVal v) { return assembly(e, "mov.b64 $0, $1;", "=l,l", e->i64, &v, 1, true); }

@@ -73,6 +73,14 @@ Status resize_axes(Ctx *c, Ints axes, int rank, int64_t n, int *axis) {
   return ST_OK;
 }
 
+/* in * size / have, a half up. */
+static bool in_proportion(int64_t in, int64_t size, int64_t have, int64_t *v) {
+  if (have < 1 || !mul_ok(in, size, v) || !mul_ok(*v, 2, v) || !add_ok(*v, have, v) || have > INT64_MAX / 2)
+    return false;
+  *v /= 2 * have;
+  return true;
+}
+
 Status resize_from_sizes(Ctx *c, Str policy, int n, const int *axis, const int64_t *sizes, const int64_t *in,
                          int64_t *out, double *scale) {
   int which = 0;
@@ -89,10 +97,13 @@ Status resize_from_sizes(Ctx *c, Str policy, int n, const int *axis, const int64
     out[axis[i]] = sizes[i], scale[axis[i]] = s;
   }
   for (int i = 0; which && i < n; i++) {
-    double v = floor(best * (double)in[axis[i]] + 0.5);
-    if (!(v < 0x1p60))
-      return fail(c, ST_INVALID, "the resized extent on axis %d is too large", axis[i]);
-    out[axis[i]] = (int64_t)v, scale[axis[i]] = best;
+    int64_t best_extent = 0, v;
+    for (int j = 0; j < n; j++) {
+      if (!in_proportion(in[axis[i]], sizes[j], in[axis[j]], &v))
+        return fail(c, ST_INVALID, "the resized extent on axis %d is too large, or one of an empty axis", axis[i]);
+      best_extent = !j || (which == 1 ? v < best_extent : v > best_extent) ? v : best_extent;
+    }
+    out[axis[i]] = best_extent, scale[axis[i]] = best;
   }
   return ST_OK;
 }
@@ -280,14 +291,14 @@ static Status read_plan(Plan *p, int64_t *dim) {
   const double *scales = NULL, *roi = NULL;
   const int64_t *sizes = NULL;
   double scale[MAX_RANK];
-  if (given(e, 2) == given(e, 3) && rank)
+  if (e->op == OP_Resize && given(e, 2) == given(e, 3) && rank)
     return eval_fail(e, "one of scales and sizes must be given, not %s", given(e, 2) ? "both" : "none");
   if (given(e, 2)) {
     TRY(nn_load(e, e->in[2], &scales));
     n = tensor_count(e->in[2]);
-  } else if (given(e, 3)) {
-    TRY(eval_ints(e, 3, &sizes, &n));
   }
+  if (given(e, 3))
+    TRY(eval_ints(e, 3, &sizes, &n));
   TRY(resize_axes(e->c, p->a->axes, rank, n, axis));
   if (p->coord == TF_CROP) {
     if (!given(e, 1) || tensor_count(e->in[1]) != 2 * n)
@@ -308,7 +319,7 @@ static Status read_plan(Plan *p, int64_t *dim) {
     if (roi)
       p->axis[axis[i]].roi0 = roi[i], p->axis[axis[i]].roi1 = roi[n + i];
   }
-  bool stretch = sizes && str_is(p->a->keep_aspect_ratio_policy, "stretch");
+  bool stretch = sizes && !scales && str_is(p->a->keep_aspect_ratio_policy, "stretch");
   for (int i = 0; i < rank; i++) {
     AxisPlan *ax = &p->axis[i];
     ax->out = dim[i], ax->scale = scale[i];
@@ -317,7 +328,26 @@ static Status read_plan(Plan *p, int64_t *dim) {
   return ST_OK;
 }
 
-/* Resize, ONNX 19. */
+/* ScaledSizes: the extents of input 0 by the scales of input 1. */
+Status scaled_sizes_eval(Eval *e) {
+  const int64_t *in;
+  const double *scale;
+  int64_t n;
+  Tensor *y;
+  TRY(eval_ints(e, 0, &in, &n));
+  if (tensor_count(e->in[1]) != n)
+    return eval_fail(e, "scales or sizes has %lld elements where %lld are needed", (long long)tensor_count(e->in[1]),
+                     (long long)n);
+  TRY(nn_load(e, e->in[1], &scale));
+  TRY(eval_out(e, 0, DT_i64, 1, &n, &y));
+  for (int64_t i = 0; i < n; i++)
+    if (!resize_extent(in[i], (float)scale[i], (int64_t *)y->data + i))
+      return eval_fail(e, "scales[%lld] is %g; it must be above 0, and the output not too large", (long long)i,
+                       scale[i]);
+  return ST_OK;
+}
+
+/* Resize, ONNX 19; ResizeTo: the same with scales and the sizes that they make. */
 Status resize_eval(Eval *e) {
   const ResizeAttr *a = e->attr;
   const Tensor *x = e->in[0];

@@ -4,6 +4,7 @@
 #include "ops/content.h"
 #include "ops/eval/nn.h"
 #include "ops/lower.h"
+#include "ops/signal.h"
 
 typedef struct Needs {
   Ctx *c;
@@ -159,6 +160,49 @@ static void pool(Needs *x, const Node *n) {
   windows(x, n, &(WindowAttr){a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, a->ceil_mode != 0}, -1);
 }
 
+/* Resize (19): the result is as large as is asked for; to keep proportions there must be some. */
+static void resize(Needs *x, const Node *n) {
+  const ResizeAttr *a = ATTR(n, Resize);
+  const Type *in = &n->in[0]->type, *out = &n->out[0]->type;
+  const Dim *size;
+  int64_t k;
+  if (n->nin < 4 || !n->in[3] || !value_content(x->c, n->in[3], &size, &k) || (a->axes.v && a->axes.n != k))
+    return;
+  bool stretch = str_is(a->keep_aspect_ratio_policy, "stretch");
+  for (int64_t i = 0; i < k && k <= in->rank; i++) {
+    int64_t at = a->axes.v ? a->axes.v[i] : i;
+    at += at < 0 ? in->rank : 0;
+    at_least(x, size[i], 0, "a size");
+    if (stretch)
+      must(x, size[i], out->dim[at], "the size that is asked for, and that of the result");
+    else
+      must(x, dim_max(x->c, dim_const(x->c, 1), in->dim[at]), in->dim[at], "an extent that is resized");
+  }
+}
+
+/* DFT (20): a transform of something, along an axis that is not that of the parts. */
+static void dft(Needs *x, const Node *n) {
+  Dim one = dim_const(x->c, 1), on = dim_const(x->c, 0);
+  DftShape s;
+  if (!dft_shape_of(x->c, n, &s))
+    return;
+  for (int i = 0; i < s.rank - 1; i++)
+    on = dim_add(x->c, on, s.on[i]);
+  add(x, on, one, "axes with the index that is asked for, those of real and imaginary parts apart");
+  must(x, dim_max(x->c, one, s.length), s.length, "the length of the transform");
+}
+
+static void stft(Needs *x, const Node *n) {
+  Dim one = dim_const(x->c, 1), step, length, have = n->in[0]->type.dim[1];
+  if (!stft_shape_of(x->c, n, &step, &length))
+    return;
+  at_least(x, step, 1, "the step between frames");
+  must(x, dim_max(x->c, one, length), length, "the length of a frame");
+  must(x, dim_min(x->c, have, length), length, "the length of a frame, the signal being shorter");
+  if (n->nin > 2 && n->in[2])
+    must(x, n->in[2]->type.dim[0], length, "the length of the window and that of a frame");
+}
+
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   Needs x = {.c = c, .a = a, .origin = n->origin};
   for (int i = 0; i < n->nout; i++)
@@ -169,6 +213,10 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Expand: expand(&x, n); break;
   case OP_Split: split(&x, n); break;
   case OP_Tile: repeats(&x, n); break;
+  case OP_Resize:
+  case OP_ResizeTo: resize(&x, n); break;
+  case OP_DFT: dft(&x, n); break;
+  case OP_STFT: stft(&x, n); break;
   case OP_Pad: pad(&x, n); break;
   case OP_ScatterND: updates(&x, n); break;
   case OP_TopK: topk(&x, n); break;

@@ -4,6 +4,15 @@
  *   for k in the window's first axis
  *     if the position is inside               scalar for all axes but the last; left out where no padding can be met
  *       for the next axis … acc op= x[position]
+ *
+ * Where windows overlap along a row, what they hold of a column is put together first, for a band of rows of the output; nothing along
+ * a row is outside then, for a row of columns has padding beside it. An average of 3 x 3 takes 2.9 ms, not 5.0 (bench
+ * memory="average pool").
+ *
+ *   for the plane:    columns[BAND][…] = padding beside the row;  done = 0
+ *     for the row:
+ *       for bands, while row >= done: for r in BAND: for w: columns[r][w] = op of x[…, w]; done += BAND
+ *       for w: acc;  for k in the window's last axis: acc op= columns[row % BAND][w * stride + k]
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/lower.h"
 
@@ -74,12 +83,12 @@ static KExpr *is_inside(Lower *x, const Pool *p, int i, KExpr *pos) {
   return inside ? k_bin(x, KOP_and, inside, below) : below;
 }
 
-/* The loops over a window: which is inside of the input where they end. How many levels they are. */
-static int open_window(Lower *x, const Pool *p, KExpr *const *index, KExpr **at, KCursor *behind) {
+/* The loops over the first axes of a window: which is inside of the input where they end. How many levels they are. */
+static int open_window(Lower *x, const Pool *p, int axes, KExpr *const *index, KExpr **at, KCursor *behind) {
   int depth = 0;
   *behind = x->at;
   at[0] = index[0], at[1] = index[1];
-  for (int i = 0; i < p->axes; i++) {
+  for (int i = 0; i < axes; i++) {
     KExpr *start = window_start(x, p, i, index[i + 2]), *k = num(x, 0);
     if (p->kernel[i] > 1)
       k = lower_open(x, "w", dim_const(x->c, p->kernel[i]), depth++ ? NULL : behind);
@@ -141,7 +150,7 @@ static Status max_position(Lower *x, const Pool *p, KExpr *const *index, KExpr *
   KExpr *at[MAX_RANK], *v, *pos = num(x, 0), *plane = num(x, 1);
   KCursor behind, found;
   KVar *best = lower_acc(x, "best", lowest(x, w)), *where = lower_acc(x, "where", num(x, -1));
-  int depth = open_window(x, p, index, at, &behind), r = in->rank;
+  int depth = open_window(x, p, p->axes, index, at, &behind), r = in->rank;
   TRY(lower_read(x, p->n->in[0], at, &v));
   v = lower_once(x, "v", ke_cast(x->k, w, v));
   for (int i = 0; i < p->axes; i++) {
@@ -184,25 +193,153 @@ static KExpr *count_of(Lower *x, const Pool *p, DType w, KExpr *const *index) {
   return k_mul(x, others, ke_load(x->k, count, &j));
 }
 
+/* What is put together of the elements of a window, before it is stored or divided. */
+static Status take(Lower *x, const Pool *p, DType w, KExpr *const *at, KVar *acc) {
+  KExpr *v;
+  TRY(lower_read(x, p->n->in[0], at, &v));
+  v = ke_cast(x->k, w, v);
+  if (p->n->op == OP_LpPool)
+    v = power(x, lower_once(x, "v", k_un(x, KOP_abs, v)), (double)p->attr->p);
+  ks_update(&x->at, acc, p->n->op == OP_MaxPool ? KOP_max : KOP_add, v);
+  return ST_OK;
+}
+
+static KExpr *nothing(Lower *x, const Pool *p, DType w) {
+  return p->n->op == OP_MaxPool ? lowest(x, w) : ke_float(x->k, w, 0);
+}
+
+/* --- windows that overlap along a row --- */
+
+enum { BAND = 8, ALIGN = 16, PLANES = 8 };
+
+typedef struct Bands {
+  const Pool *p;
+  DType w;
+  KBuf *columns; /* [BAND, lead + row + what is beyond] */
+  Dim lead, row;
+  KVar *done;
+} Bands;
+
+/* The level of the plane, 1 or more; 0: windows do not overlap, the loops are others, or there are too few planes to share out. */
+static int band_level(const Lower *x, const Pool *p, KExpr *const *index) {
+  int last = p->axes - 1, rank = p->axes + 2, level = 0;
+  const KExpr *row = index[rank - 2], *j = index[rank - 1];
+  int64_t planes = 1, n;
+  if (p->axes < 2 || p->kernel[last] <= p->stride[last] || x->flat || x->guard || row->kind != KE_VAR ||
+      j->kind != KE_VAR || row->var->def->kind != KS_FOR || j->var->def->kind != KS_FOR ||
+      lower_level(x, j) != x->depth || lower_level(x, row) != x->depth - 1 ||
+      row->var->def->extent != p->n->out[0]->type.dim[rank - 2])
+    return 0;
+  for (int i = 0; i < rank - 2; i++) {
+    int own = lower_level(x, index[i]);
+    level = own > level ? own : level;
+    planes *= dim_is_const(p->n->out[0]->type.dim[i], &n) && n < PLANES ? n : PLANES;
+    planes = planes > PLANES ? PLANES : planes;
+  }
+  return planes < PLANES || level >= x->depth - 1 ? 0 : level;
+}
+
+static Dim rounded_up(Lower *x, Dim d) {
+  Dim align = dim_const(x->c, ALIGN);
+  return dim_mul(x->c, dim_ceildiv(x->c, d, align), align);
+}
+
+/* Room for the columns, with nothing beside them. */
+static void begin_bands(Lower *x, Bands *b, int level) {
+  const Pool *p = b->p;
+  int last = p->axes - 1;
+  Dim one = dim_const(x->c, 1), out = p->n->out[0]->type.dim[last + 2];
+  Outside o;
+  KCursor behind;
+  b->row = in_of(p->n, 0)->dim[last + 2];
+  b->lead = rounded_up(x, p->begin[last]);
+  Dim reach = dim_mul(x->c, dim_sub(x->c, dim_max(x->c, out, one), one), dim_const(x->c, p->stride[last]));
+  reach = dim_add(x->c, reach, dim_const(x->c, (p->kernel[last] - 1) * p->dilation[last] + 1));
+  Dim beyond = dim_max(x->c, dim_const(x->c, 0), dim_sub(x->c, dim_sub(x->c, reach, p->begin[last]), b->row));
+  Dim n = rounded_up(x, dim_add(x->c, dim_add(x->c, b->lead, b->row), beyond));
+  b->columns = kernel_add_temp(x->k, "columns", b->w, 2, (Dim[]){dim_const(x->c, BAND), n});
+  lower_outside(x, level, &o);
+  KExpr *r = lower_open(x, "r", dim_const(x->c, BAND), &behind), *i;
+  KCursor next;
+  i = lower_open(x, "i", b->lead, &next);
+  ks_store(&x->at, b->columns, (KExpr *[]){r, i}, nothing(x, p, b->w));
+  lower_close(x, 1, next);
+  i = lower_open(x, "i", beyond, NULL);
+  i = k_add(x, ke_dim(x->k, dim_add(x->c, b->lead, b->row)), i);
+  ks_store(&x->at, b->columns, (KExpr *[]){r, i}, nothing(x, p, b->w));
+  lower_close(x, 2, behind);
+  b->done = lower_acc(x, "done", num(x, 0));
+  lower_back(x, &o);
+}
+
+/* The columns of the windows of row `row` of the output, and of those behind it in its band, are there then. */
+static Status fill_band(Lower *x, const Bands *b, KExpr *const *index, KExpr *row) {
+  const Pool *p = b->p;
+  int last = p->axes - 1;
+  Dim rows = p->n->out[0]->type.dim[last + 1];
+  KExpr *band = num(x, BAND), *done = ke_var(x->k, b->done), *at[MAX_RANK], *out[MAX_RANK];
+  KCursor behind, inner, window;
+  KExpr *loop = lower_open(x, "band", dim_ceildiv(x->c, rows, dim_const(x->c, BAND)), &behind);
+  loop->var->def->value = k_div(x, k_add(x, k_sub(x, row, done), band), band); /* row >= done - BAND */
+  KExpr *from = lower_now(x, "from", done), *r = lower_open(x, "r", dim_const(x->c, BAND), &inner);
+  r->var->def->value = k_sub(x, ke_dim(x->k, rows), from);
+  memcpy(out, index, (size_t)(p->axes + 2) * sizeof *out);
+  out[last + 1] = k_add(x, from, r);
+  at[last + 2] = lower_open(x, "w", b->row, NULL);
+  KVar *acc = lower_acc(x, "c", nothing(x, p, b->w));
+  int depth = open_window(x, p, last, out, at, &window);
+  TRY(take(x, p, b->w, at, acc));
+  lower_close(x, depth, window);
+  KExpr *place = k_add(x, ke_dim(x->k, b->lead), at[last + 2]);
+  ks_store(&x->at, b->columns, (KExpr *[]){r, place}, ke_var(x->k, acc));
+  lower_close(x, 2, inner);
+  ks_update(&x->at, b->done, KOP_none, k_add(x, from, band));
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+/* acc: of the whole window. */
+static Status by_bands(Lower *x, const Pool *p, DType w, KExpr *const *index, int level, KVar **acc) {
+  Bands b = {.p = p, .w = w};
+  int last = p->axes - 1;
+  Outside o;
+  KCursor behind;
+  begin_bands(x, &b, level);
+  lower_outside(x, x->depth - 1, &o);
+  TRY(fill_band(x, &b, index, index[last + 1]));
+  KExpr *slot = lower_now(x, "slot", k_bin(x, KOP_mod, index[last + 1], num(x, BAND)));
+  lower_back(x, &o);
+  *acc = lower_acc(x, "s", nothing(x, p, w));
+  KExpr *k = lower_open(x, "w", dim_const(x->c, p->kernel[last]), &behind);
+  KExpr *at = k_add(x, window_start(x, p, last, index[last + 2]), k_mul(x, k, num(x, p->dilation[last])));
+  at = k_add(x, ke_dim(x->k, b.lead), at);
+  ks_update(&x->at, *acc, p->n->op == OP_MaxPool ? KOP_max : KOP_add, ke_load(x->k, b.columns, (KExpr *[]){slot, at}));
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+/* --- the operators --- */
+
 static Status pool(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   Pool p;
   KExpr *at[MAX_RANK], *v;
   KCursor behind;
+  KVar *acc;
   DType t = in_of(n, 0)->dtype, w = lower_work(t);
-  bool is_max = n->op == OP_MaxPool, is_lp = n->op == OP_LpPool;
   pool_of(x->c, n, &p);
   if (out)
     return max_position(x, &p, index, e);
-  KVar *acc = lower_acc(x, is_max ? "m" : "s", is_max ? lowest(x, w) : ke_float(x->k, w, 0));
-  int depth = open_window(x, &p, index, at, &behind);
-  TRY(lower_read(x, n->in[0], at, &v));
-  v = ke_cast(x->k, w, v);
-  if (is_lp)
-    v = power(x, lower_once(x, "v", k_un(x, KOP_abs, v)), (double)p.attr->p);
-  ks_update(&x->at, acc, is_max ? KOP_max : KOP_add, v);
-  lower_close(x, depth, behind);
+  int level = band_level(x, &p, index);
+  if (level) {
+    TRY(by_bands(x, &p, w, index, level, &acc));
+  } else {
+    acc = lower_acc(x, n->op == OP_MaxPool ? "m" : "s", nothing(x, &p, w));
+    int depth = open_window(x, &p, p.axes, index, at, &behind);
+    TRY(take(x, &p, w, at, acc));
+    lower_close(x, depth, behind);
+  }
   v = ke_var(x->k, acc);
-  if (is_lp)
+  if (n->op == OP_LpPool)
     v = power(x, v, 1 / (double)p.attr->p);
   if (n->op == OP_AveragePool) {
     KExpr *count = lower_once(x, "n", count_of(x, &p, w, index));

@@ -48,6 +48,7 @@ typedef struct Axis {
   Dim in, out, taps; /* taps: per output position */
   KExpr *scale;      /* out per in, f64 */
   bool stretch;      /* the scale is that of the extents */
+  bool keep;         /* it is one for all axes, from the sizes that were asked for */
   KExpr *at;         /* position in the input, f64 */
   KExpr *base;       /* floor of it, i64 */
   KExpr *frac;       /* what is above base, f64 */
@@ -73,7 +74,7 @@ static bool known_name(Str s, const char *const *names) {
 
 /* The scale of entry i, when it is a constant. */
 static bool const_scale(const Node *n, int64_t i, double *v) {
-  if (!n->in[2]->konst || i >= tensor_count(n->in[2]->konst))
+  if (!has(n, 2) || !n->in[2]->konst || i >= tensor_count(n->in[2]->konst))
     return false;
   *v = const_elem(n->in[2]->konst, i);
   return true;
@@ -84,14 +85,16 @@ static void find_axes(Resizing *r) {
   const Type *in = in_of(r->n, 0), *out = &r->n->out[0]->type;
   int listed = r->a->axes.v ? (int)r->a->axes.n : in->rank;
   bool crop = str_is(r->a->coordinate_transformation_mode, "tf_crop_and_resize"), by_scale = has(r->n, 2);
+  bool keep = !by_scale && !str_is(r->a->keep_aspect_ratio_policy, "stretch");
   for (int i = 0; i < listed; i++) {
     int a = (int)(r->a->axes.v ? r->a->axes.v[i] : i);
     double s = 1;
     a = a < 0 ? a + in->rank : a;
     bool one = !by_scale || (const_scale(r->n, i, &s) && fabs(s - 1) <= 1e-9);
-    if (one && in->dim[a] == out->dim[a] && !crop)
+    if (one && in->dim[a] == out->dim[a] && !crop && !keep)
       continue;
-    r->axis[r->naxes++] = (Axis){.axis = a, .in = in->dim[a], .out = out->dim[a], .stretch = !by_scale};
+    r->axis[r->naxes++] =
+        (Axis){.axis = a, .in = in->dim[a], .out = out->dim[a], .stretch = !by_scale && !keep, .keep = keep};
   }
 }
 
@@ -104,6 +107,13 @@ static bool resize_of(const Node *n, Resizing *r) {
   return true;
 }
 
+/* Can the sizes be told beforehand? They say what the scale is. */
+static bool sizes_told(Ctx *c, const Node *n) {
+  const Dim *size;
+  int64_t k, listed = ATTR(n, Resize)->axes.v ? ATTR(n, Resize)->axes.n : in_of(n, 0)->rank;
+  return value_content(c, n->in[3], &size, &k) && k == listed;
+}
+
 static bool resize_can(Ctx *c, const Node *n, const char **why) {
   static const char *const modes[] = {"nearest", "linear", "cubic", NULL}, *const coords[] = {"half_pixel",
                                                                                               "half_pixel_symmetric",
@@ -112,18 +122,18 @@ static bool resize_can(Ctx *c, const Node *n, const char **why) {
                                                                                               "asymmetric",
                                                                                               "tf_crop_and_resize",
                                                                                               NULL},
-                           *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
+                           *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL},
+                           *const policies[] = {"stretch", "not_larger", "not_smaller", NULL};
   const ResizeAttr *a = ATTR(n, Resize);
   Resizing r;
-  (void)c;
-  *why = "scales that are known at run time only, or sizes that keep the aspect ratio";
-  bool crop = str_is(a->coordinate_transformation_mode, "tf_crop_and_resize");
-  if (has(n, 2) == has(n, 3) || !known_name(a->mode, modes) || !known_name(a->coordinate_transformation_mode, coords) ||
-      !known_name(a->nearest_mode, roundings) || (crop && !has(n, 1)))
+  *why = "sizes that no step tells before";
+  bool crop = str_is(a->coordinate_transformation_mode, "tf_crop_and_resize"),
+       stretch = str_is(a->keep_aspect_ratio_policy, "stretch");
+  if ((n->op == OP_Resize && has(n, 2) == has(n, 3)) || !known_name(a->mode, modes) ||
+      !known_name(a->coordinate_transformation_mode, coords) || !known_name(a->nearest_mode, roundings) ||
+      !known_name(a->keep_aspect_ratio_policy, policies) || (crop && !has(n, 1)))
     return false;
-  if (!has(n, 2) && !str_is(a->keep_aspect_ratio_policy, "stretch"))
-    return false;
-  if (a->antialias && (str_is(a->mode, "nearest") || (has(n, 2) && !n->in[2]->konst)))
+  if ((!has(n, 2) && !stretch && !sizes_told(c, n)) || (a->antialias && str_is(a->mode, "nearest")))
     return false;
   if (has(n, 1) && crop && in_of(n, 1)->rank != 1)
     return false;
@@ -147,17 +157,36 @@ static int64_t listed_at(const Resizing *r, const Axis *a) {
   return a->axis;
 }
 
-/* Scale and taps. */
+/* The least or the greatest of what the sizes ask for. */
+static KExpr *kept_scale(Lower *x, const Resizing *r) {
+  const Dim *size;
+  int64_t n;
+  const Type *in = in_of(r->n, 0);
+  KExpr *best = NULL;
+  KOp op = str_is(r->a->keep_aspect_ratio_policy, "not_larger") ? KOP_min : KOP_max;
+  value_content(x->c, r->n->in[3], &size, &n);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t a = r->a->axes.v ? r->a->axes.v[i] : i;
+    KExpr *s = k_div(x, real_dim(x, size[i]), real_dim(x, in->dim[a < 0 ? a + in->rank : a]));
+    best = best ? k_bin(x, op, best, s) : s;
+  }
+  return once(x, "scale", best);
+}
+
+/* Scale and taps. Taps with antialias: 2 ceil(reach / scale); scale >= out / in says how many there are at most, and the ones
+ * too many have no weight. */
 static Status find_scale(Lower *x, Resizing *r, Axis *a) {
-  Dim reach = dim_const(x->c, r->nearest ? 1 : r->cubic ? 2 : 1);
+  Dim least = dim_const(x->c, r->nearest ? 1 : r->cubic ? 2 : 1), reach = least;
   double s = 0;
+  if (r->a->antialias)
+    reach =
+        dim_max(x->c, reach, dim_ceildiv(x->c, dim_mul(x->c, reach, a->in), dim_max(x->c, a->out, dim_const(x->c, 1))));
   if (a->stretch) {
     a->scale = once(x, "scale", k_div(x, real_dim(x, a->out), real_dim(x, a->in)));
-    if (r->a->antialias) /* 2 ceil(reach / scale) */
-      reach = dim_max(x->c, reach,
-                      dim_ceildiv(x->c, dim_mul(x->c, reach, a->in), dim_max(x->c, a->out, dim_const(x->c, 1))));
+  } else if (a->keep) {
+    a->scale = kept_scale(x, r);
   } else if (const_scale(r->n, listed_at(r, a), &s)) {
-    a->scale = real(x, s);
+    a->scale = real(x, s), reach = least;
     if (r->a->antialias && s < 1)
       reach = dim_const(x->c, -(int64_t)floor((r->cubic ? -2 : -1) / s));
   } else {
@@ -302,7 +331,13 @@ static Status smooth(Lower *x, Resizing *r, KExpr **at, KExpr **e) {
  *     for the row:  for i: line[i] = sum of weight * x[row, i]
  *       for w:      y = sum over t of weight[t][w] * line[pixel[t][w]] */
 
-enum { LINE_TERMS = 16, MAX_TAPS = 4 };
+enum {
+  LINE_TERMS = 16,
+  MAX_TAPS = 4,
+  BESIDE = 32, /* elements behind a line: vectors that begin in it end there */
+  BAND = 4,
+  RING = 8, /* rows: a band, and what a row of the result reaches before it */
+};
 
 typedef struct Tap {
   KExpr *pixel, *weight;
@@ -351,27 +386,37 @@ static Status taps_of(Lower *x, Resizing *r, Axis *a, KExpr *index, DType w, Tap
   return ST_OK;
 }
 
-/* pixel[t][i] and weight[t][i] for the positions i of the last axis; loads of them at `at` go to tap[]. */
-static Status make_tables(Lower *x, Resizing *r, Axis *a, DType w, KExpr *at, int level, Tap *tap, int *n) {
+/* By position in a row and tap: the pixel, an i32, and its weight (NULL: 1). */
+typedef struct Tables {
+  KBuf *pixel[MAX_TAPS], *weight[MAX_TAPS];
+  int n;
+} Tables;
+
+static Status make_tables(Lower *x, Resizing *r, Axis *a, DType w, int level, Tables *table) {
   Tap here[MAX_TAPS];
   Outside o;
   KCursor behind;
+  *table = (Tables){{NULL}, {NULL}, 0};
   lower_outside(x, level, &o);
   KExpr *i = lower_open(x, "i", a->out, &behind);
-  TRY(taps_of(x, r, a, i, w, here, n));
-  for (int t = 0; t < *n; t++) {
-    KBuf *pixel = kernel_add_temp(x->k, "pixel", DT_i32, 1, &a->out), *weight = NULL;
-    ks_store(&x->at, pixel, &i, ke_cast(x->k, DT_i32, here[t].pixel));
-    tap[t] = (Tap){ke_cast(x->k, DT_i64, ke_load(x->k, pixel, &at)), NULL};
+  TRY(taps_of(x, r, a, i, w, here, &table->n));
+  for (int t = 0; t < table->n; t++) {
+    table->pixel[t] = kernel_add_temp(x->k, "pixel", DT_i32, 1, &a->out);
+    ks_store(&x->at, table->pixel[t], &i, ke_cast(x->k, DT_i32, here[t].pixel));
     if (!here[t].weight)
       continue;
-    weight = kernel_add_temp(x->k, "weight", w, 1, &a->out);
-    ks_store(&x->at, weight, &i, here[t].weight);
-    tap[t].weight = ke_load(x->k, weight, &at);
+    table->weight[t] = kernel_add_temp(x->k, "weight", w, 1, &a->out);
+    ks_store(&x->at, table->weight[t], &i, here[t].weight);
   }
   lower_close(x, 1, behind);
   lower_back(x, &o);
   return ST_OK;
+}
+
+/* Elements of one line and those beside them. */
+static KBuf *add_line(Lower *x, DType w, int rank, Dim rows, Dim in) {
+  Dim n = dim_add(x->c, in, dim_const(x->c, BESIDE));
+  return kernel_add_temp(x->k, "line", w, rank, rank > 1 ? (Dim[]){rows, n} : &n);
 }
 
 /* The weighted sum of what the axes before the last reach from here, at position at[last]. */
@@ -393,36 +438,212 @@ static Status line_sum(Lower *x, Resizing *r, Tap (*tap)[MAX_TAPS], const int *n
   return ST_OK;
 }
 
+static DType weight_type(const Resizing *r) {
+  DType t = in_of(r->n, 0)->dtype;
+  return t == DT_f64 || (dtype_is_int(t) && dtype_bits(t) > 16) ? DT_f64 : DT_f32;
+}
+
 static Status by_rows(Lower *x, Resizing *r, KExpr *const *index, KExpr **at, int level, KExpr **e) {
-  DType t = in_of(r->n, 0)->dtype, w = t == DT_f64 || (dtype_is_int(t) && dtype_bits(t) > 16) ? DT_f64 : DT_f32;
+  DType t = in_of(r->n, 0)->dtype, w = weight_type(r);
   Axis *last = &r->axis[r->naxes - 1];
   Tap tap[MAX_RANK][MAX_TAPS];
+  Tables table;
   int n[MAX_RANK];
   Outside o;
   KCursor behind;
   KExpr *j = index[last->axis], *sum = NULL;
-  TRY(make_tables(x, r, last, w, j, level, tap[r->naxes - 1], &n[r->naxes - 1]));
+  TRY(make_tables(x, r, last, w, level, &table));
   lower_outside(x, x->depth - 1, &o);
   for (int i = 0; i < r->naxes - 1; i++)
     TRY(taps_of(x, r, &r->axis[i], index[r->axis[i].axis], w, tap[i], &n[i]));
   if (r->nearest) {
     lower_back(x, &o);
-    for (int i = 0; i < r->naxes; i++)
+    for (int i = 0; i < r->naxes - 1; i++)
       at[r->axis[i].axis] = tap[i][0].pixel;
+    at[last->axis] = ke_cast(x->k, DT_i64, ke_load(x->k, table.pixel[0], &j));
     return lower_read(x, r->n->in[0], at, e);
   }
-  KBuf *line = kernel_add_temp(x->k, "line", w, 1, &last->in);
+  KBuf *line = add_line(x, w, 1, NULL, last->in);
   KExpr *i = at[last->axis] = lower_open(x, "i", last->in, &behind);
   TRY(line_sum(x, r, tap, n, 0, NULL, w, at, &sum));
   ks_store(&x->at, line, &i, sum);
   lower_close(x, 1, behind);
   lower_back(x, &o);
   *e = NULL;
-  for (int k = 0; k < n[r->naxes - 1]; k++) {
-    KExpr *v = weighted(x, tap[r->naxes - 1][k].weight, ke_load(x->k, line, &tap[r->naxes - 1][k].pixel));
+  for (int k = 0; k < table.n; k++) {
+    KExpr *pixel = ke_cast(x->k, DT_i64, ke_load(x->k, table.pixel[k], &j));
+    KExpr *v = weighted(x, ke_load(x->k, table.weight[k], &j), ke_load(x->k, line, &pixel));
     *e = *e ? k_add(x, *e, v) : v;
   }
   *e = rounded(x, t, *e);
+  return ST_OK;
+}
+
+/* --- Resize of rows to more rows ---
+ *
+ * Every row of the input is stretched once, then, a band of them at a time, into a ring that stays in the cache: what depends on the
+ * position in a row alone is found once per band. A row of the result is a weighted sum of rows of the ring; what has no weight there is
+ * a row of zeros. Twice as wide and high takes 1.7 ms, not 4.8, cubic 2.2, not 9.4 (bench memory=resize).
+ *
+ *   for the plane:  for w: start[w], weight[t][w];  for h: pixel[t][h], weight[t][h];  ring[RING] = 0;  done = 0
+ *     for the row:
+ *       for bands, while the row reaches beyond done
+ *         for r in BAND: line[r] = x[done + r] between its ends, repeated
+ *         for w: for r in BAND: ring[(done + r) % RING][w] = sum over t of weight[t][w] * line[r][start[w] + t]
+ *         done += BAND
+ *       for w: y = sum over t of the row's weight * ring[its pixel % RING][w] */
+
+typedef struct Ring {
+  Resizing *r;
+  DType w;
+  int64_t taps, beside; /* of a position in a row; what a line repeats of its ends */
+  KBuf *line, *rows;
+  KVar *done;
+  KBuf *start, *weight[MAX_TAPS]; /* by position in a row: the first tap's place in a line, i32, and the weights */
+  Tables row;
+} Ring;
+
+/* Is each row of the input reached, by rows of the result in order? */
+static bool grows(const Lower *x, const Resizing *r, KExpr *const *index) {
+  const Axis *a = &r->axis[0];
+  const KExpr *row = index[a->axis];
+  int64_t in, out;
+  double s;
+  if (r->nearest || r->naxes != 2 || row->kind != KE_VAR || row->var->def->kind != KS_FOR ||
+      row->var->def->extent != a->out || lower_level(x, row) != x->depth - 1)
+    return false;
+  if (dim_is_const(a->in, &in) && dim_is_const(a->out, &out))
+    return in <= out;
+  return !a->stretch && const_scale(r->n, listed_at(r, a), &s) && s >= 1;
+}
+
+/* A loop over the rows of the band that begins with row `from`. */
+static KExpr *open_band(Lower *x, const Axis *a, KExpr *from, KCursor *behind) {
+  KExpr *r = lower_open(x, "r", dim_const(x->c, BAND), behind);
+  r->var->def->value = k_sub(x, ke_dim(x->k, a->in), from);
+  return r;
+}
+
+static Status read_band(Lower *x, const Ring *g, KExpr **at, KExpr *from) {
+  const Axis *a = g->r->axis;
+  KCursor behind, ends;
+  KExpr *v, *r = open_band(x, a, from, &behind), *beside = num(x, g->beside), *last = num(x, 0);
+  at[a[0].axis] = k_add(x, from, r);
+  KExpr *i = at[a[1].axis] = lower_open(x, "i", a[1].in, &ends);
+  TRY(lower_read(x, g->r->n->in[0], at, &v));
+  ks_store(&x->at, g->line, (KExpr *[]){r, k_add(x, i, beside)}, ke_cast(x->k, g->w, v));
+  lower_close(x, 2, behind);
+  r = open_band(x, a, from, &behind);
+  last = k_add(x, beside, k_sub(x, ke_dim(x->k, a[1].in), num(x, 1)));
+  KExpr *first = lower_now(x, "first", ke_load(x->k, g->line, (KExpr *[]){r, beside}));
+  last = lower_now(x, "last", ke_load(x->k, g->line, (KExpr *[]){r, last}));
+  i = lower_open(x, "i", dim_const(x->c, g->beside), NULL);
+  KExpr *end = k_add(x, k_add(x, ke_dim(x->k, a[1].in), beside), i);
+  ks_store(&x->at, g->line, (KExpr *[]){r, i}, first);
+  ks_store(&x->at, g->line, (KExpr *[]){r, end}, last);
+  lower_close(x, 2, behind);
+  return ST_OK;
+}
+
+static void stretch_band(Lower *x, const Ring *g, KExpr *from) {
+  KExpr *weight[MAX_TAPS], *counts[MAX_TAPS], *sum = NULL, *none = ke_float(x->k, g->w, 0);
+  KCursor behind;
+  KExpr *first = lower_now(x, "first", k_bin(x, KOP_mod, from, num(x, RING)));
+  KExpr *w = lower_open(x, "w", g->r->axis[1].out, &behind);
+  KExpr *start = lower_now(x, "p", ke_load(x->k, g->start, &w));
+  for (int t = 0; t < g->taps; t++) {
+    weight[t] = lower_now(x, "f", ke_load(x->k, g->weight[t], &w));
+    counts[t] = lower_now(x, "some", k_bin(x, KOP_ne, weight[t], none));
+  }
+  KExpr *r = open_band(x, g->r->axis, from, NULL);
+  for (int t = 0; t < g->taps; t++) {
+    KExpr *v = ke_load(x->k, g->line, (KExpr *[]){r, k_add(x, ke_cast(x->k, DT_i64, start), num(x, t))});
+    v = ke_select(x->k, counts[t], k_mul(x, weight[t], v), none);
+    sum = sum ? k_add(x, sum, v) : v;
+  }
+  ks_store(&x->at, g->rows, (KExpr *[]){k_add(x, first, r), w}, sum);
+  lower_close(x, 2, behind);
+}
+
+/* The rows of the input up to `last` are in the ring then. */
+static Status fill_ring(Lower *x, const Ring *g, KExpr **at, KExpr *last) {
+  KExpr *band = num(x, BAND), *done = ke_var(x->k, g->done);
+  Dim bands = dim_ceildiv(x->c, g->r->axis[0].in, dim_const(x->c, BAND));
+  KCursor behind;
+  KExpr *b = lower_open(x, "band", bands, &behind);
+  b->var->def->value = k_div(x, k_add(x, k_sub(x, last, done), band), band); /* last >= done - BAND */
+  KExpr *from = lower_now(x, "from", done);
+  TRY(read_band(x, g, at, from));
+  stretch_band(x, g, from);
+  ks_update(&x->at, g->done, KOP_none, k_add(x, from, band));
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+/* Of the last axis: where the taps of a position begin, in a line with its ends repeated, is one number then. */
+static Status make_starts(Lower *x, Ring *g, int level) {
+  Axis *a = &g->r->axis[1];
+  Tap tap[MAX_TAPS];
+  Outside o;
+  KCursor behind;
+  int n;
+  lower_outside(x, level, &o);
+  KExpr *i = lower_open(x, "i", a->out, &behind), *last = k_sub(x, ke_dim(x->k, a->in), num(x, 1));
+  TRY(taps_of(x, g->r, a, i, g->w, tap, &n));
+  g->taps = n, g->beside = n - 1;
+  KExpr *start = k_bin(x, KOP_min, tap_position(x, a, num(x, 0)), last);
+  start = k_add(x, k_bin(x, KOP_max, start, num(x, -g->beside)), num(x, g->beside));
+  g->start = kernel_add_temp(x->k, "start", DT_i32, 1, &a->out);
+  ks_store(&x->at, g->start, &i, ke_cast(x->k, DT_i32, start));
+  for (int t = 0; t < n; t++) {
+    g->weight[t] = kernel_add_temp(x->k, "weight", g->w, 1, &a->out);
+    ks_store(&x->at, g->weight[t], &i, tap[t].weight);
+  }
+  lower_close(x, 1, behind);
+  lower_back(x, &o);
+  return ST_OK;
+}
+
+static Status begin_ring(Lower *x, Ring *g, int level) {
+  const Axis *a = g->r->axis;
+  Outside o;
+  KCursor behind;
+  TRY(make_tables(x, g->r, &g->r->axis[0], g->w, level, &g->row));
+  TRY(make_starts(x, g, level));
+  g->line = add_line(x, g->w, 2, dim_const(x->c, BAND), dim_add(x->c, a[1].in, dim_const(x->c, 2 * g->beside)));
+  g->rows = kernel_add_temp(x->k, "rows", g->w, 2, (Dim[]){dim_const(x->c, RING + 1), a[1].out});
+  lower_outside(x, level, &o);
+  KExpr *i = lower_open(x, "i", a[1].out, &behind);
+  ks_store(&x->at, g->rows, (KExpr *[]){num(x, RING), i}, ke_float(x->k, g->w, 0));
+  lower_close(x, 1, behind);
+  g->done = lower_acc(x, "done", num(x, 0));
+  lower_back(x, &o);
+  return ST_OK;
+}
+
+static Status by_ring(Lower *x, Resizing *r, KExpr *const *index, KExpr **at, int level, KExpr **e) {
+  Ring g = {.r = r, .w = weight_type(r)};
+  KExpr *row = index[r->axis[0].axis], *column = index[r->axis[1].axis];
+  KExpr *pixel[MAX_TAPS], *weight[MAX_TAPS], *none = ke_float(x->k, g.w, 0), *ring = num(x, RING);
+  Outside o;
+  TRY(begin_ring(x, &g, level));
+  lower_outside(x, x->depth - 1, &o);
+  for (int t = 0; t < g.row.n; t++) {
+    pixel[t] = lower_now(x, "pixel", ke_cast(x->k, DT_i64, ke_load(x->k, g.row.pixel[t], &row)));
+    weight[t] = lower_now(x, "f", ke_load(x->k, g.row.weight[t], &row));
+  }
+  TRY(fill_ring(x, &g, at, pixel[g.row.n - 1]));
+  for (int t = 0; t < g.row.n; t++) {
+    KExpr *some = k_bin(x, KOP_ne, weight[t], none), *place = k_bin(x, KOP_mod, pixel[t], ring);
+    pixel[t] = lower_now(x, "place", ke_select(x->k, some, place, ring));
+  }
+  lower_back(x, &o);
+  *e = NULL;
+  for (int t = 0; t < g.row.n; t++) {
+    KExpr *v = k_mul(x, weight[t], ke_load(x->k, g.rows, (KExpr *[]){pixel[t], column}));
+    *e = *e ? k_add(x, *e, v) : v;
+  }
+  *e = rounded(x, in_of(r->n, 0)->dtype, *e);
   return ST_OK;
 }
 
@@ -442,6 +663,8 @@ static Status resize(Lower *x, const Node *n, int out, KExpr *const *index, KExp
     TRY(find_scale(x, &r, a));
   }
   int level = plane_level(x, &r, index);
+  if (level && grows(x, &r, index))
+    return by_ring(x, &r, index, at, level, e);
   if (level)
     return by_rows(x, &r, index, at, level, e);
   for (int i = 0; i < r.naxes; i++) {

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW = 32, BLOCK = 128, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
+enum { FEW = 32, BLOCK = 64, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
 
 static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
@@ -107,8 +107,8 @@ static KExpr *extreme(Lower *x, DType t, bool least) {
   return ke_int(x->k, t, least ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits));
 }
 
-/* Does any element of the block that begins at `from` enter the list as it is now? */
-static Status block_enters(Top *t, KExpr *from, KExpr **some) {
+/* Does any element of the block that begins at `from` enter the list as it is now? roughly: at least those, and NaN, by a comparison. */
+static Status block_enters(Top *t, KExpr *from, bool roughly, KExpr **some) {
   Lower *x = t->x;
   KCursor behind;
   KExpr *v, *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
@@ -117,7 +117,9 @@ static Status block_enters(Top *t, KExpr *from, KExpr **some) {
   KVar *any = lower_acc(x, "any", free_);
   KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
   TRY(value_at(t, i, &v));
-  ks_update(&x->at, any, KOP_or, beats(t, lower_once(x, "v", ke_cast(x->k, t->w, v)), last));
+  v = lower_once(x, "v", ke_cast(x->k, t->w, v));
+  KExpr *not_behind = k_un(x, KOP_not, t->largest ? k_bin(x, KOP_le, v, last) : k_bin(x, KOP_le, last, v));
+  ks_update(&x->at, any, KOP_or, roughly ? not_behind : beats(t, v, last));
   lower_close(x, 1, behind);
   *some = ke_var(x->k, any);
   return ST_OK;
@@ -147,10 +149,14 @@ static Status few(Top *t) {
   set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
   lower_close(x, 1, behind);
   KExpr *b = lower_open_ordered(x, "b", blocks, &behind), *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
-  TRY(block_enters(t, from, &some));
+  TRY(block_enters(t, from, true, &some));
   lower_if(x, some, &block);
+  if (dtype_is_float(t->w)) {
+    TRY(block_enters(t, from, false, &some));
+    lower_if(x, some, NULL);
+  }
   TRY(scan(t, from, size, held, held_at));
-  lower_close(x, 1, block);
+  lower_close(x, dtype_is_float(t->w) ? 2 : 1, block);
   lower_close(x, 1, behind);
   return scan(t, ke_dim(x->k, whole), dim_sub(x->c, t->extent, whole), held, held_at);
 }

@@ -15,6 +15,7 @@ from ._report import Explanation, MemoryPlan, Profile
 
 log = logging.getLogger("sard")
 PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16", "int8")  # the first two are there
+LEGACY = 1  # CU_STREAM_LEGACY: the default stream, by its handle
 KINDS = ("tensor", "sequence", "optional", "map")
 
 
@@ -113,7 +114,7 @@ class Model:
         return y[0] if len(y) == 1 else self._named(y)
 
     def run(self, inputs: Mapping[str, Any] | Sequence[Any], outputs: Mapping[str, Any] | Sequence[str] | None = None, *,
-            timeout: float | None = None) -> dict[str, Any]:
+            timeout: float | None = None, stream: int | None = None, on_device: bool = False) -> dict[str, Any]:
         """Runs the model and returns a dict of outputs by name.
 
         inputs: a dict by name, or a sequence in order; None or a missing name stands for a default in the model.
@@ -121,15 +122,21 @@ class Model:
         name, which are filled in place, without a copy when dense, and returned. Their dtypes and shapes must be the
         outputs'; they may not overlap the inputs.
         timeout: seconds until DeadlineError. Ctrl-C stops a run in the main thread within milliseconds.
+
+        On device "cuda", inputs and bound outputs may be tensors of the GPU that speak DLPack (torch, cupy): dense, aligned to 16
+        bytes, on GPU 0. stream: the CUDA stream that the run comes behind and that waits for it, as a number
+        (torch.cuda.current_stream().cuda_stream); None, or 0: the default stream. on_device: outputs stay there, as DeviceTensors, which
+        speak DLPack.
         """
+        stream = stream or LEGACY
         feeds = self._ordered(inputs)
         if isinstance(outputs, dict):
             for k in outputs:
                 if k not in self._out:
                     self._unknown("output", k, self._out)
-            self._m.run(feeds, [outputs.get(n) for n in self._out], timeout or 0.0, False)
+            self._m.run(feeds, [outputs.get(n) for n in self._out], timeout or 0.0, False, stream, False)
             return dict(outputs)
-        y = dict(zip(self._out, self._m.run(feeds, None, timeout or 0.0, False)))
+        y = dict(zip(self._out, self._m.run(feeds, None, timeout or 0.0, False, stream, on_device)))
         if not outputs:
             return y
         for k in outputs:
@@ -157,6 +164,16 @@ class Model:
         feeds = self._ordered(inputs)
         self._m.run(feeds, None, 0.0, False)
         return Profile(self._m.steps(), [self._m.run(feeds, None, 0.0, True)[1] for _ in range(max(1, runs))])
+
+    @property
+    def graphs(self) -> dict[str, Any] | None:
+        """On device "cuda": whether runs are recorded as CUDA graphs ("on", or "why" not and at which "step"), how many "kernels" are in
+        one, and how many runs were "recorded" and "replayed". None on other devices."""
+        return self._m.graphs()
+
+    def release(self) -> None:
+        """Gives back the working memory that runs have left with the model, here and on its device; the next runs begin anew."""
+        self._m.release()
 
     def _log_reference(self):
         """A warning for every step that runs by its reference evaluator: for callers whose users allowed nothing."""
@@ -186,7 +203,7 @@ def load(model: Any, *, device: str | None = None, threads: int = 0, max_memory:
 
     model: a path, the bytes of an .onnx file, or an onnx.ModelProto. Weights in files are mapped, not copied: the files
     must not change while the model lives. External data of a model from memory is looked for in external_data_dir.
-    device: "cpu" (None) or "reference". threads: 0 for what the process may really use (affinity and
+    device: "cpu" (None), "cuda" or "reference". threads: 0 for what the process may really use (affinity and
     cgroup quota). max_memory: most bytes for the model and its runs, weights in files not counted; 0: the machine's.
     timeout: seconds that loading may take. strict: refuse what is legal but suspicious. cache: the directory of compiled
     models, or "off"; None: what the environment variable SARD_CACHE says, else ~/.cache/sard.

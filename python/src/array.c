@@ -179,12 +179,106 @@ static PyObject *value_of(State *s, PyObject *result, const sard_tensor *t) {
   }
 }
 
+/* --- outputs on the GPU --- */
+
+typedef struct DeviceTensor {
+  PyObject_HEAD
+  PyObject *result; /* keeps the memory */
+  size_t i;
+  sard_tensor t;
+} DeviceTensor;
+
+static PyObject *device_tensor(State *s, PyObject *result, size_t i, const sard_tensor *t) {
+  DeviceTensor *x = (DeviceTensor *)((allocfunc)PyType_GetSlot(s->device_tensor, Py_tp_alloc))(s->device_tensor, 0);
+  if (x)
+    x->result = Py_NewRef(result), x->i = i, x->t = *t;
+  return (PyObject *)x;
+}
+
+static void device_tensor_dealloc(PyObject *self) {
+  PyTypeObject *t = Py_TYPE(self);
+  Py_XDECREF(((DeviceTensor *)self)->result);
+  ((freefunc)PyType_GetSlot(t, Py_tp_free))(self);
+  Py_DECREF(t);
+}
+
+/* A capsule that nobody took. Both forms of managed tensors have their deleter behind what differs (DLPack's specification). */
+static void capsule_drop(PyObject *cap) {
+  typedef struct Plain { char t[48]; void *context; void (*deleter)(void *); } Plain;
+  typedef struct Versioned { uint32_t version[2]; void *context; void (*deleter)(void *); } Versioned;
+  if (PyCapsule_IsValid(cap, "dltensor")) {
+    Plain *p = PyCapsule_GetPointer(cap, "dltensor");
+    p->deleter(p);
+  } else if (PyCapsule_IsValid(cap, "dltensor_versioned")) {
+    Versioned *p = PyCapsule_GetPointer(cap, "dltensor_versioned");
+    p->deleter(p);
+  }
+}
+
+/* __dlpack__(stream, max_version, dl_device, copy): what the run wrote is there, so that any stream may read it. */
+static PyObject *device_tensor_dlpack(PyObject *self, PyObject *args, PyObject *kw) {
+  static char *names[] = {"stream", "max_version", "dl_device", "copy", NULL};
+  PyObject *stream = Py_None, *version = Py_None, *device = Py_None, *copy = Py_None;
+  DeviceTensor *x = (DeviceTensor *)self;
+  State *s = state_of_type(Py_TYPE(self));
+  long major = 0, minor = 0, type = 2, id = 0;
+  sard_error *err = NULL;
+  void *managed;
+  if (!PyArg_ParseTupleAndKeywords(args, kw, "|$OOOO", names, &stream, &version, &device, &copy) ||
+      (version != Py_None && !PyArg_ParseTuple(version, "ll", &major, &minor)) ||
+      (device != Py_None && !PyArg_ParseTuple(device, "ll", &type, &id)))
+    return NULL;
+  if (type != 2 || id || copy == Py_True) {
+    PyErr_SetString(PyExc_BufferError, "an output on GPU 0 can only be lent there, as it is");
+    return NULL;
+  }
+  sard_status st = sard_result_dlpack(((Result *)x->result)->r, x->i, major >= 1, &managed, &err);
+  if (st)
+    return raise_error(s, st, err);
+  return PyCapsule_New(managed, major >= 1 ? "dltensor_versioned" : "dltensor", capsule_drop);
+}
+
+static PyObject *device_tensor_device(PyObject *self, PyObject *none) {
+  (void)self, (void)none;
+  return Py_BuildValue("ii", 2, 0);
+}
+
+static PyObject *device_tensor_shape(PyObject *self, void *none) {
+  (void)none;
+  return shape_of(&((DeviceTensor *)self)->t);
+}
+
+static PyObject *device_tensor_dtype(PyObject *self, void *none) {
+  (void)none;
+  return PyUnicode_FromString(sard_dtype_name(((DeviceTensor *)self)->t.dtype));
+}
+
+static PyMethodDef device_tensor_methods[] = {
+    {"__dlpack__", (PyCFunction)(void (*)(void))device_tensor_dlpack, METH_VARARGS | METH_KEYWORDS, "The tensor as a DLPack capsule."},
+    {"__dlpack_device__", device_tensor_device, METH_NOARGS, "(kDLCUDA, 0)"},
+    {NULL, NULL, 0, NULL}};
+static PyGetSetDef device_tensor_getset[] = {{"shape", device_tensor_shape, NULL, "A tuple.", NULL},
+                                             {"dtype", device_tensor_dtype, NULL, "Sard's name of the element type, \"f16\".", NULL},
+                                             {NULL, NULL, NULL, NULL, NULL}};
+static PyType_Slot device_tensor_slots[] = {
+    {Py_tp_dealloc, device_tensor_dealloc},
+    {Py_tp_methods, device_tensor_methods},
+    {Py_tp_getset, device_tensor_getset},
+    {Py_tp_doc, "An output in the GPU's memory, for torch.from_dlpack or cupy.from_dlpack, or as an input of another run."},
+    {0, NULL}};
+PyType_Spec device_tensor_spec = {"sard._native.DeviceTensor", sizeof(DeviceTensor), 0,
+                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, device_tensor_slots};
+
+/* --- any output --- */
+
 PyObject *result_output(State *s, PyObject *result, size_t i, sard_kind kind) {
   sard_result *r = ((Result *)result)->r;
   sard_tensor t;
   int64_t n = sard_result_items(r, i);
+  if (n < 0 && sard_result_tensor(r, i, &t))
+    return raise_error(s, SARD_ERROR_INTERNAL, NULL);
   if (n < 0)
-    return sard_result_tensor(r, i, &t) ? raise_error(s, SARD_ERROR_INTERNAL, NULL) : numpy_array(s, result, &t);
+    return t.device ? device_tensor(s, result, i, &t) : numpy_array(s, result, &t);
   sard_tensor *item = calloc((size_t)n + 1, sizeof *item);
   if (!item)
     return PyErr_NoMemory();

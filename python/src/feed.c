@@ -31,49 +31,44 @@ typedef struct DLVersioned {
   DLTensor t;
 } DLVersioned;
 
-enum { DL_CPU = 1, DL_CPU_PINNED = 3, DL_READ_ONLY = 1 };
-
-static sard_dtype dl_dtype(const DLTensor *t) {
-  static const struct { uint8_t code, bits, dtype; } table[] = {
-      {0, 8, SARD_I8},       {0, 16, SARD_I16},        {0, 32, SARD_I32},    {0, 64, SARD_I64},         {1, 8, SARD_U8},
-      {1, 16, SARD_U16},     {1, 32, SARD_U32},        {1, 64, SARD_U64},    {2, 16, SARD_F16},         {2, 32, SARD_F32},
-      {2, 64, SARD_F64},     {4, 16, SARD_BF16},       {5, 64, SARD_C64},    {5, 128, SARD_C128},       {6, 8, SARD_BOOL},
-      {10, 8, SARD_F8E4M3FN}, {11, 8, SARD_F8E4M3FNUZ}, {12, 8, SARD_F8E5M2}, {13, 8, SARD_F8E5M2FNUZ}, {14, 8, SARD_F8E8M0},
-  };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-    if (table[i].code == t->dtype.code && table[i].bits == t->dtype.bits && t->dtype.lanes == 1)
-      return table[i].dtype;
-  return SARD_NONE;
-}
+enum { DL_CUDA = 2, DL_READ_ONLY = 1 };
 
 static int take_dl(State *s, Feed *f, const DLTensor *t, const char *what, const char *name) {
-  if (t->device.type != DL_CPU && t->device.type != DL_CPU_PINNED)
-    return raise_status(s, SARD_ERROR_USAGE, "%s '%s' is on another device than the CPU: pass x.cpu()", what, name);
-  if (t->ndim < 0 || t->ndim > SARD_MAX_RANK)
-    return raise_status(s, SARD_ERROR_USAGE, "%s '%s' has %d dimensions; %d are the most", what, name, (int)t->ndim,
-                        SARD_MAX_RANK);
-  f->t = (sard_tensor){.data = (char *)t->data + t->byte_offset, .dtype = dl_dtype(t), .rank = t->ndim};
-  if (!f->t.dtype)
-    return raise_status(s, SARD_ERROR_USAGE, "%s '%s' has an element type that Sard does not know (DLPack code %d, %d bits)",
-                        what, name, t->dtype.code, t->dtype.bits);
-  f->t.strided = t->strides != NULL;
-  for (int k = 0; k < t->ndim; k++) {
-    f->t.dim[k] = t->shape[k];
-    f->t.stride[k] = t->strides ? t->strides[k] : 0;
-  }
-  return 0;
+  sard_error *err = NULL;
+  sard_status st = sard_from_dlpack(t, &f->t, &err);
+  if (st)
+    raise_status(s, st, "%s '%s': %s", what, name, sard_error_message(err));
+  sard_error_free(err);
+  return st ? -1 : 0;
 }
 
-/* __dlpack__ may be asked for the versioned form since DLPack 1.0; older producers know no such keyword. */
-static PyObject *call_dlpack(PyObject *obj) {
+/* Is it in a GPU's memory? What does not say is on the CPU. */
+static int on_gpu(PyObject *obj) {
+  PyObject *d = PyObject_CallMethod(obj, "__dlpack_device__", NULL);
+  long type = 0, id = 0;
+  if (d && !PyArg_ParseTuple(d, "ll", &type, &id))
+    type = 0;
+  Py_XDECREF(d);
+  PyErr_Clear();
+  return type == DL_CUDA;
+}
+
+/* __dlpack__ may be asked for the versioned form since DLPack 1.0; older producers know no such keyword. A GPU's memory is to be ready
+ * for the stream that the run comes behind. */
+static PyObject *call_dlpack(PyObject *obj, void *stream) {
   PyObject *m = PyObject_GetAttrString(obj, "__dlpack__");
   PyObject *args = PyTuple_New(0), *kw = Py_BuildValue("{s:(ii)}", "max_version", 1, 0), *r = NULL;
+  PyObject *n = stream && on_gpu(obj) ? PyLong_FromVoidPtr(stream) : NULL;
+  if (n && kw && PyDict_SetItemString(kw, "stream", n))
+    Py_CLEAR(kw);
   if (m && args && kw)
     r = PyObject_Call(m, args, kw);
-  if (m && args && !r && PyErr_ExceptionMatches(PyExc_TypeError)) {
+  if (m && args && kw && !r && PyErr_ExceptionMatches(PyExc_TypeError)) {
     PyErr_Clear();
-    r = PyObject_Call(m, args, NULL);
+    if (!PyDict_DelItemString(kw, "max_version"))
+      r = PyObject_Call(m, args, kw);
   }
+  Py_XDECREF(n);
   Py_XDECREF(m);
   Py_XDECREF(args);
   Py_XDECREF(kw);
@@ -81,7 +76,7 @@ static PyObject *call_dlpack(PyObject *obj) {
 }
 
 static int feed_dlpack(State *s, Feed *f, PyObject *obj, const char *what, const char *name, int writable) {
-  PyObject *cap = call_dlpack(obj);
+  PyObject *cap = call_dlpack(obj, f->stream);
   if (!cap)
     return -1;
   f->versioned = PyCapsule_IsValid(cap, "dltensor_versioned");
@@ -291,7 +286,7 @@ static int feed_tensor(State *s, Feed *f, PyObject *obj, const sard_io *io, cons
 }
 
 int feed_from(State *s, Feed *f, PyObject *obj, const sard_io *io, const char *what, int writable) {
-  memset(f, 0, sizeof *f);
+  *f = (Feed){.stream = f->stream};
   if (io->kind != SARD_KIND_TENSOR)
     return feed_items(s, f, obj, io, what);
   if (obj == Py_None)

@@ -223,16 +223,17 @@ static int call(State *s, Model *x, const sard_tensor *in, const sard_tensor *ou
 }
 
 /* run(inputs: list in order (None: default), outputs: None or list of writable memory (None: not wanted), timeout: float,
- * profile: bool) -> list of arrays, or None for bound outputs; with profile a pair of that and the list of step times. */
+ * profile: bool, and perhaps stream: int (CU_STREAM_LEGACY), on_device: bool (False)) -> list of arrays, or None for bound outputs;
+ * with profile a pair of that and the list of step times. */
 static PyObject *model_run(PyObject *self, PyObject *const *arg, Py_ssize_t narg) {
   Model *x = (Model *)self;
   State *s = state_of(self);
-  if (narg != 4 || !PyList_Check(arg[0]) || (size_t)PyList_Size(arg[0]) != x->nin ||
+  if ((narg != 4 && narg != 6) || !PyList_Check(arg[0]) || (size_t)PyList_Size(arg[0]) != x->nin ||
       (arg[1] != Py_None && (!PyList_Check(arg[1]) || (size_t)PyList_Size(arg[1]) != x->nout))) {
-    PyErr_SetString(PyExc_TypeError, "run(inputs, outputs, timeout, profile): a list entry per input and output");
+    PyErr_SetString(PyExc_TypeError, "run(inputs, outputs, timeout, profile, stream, on_device): a list entry per input and output");
     return NULL;
   }
-  int bound = arg[1] != Py_None, profile = PyObject_IsTrue(arg[3]);
+  int bound = arg[1] != Py_None, profile = PyObject_IsTrue(arg[3]), there = narg == 6 ? PyObject_IsTrue(arg[5]) : 0;
   size_t total = x->nin + (bound ? x->nout : 0), done[2] = {0, 0};
   Feed few[FEW], *feed = total <= FEW ? few : malloc(total * sizeof *feed);
   sard_tensor few_t[FEW], *t = total <= FEW ? few_t : malloc(total * sizeof *t);
@@ -245,8 +246,15 @@ static PyObject *model_run(PyObject *self, PyObject *const *arg, Py_ssize_t narg
     goto done;
   }
   o.timeout = PyFloat_AsDouble(arg[2]);
-  if (PyErr_Occurred() || profile < 0)
+  o.outputs_on_device = there > 0;
+  if (PyErr_Occurred() || profile < 0 || there < 0)
     goto done;
+  if (sard_model_graphs(x->m, &(sard_graphs)SARD_GRAPHS_INIT) == SARD_OK) /* on a GPU */
+    o.stream = narg == 6 ? PyLong_AsVoidPtr(arg[4]) : (void *)1;
+  if (PyErr_Occurred())
+    goto done;
+  for (size_t i = 0; i < total; i++)
+    feed[i].stream = o.stream;
   if (profile)
     o.profile = note_time, o.profile_arg = &times;
   if (feed_all(s, arg[0], x->io, x->nin, "input", 0, feed, &done[0]) ||
@@ -493,14 +501,34 @@ static PyObject *model_plan(PyObject *self, PyObject *list) {
   return y;
 }
 
+static PyObject *model_release(PyObject *self, PyObject *none) {
+  (void)none;
+  Py_BEGIN_ALLOW_THREADS
+  sard_release(((Model *)self)->m);
+  Py_END_ALLOW_THREADS
+  return Py_NewRef(Py_None);
+}
+
+/* graphs() -> dict, or None on a CPU */
+static PyObject *model_graphs(PyObject *self, PyObject *none) {
+  sard_graphs g = SARD_GRAPHS_INIT;
+  (void)none;
+  if (sard_model_graphs(((Model *)self)->m, &g))
+    return Py_NewRef(Py_None);
+  return Py_BuildValue("{s:O,s:s,s:L,s:L,s:L,s:L}", "on", g.on ? Py_True : Py_False, "why", g.why, "step", (long long)g.step, "kernels",
+                       (long long)g.kernels, "recorded", (long long)g.recorded, "replayed", (long long)g.replayed);
+}
+
 static PyMethodDef methods[] = {
-    {"run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL, "run(inputs, outputs, timeout, profile)"},
+    {"run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL, "run(inputs, outputs, timeout, profile, stream, on_device)"},
     {"inputs", model_inputs, METH_NOARGS, "[(name, kind, dtype, rank, optional, dims)]"},
     {"outputs", model_outputs, METH_NOARGS, "[(name, kind, dtype, rank, optional, dims)]"},
     {"metadata", model_metadata, METH_NOARGS, "The model's metadata_props."},
     {"symbols", model_symbols, METH_NOARGS, "Names of the input shapes' symbols."},
     {"steps", model_steps, METH_NOARGS, "The steps of the program, in order of execution."},
     {"about", model_about, METH_NOARGS, "Device, threads, the cache's part, and how long loading took."},
+    {"release", model_release, METH_NOARGS, "Gives back what runs have left."},
+    {"graphs", model_graphs, METH_NOARGS, "Whether runs are CUDA graphs."},
     {"plan", model_plan, METH_O, "plan(inputs)"},
     {"output_shape", model_output_shape, METH_VARARGS, "output_shape(i, shapes)"},
     {NULL, NULL, 0, NULL},

@@ -106,7 +106,8 @@ static int module_exec(PyObject *m) {
   int bad = !errors || !convert || take(errors, "make", &s->make_error) || take(errors, "wrong_type", &s->wrong_type) ||
             take(convert, "to_buffer", &s->to_buffer) || take(convert, "from_array", &s->from_array) ||
             take(convert, "to_strings", &s->to_strings) || take(convert, "map_lists", &s->map_lists) || add_type(m, &model_spec, &s->model) ||
-            add_type(m, &result_spec, &s->result) || add_type(m, &array_spec, &s->array);
+            add_type(m, &result_spec, &s->result) || add_type(m, &array_spec, &s->array) ||
+            add_type(m, &device_tensor_spec, &s->device_tensor);
   Py_XDECREF(errors);
   Py_XDECREF(convert);
   return bad ? -1 : 0;
@@ -117,6 +118,7 @@ static int module_traverse(PyObject *m, visitproc visit, void *arg) {
   Py_VISIT(s->model);
   Py_VISIT(s->result);
   Py_VISIT(s->array);
+  Py_VISIT(s->device_tensor);
   Py_VISIT(s->make_error);
   Py_VISIT(s->wrong_type);
   Py_VISIT(s->to_buffer);
@@ -132,6 +134,7 @@ static int module_clear(PyObject *m) {
   Py_CLEAR(s->model);
   Py_CLEAR(s->result);
   Py_CLEAR(s->array);
+  Py_CLEAR(s->device_tensor);
   Py_CLEAR(s->make_error);
   Py_CLEAR(s->wrong_type);
   Py_CLEAR(s->to_buffer);

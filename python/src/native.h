@@ -11,7 +11,7 @@
 
 /* What the module holds; one per interpreter. */
 typedef struct State {
-  PyTypeObject *model, *result, *array;
+  PyTypeObject *model, *result, *array, *device_tensor;
   PyObject *make_error; /* sard._errors.make(status, parts) -> exception */
   PyObject *wrong_type; /* sard._errors.wrong_type(input, dtype given, dtype wanted) -> exception */
   PyObject *to_buffer;  /* sard._convert.to_buffer(object, dtype or 0) -> (buffer or list of bytes, dtype, shape) */
@@ -32,6 +32,7 @@ int raise_status(State *s, sard_status st, const char *fmt, ...);
 /* --- feed.c: Python objects as tensors --- */
 typedef struct Feed {
   sard_tensor t;
+  void *stream; /* set before feed_from: where memory of a GPU is to be ready */
   Py_buffer view; /* view.obj: held */
   PyObject *owner;
   void *capsule; /* DLPack's managed tensor, to be deleted */
@@ -48,10 +49,10 @@ int feed_from(State *s, Feed *f, PyObject *obj, const sard_io *io, const char *w
 void feed_clear(Feed *f);
 
 /* --- array.c: results as buffers --- */
-extern PyType_Spec result_spec, array_spec;
+extern PyType_Spec result_spec, array_spec, device_tensor_spec;
 PyObject *result_new(State *s, sard_result *r); /* takes r over */
-/* The i-th output, which the model declares to be of that kind, as a numpy array that keeps the result alive; containers as
- * Python's, items of items included. */
+/* The i-th output, which the model declares to be of that kind, as a numpy array that keeps the result alive, or a DeviceTensor if it
+ * was left on the GPU; containers as Python's, items of items included. */
 PyObject *result_output(State *s, PyObject *result, size_t i, sard_kind kind);
 
 /* --- model.c --- */

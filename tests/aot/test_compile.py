@@ -90,6 +90,23 @@ int main(void) {
 }
 """
 
+# One of two translation units that each use a model of the prefix `same`: y = f(x), one row of x and of y.
+SAME = r"""
+#include "%(header)s"
+#include <stdio.h>
+int %(function)s(void) {
+  float x[%(nx)d] = {1, 2, 3}, y[%(ny)d] = {0};
+  same *m;
+  const sard_compiled_api *api = same_api();
+  if (same_init(NULL, &m) || same_run(m, &(same_inputs){.batch = 1, .x = x}, &(same_outputs){y}))
+    return printf("%%s\n", same_error()), 1;
+  printf("%%s %%g\n", api->name(), y[0]);
+  same_free(m);
+  return 0;
+}
+"""
+BOTH = "int one(void);\nint other(void);\nint main(void) { return one() | other(); }\n"
+
 INCLUDES = r"""
 #include "first.h"
 #include "first.h"
@@ -275,6 +292,35 @@ def test_headers(s):
     source = s.write("includes.c", INCLUDES % "int main(void) { return check(); }".replace("check()", "0"))
     run = subprocess.run([CC, source, s.path("same/first.o"), s.path("same/second.o"), *LINK, "-o", s.path("same/x")], capture_output=True, text=True)
     s.check("two objects of one prefix", run.returncode and "first_init" in run.stderr and re.search("multiple|duplicate", run.stderr), run.stderr)
+
+
+def test_one_prefix(s):
+    """two models of one prefix, each in a translation unit of its own: archives are a link error; libraries, which are none, an error
+    at the first call; the very same model twice is one"""
+    file = {"one": "f", "other": "g", "twin": "f"}
+    for name in file:
+        os.makedirs(s.path(name))
+        for end in ("a", "so"):
+            s.compile(s.path("mlp.onnx" if name == "other" else "add.onnx"), "-o", s.path("%s/%s.%s" % (name, file[name], end)), "--prefix", "same")
+    for function, header, nx, ny in (("one", "one/f.h", 3, 3), ("other", "other/g.h", 4, 2), ("twin", "twin/f.h", 3, 3)):
+        s.write(function + ".c", SAME % {"header": header, "function": "one" if function == "one" else "other", "nx": nx, "ny": ny})
+    s.write("both.c", BOTH)
+    line = [CC, "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "both.c", "one.c"]
+    for order in (["one/f.a", "other/g.a"], ["other/g.a", "one/f.a"]):
+        run = subprocess.run([*line, "other.c", *order, *LINK, "-o", "both"], capture_output=True, text=True, cwd=s.dir)
+        s.check("two archives of one prefix do not link", run.returncode and re.search(r"(multiple|duplicate)\D*\bsame_run\b", run.stderr), run.stderr)
+    run = subprocess.run([*line, "other.c", "one/f.so", "other/g.so", "-Wl,-rpath,%s:%s" % (s.path("one"), s.path("other")), "-o", "both"], capture_output=True, text=True, cwd=s.dir)
+    s.check("two libraries do", run.returncode == 0, run.stderr)
+    run = subprocess.run([s.path("both")], capture_output=True, text=True, cwd=s.dir)
+    s.check("the second one's instance is refused by the first one's functions", run.returncode == 1 and
+            run.stdout == "f 11\nrun: the instance is one of another compiled model with the same prefix\n", run.stdout + run.stderr)
+    run = subprocess.run([*line, "twin.c", "one/f.a", "twin/f.a", *LINK, "-o", "both"], capture_output=True, text=True, cwd=s.dir)
+    s.check("the same model twice links", run.returncode == 0, run.stderr)
+    run = subprocess.run([s.path("both")], capture_output=True, text=True)
+    s.check("and runs", run.stdout == "f 11\nf 11\n", run.stdout + run.stderr)
+    run = subprocess.run(["nm", "-D", "--defined-only", s.path("one/f.so")], capture_output=True, text=True)
+    names = {x.split()[-1] for x in run.stdout.splitlines()}
+    s.check("dlsym finds the plain names", {"same_init", "same_api", "same_run", "sard_compiled_model"} <= names, names)
 
 
 def test_lesser_cpu(s):
@@ -573,7 +619,7 @@ def test_full_disk(s):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         s = Suite(folder)
-        for test in (test_kinds, test_program, test_c, test_library, test_names_of_kernels, test_two, test_headers,
+        for test in (test_kinds, test_program, test_c, test_library, test_names_of_kernels, test_two, test_headers, test_one_prefix,
                      test_needs, test_static, test_decoder, test_external, test_levels, test_same_bytes,
                      test_damage, test_verify, test_shared, test_lesser_cpu, test_usage, test_full_disk):
             test(s)

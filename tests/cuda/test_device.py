@@ -26,7 +26,7 @@ def libraries(c, folder):
     facts = json.loads(sard("doctor", "--json", env={"SARD_CUDA_DIR": folder}).stdout)
     c.check("none of them", facts["cuda"] == {"libcuda": None, "libcublasLt": None, "libnvJitLink": None}, facts["cuda"])
     facts = json.loads(sard("doctor", "--json", env={"SARD_CUDA_DIR": NULL}).stdout)
-    versions = {"libcuda": "13.0", "libcublasLt": "13.1", "libnvJitLink": None}
+    versions = {"libcuda": "13.0", "libcublasLt": "13.1", "libnvJitLink": "13.0"}
     c.check("versions", facts["cuda"] == versions, facts["cuda"])
     with open(os.path.join(folder, "libcuda.so.1"), "wb") as f:
         f.write(b"no library")
@@ -43,7 +43,8 @@ def errors(c, folder, model):
     args = ("run", model, "--device", "cuda", "--input", "x=ones:2x3")
     c.error("no driver", sard(*args, env={"SARD_CUDA_DIR": folder}), 6, "device 'cuda' needs libcuda.so.1", "hint:", model)
     for gpu, why in (("none", "CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected"), ("hidden", "shows no GPU"),
-                     ("old", "compute capability 8.0 or more; Null GPU has 7.5")):
+                     ("old", "compute capability 8.0 or more; Null GPU has 7.5"),
+                     ("ancient", "the driver is for CUDA 11.4; 12.0 is needed")):
         run = sard(*args, env={"SARD_CUDA_DIR": NULL, "SARD_NULL_GPU": gpu})
         c.error("GPU %s" % gpu, run, 6, "cuda", why)
         doctor = sard("doctor", env={"SARD_CUDA_DIR": NULL, "SARD_NULL_GPU": gpu})

@@ -1,6 +1,6 @@
 """test_models.py - whole models on the device cuda, over a driver of our own that runs the PTX of every kernel in an interpreter, and a
 cuBLASLt of our own: the exported fixtures against PyTorch's outputs, to 1e-5 of each output's largest magnitude, with nothing left to the host but what is
-there by nature; and checks of kernels, by the node that fails. Where the CUDA toolkit is, ptxas assembles the same PTX.
+there by nature; and checks of kernels, by the node that fails.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -21,10 +21,8 @@ from harness import Checks, sard  # noqa: E402
 
 BUILD = os.environ.get("SARD_BUILD", os.path.join(ROOT, "build"))
 FIXTURES = os.path.join(ROOT, "models", "fixtures")
-PTXAS = "/usr/local/cuda/bin/ptxas"
 ENV = {"SARD_CUDA_DIR": os.path.join(BUILD, "tests", "null"), "SARD_CACHE": "off"}
 EXPORTS = ("ts17", "dynamo")  # of four: the others make hardly another kernel
-ASSEMBLED = ("bert_qa", "llama", "resnet", "speech_stochastic")  # models whose kernels go through ptxas, which takes its time
 
 
 def fixtures(c):
@@ -45,23 +43,12 @@ def fixtures(c):
     c.check("products of the library", products > 300, products)
 
 
-def assembled(c):
-    """registers of a thread at most as many as a block of 256 may have each, nothing spilled"""
-    if not os.access(PTXAS, os.X_OK):
-        print("no ptxas here: nothing is assembled")
-        return
-    most, kernels = 0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        for model in ASSEMBLED:
-            sard("test", "--device", "cuda", os.path.join(FIXTURES, model, "ts17"), env=dict(ENV, SARD_NULL_PTX=folder))
-        for path in sorted(glob.glob(os.path.join(folder, "*.ptx"))):
-            run = subprocess.run([PTXAS, "-v", "-arch=sm_90", path, "-o", os.devnull], capture_output=True, text=True)
-            registers = [int(n) for n in re.findall(r"Used (\d+) registers", run.stderr)]
-            spilled = [int(n) for n in re.findall(r"(\d+) bytes spill stores", run.stderr)]
-            c.check(os.path.basename(path), run.returncode == 0 and registers and not any(spilled), run.stderr[-2000:])
-            most, kernels = max([most] + registers), kernels + len(registers)
-        c.check("registers", 0 < most <= 255, most)
-    print("%d kernels assembled for sm_90, none spills, %d registers at most" % (kernels, most))
+def attentions(c):
+    """every attention of a model is one kernel of the generator's"""
+    for model, count in (("bert_qa", 2), ("llama", 2), ("gpt2", 2)):
+        run = sard("explain", os.path.join(FIXTURES, model, "ts17", "model.onnx"), "--device", "cuda", env=ENV)
+        found = re.findall(r"compiled +attention\S* +64 rows x 64 keys or 16 rows x 64 keys of a split", run.stdout)
+        c.check("attentions of " + model, len(found) == count, found or run.stdout[-2000:] + run.stderr)
 
 
 def failing(c):
@@ -75,6 +62,23 @@ def failing(c):
             said[device] = run.stderr
             c.check("an index out of range on %s" % device, run.returncode == 3 and "9" in run.stderr, run.stderr)
         c.check("the same words on both", said["cpu"] == said["cuda"], said)
+
+
+def graphs(c):
+    """explain, profile and bench say whether runs are CUDA graphs, and what stands in the way"""
+    said = {}
+    for model in ("bert_qa", "speech"):
+        path = os.path.join(FIXTURES, model, "ts17", "model.onnx")
+        said[model] = sard("explain", "--device", "cuda", path, env=ENV).stdout.splitlines()[-1]
+    c.check("in one", re.match(r"CUDA graphs: \d+ steps in one; 0 runs recorded, 0 replayed$", said["bert_qa"]), said)
+    c.check("none", re.match(r"CUDA graphs: none, for step \d+: shapes hang on what it computes$", said["speech"]), said)
+    path = os.path.join(FIXTURES, "encoder", "ts17", "model.onnx")
+    args = ("--device", "cuda", path, "--input", "tokens=zeros:7x2", "--runs", "3", "--json")
+    facts = {what: json.loads(sard(what, *args, env=ENV).stdout)["graphs"] for what in ("bench", "profile")}
+    c.check("a bench replays", facts["bench"]["on"] and facts["bench"]["recorded"] == 1 and facts["bench"]["replayed"] > 1, facts)
+    c.check("a profile goes step by step", facts["profile"]["on"] and facts["profile"]["replayed"] == 0, facts)
+    off = sard("explain", "--device", "cuda", path, env=dict(ENV, SARD_CUDA_GRAPHS="off")).stdout
+    c.check("turned off", off.endswith("CUDA graphs: none: SARD_CUDA_GRAPHS turns graphs off\n"), off[-200:])
 
 
 def without_blas(c):
@@ -95,8 +99,9 @@ def main():
         print("this build has no code generator\n0 passed, 0 failed, 1 skipped")
         return 77
     fixtures(c)
-    assembled(c)
+    attentions(c)
     failing(c)
+    graphs(c)
     without_blas(c)
     return c.done()
 

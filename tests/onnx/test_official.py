@@ -52,6 +52,8 @@ def run_cases(device, folders, root, *options):
     """{name: (reason or None, steps)} of `sard test`"""
     if not folders:
         return {}
+    if device == "cuda":  # the driver maps far more than it uses
+        options += ("--max-memory", "64G")
     ahead = ["--ahead", AHEAD] if AHEAD and device == "cpu" else []
     run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *ahead, *folders], capture_output=True, text=True)
     if run.returncode not in (0, 1):
@@ -60,23 +62,26 @@ def run_cases(device, folders, root, *options):
             for c in json.loads(run.stdout)["cases"]}
 
 
-REFUSED = re.compile(r"no code generation for this step on device 'cpu': (.*?) \((?:\w+\[|none|\?).*; node .*, op (\w+)")
-NEEDS_REFERENCE = os.path.join(wheel.HERE, "needs_reference.txt")
+REFUSED = re.compile(r"no code generation for this step on device '\w+': (.*?) \((?:\w+\[|none|\?).*; node .*, op (\w+)")
+NEEDS_REFERENCE = {  # by device
+    "cpu": os.path.join(wheel.HERE, "needs_reference.txt"),
+    "cuda": os.path.join(wheel.HERE, "needs_reference_cuda.txt"),
+}
 
 
-def needs_reference():
-    """names of the cases that stand in needs_reference.txt"""
-    with open(NEEDS_REFERENCE, encoding="utf-8") as f:
+def needs_reference(device):
+    """names of the cases that stand in the device's needs_reference.txt"""
+    with open(NEEDS_REFERENCE[device], encoding="utf-8") as f:
         return {line.split(None, 1)[0] for line in f if line.strip() and not line.startswith("#")}
 
 
-def write_needs_reference(results):
-    """needs_reference.txt from results of a run that allowed nothing"""
-    with open(NEEDS_REFERENCE, encoding="utf-8") as f:
+def write_needs_reference(device, results):
+    """the device's needs_reference.txt from results of a run that allowed nothing"""
+    with open(NEEDS_REFERENCE[device], encoding="utf-8") as f:
         head = [line for line in f if line.startswith("#")]
     refused = {name: REFUSED.search(reason or "") for name, (reason, _) in results.items()}
     rows = ["%-62s %s: %s\n" % (name, m[2], m[1]) for name, m in sorted(refused.items()) if m]
-    with open(NEEDS_REFERENCE, "w", encoding="utf-8") as f:
+    with open(NEEDS_REFERENCE[device], "w", encoding="utf-8") as f:
         f.writelines(head + rows)
 
 
@@ -137,19 +142,20 @@ class Suite:
         self.passed += passed
         return passed, expected
 
-    def cpu(self, folders):
-        """all cases as they are, those that stand in needs_reference.txt with what they need"""
-        names, needy = case_names(self.root, folders), needs_reference()
+    def compiled(self, device, folders):
+        """all cases as they are, those that stand in the device's needs_reference.txt with what they need"""
+        names, needy = case_names(self.root, folders), needs_reference(device)
         if os.environ.get("SARD_BLESS") and not self.wanted:
-            write_needs_reference(run_cases("cpu", [os.path.join(self.root, f) for f in folders], self.root))
-            needy = needs_reference()
-        results = run_cases("cpu", [os.path.join(self.root, n) for n in names if n not in needy], self.root)
-        allowed = run_cases("cpu", [os.path.join(self.root, n) for n in names if n in needy], self.root, "--allow", "reference")
-        for name in [] if self.wanted else sorted(needy - set(names)):
-            self.complain("needs_reference.txt: no case is called %s" % name)
+            write_needs_reference(device, run_cases(device, [os.path.join(self.root, f) for f in folders], self.root))
+            needy = needs_reference(device)
+        results = run_cases(device, [os.path.join(self.root, n) for n in names if n not in needy], self.root)
+        allowed = run_cases(device, [os.path.join(self.root, n) for n in names if n in needy], self.root, "--allow", "reference")
+        listed = os.path.basename(NEEDS_REFERENCE[device])
+        for name in [] if self.wanted else sorted(n for n in needy - set(names) if n.split("/")[0] in folders):
+            self.complain("%s: no case is called %s" % (listed, name))
         for name, (reason, steps) in sorted(allowed.items()):
             if not reason and not steps["reference"]:
-                self.complain("%s on cpu: no reference step, but it stands in needs_reference.txt" % name)
+                self.complain("%s on %s: no reference step, but it stands in %s" % (name, device, listed))
         return {**results, **allowed}
 
     def complain(self, text):
@@ -158,7 +164,10 @@ class Suite:
 
     def device(self, device, kinds):
         folders = self.wanted or kinds
-        results = self.cpu(folders) if device == "cpu" else run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
+        if device in NEEDS_REFERENCE:
+            results = self.compiled(device, folders)
+        else:
+            results = run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
         random = [n for n in results if matches(n, RANDOM)]
         verdicts = {n: v if v != "ok" else None for n, v in run_random(device, random, self.root).items()}
         fixed = {n: reason for n, (reason, _) in results.items() if n not in verdicts}

@@ -2,7 +2,8 @@
 
 Nothing is installed outside of the build folder: pip unpacks the wheels of requirements.txt into build/onnx/site. A folder
 appears under its name when it is whole, so that an interrupted run leaves nothing half done; its name carries a hash of what
-made it, so that a change of that makes it again.
+made it, so that a change of that makes it again. Where nothing can be installed, SARD_CASES names a folder of cases made
+elsewhere, and python3 itself has numpy and onnx.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -65,12 +66,17 @@ def site():
 
 def python(script, *args, **options):
     """runs a script of this folder with the wheel's packages"""
-    env = dict(os.environ, PYTHONPATH=site(), PYTHONDONTWRITEBYTECODE="1")
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    if not os.environ.get("SARD_CASES"):
+        env["PYTHONPATH"] = site()
     return subprocess.run([sys.executable, os.path.join(HERE, script), *args], env=env, **options)
 
 
 def cases():
     """the folder with the official cases: one folder per kind (node, pytorch-converted, …), one per case in it"""
+    if os.environ.get("SARD_CASES"):
+        return os.environ["SARD_CASES"]
+
     def fill(path):
         if python("write_cases.py", path).returncode:
             sys.exit("the official cases cannot be written\n0 passed, 1 failed, 0 skipped")

@@ -772,8 +772,46 @@ def resized_rows():
     resize("rows linear f64", (2, 2, 3), [1, 2, 1.5], dtype="f64", mode="linear")
 
 
+def resized_bands():
+    """More rows than are stretched at once, and than the ring of them holds; rows that shrink; what has no weight does not count."""
+    for mode, wide in itertools.product(["linear", "cubic"], [35, 4]):
+        resize("bands %s to %d" % (mode, wide), (1, 1, 11, 9), sizes=[1, 1, 23, wide], mode=mode)
+    resize("bands cubic exclude_outside", (2, 10, 5), [1, 1.5, 3], mode="cubic", exclude_outside=1)
+    resize("bands linear align_corners, one column", (1, 9, 1), sizes=[1, 17, 3], mode="linear",
+           coordinate_transformation_mode="align_corners")
+    resize("bands linear u8", (2, 9, 5), [1, 2, 2], dtype="u8", mode="linear")
+    x = small(1, 1, 5, 18)
+    x[0, 0, 2, 3], x[0, 0, 4, 17] = np.inf, -np.inf
+    y = x
+    for axis in (2, 3):  # every other element is one of the input, those between are half of both beside them
+        at = np.arange(2 * y.shape[axis] - 1)
+        y = (np.take(y, at // 2, axis) + np.take(y, (at + 1) // 2, axis)) / 2
+    case("Resize", "bands, infinite", {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+         [f32(x), None, None, ("i64", np.array([1, 1, 9, 35]))], [f32(y)], 4e-6)
+
+
+def pooled_bands():
+    """Windows that overlap, over as many planes and rows as are put together by columns first."""
+    for op in ("MaxPool", "AveragePool", "LpPool"):
+        pool(op, "bands", (2, 4, 11, 9), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        pool(op, "bands, stride and ceil_mode", (8, 1, 20, 7), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+        pool(op, "bands, dilation and uneven pads", (1, 8, 10, 8), kernel_shape=[2, 4], dilations=[3, 2], pads=[0, 3, 2, 1])
+        pool(op, "bands, 3-D", (1, 4, 4, 9, 5), kernel_shape=[2, 3, 3], strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 1])
+    pool("AveragePool", "bands, count_include_pad", (1, 8, 9, 5), kernel_shape=[3, 2], pads=[1, 1, 1, 1],
+         count_include_pad=1)
+    pool("AveragePool", "bands, f64", (8, 1, 3, 21), dtype="f64", kernel_shape=[1, 5])
+    pool("MaxPool", "bands, u8", (1, 9, 10, 6), dtype="u8", kernel_shape=[3, 3], pads=[1, 0, 0, 1])
+    pool("MaxPool", "bands, indices", (8, 1, 9, 5), indices=True, kernel_shape=[2, 3], pads=[1, 2, 0, 1])
+    pool("MaxPool", "bands, f16", (1, 8, 3, 34), dtype="f16", kernel_shape=[2, 2])
+    x = small(1, 8, 9, 6)
+    x[0, 3, 4, 2], x[0, 5, 8, 5] = np.nan, np.inf
+    y = F.max_pool2d(t(x), 3, 1, 1).numpy()
+    case("MaxPool", "bands, NaN wins", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, [f32(x)], [f32(y)])
+
+
 if __name__ == "__main__":
     print("# Made by gen_nn.py; do not edit.\n")
     for family in (convolutions, transposed_convolutions, pools, norms, recurrents, attentions, resizes, samples,
-                   quantisations, integer_products, resized_rows):
+                   quantisations, integer_products, resized_rows, resized_bands,
+                   pooled_bands):
         family()

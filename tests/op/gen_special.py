@@ -374,7 +374,18 @@ def training():
          [f32(0 * data), ("bool", np.zeros((3, 4), bool))])
 
 
+def long_signals():
+    """Lengths with primes too large to be summed over, and ones that radices 4, 2, 3, 5 and 7 make up, on several rows."""
+    dft_case((1, 67, 1), -2, dtype="f64", note="a prime above 64")
+    dft_case((3, 71, 2), 1, inverse=1, dtype="f64", note="inverse, a prime above 64")
+    dft_case((2, 146, 1), 1, onesided=1, dtype="f64", note="one-sided, 2 times a large prime")
+    dft_case((2, 40, 2), 1, n=79, inverse=1, onesided=1, dtype="f64", note="to real, a large prime")
+    dft_case((17, 2, 67, 1), 2, note="more rows than one table is for")
+    dft_case((1, 840, 1), 1, onesided=1, dtype="f64", note="840")
+    dft_case((1, 512, 1), 1, n=1024, onesided=1, dtype="f64", note="1024, padded")
+
+
 if __name__ == "__main__":
     print("# Made by gen_special.py; do not edit.\n")
-    for family in (losses, signals, detection, images, deformed, uniques, recurrences, randoms, training):
+    for family in (losses, signals, detection, images, deformed, uniques, recurrences, randoms, training, long_signals):
         family()

@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "onnx"))
 import wheel  # noqa: E402
 
-CHECKS = ("check_package", "check_onnxruntime")
+CHECKS = ("check_package", "check_onnxruntime", "check_cuda")
 
 
 def main():
@@ -25,6 +25,8 @@ def main():
     with tempfile.TemporaryDirectory() as cache:
         env = dict(os.environ, SARD_CACHE=cache, PYTHONPATH=os.pathsep.join([os.path.join(build, "python"), wheel.site(), HERE]))
         for check in CHECKS:
+            if check == "check_cuda":
+                env["SARD_CUDA_DIR"] = os.path.join(build, "tests", "null")
             run = subprocess.run([sys.executable, "-W", "error::ResourceWarning", "-m", "unittest", check], env=env,
                                  capture_output=True, text=True)
             print(run.stderr)

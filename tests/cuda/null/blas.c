@@ -4,6 +4,7 @@
 #include "tests/cuda/null/null.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ struct BlasPreferences {
   uint64_t workspace;
   uint32_t alignment[4];
 };
-static int live, asked; /* objects; algorithms */
+static atomic_int live, asked; /* objects; algorithms */
 
 size_t cublasLtGetVersion(void) { return 130100; }
 
@@ -45,21 +46,34 @@ static void *make(size_t size) {
 }
 
 static int drop(void *p) {
+  int error = null_step();
   live--;
   free(p);
-  return p ? 0 : INVALID;
+  return p ? error : INVALID;
 }
 
-int cublasLtCreate(BlasHandle *handle) { return (*handle = make(sizeof **handle)) ? 0 : INVALID; }
+#define CALL                                                                                                           \
+  do {                                                                                                                 \
+    int failed_ = null_step();                                                                                         \
+    if (failed_)                                                                                                       \
+      return failed_;                                                                                                  \
+  } while (0)
+
+int cublasLtCreate(BlasHandle *handle) {
+  CALL;
+  return (*handle = make(sizeof **handle)) ? 0 : INVALID;
+}
 int cublasLtDestroy(BlasHandle handle) { return drop(handle); }
 int cublasLtMatmulDescDestroy(BlasProduct product) { return drop(product); }
 int cublasLtMatrixLayoutDestroy(BlasLayout layout) { return drop(layout); }
 int cublasLtMatmulPreferenceDestroy(BlasPreference preference) { return drop(preference); }
 int cublasLtMatmulPreferenceCreate(BlasPreference *preference) {
+  CALL;
   return (*preference = make(sizeof **preference)) ? 0 : INVALID;
 }
 
 int cublasLtMatmulPreferenceSetAttribute(BlasPreference preference, int attribute, const void *value, size_t bytes) {
+  CALL;
   int side = attribute - BLAS_LEAST_ALIGNMENT;
   if (attribute == BLAS_MOST_WORKSPACE && bytes == sizeof preference->workspace)
     memcpy(&preference->workspace, value, bytes);
@@ -71,12 +85,14 @@ int cublasLtMatmulPreferenceSetAttribute(BlasPreference preference, int attribut
 }
 
 int cublasLtMatmulDescCreate(BlasProduct *product, int compute, int scale) {
+  CALL;
   *product = make(sizeof **product);
   (*product)->compute = compute, (*product)->epilogue = BLAS_PLAIN, (*product)->bias_type = -1;
   return (compute == BLAS_COMPUTE_F32 || compute == BLAS_COMPUTE_TF32) && scale == BLAS_F32 ? 0 : UNSUPPORTED;
 }
 
 int cublasLtMatmulDescSetAttribute(BlasProduct product, int attribute, const void *value, size_t bytes) {
+  CALL;
   void *field = attribute == BLAS_TRANS_A     ? (void *)&product->trans[0]
                 : attribute == BLAS_TRANS_B   ? &product->trans[1]
                 : attribute == BLAS_EPILOGUE  ? (void *)&product->epilogue
@@ -92,6 +108,7 @@ int cublasLtMatmulDescSetAttribute(BlasProduct product, int attribute, const voi
 static size_t size_of(int32_t type) { return type == BLAS_F32 ? 4 : 2; }
 
 int cublasLtMatrixLayoutCreate(BlasLayout *layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
+  CALL;
   *layout = make(sizeof **layout);
   **layout = (struct BlasMatrixDescription){rows, columns, ld, 0, 1, type};
   bool known = type == BLAS_F32 || type == BLAS_F16 || type == BLAS_BF16;
@@ -99,6 +116,7 @@ int cublasLtMatrixLayoutCreate(BlasLayout *layout, int type, uint64_t rows, uint
 }
 
 int cublasLtMatrixLayoutSetAttribute(BlasLayout layout, int attribute, const void *value, size_t bytes) {
+  CALL;
   if (attribute == BLAS_BATCH_COUNT && bytes == sizeof layout->count)
     memcpy(&layout->count, value, bytes);
   else if (attribute == BLAS_BATCH_STEP && bytes == sizeof layout->step)
@@ -144,6 +162,7 @@ static uint64_t sum_of(BlasProduct p, BlasLayout a, BlasLayout b, BlasLayout c) 
 int cublasLtMatmulAlgoGetHeuristic(BlasHandle handle, BlasProduct product, BlasLayout a, BlasLayout b, BlasLayout c,
                                    BlasLayout d, BlasPreference preference, int wanted, BlasChoice *choice,
                                    int *found) {
+  CALL;
   *found = handle && preference && wanted == 1 && c == d && preference->workspace >= NEEDED && fit(product, a, b, c);
   *choice = (BlasChoice){.algorithm = {{0x5a, sum_of(product, a, b, c)}}, .workspace = NEEDED};
   for (int i = 0; i < 4; i++)
@@ -261,6 +280,7 @@ static bool multiply(void *arg) {
 int cublasLtMatmul(BlasHandle handle, BlasProduct product, const void *alpha, uint64_t a, BlasLayout la, uint64_t b,
                    BlasLayout lb, const void *beta, uint64_t c, BlasLayout lc, uint64_t d, BlasLayout ld,
                    const BlasAlgorithm *algorithm, uint64_t workspace, size_t workspace_bytes, CudaStream stream) {
+  CALL;
   const uint64_t at[] = {a, b, c, d};
   if (!handle || lc != ld || !fit(product, la, lb, lc) || algorithm->data[0] != 0x5a || workspace_bytes != NEEDED ||
       algorithm->data[1] != sum_of(product, la, lb, lc) || !null_memory(workspace, NEEDED) || workspace % 16)

@@ -1,7 +1,8 @@
 /* ptx.c - runs the PTX that LLVM makes of our kernels. Registers hold 64 bits, whatever their type; narrow values are
  * kept zero-extended. Threads of a block run one after another from one meeting point (barrier, shuffle) to the next.
+ * What the threads of a warp do together is in ptx_warp.c.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/cuda/null/ptx_code.h"
+#include "tests/cuda/null/ptx_run.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -17,22 +18,21 @@ static int64_t extend(uint64_t v, unsigned bits) {
   return bits >= 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
 }
 
-static double real(uint64_t v, unsigned bits) {
-  if (bits == 64) {
+double ptx_real(uint64_t v, Type t) {
+  if (t.bits == 64) {
     double d;
     memcpy(&d, &v, 8);
     return d;
   }
-  uint32_t w = (uint32_t)v;
-  if (bits == 16) { /* exactly: the exponent moves by 112 */
-    float scaled;
+  uint32_t w = t.brain ? (uint32_t)v << 16 : (uint32_t)v;
+  float f;
+  if (t.bits == 16 && !t.brain) { /* exactly: the exponent moves by 112 */
     uint32_t sign = (w & 0x8000) << 16, rest = w & 0x7fff;
     w = rest >= 0x7c00 ? rest << 13 | 0x7f800000 : rest << 13;
-    memcpy(&scaled, &w, 4);
-    scaled = rest >= 0x7c00 ? scaled : scaled * 0x1p112f;
-    return sign ? -(double)scaled : (double)scaled;
+    memcpy(&f, &w, 4);
+    f = rest >= 0x7c00 ? f : f * 0x1p112f;
+    return sign ? -(double)f : (double)f;
   }
-  float f;
   memcpy(&f, &w, 4);
   return (double)f;
 }
@@ -49,14 +49,22 @@ static uint64_t half(double v) {
   return sign | (uint64_t)((int64_t)nearbyint(ldexp(a, 10 - e)) + ((int64_t)(e + 14) << 10));
 }
 
-static uint64_t bits_of(double v, unsigned bits) {
+/* Of an f32. */
+static uint64_t brain(double v) {
+  float f = (float)v;
+  uint32_t w;
+  memcpy(&w, &f, 4);
+  return isnan(v) ? 0x7fff : (w + 0x7fff + (w >> 16 & 1)) >> 16;
+}
+
+uint64_t ptx_bits(double v, Type t) {
   uint64_t r = 0;
   uint32_t w;
   float f = (float)v;
-  if (bits == 64)
+  if (t.bits == 64)
     memcpy(&r, &v, 8);
-  else if (bits == 16)
-    r = half(v);
+  else if (t.bits == 16)
+    r = t.brain ? brain(v) : half(v);
   else
     memcpy(&w, &f, 4), r = w;
   return r;
@@ -64,25 +72,7 @@ static uint64_t bits_of(double v, unsigned bits) {
 
 /* --- running --- */
 
-typedef enum { RUNS, AT_BARRIER, AT_SHUFFLE, ENDED } State;
-typedef struct Thread {
-  uint64_t *reg;
-  uint8_t *local;
-  int pc;
-  State state;
-  int where; /* the barrier or shuffle it waits at */
-} Thread;
-
-typedef struct Machine {
-  const PtxKernel *k;
-  const PtxLaunch *l;
-  Thread *thread;
-  uint8_t *shared;
-  uint32_t block;
-  char *why;
-} Machine;
-
-static bool fault(Machine *m, const Thread *t, const char *fmt, ...) {
+bool ptx_fault(Machine *m, const Thread *t, const char *fmt, ...) {
   va_list a;
   va_start(a, fmt);
   int n = snprintf(m->why, 256, "%s, line %d, block %u, thread %d: ", m->k->name, m->k->ins[t->pc].line, m->block,
@@ -93,12 +83,12 @@ static bool fault(Machine *m, const Thread *t, const char *fmt, ...) {
   return false;
 }
 
-static uint64_t get(const Thread *t, const Operand *o) { return o->kind == K_REG ? t->reg[o->reg] : o->value; }
+uint64_t ptx_get(const Thread *t, const Operand *o) { return o->kind == K_REG ? t->reg[o->reg] : o->value; }
 
 static bool compare(const Ins *x, uint64_t a, uint64_t b) {
   const char *c = x->compare;
   if (x->from.kind == 'f') {
-    double u = real(a, x->from.bits), v = real(b, x->from.bits);
+    double u = ptx_real(a, x->from), v = ptx_real(b, x->from);
     bool none = isnan(u) || isnan(v);
     if (!strcmp(c, "nan") || !strcmp(c, "num"))
       return none == (c[1] == 'a');
@@ -130,6 +120,7 @@ static double float_op(const Ins *x, double a, double b, double c) {
   case O_fma: return x->t.bits == 64 ? fma(a, b, c) : (double)fmaf((float)a, (float)b, (float)c);
   case O_sqrt: return sqrt(a);
   case O_rcp: return 1 / a;
+  case O_ex2: return fabs(exp2(a)) < 0x1p-126 ? 0 : exp2(a); /* .ftz */
   case O_neg: return -a;
   case O_abs: return fabs(a);
   case O_copysign: return copysign(b, a);
@@ -200,10 +191,10 @@ static uint64_t convert(const Ins *x, uint64_t a) {
     if (to.kind != 'f')
       return from.kind == 's' ? (uint64_t)extend(a, from.bits) : cut(a, from.bits);
     if (to.bits == 64)
-      return bits_of(from.kind == 's' ? (double)extend(a, from.bits) : (double)cut(a, from.bits), 64);
-    return bits_of(from.kind == 's' ? (double)(float)extend(a, from.bits) : (double)(float)cut(a, from.bits), to.bits);
+      return ptx_bits(from.kind == 's' ? (double)extend(a, from.bits) : (double)cut(a, from.bits), to);
+    return ptx_bits(from.kind == 's' ? (double)(float)extend(a, from.bits) : (double)(float)cut(a, from.bits), to);
   }
-  double v = real(a, from.bits);
+  double v = ptx_real(a, from);
   if (x->integer)
     v = rounded(x->round, v);
   if (to.kind == 'f') {
@@ -211,7 +202,7 @@ static uint64_t convert(const Ins *x, uint64_t a) {
     float f = (float)v;
     if (toward_zero && to.bits == 32 && fabs((double)f) > fabs(v))
       f = nextafterf(f, 0);
-    return toward_zero && to.bits == 32 ? bits_of((double)f, 32) : bits_of(v, to.bits);
+    return toward_zero && to.bits == 32 ? ptx_bits((double)f, to) : ptx_bits(v, to);
   }
   if (isnan(v))
     return 0;
@@ -223,9 +214,9 @@ static uint64_t convert(const Ins *x, uint64_t a) {
   return to.kind == 's' ? (uint64_t)(int64_t)v : (uint64_t)v;
 }
 
-static uint8_t *at_address(Machine *m, Thread *t, uint64_t a, size_t size) {
+uint8_t *ptx_address(Machine *m, Thread *t, uint64_t a, size_t size) {
   if (a % size) {
-    fault(m, t, "%zu bytes at %#llx, which is no multiple of that", size, (unsigned long long)a);
+    ptx_fault(m, t, "%zu bytes at %#llx, which is no multiple of that", size, (unsigned long long)a);
     return NULL;
   }
   if (a >= SHARED_BASE && a + size <= (uint64_t)SHARED_BASE + SPACE)
@@ -234,7 +225,7 @@ static uint8_t *at_address(Machine *m, Thread *t, uint64_t a, size_t size) {
     return t->local + (a - LOCAL_BASE);
   uint8_t *p = m->l->memory(m->l->arg, a, size);
   if (!p)
-    fault(m, t, "%zu bytes at %#llx, where nothing is", size, (unsigned long long)a);
+    ptx_fault(m, t, "%zu bytes at %#llx, where nothing is", size, (unsigned long long)a);
   return p;
 }
 
@@ -244,7 +235,8 @@ static bool load(Machine *m, Thread *t, const Ins *x) {
     t->reg[x->dst[0].reg] = cut(m->l->param[x->src[0].value], x->t.bits);
     return true;
   }
-  uint8_t *p = at_address(m, t, (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value, each * x->vec);
+  uint8_t *p =
+      ptx_address(m, t, (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value, each * x->vec);
   for (int i = 0; p && i < x->vec; i++) {
     uint64_t v = 0;
     memcpy(&v, p + each * (size_t)i, each);
@@ -255,9 +247,10 @@ static bool load(Machine *m, Thread *t, const Ins *x) {
 
 static bool store(Machine *m, Thread *t, const Ins *x) {
   size_t each = x->t.bits / 8u;
-  uint8_t *p = at_address(m, t, (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value, each * x->vec);
+  uint8_t *p =
+      ptx_address(m, t, (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value, each * x->vec);
   for (int i = 0; p && i < x->vec; i++) {
-    uint64_t v = get(t, &x->src[1 + i]);
+    uint64_t v = ptx_get(t, &x->src[1 + i]);
     memcpy(p + each * (size_t)i, &v, each);
   }
   return p != NULL;
@@ -267,24 +260,24 @@ static bool store(Machine *m, Thread *t, const Ins *x) {
 static void move(Thread *t, const Ins *x) {
   unsigned part = x->t.bits / (x->ndst > 1 ? x->ndst : x->nsrc);
   if (x->ndst > 1) {
-    uint64_t v = get(t, &x->src[0]);
+    uint64_t v = ptx_get(t, &x->src[0]);
     for (int i = 0; i < x->ndst; i++)
       t->reg[x->dst[i].reg] = cut(v >> (part * (unsigned)i), part);
     return;
   }
   uint64_t v = 0;
   for (int i = 0; i < x->nsrc; i++)
-    v |= (x->nsrc > 1 ? cut(get(t, &x->src[i]), part) : get(t, &x->src[i])) << (part * (unsigned)i % 64);
+    v |= (x->nsrc > 1 ? cut(ptx_get(t, &x->src[i]), part) : ptx_get(t, &x->src[i])) << (part * (unsigned)i % 64);
   t->reg[x->dst[0].reg] = cut(v, x->t.bits);
 }
 
 static bool exchange(Machine *m, Thread *t, const Ins *x) {
-  uint8_t *p = at_address(m, t, get(t, &x->src[0]), x->t.bits / 8u);
-  uint64_t old = 0, now = get(t, &x->src[2]);
+  uint8_t *p = ptx_address(m, t, ptx_get(t, &x->src[0]), x->t.bits / 8u);
+  uint64_t old = 0, now = ptx_get(t, &x->src[2]);
   if (!p)
     return false;
   memcpy(&old, p, x->t.bits / 8u);
-  if (old == cut(get(t, &x->src[1]), x->t.bits))
+  if (old == cut(ptx_get(t, &x->src[1]), x->t.bits))
     memcpy(p, &now, x->t.bits / 8u);
   t->reg[x->dst[0].reg] = old;
   return true;
@@ -293,7 +286,7 @@ static bool exchange(Machine *m, Thread *t, const Ins *x) {
 static uint64_t compute(const Thread *t, const Ins *x) {
   uint64_t v[5] = {0}, r;
   for (int i = 0; i < x->nsrc; i++)
-    v[i] = get(t, &x->src[i]);
+    v[i] = ptx_get(t, &x->src[i]);
   switch (x->op) {
   case O_setp: return compare(x, v[0], v[1]);
   case O_selp: r = v[2] & 1 ? v[0] : v[1]; break;
@@ -301,6 +294,8 @@ static uint64_t compute(const Thread *t, const Ins *x) {
     if (x->t.pair) /* the first becomes the upper half */
       return cut(convert(x, v[0]), 16) << 16 | cut(convert(x, v[1]), 16);
     r = convert(x, v[0]);
+    if (x->t.kind == 's') /* registers are wider than s8: its sign goes on */
+      return (uint64_t)extend(r, x->t.bits);
     break;
   case O_cvta: r = v[0]; break;
   case O_bfe:
@@ -308,7 +303,7 @@ static uint64_t compute(const Thread *t, const Ins *x) {
   case O_prmt: r = permute(v); break;
   default:
     if (x->t.kind == 'f') /* f32 in double: one rounding more changes nothing for + - * / sqrt */
-      return bits_of(float_op(x, real(v[0], x->t.bits), real(v[1], x->t.bits), real(v[2], x->t.bits)), x->t.bits);
+      return ptx_bits(float_op(x, ptx_real(v[0], x->t), ptx_real(v[1], x->t), ptx_real(v[2], x->t)), x->t);
     r = int_op(x, v[0], v[1], v[2]);
     if (x->wide)
       return cut(r, 2u * x->t.bits);
@@ -331,7 +326,9 @@ static bool run_thread(Machine *m, Thread *t) {
     case O_bra: t->pc = m->k->label[x->src[0].value].at - 1; break;
     case O_bar:
     case O_barrier: t->state = AT_BARRIER, t->where = t->pc++; return true;
-    case O_shfl: t->state = AT_SHUFFLE, t->where = t->pc++; return true;
+    case O_shfl:
+    case O_mma:
+    case O_ldmatrix: t->state = AT_WARP, t->where = t->pc++; return true;
     case O_ld:
       if (!load(m, t, x))
         return false;
@@ -344,51 +341,29 @@ static bool run_thread(Machine *m, Thread *t) {
       if (!exchange(m, t, x))
         return false;
       break;
+    case O_cp:
+      if (!ptx_copies(m, t, x))
+        return false;
+      break;
     case O_mov: move(t, x); break;
     default: t->reg[x->dst[0].reg] = compute(t, x);
     }
   }
 }
 
-/* All threads of a warp are at one shuffle, or have ended: each gets what it asks for. */
-static bool shuffle(Machine *m, Thread *warp, unsigned n) {
-  uint64_t from[WARP];
-  int at = -1;
-  for (unsigned i = 0; i < n; i++) {
-    if (warp[i].state == ENDED)
-      continue;
-    if (warp[i].state != AT_SHUFFLE || (at >= 0 && warp[i].where != at))
-      return fault(m, &warp[i], "the threads of a warp shuffle at different places");
-    at = warp[i].where;
-    from[i] = get(&warp[i], &m->k->ins[at].src[0]);
-  }
-  for (unsigned i = 0; i < n; i++) {
-    const Ins *x = &m->k->ins[at];
-    unsigned other = i ^ (unsigned)get(&warp[i], &x->src[1]);
-    if (warp[i].state == ENDED)
-      continue;
-    if (other >= n)
-      return fault(m, &warp[i], "a shuffle with a thread that is not there");
-    warp[i].reg[x->dst[0].reg] = warp[other].state == ENDED ? 0xdeadbeef : from[other];
-  }
-  for (unsigned i = 0; i < n; i++)
-    warp[i].state = warp[i].state == ENDED ? ENDED : RUNS;
-  return true;
-}
-
 static bool run_warp(Machine *m, unsigned first, unsigned n) {
   Thread *warp = m->thread + first;
   for (;;) {
-    bool shuffles = false;
+    bool together = false;
     for (unsigned j = 0; j < n; j++) {
       Thread *t = &warp[m->l->backwards ? n - 1 - j : j];
       if (t->state == RUNS && !run_thread(m, t))
         return false;
-      shuffles |= t->state == AT_SHUFFLE;
+      together |= t->state == AT_WARP;
     }
-    if (!shuffles)
+    if (!together)
       return true;
-    if (!shuffle(m, warp, n))
+    if (!ptx_together(m, warp, n))
       return false;
   }
 }
@@ -406,7 +381,7 @@ static bool run_block(Machine *m) {
       if (m->thread[i].state == ENDED)
         continue;
       if (at >= 0 && m->thread[i].where != at)
-        return fault(m, &m->thread[i], "the threads of a block wait at different barriers");
+        return ptx_fault(m, &m->thread[i], "the threads of a block wait at different barriers");
       at = m->thread[i].where;
       m->thread[i].state = RUNS;
     }
@@ -431,6 +406,8 @@ bool ptx_run(const PtxKernel *k, const PtxLaunch *l, char why[256]) {
       r[0] = i, r[1] = m.block, r[2] = l->threads, r[3] = l->blocks;
     }
     ok = run_block(&m);
+    for (uint32_t i = 0; i < l->threads; i++)
+      free(m.thread[i].copy);
   }
   free(reg), free(local), free(shared), free(m.thread);
   return ok;

@@ -19,9 +19,12 @@ enum { NAME = 96, CLASSES = 24, VARS = 64, WARP = 32, SHARED_BASE = 1 << 24, LOC
   OP(min)                                                                                                              \
   OP(max)                                                                                                              \
   OP(neg)                                                                                                              \
-  OP(abs) OP(sqrt) OP(rcp) OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta)  \
-      OP(ld) OP(st) OP(bra) OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc)        \
-          OP(clz) OP(prmt)
+  OP(abs)                                                                                                              \
+  OP(sqrt)                                                                                                             \
+  OP(rcp)                                                                                                              \
+  OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra)     \
+      OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2)     \
+          OP(mma) OP(ldmatrix) OP(cp)
 typedef enum {
 #define OP(name) O_##name,
   OPS
@@ -38,7 +41,8 @@ typedef struct Operand {
 typedef struct Type {
   char kind; /* 'u', 's', 'f', 'b', 'p' */
   uint8_t bits;
-  bool pair; /* f16x2: of cvt's result */
+  bool pair;  /* f16x2, bf16x2: of cvt's result */
+  bool brain; /* bf16 */
 } Type;
 
 typedef struct Ins {
@@ -52,8 +56,10 @@ typedef struct Ins {
   bool integer, ftz_nan;
   int guard; /* -1: none */
   bool unless;
+  bool index, trans;                             /* shfl.idx; ldmatrix.trans */
+  enum { COPY_BEGIN, COPY_END, COPY_WAIT } copy; /* cp.async */
   uint8_t ndst, nsrc;
-  Operand dst[4], src[6];
+  Operand dst[4], src[12];
   int line;
 } Ins;
 

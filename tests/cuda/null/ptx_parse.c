@@ -232,8 +232,8 @@ static bool type_of(const char *text, Type *t) {
     *t = (Type){.kind = 'p', .bits = 1};
     return true;
   }
-  if (!strcmp(text, "f16x2")) {
-    *t = (Type){.kind = 'f', .bits = 16, .pair = true};
+  if (!strcmp(text, "f16x2") || !strcmp(text, "bf16x2") || !strcmp(text, "bf16")) {
+    *t = (Type){.kind = 'f', .bits = 16, .pair = strstr(text, "x2") != NULL, .brain = *text == 'b'};
     return true;
   }
   char *end;
@@ -248,7 +248,8 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
                                          "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
   Type t;
   if (type_of(text, &t)) {
-    x->from = x->t.bits ? t : x->from;
+    bool known = x->op == O_mma && x->from.bits; /* of A: those of B and of the sums follow */
+    x->from = x->t.bits && !known ? t : x->from;
     x->t = x->t.bits ? x->t : t;
     return true;
   }
@@ -271,9 +272,18 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
     x->vec = (uint8_t)(text[1] - '0');
   else if (!strcmp(text, "global") || !strcmp(text, "shared") || !strcmp(text, "local") || !strcmp(text, "param"))
     x->space = text[0];
+  else if (!strcmp(text, "idx"))
+    x->index = true;
+  else if (!strcmp(text, "trans"))
+    x->trans = true;
+  else if (!strcmp(text, "commit_group") || !strcmp(text, "wait_group"))
+    x->copy = *text == 'c' ? COPY_END : COPY_WAIT;
   else if (strcmp(text, "rn") && strcmp(text, "lo") && strcmp(text, "uni") && strcmp(text, "sync") &&
            strcmp(text, "bfly") && strcmp(text, "cas") && strcmp(text, "relaxed") && strcmp(text, "sys") &&
-           strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to") && strcmp(text, "nc"))
+           strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to") && strcmp(text, "approx") &&
+           strcmp(text, "ftz") && strcmp(text, "async") && strcmp(text, "cg") && strcmp(text, "m16n8k16") &&
+           strcmp(text, "row") && strcmp(text, "col") && strcmp(text, "m8n8") && strcmp(text, "x4") &&
+           strcmp(text, "nc"))
     return wrong(s, "the modifier '%s'", text);
   return true;
 }
@@ -302,15 +312,15 @@ static bool instruction(Parser *s, char *text) {
   }
   if (!mnemonic(s, &x, text))
     return false;
-  bool no_result = x.op == O_st || x.op == O_bra || x.op == O_ret || x.op == O_bar || x.op == O_barrier;
+  bool no_result = x.op == O_st || x.op == O_bra || x.op == O_ret || x.op == O_bar || x.op == O_barrier || x.op == O_cp;
   blanks(s);
   if (!no_result && !operand(s, x.dst, &x.ndst))
     return false;
   eat(s, ',');
   blanks(s);
   while (*s->p != ';') {
-    if (x.nsrc > 4 || !operand(s, x.src, &x.nsrc))
-      return x.nsrc > 4 ? wrong(s, "so many operands") : false;
+    if (x.nsrc > 8 || !operand(s, x.src, &x.nsrc))
+      return x.nsrc > 8 ? wrong(s, "so many operands") : false;
     eat(s, ',');
     blanks(s);
     if (!*s->p)

@@ -1,0 +1,603 @@
+/* test_attention.c - attention for GPUs, run by the interpreter of PTX, against its definition in double: softmax(scale Q K^T + mask) V
+ * per head, for two grids and orders of the threads with the same bits; and assembled by ptxas, where the CUDA toolkit is.
+ *
+ * Scores are of size sqrt(dk) / 3 before the scale, weights sum to 1 and values lie in [-1, 1]. f32: errors of scores and weights come to
+ * some units of 2^-23, 2^-18 are allowed. Tensor cores: a result is rounded to the type of V, by 2^-12 and 2^-9 at most, and, of
+ * more than a few rows, so are the weights: 2^-12 and 2^-9 of their sum.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codegen/backend.h"
+#include "codegen/gpu_attention.h"
+#include "runtime/kernel_abi.h"
+#include "support/tensor.h"
+#include "tests/cuda/null/ptx.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static Ctx ctx;
+static Arena *arena;
+static const char *assembler; /* NULL: no toolkit */
+static int kernels, most_registers;
+
+/* --- extents --- */
+
+typedef struct Sizes {
+  int64_t b, q, k, room; /* room: of the cache, at least k */
+} Sizes;
+
+static bool size_of(void *arg, Dim sym, int64_t *v) {
+  const Sizes *s = arg;
+  static const char *const name[] = {"b", "q", "k", "room"};
+  const int64_t value[] = {s->b, s->q, s->k, s->room};
+  for (size_t i = 0; i < countof(name); i++)
+    if (!strcmp(sym->name, name[i])) {
+      *v = value[i];
+      return true;
+    }
+  return false;
+}
+
+static int64_t value(Dim d, Sizes s) {
+  int64_t v;
+  assert_true(dim_eval(d, size_of, &s, &v));
+  return v;
+}
+
+static Dim sym(const char *name) { return dim_sym(&ctx, name); }
+static Dim num(int64_t v) { return dim_const(&ctx, v); }
+
+/* --- compiling --- */
+
+typedef struct Compiled {
+  Unit u;
+  PtxModule *module;
+  const PtxKernel *stage[3];
+  const Dim *dim;
+  uint32_t ndim;
+  char *ptx;
+} Compiled;
+
+static char *compile_for(const Unit *u, const char *target, const char **symbol) {
+  BackendResult r;
+  EmitTarget t = {.cpu_level = target};
+  if (backend_compile(&ctx, arena, &u, 1, &t, 1, &r))
+    fail_msg("%s", ctx.err.message);
+  *symbol = r.code[0].symbol;
+  return arena_strndup(arena, (const char *)r.object[0].bytes, r.object[0].size);
+}
+
+/* No spills, and not more registers than a block of its threads may have each. */
+static void assemble(const char *ptx, const char *target) {
+  char file[] = "/tmp/sard-ptx-XXXXXX", command[600], line[512];
+  int fd = mkstemp(file), n, spilled = 0;
+  if (!assembler)
+    return;
+  assert_true(fd >= 0 && write(fd, ptx, strlen(ptx)) == (ssize_t)strlen(ptx));
+  close(fd);
+  snprintf(command, sizeof command, "%s -v -arch=%s %s -o /dev/null 2>&1", assembler, target, file);
+  FILE *f = popen(command, "r");
+  assert_non_null(f);
+  while (fgets(line, sizeof line, f)) {
+    const char *at = strstr(line, "stack frame, ");
+    if (getenv("VERBOSE"))
+      printf("%s", line);
+    spilled += at && (sscanf(at, "stack frame, %d", &n) != 1 || n);
+    at = strstr(line, "Used ");
+    if (at && sscanf(at, "Used %d", &n) == 1)
+      most_registers = n > most_registers ? n : most_registers, kernels++;
+  }
+  if (pclose(f) || spilled)
+    fail_msg("ptxas -arch=%s: %s: %s", target, spilled ? "a kernel spills" : "fails", file);
+  unlink(file);
+}
+
+static Compiled compile(Attention t) {
+  Compiled c = {.u = {.kind = UNIT_ATTENTION, .name = "attention", .attention = t}};
+  const char *symbol;
+  char why[256];
+  gpu_attention_schedule(&ctx, arena, &c.u);
+  c.ptx = compile_for(&c.u, "sm_80", &symbol);
+  if (strstr(c.ptx, ".local"))
+    fail_msg("memory of a thread's own:\n%s", c.ptx);
+  if (getenv("VERBOSE"))
+    printf("%s\n", c.ptx);
+  c.module = ptx_parse(c.ptx, why);
+  if (!c.module)
+    fail_msg("%s", why);
+  for (uint32_t i = 0; i <= c.u.nmore; i++) {
+    c.stage[i] = ptx_find(c.module, i ? arena_printf(arena, "%s_then%u", symbol, i) : symbol);
+    assert_non_null(c.stage[i]);
+  }
+  unit_signature(arena, &c.u, &c.dim, &c.ndim);
+  return c;
+}
+
+/* --- operands --- */
+
+static bool is_half(const Attention *t) { return t->type == DT_f16 || t->type == DT_bf16; }
+
+typedef struct Operand {
+  Tensor *t; /* as the kernel has it */
+  double *v; /* the same numbers */
+} Operand;
+
+/* n numbers, uniform in [-1, 1), as they are when rounded to the type. */
+static Operand operand(DType type, int64_t n, uint32_t seed) {
+  Operand x = {.v = arena_array(arena, double, (size_t)n + 1)};
+  assert_int_equal(tensor_new(&ctx, arena, type, 1, &n, &x.t), ST_OK);
+  for (int64_t i = 0; i < n; i++) {
+    seed = seed * 1664525 + 1013904223;
+    if (type == DT_bool)
+      ((uint8_t *)x.t->data)[i] = (i * 7 + i / 5) % 3 != 0;
+    else
+      elem_set_f64(type, x.t->data, i, (double)(int32_t)seed * 0x1p-31);
+    x.v[i] = elem_f64(type, x.t->data, i);
+  }
+  return x;
+}
+
+static void put(Operand *x, int64_t i, double v) {
+  elem_set_f64(x->t->dtype, x->t->data, i, v);
+  x->v[i] = elem_f64(x->t->dtype, x->t->data, i);
+}
+
+typedef struct Operands {
+  Operand q, k, v, mask;
+} Operands;
+
+/* Element d of row i of head h of entry b. */
+static int64_t at(bool split, int64_t b, int64_t h, int64_t i, int64_t heads, int64_t len, int64_t dims, int64_t d) {
+  return split ? ((b * heads + h) * len + i) * dims + d : ((b * len + i) * heads + h) * dims + d;
+}
+
+static int64_t room(const Attention *t, Sizes s) { return t->k_rows ? s.room : s.k; }
+
+/* --- running --- */
+
+enum { BUFFERS = 8 };
+typedef struct Device {
+  struct {
+    void *at;
+    size_t size;
+  } region[BUFFERS];
+} Device;
+
+static uint64_t address_of(size_t i) { return (uint64_t)(i + 1) << 40; }
+
+static void *memory(void *arg, uint64_t address, size_t size) {
+  Device *d = arg;
+  uint64_t i = (address >> 40) - 1, offset = address & (((uint64_t)1 << 40) - 1);
+  if (i >= BUFFERS || offset + size > d->region[i].size)
+    return NULL;
+  return (uint8_t *)d->region[i].at + offset;
+}
+
+static void run(const Compiled *c, Sizes s, Tensor *const *buf, uint32_t nbuf, int64_t most, bool backwards) {
+  Device d = {0};
+  uint64_t param[BUFFERS + 16];
+  GpuError error = {0};
+  char why[256];
+  size_t n = 0, scratch = (size_t)value(c->u.scratch, s);
+  for (; n < nbuf; n++)
+    d.region[n].at = buf[n]->data, d.region[n].size = tensor_bytes(buf[n]), param[n] = address_of(n);
+  d.region[n].size = scratch, d.region[n].at = malloc(scratch + 1);
+  memset(d.region[n].at, 0xff, scratch);
+  d.region[n + 1].at = &error, d.region[n + 1].size = sizeof error;
+  assert_true(c->ndim <= 14);
+  for (uint32_t i = 0; i < c->ndim; i++)
+    param[n + i] = (uint64_t)value(c->dim[i], s);
+  param[n + c->ndim] = address_of(n), param[n + c->ndim + 1] = address_of(n + 1);
+  for (uint32_t i = 0; i <= c->u.nmore; i++) {
+    int64_t parts = value(i ? c->u.more[i - 1].parts : c->u.parts, s);
+    PtxLaunch l = {.param = param, .backwards = backwards, .memory = memory, .arg = &d};
+    assert_int_equal(ptx_params(c->stage[i]), n + c->ndim + 2);
+    if (!parts)
+      continue;
+    gpu_geometry(parts, value(i ? c->u.more[i - 1].threads : c->u.threads, s), most, &l.blocks, &l.threads);
+    if (!ptx_run(c->stage[i], &l, why))
+      fail_msg("%s", why);
+  }
+  free(d.region[n].at);
+}
+
+/* --- the definition --- */
+
+static double mask_value(const Attention *t, Sizes s, const double *mask, const int64_t index[4]) {
+  int64_t x = 0;
+  for (int a = 0; a < t->mask_rank; a++) {
+    int64_t n = value(t->mask_dim[a], s);
+    x = x * n + (n == 1 ? 0 : index[4 - t->mask_rank + a]);
+  }
+  if (t->mask == DT_none)
+    return 0;
+  return t->mask != DT_bool ? mask[x] : mask[x] != 0 ? 0 : -INFINITY;
+}
+
+static bool sees(const Attention *t, Sizes s, int64_t i, int64_t j) {
+  int64_t p = i + s.k - s.q;
+  return (!t->causal || j <= p) && (!t->has_right || j <= p + t->right) && (!t->has_left || j >= p - t->left);
+}
+
+static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64_t h, int64_t i, double *want) {
+  int64_t g = h / (t->heads / t->kv_heads);
+  double max = -INFINITY, sum = 0, score[2048];
+  bool masked = t->mask != DT_none || t->causal || t->has_left || t->has_right;
+  for (int64_t j = 0; j < s.k; j++) {
+    double m = sees(t, s, i, j) ? mask_value(t, s, x->mask.v, (int64_t[]){b, h, i, j}) : -INFINITY, dot = 0;
+    for (int64_t d = 0; d < t->dk; d++)
+      dot += x->q.v[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] *
+             x->k.v[at(t->kv_split, b, g, j, t->kv_heads, room(t, s), t->dk, d)];
+    dot *= t->scale;
+    dot = t->cap > 0 ? t->cap * tanh(dot / t->cap) : dot;
+    score[j] = m == -INFINITY ? m : dot + m;
+    max = score[j] > max || score[j] != score[j] ? score[j] : max;
+  }
+  for (int64_t d = 0; d < t->dv; d++)
+    want[d] = t->zero_rows ? 0 : NAN;
+  if (max == -INFINITY)
+    return;
+  for (int64_t j = 0; j < s.k; j++)
+    sum += score[j] = exp(score[j] - max);
+  for (int64_t d = 0; d < t->dv; d++) {
+    want[d] = 0;
+    for (int64_t j = 0; j < s.k; j++) { /* what is masked does not count, even NaN */
+      double p = (float)(score[j] / sum) == 0 ? 0 : score[j] / sum;
+      if (p != 0 || !masked)
+        want[d] += p * x->v.v[at(t->kv_split, b, g, j, t->kv_heads, room(t, s), t->dv, d)];
+    }
+  }
+}
+
+static double stretch = 1; /* of what is allowed */
+
+static double allowed(const Attention *t, Sizes s) {
+  bool few = s.q * (t->heads / t->kv_heads) <= 16;
+  if (!is_half(t))
+    return stretch * 0x1p-18;
+  return stretch * (t->type == DT_f16 ? 0x1p-12 : 0x1p-9) * (few ? 1 : 2) * 1.01;
+}
+
+static void compare(const Attention *t, Sizes s, const Operands *x, const Tensor *out) {
+  double want[512], most = allowed(t, s);
+  for (int64_t b = 0; b < s.b; b++)
+    for (int64_t h = 0; h < t->heads; h++)
+      for (int64_t i = 0; i < s.q; i++) {
+        row(t, s, x, b, h, i, want);
+        for (int64_t d = 0; d < t->dv; d++) {
+          double got = elem_f64(out->dtype, out->data, at(t->out_split, b, h, i, t->heads, s.q, t->dv, d));
+          if (isnan(want[d]) ? !isnan(got) : got != want[d] && !(fabs(got - want[d]) <= most))
+            fail_msg("%s, b %lld q %lld k %lld, dims %lld %lld: [%lld,%lld,%lld,%lld] is %.9g, not %.9g",
+                     dtype_name(out->dtype), (long long)s.b, (long long)s.q, (long long)s.k, (long long)t->dk,
+                     (long long)t->dv, (long long)b, (long long)h, (long long)i, (long long)d, got, want[d]);
+        }
+      }
+}
+
+/* change: what to do to the operands before the run. */
+static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t, Sizes s, Operands *x)) {
+  const Attention *t = &c->u.attention;
+  DType type = t->type ? t->type : DT_f32;
+  int64_t nq = s.b * t->heads * s.q, nk = s.b * t->kv_heads * room(t, s), nm = 1;
+  for (int i = 0; i < t->mask_rank; i++)
+    nm *= value(t->mask_dim[i], s);
+  Operands x = {operand(type, nq * t->dk, 1), operand(type, nk * t->dk, 2), operand(type, nk * t->dv, 3),
+                operand(t->mask ? t->mask : DT_f32, nm, 4)};
+  if (change)
+    change(t, s, &x);
+  Tensor *out[2], *buf[5] = {x.q.t, x.k.t, x.v.t, x.mask.t, NULL};
+  uint32_t last = t->mask == DT_none ? 3 : 4;
+  for (int i = 0; i < 2; i++) {
+    int64_t n = nq * t->dv;
+    assert_int_equal(tensor_new(&ctx, arena, type, 1, &n, &out[i]), ST_OK);
+    memset(out[i]->data, 0x5a, tensor_bytes(out[i]));
+    buf[last] = out[i];
+    run(c, s, buf, last + 1, i ? 1024 : 1, i);
+  }
+  assert_memory_equal(out[0]->data, out[1]->data, tensor_bytes(out[0]));
+  compare(t, s, &x, out[0]);
+}
+
+static Attention plain(DType type, int64_t heads, int64_t kv_heads, int64_t dk, int64_t dv) {
+  return (Attention){.type = type,
+                     .batch = sym("b"),
+                     .q_len = sym("q"),
+                     .kv_len = sym("k"),
+                     .heads = heads,
+                     .kv_heads = kv_heads,
+                     .dk = dk,
+                     .dv = dv,
+                     .scale = 1 / sqrt((double)dk)};
+}
+
+static const DType types[] = {DT_f32, DT_f16, DT_bf16};
+
+/* Few rows, split and whole; many, in one tile and several; nothing at all. */
+static const Sizes sizes[] = {{2, 3, 5, 9},    {1, 1, 513, 520}, {1, 33, 130, 130}, {1, 65, 70, 80},
+                              {1, 17, 64, 64}, {0, 4, 4, 4},     {1, 0, 4, 4},      {2, 5, 0, 3}};
+
+static void check_all(Attention t) {
+  Compiled c = compile(t);
+  for (size_t i = 0; i < countof(sizes); i++)
+    check(&c, sizes[i], NULL);
+  ptx_free(c.module);
+}
+
+/* --- tests --- */
+
+static void test_dims(void **state) {
+  static const int64_t d[][2] = {{1, 1}, {32, 32}, {64, 64}, {80, 80}, {33, 17}, {40, 24}};
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++)
+    for (size_t i = 0; i < countof(d); i++)
+      check_all(plain(types[y], 1, 1, d[i][0], d[i][1]));
+}
+
+static void test_large_dims(void **state) {
+  static const int64_t d[][2] = {{128, 128}, {256, 256}, {192, 128}};
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++)
+    for (size_t i = 0; i < countof(d); i++) {
+      Compiled c = compile(plain(types[y], 1, 1, d[i][0], d[i][1]));
+      check(&c, (Sizes){1, 3, 150, 150}, NULL);
+      check(&c, (Sizes){1, 66, 70, 70}, NULL);
+      ptx_free(c.module);
+    }
+}
+
+static void test_layouts(void **state) {
+  (void)state;
+  for (int form = 0; form < 8; form++) {
+    Attention t = plain(types[form % 3], 2, 2, 16, 24);
+    t.q_split = form & 1, t.kv_split = form & 2, t.out_split = form & 4;
+    check_all(t);
+  }
+}
+
+static void test_grouped(void **state) {
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++) {
+    check_all(plain(types[y], 6, 2, 24, 24));
+    check_all(plain(types[y], 5, 1, 16, 16));
+  }
+}
+
+static void test_windows(void **state) {
+  (void)state;
+  for (int form = 0; form < 9; form++) {
+    Attention t = plain(types[form % 3], 2, 1, 24, 16);
+    t.causal = form & 1, t.zero_rows = form & 2, t.q_split = t.kv_split = form & 4;
+    t.has_left = form >= 3, t.left = form, t.has_right = form >= 6, t.right = 2;
+    t.cap = form % 2 ? 0.5 : 0;
+    check_all(t);
+  }
+}
+
+static void set_mask(Attention *t, DType type, int rank, Dim b, Dim h, Dim q, Dim k) {
+  Dim all[] = {b, h, q, k};
+  t->mask = type, t->mask_rank = (int8_t)rank;
+  for (int i = 0; i < rank; i++)
+    t->mask_dim[i] = all[4 - rank + i];
+}
+
+static void test_masks(void **state) {
+  static const DType mask[] = {DT_f32, DT_bool, DT_f16};
+  (void)state;
+  for (int form = 0; form < 12; form++) {
+    Attention t = plain(types[form / 2 % 3], 2, 2, 16, 16);
+    DType type = mask[form % 3];
+    switch (form / 2) {
+    case 0: set_mask(&t, type, 4, sym("b"), num(1), num(1), sym("k")); break;
+    case 1: set_mask(&t, type, 4, num(1), num(1), sym("q"), sym("k")); break;
+    case 2: set_mask(&t, type, 4, sym("b"), num(2), sym("q"), sym("k")); break;
+    case 3: set_mask(&t, type, 2, NULL, NULL, sym("q"), sym("k")); break;
+    case 4: set_mask(&t, type, 1, NULL, NULL, NULL, sym("k")); break;
+    case 5: set_mask(&t, type, 4, sym("b"), num(1), sym("q"), num(1)), t.causal = true; break;
+    }
+    t.zero_rows = form % 3 == 0;
+    stretch = t.type == DT_bf16 ? 1.5 : 1; /* additions of up to 1 change scores, which f32 holds */
+    check_all(t);
+  }
+  stretch = 1;
+}
+
+/* Float masks as exporters write them: 0 and the lowest f32, whole rows of -inf, and NaN behind a mask. */
+static void hostile(const Attention *t, Sizes s, Operands *x) {
+  for (int64_t i = 0; i < s.q; i++)
+    for (int64_t j = 0; j < s.k; j++)
+      put(&x->mask, i * s.k + j,
+          i == 2        ? (double)-INFINITY
+          : i == 3      ? (double)-3.402823466e38f
+          : i == 4 && j ? (double)-INFINITY
+          : (i + j) % 3 ? 0
+                        : (double)-3.402823466e38f);
+  if (s.q <= 6 || s.k <= 7)
+    return;
+  put(&x->q, at(t->q_split, 0, 0, 5, t->heads, s.q, t->dk, 0), NAN); /* a row that is NaN */
+  put(&x->k, at(t->kv_split, 0, 0, 6, t->kv_heads, s.k, t->dk, 1), NAN);
+  put(&x->v, at(t->kv_split, 0, 0, 6, t->kv_heads, s.k, t->dv, 0), NAN);
+  put(&x->v, at(t->kv_split, 0, 0, 7, t->kv_heads, s.k, t->dv, 1), INFINITY);
+  put(&x->v, at(t->kv_split, 0, 0, 7, t->kv_heads, s.k, t->dv, 2), NAN);
+  for (int64_t i = 0; i < s.q; i++) /* only row 1 sees the NaN of key 6, only row 0 what is not finite in key 7 */
+    put(&x->mask, i * s.k + 6, i == 1 ? 0 : (double)-INFINITY),
+        put(&x->mask, i * s.k + 7, i == 0 ? 0 : (double)-INFINITY);
+}
+
+static void test_masked_rows(void **state) {
+  (void)state;
+  for (int form = 0; form < 6; form++) {
+    Attention t = plain(types[form / 2], 1, 1, 8, 8);
+    set_mask(&t, DT_f32, 2, NULL, NULL, sym("q"), sym("k"));
+    t.zero_rows = form & 1;
+    Compiled c = compile(t);
+    check(&c, (Sizes){1, 10, 11, 11}, hostile);
+    check(&c, (Sizes){1, 70, 200, 200}, hostile);
+    check(&c, (Sizes){1, 8, 300, 300}, hostile);
+    check(&c, (Sizes){1, 5, 3, 3}, hostile);
+    ptx_free(c.module);
+  }
+}
+
+/* A NaN in the last value: only what sees the last key is NaN. */
+static void last_value(const Attention *t, Sizes s, Operands *x) {
+  for (int64_t h = 0; h < t->kv_heads && s.k && s.b; h++)
+    put(&x->v, at(t->kv_split, 0, h, s.k - 1, t->kv_heads, s.k, t->dv, t->dv - 1), NAN);
+}
+
+static void test_masked_values(void **state) {
+  (void)state;
+  for (int form = 0; form < 6; form++) {
+    Attention t = plain(types[form / 2], 2, 1, 24, 20);
+    t.causal = form & 1;
+    if (!t.causal)
+      set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
+    Compiled c = compile(t);
+    for (size_t i = 0; i < countof(sizes); i++)
+      check(&c, sizes[i], last_value);
+    ptx_free(c.module);
+  }
+}
+
+/* A value that is infinite and has some weight: the result is, too. */
+static void infinite(const Attention *t, Sizes s, Operands *x) {
+  put(&x->v, at(t->kv_split, 0, 0, s.k / 2, t->kv_heads, s.k, t->dv, 1), INFINITY);
+}
+
+/* A key so far below the others that its weight is 0 in f32: without masks, 0 times infinity is NaN, as in the product. */
+static void weightless(const Attention *t, Sizes s, Operands *x) {
+  for (int64_t i = 0; i < s.q * t->dk; i++)
+    put(&x->q, i, 1);
+  for (int64_t d = 0; d < t->dk; d++)
+    put(&x->k, d, -400);
+  put(&x->v, 1, INFINITY);
+}
+
+static void test_infinite_values(void **state) {
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++) {
+    Compiled c = compile(plain(types[y], 1, 1, 8, 8));
+    check(&c, (Sizes){1, 10, 11, 11}, infinite);
+    check(&c, (Sizes){1, 20, 70, 70}, infinite);
+    check(&c, (Sizes){1, 10, 11, 11}, weightless);
+    check(&c, (Sizes){1, 1, 300, 300}, weightless);
+    ptx_free(c.module);
+  }
+}
+
+/* Scores so far apart that only the maximum keeps them from overflowing. */
+static void large(const Attention *t, Sizes s, Operands *x) {
+  for (int64_t i = 0; i < s.b * t->heads * s.q * t->dk; i++)
+    put(&x->q, i, x->q.v[i] * 64);
+}
+
+static void test_large_scores(void **state) {
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++) {
+    Attention t = plain(types[y], 2, 2, 16, 16);
+    t.scale = 1;
+    Compiled c = compile(t);
+    stretch = is_half(&t) ? 1 : 32; /* scores of some 100, off by some units of 2^-17 */
+    check(&c, (Sizes){1, 20, 400, 400}, large);
+    check(&c, (Sizes){1, 2, 400, 400}, large);
+    ptx_free(c.module);
+  }
+  stretch = 1;
+}
+
+/* A cache with room for more keys than there are. */
+static void test_caches(void **state) {
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++) {
+    Attention t = plain(types[y], 4, 2, 32, 32);
+    t.q_split = t.kv_split = t.out_split = true, t.k_rows = t.v_rows = sym("room");
+    check_all(t);
+  }
+}
+
+/* Lengths known beforehand: only the functions that they need exist. */
+static void test_constant_lengths(void **state) {
+  static const struct {
+    int64_t q, k;
+    uint32_t stages;
+  } lens[] = {{0, 9, 1}, {1, 128, 1}, {1, 129, 2}, {16, 300, 2}, {17, 300, 1}, {64, 64, 1}, {4, 0, 1}};
+  (void)state;
+  for (size_t i = 0; i < countof(lens); i++) {
+    Attention t = plain(types[i % 3], 1, 1, 16, 16);
+    t.q_len = num(lens[i].q), t.kv_len = num(lens[i].k), t.causal = i & 1;
+    Compiled c = compile(t);
+    assert_int_equal(1 + c.u.nmore, lens[i].stages);
+    check(&c, (Sizes){2, lens[i].q, lens[i].k, lens[i].k}, NULL);
+    ptx_free(c.module);
+  }
+}
+
+/* What the instructions must be, and whether ptxas takes them: f32 by multiplications and additions in f32 alone, f16 and bf16 on
+ * tensor cores, memory read 16 bytes at a time in the background. */
+static void test_code(void **state) {
+  static const char *const targets[] = {"sm_80", "sm_90", "sm_90a"};
+  static const char *const multiply[] = {"fma.rn.f32", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
+                                         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"};
+  static const int64_t dims[] = {32, 64, 80, 128, 256};
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++)
+    for (size_t i = 0; i < countof(dims); i++)
+      for (size_t k = 0; k < countof(targets); k++) {
+        Attention t = plain(types[y], 8, 4, dims[i], dims[i]);
+        Unit u = {.kind = UNIT_ATTENTION, .name = "attention", .attention = t};
+        const char *symbol;
+        if (k == 1) /* all that takes registers */
+          u.attention.causal = u.attention.q_split = u.attention.kv_split = u.attention.out_split = true;
+        if (k == 1 || i == 2)
+          set_mask(&u.attention, DT_f32, 4, sym("b"), num(1), sym("q"), sym("k"));
+        gpu_attention_schedule(&ctx, arena, &u);
+        char *ptx = compile_for(&u, targets[k], &symbol);
+        assert_non_null(strstr(ptx, multiply[y]));
+        assert_non_null(strstr(ptx, "cp.async.cg.shared.global"));
+        assert_int_equal(strstr(ptx, "mma.sync") != NULL, y > 0);
+        assert_int_equal(strstr(ptx, "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16") != NULL, y > 0);
+        assert_null(strstr(ptx, "tf32"));
+        assert_null(strstr(ptx, ".local"));
+        if (k == 1 || dims[i] == 128)
+          assemble(ptx, targets[k]);
+      }
+}
+
+int main(void) {
+  static const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_dims),
+      cmocka_unit_test(test_large_dims),
+      cmocka_unit_test(test_layouts),
+      cmocka_unit_test(test_grouped),
+      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_masks),
+      cmocka_unit_test(test_masked_rows),
+      cmocka_unit_test(test_masked_values),
+      cmocka_unit_test(test_infinite_values),
+      cmocka_unit_test(test_large_scores),
+      cmocka_unit_test(test_caches),
+      cmocka_unit_test(test_constant_lengths),
+      cmocka_unit_test(test_code),
+  };
+  Alloc alloc;
+  if (!backend_present()) {
+    printf("this build has no code generator\n");
+    return 0;
+  }
+  assembler = !access("/usr/local/cuda/bin/ptxas", X_OK) ? "/usr/local/cuda/bin/ptxas" : NULL;
+  alloc_init_system(&alloc);
+  ctx_open(&ctx, &alloc);
+  arena = arena_create(&ctx);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  printf("%d kernels assembled%s, %d registers at most\n", kernels, assembler ? "" : ": no ptxas here", most_registers);
+  ctx_close(&ctx);
+  return failed;
+}
