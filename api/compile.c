@@ -217,6 +217,7 @@ Status compile_model(Ctx *c, void *args) {
     TRY(cache_start(c, a));
   if (!s->program)
     TRY(compile(c, a));
+  TRY(choices_start(c, a));
   log_reference(c, s);
   s->device_code = rt_device_code(s->program, s->arena);
   log_device_code(c, s);

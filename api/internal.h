@@ -33,13 +33,14 @@ struct sard_model {
   const char *path;                       /* "" when from memory */
   sard_times times;
   const char *device;
-  struct RtDevice *gpu;    /* of "cuda" */
-  const char *device_code; /* rt_device_code */
-  bool no_linker;          /* there is no nvJitLink to make machine code for the GPU */
-  int cores;               /* that the process may use */
-  int threads;             /* that a run may use */
-  bool eager;              /* use them whether it is worth it or not: set by tests */
-  struct Pool *pool;       /* the environment's; NULL: no step uses it */
+  struct RtDevice *gpu;         /* of "cuda" */
+  struct ModelChoices *choices; /* where what its library chooses is kept; NULL: nowhere */
+  const char *device_code;      /* rt_device_code */
+  bool no_linker;               /* there is no nvJitLink to make machine code for the GPU */
+  int cores;                    /* that the process may use */
+  int threads;                  /* that a run may use */
+  bool eager;                   /* use them whether it is worth it or not: set by tests */
+  struct Pool *pool;            /* the environment's; NULL: no step uses it */
 };
 
 /* run.c */
@@ -113,6 +114,11 @@ Status cache_start(Ctx *c, CompileArgs *a);
 /* The entry of the model just compiled is ready to be written; packed: the last file of the program, or NULL. */
 void cache_fill(Ctx *c, const CompileArgs *a, const uint8_t *image, size_t size, const RtFile *packed);
 void cache_end(sard_model *m); /* waits for it */
+
+/* choices.c: takes from the compile cache what a library has chosen for products, and keeps there what it has chosen since. */
+typedef struct ModelChoices ModelChoices;
+Status choices_start(Ctx *c, const CompileArgs *a);
+void choices_end(sard_model *m);
 
 /* error_text.c: all of e in one line of at most n bytes. */
 void error_compose(const Err *e, char *text, size_t n);

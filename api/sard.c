@@ -124,6 +124,7 @@ void sard_model_free(sard_model *m) {
     return;
   sard_env *env = m->env;
   cache_end(m);
+  choices_end(m);
   rt_unload(m->program);
   object_unload(m->code);
   recycler_leave(&env->recycler);

@@ -5,6 +5,7 @@
 
 #include "cuda/api.h"
 #include "runtime/device.h"
+#include "support/arena.h"
 
 #include <pthread.h>
 
@@ -35,18 +36,31 @@ typedef struct CudaBlas {
   BlasHandle handle;
   Alloc *alloc;
   bool tf32;            /* f32 may be rounded to tf32: SARD_CUDA_TF32=1 in the environment asks for it */
-  pthread_mutex_t lock; /* guards the choices */
+  pthread_mutex_t lock; /* guards what follows */
   struct BlasKept *kept;
+  bool asked; /* for an algorithm, which others may want to take */
 } CudaBlas;
 Status cuda_blas_open(Ctx *c, CudaBlas *b); /* loads cuBLASLt; in the current context. A second time: nothing */
 void cuda_blas_close(CudaBlas *b);
 /* *needed: bytes of workspace; nothing is done if p has fewer. Algorithms are asked for once per form of a product, and kept as long
  * as b. */
 Status cuda_blas_product(Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, size_t *needed);
+/* Algorithms as bytes; those that are there already stay. */
+void cuda_blas_take(CudaBlas *b, const void *choices, size_t bytes);
+size_t cuda_blas_give(CudaBlas *b, Arena *a, const void **choices);
 
 /* Opens it for running: everything it needs is in its own memory and the driver's, until cuda_close, once for this call and once
  * for each hold (device.h). */
 Status cuda_open(Ctx *c, RtDevice **out);
 void cuda_close(RtDevice *d); /* NULL: nothing */
+
+/* Algorithms of the library for products, for the compile cache. */
+typedef struct CudaChoices {
+  const char *library, *gpu; /* what chose them, and for what: they are good for nothing else */
+  bool asked;                /* some were asked for in this process */
+} CudaChoices;
+bool cuda_choices(RtDevice *d, Arena *a, CudaChoices *x); /* false: the library has not been loaded */
+void cuda_choices_take(RtDevice *d, const void *bytes, size_t size);
+size_t cuda_choices_give(RtDevice *d, Arena *a, const void **bytes);
 
 #endif

@@ -22,9 +22,11 @@ enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, KEPT = 512 }; /* bytes, at most; a
 /* What an algorithm is chosen for. */
 typedef struct Form {
   int64_t batch, m, n, k;
-  uint8_t trans_a, trans_b, batch_a, batch_b, type, after, bias, addend;
+  uint8_t trans_a, trans_b, batch_a, batch_b, type, after, bias, addend, tf32;
+  uint8_t unused[7];     /* forms are compared byte by byte: there is no padding */
   uint32_t alignment[4]; /* bytes: of the library's A, B, C and D */
 } Form;
+_Static_assert(sizeof(Form) == 64, "no padding");
 struct BlasKept {
   Form form; /* batch 0: none */
   BlasChoice choice;
@@ -62,6 +64,7 @@ typedef struct Call {
   BlasLayout a, b, c;
 } Call;
 
+static bool in_tf32(const CudaBlas *b, const RtProduct *p) { return b->tf32 && p->type == DT_f32; }
 static int blas_type(uint8_t t) { return t == DT_f16 ? BLAS_F16 : t == DT_bf16 ? BLAS_BF16 : BLAS_F32; }
 
 /* rows x columns in our order, dense. step: from matrix to matrix, in elements. */
@@ -93,7 +96,7 @@ static Status epilogue(Ctx *c, const CudaBlas *b, const RtProduct *p, BlasProduc
 static Status describe(Ctx *c, const CudaBlas *b, const RtProduct *p, Call *x) {
   int32_t trans_a = p->trans_a, trans_b = p->trans_b;
   int64_t mk = p->batch_a ? p->m * p->k : 0, kn = p->batch_b ? p->k * p->n : 0;
-  int compute = b->tf32 && p->type == DT_f32 ? BLAS_COMPUTE_TF32 : BLAS_COMPUTE_F32;
+  int compute = in_tf32(b, p) ? BLAS_COMPUTE_TF32 : BLAS_COMPUTE_F32;
   TRY_BLAS(cublasLtMatmulDescCreate, (&x->product, compute, BLAS_F32));
   TRY_BLAS(cublasLtMatmulDescSetAttribute, (x->product, BLAS_TRANS_A, &trans_b, sizeof trans_b)); /* its A is our B */
   TRY_BLAS(cublasLtMatmulDescSetAttribute, (x->product, BLAS_TRANS_B, &trans_a, sizeof trans_a));
@@ -110,13 +113,12 @@ static uint32_t alignment(uint64_t address) {
   return (uint32_t)(lowest && lowest < ALIGNMENT ? lowest : ALIGNMENT);
 }
 
-static Form form_of(const RtProduct *p) {
-  Form f;
+static Form form_of(const CudaBlas *b, const RtProduct *p) {
+  Form f = {0};
   const uint64_t at[] = {p->b, p->a, p->addend ? p->addend : p->c, p->c};
-  memset(&f, 0, sizeof f); /* padding is compared */
   f.batch = p->batch, f.m = p->m, f.n = p->n, f.k = p->k;
   f.trans_a = p->trans_a, f.trans_b = p->trans_b, f.batch_a = p->batch_a, f.batch_b = p->batch_b;
-  f.type = p->type, f.after = p->after, f.bias = p->bias != 0, f.addend = p->addend != 0;
+  f.type = p->type, f.after = p->after, f.bias = p->bias != 0, f.addend = p->addend != 0, f.tf32 = in_tf32(b, p);
   for (size_t i = 0; i < countof(at); i++)
     f.alignment[i] = alignment(at[i]);
   return f;
@@ -155,7 +157,7 @@ static struct BlasKept *place_of(CudaBlas *b, const Form *f) {
 }
 
 static Status choose(Ctx *c, CudaBlas *b, const RtProduct *p, const Call *x, BlasChoice *choice) {
-  Form f = form_of(p);
+  Form f = form_of(b, p);
   struct BlasKept *k = place_of(b, &f);
   pthread_mutex_lock(&b->lock);
   bool known = !memcmp(&k->form, &f, sizeof f);
@@ -166,8 +168,36 @@ static Status choose(Ctx *c, CudaBlas *b, const RtProduct *p, const Call *x, Bla
   TRY(ask_anew(c, b, &f, x, choice));
   pthread_mutex_lock(&b->lock);
   k->form = f, k->choice = *choice;
+  b->asked = true;
   pthread_mutex_unlock(&b->lock);
   return ST_OK;
+}
+
+/* --- algorithms of other runs --- */
+
+void cuda_blas_take(CudaBlas *b, const void *choices, size_t bytes) {
+  const uint8_t *from = choices;
+  struct BlasKept x;
+  pthread_mutex_lock(&b->lock);
+  for (size_t i = 0; i < bytes / sizeof x; i++) {
+    memcpy(&x, from + i * sizeof x, sizeof x);
+    struct BlasKept *k = place_of(b, &x.form);
+    if (!k->form.batch)
+      *k = x;
+  }
+  pthread_mutex_unlock(&b->lock);
+}
+
+size_t cuda_blas_give(CudaBlas *b, Arena *a, const void **choices) {
+  struct BlasKept *to = arena_array(a, struct BlasKept, KEPT);
+  size_t n = 0;
+  pthread_mutex_lock(&b->lock);
+  for (size_t i = 0; i < KEPT; i++)
+    if (b->kept[i].form.batch)
+      to[n++] = b->kept[i];
+  pthread_mutex_unlock(&b->lock);
+  *choices = to;
+  return n * sizeof *to;
 }
 
 static Status run(Ctx *c, CudaBlas *b, CudaStream stream, const RtProduct *p, const Call *x, size_t *needed) {

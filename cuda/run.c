@@ -199,6 +199,24 @@ static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p, siz
   return cuda_blas_product(c, &g->blas, stream, p, needed);
 }
 
+bool cuda_choices(RtDevice *d, Arena *a, CudaChoices *x) {
+  Gpu *g = (Gpu *)d;
+  if (!g->blas.handle)
+    return false;
+  pthread_mutex_lock(&g->blas.lock);
+  x->asked = g->blas.asked;
+  pthread_mutex_unlock(&g->blas.lock);
+  x->library = arena_printf(a, "cuBLASLt %zu", g->blas.api->cublasLtGetVersion());
+  x->gpu = arena_printf(a, "%s sm_%d, %d", g->info.name, d->capability, g->info.multiprocessors);
+  return true;
+}
+
+void cuda_choices_take(RtDevice *d, const void *bytes, size_t size) { cuda_blas_take(&((Gpu *)d)->blas, bytes, size); }
+
+size_t cuda_choices_give(RtDevice *d, Arena *a, const void **bytes) {
+  return cuda_blas_give(&((Gpu *)d)->blas, a, bytes);
+}
+
 /* --- graphs --- */
 
 static Status record(RtDevice *d, Ctx *c, void *stream) {

@@ -1,5 +1,6 @@
 """test_cache.py - the compile cache for the device cuda, over a driver and an nvJitLink of our own (null/): machine code for the very GPU is
-kept where nvJitLink is, PTX where it is not, and neither is a secret; and real machine code, where the toolkit is.
+kept where nvJitLink is, PTX where it is not, and neither is a secret; and real machine code, where the toolkit is. So are cuBLASLt's
+algorithms, which are asked for once.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -21,7 +22,9 @@ from harness import Checks, sard  # noqa: E402
 BUILD = os.environ.get("SARD_BUILD", os.path.join(ROOT, "build"))
 NULL = os.path.join(BUILD, "tests", "null")
 FIXTURE = os.path.join(ROOT, "models", "fixtures", "minilm", "dynamo", "model.onnx")
-FEED = ["--bind", "batch=1,seq=3", "--input", "input_ids=[[1,2,3]]", "--input", "attention_mask=ones", "--input", "token_type_ids=zeros"]
+REST = ["--input", "attention_mask=ones", "--input", "token_type_ids=zeros"]
+FEED = ["--bind", "batch=1,seq=3", "--input", "input_ids=[[1,2,3]]", *REST]
+LONG = ["--bind", "batch=1,seq=9", "--input", "input_ids=[[1,2,3,4,5,6,7,8,9]]", *REST]  # more rows than code of ours multiplies
 REAL_LINK = "/usr/local/cuda/lib64/libnvJitLink.so.13"
 
 
@@ -37,12 +40,12 @@ class Place:
             os.symlink(os.path.join(NULL, name), os.path.join(self.bare, name))
         time.sleep(0.15)  # files written within a clock tick are not relied on
 
-    def run(self, cuda=NULL, cache=None, **env):
+    def run(self, cuda=NULL, cache=None, feed=FEED, **env):
         """(state of the cache, outputs, stderr, modules that came as PTX, modules that came as machine code)"""
         self.count += 1
         code = os.path.join(self.folder, "code%d" % self.count)
         os.mkdir(code)
-        r = sard("run", self.model, *FEED, "--device", "cuda", "--cache", cache or self.cache, "--json", "-v",
+        r = sard("run", self.model, *feed, "--device", "cuda", "--cache", cache or self.cache, "--json", "-v",
                  env=dict(env, SARD_CUDA_DIR=cuda, SARD_NULL_PTX=code))
         if r.returncode:
             return "failed", None, r.stderr, 0, 0
@@ -93,6 +96,19 @@ def ptx(c, p, want):
         c.check("nvJitLink " + how, r[0] == "miss" and r[1] == want and r[3] > 0 and "warning" in r[2] and said in r[2], r)
         r = p.run(SARD_NULL_LINK=how, cache=cache)
         c.check("nvJitLink %s, and is not asked again" % how, r[0] == "hit" and r[1] == want and r[3] > 0 and said not in r[2], r)
+
+
+def algorithms(c, p):
+    """of a library are asked for once for each form of a product; of another GPU others"""
+    cache, path, asked = os.path.join(p.folder, "asked.cache"), os.path.join(p.folder, "asked"), []
+    for gpu in ("9.0", "9.0", "8.6", "9.0"):
+        r = p.run(cache=cache, feed=LONG, SARD_NULL_ASKED=path, SARD_NULL_GPU=gpu)
+        asked.append((r[0], int(open(path).read())))
+    first = asked[0][1]
+    c.check("algorithms", first > 3 and asked == [("miss", first), ("hit", 0), ("miss", first), ("hit", 0)], asked)
+    run = sard("cache", "list", "--cache", cache)
+    listed = re.findall(r"\(algorithms of products\)  cuBLASLt 130100, Null GPU.* (sm_\d+), ", run.stdout)
+    c.check("listed", sorted(listed) == ["sm_86", "sm_90"] and "4 entries" in run.stdout, run.stdout)
 
 
 def explained(c, p):
@@ -152,6 +168,7 @@ def main():
         p = Place(c, folder)
         want = machine_code(c, p)
         ptx(c, p, want)
+        algorithms(c, p)
         explained(c, p)
         damaged(c, p)
         real(c, p)

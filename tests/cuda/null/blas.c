@@ -4,6 +4,7 @@
 #include "tests/cuda/null/null.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include "cuda/cuda.def"
 #undef CU
 EXPORT size_t cublasLtGetVersion(void);
+EXPORT int null_asked(void);
+EXPORT NullProduct null_product(void);
 
 enum { NEEDED = 4096 };                 /* of workspace */
 enum { INVALID = 7, UNSUPPORTED = 15 }; /* cublasStatus_t */
@@ -37,6 +40,17 @@ struct BlasPreferences {
   uint32_t alignment[4];
 };
 static atomic_int live, asked; /* objects; algorithms */
+static pthread_mutex_t latest_lock = PTHREAD_MUTEX_INITIALIZER;
+static NullProduct latest;
+
+int null_asked(void) { return asked; }
+
+NullProduct null_product(void) {
+  pthread_mutex_lock(&latest_lock);
+  NullProduct p = latest;
+  pthread_mutex_unlock(&latest_lock);
+  return p;
+}
 
 size_t cublasLtGetVersion(void) { return 130100; }
 
@@ -288,6 +302,9 @@ int cublasLtMatmul(BlasHandle handle, BlasProduct product, const void *alpha, ui
   for (int i = 0; i < 4; i++)
     if (at[i] % algorithm->data[2 + i] || at[i] % size_of(lc->type))
       return INVALID;
+  pthread_mutex_lock(&latest_lock);
+  latest = (NullProduct){latest.count + 1, product->epilogue, product->compute, *(const float *)beta != 0};
+  pthread_mutex_unlock(&latest_lock);
   Multiply *x = malloc(sizeof *x);
   *x = (Multiply){*product, *la, *lb, *lc, a, b, c, d, *(const float *)alpha, *(const float *)beta};
   return null_call(stream, multiply, x) ? INVALID : 0;

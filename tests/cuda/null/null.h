@@ -6,6 +6,7 @@
 #include "cuda/api.h"
 
 #include <elf.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Where size bytes of the device's memory at that address are in this process; NULL: nowhere. */
@@ -42,5 +43,15 @@ int null_step(void); /* counts a call of another library: the error that it is t
 long long null_calls(void);
 size_t null_allocations(void);
 int null_left(void);
+
+/* Of cuBLASLt: how often it was asked for an algorithm; its last product. */
+typedef struct NullProduct {
+  int count; /* products so far */
+  uint32_t epilogue;
+  int32_t compute;
+  bool addend;
+} NullProduct;
+int null_asked(void);
+NullProduct null_product(void);
 
 #endif
