@@ -118,9 +118,10 @@ bool anchor_nbits(Grouper *p, const Node *n, Operands *o, const char **why) {
   NBits f;
   *o = (Operands){.a = n->in[0], .b = n->in[1]};
   *why = "a product of other types or ranks, or weights of few bits that are no constants";
-  if (!constants_taken(p) || !f32_matrix(o->a, 2) || !nbits_of(at->K, at->N, at->bits, at->block_size, &f))
+  if (!constants_taken(p) || !float_matrix(p, o->a, 2) || !nbits_of(at->K, at->N, at->bits, at->block_size, &f))
     return false;
-  if (!n->in[1]->konst || !n->in[2]->konst || n->in[2]->type.dtype != DT_f32 || (n->nin > 4 && n->in[4]) ||
+  DType scale = n->in[2]->type.dtype;
+  if (!n->in[1]->konst || !n->in[2]->konst || (scale != DT_f32 && scale != a->dtype) || (n->nin > 4 && n->in[4]) ||
       (n->nin > 5 && n->in[5]))
     return false;
   if (zero && (!zero->konst || (zero->type.dtype != DT_u8 && zero->type.dtype != DT_f32)))
@@ -132,7 +133,12 @@ bool anchor_nbits(Grouper *p, const Node *n, Operands *o, const char **why) {
                    .n = dim_const(c, f.n),
                    .k = dim_const(c, f.k),
                    .packed_b = true,
-                   .bits = {.bits = (uint8_t)f.bits, .zero = z, .rounded = rounded, .block = f.block}};
+                   .type = a->dtype == DT_f32 ? DT_none : a->dtype,
+                   .bits = {.bits = (uint8_t)f.bits,
+                            .zero = z,
+                            .scale = scale == DT_f32 ? DT_none : scale,
+                            .rounded = rounded,
+                            .block = f.block}};
   o->axes = (LoopAxes){2, {0, (int8_t)(a->rank - 1), a->rank}};
   *why = "";
   return dim_is(a->dim[a->rank - 1], f.k);

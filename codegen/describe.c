@@ -112,6 +112,8 @@ static void print_product(Ctx *c, StrBuf *b, const Product *p) {
   put_dim(c, b, "k", p->k);
   if (p->bytes)
     buf_printf(b, " of %s by i8", dtype_name(p->bytes));
+  if (p->narrow.type)
+    buf_printf(b, " of %s%s", dtype_name(p->narrow.type), p->narrow.zero ? " with zero points" : "");
   if (p->bits.bits)
     buf_printf(b, " of %u bits by blocks of %lld%s", p->bits.bits, (long long)p->bits.block,
                p->bits.zero ? " with zero points" : "");

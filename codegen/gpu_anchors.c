@@ -4,7 +4,8 @@
  *   products of many rows     cuBLASLt, with what it can do behind them: a bias of one row, a residual, relu, and of f16 and bf16
  *                             gelu in the tanh form. The erf form differs from that by up to 5e-4, so it stays a kernel of its own,
  *                             and so does any gelu of f32: how exact the library's tanh is, its documentation does not say
- *   of few rows               code of ours, and everything that works element by element behind them
+ *   of few rows               code of ours, and everything that works element by element behind them; constants that are dequantised
+ *                             are read as they are
  *   of few bits, of integers, windows, and with other work behind them that is part of the operator: code of ours, by tiles
  *
  * Convolutions of single channels, and of so few that tiles would be empty for the most part, are loops: a thread per element.
@@ -22,6 +23,8 @@ typedef struct Anchor {
   Set s;
   uint32_t head; /* of its nodes: the operator itself, and a Transpose behind it */
   bool conv;
+  GpuNarrow narrow;
+  Dim wanted_if;              /* the wide B; NULL: always */
   const Value *bias, *addend; /* what the library adds; NULL: nothing */
 } Anchor;
 
@@ -117,6 +120,17 @@ static bool operands(Grouper *p, Anchor *x, const Node *n, const char **why) {
   }
 }
 
+/* Code for few rows reads what B is made of. */
+static void read_narrow(Grouper *p, Anchor *x, const Node *n) {
+  Product *q = &x->o.x;
+  if (!(q->forms & FORM_ROWS) || (q->forms & FORM_TILES) || !gpu_narrow_of(p, &x->o, &x->narrow))
+    return;
+  if ((q->forms & FORM_LIBRARY) && !(x->wanted_if = gpu_narrow_wanted_if(p, n, &x->narrow, q->m)))
+    return;
+  q->narrow = x->narrow.f;
+  x->o.b = q->forms & FORM_LIBRARY ? x->o.b : x->narrow.weight;
+}
+
 /* Decides on the forms and collects the nodes. */
 static bool shape(Grouper *p, Anchor *x, Node *n, const char **why) {
   Product *q = &x->o.x;
@@ -130,6 +144,8 @@ static bool shape(Grouper *p, Anchor *x, Node *n, const char **why) {
   bool library = matrices && q->group <= 1 && own_work(x, n), adds = x->bias || x->addend;
   library &= !adds || q->k->lo > 0; /* it has no matrices without elements */
   q->forms = forms_of(q, library);
+  if (matrices)
+    read_narrow(p, x, n);
   if (q->forms & FORM_LIBRARY) {
     if (q->k->lo > 0)
       library_follow(p, x);
@@ -173,14 +189,17 @@ static bool epilogue(Grouper *p, Anchor *x, Loop *loop, const char **why) {
   return !missing;
 }
 
-/* The inputs: A, B, what belongs to B, then those of the epilogue. */
+/* The inputs: A, B, what belongs to B (codegen/gpu_product.h), then those of the epilogue. */
 static uint32_t inputs(Grouper *p, const Anchor *x, const Loop *loop, Value ***in) {
   const Node *n = x->s.node[0];
+  const Product *q = &x->o.x;
   uint32_t count = 0;
-  *in = arena_array(p->a, Value *, loop->nin + 4u);
+  *in = arena_array(p->a, Value *, loop->nin + 5u);
   (*in)[count++] = x->o.a, (*in)[count++] = x->o.b;
-  for (uint32_t i = 0; i < gpu_product_extra(&x->o.x); i++)
-    (*in)[count++] = n->in[2 + i];
+  Value *const narrow[] = {x->narrow.weight, x->narrow.scale, x->narrow.zero};
+  Value *const *extra = !q->narrow.type ? n->in + 2 : narrow + (q->forms & FORM_LIBRARY ? 0 : 1);
+  for (uint32_t i = 0; i < gpu_product_extra(q); i++)
+    (*in)[count++] = extra[i];
   for (uint32_t i = 1; i < loop->nin; i++) /* input 0 is the sum */
     (*in)[count++] = loop->in[i];
   return count;
@@ -223,6 +242,8 @@ static bool make_group(Grouper *p, Anchor *x, const char **why) {
   g->out = arena_copy(p->a, &result, sizeof result), g->nout = 1;
   for (uint32_t i = 0; i < x->s.n; i++)
     info(p, x->s.node[i])->fixed = true;
+  if (q->narrow.type && x->wanted_if)
+    p->wanted_if[x->narrow.wide->id] = x->wanted_if;
   anchor_operands_end(p, g, "a product reads its operands from memory");
   group_need(p, g->in, g->nin);
   return true;

@@ -43,9 +43,9 @@ GpuTile gpu_tile(const Product *p) {
 static int element_bytes(const Product *p) { return p->type ? dtype_bits(p->type) / 8 : 4; }
 
 int gpu_rows_columns(const Product *p) {
-  int warps = GPU_BLOCK / GPU_WARP, each = p->bits.bits ? 4 : 2;
+  int warps = GPU_BLOCK / GPU_WARP, each = p->bits.bits || p->narrow.type ? 4 : 2;
   if (!p->trans_b && !p->bits.bits)
-    return ROWS_LANES * 16 / element_bytes(p);
+    return ROWS_LANES * (p->narrow.type ? NARROW_STEPS : 16 / element_bytes(p));
   while (each > 1 && known(p->n) < (int64_t)MULTIPROCESSORS * warps * each)
     each /= 2;
   return warps * each;
@@ -55,7 +55,15 @@ bool gpu_rows_fit(const Product *p) {
   return !p->trans_a && !p->batch_a && !p->batch_b && !p->window && !p->rows && !p->bytes && dim_is(p->batch, 1);
 }
 
-uint32_t gpu_product_extra(const Product *p) { return !p->bits.bits ? 0 : p->bits.zero ? 2 : 1; }
+uint32_t gpu_product_extra(const Product *p) {
+  if (p->narrow.type)
+    return 1u + p->narrow.zero + (p->forms & FORM_LIBRARY ? 1 : 0);
+  return !p->bits.bits ? 0 : p->bits.zero ? 2 : 1;
+}
+
+static int bits_of_b(const Product *p) {
+  return p->narrow.type ? dtype_bits(p->narrow.type) : p->bits.bits ? p->bits.bits : 8 * element_bytes(p);
+}
 
 static Dim parts_of(Ctx *c, const Product *p) {
   Dim one = dim_const(c, 1), parts = one;
@@ -79,10 +87,12 @@ void gpu_product(Ctx *c, Unit *u) {
   u->parts = parts_of(c, p);
   u->scratch = none, u->threads = dim_const(c, p->forms == FORM_LIBRARY ? 0 : GPU_BLOCK);
   u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
+  mn = dim_mul(c, mn, dim_const(c, element_bytes(p)));
+  mk = dim_mul(c, mk, dim_const(c, element_bytes(p)));
+  kn = dim_ceildiv(c, dim_mul(c, kn, dim_const(c, bits_of_b(p))), dim_const(c, 8));
   Dim all = dim_add(c, mn, dim_add(c, p->batch_a ? mk : none, p->batch_b ? kn : none));
   all = dim_mul(c, p->batch, all);
-  all = dim_add(c, all, dim_add(c, p->batch_a ? none : mk, p->batch_b ? none : kn));
-  u->bytes = dim_mul(c, dim_const(c, element_bytes(p)), all);
+  u->bytes = dim_add(c, all, dim_add(c, p->batch_a ? none : mk, p->batch_b ? none : kn));
 }
 
 const char *gpu_product_text(Arena *a, const Product *p) {
@@ -90,7 +100,8 @@ const char *gpu_product_text(Arena *a, const Product *p) {
   StrBuf b;
   buf_init(&b, a);
   if (p->forms & FORM_ROWS)
-    buf_printf(&b, "%d rows", PRODUCT_ROWS);
+    buf_printf(&b, "%d rows%s%s", PRODUCT_ROWS, p->narrow.type ? " of " : "",
+               p->narrow.type ? dtype_name(p->narrow.type) : "");
   if (p->forms & FORM_TILES)
     buf_printf(&b, "%s%dx%dx%d", b.len ? ", " : "", t.bm, t.bn, t.bk);
   if (p->forms & FORM_LIBRARY)

@@ -12,7 +12,7 @@
  * Rows. Up to PRODUCT_ROWS rows of A: B is read once, 16 bytes a thread, and nothing is shared but A, which is small. Bound by memory:
  *   B [n, k]  a warp has a few columns of B, its lanes go along k; they add up by shuffles
  *   B [k, n]  ROWS_LANES lanes side by side have 16 bytes of a row of B each; all others in the block have other rows, and what they
- *             have added up meets in shared memory
+ *             have added up meets in shared memory; of narrow numbers it is 8 of them, in 2, 4 or 8 bytes
  * The order of additions depends on neither the grid nor the number of multiprocessors.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_GPU_PRODUCT_H
@@ -31,7 +31,7 @@ GpuTile gpu_tile(const Product *p);
 int gpu_rows_columns(const Product *p);
 /* Can so few rows be multiplied by code of their own? */
 bool gpu_rows_fit(const Product *p);
-/* Inputs of the unit that stand between B and those of the epilogue: scales and zero points. */
+/* Inputs of the unit that stand between B and those of the epilogue: with FORM_LIBRARY and a narrow B that one; scales; zero points. */
 uint32_t gpu_product_extra(const Product *p);
 /* Fills in parts, threads, scratch, flops and bytes of a UNIT_PRODUCT. */
 void gpu_product(Ctx *c, Unit *u);

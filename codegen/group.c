@@ -385,6 +385,9 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
   u->kernel = loop.kernel;
   unit_schedule(p->c, u, p->o->cpu_level);
   u->bytes = append_bytes(p->c, u->bytes, loop.in, loop.nin, s->out, s->nout);
+  Dim wanted = s->nout == 1 ? p->wanted_if[s->out[0]->id] : NULL;
+  if (wanted)
+    u->parts = dim_mul(p->c, u->parts, wanted);
   if (!can_tell(p, u)) {
     *why = "its extents are too large expressions";
     return false;
@@ -793,6 +796,7 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   p.info = arena_array(a, Info, nid);
   p.needed = arena_array(a, bool, nid);
   p.stored = arena_array(a, bool, nid);
+  p.wanted_if = arena_array(a, Dim, nid);
   p.out->fate = arena_array(a, NodeFate, nid);
   for (uint32_t i = 0; i < nid; i++)
     p.out->fate[i].why = "";

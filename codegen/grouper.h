@@ -23,12 +23,13 @@ typedef struct Grouper {
   Graph *g;
   const GroupOptions *o;
   Groups *out;
-  Info *info;   /* by Node.id */
-  bool *needed; /* by Value.id: read from memory by some step */
-  bool *stored; /* by Value.id: a group stores it */
-  Map known;    /* symbols bound so far */
-  Map teller;   /* symbol -> Value whose element it is */
-  Map *kernels; /* signature -> kernel index + 1 */
+  Info *info;     /* by Node.id */
+  bool *needed;   /* by Value.id: read from memory by some step */
+  bool *stored;   /* by Value.id: a group stores it */
+  Map known;      /* symbols bound so far */
+  Map teller;     /* symbol -> Value whose element it is */
+  Map *kernels;   /* signature -> kernel index + 1 */
+  Dim *wanted_if; /* by Value.id: where this is 0 the value is read by nobody, and need not be made; NULL: it must be */
   uint32_t *next_pos;
   struct Grouper *up; /* of the graph around this body, or NULL */
   Node **order;       /* by position */
@@ -85,6 +86,16 @@ const char *anchor_conv_name(Grouper *p, const Node *n);
 const char *anchor_why_ends(const Set *s,
                             const Value *result); /* what stands behind a product and is not part of its epilogue */
 void anchor_operands_end(Grouper *p, const Group *x, const char *why);
+
+/* --- gpu_narrow.c --- */
+/* What a product reads instead of its B. */
+typedef struct GpuNarrow {
+  Value *weight, *scale, *zero, *wide; /* zero: may be NULL; wide: B */
+  ProductNarrow f;
+} GpuNarrow;
+bool gpu_narrow_of(Grouper *p, const Operands *o, GpuNarrow *x);
+/* 0 where there are no more rows than code of ours multiplies, so that nobody reads the wide B. NULL: somebody else may. */
+Dim gpu_narrow_wanted_if(Grouper *p, const Node *n, const GpuNarrow *x, Dim rows);
 
 /* --- gpu_anchors.c --- */
 /* Groups a product or convolution for a GPU, unless it is better as a loop. */

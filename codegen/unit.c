@@ -53,10 +53,15 @@ static void put_product(Fields *f, const Product *p) {
   if (p->forms)
     buf_printf(&f->b, " forms=%u type=%s library=%u/%u/%u/%a", p->forms, p->type ? dtype_name(p->type) : "f32",
                p->library.bias, p->library.addend, p->library.after, (double)p->library.factor);
+  if (p->narrow.type)
+    buf_printf(&f->b, " narrow=%s/%s/%d/%lld/%lld/%lld", dtype_name(p->narrow.type), dtype_name(p->narrow.scale),
+               p->narrow.zero, (long long)p->narrow.block, (long long)p->narrow.by_column,
+               (long long)p->narrow.by_block);
   if (p->bytes)
     buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
   if (p->bits.bits)
-    buf_printf(&f->b, " bits=%u/%u/%d/%lld", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block);
+    buf_printf(&f->b, " bits=%u/%u/%d/%lld/%u", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block,
+               p->bits.scale);
   if (p->window)
     put_window(f, "window", p->window);
   if (p->rows)

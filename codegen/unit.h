@@ -27,9 +27,21 @@ typedef struct ProductWindow {
 typedef enum { PZ_NONE, PZ_BYTE, PZ_F32 } ProductZero;
 typedef struct ProductBits {
   uint8_t bits, zero; /* 0: B is f32; ProductZero */
+  DType scale;        /* GPUs: f16 or bf16; DT_none: f32 */
   bool rounded;       /* A may be rounded to 8 bits per block (codegen/llvm/rounded.c) */
   int64_t block;      /* steps of k */
 } ProductBits;
+
+/* GPUs: B is a constant of narrow numbers, stored as B is: element (k, n) is (number - zero) * scale, with the scale that stands at
+ * n * by_column + k / block * by_block (block 0: k does not matter), and the zero point in the same place. Of floats of 8 bits none is
+ * NaN. */
+enum { NARROW_STEPS = 8 }; /* numbers that are read at once */
+typedef struct ProductNarrow {
+  DType type;  /* DT_none: B is no such constant; integers of up to 8 bits, f8e4m3fn, f8e4m3fnuz or f8e5m2 */
+  DType scale; /* f32, f16 or bf16 */
+  bool zero;   /* there are zero points, of B's type */
+  int64_t block, by_column, by_block;
+} ProductNarrow;
 
 /* On GPUs, who computes a product: cuBLASLt, or code of ours for few rows of A, or for tiles (codegen/gpu_product.h). With several,
  * the rows of a run decide: up to PRODUCT_ROWS are few, more go to the library, or to tiles. */
@@ -58,6 +70,7 @@ typedef struct Product {
   ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
   DType type;                  /* GPUs: DT_f16, DT_bf16 of A, B and C, sums being f32; DT_none: f32 */
   uint8_t forms;               /* GPUs: FORM_ */
+  ProductNarrow narrow;        /* GPUs: what FORM_ROWS reads; with FORM_LIBRARY, too, that has a B as wide as A */
   ProductLibrary library;      /* with FORM_LIBRARY */
   DType bytes; /* DT_u8, DT_i8: A of that, B a packed constant of i8, sums of i32 (codegen/integer.h); DT_none: f32 */
   int zero;    /* with bytes: what is taken off every element of A; with rows, too, what lies outside of X */

@@ -79,6 +79,14 @@ static Status operand_b(Gp *g, LVal batch, GpOperand *o) {
     o->scale = emit_arg_buf(e, &g->args, 2), o->zero = p->bits.zero ? emit_arg_buf(e, &g->args, 3) : NULL;
     return ST_OK;
   }
+  if (p->narrow.type) {
+    uint32_t at = p->forms & FORM_LIBRARY ? 2 : 1;
+    o->along_k = p->trans_b, o->vector = NARROW_STEPS;
+    o->by_row = p->trans_b ? g->k : i64_of(e, 1), o->by_k = p->trans_b ? i64_of(e, 1) : g->n;
+    o->base = emit_arg_buf(e, &g->args, at), o->scale = emit_arg_buf(e, &g->args, at + 1);
+    o->zero = p->narrow.zero ? emit_arg_buf(e, &g->args, at + 2) : NULL;
+    return ST_OK;
+  }
   if (p->window) {
     o->vector = 1, o->channels = number(p->k) / p->window->taps;
     TRY(window_of(g, o, p->window));
@@ -179,9 +187,11 @@ void gp_scale(Gp *g, const GpOperand *o, LVal row, LVal block, LVal there, LVal 
   Emitter *e = g->e;
   const ProductBits *x = &g->p->bits;
   int64_t blocks = (number(g->p->k) - 1) / x->block + 1;
-  LVal at = i64_add(e, i64_muli(e, row, blocks), block), word;
-  gp_words(g, at_float(e, o->scale, at), 4, there, &word);
-  *scale = LLVMBuildBitCast(B, word, e->f32, "");
+  DType t = x->scale ? x->scale : DT_f32;
+  LVal at = i64_add(e, i64_muli(e, row, blocks), block), word, v[2];
+  gp_words(g, at_bytes(e, o->scale, i64_muli(e, at, element_bytes(t))), element_bytes(t), there, &word);
+  gp_unpack(g, t, &word, 1, v);
+  *scale = v[0];
   *zero = emit_real(e->f32, 1 << (x->bits - 1));
   if (x->zero == PZ_F32) {
     gp_words(g, at_float(e, o->zero, at), 4, there, &word);
@@ -205,7 +215,7 @@ static bool flat(const ProductWindow *w, int i) {
 
 GpRow gp_row(Gp *g, const GpOperand *o, LVal row) {
   Emitter *e = g->e;
-  GpRow r = {.there = i64_less(e, row, o->rows)};
+  GpRow r = {.there = i64_less(e, row, o->rows), .number = row};
   const ProductWindow *w = o->window;
   if (!w) {
     r.at = i64_mul(e, row, o->by_row);

@@ -1,5 +1,5 @@
 /* gpu_product.h - shared by the files that emit products for GPUs: gpu_product.c (the parts, the epilogue), gpu_operand.c (elements of
- * A and B, wherever they lie), gpu_tiles.c and gpu_rows.c (what codegen/gpu_product.h describes).
+ * A and B, wherever they lie), gpu_narrow.c (constants of few bits and narrow floats), gpu_tiles.c and gpu_rows.c (what codegen/gpu_product.h describes).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_LLVM_GPU_PRODUCT_H
 #define SARD_CODEGEN_LLVM_GPU_PRODUCT_H
@@ -71,6 +71,7 @@ Status gp_operand(Gp *g, bool is_b, LVal batch, GpOperand *o);
 /* A row of it: what does not depend on k. */
 typedef struct GpRow {
   LVal there;          /* i1 */
+  LVal number;         /* i64 */
   LVal at;             /* i64: elements from base */
   LVal y[WINDOW_AXES]; /* i64: where tap 0 is */
 } GpRow;
@@ -86,6 +87,13 @@ int gp_unpack(Gp *g, DType t, const LVal *word, int words, LVal *v);
 void gp_numbers(Gp *g, int bits, LVal word, LVal *v);
 /* The factor of row `row` in block `block`, and what is taken off its numbers; both f32. */
 void gp_scale(Gp *g, const GpOperand *o, LVal row, LVal block, LVal there, LVal *scale, LVal *zero);
+
+/* --- gpu_narrow.c --- */
+/* NARROW_STEPS numbers side by side from element `at` (i64) of a narrow B on, less neither zero points nor times scales. */
+void gp_narrow(Gp *g, const GpOperand *o, LVal at, LVal there, LVal *v);
+/* What they are to be multiplied by; what is to be taken off before, or NULL. */
+LVal gp_narrow_scale(Gp *g, const GpOperand *o, LVal column, LVal k, LVal there);
+LVal gp_narrow_zero(Gp *g, const GpOperand *o, LVal column, LVal k, LVal there);
 
 /* --- gpu_tiles.c, gpu_rows.c --- */
 Status gp_tiles(Gp *g); /* all parts */

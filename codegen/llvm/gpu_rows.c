@@ -5,6 +5,8 @@
 #define B (g->e->b)
 
 enum { WARPS = GPU_BLOCK / GPU_WARP, COLUMNS = 4, AHEAD = 2, BITS_STEPS = 8, SLICES = GPU_BLOCK / ROWS_LANES };
+enum { ROWS_COLUMNS = 16 }; /* of a thread, at most */
+_Static_assert((int)BITS_STEPS == (int)NARROW_STEPS, "lanes have as many steps of k of either");
 
 /* A loop over a part's columns of B for a number of rows that the code has fixed. */
 typedef struct Rows {
@@ -16,6 +18,7 @@ typedef struct Rows {
   LVal col0;       /* i64 */
   GpRow at[PRODUCT_ROWS];
   LVal *sum; /* variables: of row i and column j of this thread at i * its columns + j */
+  LVal scale[ROWS_COLUMNS], zero[ROWS_COLUMNS]; /* of a narrow B's columns, where they are the same for all k */
   LVal shared;
 } Rows;
 
@@ -53,6 +56,59 @@ static Status finish(Rows *x) {
   TRY(gp_epilogue(x->g, &b));
   ptx_barrier(x->g->e);
   return ST_OK;
+}
+
+/* --- narrow numbers --- */
+
+static bool same_for_all_k(const Gp *g) { return g->p->narrow.type && !g->p->narrow.block; }
+
+/* Of a column, before the loop over k. */
+static void column_scales(Rows *x, int j, LVal number, LVal there) {
+  Gp *g = x->g;
+  LVal k = i64_of(g->e, 0);
+  x->scale[j] = gp_narrow_scale(g, &x->b, number, k, there);
+  x->zero[j] = gp_narrow_zero(g, &x->b, number, k, there);
+}
+
+static LVal less_zero(Gp *g, LVal v, LVal zero) { return zero ? LLVMBuildFSub(B, v, zero, "") : v; }
+
+/* Column j's steps from k on; sums of them, then the scale. */
+static void narrow_steps(Rows *x, const GpRow *column, int j, LVal k, LVal a[][BITS_STEPS]) {
+  Gp *g = x->g;
+  Emitter *e = g->e;
+  LVal v[NARROW_STEPS], wide = gp_wide(g, k), scale = x->scale[j], zero = x->zero[j];
+  LVal there = LLVMBuildAnd(B, column->there, i64_less(e, wide, g->k), "");
+  gp_narrow(g, &x->b, i64_add(e, column->at, wide), there, v);
+  if (!same_for_all_k(g)) {
+    scale = gp_narrow_scale(g, &x->b, column->number, wide, there);
+    zero = gp_narrow_zero(g, &x->b, column->number, wide, there);
+  }
+  scale = LLVMBuildSelect(B, there, scale, emit_real(e->f32, 0), ""); /* it may be infinite */
+  for (int i = 0; i < NARROW_STEPS; i++)
+    v[i] = less_zero(g, v[i], zero);
+  for (int i = 0; i < x->rows; i++) {
+    LVal own = LLVMBuildFMul(B, a[i][0], v[0], ""), to = x->sum[i * COLUMNS + j];
+    for (int s = 1; s < NARROW_STEPS; s++)
+      own = emit_fma(e, a[i][s], v[s], own);
+    gp_set(g, to, emit_fma(e, own, scale, gp_get(g, to)));
+  }
+}
+
+/* Step k of NARROW_STEPS columns side by side. */
+static void narrow_columns(Rows *x, const GpRow *column, LVal k, LVal *v) {
+  Gp *g = x->g;
+  Emitter *e = g->e;
+  LVal wide = gp_wide(g, k), there = LLVMBuildAnd(B, column->there, i64_less(e, wide, g->k), "");
+  gp_narrow(g, &x->b, i64_add(e, column->at, i64_mul(e, wide, x->b.by_k)), there, v);
+  for (int j = 0; j < NARROW_STEPS; j++) {
+    if (same_for_all_k(g)) {
+      v[j] = less_zero(g, v[j], x->zero[j]);
+      continue;
+    }
+    LVal own = i64_add(e, column->number, i64_of(e, j));
+    v[j] = less_zero(g, v[j], gp_narrow_zero(g, &x->b, own, wide, there));
+    v[j] = LLVMBuildFMul(B, v[j], gp_narrow_scale(g, &x->b, own, wide, there), "");
+  }
 }
 
 /* --- lanes along k --- */
@@ -104,6 +160,8 @@ static Status along_k(Rows *x) {
   LVal own = LLVMBuildMul(B, x->warp, gp_i32(g, each), "");
   for (int j = 0; j < each; j++)
     column[j] = gp_row(g, &x->b, i64_add(e, x->col0, gp_wide(g, LLVMBuildAdd(B, own, gp_i32(g, j), ""))));
+  for (int j = 0; j < each && same_for_all_k(g); j++)
+    column_scales(x, j, column[j].number, column[j].there);
   clear(x, x->rows * COLUMNS);
   Loop l = loop_begin(e, i64_of(e, 0), g->k, GPU_WARP * steps * AHEAD);
   for (int u = 0; u < AHEAD; u++) {
@@ -112,7 +170,9 @@ static Status along_k(Rows *x) {
     for (int i = 0; i < x->rows; i++)
       row_of_a(x, i, k, steps, a[i]);
     for (int j = 0; j < each; j++)
-      if (x->b.scale)
+      if (g->p->narrow.type)
+        narrow_steps(x, &column[j], j, k, a);
+      else if (x->b.scale)
         few_bits(x, &column[j], k, a, &x->sum[j]);
       else
         whole_numbers(x, &column[j], k, steps, a, &x->sum[j]);
@@ -164,14 +224,19 @@ static Status along_columns(Rows *x) {
   GpRow column[16];
   for (int j = 0; j < each; j += x->b.vector)
     column[j] = gp_row(g, &x->b, i64_add(e, x->col0, gp_wide(g, LLVMBuildAdd(B, own, gp_i32(g, j), ""))));
+  for (int j = 0; j < each && same_for_all_k(g); j++)
+    column_scales(x, j, i64_add(e, column[0].number, i64_of(e, j)), column[0].there);
   clear(x, x->rows * each);
   GpOperand single = x->a;
   single.vector = 1;
   Loop l = loop_begin(e, i64_of(e, 0), g->k, SLICES * AHEAD);
   for (int u = 0; u < AHEAD; u++) {
     LVal k = LLVMBuildAdd(B, LLVMBuildTrunc(B, l.i, e->i32, ""), LLVMBuildAdd(B, slice, gp_i32(g, u * SLICES), ""), "");
-    for (int j = 0; j < each; j += x->b.vector)
-      gp_fetch(g, &x->b, &column[j], k, v[u] + j);
+    if (g->p->narrow.type)
+      narrow_columns(x, &column[0], k, v[u]);
+    else
+      for (int j = 0; j < each; j += x->b.vector)
+        gp_fetch(g, &x->b, &column[j], k, v[u] + j);
     for (int i = 0; i < x->rows; i++)
       gp_fetch(g, &single, &x->at[i], k, &a[u][i]);
   }
@@ -183,6 +248,8 @@ static Status along_columns(Rows *x) {
   LVal all[PRODUCT_ROWS * 16];
   for (int i = 0; i < x->rows * each; i++)
     all[i] = over_lanes(g, gp_get(g, x->sum[i]), ROWS_LANES);
+  for (int i = 0; i < x->rows * each && same_for_all_k(g); i++)
+    all[i] = LLVMBuildFMul(B, all[i], x->scale[i % each], "");
   LVal first = LLVMBuildICmp(B, LLVMIntULT, x->lane, gp_i32(g, ROWS_LANES), "");
   LLVMBasicBlockRef done = when_begin(e, first);
   for (int i = 0; i < x->rows; i++)

@@ -27,6 +27,7 @@ static struct {
   long long (*calls)(void);
   size_t (*allocations)(void);
   int (*left)(void);
+  int (*launches)(void);
   void *(*memory)(uint64_t address, size_t size);
 #define CU(library, symbol, parameters) int(*symbol) parameters;
 #include "cuda/cuda.def"
@@ -53,7 +54,7 @@ static inline int load_null(void **unused) {
   assert_non_null(lib);
   find_null(lib, "null_fail", &null.fail_at), find_null(lib, "null_calls", &null.calls);
   find_null(lib, "null_allocations", &null.allocations), find_null(lib, "null_left", &null.left);
-  find_null(lib, "null_memory", &null.memory);
+  find_null(lib, "null_memory", &null.memory), find_null(lib, "null_launches", &null.launches);
 #define CU(library, symbol, parameters) find_null(lib, #symbol, &null.symbol);
 #include "cuda/cuda.def"
 #undef CU

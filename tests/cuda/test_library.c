@@ -1,6 +1,6 @@
 /* test_library.c - products of whole models that go to cuBLASLt, over one of our own (null/blas.c): with what follows them, against
  * arithmetic that stands here; few rows by code of ours, many by the library, as the extents of a run say; algorithms, which are asked
- * for once and kept in the compile cache.
+ * for once and kept in the compile cache; constants that are dequantised, for many rows only.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cuda/runs.h"
 
@@ -45,8 +45,8 @@ static Pb model(const Case *x, int type) {
   put_value(&g, GRAPH_INPUT, "w", type, x->batch ? "2 40 24" : x->trans_b ? "24 40" : "40 24");
   put_value(&g, GRAPH_INPUT, "b", type, "24");
   put_value(&g, GRAPH_INPUT, "r", type, x->batch ? "2 m 24" : "m 24");
-  x->nodes(&g);
   put_value(&g, GRAPH_OUTPUT, "y", type, x->batch ? "2 m 24" : "m 24");
+  x->nodes(&g);
   return model_of(&g, 11, 24);
 }
 
@@ -242,6 +242,114 @@ static void tf32(void **unused) {
   free(bytes.b);
 }
 
+/* --- constants that are dequantised --- */
+
+static struct {
+  DType type;
+  int zero;
+  bool trans, again; /* a second reader wants them as they are */
+} narrow;
+
+/* w as eighths, which values() has: an eighth of whole numbers, columns one by one. */
+static void dequantised(Pb *g) {
+  uint8_t number[K * N] = {0}, zero[N] = {0};
+  float scale[N];
+  int64_t dim[] = {narrow.trans ? N : K, narrow.trans ? K : N}, n = N;
+  for (int i = 0; i < K * N; i++)
+    elem_set_f64(narrow.type, number, i, (double)((i * 37 + W * 11) % 17 - 8 + narrow.zero));
+  for (int i = 0; i < N; i++)
+    scale[i] = 0.125f, elem_set_f64(narrow.type, zero, i, narrow.zero);
+  Pb t = tensor_of("q", narrow.type, dim, 2, number, K * N), z = tensor_of("z", narrow.type, &n, 1, zero, N);
+  pb_msg(g, 5, &t), pb_msg(g, 5, &z);
+  put_floats(g, "s", scale, N);
+  Pb d = node("d", "DequantizeLinear", narrow.zero ? "q s z" : "q s", "e");
+  attr_int(&d, "axis", !narrow.trans);
+  put_node(g, &d);
+  put_op(g, "t", narrow.trans ? "Transpose" : "Identity", "e", "f");
+  put_op(g, "p", "MatMul", "x f", "u");
+  put_op(g, "a", "Add", "u b", "y");
+  if (narrow.again) {
+    put_op(g, "q2", "Abs", "e", "y2");
+    put_value(g, GRAPH_OUTPUT, "y2", F32, narrow.trans ? "24 40" : "40 24");
+  }
+}
+
+/* Kernels that a run of so many rows launches. */
+static int launches(const Case *x, const sard_model *m, int64_t n) {
+  Values *v = values(x, DT_f32, n);
+  int before = null.launches();
+  sard_result_free(run(m, v->t, INPUTS));
+  free(v);
+  return null.launches() - before;
+}
+
+static void constants(void **unused) {
+  (void)unused;
+  static const struct {
+    DType type;
+    int zero;
+  } all[] = {{DT_i8, 0}, {DT_i8, -3}, {DT_u8, 8}, {DT_f8e4m3fn, 0}, {DT_f8e5m2, 0}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (int trans = 0; trans < 2; trans++) {
+      Case x = {"narrow", dequantised, plus_bias, BLAS_WITH_BIAS, .trans_b = trans};
+      narrow.type = all[i].type, narrow.zero = all[i].zero, narrow.trans = trans, narrow.again = false;
+      Pb bytes = model(&x, F32);
+      sard_model *m = load_bytes(&bytes, "off");
+      sard_step s = SARD_STEP_INIT;
+      assert_int_equal(sard_step_count(m), 2);
+      assert_int_equal(sard_step_info(m, 1, &s), SARD_OK);
+      assert_non_null(strstr(s.tile, dtype_name(narrow.type)));
+      assert_int_equal(launches(&x, m, 3), 1); /* the product's own */
+      assert_int_equal(rows(&x, DT_f32, m, 3), 0);
+      assert_int_equal(launches(&x, m, 12), 1); /* dequantised for the library */
+      assert_int_equal(rows(&x, DT_f32, m, 12), 1);
+      assert_int_equal(rows(&x, DT_f32, m, 8), 0);
+      sard_model_free(m);
+      free(bytes.b);
+    }
+}
+
+static void wanted_elsewhere(void **unused) {
+  (void)unused;
+  Case x = {"narrow, and wide", dequantised, plus_bias, BLAS_WITH_BIAS};
+  narrow.type = DT_i8, narrow.zero = 0, narrow.trans = false, narrow.again = true;
+  Pb bytes = model(&x, F32);
+  sard_model *m = load_bytes(&bytes, "off");
+  assert_int_equal(rows(&x, DT_f32, m, 3), 0);
+  assert_int_equal(rows(&x, DT_f32, m, 12), 1);
+  sard_model_free(m);
+  free(bytes.b);
+}
+
+/* Of 8-bit floats with NaN among them, which must stay one: the kernel takes the wide ones. */
+static void not_a_number(void **unused) {
+  (void)unused;
+  static const int64_t dim[] = {8, 8};
+  uint8_t code[64] = {0};
+  float one = 1, x[2 * 8], *y;
+  Pb g = {0};
+  code[3 * 8 + 5] = 0x7f;
+  put_value(&g, GRAPH_INPUT, "x", F32, "m 8");
+  Pb t = tensor_of("q", DT_f8e4m3fn, dim, 2, code, 64);
+  pb_msg(&g, 5, &t);
+  put_floats(&g, "s", &one, 1);
+  put_op(&g, "d", "DequantizeLinear", "q s", "e");
+  put_op(&g, "p", "MatMul", "x e", "y");
+  put_value(&g, GRAPH_OUTPUT, "y", F32, "m 8");
+  Pb bytes = model_of(&g, 11, 24);
+  sard_model *m = load_bytes(&bytes, "off");
+  for (int i = 0; i < 16; i++)
+    x[i] = 1;
+  sard_tensor in = {.data = x, .dtype = SARD_F32, .rank = 2, .dim = {2, 8}};
+  sard_result *r = run(m, &in, 1);
+  y = output(r, 0).data;
+  for (int i = 0; i < 16; i++)
+    assert_true(i % 8 == 5 ? isnan(y[i]) : y[i] == 0);
+  sard_result_free(r);
+  sard_model_free(m);
+  free(bytes.b);
+}
+
 /* --- algorithms --- */
 
 static const Case biased = {"a bias", with_bias, plus_bias, BLAS_WITH_BIAS, .steps = 1};
@@ -306,7 +414,12 @@ static void kept(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(epilogues), cmocka_unit_test(gelu), cmocka_unit_test(tf32),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(epilogues),
+                                     cmocka_unit_test(gelu),
+                                     cmocka_unit_test(tf32),
+                                     cmocka_unit_test(constants),
+                                     cmocka_unit_test(wanted_elsewhere),
+                                     cmocka_unit_test(not_a_number),
                                      cmocka_unit_test(kept)};
   return cmocka_run_group_tests(tests, find_blas, NULL);
 }

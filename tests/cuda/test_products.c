@@ -42,6 +42,7 @@ typedef struct Case {
   int64_t more_count[2];
   double (*behind)(const struct Case *c, double sum, int64_t b, int64_t i, int64_t j);
   const char *ptx; /* what its code must have */
+  bool one_target; /* for ptxas, in turn: there are many such cases */
   void *data[BUFFERS];
   size_t bytes[BUFFERS];
 } Case;
@@ -69,7 +70,9 @@ static int64_t value(const Case *c, Dim d) {
 /* --- operands --- */
 
 static DType type_a(const Case *c) { return c->p.bytes ? c->p.bytes : c->p.type ? c->p.type : DT_f32; }
-static DType type_b(const Case *c) { return c->p.bits.bits ? DT_u8 : c->p.bytes ? DT_i8 : type_a(c); }
+static DType type_b(const Case *c) {
+  return c->p.narrow.type ? c->p.narrow.type : c->p.bits.bits ? DT_u8 : c->p.bytes ? DT_i8 : type_a(c);
+}
 
 static int64_t plane(const Case *c, const ProductWindow *w) {
   return value(c, w->in[0]) * value(c, w->in[1]) * value(c, w->in[2]);
@@ -96,12 +99,14 @@ static double uniform(void) {
 }
 
 static void *filled(DType t, int64_t n, size_t *bytes) {
-  *bytes = (size_t)n * dtype_bits(t) / 8;
+  *bytes = ((size_t)n * dtype_bits(t) + 7) / 8;
   void *p = calloc(*bytes + 1, 1);
   assert_non_null(p);
   for (int64_t i = 0; i < n; i++)
-    if (t == DT_u8 || t == DT_i8)
-      ((uint8_t *)p)[i] = (uint8_t)(int)(uniform() * 128);
+    if (dtype_is_int(t))
+      elem_set_i64(t, p, i, (int64_t)(uniform() * 128)); /* modulo what there is */
+    else if (dtype_bits(t) == 8)                         /* of all magnitudes */
+      elem_set_f64(t, p, i, ldexp(uniform(), (int)(i % 12) - 9));
     else
       elem_set_f64(t, p, i, uniform());
   return p;
@@ -113,9 +118,16 @@ static void fill(Case *c) {
   seed = 1;
   c->data[0] = filled(type_a(c), elements_of(c, false), &c->bytes[0]);
   c->data[1] = filled(type_b(c), elements_of(c, true), &c->bytes[1]);
+  const ProductNarrow *f = &c->p.narrow;
+  if (f->type) {
+    int64_t last = (c->n - 1) * f->by_column + (f->block ? (c->k - 1) / f->block * f->by_block : 0);
+    c->data[at] = filled(f->scale, last + 1, &c->bytes[at]), at++;
+    if (f->zero)
+      c->data[at] = filled(f->type, last + 1, &c->bytes[at]), at++;
+  }
   if (x->bits) {
     int64_t blocks = (c->k - 1) / x->block + 1;
-    c->data[at] = filled(DT_f32, c->n * blocks, &c->bytes[at]), at++;
+    c->data[at] = filled(x->scale ? x->scale : DT_f32, c->n * blocks, &c->bytes[at]), at++;
     if (x->zero == PZ_BYTE)
       c->data[at] = filled(DT_u8, c->n * ((blocks * x->bits + 7) / 8), &c->bytes[at]), at++;
     else if (x->zero == PZ_F32)
@@ -165,12 +177,21 @@ static double few_bits(const Case *c, int64_t k, int64_t j) {
     z = nbits_get((uint8_t *)c->data[3] + j * nbits_zero_bytes(&f), f.bits, block);
   else if (c->p.bits.zero == PZ_F32)
     z = (double)((float *)c->data[3])[j * f.blocks + block];
-  return (q - z) * (double)((float *)c->data[2])[j * f.blocks + block];
+  return (q - z) * elem_f64(c->p.bits.scale ? c->p.bits.scale : DT_f32, c->data[2], j * f.blocks + block);
+}
+
+static double narrow(const Case *c, int64_t k, int64_t j) {
+  const ProductNarrow *f = &c->p.narrow;
+  int64_t at = j * f->by_column + (f->block ? k / f->block * f->by_block : 0);
+  double q = elem_f64(f->type, c->data[1], c->p.trans_b ? j * c->k + k : k * c->n + j);
+  return (q - (f->zero ? elem_f64(f->type, c->data[3], at) : 0)) * elem_f64(f->scale, c->data[2], at);
 }
 
 static double element_b(const Case *c, int64_t b, int64_t k, int64_t j) {
   const Product *p = &c->p;
   const ProductWindow *w = p->window;
+  if (p->narrow.type)
+    return narrow(c, k, j);
   if (p->bits.bits)
     return few_bits(c, k, j);
   if (w) {
@@ -292,7 +313,7 @@ static void check(Case *c) {
   gpu_product(&ctx, &u);
   for (size_t i = countof(targets); i-- > 0;) {
     ptx = ptx_of(c, &u, targets[i], &symbol);
-    if (assembler)
+    if (assembler && (!c->one_target || i == (size_t)compiled % countof(targets)))
       assemble(c->name, ptx, targets[i]);
   }
   compiled++;
@@ -391,6 +412,45 @@ static void test_bits(void **state) {
       c.p.m = num(c.m = 20), c.p.forms = FORM_TILES, c.name = "tiles of few bits";
       check(&c);
       c.p.m = sym("m"), c.p.forms = FORM_TILES | FORM_ROWS, c.m = 2, c.name = "few bits or tiles";
+      check(&c);
+    }
+}
+
+/* As MatMulNBits has them with A of 16 bits. */
+static void test_bits_of_halves(void **state) {
+  static const DType type[] = {DT_f16, DT_bf16};
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    Case c = {"few bits by halves", matrices(1, sym("m"), 43, 100, FORM_ROWS | FORM_TILES), 1, 3, 43, 100};
+    c.p.bits = (ProductBits){.bits = i % 2 ? 8 : 4, .zero = (uint8_t)(i % 2), .block = 32};
+    c.p.type = type[i / 2], c.p.bits.scale = i % 2 ? type[i / 2] : DT_none;
+    check(&c);
+    c.m = 9;
+    check(&c);
+  }
+}
+
+/* What DequantizeLinear has: every type, one scale, one for each column, for each block; both orders of B. */
+static void test_narrow(void **state) {
+  static const DType type[] = {DT_i8, DT_u8, DT_i4, DT_u4, DT_i2, DT_u2, DT_f8e4m3fn, DT_f8e4m3fnuz, DT_f8e5m2};
+  static const DType as[] = {DT_f32, DT_f16, DT_bf16};
+  (void)state;
+  for (size_t i = 0; i < countof(type); i++)
+    for (int how = 0; how < 12; how++) {
+      int64_t m = how == 3 ? 8 : 1 + (int64_t)(i + (size_t)how) % 4, block = how % 4 < 2 ? 0 : how % 4 == 2 ? 16 : 24;
+      bool trans = how / 4 != 1;
+      int64_t n = trans ? 19 : 40, k = trans ? 600 : 75, blocks = block ? (k - 1) / block + 1 : 0;
+      Case c = {"narrow numbers", matrices(1, num(m), n, k, FORM_ROWS), 1, m, n, k, .ptx = "ld.global.nc"};
+      c.one_target = true;
+      if (how / 4 == 2)
+        c.p.m = sym("m"), c.name = "narrow numbers, rows not known";
+      c.p.trans_b = trans, c.p.type = how % 3 ? as[how % 3] : DT_none;
+      c.p.narrow = (ProductNarrow){.type = type[i],
+                                   .scale = as[how % 4 ? how % 3 : 0],
+                                   .zero = dtype_is_int(type[i]) && how % 2,
+                                   .block = block,
+                                   .by_column = block ? (trans ? blocks : 1) : how % 4,
+                                   .by_block = block ? (trans ? 1 : n) : 0};
       check(&c);
     }
 }
@@ -531,10 +591,10 @@ static int close_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiles),    cmocka_unit_test(test_symbols),
-                                     cmocka_unit_test(test_rows),     cmocka_unit_test(test_bits),
-                                     cmocka_unit_test(test_windows),  cmocka_unit_test(test_integers),
-                                     cmocka_unit_test(test_epilogues)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_tiles),   cmocka_unit_test(test_symbols),        cmocka_unit_test(test_rows),
+      cmocka_unit_test(test_bits),    cmocka_unit_test(test_bits_of_halves), cmocka_unit_test(test_narrow),
+      cmocka_unit_test(test_windows), cmocka_unit_test(test_integers),       cmocka_unit_test(test_epilogues)};
   if (!backend_present())
     return 0;
   return cmocka_run_group_tests(tests, open_all, close_all);

@@ -42,6 +42,7 @@ void null_fail(long long at, int error);
 int null_step(void); /* counts a call of another library: the error that it is to give */
 long long null_calls(void);
 size_t null_allocations(void);
+int null_launches(void); /* of kernels, so far */
 int null_left(void);
 
 /* Of cuBLASLt: how often it was asked for an algorithm; its last product. */
