@@ -24,8 +24,8 @@ test: all
 test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
 
-# On a machine with an NVIDIA GPU: every official case and every fixture on it, some under compute-sanitizer. Without one it says
-# so and fails; SARD_CUDA_DIR=build/tests/null tries it over the null driver, as test-ci does. docs/benchmarks-gpu.md has more.
+# On a machine with an NVIDIA GPU: a list of products and convolutions, every official case and every fixture on it, some under
+# compute-sanitizer. Without one it says so and fails; SARD_CUDA_DIR=build/tests/null tries it over the null driver, as test-ci does. docs/benchmarks-gpu.md has more.
 test-cuda: all
 	@SARD_BUILD=$(CURDIR)/build python3 tests/cuda/check_cuda.py
 

@@ -10,6 +10,7 @@ mkdir -p "$kit/tests" "$kit/models" "$kit/python" "$work/wheel"
 python3 -m venv "$work/venv"
 "$work/venv/bin/python" -m pip wheel -q . --no-deps -w "$work/wheel"
 (cd "$kit/python" && python3 -m zipfile -e ../../wheel/sard-*.whl . && chmod +x sard/sard)
+mkdir -p "$kit/tests/cli" && cp tests/cli/onnx_writer.py "$kit/tests/cli/"
 cp -r tests/cuda tests/onnx "$kit/tests/"
 cp -r models/fixtures "$kit/models/"
 cp -r bench "$kit/"
@@ -17,8 +18,8 @@ cp -r "$(PYTHONPATH=tests/onnx python3 -c 'import wheel; print(wheel.cases())')"
 find "$kit" -name __pycache__ -prune -exec rm -rf {} +
 cat >"$kit/run.sh" <<'END'
 #!/bin/bash
-# run.sh [official] [fixtures] [sanitizer]: tests/cuda/check_cuda.py; run.sh bench …: bench/gpu/compare.py. python3 has numpy and onnx,
-# for bench torch, transformers, torchvision and onnxscript too.
+# run.sh [products] [official] [fixtures] [sanitizer]: tests/cuda/check_cuda.py; run.sh bench …: bench/gpu/compare.py. python3 has
+# numpy and onnx, for bench torch, transformers, torchvision and onnxscript too.
 cd "$(dirname "$0")"
 export SARD_BUILD=$PWD/python/sard SARD_CASES=$PWD/cases PYTHONPATH=$PWD/python
 [ "${1:-}" != bench ] || { shift; exec python3 bench/gpu/compare.py "$@"; }

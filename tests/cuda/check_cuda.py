@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""`make test-cuda`: every official case and every fixture on the device cuda, and some under compute-sanitizer.
+"""`make test-cuda`: every official case, every fixture, and a list of products and convolutions on the device cuda, and some under
+compute-sanitizer.
 
-usage: check_cuda.py [official] [fixtures] [sanitizer]    (all of them)
+usage: check_cuda.py [products] [official] [fixtures] [sanitizer]    (all of them)
 
 The driver is that of this machine; SARD_CUDA_DIR=build/tests/null makes it the null driver (null/), which tries the script where
 there is no GPU: without the light models, which are large for an interpreter. Cases with a step that nothing compiles for
@@ -16,17 +17,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "onnx"))
+import products  # noqa: E402
 import test_official as official  # noqa: E402
 import wheel  # noqa: E402
 
 FIXTURES = os.path.join(ROOT, "models", "fixtures")
 os.environ["SARD_CACHE"] = "off"
-PARTS = ("official", "fixtures", "sanitizer")
+PARTS = ("products", "official", "fixtures", "sanitizer")
 SANITIZERS = ("/usr/local/cuda/bin/compute-sanitizer", "/opt/cuda/bin/compute-sanitizer")
 CHECKED = {  # by tool: what reads and writes out of bounds, races in shared memory, threads that miss a barrier
     "memcheck": ["bert_qa/ts17", "gpt2/ts17", "llama/dynamo", "resnet/ts17", "lstm_tagger/ts17", "dlrm/ts17", "swin/dynamo"],
@@ -40,6 +43,36 @@ def gpu():
     facts = json.loads(subprocess.run([official.SARD, "doctor", "--json"], capture_output=True, text=True).stdout)
     device = next(d for d in facts["devices"] if d["name"] == "cuda")
     return device["available"], device["note"]
+
+
+def how(path):
+    """how the steps of a model are computed: "8 rows, cuBLASLt" """
+    run = subprocess.run([official.SARD, "explain", "--device", "cuda", "--json", path], capture_output=True, text=True)
+    steps = json.loads(run.stdout)["steps"] if run.returncode == 0 else []
+    return "; ".join(s["tile"] or s["kind"] for s in steps if s["kind"] != "host")
+
+
+def run_products(null):
+    """(passed, failed) of products.py, listed with how each is computed"""
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        names = products.write(folder, not null)
+        for tf32 in ("0", "1"):  # eighths are the same in tf32
+            some = [p for p in names if tf32 == "0" or names[p].startswith("f32")]
+            run = subprocess.run([official.SARD, "test", "--device", "cuda", "--json", *some], capture_output=True, text=True,
+                                 env=dict(os.environ, SARD_CUDA_TF32=tf32))
+            if run.returncode not in (0, 1):
+                sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")
+            for case in json.loads(run.stdout)["cases"]:
+                ok = case["result"] == "passed" and not case["steps"]["reference"]
+                passed, failed = passed + ok, failed + (not ok)
+                name = names[case["path"].rstrip("/")]
+                if tf32 == "0":
+                    print("  %-6s  %s: %s" % ("ok" if ok else "FAILED", name, how(os.path.join(case["path"], "model.onnx"))))
+                if not ok:
+                    print("          %s%s" % ("in tf32: " if tf32 == "1" else "", case["reason"] or case["steps"]))
+    print("products: %d of %d pass on the device" % (passed, passed + failed))
+    return passed, failed
 
 
 def run_official(null):
@@ -102,7 +135,7 @@ def main():
     passed = failed = 0
     for part in parts:
         start = time.monotonic()
-        p, f = {"official": run_official, "fixtures": run_fixtures, "sanitizer": run_sanitizer}[part](null)
+        p, f = {"products": run_products, "official": run_official, "fixtures": run_fixtures, "sanitizer": run_sanitizer}[part](null)
         passed, failed = passed + p, failed + f
         print("%s: %.0f s" % (part, time.monotonic() - start), flush=True)
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
