@@ -5,11 +5,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/gpu_product.h"
 
+#include <string.h>
+
 #define B (g->e->b)
 
 static int bits_of(const Gp *g) { return dtype_bits(g->p->narrow.type); }
 
-/* All bits below the sign in words of such numbers. */
+/* That code in each number of a word. */
 static LVal repeated(Gp *g, unsigned code, int bits) {
   uint32_t v = 0;
   for (int i = 0; i < 32; i += bits)
@@ -49,14 +51,15 @@ static LVal from_lowest(Gp *g, LVal word) {
 
 void gp_narrow(Gp *g, const GpOperand *o, LVal at, LVal there, LVal *v) {
   Emitter *e = g->e;
-  LVal word[2];
-  int bits = bits_of(g), each = 32 / bits;
+  LVal word[2], all[16];
+  int bits = bits_of(g), each = 32 / bits; /* 16 of 2 bits, of which half are there */
   gp_words(g, at_bytes(e, o->base, LLVMBuildLShr(B, i64_muli(e, at, bits), i64_of(e, 3), "")), bits, there, word);
   for (int i = 0; i * each < NARROW_STEPS; i++)
     if (dtype_is_float(g->p->narrow.type))
-      floats(g, word[i], v + i * each);
+      floats(g, word[i], all + i * each);
     else
-      gp_numbers(g, bits, from_lowest(g, word[i]), v + i * each);
+      gp_numbers(g, bits, from_lowest(g, word[i]), all + i * each);
+  memcpy(v, all, NARROW_STEPS * sizeof *v);
 }
 
 /* Where the scale of a column and a step of k stands. */
