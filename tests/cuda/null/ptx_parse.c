@@ -133,15 +133,15 @@ static bool declare_memory(Parser *s, PtxKernel *k, bool local) {
 
 /* .global .align 4 .b8 name[8] = {0, 0, 0, 0, 110, 131, 249, 162}; */
 static bool declare_table(Parser *s) {
-  static const int align = 16;
+  enum { align = 16 };
   char name[NAME] = "", of[NAME];
   PtxKernel *k = &s->m->globals;
-  uint32_t size, at = (s->m->ntable + align - 1u) / align * align;
+  uint32_t size, at = (s->m->ntable + align - 1) / align * align;
   do {
     snprintf(of, sizeof of, "%s", name);
     word(s, name);
     if (!strcmp(name, ".align") && strtoul(s->p, (char **)&s->p, 10) > align)
-      return wrong(s, "a table aligned to more than %d", align);
+      return wrong(s, "a table aligned to more than %d bytes", align);
   } while (name[0] == '.');
   size = eat(s, '[') ? (uint32_t)strtoul(s->p, (char **)&s->p, 10) : 0;
   if (strcmp(of, ".b8") || size > SPACE - at || k->nvar == VARS || !eat(s, ']') || !eat(s, '=') || !eat(s, '{'))
