@@ -229,14 +229,21 @@ uint8_t *ptx_address(Machine *m, Thread *t, uint64_t a, size_t size) {
   return p;
 }
 
+/* Of a table of the module, which can be read only. NULL: it is not there. */
+static const uint8_t *table_address(const PtxModule *m, uint64_t a, size_t size) {
+  return a % size == 0 && a >= TABLE_BASE && a + size <= (uint64_t)TABLE_BASE + m->ntable ? m->table + (a - TABLE_BASE)
+                                                                                          : NULL;
+}
+
 static bool load(Machine *m, Thread *t, const Ins *x) {
   size_t each = x->t.bits / 8u;
   if (x->space == 'p') {
     t->reg[x->dst[0].reg] = cut(m->l->param[x->src[0].value], x->t.bits);
     return true;
   }
-  uint8_t *p =
-      ptx_address(m, t, (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value, each * x->vec);
+  uint64_t a = (x->src[0].kind == K_REG ? t->reg[x->src[0].reg] : 0) + x->src[0].value;
+  const uint8_t *p = table_address(m->k->module, a, each * x->vec);
+  p = p ? p : ptx_address(m, t, a, each * x->vec);
   for (int i = 0; p && i < x->vec; i++) {
     uint64_t v = 0;
     memcpy(&v, p + each * (size_t)i, each);

@@ -5,7 +5,16 @@
 
 #include "tests/cuda/null/ptx.h"
 
-enum { NAME = 96, CLASSES = 24, VARS = 64, WARP = 32, SHARED_BASE = 1 << 24, LOCAL_BASE = 1 << 25, SPACE = 1 << 16 };
+enum {
+  NAME = 96,
+  CLASSES = 24,
+  VARS = 64,
+  WARP = 32,
+  SHARED_BASE = 1 << 24,
+  LOCAL_BASE = 1 << 25,
+  TABLE_BASE = 1 << 26,
+  SPACE = 1 << 16
+};
 
 /* OP(name): the first part of the mnemonic. */
 #define OPS                                                                                                            \
@@ -22,9 +31,10 @@ enum { NAME = 96, CLASSES = 24, VARS = 64, WARP = 32, SHARED_BASE = 1 << 24, LOC
   OP(abs)                                                                                                              \
   OP(sqrt)                                                                                                             \
   OP(rcp)                                                                                                              \
-  OP(and) OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra)     \
-      OP(ret) OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2)     \
-          OP(mma) OP(ldmatrix) OP(cp)
+  OP(and)                                                                                                              \
+  OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret)     \
+      OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2) OP(mma)     \
+          OP(ldmatrix) OP(cp)
 typedef enum {
 #define OP(name) O_##name,
   OPS
@@ -74,7 +84,7 @@ struct PtxKernel {
   struct {
     char name[NAME];
     uint32_t at;
-    bool local;
+    enum { V_SHARED, V_LOCAL, V_TABLE } where;
   } var[VARS];
   int nvar;
   uint32_t shared, local; /* bytes */
@@ -85,12 +95,15 @@ struct PtxKernel {
   int nlabel;
   Ins *ins;
   int nins;
+  const struct PtxModule *module;
   struct PtxKernel *next;
 };
 
 struct PtxModule {
   PtxKernel *first;
-  PtxKernel globals; /* shared variables of the module */
+  PtxKernel globals;    /* shared variables of the module, and its tables, whose `at` counts from TABLE_BASE */
+  uint8_t table[SPACE]; /* what .global variables begin with; none is stored to */
+  uint32_t ntable;
 };
 
 #endif

@@ -126,15 +126,42 @@ static bool declare_memory(Parser *s, PtxKernel *k, bool local) {
     return wrong(s, "too many variables");
   *total = (*total + align - 1) / align * align;
   snprintf(k->var[k->nvar].name, NAME, "%s", name);
-  k->var[k->nvar].at = *total, k->var[k->nvar++].local = local;
+  k->var[k->nvar].at = *total, k->var[k->nvar++].where = local ? V_LOCAL : V_SHARED;
   *total += size;
   return eat(s, ';') ? true : wrong(s, "';' is missing");
 }
 
+/* .global .align 4 .b8 name[8] = {0, 0, 0, 0, 110, 131, 249, 162}; */
+static bool declare_table(Parser *s) {
+  static const int align = 16;
+  char name[NAME] = "", of[NAME];
+  PtxKernel *k = &s->m->globals;
+  uint32_t size, at = (s->m->ntable + align - 1u) / align * align;
+  do {
+    snprintf(of, sizeof of, "%s", name);
+    word(s, name);
+    if (!strcmp(name, ".align") && strtoul(s->p, (char **)&s->p, 10) > align)
+      return wrong(s, "a table aligned to more than %d", align);
+  } while (name[0] == '.');
+  size = eat(s, '[') ? (uint32_t)strtoul(s->p, (char **)&s->p, 10) : 0;
+  if (strcmp(of, ".b8") || size > SPACE - at || k->nvar == VARS || !eat(s, ']') || !eat(s, '=') || !eat(s, '{'))
+    return wrong(s, "the table '%s'", name);
+  for (uint32_t i = 0; i < size; i++) {
+    s->m->table[at + i] = (uint8_t)strtoul(s->p, (char **)&s->p, 10);
+    if (i + 1 < size && !eat(s, ','))
+      return wrong(s, "few elements of '%s'", name);
+  }
+  snprintf(k->var[k->nvar].name, NAME, "%s", name);
+  k->var[k->nvar].at = at, k->var[k->nvar++].where = V_TABLE;
+  s->m->ntable = at + size;
+  return eat(s, '}') && eat(s, ';') ? true : wrong(s, "';' is missing");
+}
+
 static bool find_variable(const PtxKernel *k, const char *name, uint64_t *at) {
+  static const uint64_t base[] = {[V_SHARED] = SHARED_BASE, [V_LOCAL] = LOCAL_BASE, [V_TABLE] = TABLE_BASE};
   for (int i = 0; i < k->nvar; i++)
     if (!strcmp(k->var[i].name, name)) {
-      *at = k->var[i].at + (uint64_t)(k->var[i].local ? LOCAL_BASE : SHARED_BASE);
+      *at = k->var[i].at + base[k->var[i].where];
       return true;
     }
   return false;
@@ -282,7 +309,8 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
            strcmp(text, "bfly") && strcmp(text, "cas") && strcmp(text, "relaxed") && strcmp(text, "sys") &&
            strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to") && strcmp(text, "approx") &&
            strcmp(text, "ftz") && strcmp(text, "async") && strcmp(text, "cg") && strcmp(text, "m16n8k16") &&
-           strcmp(text, "row") && strcmp(text, "col") && strcmp(text, "m8n8") && strcmp(text, "x4"))
+           strcmp(text, "nc") && strcmp(text, "row") && strcmp(text, "col") && strcmp(text, "m8n8") &&
+           strcmp(text, "x4"))
     return wrong(s, "the modifier '%s'", text);
   return true;
 }
@@ -368,6 +396,7 @@ static bool entry(Parser *s) {
   while (*last)
     last = &(*last)->next;
   *last = s->k = k;
+  k->module = s->m;
   word(s, k->name);
   k->nreg = SPECIAL; /* the first ones */
   snprintf(k->class[k->nclass++].prefix, 16, "%%sink");
@@ -405,6 +434,8 @@ PtxModule *ptx_parse(const char *text, char why[256]) {
       skip_to(&s, '\n');
     else if (!strcmp(name, ".shared"))
       ok = declare_memory(&s, &m->globals, false);
+    else if (!strcmp(name, ".global"))
+      ok = declare_table(&s);
     else if (!strcmp(name, ".entry"))
       ok = entry(&s);
     else if (strcmp(name, ".visible"))
