@@ -133,13 +133,14 @@ static sard_status result_new(const sard_model *m, const sard_run_options *o, sa
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
   size_t n = sard_output_count(m), bytes = sizeof(sard_result) + n * sizeof(RtOutput);
-  sard_result *r = alloc_get(&m->env->alloc, bytes, _Alignof(RtOutput));
+  sard_result *r = records_get(&m->env->recycler.records, &m->env->alloc, bytes, _Alignof(RtOutput));
   if (!r)
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
   memset(r, 0, bytes);
   r->env = m->env, r->n = n, r->out = (RtOutput *)(r + 1);
   r->o = opt, r->users = 1;
   env_prepare(m->env, &r->c, opt.timeout, opt.cancel);
+  r->c.records = &m->env->recycler.records;
   *out = r;
   return SARD_OK;
 }
@@ -160,7 +161,7 @@ void sard_result_free(sard_result *r) {
   if (r->device)
     r->device->ops->drop(r->device);
   ctx_close(&r->c);
-  alloc_put(&r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
+  records_put(&r->env->recycler.records, &r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
 }
 
 enum { MAX_NESTED = 8 }; /* sequences in sequences */
@@ -408,7 +409,8 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
   sard_status st = result_new(m, o, &r, err);
   if (st)
     return st;
-  Tensor *into = alloc_get(&m->env->alloc, nout * sizeof *into, _Alignof(Tensor));
+  Records *records = &m->env->recycler.records;
+  Tensor *into = records_get(records, &m->env->alloc, nout * sizeof *into, _Alignof(Tensor));
   Status e = into ? ST_OK : fail(&r->c, ST_MEMORY, "out of memory");
   for (size_t i = 0; i < nout && !e; i++)
     e = want_output(&r->c, m, &out[i], i, &r->out[i], &into[i]);
@@ -418,7 +420,7 @@ sard_status sard_run_into(const sard_model *m, const sard_tensor *in, size_t nin
     if (e)
       st = error_from(&r->c, err);
   }
-  alloc_put(&m->env->alloc, into, nout * sizeof *into);
+  records_put(records, &m->env->alloc, into, nout * sizeof *into);
   sard_result_free(r);
   return st;
 }

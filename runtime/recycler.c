@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-/* Smaller blocks come from the heap, whose pages stay. Older blocks than that many returns are given back, and serve smaller
+/* Smaller blocks are records. Older blocks than that many returns are given back, and serve smaller
  * requests if any of about their size was made since: results of many shapes come in any order. */
 enum { KEPT_LEAST = 16 << 10, KEPT_PUTS = 512 };
 
@@ -18,9 +18,13 @@ struct KeptBlock { /* lies in the block itself */
 void recycler_init(Recycler *r, Alloc *a) {
   *r = (Recycler){.alloc = a};
   pthread_mutex_init(&r->lock, NULL);
+  records_init(&r->records, a);
 }
 
-void recycler_destroy(Recycler *r) { pthread_mutex_destroy(&r->lock); }
+void recycler_destroy(Recycler *r) {
+  records_destroy(&r->records);
+  pthread_mutex_destroy(&r->lock);
+}
 
 static void unlink_block(Recycler *r, KeptBlock *b) {
   *(b->newer ? &b->newer->older : &r->newest) = b->older;
@@ -38,13 +42,15 @@ static void shrink(Recycler *r, size_t room) {
 
 void recycler_join(Recycler *r) {
   pthread_mutex_lock(&r->lock);
-  r->users++;
+  if (!r->users++)
+    records_keep(&r->records, true);
   pthread_mutex_unlock(&r->lock);
 }
 
 void recycler_leave(Recycler *r) {
   pthread_mutex_lock(&r->lock);
   r->users--;
+  records_keep(&r->records, r->users > 0);
   shrink(r, 0);
   r->most = r->out;
   pthread_mutex_unlock(&r->lock);
@@ -80,7 +86,7 @@ static size_t room_of(const Recycler *r) { return r->most - r->out; }
 void *recycler_get(Recycler *r, Alloc *a, size_t bytes, size_t *got) {
   *got = bytes;
   if (!r || bytes < KEPT_LEAST)
-    return alloc_get(a, bytes, PROG_ALIGN);
+    return records_get(r ? &r->records : NULL, a, bytes, PROG_ALIGN);
   *got = size_class(bytes);
   pthread_mutex_lock(&r->lock);
   r->asked[log2_of(*got)] = r->puts;
@@ -102,7 +108,7 @@ void *recycler_get(Recycler *r, Alloc *a, size_t bytes, size_t *got) {
 
 void recycler_put(Recycler *r, Alloc *a, void *p, size_t got) {
   if (!r || got < KEPT_LEAST) {
-    alloc_put(a, p, got);
+    records_put(r ? &r->records : NULL, a, p, got);
     return;
   }
   KeptBlock *b = p;

@@ -6,7 +6,7 @@
 #ifndef SARD_RUNTIME_RECYCLER_H
 #define SARD_RUNTIME_RECYCLER_H
 
-#include "support/alloc.h"
+#include "support/records.h"
 
 #include <pthread.h>
 #include <stdint.h>
@@ -21,6 +21,7 @@ typedef struct Recycler {
   uint64_t puts;              /* the clock of ages */
   uint64_t asked[64];         /* when a block of 2^i bytes to twice that was asked for last */
   int users;                  /* without any, nothing is kept */
+  Records records;            /* smaller blocks, and the runs' own records */
 } Recycler;
 
 void recycler_init(Recycler *r, Alloc *a);

@@ -2,27 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "support/arena.h"
 
+#include "support/poison.h"
+#include "support/records.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define ARENA_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_ASAN 1
-#endif
-#endif
-#ifdef ARENA_ASAN
-#include <sanitizer/asan_interface.h>
-#define POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
-#define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
-#define REDZONE        16
-#else
-#define POISON(p, n)   ((void)(p))
-#define UNPOISON(p, n) ((void)(p))
-#define REDZONE        0
-#endif
 
 enum { FIRST_CHUNK = 1008, LAST_CHUNK = 1 << 20 }; /* the first: what malloc keeps at hand for a thread */
 
@@ -34,7 +19,8 @@ typedef struct Chunk {
 struct Arena {
   Ctx *c;
   Alloc *alloc;
-  Chunk *chunks; /* the first is the one being carved */
+  Records *records; /* of the context it was made in; may be NULL */
+  Chunk *chunks;    /* the first is the one being carved */
   char *at, *end;
   size_t next; /* size of the next ordinary chunk */
   size_t bytes;
@@ -46,16 +32,16 @@ static void destroy(void *arg) {
   for (Chunk *k = a->chunks, *up; k; k = up) {
     up = k->up;
     UNPOISON(k, k->size);
-    alloc_put(a->alloc, k, k->size);
+    records_put(a->records, a->alloc, k, k->size);
   }
-  alloc_put(a->alloc, a, sizeof *a);
+  records_put(a->records, a->alloc, a, sizeof *a);
 }
 
 Arena *arena_create(Ctx *c) {
-  Arena *a = alloc_get(c->alloc, sizeof *a, _Alignof(Arena));
+  Arena *a = records_get(c->records, c->alloc, sizeof *a, _Alignof(Arena));
   if (!a)
     ctx_out_of_memory(c, sizeof *a);
-  *a = (Arena){.c = c, .alloc = c->alloc, .next = FIRST_CHUNK, .bytes = sizeof *a};
+  *a = (Arena){.c = c, .alloc = c->alloc, .records = c->records, .next = FIRST_CHUNK, .bytes = sizeof *a};
   ctx_on_failure(c, &a->cleanup, destroy, a);
   return a;
 }
@@ -75,7 +61,7 @@ void arena_reset(Arena *a) {
     up = k->up;
     UNPOISON(k, k->size);
     a->bytes -= k->size;
-    alloc_put(a->alloc, k, k->size);
+    records_put(a->records, a->alloc, k, k->size);
   }
   newest->up = NULL;
   a->at = (char *)(newest + 1);
@@ -93,7 +79,7 @@ Ctx *arena_ctx(Arena *a) { return a->c; }
 size_t arena_bytes(const Arena *a) { return a->bytes; }
 
 static Chunk *add_chunk(Arena *a, size_t size) {
-  Chunk *k = alloc_get(a->alloc, size, _Alignof(max_align_t));
+  Chunk *k = records_get(a->records, a->alloc, size, _Alignof(max_align_t));
   if (!k)
     ctx_out_of_memory(a->c, size);
   k->size = size;

@@ -41,6 +41,7 @@ typedef struct Cleanup {
 
 struct Ctx {
   Alloc *alloc;             /* borrowed */
+  struct Records *records;  /* borrowed: what arenas take their memory from; NULL: from alloc */
   Err err;                  /* valid after a function returned non-zero */
   struct DimTable *dims;    /* interned dim expressions; created on first use */
   Cleanup *cleanups;        /* newest first; run by ctx_protect on failure, by ctx_close in the end */

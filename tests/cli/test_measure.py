@@ -11,6 +11,8 @@ import tempfile
 
 from harness import ROOT, Checks, sard
 
+SANITIZED = "asan" in os.environ.get("SARD_BUILD", "")
+
 MODEL = os.path.join(ROOT, "models", "fixtures", "minilm", "ts17", "model.onnx")
 FEED = [
     "--input", "input_ids=random:2x8:0..20", "--input", "attention_mask=ones:2x8", "--input", "token_type_ids=zeros:2x8",
@@ -29,6 +31,12 @@ def bench(c, tmp):
     c.check("as many runs as asked for", x.get("runs") == 7 and x.get("threads") == 1, x)
     c.check("times in order", x and x["min_ms"] <= x["median_ms"] <= x["p90_ms"] <= x["p99_ms"], x)
     c.check("steps are counted", x and sum(x["steps"].values()) > 10, x)
+
+    ballast = bytearray(b"x") * (256 << 20)
+    r = sard("bench", MODEL, *FEED, "--runs", "1", "--json")
+    del ballast
+    x = json.loads(r.stdout) if r.returncode == 0 else {}
+    c.check("its memory, not that of the process it is started from", SANITIZED or 1 < x.get("peak_rss_mb", 0) < 256, x)
 
     out = os.path.join(tmp, "out")
     r = sard("bench", MODEL, *FEED, "--seconds", "0", "--output", out, "--json")

@@ -126,18 +126,19 @@ static void test_budget(void **state) {
   put(w, p, a);
 }
 
-/* Small blocks and those of a recycler without users are given back at once. */
+/* Blocks of a recycler without users are given back at once, and those it has kept when its last user leaves; small ones are
+ * records of the next power of two. */
 static void test_not_kept(void **state) {
   World *w = *state;
-  size_t a, b;
+  size_t a, b, small;
   assert_int_equal(pass(w, 1000), 1000);
-  assert_int_equal(used(w), 0);
-  void *p = get(w, MB, &a), *q = get(w, MB, &b);
+  assert_int_equal(used(w), 1024);
+  void *p = get(w, MB, &a), *q = get(w, MB, &b), *s = get(w, 100, &small);
   put(w, p, a);
-  assert_int_equal(used(w), a + b);
+  assert_int_equal(used(w), 1024 + a + b + 128);
   recycler_leave(&w->r);
-  assert_int_equal(used(w), b);
-  put(w, q, b); /* a result that outlives its model */
+  assert_int_equal(used(w), b + 128);
+  put(w, q, b), put(w, s, small); /* results that outlive their model */
   assert_int_equal(used(w), 0);
   recycler_join(&w->r);
 }
