@@ -1,132 +1,304 @@
-/* conv_transpose.c - a ConvTranspose as a Conv at the input's positions, for which there are products, and a shuffle of its channels.
+/* conv_transpose.c - a ConvTranspose as Convs at the input's positions, for which there are products, and a shuffle of their channels.
  *
- * With stride s and s*J taps, output s*q + r takes tap s*j + r of input q - j, so that each phase r is a convolution of J taps, the
- * same input for all phases:
+ * With stride s and dilation d, output s*q + r meets the taps t for which s divides r + begin - d*t. They are every s/g-th, g the
+ * common divisor of s and d, from a first one on, and the input they meet is d/g in front of that of the tap before. So each phase r
+ * is a convolution of J taps, the same input for all phases:
  *
- *   y[c, s*q + r] = sum over channels i and j < J   x[i, q - j] * w[i, c, s*j + r]
+ *   y[c, s*q + r] = sum over channels i and j < J   x[i, q - off - j*d/g] * w[i, c, first + j*s/g]
  *
- * The convolution has s times the channels, phase by phase, and J - 1 positions of padding on both sides; padding of the
- * ConvTranspose is cut off in the end. Where s does not divide the taps, phases would need taps of zeros, which are not the same for
- * infinite inputs: those stay as they are.
+ * Phases differ in how many taps they have: a tap of zeros would not be the same for infinite inputs. Those that have equally many
+ * and begin at the same input on every axis are channels of one convolution. Where that makes fewer convolutions, phases are those
+ * of the output without its padding in front, which is cut off in the end.
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
 #include "ops/eval/nn.h"
 
-enum { MOST_AXES = 3, LEAST_ROWS = 8 };
+enum { MOST_AXES = 3, MOST_CONVS = 16, MOST_TAPS = INT16_MAX, MOST_STRIDE_DILATED = 1024 };
 
-typedef struct Phases {
+typedef struct Axis {
+  int64_t s, d, k;   /* stride, dilation, taps */
+  int64_t every, by; /* a phase's taps: one in `every`, `by` inputs apart */
+  int64_t begin;     /* padding in front, less what is cut off */
+  int64_t cut;       /* that: outputs in front of the first */
+  int64_t more;      /* positions of the convolutions beyond those of the input */
+} Axis;
+
+typedef struct Deconv {
   Node *n;
   Value *x, *w, *bias;
   int axes;
-  int64_t in, out, all;                        /* channels; phases of all axes together */
-  int64_t s[MOST_AXES], j[MOST_AXES];          /* stride; taps of a phase */
-  int64_t begin[MOST_AXES], behind[MOST_AXES]; /* cut off in front; positions that the convolution needs behind */
-} Phases;
+  int64_t in, out, group; /* channels of a group at both ends */
+  Axis axis[MOST_AXES];
+} Deconv;
+
+/* A phase of an axis: its taps, and how far the input of the first one is in front of the position, negative: behind. */
+typedef struct Phase {
+  int64_t first, taps, off;
+} Phase;
+
+/* Phases of every axis that make one convolution. */
+typedef struct Alike {
+  int64_t first[MOST_AXES], count[MOST_AXES], all;
+  Phase phase[MOST_AXES]; /* the first of them */
+} Alike;
 
 static bool f32_constant(const Value *v) { return v->konst && type_known(v) && v->type.dtype == DT_f32; }
 
-static bool channels_of(Phases *p) {
-  const Type *w = &p->w->type;
-  int64_t least;
-  return dim_is_const(w->dim[0], &p->in) && dim_is_const(w->dim[1], &p->out) && p->in > 0 && p->out > 0 &&
-         p->out <= INT32_MAX && !__builtin_mul_overflow(p->out, p->all, &least) && least >= LEAST_ROWS &&
-         least <= INT32_MAX && dim_is(p->x->type.dim[1], p->in) &&
-         (!p->bias || (f32_constant(p->bias) && p->bias->type.rank == 1 && dim_is(p->bias->type.dim[0], p->out)));
+static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
+
+static int64_t ceil_of(int64_t a, int64_t b) { return a / b + (a % b > 0); }
+
+/* --- phases --- */
+
+static Phase phase_of(const Axis *a, int64_t r) {
+  int64_t at = r + a->begin, t = (at % a->s + a->s) % a->s;
+  if (a->d != 1)
+    for (t = 0; t < a->every && (a->d * t - at) % a->s;)
+      t++;
+  if (t >= a->k || (a->d * t - at) % a->s)
+    return (Phase){0};
+  return (Phase){.first = t, .taps = (a->k - 1 - t) / a->every + 1, .off = (a->d * t - at) / a->s};
 }
 
-static bool phases_of(Match *m, Phases *p) {
-  Node *n = m->root;
-  const ConvTransposeAttr *a = ATTR(n, ConvTranspose);
-  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
-  WindowSpec s;
-  *p = (Phases){.n = n, .x = n->in[0], .w = n->in[1], .bias = n->nin > 2 ? n->in[2] : NULL, .all = 1};
-  if (!type_known(p->x) || p->x->type.dtype != DT_f32 || !f32_constant(p->w) || p->w->type.rank != p->x->type.rank ||
-      !type_known(n->out[0]) || a->group != 1 || a->output_shape.n)
+static int64_t margin(const Axis *a, const Phase *p) { return a->by * (p->taps - 1) + p->off; }
+
+static bool alike(const Phase *a, const Phase *b) { return a->taps == b->taps && (!a->taps || a->off == b->off); }
+
+/* How many phases from r on are alike. */
+static int64_t run_of(const Axis *a, int64_t r) {
+  Phase first = phase_of(a, r), next;
+  for (int64_t end = r + 1; end < a->s; end++)
+    if (next = phase_of(a, end), !alike(&first, &next))
+      return end - r;
+  return a->s - r;
+}
+
+/* Runs of phases that are alike, or 0: some would begin behind the input's first. */
+static int64_t runs_of(const Axis *a) {
+  int64_t runs = 0;
+  for (int64_t r = 0; r < a->s; r += run_of(a, r), runs++) {
+    Phase p = phase_of(a, r);
+    if (p.taps && margin(a, &p) < 0)
+      return 0;
+  }
+  return runs;
+}
+
+/* Cuts off as much in front as leaves the fewest runs; returns their number. over: outputs beyond stride times inputs. */
+static int64_t align(Axis *a, int64_t over) {
+  const int64_t begin = a->begin, cuts[] = {0, begin % a->s, begin};
+  int64_t best = 0, cut = 0;
+  for (size_t i = 0; i < countof(cuts); i++) {
+    a->begin = begin - cuts[i];
+    int64_t runs = runs_of(a);
+    if (runs && (!best || runs < best))
+      best = runs, cut = cuts[i];
+  }
+  a->begin = begin - cut, a->cut = cut, a->more = ceil_of(over + cut, a->s);
+  for (int64_t r = 0; r < a->s; r++) {
+    int64_t off = phase_of(a, r).off;
+    a->more = off > a->more ? off : a->more;
+  }
+  return best;
+}
+
+/* --- which nodes --- */
+
+static bool channels_of(Deconv *p) {
+  const Type *w = &p->w->type;
+  int64_t all, rows, phases = 1;
+  if (!dim_is_const(w->dim[0], &all) || !dim_is_const(w->dim[1], &p->out) || all <= 0 || p->out <= 0 ||
+      all % p->group || !dim_is(p->x->type.dim[1], all) || p->out > INT32_MAX)
     return false;
-  p->axes = p->x->type.rank - 2;
-  if (p->axes < 1 || p->axes > MOST_AXES || window_spec(m->c, &wa, p->axes, &s) || s.mode != PAD_EXPLICIT)
+  p->in = all / p->group;
+  for (int i = 0; i < p->axes; i++)
+    if (__builtin_mul_overflow(phases, p->axis[i].s, &phases))
+      return false;
+  return !__builtin_mul_overflow(p->out, p->group, &all) && !__builtin_mul_overflow(all, phases, &rows) &&
+         rows <= INT32_MAX &&
+         (!p->bias || (f32_constant(p->bias) && p->bias->type.rank == 1 && dim_is(p->bias->type.dim[0], all)));
+}
+
+/* The padding in front, which the extents tell where the attributes leave it open. */
+static bool begin_of(Ctx *c, const ConvTransposeAttr *a, const WindowSpec *s, int i, Dim beyond, Axis *x) {
+  int64_t total, more = a->output_padding.n ? a->output_padding.v[i] : 0;
+  bool same = s->mode == PAD_SAME_UPPER || s->mode == PAD_SAME_LOWER;
+  x->begin = s->mode == PAD_EXPLICIT ? s->begin[i] : 0;
+  if (!a->output_shape.n && !same)
+    return x->begin <= MOST_TAPS;
+  Dim full = dim_const(c, (x->k - 1) * x->d + 1 - x->s + more);
+  if (!dim_is_const(dim_sub(c, full, beyond), &total))
+    return false;
+  total = total > 0 ? total : 0;
+  x->begin = s->mode == PAD_SAME_UPPER ? total / 2 : total - total / 2;
+  return true;
+}
+
+static bool axes_of(Match *m, Deconv *p) {
+  const ConvTransposeAttr *a = ATTR(p->n, ConvTranspose);
+  const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
+  const Type *x = &p->x->type, *y = &p->n->out[0]->type;
+  int64_t runs = 1, over;
+  WindowSpec s;
+  p->axes = x->rank - 2;
+  if (p->axes < 1 || p->axes > MOST_AXES || window_spec(m->c, &wa, p->axes, &s))
     return false;
   for (int i = 0; i < p->axes; i++) {
-    int64_t k, more = a->output_padding.n ? a->output_padding.v[i] : 0;
-    p->s[i] = s.stride[i], p->begin[i] = s.begin[i];
-    if (!dim_is_const(p->w->type.dim[i + 2], &k) || s.dilation[i] != 1 || k < 1 || k > INT16_MAX || p->s[i] > k ||
-        k % p->s[i] || more > k || s.end[i] > k)
+    Axis *t = &p->axis[i];
+    *t = (Axis){.s = s.stride[i], .d = s.dilation[i]};
+    Dim beyond = dim_sub(m->c, y->dim[i + 2], dim_mul(m->c, x->dim[i + 2], dim_const(m->c, t->s)));
+    if (!dim_is_const(p->w->type.dim[i + 2], &t->k) || t->k < 1 || t->k > MOST_TAPS || t->s > MOST_TAPS ||
+        t->d > MOST_TAPS || (t->d > 1 && t->s > MOST_STRIDE_DILATED) || !dim_is_const(beyond, &over) ||
+        !begin_of(m->c, a, &s, i, beyond, t))
       return false;
-    p->j[i] = k / p->s[i], p->all *= p->s[i];
-    p->behind[i] = more > s.end[i] ? (more - s.end[i] - 1) / p->s[i] + 1 : 0;
+    t->by = t->d / common_divisor(t->s, t->d), t->every = t->s / common_divisor(t->s, t->d);
+    int64_t some = align(t, over);
+    if (!some || some > MOST_CONVS || (runs *= some) > MOST_CONVS)
+      return false;
   }
-  return channels_of(p) && dims_bound(m->g, n->out[0]->type.dim, p->axes + 2, p->x) &&
-         dims_bound(m->g, p->x->type.dim, p->axes + 2, p->x);
+  return true;
 }
 
-/* [in, out, s*J …] -> [phases * out, in, J …], the taps of a phase from back to front. */
-static Value *weight(Match *m, const Phases *p) {
-  int64_t perm[MAX_RANK], from[MOST_AXES], to[MOST_AXES], axis[MOST_AXES], step[MOST_AXES];
+static bool deconv_of(Match *m, Deconv *p) {
+  Node *n = m->root;
+  const Value *y = n->out[0];
+  *p = (Deconv){.n = n,
+                .x = n->in[0],
+                .w = n->in[1],
+                .bias = n->nin > 2 ? n->in[2] : NULL,
+                .group = ATTR(n, ConvTranspose)->group};
+  return type_known(p->x) && p->x->type.dtype == DT_f32 && f32_constant(p->w) && p->w->type.rank == p->x->type.rank &&
+         type_known(y) && p->group >= 1 && axes_of(m, p) && channels_of(p) &&
+         dims_bound(m->g, y->type.dim, p->axes + 2, p->x) && dims_bound(m->g, p->x->type.dim, p->axes + 2, p->x);
+}
+
+/* --- one convolution --- */
+
+/* The taps of some phases along an axis, each phase's from the last to the first. */
+static Value *taps_of(Match *m, Value *w, int axis, const Axis *a, int64_t r, int64_t count, int64_t taps) {
+  int64_t *at = arena_array(m->g->arena, int64_t, (size_t)(taps * count));
+  GatherAttr along = {.axis = axis};
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t j = 0, first = phase_of(a, r + i).first; j < taps; j++)
+      at[j * count + i] = first + (taps - 1 - j) * a->every;
+  return EMIT(m, Gather, &along, w, const_ints(m, at, taps * count));
+}
+
+/* [groups * in, out, taps …] -> [groups * phases * out, in, J …] */
+static Value *weight(Match *m, const Deconv *p, const Alike *of) {
+  int64_t perm[MAX_RANK] = {0};
   Dim apart[MAX_RANK], joint[MAX_RANK];
   int n = p->axes;
-  apart[0] = joint[1] = dim_const(m->c, p->in), apart[1] = dim_const(m->c, p->out);
-  joint[0] = dim_const(m->c, p->all * p->out);
-  perm[n] = 1, perm[n + 1] = 0;
+  Value *w = p->w;
+  apart[0] = dim_const(m->c, p->group), apart[1] = joint[1] = dim_const(m->c, p->in);
+  apart[2] = dim_const(m->c, p->out), joint[0] = dim_const(m->c, p->group * of->all * p->out);
+  perm[n + 1] = 2, perm[n + 2] = 1;
   for (int i = 0; i < n; i++) {
-    apart[2 + 2 * i] = joint[2 + i] = dim_const(m->c, p->j[i]), apart[3 + 2 * i] = dim_const(m->c, p->s[i]);
-    perm[i] = 3 + 2 * i, perm[n + 2 + i] = axis[i] = 2 + 2 * i;
-    from[i] = p->j[i] - 1, to[i] = -p->j[i] - 1, step[i] = -1;
+    int64_t taps = of->phase[i].taps;
+    w = taps_of(m, w, 2 + i, &p->axis[i], of->first[i], of->count[i], taps);
+    apart[3 + 2 * i] = joint[2 + i] = dim_const(m->c, taps), apart[4 + 2 * i] = dim_const(m->c, of->count[i]);
+    perm[1 + i] = 4 + 2 * i, perm[n + 3 + i] = 3 + 2 * i;
   }
-  Value *w = reshape_to(m, p->w, apart, 2 + 2 * n);
-  w = EMIT(m, Slice, NULL, w, const_ints(m, from, n), const_ints(m, to, n), const_ints(m, axis, n),
-           const_ints(m, step, n));
-  return reshape_to(m, transpose_by(m, w, perm, 2 + 2 * n), joint, 2 + n);
+  w = reshape_to(m, w, apart, 3 + 2 * n);
+  return reshape_to(m, transpose_by(m, w, perm, 3 + 2 * n), joint, 2 + n);
 }
 
-static Value *bias(Match *m, const Phases *p) {
-  Dim each[] = {dim_const(m->c, p->all), dim_const(m->c, p->out)}, joint = dim_const(m->c, p->all * p->out);
-  return reshape_to(m, EMIT(m, Expand, NULL, p->bias, dims_value(m, each, 2)), &joint, 1);
+static Value *bias(Match *m, const Deconv *p, const Alike *of) {
+  Dim group = dim_const(m->c, p->group), out = dim_const(m->c, p->out), all = dim_const(m->c, of->all);
+  Value *b = reshape_to(m, p->bias, (Dim[]){group, dim_const(m->c, 1), out}, 3);
+  b = EMIT(m, Expand, NULL, b, dims_value(m, (Dim[]){group, all, out}, 3));
+  return reshape_to(m, b, (Dim[]){dim_const(m->c, p->group * of->all * p->out)}, 1);
 }
 
-/* [N, phases * out, Q …] -> [N, s * Q …, out]: runs of channels are moved. */
-static Value *shuffle(Match *m, const Phases *p, Value *z) {
-  int64_t last[MAX_RANK] = {0}, perm[MAX_RANK] = {0};
-  Dim apart[MAX_RANK], joint[MAX_RANK];
+/* [N, Q …, groups, phases of each axis …, out]: what phases without taps are, or what z, [N, Q …, channels], is. */
+static Value *phases_apart(Match *m, const Deconv *p, const Alike *of, Value *z) {
+  Dim d[MAX_RANK], group = dim_const(m->c, p->group), out = dim_const(m->c, p->out), one = dim_const(m->c, 1);
   int n = p->axes;
-  apart[0] = joint[0] = z->type.dim[0], apart[2 * n + 1] = joint[n + 1] = dim_const(m->c, p->out);
-  last[n + 1] = 1, perm[2 * n + 1] = 2 * n + 1;
+  d[0] = p->x->type.dim[0], d[n + 1] = group, d[2 * n + 2] = out;
   for (int i = 0; i < n; i++) {
-    apart[1 + i] = z->type.dim[2 + i], apart[n + 1 + i] = dim_const(m->c, p->s[i]);
-    joint[1 + i] = dim_mul(m->c, apart[1 + i], apart[n + 1 + i]);
-    last[1 + i] = 2 + i, perm[1 + 2 * i] = 1 + i, perm[2 + 2 * i] = n + 1 + i;
+    d[1 + i] = dim_add(m->c, p->x->type.dim[2 + i], dim_const(m->c, p->axis[i].more));
+    d[n + 2 + i] = dim_const(m->c, of->count[i]);
   }
-  z = reshape_to(m, transpose_by(m, z, last, n + 2), apart, 2 + 2 * n);
-  return reshape_to(m, transpose_by(m, z, perm, 2 + 2 * n), joint, 2 + n);
+  if (z)
+    return reshape_to(m, z, d, 2 * n + 3);
+  Dim each[MAX_RANK] = {group, one, one, one};
+  each[n + 1] = out;
+  Value *b = p->bias ? reshape_to(m, p->bias, each, n + 2) : const_like(m, 0, DT_f32);
+  return EMIT(m, Expand, NULL, b, dims_value(m, d, 2 * n + 3));
 }
 
-/* What the padding leaves of y, with the channels first again. */
-static Value *cut(Match *m, const Phases *p, Value *y) {
+static Value *convolved(Match *m, const Deconv *p, const Alike *of) {
+  int64_t *pads = arena_array(m->g->arena, int64_t, 2u * MOST_AXES), *by = arena_array(m->g->arena, int64_t, MOST_AXES);
+  int64_t last[MAX_RANK] = {0};
+  int n = p->axes;
+  last[n + 1] = 1;
+  for (int i = 0; i < n; i++) {
+    const Axis *a = &p->axis[i];
+    const Phase *f = &of->phase[i];
+    if (!f->taps)
+      return phases_apart(m, p, of, NULL);
+    pads[i] = margin(a, f), pads[n + i] = a->more - f->off, by[i] = a->by, last[1 + i] = 2 + i;
+  }
+  ConvAttr attr = {.auto_pad = str_of("NOTSET"), .group = p->group, .pads = {pads, 2 * n}, .dilations = {by, n}};
+  Value *w = weight(m, p, of), *z;
+  z = p->bias ? EMIT(m, Conv, &attr, p->x, w, bias(m, p, of)) : EMIT(m, Conv, &attr, p->x, w);
+  return phases_apart(m, p, of, transpose_by(m, z, last, n + 2));
+}
+
+/* --- all of them --- */
+
+/* All phases of the axes from the i-th on, of those that `of` says of the axes in front. */
+static Value *phases(Match *m, const Deconv *p, int i, Alike of) {
+  Value *all = NULL;
+  if (i >= p->axes || i >= MOST_AXES)
+    return convolved(m, p, &of);
+  const Axis *a = &p->axis[i];
+  const int64_t before = of.all;
+  for (int64_t r = 0; r < a->s; r += of.count[i]) {
+    of.first[i] = r, of.count[i] = run_of(a, r), of.phase[i] = phase_of(a, r), of.all = before * of.count[i];
+    Value *some = phases(m, p, i + 1, of);
+    ConcatAttr joined = {.axis = 2 + p->axes + i};
+    all = all ? EMIT(m, Concat, &joined, all, some) : some;
+  }
+  return all;
+}
+
+/* [N, Q …, groups, s …, out] -> [N, s * Q …, groups * out]: runs of channels are moved. */
+static Value *shuffle(Match *m, const Deconv *p, Value *z) {
+  int64_t perm[MAX_RANK] = {0};
+  Dim joint[MAX_RANK];
+  int n = p->axes;
+  joint[0] = z->type.dim[0], joint[n + 1] = dim_const(m->c, p->group * p->out);
+  perm[2 * n + 1] = n + 1, perm[2 * n + 2] = 2 * n + 2;
+  for (int i = 0; i < n; i++) {
+    joint[1 + i] = dim_mul(m->c, z->type.dim[1 + i], dim_const(m->c, p->axis[i].s));
+    perm[1 + 2 * i] = 1 + i, perm[2 + 2 * i] = n + 2 + i;
+  }
+  return reshape_to(m, transpose_by(m, z, perm, 2 * n + 3), joint, 2 + n);
+}
+
+/* y without what it has beyond the output, with the channels first again. */
+static Value *cut(Match *m, const Deconv *p, Value *y) {
   const Type *want = &p->n->out[0]->type;
-  int64_t axis[MOST_AXES], first[MAX_RANK] = {0, p->axes + 1};
+  int64_t axis[MOST_AXES], begin[MOST_AXES], first[MAX_RANK] = {0, p->axes + 1};
   Dim end[MOST_AXES];
   bool whole = true;
   for (int i = 0; i < p->axes; i++) {
-    axis[i] = i + 1, end[i] = dim_add(m->c, want->dim[i + 2], dim_const(m->c, p->begin[i]));
+    axis[i] = i + 1, begin[i] = p->axis[i].cut, end[i] = dim_add(m->c, want->dim[i + 2], dim_const(m->c, begin[i]));
     first[2 + i] = i + 1, whole &= y->type.dim[1 + i] == want->dim[2 + i];
   }
   if (!whole)
-    y = EMIT(m, Slice, NULL, y, const_ints(m, p->begin, p->axes), dims_value(m, end, p->axes),
+    y = EMIT(m, Slice, NULL, y, const_ints(m, begin, p->axes), dims_value(m, end, p->axes),
              const_ints(m, axis, p->axes));
   return transpose_by(m, y, first, p->axes + 2);
 }
 
 static Value *as_conv(Match *m) {
-  Phases p;
-  int64_t *pads = arena_array(m->g->arena, int64_t, 2u * MOST_AXES);
-  if (!phases_of(m, &p))
+  Deconv p;
+  if (!deconv_of(m, &p))
     return NULL;
-  for (int i = 0; i < p.axes; i++)
-    pads[i] = p.j[i] - 1, pads[p.axes + i] = p.j[i] - 1 + p.behind[i];
-  ConvAttr attr = {.auto_pad = str_of("NOTSET"), .group = 1, .pads = {pads, 2 * p.axes}};
-  Value *w = weight(m, &p), *z;
-  z = p.bias ? EMIT(m, Conv, &attr, p.x, w, bias(m, &p)) : EMIT(m, Conv, &attr, p.x, w);
-  return cut(m, &p, shuffle(m, &p, z));
+  return cut(m, &p, shuffle(m, &p, phases(m, &p, 0, (Alike){.all = 1})));
 }
 
 static const Rule rules[] = {{"conv transpose", OPERATOR(ConvTranspose), as_conv}};
