@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DECIDING = 1 << 16 }; /* elements of a condition that are looked at */
+enum {
+  MAX_DECIDING = 1 << 16, /* elements of a condition that are looked at */
+  MANY_AXES = 5           /* transpositions of so many have no ones among them */
+};
 
 /* --- what does nothing --- */
 
@@ -286,16 +289,30 @@ static bool split_groups(Ctx *c, int nfrom, Dim const *from, int nto, Dim const 
   return at == nto;
 }
 
+/* Does `to` have the dims of `from`, and ones among them? */
+static bool adds_ones(int nfrom, Dim const *from, int nto, Dim const *to) {
+  int i = 0;
+  for (int k = 0; k < nto; k++)
+    if (!dim_is(to[k], 1)) {
+      while (i < nfrom && dim_is(from[i], 1))
+        i++;
+      if (i == nfrom || from[i++] != to[k])
+        return false;
+    }
+  return true;
+}
+
 /* A Reshape that splits axes of a transposed value splits them before the transposition:
  *     x [S, B*H, D] -> Transpose [B*H, S, D] -> Reshape [B, H, S, D]   is   x -> Reshape [S, B, H, D] -> Transpose.
  * So the Reshapes around a transposition meet and merge (dynamo writes K's transposition as Reshape, Transpose,
- * Reshape). */
+ * Reshape). Ones among many axes stay behind it, where transpose_units puts them. */
 static Value *split_before_transpose(Match *m) {
   Value *x = m->v[0], *t = m->node[1]->out[0], *out = m->root->out[0];
   int64_t p[MAX_RANK], q[MAX_RANK];
   int rank, first[MAX_RANK + 1], at[MAX_RANK], n = 0, k = 0;
   Dim d[MAX_RANK];
   if (!type_known(x) || !type_known(t) || !stated(m, out) || !perm_of(m->node[1], p, &rank) || out->type.rank <= rank ||
+      (out->type.rank >= MANY_AXES && adds_ones(rank, t->type.dim, out->type.rank, out->type.dim)) ||
       !split_groups(m->c, rank, t->type.dim, out->type.rank, out->type.dim, first))
     return NULL;
   for (int i = 0; i < rank; i++) { /* axis i of x is axis j of t, which becomes the axes first[j] .. of out */
@@ -318,7 +335,7 @@ static Value *transpose_units(Match *m) {
   int64_t p[MAX_RANK], q[MAX_RANK];
   int rank, at[MAX_RANK], n = 0, k = 0;
   Dim d[MAX_RANK];
-  if (!perm_of(m->root, p, &rank) || rank < 5 || !stated(m, out) || !stated(m, x))
+  if (!perm_of(m->root, p, &rank) || rank < MANY_AXES || !stated(m, out) || !stated(m, x))
     return NULL;
   for (int i = 0; i < rank; i++)
     if (!dim_is(x->type.dim[i], 1)) {
