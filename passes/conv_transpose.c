@@ -7,12 +7,15 @@
  *   y[c, s*q + r] = sum over channels i and j < J   x[i, q - off - j*d/g] * w[i, c, first + j*s/g]
  *
  * Phases differ in how many taps they have: a tap of zeros would not be the same for infinite inputs. Those that have equally many
- * and begin at the same input on every axis are channels of one convolution. Where that makes fewer convolutions, phases are those
- * of the output without its padding in front, which is cut off in the end.
+ * and begin at the same input on every axis are channels of one convolution; but of groups, if they are few, each phase is one of
+ * its own, since single channels have a form that is better. Where that makes fewer convolutions, phases are those of the output
+ * without its padding in front, which is cut off in the end.
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
 #include "ops/eval/nn.h"
+
+#include <string.h>
 
 enum { MOST_AXES = 3, MOST_CONVS = 16, MOST_TAPS = INT16_MAX, MOST_STRIDE_DILATED = 1024 };
 
@@ -29,6 +32,8 @@ typedef struct Deconv {
   Value *x, *w, *bias;
   int axes;
   int64_t in, out, group; /* channels of a group at both ends */
+  bool apart;             /* every phase is a convolution of its own */
+  int64_t outer, inner;   /* channels of the convolutions: outer x phases x inner */
   Axis axis[MOST_AXES];
 } Deconv;
 
@@ -115,6 +120,8 @@ static bool channels_of(Deconv *p) {
   for (int i = 0; i < p->axes; i++)
     if (__builtin_mul_overflow(phases, p->axis[i].s, &phases))
       return false;
+  p->apart = p->group > 1 && phases <= MOST_CONVS;
+  p->outer = p->apart ? 1 : p->group, p->inner = p->group / p->outer * p->out;
   return !__builtin_mul_overflow(p->out, p->group, &all) && !__builtin_mul_overflow(all, phases, &rows) &&
          rows <= INT32_MAX &&
          (!p->bias || (f32_constant(p->bias) && p->bias->type.rank == 1 && dim_is(p->bias->type.dim[0], all)));
@@ -211,23 +218,26 @@ static Value *bias(Match *m, const Deconv *p, const Alike *of) {
   return reshape_to(m, b, (Dim[]){dim_const(m->c, p->group * of->all * p->out)}, 1);
 }
 
-/* [N, Q …, groups, phases of each axis …, out]: what phases without taps are, or what z, [N, Q …, channels], is. */
-static Value *phases_apart(Match *m, const Deconv *p, const Alike *of, Value *z) {
-  Dim d[MAX_RANK], group = dim_const(m->c, p->group), out = dim_const(m->c, p->out), one = dim_const(m->c, 1);
-  int n = p->axes;
-  d[0] = p->x->type.dim[0], d[n + 1] = group, d[2 * n + 2] = out;
-  for (int i = 0; i < n; i++) {
-    d[1 + i] = dim_add(m->c, p->x->type.dim[2 + i], dim_const(m->c, p->axis[i].more));
-    d[n + 2 + i] = dim_const(m->c, of->count[i]);
-  }
-  if (z)
-    return reshape_to(m, z, d, 2 * n + 3);
-  Dim each[MAX_RANK] = {group, one, one, one};
-  each[n + 1] = out;
-  Value *b = p->bias ? reshape_to(m, p->bias, each, n + 2) : const_like(m, 0, DT_f32);
-  return EMIT(m, Expand, NULL, b, dims_value(m, d, 2 * n + 3));
+/* [N, Q …, channels] with the channels as these axes. */
+static Value *channels_as(Match *m, Value *z, int axes, int n, const int64_t *channels) {
+  Dim d[MAX_RANK];
+  memcpy(d, z->type.dim, sizeof d);
+  for (int i = 0; i < n; i++)
+    d[1 + axes + i] = dim_const(m->c, channels[i]);
+  return reshape_to(m, z, d, 1 + axes + n);
 }
 
+/* Phases without taps: [N, Q …, channels]. */
+static Value *untouched(Match *m, const Deconv *p, const Alike *of) {
+  Dim d[MAX_RANK];
+  int n = p->axes;
+  d[0] = p->x->type.dim[0], d[n + 1] = dim_const(m->c, p->group * of->all * p->out);
+  for (int i = 0; i < n; i++)
+    d[1 + i] = dim_add(m->c, p->x->type.dim[2 + i], dim_const(m->c, p->axis[i].more));
+  return EMIT(m, Expand, NULL, p->bias ? bias(m, p, of) : const_like(m, 0, DT_f32), dims_value(m, d, n + 2));
+}
+
+/* [N, Q …, channels] of some phases */
 static Value *convolved(Match *m, const Deconv *p, const Alike *of) {
   int64_t *pads = arena_array(m->g->arena, int64_t, 2u * MOST_AXES), *by = arena_array(m->g->arena, int64_t, MOST_AXES);
   int64_t last[MAX_RANK] = {0};
@@ -237,45 +247,67 @@ static Value *convolved(Match *m, const Deconv *p, const Alike *of) {
     const Axis *a = &p->axis[i];
     const Phase *f = &of->phase[i];
     if (!f->taps)
-      return phases_apart(m, p, of, NULL);
+      return untouched(m, p, of);
     pads[i] = margin(a, f), pads[n + i] = a->more - f->off, by[i] = a->by, last[1 + i] = 2 + i;
   }
   ConvAttr attr = {.auto_pad = str_of("NOTSET"), .group = p->group, .pads = {pads, 2 * n}, .dilations = {by, n}};
   Value *w = weight(m, p, of), *z;
   z = p->bias ? EMIT(m, Conv, &attr, p->x, w, bias(m, p, of)) : EMIT(m, Conv, &attr, p->x, w);
-  return phases_apart(m, p, of, transpose_by(m, z, last, n + 2));
+  return transpose_by(m, z, last, n + 2);
 }
 
 /* --- all of them --- */
 
-/* All phases of the axes from the i-th on, of those that `of` says of the axes in front. */
+/* The parts, outer x before x their phases x inner channels each, as one. */
+static Value *joined(Match *m, const Deconv *p, int64_t before, Value **part, int n) {
+  int at = p->axes + 1;
+  int64_t outer = p->outer * before, all = 0, channels;
+  ConcatAttr attr = {.axis = at + (outer > 1)};
+  for (int i = 0; i < n; i++) {
+    dim_is_const(part[i]->type.dim[at], &channels), all += channels;
+    if (outer > 1)
+      part[i] = channels_as(m, part[i], p->axes, 2, (int64_t[]){outer, channels / outer});
+  }
+  return channels_as(m, emit(m, OP_Concat, &attr, n, part), p->axes, 1, &all);
+}
+
+/* All phases of the axes from the i-th on, of those that `of` says of the axes in front: [N, Q …, channels]. */
 static Value *phases(Match *m, const Deconv *p, int i, Alike of) {
-  Value *all = NULL;
+  Value *part[MOST_CONVS];
+  int n = 0;
   if (i >= p->axes || i >= MOST_AXES)
     return convolved(m, p, &of);
   const Axis *a = &p->axis[i];
   const int64_t before = of.all;
   for (int64_t r = 0; r < a->s; r += of.count[i]) {
-    of.first[i] = r, of.count[i] = run_of(a, r), of.phase[i] = phase_of(a, r), of.all = before * of.count[i];
+    of.first[i] = r, of.count[i] = p->apart ? 1 : run_of(a, r), of.phase[i] = phase_of(a, r);
+    of.all = before * of.count[i];
     Value *some = phases(m, p, i + 1, of);
-    ConcatAttr joined = {.axis = 2 + p->axes + i};
-    all = all ? EMIT(m, Concat, &joined, all, some) : some;
+    Node *inner = p->outer * of.all == 1 ? def_of(some, OP_Concat) : NULL; /* its parts are parts of this one */
+    for (int k = 0; k < (inner ? inner->nin : 1); k++)
+      part[n++] = inner ? inner->in[k] : some;
   }
-  return all;
+  return n > 1 ? joined(m, p, before, part, n) : part[0];
 }
 
-/* [N, Q …, groups, s …, out] -> [N, s * Q …, groups * out]: runs of channels are moved. */
+/* [N, Q …, outer * s … * inner] -> [N, s * Q …, outer * inner]: runs of channels are moved. */
 static Value *shuffle(Match *m, const Deconv *p, Value *z) {
-  int64_t perm[MAX_RANK] = {0};
+  int64_t perm[MAX_RANK] = {0}, channels[MOST_AXES + 2];
   Dim joint[MAX_RANK];
-  int n = p->axes;
+  int n = p->axes, k = 0, more = p->outer > 1;
   joint[0] = z->type.dim[0], joint[n + 1] = dim_const(m->c, p->group * p->out);
-  perm[2 * n + 1] = n + 1, perm[2 * n + 2] = 2 * n + 2;
+  if (more)
+    channels[k++] = p->outer;
   for (int i = 0; i < n; i++) {
     joint[1 + i] = dim_mul(m->c, z->type.dim[1 + i], dim_const(m->c, p->axis[i].s));
-    perm[1 + 2 * i] = 1 + i, perm[2 + 2 * i] = n + 2 + i;
+    channels[k++] = p->axis[i].s, perm[1 + 2 * i] = 1 + i, perm[2 + 2 * i] = n + 1 + more + i;
   }
-  return reshape_to(m, transpose_by(m, z, perm, 2 * n + 3), joint, 2 + n);
+  channels[k++] = p->inner;
+  if (more)
+    perm[2 * n + 1] = n + 1;
+  perm[2 * n + 1 + more] = 2 * n + 1 + more;
+  z = transpose_by(m, channels_as(m, z, n, k, channels), perm, 1 + n + k);
+  return reshape_to(m, z, joint, 2 + n);
 }
 
 /* y without what it has beyond the output, with the channels first again. */
