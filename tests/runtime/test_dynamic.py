@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -322,6 +323,32 @@ for order, values, want in (
          [("y", F, [len(y)], y), ("at", I, [len(y)], at), ("back", I, [len(values)], back), ("count", I, [len(y)], count)], shapes={"x": ["n"]})
 case("Unique of all axes, as i64", [w.node("Unique", ["x"], ["y", "", "back"])], [("x", I, [2, 3], [5, 3, 5, 3, 9, -2])],
      [("y", I, [4], [-2, 3, 5, 9]), ("back", I, [6], [2, 1, 2, 1, 3, 0])], shapes={"x": ["n", "m"]})
+
+def unique_rows(x, occurrence):
+    """rows that differ, first positions, the group of each row, counts; NaN is above all and equal to itself"""
+    key = [[(1, 0) if v != v else (0, v) for v in row] for row in x]
+    order = sorted(range(len(x)), key=lambda i: (key[i], i))
+    first = [i for k, i in enumerate(order) if not k or key[order[k - 1]] != key[i]]
+    first = sorted(first) if occurrence else first
+    back = [next(g for g, f in enumerate(first) if key[f] == key[i]) for i in range(len(x))]
+    return [x[i] for i in first], first, back, [back.count(g) for g in range(len(first))]
+
+
+LONG = [[0.0] * 70 + [float(v)] for v in (2, 1, 2, 1, 1)]
+for order in (0, 1):
+    for what, t, x, width in (
+            ("floats", F, [[1.0, 2], [NAN, 0], [1, NAN], [1, 2], [NAN, 0], [-0.0, 5], [0, 5], [1, NAN]], 2),
+            ("long rows", F, LONG, 71), ("booleans", B, [[1, 0], [0, 1], [1, 0], [0, 0]], 2),
+            ("i8", w.I8, [[3], [-1], [3], [-128]], 1), ("one row", F, [[1.0, 2]], 2), ("no rows", F, [], 2),
+            ("rows of nothing", F, [[], [], []], 0)):
+        y, at, back, count = unique_rows(x, not order)
+        flat, n = [v for r in x for v in r], len(at)
+        lists = [("at", I, [n], at), ("back", I, [len(x)], back), ("count", I, [n], count)]
+        case(f"Unique rows: {what}, sorted {order}", [w.node("Unique", ["x"], ["y", "at", "back", "count"], sorted=order, axis=0)],
+             [("x", t, [len(x), width], flat)], [("y", t, [n, width], [v for r in y for v in r]), *lists], shapes={"x": ["n", "m"]})
+        across = lambda rows: [r[j] for j in range(width) for r in rows]
+        case(f"Unique columns: {what}, sorted {order}", [w.node("Unique", ["x"], ["y", "at", "back", "count"], sorted=order, axis=-1)],
+             [("x", t, [width, len(x)], across(x))], [("y", t, [width, n], across(y)), *lists], shapes={"x": ["m", "n"]})
 
 # --- sequences and optionals ---
 
