@@ -25,6 +25,7 @@ static void compiled(void **state) {
                              OP_HannWindow,
                              OP_HammingWindow,
                              OP_BlackmanWindow,
+                             OP_MelWeightMatrix,
                              OP_AffineGrid,
                              OP_CenterCropPad,
                              OP_Col2Im,

@@ -350,6 +350,48 @@ for order in (0, 1):
         case(f"Unique columns: {what}, sorted {order}", [w.node("Unique", ["x"], ["y", "at", "back", "count"], sorted=order, axis=-1)],
              [("x", t, [width, len(x)], across(x))], [("y", t, [width, n], across(y)), *lists], shapes={"x": ["m", "n"]})
 
+# --- MaxUnpool: indices count in 4 x 4, what is asked for is 4 x 5; then in an output that has no room, and outside of it ---
+
+UNPOOL = [w.node("MaxUnpool", ["x", "i", "s"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]
+POOLED = {"x": ["n", 1, "h", "w"], "i": ["n", 1, "a", "b"]}
+case("MaxUnpool to a shape that is an input", UNPOOL,
+     [("x", F, [1, 1, 2, 2], [1.0, 2, 3, 4]), ("i", I, [1, 1, 2, 2], [5, 7, 13, 15]), ("s", I, [4], [1, 1, 4, 5])],
+     [("y", F, [1, 1, 4, 5], [0.0] * 6 + [1, 0, 2, 0, 0] + [0] * 5 + [3, 0, 4, 0])], shapes=POOLED)
+case("MaxUnpool of images of any size", [w.node("MaxUnpool", ["x", "i"], ["y"], kernel_shape=[2, 2])],
+     [("x", F, [1, 1, 1, 2], [1.0, 2]), ("i", I, [1, 1, 1, 2], [5, 0])], [("y", F, [1, 1, 2, 3], [2.0, 0, 0, 0, 0, 1])], shapes=POOLED)
+case("MaxUnpool of no images", [w.node("MaxUnpool", ["x", "i"], ["y"], kernel_shape=[2, 2])],
+     [("x", F, [0, 1, 1, 2], []), ("i", I, [0, 1, 1, 2], [])], [("y", F, [0, 1, 2, 3], [])], shapes=POOLED)
+for size, index, text in (([1, 1, 4, 3], 0, "an extent of output_shape: 3, where 4 is needed; node #0, op MaxUnpool"),
+                          ([2, 1, 4, 4], 0, "an extent of output_shape: 2, where 1 is needed; node #0, op MaxUnpool"),
+                          ([1, 1, 5, 5], 16, "index 16 is out of range; node #0, op MaxUnpool")):
+    refused(f"MaxUnpool to {size} at {index}", UNPOOL, [("x", F, [1, 1, 2, 2], [0.0] * 4), ("i", I, [1, 1, 2, 2], [0, 0, 0, index]), ("s", I, [4], size)],
+            ("y", F, size, [0.0] * (size[0] * size[2] * size[3])), text, shapes=POOLED)
+
+# --- MelWeightMatrix: triangles whose bins are equally spaced on the mel scale ---
+
+
+def mel_edges(bands, length, rate, low, high):
+    """bins at equal distances on the mel scale, as the operator's text has them"""
+    low, high = (2595 * math.log10(1 + v / 700) for v in (low, high))
+    return [math.floor((length + 1) * 700 * (10 ** (((high - low) / (bands + 2) * i + low) / 2595) - 1) / rate) for i in range(bands + 2)]
+
+
+def mel(bands, length, rate, low, high):
+    e, rows = mel_edges(bands, length, rate, low, high), []
+    for b in range(length // 2 + 1):
+        rows += [1.0 if b == e[j + 1] else (b - e[j]) / (e[j + 1] - e[j]) if e[j] <= b < e[j + 1] else
+                 (e[j + 2] - b) / (e[j + 2] - e[j + 1]) if e[j + 1] < b < e[j + 2] else 0.0 for j in range(bands)]
+    return rows
+
+
+MEL = lambda t=1: [w.node("MelWeightMatrix", ["b", "l", "r", "lo", "hi"], ["y"], output_datatype=t)]
+SPECTRUM = lambda b, l, r, lo, hi: [("b", I, [], [b]), ("l", I, [], [l]), ("r", I, [], [r]), ("lo", F, [], [lo]), ("hi", F, [], [hi])]
+for t, args in ((F, (8, 64, 8000, 0.0, 4000.0)), (11, (5, 33, 16000, 300.0, 7000.0)), (F, (0, 8, 8000, 0.0, 4000.0)), (F, (1, 1, 8000, 0.0, 10.0))):
+    case(f"MelWeightMatrix {args}", MEL(t), SPECTRUM(*args), [("y", t, [args[1] // 2 + 1, args[0]], mel(*args))])
+for args, text in (((4, 16, 100, 0.0, 8000.0), "band 1 lies outside of the spectrum; node #0, op MelWeightMatrix"),
+                   ((4, 16, 0, 0.0, 8000.0), "sample_rate is 0"), ((4, -1, 100, 0.0, 8.0), "dft_length"), ((-1, 16, 100, 0.0, 8.0), "-1, where 0 is needed")):
+    refused(f"MelWeightMatrix {args}", MEL(), SPECTRUM(*args), ("y", F, [9, 4], [0.0] * 36), text)
+
 # --- sequences and optionals ---
 
 PLUS = body([w.node("Add", ["item", "t"], ["r"])], [("item", F, None), ("t", F, [1])], [("r", F, None)])
