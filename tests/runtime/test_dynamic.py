@@ -247,10 +247,9 @@ def body(nodes, ins, outs, initializers=()):
 
 
 def control(op, ins, outs, **bodies):
-    n = w.node(op, ins, outs)
-    scan = bodies.pop("num_scan_inputs", None)
-    n += b"".join(w.field(5, w.field(1, k) + w.field(6, g) + w.field(20, 5)) for k, g in bodies.items())
-    return n + (w.field(5, w.attribute("num_scan_inputs", scan)) if scan else b"")
+    numbers = {k: bodies.pop(k) for k in ("num_scan_inputs", "directions") if k in bodies}
+    n = w.node(op, ins, outs, **numbers)
+    return n + b"".join(w.field(5, w.field(1, k) + w.field(6, g) + w.field(20, 5)) for k, g in bodies.items())
 
 
 TRIP = [("i", I, []), ("cond", B, [])]
@@ -298,6 +297,25 @@ STEP = body([w.node("Mul", ["state", "k"], ["p"]), w.node("Add", ["p", "row"], [
 case("Scan", [control("Scan", ["s0", "x"], ["s", "y"], body=STEP, num_scan_inputs=1)],
      [("s0", F, [2], [1.0, 1.0]), ("x", F, [3, 2], [0.0] * 6), ("k", F, [], [2.0])],
      [("s", F, [2], [8.0, 8.0]), ("y", F, [3, 2], [1.0] * 6)])
+
+# --- Scan of opset 8: of each sample as much as sequence_lens says; behind that are zeros. Backwards: from its own end. ---
+
+SUM_8 = body([w.node("Add", ["s", "a"], ["t"]), w.node("Add", ["t", "b"], ["next"]), w.node("Mul", ["next", "a"], ["p"]), w.node("Not", ["c"], ["q"])],
+             [("s", F, []), ("a", F, []), ("b", F, []), ("c", B, [])], [("next", F, []), ("p", F, []), ("q", B, [])])
+SCAN_8 = [control("Scan", ["n", "s0", "x", "z", "c"], ["s", "y", "d"], body=SUM_8, num_scan_inputs=3, directions=[0, 1, 0])]
+S0, X8, C8 = [10.0, 20, 30, 40], [float(i + 1) for i in range(12)], [1, 0, 1] * 4
+LENGTHS = lambda lens: [("n", I, [4], lens), ("s0", F, [4], S0), ("x", F, [4, 3], X8), ("z", F, [4, 3], X8), ("c", B, [4, 3], C8)]
+for lens in ([3, 1, 0, 2], [3, 3, 3, 3], [0, 0, 0, 0]):
+    last, ys, ds = [], [], []
+    for i, n in enumerate(lens):
+        s, row = S0[i], X8[3 * i: 3 * i + n]
+        sums = [s := s + a + b for a, b in zip(row, row[::-1])]
+        last, ys = [*last, s], ys + [s * a for s, a in zip(sums, row)] + [0.0] * (3 - n)
+        ds += [1 - c for c in C8[:n]] + [0] * (3 - n)
+    case(f"Scan of samples of lengths {lens}", SCAN_8, LENGTHS(lens), [("s", F, [4], last), ("y", F, [4, 3], ys), ("d", B, [4, 3], ds)], opset=8,
+         shapes={"n": ["b"], "s0": ["b"], "x": ["b", "t"], "z": ["b", "t"], "c": ["b", "t"]})
+for lens in ([3, 1, 4, 2], [3, -1, 0, 0]):
+    case(f"Scan of samples of lengths {lens}", SCAN_8, LENGTHS(lens), [("s", F, [4], S0)], "-1, where 0 is needed", opset=8)
 
 # --- NonMaxSuppression: equal scores by position, NaN never; box 1 overlaps box 0 by 2/3, box 4 by 1/3 ---
 
