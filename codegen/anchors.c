@@ -367,8 +367,7 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
   Packed *new = &g->packed[g->npacked];
   *new = *like;
   new->k = k, new->n = n, new->trans = x->trans_b, new->taps = taps;
-  new->offset = g->packed_size, new->size = (uint64_t)bytes;
-  g->packed_size += (g->packed[g->npacked].size + 63) / 64 * 64;
+  new->size = (uint64_t)bytes;
   return g->npacked++;
 }
 

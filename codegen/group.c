@@ -788,6 +788,15 @@ static void order_groups(Grouper *p) {
     g->group[i]->index = i;
 }
 
+/* Anchors are found from the last one on. In memory their operands lie as they are read, so that what a product asks for behind its
+ * own operand is the next one's. */
+static void place_packed(Groups *g) {
+  for (uint32_t i = g->npacked; i-- > 0;) {
+    g->packed[i].offset = g->packed_size;
+    g->packed_size += (g->packed[i].size + 63) / 64 * 64;
+  }
+}
+
 Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **out) {
   Grouper p = {.c = c, .a = a, .g = g, .o = o};
   uint32_t nid = *g->next_id;
@@ -807,5 +816,6 @@ Status group_graph(Ctx *c, Arena *a, Graph *g, const GroupOptions *o, Groups **o
   p.kernels = &kernels, p.next_pos = &next_pos;
   group_here(&p);
   order_groups(&p);
+  place_packed(p.out);
   return ST_OK;
 }

@@ -104,6 +104,7 @@ typedef struct RawNode {
   const RawAttr *attr;
   const MetaEntry *meta;
   uint32_t nin, nout, nattr, nmeta;
+  bool newest; /* made here, in the form that ops.def describes: no step of upgrade.h applies */
 } RawNode;
 
 struct RawGraph {

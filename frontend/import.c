@@ -475,7 +475,7 @@ static Status import_operator(Import *im, Scope *s, const RawNode *r, const Orig
     return import_gradient(im, s, r, origin, opset);
   bool ours = !*plain_domain(r->domain) || !strcmp(r->domain, "ai.onnx.ml"); /* which share no names */
   bool theirs = microsoft_wanted(plain_domain(r->domain), r->op);
-  if (!theirs && (!ours || !upgrade_wanted(r->op, opset)))
+  if (r->newest || (!theirs && (!ours || !upgrade_wanted(r->op, opset))))
     return add_node(im, s, r, find_op(im, r), origin, opset);
   void *arg[2] = {im, s};
   Upgrade *u = arena_new(im->a, Upgrade);

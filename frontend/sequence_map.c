@@ -5,24 +5,6 @@
 
 #include <string.h>
 
-static RawNode node(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in) {
-  const char **o = arena_array(u->a, const char *, 1);
-  *o = out;
-  return (RawNode){.name = u->n.name,
-                   .op = op,
-                   .domain = "",
-                   .overload = "",
-                   .doc = "",
-                   .in = arena_copy(u->a, in, nin * sizeof *in),
-                   .nin = nin,
-                   .out = o,
-                   .nout = 1};
-}
-
-#define NODE(u, op, out, ...)                                                                                          \
-  node(u, op, out, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *),                                  \
-       (const char *const[]){__VA_ARGS__})
-
 static const char *fresh(Upgrade *u, const char *base) { return u->fresh(u->arg, base); }
 
 static Status put_before(Upgrade *u, RawNode n) {
@@ -40,7 +22,7 @@ static Status rename_inputs(Upgrade *u, const RawGraph *map) {
       if (strcmp(in[i], map->in[k].name))
         continue;
       const char *other = fresh(u, in[i]);
-      TRY(put_before(u, NODE(u, "Identity", other, in[i])));
+      TRY(put_before(u, RAW_NODE(u, "Identity", other, in[i])));
       in[i] = other;
       break;
     }
@@ -56,7 +38,7 @@ static Status start(Upgrade *u, const RawValueInfo *out, const char **name) {
   RawAttr *dtype = arena_new(u->a, RawAttr);
   *dtype = (RawAttr){.name = "dtype", .ref = "", .doc = "", .type = RA_INT, .i = t->elem_type};
   *name = fresh(u, out->name);
-  RawNode n = node(u, "SequenceEmpty", *name, 0, NULL);
+  RawNode n = raw_node(u, "SequenceEmpty", *name, 0, NULL);
   n.attr = dtype, n.nattr = 1;
   return put_before(u, n);
 }
@@ -69,18 +51,18 @@ static RawGraph *loop_body(Upgrade *u, const RawGraph *map, const bool *sequence
   RawValueInfo *in = arena_array(u->a, RawValueInfo, nout + 2u), *out = arena_array(u->a, RawValueInfo, nout + 1u);
   const char *trip = fresh(u, "trip"), *cond = fresh(u, "cond"), *again = fresh(u, "again");
   for (uint32_t i = 0; i < nin; i++)
-    list[k++] = sequence[i] ? NODE(u, "SequenceAt", map->in[i].name, u->n.in[i], trip)
-                            : NODE(u, "Identity", map->in[i].name, u->n.in[i]);
+    list[k++] = sequence[i] ? RAW_NODE(u, "SequenceAt", map->in[i].name, u->n.in[i], trip)
+                            : RAW_NODE(u, "Identity", map->in[i].name, u->n.in[i]);
   if (map->nnode)
     memcpy(list + k, map->node, map->nnode * sizeof *list);
   k += map->nnode;
   in[0] = (RawValueInfo){.name = trip, .doc = ""}, in[1] = (RawValueInfo){.name = cond, .doc = ""};
-  list[k++] = NODE(u, "Identity", again, cond);
+  list[k++] = RAW_NODE(u, "Identity", again, cond);
   out[0] = (RawValueInfo){.name = again, .doc = ""};
   for (uint32_t i = 0; i < nout; i++) {
     in[i + 2] = (RawValueInfo){.name = fresh(u, map->out[i].name), .doc = ""};
     out[i + 1] = (RawValueInfo){.name = fresh(u, map->out[i].name), .doc = ""};
-    list[k++] = NODE(u, "SequenceInsert", out[i + 1].name, in[i + 2].name, map->out[i].name);
+    list[k++] = RAW_NODE(u, "SequenceInsert", out[i + 1].name, in[i + 2].name, map->out[i].name);
   }
   g->node = list, g->nnode = k, g->in = in, g->nin = nout + 2, g->out = out, g->nout = nout + 1;
   return g;
@@ -102,7 +84,7 @@ Status sequence_map(Upgrade *u) {
   }
   TRY(rename_inputs(u, map));
   in[0] = fresh(u, "length"), in[1] = "";
-  TRY(put_before(u, NODE(u, "SequenceLength", in[0], u->n.in[0])));
+  TRY(put_before(u, RAW_NODE(u, "SequenceLength", in[0], u->n.in[0])));
   for (uint32_t i = 0; i < map->nout; i++)
     TRY(start(u, &map->out[i], &in[i + 2]));
   const RawGraph **list = arena_new(u->a, const RawGraph *);

@@ -86,23 +86,26 @@ static void set_input(Upgrade *u, uint32_t i, const char *name) {
 
 static const char *fresh(Upgrade *u, const char *base) { return u->fresh(u->arg, base); }
 
-static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in, uint32_t nattr,
-                    const RawAttr *attr) {
-  const char **i = arena_array(u->a, const char *, nin), **o = arena_array(u->a, const char *, 1);
-  for (uint32_t k = 0; k < nin; k++)
-    i[k] = in[k];
+RawNode raw_node(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in) {
+  const char **o = arena_array(u->a, const char *, 1);
   o[0] = out;
   return (RawNode){.name = u->n.name,
                    .op = op,
                    .domain = "",
                    .overload = "",
                    .doc = "",
-                   .in = i,
+                   .in = nin ? arena_copy(u->a, in, nin * sizeof *in) : NULL,
                    .nin = nin,
                    .out = o,
                    .nout = 1,
-                   .attr = nattr ? arena_copy(u->a, attr, nattr * sizeof *attr) : NULL,
-                   .nattr = nattr};
+                   .newest = true};
+}
+
+static RawNode make(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in, uint32_t nattr,
+                    const RawAttr *attr) {
+  RawNode n = raw_node(u, op, out, nin, in);
+  n.attr = nattr ? arena_copy(u->a, attr, nattr * sizeof *attr) : NULL, n.nattr = nattr;
+  return n;
 }
 
 #define NAMES(...)                                                                                                     \
@@ -657,66 +660,6 @@ static Status seed_from_name(Upgrade *u) {
 /* Of an optional without an element; whoever asks for it gets none. */
 static Status drop_type(Upgrade *u) { return drop(u, "type"); }
 
-/* --- Scan --- */
-
-static RawValueInfo info(const char *name) { return (RawValueInfo){.name = name, .doc = ""}; }
-
-/* Opset 8 scanned a batch: all values had a leading batch dimension, and each sample was scanned by itself. That is a
- * Scan over the batch around a Scan over the sequence: the outer one has no states, and stacks what the inner one
- * gives. */
-static Status scan_9(Upgrade *u) {
-  if (find(u, "scan_input_axes")) /* the inner one, made below */
-    return ST_OK;
-  const RawAttr *body = take(u, "body"), *k = take(u, "num_scan_inputs"), *dir;
-  TRY(take_typed(u, "directions", RA_INTS, &dir));
-  if (!body || body->type != RA_GRAPH || !k || k->type != RA_INT)
-    return fail(u->c, ST_INVALID, "attributes 'body' and 'num_scan_inputs' are needed");
-  if (*name_of(u, 0))
-    return unsupported(u, "has sequence_lens");
-  uint32_t nin = u->n.nin ? u->n.nin - 1 : 0, nout = u->n.nout;
-  RawGraph *g = arena_new(u->a, RawGraph);
-  RawNode *inner = arena_new(u->a, RawNode);
-  RawValueInfo *in = arena_array(u->a, RawValueInfo, nin), *out = arena_array(u->a, RawValueInfo, nout);
-  const char **in_name = arena_array(u->a, const char *, nin), **out_name = arena_array(u->a, const char *, nout);
-  for (uint32_t i = 0; i < nin; i++)
-    in[i] = info(in_name[i] = fresh(u, u->n.in[i + 1]));
-  for (uint32_t i = 0; i < nout; i++)
-    out[i] = info(out_name[i] = fresh(u, *u->n.out[i] ? u->n.out[i] : "scan"));
-  RawAttr *attr = arena_array(u->a, RawAttr, 4);
-  if (k->i < 1 || k->i > nin)
-    return fail(u->c, ST_INVALID, "num_scan_inputs is %lld with %u inputs", (long long)k->i, nin);
-  attr[0] = *body, attr[1] = *k;
-  attr[2] = (RawAttr){.name = "scan_input_axes",
-                      .ref = "",
-                      .doc = "",
-                      .type = RA_INTS,
-                      .n = (uint32_t)k->i,
-                      .ints = arena_array(u->a, int64_t, (size_t)k->i)};
-  if (dir) {
-    attr[3] = *dir;
-    attr[3].name = "scan_input_directions";
-  }
-  *inner = u->n;
-  inner->in = in_name, inner->nin = nin, inner->out = out_name, inner->nout = nout;
-  inner->attr = attr, inner->nattr = dir ? 4 : 3;
-  *g = (RawGraph){.name = body->graph[0]->name,
-                  .doc = "",
-                  .node = inner,
-                  .nnode = 1,
-                  .in = in,
-                  .nin = nin,
-                  .out = out,
-                  .nout = nout};
-  const RawGraph **list = arena_new(u->a, const RawGraph *);
-  list[0] = g;
-  RawAttr *outer = arena_array(u->a, RawAttr, 2);
-  outer[0] = (RawAttr){.name = "body", .ref = "", .doc = "", .type = RA_GRAPH, .n = 1, .graph = list};
-  outer[1] = int_attr("num_scan_inputs", nin);
-  u->n.in += u->n.nin ? 1 : 0, u->n.nin = nin;
-  u->n.attr = outer, u->n.nattr = 2;
-  return ST_OK;
-}
-
 /* ai.onnx.ml 1: strings are numbered by their place in classes_strings, or numbers are named by it. */
 static Status label_encoder_2(Upgrade *u) {
   const RawAttr *t;
@@ -828,7 +771,7 @@ static const Row rows[] = {
     {"Resize", ALWAYS, resize_empty},
     {"Resize", 11, resize_11},
     {"RoiAlign", 16, roi_align_16},
-    {"Scan", 9, scan_9},
+    {"Scan", 9, batched_scan},
     {"Scatter", ALWAYS, scatter_11},
     {"Selu", 6, drop_consumed},
     {"Selu", 6, selu_6},

@@ -26,7 +26,17 @@ bool upgrade_wanted(const char *op, int64_t opset);
 /* Applies the steps between opset and the newest form, in order. ST_UNSUPPORTED: the old form has no equivalent, or
  * what decides it (a rank, a constant) is not known. */
 Status upgrade_node(Upgrade *u, int64_t opset);
-Status sequence_map(Upgrade *u); /* a step with a file of its own */
+
+/* Steps with files of their own. */
+Status batched_scan(Upgrade *u);
+Status sequence_map(Upgrade *u);
+
+/* A node without attributes in newest form, which has the name of the one that is upgraded. */
+RawNode raw_node(Upgrade *u, const char *op, const char *out, uint32_t nin, const char *const *in);
+#define RAW_NODE(u, op, out, ...)                                                                                      \
+  raw_node(u, op, out, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *),                              \
+           (const char *const[]){__VA_ARGS__})
+
 /* Row i of the table of steps: operator, and the first opset that has the newer form (0: whatever the opset says).
  * False at the end. */
 bool upgrade_info(uint32_t i, const char **op, int *opset);

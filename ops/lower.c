@@ -25,20 +25,26 @@ const Lowering *op_lowering(OpId op) { return op < OP_count && table[op] ? table
 
 bool lower_dtype(DType t) { return dtype_valid(t) && t != DT_str; }
 
-static bool type_known(const Type *t) { return t->kind == VK_TENSOR && t->rank >= 0 && lower_dtype(t->dtype); }
+/* NULL: a kernel can have such a value. */
+static const char *type_unfit(const Type *t) {
+  if (t->kind != VK_TENSOR || t->dtype == DT_str)
+    return "text, or a container, is no kernel's";
+  return t->rank < 0 ? "a rank that only a run tells" : lower_dtype(t->dtype) ? NULL : "a type that is not known";
+}
 
 LowerKind node_lowering(Ctx *c, const Node *n, const char **why) {
   const Lowering *l = op_lowering(n->op);
   *why = "no kernel for this operator";
   if (l->kind == LOWER_NONE)
     return LOWER_NONE;
-  *why = "a type that is not known, or no kernel for it";
-  for (int i = 0; i < n->nin; i++)
-    if (n->in[i] && !type_known(&n->in[i]->type))
+  for (int i = 0; i < n->nin + n->nout; i++) {
+    const Value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
+    const char *unfit = v ? type_unfit(&v->type) : NULL;
+    if (unfit) {
+      *why = unfit;
       return LOWER_NONE;
-  for (int i = 0; i < n->nout; i++)
-    if (n->out[i] && !type_known(&n->out[i]->type))
-      return LOWER_NONE;
+    }
+  }
   *why = "no kernel for these attributes or types";
   if (l->can && !l->can(c, n, why))
     return LOWER_NONE;

@@ -128,6 +128,8 @@ DType lower_work(DType t); /* the type arithmetic is done in: f32 for narrower f
 bool axes_named(Ctx *c, const Node *n, bool none, Dim *on);
 /* Elements of an integer value as dim expressions: constants, contents known from shapes, or told by data. */
 bool value_content(Ctx *c, const Value *v, const Dim **elem, int64_t *n);
+/* MaxUnpool: the extents that its indices count in. False: the attributes do not say. */
+bool unpooled_extents(Ctx *c, const Node *n, Dim *own);
 bool same_dims(const Type *a, const Type *b);
 
 /* What the lowering takes for granted of numbers that only data tell: a == b, or the run fails with `what`. */

@@ -1,4 +1,4 @@
-/* unique.c - inference of Unique and Det.
+/* unique.c - inference of Unique, RowOrder and Det.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/content.h"
 #include "ops/ops.h"
@@ -25,6 +25,17 @@ Status unique_infer(Infer *x) {
   if (!all)
     all = run_dim(x, 2, 1, 0, "inverse");
   set_out(x, 2, DT_i64, 1, &all);
+  return ST_OK;
+}
+
+/* RowOrder (sard): the rows of a matrix as they come when their elements are compared one by one, equal ones by position. */
+Status row_order_infer(Infer *x) {
+  int rank;
+  if (!in_rank(x, 0, &rank))
+    return ST_OK;
+  if (rank != 2)
+    return infer_fail(x, "rows are of a matrix, not of rank %d", rank);
+  set_out(x, 0, DT_i64, 1, in_type(x, 0)->dim);
   return ST_OK;
 }
 

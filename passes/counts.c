@@ -41,11 +41,16 @@ static Value *pick(Match *m, const Choice *k, Value *values) {
   return EMIT(m, Slice, NULL, all, const_ints(m, (const int64_t[]){0}, 1), k->count);
 }
 
-/* 0, 1, … along axis a of x, at every element of x in order. */
-static Value *coordinate(Match *m, Value *x, int a) {
+/* 0, 1, … along axis a of x. */
+static Value *numbers_along(Match *m, Value *x, int a) {
   ShapeAttr part = {.start = a, .end = a + 1};
+  return EMIT(m, Range, NULL, number(m, 0), EMIT(m, Shape, &part, x), number(m, 1));
+}
+
+/* The same at every element of x in order. */
+static Value *coordinate(Match *m, Value *x, int a) {
   int64_t shape[MAX_RANK];
-  Value *along = EMIT(m, Range, NULL, number(m, 0), EMIT(m, Shape, &part, x), number(m, 1));
+  Value *along = numbers_along(m, x, a);
   if (x->type.rank == 1)
     return along;
   for (int i = 0; i < x->type.rank; i++)
@@ -136,15 +141,19 @@ static Value *suppression(Match *m) {
 
 /* --- Unique --- */
 
-/* Is element i of sorted x another than the one before? NaN equals NaN. */
+/* Is element or row i of sorted x another than the one before? NaN equals NaN. */
 static Value *starts_group(Match *m, Value *x) {
-  Value *place = coordinate(m, x, 0), *left = EMIT(m, Max, NULL, EMIT(m, Sub, NULL, place, number(m, 1)), number(m, 0));
+  Value *place = numbers_along(m, x, 0),
+        *left = EMIT(m, Max, NULL, EMIT(m, Sub, NULL, place, number(m, 1)), number(m, 0));
   Value *before = EMIT(m, Gather, NULL, x, left);
   Value *same = EMIT(m, Equal, NULL, x, before);
+  ReduceAttr all = {.keepdims = 0};
   if (dtype_is_float(x->type.dtype)) {
     Value *nan = EMIT(m, And, NULL, EMIT(m, IsNaN, NULL, x), EMIT(m, IsNaN, NULL, before));
     same = EMIT(m, Or, NULL, same, nan);
   }
+  if (x->type.rank > 1)
+    same = EMIT(m, ReduceMin, &all, same, const_ints(m, (const int64_t[]){1}, 1));
   return EMIT(m, Or, NULL, EMIT(m, Equal, NULL, place, number(m, 0)), EMIT(m, Not, NULL, same));
 }
 
@@ -155,26 +164,51 @@ static Value *spread(Match *m, Value *n, Value *at, Value *v, bool sum) {
   return EMIT(m, ScatterElements, &put, emit(m, OP_ConstantOfShape, &zeros, 1, &n), at, v);
 }
 
-/* The sorted elements fall into groups; the first of a group is the first to occur, as the sort is stable. */
+/* The slices along the axis as rows of a matrix. */
+static Value *as_rows(Match *m, Value *x, int axis) {
+  int64_t perm[MAX_RANK];
+  TransposeAttr to_front = {.perm = {perm, x->type.rank}};
+  FlattenAttr rows = {.axis = 1};
+  perm[0] = axis;
+  for (int i = 0; i < x->type.rank - 1; i++)
+    perm[i + 1] = i + (i >= axis);
+  return EMIT(m, Flatten, &rows, axis ? EMIT(m, Transpose, &to_front, x) : x);
+}
+
+/* x, or its slices along the axis as rows, in order; and which they are. Booleans are compared as bytes. */
+static Value *in_order_along(Match *m, Value *x, int axis, Value **order) {
+  CastAttr bytes = {.to = DT_u8, .saturate = 1};
+  x = x->type.dtype == DT_bool ? EMIT(m, Cast, &bytes, x) : x;
+  if (x->type.rank > 1) {
+    x = as_rows(m, x, axis);
+    *order = EMIT(m, RowOrder, NULL, x);
+    return EMIT(m, Gather, NULL, x, *order);
+  }
+  Node *top = in_order(m, x, false);
+  *order = top->out[1];
+  return top->out[0];
+}
+
+/* Sorted, what is found once or more falls into groups; the first of a group is the first to occur, as the sort is stable. */
 static Value *unique(Match *m) {
   Node *n = m->root;
   const UniqueAttr *a = ATTR(n, Unique);
   CastAttr to = {.to = DT_i64, .saturate = 1};
-  ShapeAttr whole = {.start = 0, .end = ABSENT};
-  Value *x = n->in[0], *unit = const_ints(m, (const int64_t[]){1}, 1);
-  if (!countable(x) || (a->axis != ABSENT && x->type.rank != 1) || x->type.dtype == DT_bool ||
-      dtype_kind(x->type.dtype) == DK_COMPLEX)
+  ShapeAttr whole = {.start = 0, .end = 1};
+  Value *x = n->in[0], *unit = const_ints(m, (const int64_t[]){1}, 1), *order;
+  if (!countable(x) || dtype_kind(x->type.dtype) == DK_COMPLEX)
     return NULL;
-  x = flat(m, x);
-  Node *sorted = in_order(m, x, false);
+  int axis = (int)(a->axis == ABSENT ? 0 : a->axis < 0 ? a->axis + x->type.rank : a->axis);
+  x = a->axis == ABSENT ? flat(m, x) : x;
+  Value *sorted = in_order_along(m, x, axis, &order);
   if (m->st)
     return x;
-  Value *starts = starts_group(m, sorted->out[0]);
+  Value *starts = starts_group(m, sorted);
   Choice k = choose(m, starts);
-  Value *first = pick(m, &k, sorted->out[1]);
+  Value *first = pick(m, &k, order);
   Value *group = EMIT(m, CumSum, NULL, EMIT(m, Cast, &to, starts), number(m, 0));
   group = EMIT(m, Sub, NULL, group, unit);
-  Value *all = EMIT(m, Shape, &whole, x), *inverse = spread(m, all, sorted->out[1], group, false);
+  Value *all = EMIT(m, Shape, &whole, sorted), *inverse = spread(m, all, order, group, false);
   if (!a->sorted) { /* groups by their first elements */
     Node *by_place = in_order(m, first, false);
     Value *rank = spread(m, k.count, by_place->out[1], coordinate(m, first, 0), false);
@@ -183,10 +217,11 @@ static Value *unique(Match *m) {
   }
   Value *ones = EMIT(m, Expand, NULL, unit, all), *counts = spread(m, k.count, inverse, ones, true);
   Value *lists[] = {NULL, first, inverse, counts};
+  GatherAttr along = {.axis = axis};
   for (int i = 1; i < n->nout && !m->st; i++)
     if (n->out[i])
       replace_value(n->out[i], lists[i]);
-  return EMIT(m, Gather, NULL, x, first);
+  return EMIT(m, Gather, &along, x, first);
 }
 
 static const Rule rules[] = {

@@ -172,6 +172,12 @@ bool kernel_work(Symbols *s, const ProgStep *step, const RtRunOptions *o, Kernel
   return true;
 }
 
+/* Beside other runs a step makes do with fewer threads: those would take the cores that they compute on. */
+static int threads_now(const RtRunOptions *o, int wanted) {
+  int share = o->eager ? wanted : pool_share(o->pool, o->threads);
+  return wanted < share ? wanted : share;
+}
+
 /* Scratch for all threads; kept for the later steps of the run, not zeroed. */
 static Status get_scratch(Frame *f, size_t all) {
   if (all > PTRDIFF_MAX)
@@ -202,7 +208,7 @@ Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
     return device_step(f, s, scratch, dim, &w);
   if (!w.parts)
     return ST_OK;
-  int threads = w.cost.threads;
+  int threads = f->cost.threads = threads_now(f->o, w.cost.threads);
   Run r = {.fn = f->p->fn[call->kernel], .deadline = f->c->deadline_ns, .step = w.parts, .stride = w.stride};
   TRY(get_scratch(f, w.scratch));
   if (r.deadline && w.ns > POLL_NS)

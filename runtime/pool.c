@@ -265,6 +265,12 @@ void pool_release(Pool *p) {
     atomic_fetch_sub_explicit(&p->holders, 1, memory_order_relaxed);
 }
 
+int pool_share(const Pool *p, int threads) {
+  int others = p ? atomic_load_explicit(&p->holders, memory_order_relaxed) - 1 : 0;
+  int left = threads - (others > 0 ? others : 0);
+  return left > 1 ? left : 1;
+}
+
 int pool_threads(const Pool *p) { return p ? p->threads : 1; }
 
 void pool_destroy(Pool *p) {

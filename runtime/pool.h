@@ -32,5 +32,8 @@ void pool_run(Pool *p, int want, int64_t parts, void (*fn)(void *arg, int thread
 /* Around a run, whose steps call pool_run one soon after another. p may be NULL. */
 void pool_hold(Pool *p);
 void pool_release(Pool *p);
+/* How many of `threads` threads a run may use now: every other run under way has a core to itself, the one that the pool works
+ * for has the rest. At least 1. p may be NULL. */
+int pool_share(const Pool *p, int threads);
 
 #endif

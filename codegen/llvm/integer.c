@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { MAX_SUMS = 28, WRITTEN_OUT = 4, FEW_LINES = 9 };
+enum { MAX_SUMS = 28, WRITTEN_OUT = 4, FEW_LINES = 9, LINE = 64 };
 
 static int unit(const Gen *g) { return integer_unit(&g->plan); }
 static int64_t k_of(const Gen *g) {
@@ -343,12 +343,33 @@ void integer_kernels(Gen *g, int low, int high) {
     tile(g, r, &g->tiles.kernel[r - 1]);
 }
 
+/* Of parts that are whole rows, all of B stays in L2, and what the next product reads lies behind it: in how many shares, a line
+ * for each step of a tile, it comes in as far as there is room. 0: parts have other columns. */
+static int64_t shares_ahead(const Gen *g) {
+  int64_t n, panels, bytes, room = g->plan.level->l2 * 7 / 8, share;
+  if (!dim_is_const(g->p->n, &n) || g->plan.col_panels < (panels = product_panels(&g->plan, n)))
+    return 0;
+  bytes = panels * integer_panel_bytes(&g->plan, k_of(g));
+  share = panels * (integer_depth(k_of(g)) / unit(g)) * LINE;
+  room = room - bytes < bytes ? room - bytes : bytes;
+  return room < 2 * share ? 1 : room / share;
+}
+
+/* What comes in meanwhile: of the part that follows, as much by each tile; the address for this tile and panel, and *step by step. */
+static LVal ahead_of(Gen *g, const Part *w, LVal t, LVal j, LVal *step) {
+  Emitter *e = g->e;
+  int64_t shares = shares_ahead(g);
+  LVal next = at_bytes(e, w->b, i64_muli(e, w->panel1, integer_panel_bytes(&g->plan, k_of(g))));
+  LVal tile = shares ? i64_rem(e, t, i64_of(e, shares)) : i64_sub(e, t, w->tile0);
+  LVal done = i64_add(e, i64_mul(e, tile, i64_sub(e, w->panel1, w->panel0)), i64_sub(e, j, w->panel0));
+  *step = shares ? i64_of(e, LINE) : w->ahead_step;
+  return at_bytes(e, next, i64_mul(e, done, i64_mul(e, steps_of_k(g), *step)));
+}
+
 void integer_tiles(Gen *g, const Part *w) {
   Emitter *e = g->e;
   LVal rows_of_a = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes)), sums = g->args.scratch;
   int64_t panel_bytes = integer_panel_bytes(&g->plan, k_of(g));
-  LVal next =
-      at_bytes(e, w->b, i64_muli(e, w->panel1, panel_bytes)); /* of the part that follows, as much by each tile */
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
   LVal m0 = i64_add(e, i64_mul(e, t.i, w->base), i64_min(e, t.i, w->extra));
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, t.i, w->extra), e->i64, ""));
@@ -360,11 +381,8 @@ void integer_tiles(Gen *g, const Part *w) {
   else
     copy_rows(g, a, rows, rows_of_a);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
-  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, panel_bytes)), share = i64_mul(e, steps_of_k(g), w->ahead_step);
-  LVal done =
-      i64_add(e, i64_mul(e, i64_sub(e, t.i, w->tile0), i64_sub(e, w->panel1, w->panel0)), i64_sub(e, j.i, w->panel0));
-  LVal ahead = at_bytes(e, next, i64_mul(e, done, share));
-  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, w->ahead_step}, 5);
+  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, t.i, j.i, &step);
+  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
   loop_end(e, &j);

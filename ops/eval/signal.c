@@ -216,9 +216,10 @@ static Status mel_edges(Eval *e, Mel *m) {
   TRY(scalar(e, 2, 0, "sample_rate", &rate));
   TRY(number(e, 3, "lower_edge_hertz", &low));
   TRY(number(e, 4, "upper_edge_hertz", &high));
-  if (m->bands < 0 || m->bands > INT32_MAX || length < 1 || length > INT32_MAX || rate < 1)
-    return eval_fail(e, "%lld bands of a transform of %lld at rate %lld", (long long)m->bands, (long long)length,
-                     (long long)rate);
+  if (m->bands < 0 || m->bands > INT32_MAX || length < 1 || length > INT32_MAX)
+    return eval_fail(e, "%lld bands of a transform of %lld", (long long)m->bands, (long long)length);
+  if (rate < 1)
+    return eval_fail(e, "sample_rate is %lld", (long long)rate);
   m->bins = length / 2 + 1;
   m->edge = edge = arena_array(e->scratch, int64_t, (size_t)m->bands + 2);
   low = 2595 * log10(1 + low / 700), high = 2595 * log10(1 + high / 700);

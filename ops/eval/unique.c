@@ -1,4 +1,4 @@
-/* unique.c - evaluation of Unique and Det.
+/* unique.c - evaluation of Unique, RowOrder and Det.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/loop.h"
 #include "ops/eval/move.h"
@@ -46,13 +46,13 @@ static int by_index(const void *p, const void *q) {
   return i < k ? -1 : i > k;
 }
 
-static Status open_unique(Eval *e, int *axis, Unique *u) {
-  const UniqueAttr *a = e->attr;
+/* Slices along `at`; ABSENT: single elements, and *axis is -1. */
+static Status open_slices(Eval *e, int64_t at, int *axis, Unique *u) {
   const Tensor *x = e->in[0];
   *axis = -1;
   *u = (Unique){.x = {1, tensor_count(x), 1}};
-  if (a->axis != ABSENT) {
-    TRY(eval_axis(e, a->axis, x->rank, false, axis));
+  if (at != ABSENT) {
+    TRY(eval_axis(e, at, x->rank, false, axis));
     u->x = axis_split(x, *axis);
   }
   if (x->dtype == DT_str) {
@@ -67,13 +67,19 @@ static Status open_unique(Eval *e, int *axis, Unique *u) {
   return ST_OK;
 }
 
-/* first[g]: the first slice of group g, in the order of the output; group[i]: of slice i. Returns the number of groups. */
-static int64_t group_slices(Eval *e, const Unique *u, bool sorted, int64_t *first, int64_t *group) {
-  int64_t n = u->x.n, groups = 0, *order = arena_array(e->scratch, int64_t, (size_t)n);
-  int64_t *rank = arena_array(e->scratch, int64_t, (size_t)n);
+/* Positions of the slices as they come in order, equal ones as they stand. */
+static int64_t *sorted_slices(Eval *e, const Unique *u) {
+  int64_t n = u->x.n, *order = arena_array(e->scratch, int64_t, (size_t)n);
   for (int64_t i = 0; i < n; i++)
     order[i] = i;
   qsort_r(order, (size_t)n, sizeof *order, by_value, (void *)(uintptr_t)u);
+  return order;
+}
+
+/* first[g]: the first slice of group g, in the order of the output; group[i]: of slice i. Returns the number of groups. */
+static int64_t group_slices(Eval *e, const Unique *u, bool sorted, int64_t *first, int64_t *group) {
+  int64_t n = u->x.n, groups = 0, *order = sorted_slices(e, u);
+  int64_t *rank = arena_array(e->scratch, int64_t, (size_t)n);
   for (int64_t i = 0; i < n; i++) {
     if (!i || compare_slices(u, order[i - 1], order[i]))
       first[groups++] = order[i];
@@ -110,7 +116,7 @@ Status unique_eval(Eval *e) {
   Unique u;
   Tensor *y;
   int axis;
-  TRY(open_unique(e, &axis, &u));
+  TRY(open_slices(e, ((const UniqueAttr *)e->attr)->axis, &axis, &u));
   first = arena_array(e->scratch, int64_t, (size_t)u.x.n);
   group = arena_array(e->scratch, int64_t, (size_t)u.x.n);
   int64_t groups = group_slices(e, &u, ((const UniqueAttr *)e->attr)->sorted != 0, first, group);
@@ -122,6 +128,22 @@ Status unique_eval(Eval *e) {
       move_run(x->dtype, y->data, (o * groups + g) * u.x.inner, x->data, (o * u.x.n + first[g]) * u.x.inner, u.x.inner);
   TRY(move_done(e, y));
   return write_lists(e, u.x.n, groups, first, group);
+}
+
+/* RowOrder (sard). */
+Status row_order_eval(Eval *e) {
+  const Tensor *x = e->in[0];
+  Unique u;
+  Tensor *y;
+  int axis;
+  if (x->rank != 2)
+    return eval_fail(e, "rows are of a matrix, not of rank %d", x->rank);
+  TRY(open_slices(e, 0, &axis, &u));
+  TRY(eval_out(e, 0, DT_i64, 1, x->dim, &y));
+  const int64_t *order = sorted_slices(e, &u);
+  for (int64_t i = 0; i < u.x.n; i++)
+    ((int64_t *)y->data)[i] = order[i];
+  return ST_OK;
 }
 
 /* --- Det --- */

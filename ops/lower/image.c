@@ -233,31 +233,27 @@ const Lowering col2im_lower = {LOWER_ELEM, .can = col2im_can, .elem = col2im, .a
 
 /* --- MaxUnpool --- */
 
-/* Extents that the indices count in; false: they may be empty, or are not known to fit. */
-static bool unpooled(Ctx *c, const Node *n, Dim *own) {
+bool unpooled_extents(Ctx *c, const Node *n, Dim *own) {
   const MaxUnpoolAttr *a = ATTR(n, MaxUnpool);
-  const Type *in = in_of(n, 0), *out = &n->out[0]->type;
+  const Type *in = in_of(n, 0);
   const WindowAttr wa = {
       .auto_pad = str_of("NOTSET"), .kernel = a->kernel_shape, .pads = a->pads, .strides = a->strides};
   WindowSpec s;
   if (in->rank < 3 || window_spec(c, &wa, in->rank - 2, &s) || window_kernel(c, &s, NULL))
     return false;
-  for (int i = 0; i < in->rank; i++) {
-    own[i] = in->dim[i];
-    if (i >= 2) {
-      Dim steps = dim_mul(c, dim_sub(c, in->dim[i], dim_const(c, 1)), dim_const(c, s.stride[i - 2]));
-      own[i] = dim_add(c, steps, dim_const(c, s.kernel[i - 2] - s.begin[i - 2] - s.end[i - 2]));
-    }
-    if (own[i]->lo < 1 || !dim_at_least(c, out->dim[i], own[i]) || (i < 2 && out->dim[i] != own[i]))
-      return false;
+  own[0] = in->dim[0], own[1] = in->dim[1];
+  for (int i = 2; i < in->rank; i++) {
+    Dim steps = dim_mul(c, dim_sub(c, in->dim[i], dim_const(c, 1)), dim_const(c, s.stride[i - 2]));
+    own[i] = dim_add(c, steps, dim_const(c, s.kernel[i - 2] - s.begin[i - 2] - s.end[i - 2]));
   }
   return true;
 }
 
+/* node_needs compares the extents. */
 static bool unpool_can(Ctx *c, const Node *n, const char **why) {
   Dim own[MAX_RANK];
-  *why = "extents that are compared at run time";
-  return same_dims(in_of(n, 0), in_of(n, 1)) && unpooled(c, n, own);
+  *why = "values and indices of different ranks";
+  return in_of(n, 0)->rank == in_of(n, 1)->rank && unpooled_extents(c, n, own);
 }
 
 static Status unpool(Lower *x, const Node *n, KBuf *const *out) {
@@ -268,7 +264,7 @@ static Status unpool(Lower *x, const Node *n, KBuf *const *out) {
   int depth = lower_open_axes(x, y, 0, y->rank, index, &behind);
   ks_store(&x->at, out[0], index, ke_float(x->k, y->dtype, 0));
   lower_close(x, depth, behind);
-  unpooled(x->c, n, own);
+  unpooled_extents(x->c, n, own);
   depth = 0;
   for (int i = 0; i < in->rank; i++) {
     index[i] = lower_open_ordered(x, "t", in->dim[i], depth++ ? NULL : &behind);
@@ -278,7 +274,7 @@ static Status unpool(Lower *x, const Node *n, KBuf *const *out) {
   rest = lower_once(x, "to", rest);
   TRY(lower_check(x, within(x, rest, all), rest));
   for (int i = in->rank - 1; i >= 0; i--) {
-    KExpr *extent = ke_dim(x->k, own[i]);
+    KExpr *extent = ke_dim(x->k, dim_max(x->c, own[i], dim_const(x->c, 1))); /* of nothing there is no index */
     at[i] = i ? k_bin(x, KOP_mod, rest, extent) : rest;
     rest = i ? lower_once(x, "rest", k_div(x, rest, extent)) : rest;
   }

@@ -160,6 +160,21 @@ static void pool(Needs *x, const Node *n) {
   windows(x, n, &(WindowAttr){a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, a->ceil_mode != 0}, -1);
 }
 
+/* MaxUnpool (22): there is something to unpool to, which the output has room for. */
+static void unpool(Needs *x, const Node *n) {
+  const Type *out = &n->out[0]->type;
+  Dim own[MAX_RANK], zero = dim_const(x->c, 0);
+  if (!unpooled_extents(x->c, n, own))
+    return;
+  for (int i = 0; i < out->rank; i++) {
+    must(x, n->in[0]->type.dim[i], n->in[1]->type.dim[i], "an extent of the indices");
+    if (i >= 2 && own[i]->lo < 0)
+      must(x, dim_max(x->c, zero, own[i]), own[i], "an extent that is unpooled to");
+    if (!dim_at_least(x->c, out->dim[i], own[i]) || (i < 2 && out->dim[i] != own[i]))
+      must(x, i < 2 ? own[i] : dim_max(x->c, out->dim[i], own[i]), out->dim[i], "an extent of output_shape");
+  }
+}
+
 /* Resize (19): the result is as large as is asked for; to keep proportions there must be some. */
 static void resize(Needs *x, const Node *n) {
   const ResizeAttr *a = ATTR(n, Resize);
@@ -203,6 +218,17 @@ static void stft(Needs *x, const Node *n) {
     must(x, n->in[2]->type.dim[0], length, "the length of the window and that of a frame");
 }
 
+/* MelWeightMatrix (17): a spectrum of something. */
+static void mel(Needs *x, const Node *n) {
+  const Dim *size;
+  int64_t k;
+  for (int i = 0; i < 2; i++)
+    if (value_content(x->c, n->in[i], &size, &k) && k == 1) {
+      at_least(x, size[0], i, i ? "dft_length" : "num_mel_bins");
+      at_most(x, size[0], dim_const(x->c, INT32_MAX), i ? "dft_length" : "num_mel_bins");
+    }
+}
+
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   Needs x = {.c = c, .a = a, .origin = n->origin};
   for (int i = 0; i < n->nout; i++)
@@ -215,6 +241,8 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Tile: repeats(&x, n); break;
   case OP_Resize:
   case OP_ResizeTo: resize(&x, n); break;
+  case OP_MaxUnpool: unpool(&x, n); break;
+  case OP_MelWeightMatrix: mel(&x, n); break;
   case OP_DFT: dft(&x, n); break;
   case OP_STFT: stft(&x, n); break;
   case OP_Pad: pad(&x, n); break;

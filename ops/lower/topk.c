@@ -1,15 +1,15 @@
 /* topk.c - lowering of TopK (24), row by row: for few results known beforehand a sorted list that better elements are
- * inserted into, blocks of which none does being passed over; else a merge sort of positions.
+ * inserted into, blocks of which none does being passed over; else a merge sort of positions (sort.h).
  *
  * Elements are ordered by value, NaN above all numbers, and by position where values are equal: a strict order, so that each
  * result is the same whatever the way.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "ops/lower.h"
+#include "ops/lower/sort.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { FEW = 32, BLOCK = 64, MAX_BITS = 44 }; /* MAX_BITS: of a position; no memory holds more elements */
+enum { FEW = 32, BLOCK = 64 };
 
 static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
@@ -41,21 +41,14 @@ static Status value_at(Top *t, KExpr *i, KExpr **v) {
 
 /* Is value a better than b, whatever their positions? */
 static KExpr *beats(Top *t, KExpr *a, KExpr *b) {
-  Lower *x = t->x;
-  KExpr *r = t->largest ? k_bin(x, KOP_lt, b, a) : k_bin(x, KOP_lt, a, b);
-  if (!dtype_is_float(t->w))
-    return r;
-  KExpr *first = k_un(x, KOP_isnan, t->largest ? a : b), *second = k_un(x, KOP_isnan, t->largest ? b : a);
-  return k_bin(x, KOP_or, r, k_bin(x, KOP_and, first, k_un(x, KOP_not, second)));
+  return lower_value_before(t->x, t->largest ? b : a, t->largest ? a : b);
 }
 
 /* Does element (a, i) come before (b, j)? */
 static KExpr *before(Top *t, KExpr *a, KExpr *i, KExpr *b, KExpr *j) {
   Lower *x = t->x;
-  KExpr *same = k_bin(x, KOP_eq, a, b);
-  if (dtype_is_float(t->w))
-    same = k_bin(x, KOP_or, same, k_bin(x, KOP_and, k_un(x, KOP_isnan, a), k_un(x, KOP_isnan, b)));
-  return k_bin(x, KOP_or, beats(t, a, b), k_bin(x, KOP_and, same, k_bin(x, KOP_lt, i, j)));
+  KExpr *earlier = k_bin(x, KOP_and, lower_value_same(x, a, b), k_bin(x, KOP_lt, i, j));
+  return k_bin(x, KOP_or, beats(t, a, b), earlier);
 }
 
 /* --- few results --- */
@@ -163,71 +156,25 @@ static Status few(Top *t) {
 
 /* --- many --- */
 
-/* Positions [lo, hi) of list `side` of pos: how many of them come before element (v, i)? They are sorted. */
-static Status count_before(Top *t, KBuf *pos, KExpr *side, KExpr *lo, KExpr *hi, KExpr *v, KExpr *i, KExpr **n) {
-  Lower *x = t->x;
-  KCursor behind, here, less, more;
-  KExpr *w;
-  KVar *low = lower_acc(x, "low", lo), *high = lower_acc(x, "high", hi);
-  lower_open_ordered(x, "step", dim_const(x->c, MAX_BITS), &behind);
-  lower_if(x, k_bin(x, KOP_lt, ke_var(x->k, low), ke_var(x->k, high)), &here);
-  KExpr *middle = lower_now(x, "mid", k_div(x, k_add(x, ke_var(x->k, low), ke_var(x->k, high)), num(x, 2)));
-  KExpr *j = lower_now(x, "j", ke_load(x->k, pos, (KExpr *[]){side, middle}));
-  TRY(value_at(t, j, &w));
-  KExpr *first = lower_now(x, "first", before(t, lower_now(x, "w", ke_cast(x->k, t->w, w)), j, v, i));
-  lower_if(x, first, &less);
-  ks_update(&x->at, low, KOP_none, k_add(x, middle, num(x, 1)));
-  lower_close(x, 1, less);
-  lower_if(x, k_un(x, KOP_not, first), &more);
-  ks_update(&x->at, high, KOP_none, middle);
-  lower_close(x, 1, more);
-  lower_close(x, 2, behind);
-  (void)here;
-  *n = k_sub(x, ke_var(x->k, low), lo);
+static Status key_at(void *arg, KExpr *i, KExpr **v) {
+  Top *t = arg;
+  TRY(value_at(t, i, v));
+  *v = ke_cast(t->x->k, t->w, *v);
   return ST_OK;
 }
 
-/* One pass: pairs of sorted runs of `width` in list `from` become runs of twice that in list `to`. An element's place in the
- * merged run is its place in its own run and the number of the other run's elements that come before it. */
-static Status merge_runs(Top *t, KBuf *pos, KExpr *width, KExpr *from, KExpr *to) {
-  Lower *x = t->x;
-  KCursor behind;
-  KExpr *count = ke_dim(x->k, t->extent), *v, *n;
-  KExpr *e = lower_open_ordered(x, "e", t->extent, &behind), *two = k_mul(x, width, num(x, 2));
-  KExpr *start = lower_now(x, "start", k_sub(x, e, k_bin(x, KOP_mod, e, two)));
-  KExpr *middle = lower_now(x, "middle", k_bin(x, KOP_min, count, k_add(x, start, width)));
-  KExpr *end = lower_now(x, "end", k_bin(x, KOP_min, count, k_add(x, start, two)));
-  KExpr *left = lower_now(x, "left", k_bin(x, KOP_lt, e, middle)),
-        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){from, e}));
-  TRY(value_at(t, i, &v));
-  v = lower_now(x, "v", ke_cast(x->k, t->w, v));
-  KExpr *lo = lower_now(x, "lo", ke_select(x->k, left, middle, start)), *hi = ke_select(x->k, left, end, middle);
-  TRY(count_before(t, pos, from, lo, hi, v, i, &n));
-  KExpr *own = ke_select(x->k, left, k_sub(x, e, start), k_sub(x, e, middle));
-  ks_store(&x->at, pos, (KExpr *[]){to, k_add(x, start, k_add(x, own, n))}, i);
-  lower_close(x, 1, behind);
+static Status comes_before(void *arg, KExpr *v, KExpr *i, KExpr *w, KExpr *j, KExpr **first) {
+  *first = before(arg, v, i, w, j);
   return ST_OK;
 }
 
 static Status many(Top *t, KBuf *value, KBuf *index) {
   Lower *x = t->x;
-  KCursor behind, here;
-  KExpr *v, *one = num(x, 1);
-  KBuf *pos = kernel_add_temp(x->k, "pos", DT_i64, 2, (Dim[]){dim_const(x->c, 2), t->extent});
-  KExpr *e = lower_open(x, "e", t->extent, &behind);
-  ks_store(&x->at, pos, (KExpr *[]){num(x, 0), e}, e);
-  lower_close(x, 1, behind);
-  KVar *side = lower_acc(x, "side", num(x, 0));
-  KExpr *pass = lower_open_ordered(x, "pass", dim_const(x->c, MAX_BITS), &behind);
-  KExpr *width = lower_now(x, "width", k_bin(x, KOP_shl, one, pass));
-  lower_if(x, k_bin(x, KOP_lt, width, ke_dim(x->k, t->extent)), &here);
-  KExpr *from = lower_now(x, "from", k_bin(x, KOP_and, pass, one)), *to = lower_now(x, "to", k_sub(x, one, from));
-  TRY(merge_runs(t, pos, width, from, to));
-  ks_update(&x->at, side, KOP_none, to);
-  lower_close(x, 2, behind);
-  (void)here;
-  KExpr *p = lower_open(x, "p", t->k, &behind),
-        *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){ke_var(x->k, side), p}));
+  KCursor behind;
+  KBuf *pos;
+  KExpr *v, *side;
+  TRY(lower_sort(&(Sort){x, t->extent, key_at, comes_before, t}, &pos, &side));
+  KExpr *p = lower_open(x, "p", t->k, &behind), *i = lower_now(x, "i", ke_load(x->k, pos, (KExpr *[]){side, p}));
   if (value) {
     TRY(value_at(t, i, &v));
     set_slot(t, value, p, v);

@@ -119,8 +119,9 @@ static void same_as(Ctx *c, const char *text, const Kernel *k, const Launch *l, 
     if (st)
       continue;
     for (uint32_t i = k->nin; i < k->nio; i++) {
+      double least = least_scale(text, k, k->buf[i], want);
       for (int64_t j = 0; j < tensor_count(want[i]); j++)
-        if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol))
+        if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol, least))
           fail_msg("%s, run %d: %s[%lld] is %.9g, must be %.9g", k->name, run_no, k->buf[i]->name, (long long)j,
                    elem_f64(want[i]->dtype, got[i]->data, j), elem_f64(want[i]->dtype, want[i]->data, j));
       if (!run_no)

@@ -449,10 +449,44 @@ static void golden(void **state) {
   ctx_close(&c);
 }
 
+/* Packed operands lie one behind the other in the order in which the program reads them. */
+static Status packed_in_order(Ctx *c, void *arg) {
+  Model *m;
+  Groups *g;
+  Arena *a = arena_create(c);
+  GroupOptions o = {.cpu_level = "x86-64-v3", .pack = true};
+  uint64_t end = 0;
+  TRY(model_load_file(c, SOURCE_DIR "/models/fixtures/bert_qa/dynamo/model.onnx", NULL, &m));
+  TRY(passes_run(c, m->graph, &(PassOptions){.verify = true}));
+  TRY(group_graph(c, a, m->graph, &o, &g));
+  for (uint32_t i = 0; i < g->n; i++) {
+    if (g->group[i]->packed == UINT32_MAX)
+      continue;
+    const Packed *x = &g->packed[g->group[i]->packed];
+    assert_int_equal(x->offset, end);
+    end = x->offset + (x->size + 63) / 64 * 64, ++*(int *)arg;
+  }
+  assert_int_equal(end, g->packed_size);
+  return ST_OK;
+}
+
+static void packed(void **state) {
+  (void)state;
+  Alloc alloc;
+  Ctx c;
+  int n = 0;
+  alloc_init_system(&alloc);
+  ctx_open(&c, &alloc);
+  assert_int_equal(ctx_protect(&c, packed_in_order, &n), ST_OK);
+  assert_true(n > 1);
+  ctx_close(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fixtures),
       cmocka_unit_test(golden),
+      cmocka_unit_test(packed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,8 +190,24 @@ static void test_windows(void **state) {
     }
 }
 
+/* Images of known size whose weight stays in L2 fall into parts that two threads share evenly. */
+static void test_parts(void **state) {
+  static const int64_t sides[] = {56, 28, 14};
+  (void)state;
+  for (size_t i = 0; i < countof(sides); i++) {
+    Window w = {64, {1, sides[i], sides[i]}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {1, sides[i], sides[i]}};
+    ProductWindow pw;
+    Product p = window_product(&w, &pw, DT_u8, 0, 64);
+    ProductPlan plan = product_plan(&p, jit.level);
+    int64_t tiles = (p.positions - 1) / plan.mr + 1, parts = (tiles - 1) / plan.row_tiles + 1;
+    int64_t first = parts / 2 * tiles / parts, most = first > tiles - first ? first : tiles - first;
+    assert_in_range(most * 100, 0, tiles * 52); /* of either thread, in hundredths: 2 % more than half */
+  }
+}
+
 int main(void) {
-  static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows)};
+  static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows),
+                                            cmocka_unit_test(test_parts)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }

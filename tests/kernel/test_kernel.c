@@ -76,12 +76,14 @@ static void compare(Ctx *c, const char *text, const char *level, const Kernel *k
     arena_destroy(a);
     return;
   }
-  for (uint32_t i = k->nin; i < k->nio; i++)
+  for (uint32_t i = k->nin; i < k->nio; i++) {
+    double least = least_scale(text, k, k->buf[i], want);
     for (int64_t j = 0; j < tensor_count(want[i]); j++)
-      if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol))
+      if (!same(want[i]->dtype, got[i]->data, want[i]->data, j, tol, least))
         fail_msg("%s, %s, n0=%lld: %s[%lld] is %.9g, must be %.9g", k->name, level,
                  (long long)(bind->n ? bind->value[bind->n - 1] : 0), k->buf[i]->name, (long long)j,
                  elem_f64(want[i]->dtype, got[i]->data, j), elem_f64(want[i]->dtype, want[i]->data, j));
+  }
   arena_destroy(a);
 }
 

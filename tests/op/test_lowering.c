@@ -239,6 +239,7 @@ static void every_case(void **state) {
   h_run_file("op/special.txt");
   h_run_file("op/trees.txt");
   h_run_file("op/suppress.txt");
+  h_run_file("op/order.txt");
   h_run_file("op/microsoft.txt");
   for (OpId i = 1; i < op_count(); i++) {
     Count n = counts[i];

@@ -1,5 +1,5 @@
 /* test_special.c - losses, signals, detection, image geometry, recurrences, random numbers and training: the cases of
- * special.txt (made by gen_special.py), suppress.txt and special_errors.txt.
+ * special.txt (made by gen_special.py), suppress.txt, order.txt and special_errors.txt.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/op/harness.h"
 
@@ -9,6 +9,7 @@ static void generated(void **state) {
   (void)state;
   h_run_file("op/special.txt");
   h_run_file("op/suppress.txt");
+  h_run_file("op/order.txt");
 }
 
 static void refused(void **state) {
@@ -24,6 +25,7 @@ static void compiled(void **state) {
                              OP_HannWindow,
                              OP_HammingWindow,
                              OP_BlackmanWindow,
+                             OP_MelWeightMatrix,
                              OP_AffineGrid,
                              OP_CenterCropPad,
                              OP_Col2Im,

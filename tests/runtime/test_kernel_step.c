@@ -160,6 +160,33 @@ static void test_profile(void **state) {
   rig_close(&k);
 }
 
+/* A step worth two threads has both while its run is the only one, and one of them beside another run; the bits are the same. */
+static void test_cores_are_shared_out(void **state) {
+  enum { N = 401, M = 333 };
+  Rig k;
+  Pool *pool;
+  RtStepTime last;
+  (void)state;
+  open_compiled(&k, softmax, "Softmax");
+  float *x = noise(N * M), *alone = malloc(N * M * sizeof *alone);
+  rig_feed(&k, DT_f32, SHAPE(N, M), x);
+  assert_int_equal(pool_create(&k.c, 2, &pool), ST_OK);
+  k.o.pool = pool, k.o.threads = 2, k.o.profile = count_step, k.o.profile_arg = &last;
+  rig_run(&k);
+  assert_int_equal(last.threads, 2);
+  memcpy(alone, k.out[0].t.data, N * M * sizeof *alone);
+  pool_hold(pool); /* another run begins */
+  rig_run(&k);
+  assert_int_equal(last.threads, 1);
+  assert_memory_equal(alone, k.out[0].t.data, N * M * sizeof *alone);
+  pool_release(pool);
+  rig_run(&k);
+  assert_int_equal(last.threads, 2);
+  pool_destroy(pool);
+  rig_close(&k);
+  free(x), free(alone);
+}
+
 /* Packed weights: the last file of the program, here of one product. [1 2] times {{1, 0, 2}, {0, 1, 3}}. */
 static void test_packed(void **state) {
   Rig k;
@@ -314,6 +341,7 @@ int main(void) {
                                      cmocka_unit_test(test_failed_check),
                                      cmocka_unit_test(test_cancel),
                                      cmocka_unit_test(test_profile),
+                                     cmocka_unit_test(test_cores_are_shared_out),
                                      cmocka_unit_test(test_packed),
                                      cmocka_unit_test(test_broadcast_mask),
                                      cmocka_unit_test(test_damage),

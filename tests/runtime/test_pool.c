@@ -47,6 +47,25 @@ static void count(void *arg, int thread, int64_t begin, int64_t end) {
     atomic_fetch_add(&hits[i], 1);
 }
 
+/* Of eight threads a run leaves one to every other run, and keeps one whatever there is of them. */
+static void test_share(void **state) {
+  World *w = *state;
+  Pool *p;
+  assert_int_equal(pool_create(&w->c, 8, &p), ST_OK);
+  for (int runs = 0; runs < 10; runs++) {
+    int want = runs < 2 ? 8 : runs < 8 ? 8 - (runs - 1) : 1;
+    assert_int_equal(pool_share(p, 8), want);
+    assert_int_equal(pool_share(p, 1), 1);
+    pool_hold(p);
+  }
+  for (int runs = 0; runs < 10; runs++)
+    pool_release(p);
+  assert_int_equal(pool_share(p, 8), 8);
+  pool_destroy(p);
+  assert_int_equal(pool_share(NULL, 8), 8);
+  assert_int_equal(pool_share(NULL, 0), 1);
+}
+
 /* Every part once, for any number of threads and parts, work after work. */
 static void test_every_part_once(void **state) {
   World *w = *state;
@@ -271,6 +290,7 @@ static void test_own_stacks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_share, setup, teardown),
       cmocka_unit_test_setup_teardown(test_every_part_once, setup, teardown),
       cmocka_unit_test_setup_teardown(test_own_stacks, setup, teardown),
       cmocka_unit_test_setup_teardown(test_two_callers, setup, teardown),
