@@ -9,7 +9,7 @@
  * Phases differ in how many taps they have: a tap of zeros would not be the same for infinite inputs. Those that have equally many
  * and begin at the same input on every axis are channels of one convolution; but of groups, if they are few, each phase is one of
  * its own, since single channels have a form that is better. Where that makes fewer convolutions, phases are those of the output
- * without its padding in front, which is cut off in the end.
+ * without its padding in front, which is cut off in the end. Where there is one position it is a matrix product.
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -17,7 +17,15 @@
 
 #include <string.h>
 
-enum { MOST_AXES = 3, MOST_CONVS = 16, MOST_TAPS = INT16_MAX, MOST_STRIDE_DILATED = 1024 };
+enum {
+  MOST_AXES = 3,
+  MOST_CONVS = 16,
+  MOST_TAPS = INT16_MAX,
+  MOST_STRIDE_DILATED = 1024,
+  VECTOR = 16,       /* channels that fill one */
+  USUAL_EXTENT = 64, /* of an axis, where only a run tells */
+  JOIN_COST = 16     /* of an output that is put together with others, in products */
+};
 
 typedef struct Axis {
   int64_t s, d, k;   /* stride, dilation, taps */
@@ -41,6 +49,12 @@ typedef struct Deconv {
 typedef struct Phase {
   int64_t first, taps, off;
 } Phase;
+
+/* What the positions of an axis cost. */
+typedef struct Work {
+  int64_t extent;             /* of the input */
+  int64_t channels, products; /* of the output; of an element of it */
+} Work;
 
 /* Phases of every axis that make one convolution. */
 typedef struct Alike {
@@ -90,41 +104,54 @@ static int64_t runs_of(const Axis *a) {
   return runs;
 }
 
-/* Cuts off as much in front as leaves the fewest runs; returns their number. over: outputs beyond stride times inputs. */
-static int64_t align(Axis *a, int64_t over) {
-  const int64_t begin = a->begin, cuts[] = {0, begin % a->s, begin};
-  int64_t best = 0, cut = 0;
-  for (size_t i = 0; i < countof(cuts); i++) {
-    a->begin = begin - cuts[i];
-    int64_t runs = runs_of(a);
-    if (runs && (!best || runs < best))
-      best = runs, cut = cuts[i];
-  }
-  a->begin = begin - cut, a->cut = cut, a->more = ceil_of(over + cut, a->s);
+/* Cuts off this much in front: the runs that are left. over: outputs beyond stride times inputs. */
+static int64_t cut_off(Axis *a, int64_t begin, int64_t cut, int64_t over) {
+  a->cut = cut, a->begin = begin - cut, a->more = ceil_of(over + cut, a->s);
   for (int64_t r = 0; r < a->s; r++) {
     int64_t off = phase_of(a, r).off;
     a->more = off > a->more ? off : a->more;
   }
-  return best;
+  return runs_of(a);
+}
+
+/* Cuts off as much in front as leaves the fewest runs; but nothing, where that computes more positions beyond those of the
+ * input than putting runs together takes. Returns the number of runs. */
+static int64_t align(Axis *a, int64_t over, const Work *w) {
+  const int64_t begin = a->begin, cuts[] = {0, begin % a->s, begin};
+  Axis best = *a;
+  int64_t least = 0;
+  for (size_t i = 0; i < countof(cuts); i++) {
+    int64_t runs = cut_off(a, begin, cuts[i], over);
+    bool waste = least && w->channels >= VECTOR && (a->more - best.more) * w->products > w->extent * JOIN_COST;
+    if (runs && (!least || (runs < least && !waste)))
+      least = runs, best = *a;
+  }
+  *a = best;
+  return least;
 }
 
 /* --- which nodes --- */
 
 static bool channels_of(Deconv *p) {
   const Type *w = &p->w->type;
-  int64_t all, rows, phases = 1;
-  if (!dim_is_const(w->dim[0], &all) || !dim_is_const(w->dim[1], &p->out) || all <= 0 || p->out <= 0 ||
-      all % p->group || !dim_is(p->x->type.dim[1], all) || p->out > INT32_MAX)
+  int64_t all;
+  if (!dim_is_const(w->dim[0], &all) || !dim_is_const(w->dim[1], &p->out) || all <= 0 || all > INT32_MAX ||
+      p->out <= 0 || p->out > INT32_MAX || all % p->group || !dim_is(p->x->type.dim[1], all))
     return false;
   p->in = all / p->group;
+  return !__builtin_mul_overflow(p->out, p->group, &all) &&
+         (!p->bias || (f32_constant(p->bias) && p->bias->type.rank == 1 && dim_is(p->bias->type.dim[0], all)));
+}
+
+/* Which convolutions there are; false: their channels would be too many. */
+static bool order_of(Deconv *p) {
+  int64_t phases = 1, all;
   for (int i = 0; i < p->axes; i++)
     if (__builtin_mul_overflow(phases, p->axis[i].s, &phases))
       return false;
   p->apart = p->group > 1 && phases <= MOST_CONVS;
   p->outer = p->apart ? 1 : p->group, p->inner = p->group / p->outer * p->out;
-  return !__builtin_mul_overflow(p->out, p->group, &all) && !__builtin_mul_overflow(all, phases, &rows) &&
-         rows <= INT32_MAX &&
-         (!p->bias || (f32_constant(p->bias) && p->bias->type.rank == 1 && dim_is(p->bias->type.dim[0], all)));
+  return !__builtin_mul_overflow(p->out * p->group, phases, &all) && all <= INT32_MAX;
 }
 
 /* The padding in front, which the extents tell where the attributes leave it open. */
@@ -146,10 +173,10 @@ static bool axes_of(Match *m, Deconv *p) {
   const ConvTransposeAttr *a = ATTR(p->n, ConvTranspose);
   const WindowAttr wa = {a->auto_pad, a->kernel_shape, a->pads, a->strides, a->dilations, false};
   const Type *x = &p->x->type, *y = &p->n->out[0]->type;
-  int64_t runs = 1, over;
+  int64_t runs = 1, over, some;
+  Work work = {.channels = p->out};
   WindowSpec s;
-  p->axes = x->rank - 2;
-  if (p->axes < 1 || p->axes > MOST_AXES || window_spec(m->c, &wa, p->axes, &s))
+  if (window_spec(m->c, &wa, p->axes, &s))
     return false;
   for (int i = 0; i < p->axes; i++) {
     Axis *t = &p->axis[i];
@@ -160,7 +187,9 @@ static bool axes_of(Match *m, Deconv *p) {
         !begin_of(m->c, a, &s, i, beyond, t))
       return false;
     t->by = t->d / common_divisor(t->s, t->d), t->every = t->s / common_divisor(t->s, t->d);
-    int64_t some = align(t, over);
+    work.products = p->in * (t->k / t->s + 1);
+    work.extent = !dim_is_const(x->dim[i + 2], &some) ? USUAL_EXTENT : some < INT32_MAX ? some : INT32_MAX;
+    some = align(t, over, &work);
     if (!some || some > MOST_CONVS || (runs *= some) > MOST_CONVS)
       return false;
   }
@@ -175,9 +204,11 @@ static bool deconv_of(Match *m, Deconv *p) {
                 .w = n->in[1],
                 .bias = n->nin > 2 ? n->in[2] : NULL,
                 .group = ATTR(n, ConvTranspose)->group};
+  p->axes = p->x->type.rank - 2;
   return type_known(p->x) && p->x->type.dtype == DT_f32 && f32_constant(p->w) && p->w->type.rank == p->x->type.rank &&
-         type_known(y) && p->group >= 1 && axes_of(m, p) && channels_of(p) &&
-         dims_bound(m->g, y->type.dim, p->axes + 2, p->x) && dims_bound(m->g, p->x->type.dim, p->axes + 2, p->x);
+         type_known(y) && p->group >= 1 && p->axes >= 1 && p->axes <= MOST_AXES && channels_of(p) && axes_of(m, p) &&
+         order_of(p) && dims_bound(m->g, y->type.dim, p->axes + 2, p->x) &&
+         dims_bound(m->g, p->x->type.dim, p->axes + 2, p->x);
 }
 
 /* --- one convolution --- */
@@ -326,10 +357,38 @@ static Value *cut(Match *m, const Deconv *p, Value *y) {
   return transpose_by(m, y, first, p->axes + 2);
 }
 
+/* Of an image of one position every output has one tap: a matrix product. */
+static bool is_product(const Deconv *p) {
+  const Type *y = &p->n->out[0]->type;
+  for (int i = 0; i < p->axes; i++)
+    if (!dim_is(p->x->type.dim[2 + i], 1) || p->axis[i].d != 1 || p->axis[i].begin || p->axis[i].cut ||
+        !dim_is(y->dim[2 + i], p->axis[i].k))
+      return false;
+  return p->group == 1;
+}
+
+static Value *product(Match *m, const Deconv *p) {
+  const Type *y = &p->n->out[0]->type;
+  Dim each[MAX_RANK] = {dim_const(m->c, p->out)}, in = dim_const(m->c, p->in);
+  for (int i = 0; i < p->axes; i++)
+    each[1 + i] = dim_const(m->c, 1);
+  Value *b = p->bias ? reshape_to(m, p->bias, each, 1 + p->axes) : NULL, *z;
+  Dim all = type_count(m->c, &p->w->type), columns = dim_div(m->c, all, in);
+  z = reshape_to(m, p->x, (Dim[]){y->dim[0], in}, 2);
+  z = EMIT(m, MatMul, NULL, z, reshape_to(m, p->w, (Dim[]){in, columns}, 2));
+  if (b) {
+    b = EMIT(m, Expand, NULL, b, dims_value(m, y->dim + 1, 1 + p->axes));
+    z = EMIT(m, Add, NULL, z, reshape_to(m, b, &columns, 1));
+  }
+  return reshape_to(m, z, y->dim, 2 + p->axes);
+}
+
 static Value *as_conv(Match *m) {
   Deconv p;
   if (!deconv_of(m, &p))
     return NULL;
+  if (is_product(&p))
+    return product(m, &p);
   return cut(m, &p, shuffle(m, &p, phases(m, &p, 0, (Alike){.all = 1})));
 }
 
