@@ -294,6 +294,14 @@ static bool expr_crosses(const KExpr *x, const KVar *inner, const KVar *outer) {
   if (!x)
     return false;
   for (int i = 0; i < 3; i++)
+/* How often what is inside of n loops runs at least, or ENOUGH_PARTS. */
+static int64_t runs_of(KStmt *const *nest, int n) {
+  int64_t runs = 1;
+  for (int i = 0; i < n && runs < ENOUGH_PARTS; i++)
+    runs *= nest[i]->extent->lo < 1 ? 1 : nest[i]->extent->lo < ENOUGH_PARTS ? nest[i]->extent->lo : ENOUGH_PARTS;
+  return runs;
+}
+
     if (expr_crosses(x->arg[i], inner, outer))
       return true;
   return x->kind == KE_LOAD && access_score(x->buf, x->index, inner) < 0 && access_score(x->buf, x->index, outer) > 0;
@@ -626,7 +634,7 @@ static void outermost(Scheduler *s, KStmt *f) {
     return;
   }
   if (schedule_has(last->body, KS_FOR) && !short_loops(last->body) &&
-      columns_interchange(s->c, s->k, last, lanes_for(s, last))) {
+      columns_interchange(s->c, s->k, last, lanes_for(s, last), runs_of(nest, n - 1))) {
     schedule_collapse(s->c, s->k, nest, n);
     f->loop = KL_PARALLEL;
     return;
