@@ -43,6 +43,7 @@ struct KEmit {
   LVal lane_base;           /* i64: its value in lane 0 */
   int lanes;                /* 1: scalar code */
   LVal mask;                /* <lanes x i1>; NULL: all lanes */
+  LVal many;                /* i32: more than lanes, which no compiler can tell; or NULL */
   bool at_base;             /* expressions are emitted for lane 0 alone */
   bool split;               /* the outermost parallel loop has been met */
   struct Scan *scan;        /* the scan around, or NULL */

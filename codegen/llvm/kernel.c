@@ -786,6 +786,10 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   place_temporaries(k);
   kemit_find_large(k);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
+  if (e->bits == 512) {
+    LVal there = LLVMBuildZExt(B, LLVMBuildIsNotNull(B, args.bufs, ""), e->i32, "");
+    k->many = LLVMBuildMul(B, there, emit_int(e->i32, MAX_LANES), "");
+  }
     LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");
     LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, args.begin, args.end, ""), work, none);
     go(e, none);
