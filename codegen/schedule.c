@@ -207,14 +207,28 @@ static bool fills_temporaries(const KStmt *s) {
   return true;
 }
 
+/* The vector loop that is all of a list but definitions and conditions; NULL: there is more, or none. */
+static KStmt *only_vector(KStmt *s) {
+  while (s && s->kind == KS_LET)
+    s = s->next;
+  if (!s || s->next)
+    return NULL;
+  if (s->kind == KS_IF)
+    return only_vector(s->body);
+  return s->kind == KS_FOR && s->loop == KL_VECTOR ? s : NULL;
+}
+
 /* A few rows are brought into temporaries and worked on there: while they are brought, as many behind them are asked for, which come
- * meanwhile. A third of the time of a resize (bench memory="resize linear"). */
+ * meanwhile. A third of the time of a resize (bench memory="resize linear"). Of short rows that are only moved some are, too. */
 static void ask_for_next(KStmt *rows) {
-  KStmt *row = rows->body;
-  int64_t n;
-  if (dim_is_const(rows->extent, &n) && n <= SHORT_LOOP && row && !row->next && row->kind == KS_FOR &&
-      row->loop == KL_VECTOR && fills_temporaries(row->body))
+  KStmt *row = only_vector(rows->body);
+  int64_t n, length;
+  if (!row || kernel_loop_ordered(rows))
+    return;
+  if (dim_is_const(rows->extent, &n) && n <= SHORT_LOOP && fills_temporaries(row->body))
     row->ahead = rows->var, row->ahead_by = (uint8_t)n;
+  else if (dim_is_const(row->extent, &length) && length <= SHORT_ROW && list_flops(row->body) <= 1)
+    row->ahead = rows->var, row->ahead_by = FAR_ROWS;
 }
 
 static void vectorize(const Scheduler *s, KStmt *first) {
@@ -259,6 +273,14 @@ static int enough_loops(KStmt *const *nest, int n) {
   return n;
 }
 
+/* How often what is inside of n loops runs at least, or ENOUGH_PARTS. */
+static int64_t runs_of(KStmt *const *nest, int n) {
+  int64_t runs = 1;
+  for (int i = 0; i < n && runs < ENOUGH_PARTS; i++)
+    runs *= nest[i]->extent->lo < 1 ? 1 : nest[i]->extent->lo < ENOUGH_PARTS ? nest[i]->extent->lo : ENOUGH_PARTS;
+  return runs;
+}
+
 /* nest[0] becomes the loop over all n of them; the others' variables are defined by division in front of the body. */
 void schedule_collapse(Ctx *c, Kernel *k, KStmt **nest, int n) {
   KStmt *outer = nest[0];
@@ -294,14 +316,6 @@ static bool expr_crosses(const KExpr *x, const KVar *inner, const KVar *outer) {
   if (!x)
     return false;
   for (int i = 0; i < 3; i++)
-/* How often what is inside of n loops runs at least, or ENOUGH_PARTS. */
-static int64_t runs_of(KStmt *const *nest, int n) {
-  int64_t runs = 1;
-  for (int i = 0; i < n && runs < ENOUGH_PARTS; i++)
-    runs *= nest[i]->extent->lo < 1 ? 1 : nest[i]->extent->lo < ENOUGH_PARTS ? nest[i]->extent->lo : ENOUGH_PARTS;
-  return runs;
-}
-
     if (expr_crosses(x->arg[i], inner, outer))
       return true;
   return x->kind == KE_LOAD && access_score(x->buf, x->index, inner) < 0 && access_score(x->buf, x->index, outer) > 0;

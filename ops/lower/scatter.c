@@ -163,7 +163,7 @@ static Status nd_part(Lower *x, const Node *n, KBuf *y, Dim len) {
   KExpr *part = lower_open(x, "part", dim_const(x->c, ROW_PARTS), &behind);
   KExpr *from = lower_once(x, "from", k_mul(x, part, ke_dim(x->k, len)));
   KExpr *r = lower_open(x, "r", len, &rows);
-  index[0] = lower_once(x, "row", k_add(x, from, r));
+  index[0] = k_add(x, from, r);
   lower_if(x, k_bin(x, KOP_lt, index[0], ke_dim(x->k, in->dim[0])), NULL);
   TRY(copy(x, n, y, 1, index));
   lower_close(x, 2, rows);
