@@ -17,6 +17,7 @@ enum { SHORT_LOOP = 16, FEW_LANES = 4, LINE_BITS = 512 };
 enum {
   ENOUGH_PARTS = 512, /* for as many threads as there may be to have equal shares */
   FAR_ROWS = 8,
+  FAR_BLOCKS = 16,
   SHORT_ROW = 256,
   KEPT_ROW = 1 << 14, /* a row that stays in the first cache, or the second */
 };
@@ -231,6 +232,25 @@ static void ask_for_next(KStmt *rows) {
     row->ahead = rows->var, row->ahead_by = FAR_ROWS;
 }
 
+static bool only_asks(const KStmt *s) {
+  for (; s; s = s->next)
+    if (s->kind != KS_LET && (s->kind != KS_UPDATE || s->var->dtype != DT_bool))
+      return false;
+  return true;
+}
+
+/* Blocks in which something is looked for one after another: while what was found is dealt with, those behind come. The largest few take
+ * 1.5 ms, not 1.85 (bench memory="top 8"). */
+static void ask_for_blocks(KStmt *blocks) {
+  int64_t n;
+  for (KStmt *s = blocks->body; s && blocks->loop == KL_ORDERED; s = s->next)
+    if (s->kind == KS_FOR) {
+      if (s->loop == KL_VECTOR && only_asks(s->body) && dim_is_const(s->extent, &n) && n >= SHORT_ROW)
+        s->ahead = blocks->var, s->ahead_by = FAR_BLOCKS;
+      return;
+    }
+}
+
 static void vectorize(const Scheduler *s, KStmt *first) {
   for (KStmt *f = first; f; f = f->next) {
     if (f->kind == KS_IF)
@@ -242,6 +262,7 @@ static void vectorize(const Scheduler *s, KStmt *first) {
     else {
       vectorize(s, f->body);
       ask_for_next(f);
+      ask_for_blocks(f);
     }
   }
 }
