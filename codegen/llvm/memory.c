@@ -375,6 +375,41 @@ static Status look_ahead(KEmit *k, const KExpr *x, Access how, LVal p) {
   return ST_OK;
 }
 
+/* Is all that x is made of known here, but for the lanes? */
+static bool in_reach(const KEmit *k, const KExpr *x) {
+  if (x->kind == KE_VAR)
+    return x->var == k->lane_var || k->var[x->var->id];
+  for (int i = 0; i < 3 && x->arg[i]; i++)
+    if (!in_reach(k, x->arg[i]))
+      return false;
+  return x->kind != KE_LOAD;
+}
+
+static Status ask_for(KEmit *k, const KExpr *x) {
+  LVal at;
+  for (int i = 0; i < 3 && x->arg[i]; i++)
+    TRY(ask_for(k, x->arg[i]));
+  if (x->kind != KE_LOAD || x->buf->output || kemit_packed(x->dtype))
+    return ST_OK;
+  for (int i = 0; i < x->buf->rank; i++)
+    if (!in_reach(k, x->index[i]))
+      return ST_OK;
+  if (!is_step(lane_step(k, x->buf, x->index), 1))
+    return ST_OK;
+  TRY(flat(k, x->buf, x->index, true, &at));
+  return look_ahead(k, x, CONTIGUOUS, kemit_pointer(k, x->buf, kemit_memory_type(k, x->dtype), at));
+}
+
+Status kemit_ask_for(KEmit *k, const KStmt *f) {
+  const KVar *lane = k->lane_var;
+  k->lane_var = f->var;
+  for (const KStmt *s = f->body; s; s = s->next)
+    if (s->value)
+      TRY(ask_for(k, s->value));
+  k->lane_var = lane;
+  return ST_OK;
+}
+
 /* Elements are picked from a row in any order: as many of the next row as lanes are asked for, so that it is there by then. */
 static void look_ahead_row(KEmit *k, const KExpr *x, const Address *a) {
   Emitter *e = k->e;
