@@ -6,7 +6,7 @@
 #include "ir/kernel.h"
 
 /* Turns the loop f over columns, each of which runs through loops over rows, into blocks of columns with the loops over rows around
- * loops over lanes, `lanes` wide. False: it has another form, and stays as it is. */
-bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes);
+ * loops over lanes, `lanes` wide; outside: how often the loops around run at least. False: it has another form, and stays as it is. */
+bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside);
 
 #endif

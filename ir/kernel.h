@@ -149,7 +149,8 @@ struct KStmt {
       width; /* KL_UNROLL: factor; KL_VECTOR: lanes; KL_TILE, KL_SCAN; KL_PARALLEL: 0, or lanes: see KERNEL_CHUNK */
   uint8_t
       ahead_by; /* KL_VECTOR: what it loads so many iterations of the loop over `ahead` later is asked for beforehand; … */
-  KVar *ahead; /* … that loop is around it; NULL: nothing is */
+  KVar *ahead;       /* … that loop is around it; NULL: nothing is */
+  const KStmt *asks; /* … and what that loop, of as many iterations, loads, too; or NULL */
   KVar *var;
   Dim extent;
   KExpr *value;

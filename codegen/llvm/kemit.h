@@ -43,6 +43,7 @@ struct KEmit {
   LVal lane_base;           /* i64: its value in lane 0 */
   int lanes;                /* 1: scalar code */
   LVal mask;                /* <lanes x i1>; NULL: all lanes */
+  LVal many;                /* i32: more than lanes, which no compiler can tell; or NULL */
   bool at_base;             /* expressions are emitted for lane 0 alone */
   bool split;               /* the outermost parallel loop has been met */
   struct Scan *scan;        /* the scan around, or NULL */
@@ -108,6 +109,8 @@ Status kemit_load(KEmit *k, const KExpr *x, LVal *r);
 Status kemit_store(KEmit *k, const KStmt *s);
 /* The comparison x of two indices, when its result splits the lanes at one place; else *done is false. */
 Status kemit_compare_lanes(KEmit *k, const KExpr *x, bool *done, LVal *r);
+/* What loop f, of as many iterations as the vector loop around, loads along its lanes is asked for k->ahead_by iterations beforehand. */
+Status kemit_ask_for(KEmit *k, const KStmt *f);
 LVal kemit_from_memory(KEmit *k, DType t, LVal v);
 LVal kemit_to_memory(KEmit *k, DType t, int mode, LVal v); /* rounds; mode: KCastMode */
 LVal kemit_wrap(KEmit *k, DType t, LVal v);                /* an i8 as a packed integer is held; others as they are */

@@ -222,6 +222,8 @@ Status kemit_combine(KEmit *k, DType t, KOp op, LVal v, LVal *r) {
 
 Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth) {
   k->lane_base = i;
+  if (k->ahead && s->asks)
+    TRY(kemit_ask_for(k, s->asks));
   return list(k, s->body, depth);
 }
 
@@ -784,6 +786,10 @@ Status emit_loop_unit(Emitter *e, const Unit *u, const char *name) {
   for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   place_temporaries(k);
+  if (e->bits == 512) {
+    LVal there = LLVMBuildZExt(B, LLVMBuildIsNotNull(B, args.bufs, ""), e->i32, "");
+    k->many = LLVMBuildMul(B, there, emit_int(e->i32, MAX_LANES), "");
+  }
   kemit_find_large(k);
   if (!parallel_loops(u->kernel->body)) { /* one part: 0 */
     LLVMBasicBlockRef work = emit_block(e, ""), none = emit_block(e, "");

@@ -51,6 +51,8 @@ static Status check_reach(Lower *x, Dim part, Dim all) {
 
 /* --- ScatterElements --- */
 
+enum { ROW_BYTES = 1 << 15, ROW_PART = 64, LONG_ROW = 64 };
+
 static bool elements_can(Ctx *c, const Node *n, const char **why) {
   const Type *in = in_of(n, 0), *ix = in_of(n, 1);
   KOp op;
@@ -80,13 +82,71 @@ static Status element_updates(Lower *x, const Node *n, KBuf *y, int a, KExpr *co
   return ST_OK;
 }
 
+/* Those of a row: the indices of a part are checked first, many at once. */
+static Status row_updates(Lower *x, const Node *n, KBuf *row, KExpr *const *outer) {
+  const Type *in = in_of(n, 0), *ix = in_of(n, 1);
+  int a = in->rank - 1;
+  Dim size = dim_const(x->c, ROW_PART), parts = dim_ceildiv(x->c, ix->dim[a], size);
+  KBuf *place = kernel_add_temp(x->k, "place", DT_i32, 1, &size),
+       *value = kernel_add_temp(x->k, "value", in->dtype, 1, &size);
+  KExpr *index[MAX_RANK], *i, *v;
+  KCursor behind, inner;
+  KOp op = KOP_none;
+  reduction_of(ATTR(n, ScatterElements)->reduction, in->dtype, &op);
+  memcpy(index, outer, (size_t)a * sizeof *index);
+  KExpr *part = lower_open_ordered(x, "part", parts, &behind);
+  KExpr *from = lower_once(x, "from", k_mul(x, part, lower_index_const(x, ROW_PART)));
+  bool whole = dim_mul(x->c, parts, size) == ix->dim[a];
+  KExpr *left = whole ? NULL : k_sub(x, ke_dim(x->k, ix->dim[a]), from), *t = lower_open(x, "t", size, &inner);
+  t->var->def->value = left;
+  index[a] = k_add(x, from, t);
+  TRY(lower_read(x, n->in[1], index, &i));
+  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_read(x, n->in[2], index, &v));
+  ks_store(&x->at, place, &t, ke_cast(x->k, DT_i32, i));
+  ks_store(&x->at, value, &t, v);
+  lower_close(x, 1, inner);
+  t = lower_open_ordered(x, "t", size, NULL);
+  t->var->def->value = left;
+  i = lower_now(x, "at", ke_cast(x->k, DT_i64, ke_load(x->k, place, &t)));
+  update(x, row, op, &i, ke_load(x->k, value, &t));
+  lower_close(x, 2, behind);
+  return ST_OK;
+}
+
+/* A row that a cache holds is put together there, so that the output is stored to once, and past the caches: 4.3 ms, not 5.7 (bench
+ * memory="scatter elements"). */
+static bool kept_row(const Type *in, const Type *ix, int a) {
+  int64_t n, m;
+  int bits = dtype_bits(in->dtype);
+  return a == in->rank - 1 && dim_is_const(in->dim[a], &n) && dim_is_const(ix->dim[a], &m) && bits >= 8 &&
+         n >= LONG_ROW && n <= ROW_BYTES * 8 / bits && m > 0;
+}
+
+/* The data's row at index into `row`, or that to y. */
+static Status move_row(Lower *x, const Node *n, KBuf *row, KBuf *y, KExpr **index) {
+  const Type *in = in_of(n, 0);
+  KCursor behind;
+  KExpr *i = index[in->rank - 1] = lower_open(x, "i", in->dim[in->rank - 1], &behind), *v;
+  if (y)
+    ks_store(&x->at, y, index, ke_load(x->k, row, &i));
+  else {
+    TRY(lower_read(x, n->in[0], index, &v));
+    ks_store(&x->at, row, &i, v);
+  }
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
 static Status scatter_elements(Lower *x, const Node *n, KBuf *const *out) {
   const Type *in = in_of(n, 0), *ix = in_of(n, 1);
   int a = axis_of(ATTR(n, ScatterElements)->axis, in->rank);
   KExpr *index[MAX_RANK], *covered = NULL;
   KCursor behind, inside;
   int depth = lower_open_axes(x, in, 0, a, index, &behind);
-  TRY(copy(x, n, out[0], a, index));
+  bool kept = kept_row(in, ix, a);
+  KBuf *y = kept ? kernel_add_temp(x->k, "row", in->dtype, 1, &in->dim[a]) : out[0];
+  TRY(kept ? move_row(x, n, y, NULL, index) : copy(x, n, y, a, index));
   for (int k = 0; k < in->rank; k++) {
     if (k == a || ix->dim[k] == in->dim[k])
       continue;
@@ -96,9 +156,11 @@ static Status scatter_elements(Lower *x, const Node *n, KBuf *const *out) {
   }
   if (covered)
     lower_if(x, covered, &inside);
-  TRY(element_updates(x, n, out[0], a, index));
+  TRY(kept ? row_updates(x, n, y, index) : element_updates(x, n, y, a, index));
   if (covered)
     lower_close(x, 1, inside);
+  if (kept)
+    TRY(move_row(x, n, y, out[0], index));
   lower_close(x, depth, behind);
   return ST_OK;
 }
@@ -163,7 +225,7 @@ static Status nd_part(Lower *x, const Node *n, KBuf *y, Dim len) {
   KExpr *part = lower_open(x, "part", dim_const(x->c, ROW_PARTS), &behind);
   KExpr *from = lower_once(x, "from", k_mul(x, part, ke_dim(x->k, len)));
   KExpr *r = lower_open(x, "r", len, &rows);
-  index[0] = lower_once(x, "row", k_add(x, from, r));
+  index[0] = k_add(x, from, r);
   lower_if(x, k_bin(x, KOP_lt, index[0], ke_dim(x->k, in->dim[0])), NULL);
   TRY(copy(x, n, y, 1, index));
   lower_close(x, 2, rows);

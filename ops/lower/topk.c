@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW = 32, BLOCK = 64 };
+enum { FEW = 32, BLOCK = 256, PART = 16 };
 
 static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
@@ -100,15 +100,15 @@ static KExpr *extreme(Lower *x, DType t, bool least) {
   return ke_int(x->k, t, least ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits));
 }
 
-/* Does any element of the block that begins at `from` enter the list as it is now? roughly: at least those, and NaN, by a comparison. */
-static Status block_enters(Top *t, KExpr *from, bool roughly, KExpr **some) {
+/* Does any of the n elements from `from` on enter the list as it is now? roughly: at least those, and NaN, by a comparison. */
+static Status any_enters(Top *t, KExpr *from, int n, bool roughly, KExpr **some) {
   Lower *x = t->x;
   KCursor behind;
   KExpr *v, *last = k_sub(x, ke_dim(x->k, t->k), num(x, 1));
   KExpr *free_ = lower_now(x, "free", k_bin(x, KOP_lt, slot(t, t->index, last), num(x, 0)));
   last = lower_now(x, "last", ke_cast(x->k, t->w, slot(t, t->value, last)));
   KVar *any = lower_acc(x, "any", free_);
-  KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, BLOCK), &behind));
+  KExpr *i = k_add(x, from, lower_open(x, "i", dim_const(x->c, n), &behind));
   TRY(value_at(t, i, &v));
   v = lower_once(x, "v", ke_cast(x->k, t->w, v));
   KExpr *not_behind = k_un(x, KOP_not, t->largest ? k_bin(x, KOP_le, v, last) : k_bin(x, KOP_le, last, v));
@@ -131,27 +131,39 @@ static Status scan(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
   return ST_OK;
 }
 
+/* Parts [0, n) of what begins at `from`: those in which an element enters one by one. */
+static Status parts(Top *t, KExpr *from, Dim n, KBuf *held, KBuf *held_at) {
+  Lower *x = t->x;
+  KCursor behind;
+  KExpr *some, *p = lower_open_ordered(x, "part", n, &behind);
+  from = lower_once(x, "from", k_add(x, from, k_mul(x, p, num(x, PART))));
+  TRY(any_enters(t, from, PART, false, &some));
+  lower_if(x, some, NULL);
+  TRY(scan(t, from, dim_const(x->c, PART), held, held_at));
+  lower_close(x, 2, behind);
+  return ST_OK;
+}
+
 static Status few(Top *t) {
   Lower *x = t->x;
-  KCursor behind, block;
+  Ctx *c = x->c;
+  KCursor behind;
   KExpr *some;
-  Dim size = dim_const(x->c, BLOCK), blocks = dim_div(x->c, t->extent, size), whole = dim_mul(x->c, blocks, size);
+  Dim all = dim_div(c, t->extent, dim_const(c, PART)), blocks = dim_div(c, t->extent, dim_const(c, BLOCK));
+  Dim of_block = dim_const(c, BLOCK / PART), whole = dim_mul(c, blocks, dim_const(c, BLOCK));
   KBuf *held = kernel_add_temp(x->k, "held", t->t, 0, NULL),
        *held_at = kernel_add_temp(x->k, "heldat", DT_i64, 0, NULL);
   KExpr *p = lower_open(x, "p", t->k, &behind);
   set_slot(t, t->value, p, extreme(x, t->t, t->largest)), set_slot(t, t->index, p, num(x, -1));
   lower_close(x, 1, behind);
   KExpr *b = lower_open_ordered(x, "b", blocks, &behind), *from = lower_once(x, "from", k_mul(x, b, num(x, BLOCK)));
-  TRY(block_enters(t, from, true, &some));
-  lower_if(x, some, &block);
-  if (dtype_is_float(t->w)) {
-    TRY(block_enters(t, from, false, &some));
-    lower_if(x, some, NULL);
-  }
-  TRY(scan(t, from, size, held, held_at));
-  lower_close(x, dtype_is_float(t->w) ? 2 : 1, block);
-  lower_close(x, 1, behind);
-  return scan(t, ke_dim(x->k, whole), dim_sub(x->c, t->extent, whole), held, held_at);
+  TRY(any_enters(t, from, BLOCK, true, &some));
+  lower_if(x, some, NULL);
+  TRY(parts(t, from, of_block, held, held_at));
+  lower_close(x, 2, behind);
+  TRY(parts(t, ke_dim(x->k, whole), dim_sub(c, all, dim_mul(c, blocks, of_block)), held, held_at));
+  whole = dim_mul(c, all, dim_const(c, PART));
+  return scan(t, ke_dim(x->k, whole), dim_sub(c, t->extent, whole), held, held_at);
 }
 
 /* --- many --- */

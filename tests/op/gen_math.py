@@ -694,11 +694,11 @@ x = np.arange(300, dtype=np.float32) * 7 % 60  # blocks and what is left of them
 for largest, k in ((1, 8), (0, 8), (1, 40), (0, 290)):  # few are inserted, many sorted
     order = np.argsort(-x if largest else x, kind="stable")[:k]
     case("TopK", [x, k1(k)], {"largest": largest}, want=[x[order], order.astype(np.int64)])
-x = np.arange(200, dtype=np.float32) * 7 % 60  # NaN comes last of the smallest, first of the largest: in later blocks, too
-for first, step, k in ((90, 30, 8), (1, 2, 8), (1, 1, 3)):
+x = np.arange(600, dtype=np.float32) * 7 % 60  # NaN comes last of the smallest, first of the largest: in later blocks, too
+for first, step, k in ((290, 30, 8), (1, 2, 8), (1, 1, 3)):
     x[first::step] = nan
     for largest in (1, 0):
-        order = np.lexsort((np.arange(200), np.where(np.isnan(x), -np.inf if largest else np.inf, -x if largest else x)))[:k]
+        order = np.lexsort((np.arange(600), np.where(np.isnan(x), -np.inf if largest else np.inf, -x if largest else x)))[:k]
         case("TopK", [x.copy(), k1(k)], {"largest": largest}, want=[x[order], order.astype(np.int64)])
 x = np.array([3, 1, 3, 2, 1], BF16)
 case("TopK", [x, k1(3)], want=[np.array([3, 3, 2], BF16), np.array([0, 2, 3], np.int64)])

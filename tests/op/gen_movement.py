@@ -332,6 +332,11 @@ def scatters():
     put("ScatterElements", [], {"reduction": "max"}, ["in f32[2] nan 1", "in i64[2] 0 1", "in f32[2] 1 nan", "out f32[2] nan nan"])
     put("ScatterElements", [], {"reduction": "add"}, ["in f16[1] 2048", "in i64[2] 0 0", "in f16[2] 1 1", "out f16[1] 2048"],
         "each step rounds: 2049 is 2048 in f16")
+    long = [T(I64, np.arange(140).reshape(2, 70) * 37 % 150 - 75), T(F32, np.arange(140).reshape(2, 70) * 11 % 97)]
+    for r in ["none", "add", "max"]:  # rows that are put together apart, by parts of the indices and what is left of them
+        case("ScatterElements", [arr(F32, 3, 75)] + long, axis=1, reduction=r)
+    case("ScatterElements", [arr(F32, 2, 64), T(I64, np.arange(128).reshape(2, 64) % 61 - 61), arr(F32, 2, 64)], axis=-1)
+    bad("ScatterElements", [arr(F32, 1, 64), T(I64, [[1, 64]]), T(F32, [[1, 2]])], "index 64 is out of range", infer=False, axis=1)
     bad("ScatterElements", [x, T(I64, [[3]]), T(F32, [[1]])], "index 3 is out of range for axis 0 of extent 3", infer=False)
     bad("ScatterElements", [x, T(I64, [[0]]), T(F32, [[1, 2]])], "one shape")
     bad("ScatterElements", [x, i, u], "reduction sum", reduction="sum")
