@@ -308,6 +308,7 @@ static Status compile_ahead(Ctx *c, void *arg) {
   s->cores = cores.usable;
   TRY(find_kind(c, x));
   TRY(find_levels(c, a, x));
+  TRY(precision_check(c, x->o->precision, s->device));
   TRY(import(c, a, x, &m));
   find_assembler(c, x);
   for (uint32_t i = 0; i < x->nlevel; i++) {
@@ -327,7 +328,7 @@ sard_status sard_compile_file(sard_env *env, const char *path, const char *out, 
     return error_new(SARD_ERROR_USAGE, err, "sard_compile_file: NULL argument, or options without their size");
   if (o)
     memcpy(&opt, o, o->size < sizeof opt ? o->size : sizeof opt);
-  lo.allow_reference = opt.allow_reference;
+  lo.allow_reference = opt.allow_reference, lo.precision = opt.precision;
   env = env_or_default(env);
   sard_model m = {.env = env, .device = opt.device && !strcmp(opt.device, "cuda") ? "cuda" : "cpu", .threads = 1};
   AotArgs x = {.compile = {.m = &m, .path = path, .o = &lo}, .o = &opt, .out = out};

@@ -105,8 +105,9 @@ static bool make_key(Arena *tmp, const CompileArgs *a, const ModelId *id, CacheK
     return false;
   if (*generator && !put_file(&b, "generator", generator))
     return false;
-  buf_printf(&b, "device %s %d\nlevel %s\nstrict %d\n", a->m->device, a->m->gpu ? a->m->gpu->capability : 0,
-             cpu_level() ? cpu_level() : "", a->o->strict);
+  buf_printf(&b, "device %s %d\nlevel %s\nstrict %d\nprecision %s\n", a->m->device,
+             a->m->gpu ? a->m->gpu->capability : 0, cpu_level() ? cpu_level() : "", a->o->strict,
+             a->o->precision ? a->o->precision : "fp32");
   buf_printf(&b, "model %016llx%016llx\n", (unsigned long long)id->hash[0], (unsigned long long)id->hash[1]);
   if (!put_place(&b, a, id))
     return false;

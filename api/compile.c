@@ -33,6 +33,7 @@ static Status import(Ctx *c, const CompileArgs *a, DimBinding *bind, uint32_t nb
 static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
   PassOptions po = {.dump_after = a->o->dump_after,
                     .stop_after = a->o->stop_after,
+                    .precision = a->o->precision,
                     .time = a->o->time_passes,
                     .verify = true,
                     .out = a->o->dump,
@@ -73,7 +74,7 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
                        bool for_file, Generated *out) {
   enum { OBJECTS = 4 }; /* in a file, on any machine */
   sard_model *s = a->m;
-  PlanInput in = {.nmeta = m->nmeta, .meta = meta_pairs(scratch, m)};
+  PlanInput in = {.nmeta = m->nmeta, .meta = meta_pairs(scratch, m), .precision = a->o->precision};
   Arena *keep = s->arena;
   Kernels k = {0};
   in.file = plan_files(scratch, m, !for_file, &in.nfile);
@@ -206,6 +207,8 @@ Status compile_model(Ctx *c, void *args) {
   s->path = arena_strdup(s->arena, a->path ? a->path : "");
   if (a->path)
     TRY(compiled_start(c, a));
+  if (!s->program)
+    TRY(precision_check(c, a->o->precision, s->device));
   if (!strcmp(s->device, "cuda") && !s->gpu)
     TRY(cuda_open(c, &s->gpu));
   if (!s->program && !s->gpu && !sard_device_available(s->device))

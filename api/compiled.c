@@ -43,6 +43,9 @@ static Status start(Ctx *c, CompileArgs *a, Mapped *m) {
   TRY(package_weights(c, s->arena, &p, a->path, NULL, &beside, &weights));
   TRY(map_code(c, s, &p, v, &code));
   TRY(package_load(c, s->arena, &p, v, &weights, code, s->gpu, &s->program));
+  if (a->o->precision && strcmp(a->o->precision, rt_precision(s->program)))
+    return fail(c, ST_USAGE, "this compiled model has the precision %s, not %s", rt_precision(s->program),
+                a->o->precision);
   s->file = arena_array(s->arena, Mapped *, 2);
   s->file[s->nfile++] = m;
   if (beside)

@@ -135,4 +135,5 @@ sard_status sard_model_graphs(const sard_model *m, sard_graphs *out) {
 
 const char *sard_model_device(const sard_model *m) { return m ? m->device : NULL; }
 const char *sard_model_device_code(const sard_model *m) { return m && m->device_code ? m->device_code : ""; }
+const char *sard_model_precision(const sard_model *m) { return m ? rt_precision(m->program) : NULL; }
 int sard_model_threads(const sard_model *m) { return m ? m->threads : 0; }

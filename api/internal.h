@@ -77,6 +77,9 @@ typedef struct CompileArgs {
 } CompileArgs;
 Status compile_model(Ctx *c, void *args);
 
+/* precision.c: ST_USAGE: there is no such precision; ST_UNSUPPORTED: not on that device. name NULL: fp32. */
+Status precision_check(Ctx *c, const char *name, const char *device);
+
 /* describe.c */
 sard_step_kind step_kind(const RtProgram *p, const ProgStep *s);
 /* Fills in the caller's struct, which begins with its size, as far as it knows the fields. SARD_ERROR_USAGE: it has none. */

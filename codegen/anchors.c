@@ -56,6 +56,20 @@ static Value *untransposed(const Graph *g, Value *v, bool *trans) {
   return t->in[0];
 }
 
+/* v as a Cast to f32 of a Cast of an f32 constant in graph g to a type of 16 bits, as the passes bf16 and fp16 make it: the constant,
+ * and that type in *t; else v. */
+static Value *unrounded(const Graph *g, Value *v, DType *t) {
+  Node *wide = v->def, *narrow = wide && wide->op == OP_Cast ? wide->in[0]->def : NULL;
+  if (!narrow || narrow->op != OP_Cast || wide->graph != g || narrow->graph != g || v->type.dtype != DT_f32)
+    return v;
+  Value *from = narrow->in[0];
+  DType to = narrow->out[0]->type.dtype;
+  if (!from->konst || from->type.dtype != DT_f32 || (to != DT_bf16 && to != DT_f16))
+    return v;
+  *t = to;
+  return from;
+}
+
 static bool same_batch(const Type *a, const Type *b) {
   if (a->rank != b->rank)
     return false;
@@ -63,6 +77,17 @@ static bool same_batch(const Type *a, const Type *b) {
     if (a->dim[i] != b->dim[i])
       return false;
   return true;
+}
+
+/* B that is packed may be of 16 bits. */
+static void take_rounded(const Grouper *p, Operands *o) {
+  DType t = DT_none;
+  Value *b = unrounded(p->g, o->b, &t);
+  int64_t k;
+  int axis = o->x.trans_b ? 1 : 0;
+  if (!t || !p->o->pack || b->type.rank != 2 || !dim_is_const(b->type.dim[axis], &k) || k % 2)
+    return;
+  o->b = b, o->x.weights = t;
 }
 
 bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
@@ -81,6 +106,7 @@ bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
     if (o->b->type.rank > 2 || o->a->type.rank == 2)
       o->a = untransposed(p->g, o->a, &x->trans_a);
   }
+  take_rounded(p, o);
   const Type *a = &o->a->type, *b = &o->b->type;
   int ra = a->rank, rb = b->rank;
   Dim one = dim_const(c, 1);
@@ -308,7 +334,11 @@ uint32_t anchor_follow(Grouper *p, const LoopAxes *axes, Set *s) {
 
 const char *anchor_product_name(Grouper *p, const Product *x) {
   int64_t k, n;
-  const char *kind = x->bits.bits ? arena_printf(p->a, ".%ubits", x->bits.bits) : x->bytes ? ".integers" : "";
+  const char *kind = x->bytes ? ".integers" : "";
+  if (x->bits.bits)
+    kind = arena_printf(p->a, ".%ubits", x->bits.bits);
+  if (x->weights)
+    kind = arena_printf(p->a, ".%s", dtype_name(x->weights));
   if (dim_is_const(x->k, &k) && dim_is_const(x->n, &n))
     return arena_printf(p->a, "product%s.%lldx%lld", kind, (long long)k, (long long)n);
   return x->batch_b ? "product.batched" : "product";
@@ -338,7 +368,7 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
     k = winograd_elements(x) * winograd_channels(x);
   if (!product_packed_floats(plan, k, n, bytes))
     return false;
-  *bytes *= 4; /* which is known not to overflow */
+  *bytes *= product_b_bytes(x); /* which is known not to overflow */
   return true;
 }
 
@@ -356,8 +386,9 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
-        y->product->bytes == x->bytes && y->product->winograd == x->winograd && y->product->zero == x->zero &&
-        y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
+        y->product->bytes == x->bytes && y->product->weights == x->weights && y->product->winograd == x->winograd &&
+        y->product->zero == x->zero && y->product->bits.block == x->bits.block &&
+        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);

@@ -245,7 +245,7 @@ static Item item_of(const Unit *u, const char *level) {
   uint64_t what[] = {(uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail,
                      p->rows && !p->winograd, p->trans_a,        p->bits.bits,
                      (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,
-                     (uint64_t)p->bytes,      p->packed_b};
+                     (uint64_t)p->bytes,      p->packed_b,       (uint64_t)p->weights};
   return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = p->winograd ? 20 : 7};
 }
 

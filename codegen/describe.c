@@ -110,6 +110,8 @@ static void print_product(Ctx *c, StrBuf *b, const Product *p) {
   put_dim(c, b, "m", p->m);
   put_dim(c, b, "n", p->n);
   put_dim(c, b, "k", p->k);
+  if (p->weights)
+    buf_printf(b, " of f32 by %s", dtype_name(p->weights));
   if (p->bytes)
     buf_printf(b, " of %s by i8", dtype_name(p->bytes));
   if (p->narrow.type)

@@ -215,8 +215,9 @@ uint32_t list_end(List *l) {
   return at;
 }
 
-Status image_finish(Image *im, uint64_t build, const uint8_t **bytes, size_t *size) {
+Status image_finish(Image *im, uint64_t build, const char *precision, const uint8_t **bytes, size_t *size) {
   ProgHeader h = {.magic = PROG_MAGIC, .version = PROG_VERSION, .sections = SEC_COUNT, .build = build};
+  h.precision = image_string(im, precision);
   uint64_t at = (sizeof h + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
   for (int i = 0; i < SEC_COUNT; i++) {
     h.section[i] = (ProgSection){at, im->sec[i].len};

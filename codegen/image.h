@@ -49,7 +49,7 @@ void image_kernel(Image *im, const ProgKernel *k);
 uint32_t image_call(Image *im, const ProgCall *c);
 /* Copies the code in: machine code, PTX, or both. */
 void image_object(Image *im, Str code, const char *target, Str ptx, const char *ptx_target);
-Status image_finish(Image *im, uint64_t build, const uint8_t **bytes, size_t *size);
+Status image_finish(Image *im, uint64_t build, const char *precision, const uint8_t **bytes, size_t *size);
 
 List image_list(Image *im);
 void list_add(List *l, uint32_t v);

@@ -90,6 +90,9 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
                   (float *)(void *)(p->memory + x->offset), from, to);
   else if (x->product->bytes)
     integer_pack(&it->plan, x->product, x->k, x->n, x->taps, (const int8_t *)src, p->memory + x->offset, from, to);
+  else if (x->product->weights)
+    product_pack_rounded(&it->plan, x->product->weights, x->k, x->n, x->trans, src,
+                         (uint16_t *)(void *)(p->memory + x->offset), from, to);
   else
     product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);
   if (atomic_fetch_sub(&it->left, 1) == 1)

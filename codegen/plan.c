@@ -789,5 +789,5 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
     image_file(&p.im, in->file[i].name, in->file[i].size, 0);
   if (p.groups && p.groups->npacked)
     image_file(&p.im, "", p.groups->packed_size, FILE_PACKED);
-  return image_finish(&p.im, plan_build_id(), program, size);
+  return image_finish(&p.im, plan_build_id(), in->precision ? in->precision : "fp32", program, size);
 }

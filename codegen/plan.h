@@ -30,6 +30,7 @@ typedef struct PlanInput {
   uint32_t nfile;
   const char *const *meta; /* key, value, key, value … */
   uint32_t nmeta;          /* pairs */
+  const char *precision;   /* what to tell of it; NULL: "fp32" */
   const Groups *groups;    /* NULL: every node is a step of its own */
   const PlanObject *object;
   uint32_t nobject;

@@ -62,6 +62,8 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
  * from L3 (256x768x3072 on Zen 4: 94.0 % of peak with 128 x 384, 96.1 % so). */
 enum { PART_ROWS = 256, PART_COLS = 96, CONV_ROWS = 64, CONV_PARTS = 16, EVEN_PARTS = 4 };
 
+enum { FEW_ROWS = 4 }; /* that read weights of 16 bits as they are packed, at most */
+
 /* Sums of a channelwise product kept at a time, in vectors. */
 enum { CHANNELWISE_SUMS = 20, CHANNELWISE_SUMS_256 = 9, CHANNELWISE_ROWS = 8 };
 
@@ -80,6 +82,8 @@ static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
 
 int64_t product_k_unit(const Product *p) {
   int64_t k = 1;
+  if (p->weights)
+    return 2;
   if (p->bits.bits)
     return p->bits.block;
   if (p->window)
@@ -145,6 +149,21 @@ static void plan_positions(const Product *p, ProductPlan *plan) {
     plan->col_panels--;
 }
 
+/* Few rows are those whose sums are in registers beside two vectors of f32 for each of B. Rows of bf16 are an odd number of cache lines
+ * apart, so that they do not share a set. */
+static void plan_weights(const Product *p, ProductPlan *plan) {
+  int vecs = plan->nr / plan->level->lanes, registers = plan->level->lanes == 16 ? 32 : 16;
+  int64_t m, rows = plan->row_tiles * plan->mr;
+  plan->few = (registers - 2) / vecs - 2;
+  plan->few = plan->few < FEW_ROWS ? plan->few : FEW_ROWS;
+  if (p->weights != DT_bf16 || p->trans_a || !strstr(plan->level->level, "bf16"))
+    return;
+  if (dim_is_const(p->m, &m) && m < rows)
+    rows = m;
+  plan->dots = ((plan->kc * 2 + 63) / 64 | 1) * 64;
+  plan->panel_bytes = rows * plan->dots;
+}
+
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
@@ -170,9 +189,11 @@ ProductPlan product_plan(const Product *p, const char *level) {
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
-  plan.panel_bytes = p->packed_b && !p->bits.bits ? 0 : plan.kc * panel_of;
+  plan.panel_bytes = p->packed_b && !p->bits.bits && !p->weights ? 0 : plan.kc * panel_of;
   if (p->bytes) /* a tile of A, of up to two bytes a number */
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
+  if (p->weights)
+    plan_weights(p, &plan);
   if (p->bits.rounded)
     plan.panel_bytes = t.mr * (plan.kc + plan.kc / p->bits.block * 16);
   if (p->winograd)
@@ -205,7 +226,7 @@ int64_t depthwise_reach(const ProductWindow *w) { return (w->kernel[2] - 1) * w-
 static Dim bytes_of_b(Ctx *c, const Product *p, Dim numbers) {
   const ProductBits *b = &p->bits;
   if (!b->bits)
-    return dim_mul(c, dim_const(c, p->bytes ? 1 : 4), numbers);
+    return dim_mul(c, dim_const(c, p->bytes ? 1 : product_b_bytes(p)), numbers);
   return dim_ceildiv(c, dim_mul(c, numbers, dim_const(c, b->bits * b->block + 32)), dim_const(c, 8 * b->block));
 }
 
@@ -263,17 +284,48 @@ static void pack_taps(int64_t k, int nr, int64_t col, int width, int64_t taps, c
       }
 }
 
-/* [n, k]: a column of the panel lies along k. Squares of 16 by nr, so that neither side leaves the cache between two
- * lines. */
-static void pack_columns(int64_t k, int nr, int64_t col, int width, const uint8_t *src, float *dst) {
-  for (int64_t k0 = 0; k0 < k; k0 += 16) {
-    int steps = k - k0 < 16 ? (int)(k - k0) : 16;
+/* [n, k]: a column of the panel lies along k. `all` steps from `first` on in squares of 16 by nr, so that neither side leaves the
+ * cache between two lines. */
+static void pack_columns(int64_t k, int64_t first, int64_t all, int nr, int64_t col, int width, const uint8_t *src,
+                         float *dst) {
+  for (int64_t k0 = 0; k0 < all; k0 += 16) {
+    int steps = all - k0 < 16 ? (int)(all - k0) : 16;
     for (int j = 0; j < nr; j++) {
       float row[16] = {0};
       if (j < width)
-        memcpy(row, src + ((col + j) * k + k0) * 4, (size_t)steps * 4);
+        memcpy(row, src + ((col + j) * k + first + k0) * 4, (size_t)steps * 4);
       for (int i = 0; i < steps; i++)
         dst[(k0 + i) * nr + j] = row[i];
+    }
+  }
+}
+
+/* Steps of nr f32 each as what t says. */
+static void round_steps(DType t, const float *src, int64_t steps, int nr, uint16_t *dst) {
+  if (t == DT_f16)
+    for (int64_t i = 0; i < steps * nr; i++)
+      dst[i] = f16_from_f32(src[i]);
+  else
+    for (int64_t i = 0; i < steps; i++)
+      for (int j = 0; j < nr; j++)
+        dst[(i / 2 * nr + j) * 2 + i % 2] = bf16_from_f32(src[i * nr + j]);
+}
+
+void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, const void *src,
+                          uint16_t *dst, int64_t panel0, int64_t panel1) {
+  enum { STEPS = 64, MOST_COLS = 64 }; /* what is packed before it is rounded */
+  float some[STEPS * MOST_COLS];
+  const uint8_t *from = src;
+  for (int64_t p = panel0; p < panel1; p++) {
+    int64_t col = p * plan->nr;
+    int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
+    for (int64_t k0 = 0; k0 < k; k0 += STEPS) {
+      int64_t steps = k - k0 < STEPS ? k - k0 : STEPS;
+      if (trans)
+        pack_columns(k, k0, steps, plan->nr, col, width, from, some);
+      else
+        pack_rows(steps, n, plan->nr, col, width, from + k0 * n * 4, some);
+      round_steps(t, some, steps, plan->nr, dst + (p * k + k0) * plan->nr);
     }
   }
 }
@@ -287,7 +339,7 @@ void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int
     if (taps > 1)
       pack_taps(k, plan->nr, col, width, taps, src, panel);
     else if (trans)
-      pack_columns(k, plan->nr, col, width, src, panel);
+      pack_columns(k, 0, k, plan->nr, col, width, src, panel);
     else
       pack_rows(k, n, plan->nr, col, width, src, panel);
   }

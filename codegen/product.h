@@ -11,6 +11,9 @@
  *      |  …               |  …               |         |     matrix b of a batch at b * product_packed_floats
  *      +------------------+------------------+---------+
  *
+ * B rounded to 16 bits lies the same way, f16 as it is, bf16 by pairs of k: one lane of 32 bits has k in its low half and k + 1 in its
+ * high one, which is what vdpbf16ps multiplies, and what a shift and a mask make two f32 of. K is even then, and so are its blocks.
+ *
  * Rows are never padded: M rows are split evenly into ceil(M / mr) tiles, heights differ by at most one, and every
  * height has an inner kernel of its own. K is split evenly into blocks of at most kc, whose results are added in order.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -36,14 +39,17 @@ typedef struct ProductLevel {
 typedef struct ProductPlan {
   const ProductLevel *level;
   int mr, nr;
-  int64_t kc;          /* most steps of k in a block */
-  int64_t row_tiles;   /* most tiles of rows in a part */
-  int64_t col_panels;  /* most panels of columns in a part */
-  int tail;            /* vectors of the last panel, when it surely has fewer than the others; else 0 */
-  bool rows_outer;     /* order of the parts: blocks of columns follow each other, not blocks of rows */
-  int64_t tile_bytes;  /* scratch: sums of one part (of one tile, when k surely is one block) */
-  int64_t panel_bytes; /* scratch: one packed block of a panel of B, or a tile of integers of A; or 0 */
-  bool one_block;      /* k surely is one block */
+  int64_t kc;         /* most steps of k in a block */
+  int64_t row_tiles;  /* most tiles of rows in a part */
+  int64_t col_panels; /* most panels of columns in a part */
+  int tail;           /* vectors of the last panel, when it surely has fewer than the others; else 0 */
+  bool rows_outer;    /* order of the parts: blocks of columns follow each other, not blocks of rows */
+  int64_t tile_bytes; /* scratch: sums of one part (of one tile, when k surely is one block) */
+  int64_t
+      panel_bytes; /* scratch: one packed block of a panel of B, a tile of integers of A, a part's rows of bf16; or 0 */
+  int few;         /* 16-bit weights: up to so many rows read B as it is packed, for more its blocks are made f32 */
+  int64_t dots;    /* above 0: A is rounded as well, to rows of so many bytes, and the CPU multiplies bf16 */
+  bool one_block;  /* k surely is one block */
   /* Scratch, when A is read through a window: a table of addresses (codegen/llvm/rows.c), of table_rows to an entry, and a
    * row of zeros. */
   int64_t table_bytes, zero_bytes;
@@ -74,5 +80,9 @@ bool product_packed_floats(const ProductPlan *plan, int64_t k, int64_t n, int64_
 int64_t product_panels(const ProductPlan *plan, int64_t n);
 void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int64_t taps, const void *src, float *dst,
                   int64_t panel0, int64_t panel1);
+/* The same rounded to t, DT_bf16 or DT_f16: half the bytes. k is even. */
+void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, const void *src,
+                          uint16_t *dst, int64_t panel0, int64_t panel1);
+static inline int product_b_bytes(const Product *p) { return p->weights ? 2 : 4; } /* of a number of a packed B */
 
 #endif

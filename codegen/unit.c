@@ -57,6 +57,8 @@ static void put_product(Fields *f, const Product *p) {
     buf_printf(&f->b, " narrow=%s/%s/%d/%lld/%lld/%lld", dtype_name(p->narrow.type), dtype_name(p->narrow.scale),
                p->narrow.zero, (long long)p->narrow.block, (long long)p->narrow.by_column,
                (long long)p->narrow.by_block);
+  if (p->weights)
+    buf_printf(&f->b, " weights=%s", dtype_name(p->weights));
   if (p->bytes)
     buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
   if (p->bits.bits)

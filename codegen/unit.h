@@ -69,6 +69,7 @@ typedef struct Product {
   const ProductWindow *window; /* B is read through it; NULL: B is a matrix */
   ProductBits bits;            /* of a packed B; K and N are constants then, and there is no batch */
   DType type;                  /* GPUs: DT_f16, DT_bf16 of A, B and C, sums being f32; DT_none: f32 */
+  DType weights;               /* CPUs: a packed B rounded to DT_bf16 or DT_f16 (codegen/product.h); DT_none: f32 */
   uint8_t forms;               /* GPUs: FORM_ */
   ProductNarrow narrow;        /* GPUs: what FORM_ROWS reads; with FORM_LIBRARY, too, that has a B as wide as A */
   ProductLibrary library;      /* with FORM_LIBRARY */

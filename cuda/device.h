@@ -35,7 +35,7 @@ typedef struct CudaBlas {
   const CudaApi *api;
   BlasHandle handle;
   Alloc *alloc;
-  bool tf32;            /* f32 may be rounded to tf32: SARD_CUDA_TF32=1 in the environment asks for it */
+  bool tf32; /* f32 may be rounded to tf32: the program's precision, or SARD_CUDA_TF32=1 in the environment */
   pthread_mutex_t lock; /* guards what follows */
   struct BlasKept *kept;
   bool asked; /* for an algorithm, which others may want to take */

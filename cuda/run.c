@@ -190,7 +190,9 @@ static Status launch(RtDevice *d, Ctx *c, void *stream, void *function, uint32_t
 static Status open_products(RtDevice *d, Ctx *c) {
   Gpu *g = (Gpu *)d;
   TRY(enter(g, c));
-  return cuda_blas_open(c, &g->blas);
+  TRY(cuda_blas_open(c, &g->blas));
+  g->blas.tf32 |= d->tf32;
+  return ST_OK;
 }
 
 static Status product(RtDevice *d, Ctx *c, void *stream, const RtProduct *p, size_t *needed) {

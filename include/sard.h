@@ -108,9 +108,14 @@ typedef struct sard_options {
       allow_reference; /* false: a model with a step on "cpu" that nothing compiles is refused, SARD_ERROR_UNSUPPORTED with the
                            node and the reason. true: it runs by its reference evaluator, slowly; each is logged as a
                            warning; and without "cpu" here, device NULL is "reference". */
+  const char *
+      precision; /* NULL or "fp32": everything is computed in the model's own types. Else products of f32 are rounded. On
+                            "cpu": "bf16" or "fp16" stores the constants that products multiply by in 16 bits, which takes half
+                            the memory and bandwidth; where the CPU multiplies bf16, "bf16" rounds what they are multiplied with,
+                            too. Sums are f32. On "cuda": "tf32". SARD_ERROR_UNSUPPORTED: not on this device. */
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
-  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL, false }
+  { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL, false, NULL }
 
 /* Loads, optimises and compiles a model. env NULL: the process's default environment. Weights in the file and in
  * external data beside it are mapped, not copied: the files must not change while the model lives. With the environment
@@ -235,6 +240,8 @@ SARD_API const char *sard_model_device(const sard_model *m);
 /* What the code that runs on a GPU is: "machine code for sm_90", or PTX, which the driver compiles at every start; "": there is none. */
 SARD_API const char *sard_model_device_code(const sard_model *m);
 SARD_API int sard_model_threads(const sard_model *m);
+/* What it was compiled with: "fp32", "bf16" … */
+SARD_API const char *sard_model_precision(const sard_model *m);
 
 /* --- running --- */
 
@@ -326,6 +333,7 @@ typedef struct sard_compile_options {
   const volatile int *cancel; /* may be NULL */
   const char *device;         /* "cpu" or "cuda"; NULL: "cpu" */
   const char *gpu; /* of "cuda": levels, "sm_80,sm_90a", with PTX for GPUs that come later; NULL: "sm_80,sm_90a" */
+  const char *precision; /* as in sard_options */
 } sard_compile_options;
 #define SARD_COMPILE_OPTIONS_INIT SARD_INIT(sard_compile_options)
 

@@ -5,19 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PASS(name, doc) Status pass_##name(Ctx *c, Graph *g);
+#define PASS(name, doc)      Status pass_##name(Ctx *c, Graph *g);
+#define PRECISION(name, doc) PASS(name, doc)
 #include "passes/passes.def"
 #undef PASS
+#undef PRECISION
 
 typedef struct Row {
   const char *name, *doc;
   Status (*run)(Ctx *c, Graph *g);
+  bool asked_for; /* runs only then */
 } Row;
 
 static const Row rows[] = {
-#define PASS(name, doc) {#name, doc, pass_##name},
+#define PASS(name, doc)      {#name, doc, pass_##name, false},
+#define PRECISION(name, doc) {#name, doc, pass_##name, true},
 #include "passes/passes.def"
 #undef PASS
+#undef PRECISION
 };
 
 bool pass_info(size_t i, const char **name, const char **doc) {
@@ -96,6 +101,8 @@ Status passes_run(Ctx *c, Graph *g, const PassOptions *o) {
     TRY(check_name(c, o->dump_after));
   TRY(check_name(c, o->stop_after));
   for (size_t i = 0; i < countof(rows); i++) {
+    if (rows[i].asked_for && (!o->precision || strcmp(o->precision, rows[i].name)))
+      continue;
     TRY(run_row(c, g, o, &rows[i]));
     if (o->stop_after && !strcmp(o->stop_after, rows[i].name))
       break;

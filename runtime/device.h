@@ -65,6 +65,7 @@ struct RtDevice {
   const RtDeviceOps *ops;
   int64_t most_blocks; /* of a launch, that are of use */
   int capability;      /* support/gpu.h */
+  bool tf32;           /* the program's precision: products of f32 may round to tf32 */
 };
 
 #endif

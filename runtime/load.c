@@ -39,6 +39,7 @@ const ProgStep *rt_step(const RtProgram *p, uint32_t i) { return REC(p, SEC_STEP
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i) { return REC(p, SEC_ORIGINS, ProgOrigin) + i; }
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_SYMBOLS, ProgSymbol) + i; }
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i) { return REC(p, SEC_APPENDS, ProgAppend) + i; }
+const char *rt_precision(const RtProgram *p) { return rt_string(p, p->h->precision); }
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
   return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
@@ -368,6 +369,8 @@ static Status check_tables(Ctx *c, const RtProgram *p, uint32_t nfile) {
   for (uint32_t i = 0; i < rt_count(p, SEC_META); i++)
     if (!str_ok(p, rt_meta(p, i)->key) || !str_ok(p, rt_meta(p, i)->value))
       return damaged(c, "metadata");
+  if (!str_ok(p, p->h->precision))
+    return damaged(c, "its precision");
   return ST_OK;
 }
 
@@ -519,6 +522,8 @@ static Status load(Ctx *c, Arena *a, const uint8_t *image, size_t size, uint64_t
     if (rt_slot(p, i)->kind == SLOT_CONST)
       TRY(load_const(c, a, p, i, file));
   p->device = device, p->lanes = 1;
+  if (device)
+    device->tf32 = !strcmp(rt_precision(p), "tf32");
   TRY(device ? device_load(c, a, p) : load_code(c, a, p, code));
   p->op = arena_array(a, OpId, rt_count(p, SEC_STEPS));
   p->attr = arena_array(a, void *, rt_count(p, SEC_STEPS));

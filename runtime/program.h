@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROG_VERSION = 8, PROG_ALIGN = 64 };
+enum { PROG_VERSION = 9, PROG_ALIGN = 64 };
 #define PROG_MAGIC "SARDPROG"
 #define PROG_NONE  UINT32_MAX /* an absent index */
 
@@ -54,6 +54,8 @@ typedef struct ProgHeader {
   uint64_t size;     /* of the whole program */
   uint64_t hash;     /* of everything behind the header, data section excluded when its constants carry their own */
   ProgSection section[SEC_COUNT];
+  uint32_t precision; /* a string: "fp32", or what was asked for instead */
+  uint32_t pad;
 } ProgHeader;
 
 /* A dim expression. op is a DimKind (support/dim.h): constants use value, symbols a = symbol number, the others a and b. */

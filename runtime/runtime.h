@@ -64,6 +64,7 @@ bool rt_is_product(const RtProgram *p, const ProgStep *s);
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i);
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i);
+const char *rt_precision(const RtProgram *p); /* "fp32", "bf16" … */
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i);
 uint32_t rt_list(const RtProgram *p, uint32_t at);
 /* The extent of a slot's dimension if it is a constant, else -1. */

@@ -140,6 +140,8 @@ static void report_json(const Bench *b, StrBuf *out) {
   json_str(out, b->s->path);
   buf_puts(out, ", \"device\": ");
   json_str(out, b->s->device);
+  buf_puts(out, ", \"precision\": ");
+  json_str(out, sard_model_precision(b->s->model));
   buf_printf(
       out,
       ", \"threads\": %d, \"load_ms\": %.3f, \"import_ms\": %.3f, \"passes_ms\": %.3f, \"compile_ms\": %.3f, "
@@ -160,7 +162,8 @@ static void report_text(const Bench *b, StrBuf *out) {
   int64_t steps[4];
   session_steps(b->s, steps);
   int threads = sard_model_threads(b->s->model);
-  buf_printf(out, "device   %s, %d thread%s\n", b->s->device, threads, threads == 1 ? "" : "s");
+  buf_printf(out, "device   %s, %d thread%s, %s\n", b->s->device, threads, threads == 1 ? "" : "s",
+             sard_model_precision(b->s->model));
   buf_printf(out, "steps    %lld compiled, %lld library, %lld host, %lld reference\n", (long long)steps[0],
              (long long)steps[1], (long long)steps[2], (long long)steps[3]);
   buf_printf(out, "load     %10.3f ms, cache %s\nfirst    %10.3f ms\n", b->s->load_ms, session_cache(b->s),

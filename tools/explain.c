@@ -12,6 +12,8 @@ static void json_steps(const Session *s, StrBuf *b) {
   json_str(b, s->path);
   buf_puts(b, ", \"device\": ");
   json_str(b, s->device);
+  buf_puts(b, ", \"precision\": ");
+  json_str(b, sard_model_precision(s->model));
   buf_puts(b, ", \"device_code\": ");
   json_str(b, *sard_model_device_code(s->model) ? sard_model_device_code(s->model) : NULL);
   buf_puts(b, ", \"steps\": [");
@@ -109,8 +111,9 @@ static void text_steps(const Tool *t, const Session *s, StrBuf *b) {
   }
   int64_t count[4];
   session_steps(s, count);
-  buf_printf(b, "%zu steps on %s: %lld compiled, %lld library, %lld host, %lld reference\n", sard_step_count(s->model),
-             s->device, (long long)count[0], (long long)count[1], (long long)count[2], (long long)count[3]);
+  buf_printf(b, "%zu steps on %s in %s: %lld compiled, %lld library, %lld host, %lld reference\n",
+             sard_step_count(s->model), s->device, sard_model_precision(s->model), (long long)count[0],
+             (long long)count[1], (long long)count[2], (long long)count[3]);
   if (*sard_model_device_code(s->model))
     buf_printf(b, "%s runs %s\n", s->device, sard_model_device_code(s->model));
   session_graphs(s, false, b);

@@ -144,6 +144,7 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.cancel = t->cancel, lo.dump_after = o->dump_after, lo.dump_kernel = o->dump_kernel, lo.stop_after = o->stop_after,
   lo.time_passes = o->time_passes;
   lo.dump = to_stderr, lo.cache = o->cache, lo.allow_reference = o->allow_reference;
+  lo.precision = o->precision;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
   st = sard_load_file(s->env, path, &lo, &s->model, &e);
@@ -168,6 +169,7 @@ Status session_compile(Tool *t, const char *path, const char *out, sard_compile_
   if (st)
     return api_error(t->c, st, e, NULL);
   o->timeout = opt_float(t->o, OPT_timeout, 0), o->cancel = t->cancel;
+  o->precision = opt_str(t->o, OPT_precision);
   tool_progress(t, "compiling %s ...", path);
   st = sard_compile_file(env, path, out, o, &e);
   tool_progress_end(t);
@@ -283,6 +285,7 @@ SessionOptions session_options(const Options *o) {
                           .timeout = opt_float(o, OPT_timeout, 0),
                           .strict = opt_set(o, OPT_strict),
                           .cache = opt_str(o, OPT_cache),
+                          .precision = opt_str(o, OPT_precision),
                           .dump_after = opt_str(o, OPT_dump_after),
                           .dump_kernel = opt_str(o, OPT_dump_kernel),
                           .stop_after = opt_str(o, OPT_stop_after),

@@ -35,13 +35,14 @@ typedef struct Session {
 } Session;
 
 typedef struct SessionOptions {
-  const char *device; /* NULL: default */
-  int threads;        /* 0: default */
-  size_t max_memory;  /* 0: no limit */
-  double timeout;     /* 0: none */
-  const char *cache;  /* NULL: default */
+  const char *device;    /* NULL: default */
+  int threads;           /* 0: default */
+  size_t max_memory;     /* 0: no limit */
+  double timeout;        /* 0: none */
+  const char *cache;     /* NULL: default */
+  const char *precision; /* NULL: fp32 */
   bool strict, time_passes, allow_reference;
-  bool quiet; /* no warnings, without -v */
+  bool quiet;       /* no warnings, without -v */
   bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
 } SessionOptions;

@@ -129,6 +129,7 @@ static Status run_case(Ctx *c, void *arg) {
   const char *cache = opt_str(o, OPT_cache);
   SessionOptions so = {.device = opt_str(o, OPT_device),
                        .cache = cache ? cache : "off",
+                       .precision = opt_str(o, OPT_precision),
                        .threads = (int)opt_int(o, OPT_threads, 1),
                        .max_memory = c->alloc->limit,
                        .strict = opt_set(o, OPT_strict),

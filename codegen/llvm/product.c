@@ -21,9 +21,9 @@ static void heights_of(int64_t m, int mr, int *low, int *high) {
   *high = most > *high ? (int)most : *high;
 }
 
-/* Heights that even splitting can ask for: all up to mr when M is known at run time only. Of images, M is a multiple of their
- * positions, which leaves out most low ones; from mr * mr rows on, the two are mr - 1 and mr. */
-static void heights(const Product *p, int mr, int *low, int *high) {
+/* Heights that even splitting of more than `few` rows can ask for: all up to mr when M is known at run time only. Of images, M is a
+ * multiple of their positions, which leaves out most low ones; from mr * mr rows on, the two are mr - 1 and mr. */
+static void heights(const Product *p, int few, int mr, int *low, int *high) {
   int64_t m;
   *low = mr, *high = 1;
   if (dim_is_const(p->m, &m) && m >= 1) {
@@ -32,13 +32,41 @@ static void heights(const Product *p, int mr, int *low, int *high) {
   }
   int64_t step = p->positions > 0 ? p->positions : 1;
   for (m = step; m < mr * mr + step; m += step)
-    heights_of(m, mr, low, high);
+    if (m > few)
+      heights_of(m, mr, low, high);
   if (step % mr && *low == mr)
     *low = mr - 1;
   *high = mr;
 }
 
 enum { SHORT_RUN = 8 }; /* steps of k that are written out */
+
+/* B of 16 bits. With dots all rows read it as it is packed, else few ones do. Of a constant M one kind is enough. */
+static void weights_kernels(Gen *g, TileKernel like) {
+  const ProductPlan *plan = &g->plan;
+  int64_t m = 0;
+  int low = 1, high = plan->few < plan->mr ? plan->few : plan->mr;
+  bool constant = dim_is_const(g->p->m, &m) && m >= 1;
+  TileKernel narrow = like;
+  narrow.b = g->p->weights, narrow.b_step = b_step(g), narrow.ahead = true;
+  if (plan->dots) {
+    narrow.dots = true, narrow.a_row = plan->dots, narrow.a_step = 2;
+    heights(g->p, 0, plan->mr, &low, &high);
+    tile_set(g->e, &g->tiles, low, high, narrow);
+    weights_round(g);
+    return;
+  }
+  weights_unpack(g);
+  if (constant && m <= high)
+    low = high = (int)m;
+  if (!constant || m <= high)
+    tile_set(g->e, &g->few, low, high, narrow);
+  if (constant && m <= high)
+    return;
+  like.ahead = false, like.unroll = plan->level->unroll;
+  heights(g->p, g->few.high, plan->mr, &low, &high);
+  tile_set(g->e, &g->tiles, low, high, like);
+}
 
 static void make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
@@ -56,7 +84,11 @@ static void make_kernels(Gen *g) {
     like.a_row = 4;
   else
     like.a_step = 4;
-  heights(g->p, plan->mr, &low, &high);
+  if (g->p->weights) {
+    weights_kernels(g, like);
+    return;
+  }
+  heights(g->p, 0, plan->mr, &low, &high);
   if (g->p->bytes || g->p->bits.rounded) {
     (g->p->bytes ? integer_kernels : rounded_kernels)(g, low, high);
     return;
@@ -254,9 +286,24 @@ static void multiply(Gen *g, const Part *w, LVal panel, LVal rows, const TileArg
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
+static LVal first_row(Gen *g, const Part *w, LVal tile) {
+  return i64_add(g->e, i64_mul(g->e, tile, w->base), i64_min(g->e, tile, w->extra));
+}
+
+/* Where the part's rows of A are as bf16. */
+static LVal rounded_rows(Gen *g) { return at_bytes(g->e, g->args.scratch, i64_of(g->e, g->plan.tile_bytes)); }
+
+static void round_a(Gen *g, const Part *w) {
+  Emitter *e = g->e;
+  LVal row0 = first_row(g, w, w->tile0), rows = i64_sub(e, first_row(g, w, w->tile1), row0);
+  LVal a = at_float(e, w->a, i64_add(e, i64_mul(e, row0, g->k), w->k0));
+  LVal arg[] = {a, i64_muli(e, g->k, 4), rows, w->steps, rounded_rows(g)};
+  LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
+}
+
 static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   Emitter *e = g->e;
-  LVal m0 = i64_add(e, i64_mul(e, tile, w->base), i64_min(e, tile, w->extra));
+  LVal m0 = first_row(g, w, tile);
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, tile, w->extra), e->i64, ""));
   LVal sums = g->args.scratch, a_row = i64_muli(e, g->k, 4), a_step = i64_of(e, 4);
   if (!g->plan.one_block) {
@@ -265,16 +312,20 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   }
   if (g->p->trans_a)
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
+  if (g->plan.dots)
+    a_row = i64_of(e, g->plan.dots), a_step = i64_of(e, 2);
   TileArgs x = {.a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
   if (g->p->rows) {
     LVal unit = i64_of(e, k_unit(g)), tap0 = i64_div(e, w->k0, unit), n = i64_div(e, w->steps, unit);
     x.a = table_address(g), x.a_row = call_table(g, w->a, m0, tap0, n, b), x.k = unit;
+  } else if (g->plan.dots) {
+    x.a = at_bytes(e, rounded_rows(g), i64_mul(e, i64_sub(e, m0, first_row(g, w, w->tile0)), a_row));
   } else {
     x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   }
   if (streams_b(g)) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
                            harm */
-    LVal next = at_bytes(e, b, i64_muli(e, g->k, g->plan.nr * 4)), share = i64_mul(e, w->steps, w->ahead_step);
+    LVal next = at_bytes(e, b, i64_muli(e, g->k, b_step(g))), share = i64_mul(e, w->steps, w->ahead_step);
     x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
   }
   multiply(g, w, panel, rows, &x);
@@ -289,11 +340,17 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   Emitter *e = g->e;
   LVal col0 = i64_muli(e, panel, g->plan.nr);
   if (streams_b(g))
-    return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), g->plan.nr * 4));
+    return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), b_step(g)));
   LVal dst = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes));
   if (g->p->bits.bits) {
     LVal blocks = i64_ceildiv(e, w->steps, i64_of(e, g->p->bits.block));
     LVal arg[] = {nbits_address(g, w->b, panel, w->k0), blocks, dst};
+    LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
+    return dst;
+  }
+  if (g->p->weights) {
+    LVal from = at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), b_step(g)));
+    LVal arg[] = {from, w->steps, dst};
     LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
     return dst;
   }
@@ -329,6 +386,8 @@ static void blocks_of_k(Gen *g, Part *w) {
   w->steps = i64_min(e, size, i64_sub(e, g->k, w->k0));
   w->more = LLVMBuildICmp(e->b, LLVMIntNE, kb.i, zero, "");
   w->last = LLVMBuildICmp(e->b, LLVMIntEQ, i64_add(e, kb.i, one), w->blocks, "");
+  if (g->plan.dots)
+    round_a(g, w);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal b = panel_of_b(g, w, j.i);
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
@@ -336,6 +395,14 @@ static void blocks_of_k(Gen *g, Part *w) {
   loop_end(e, &t);
   loop_end(e, &j);
   loop_end(e, &kb);
+}
+
+/* By the kernels that read B as it is packed. */
+static void few_of_weights(Gen *g, Part *w) {
+  TileSet many = g->tiles;
+  g->tiles = g->few, g->unpacks = false;
+  blocks_of_k(g, w);
+  g->tiles = many, g->unpacks = true;
 }
 
 /* Piece i of `pieces` of about the same size. */
@@ -361,7 +428,7 @@ static void make_body(Gen *g) {
   w.batch = i64_div(e, rest, slow);
   even_share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
   even_share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
-  w.ahead_step = i64_ceildiv(e, i64_of(e, plan->nr * 4), i64_sub(e, w.tile1, w.tile0));
+  w.ahead_step = i64_ceildiv(e, i64_of(e, b_step(g)), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
   if (g->p->rows && !g->p->bytes)
     clear_zeros(g);
@@ -377,11 +444,16 @@ static void make_body(Gen *g) {
   }
   if (g->p->bytes || g->p->bits.rounded) {
     (g->p->bytes ? integer_tiles : rounded_tiles)(g, &w);
+  } else if (g->few.high && !g->tiles.high && g->p->weights) { /* M is a constant */
+    few_of_weights(g, &w);
   } else if (g->few.high) {
     LLVMBasicBlockRef few = emit_block(e, "few"), many = emit_block(e, "many"), done = emit_block(e, "multiplied");
     LLVMBuildCondBr(e->b, i64_less(e, i64_of(e, g->few.high), g->m), many, few);
     LLVMPositionBuilderAtEnd(e->b, few);
-    nbits_rows(g, w.a, w.b, w.batch, w.panel0, w.panel1);
+    if (g->p->weights)
+      few_of_weights(g, &w);
+    else
+      nbits_rows(g, w.a, w.b, w.batch, w.panel0, w.panel1);
     LLVMBuildBr(e->b, done);
     LLVMPositionBuilderAtEnd(e->b, many);
     blocks_of_k(g, &w);

@@ -19,9 +19,10 @@ typedef struct Gen {
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
-  TileSet few; /* kernels that read B of few bits as it is packed; high 0: none */
-  LVal plane;  /* elements of a channel of the input, when B is read through a window */
-  LVal table;  /* function, when A is read through one (rows.c) */
+  TileSet few;  /* kernels that read B of few bits as it is packed; high 0: none */
+  bool unpacks; /* blocks of B of 16 bits are made f32 first */
+  LVal plane;   /* elements of a channel of the input, when B is read through a window */
+  LVal table;   /* function, when A is read through one (rows.c) */
   LType table_type;
   struct Gather *gather; /* when A is of integers and read through a window (integer.c) */
 } Gen;
@@ -48,7 +49,16 @@ typedef struct Part {
 } Part;
 
 /* Does the unit stream B from memory as the inner kernel reads it? */
-static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits && !g->p->bytes; }
+static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits && !g->p->bytes && !g->unpacks; }
+
+/* Bytes of a step of k in a panel of packed B. */
+static inline int64_t b_step(const Gen *g) { return g->plan.nr * product_b_bytes(g->p); }
+
+/* --- weights.c --- */
+/* void unpack(b, steps, dst): a block of a panel of 16 bits as f32, dst[steps][nr]. g->pack. */
+void weights_unpack(Gen *g);
+/* void round(a, row bytes, rows, steps, dst): rows of A as bf16, plan.dots bytes apart. g->pack. */
+void weights_round(Gen *g);
 
 /* --- nbits.c --- */
 /* void pack(b, blocks, dst): blocks of a panel of B of few bits as f32, dst[blocks * block][nr]. */

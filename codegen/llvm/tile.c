@@ -190,6 +190,9 @@ typedef struct Inner {
   LVal a[MAX_ROWS], b, left, sum[MAX_ROWS * MAX_VECS];
 } Inner;
 
+/* Steps of k that are read together. */
+static int pair(const TileKernel *t) { return t->b == DT_bf16 ? 2 : 1; }
+
 static LVal row_address(Inner *in, int row, int step) {
   const TileKernel *t = in->t;
   Emitter *e = in->e;
@@ -198,24 +201,41 @@ static LVal row_address(Inner *in, int row, int step) {
   LVal p = in->a[t->a_row ? 0 : row / ROWS_PER_BASE];
   if (!t->a_row && row % ROWS_PER_BASE)
     p = at_bytes(e, p, i64_muli(e, in->a_row, row % ROWS_PER_BASE));
+  if (step && !t->a_step)
+    p = at_bytes(e, p, i64_muli(e, in->a_step, step));
   int64_t fixed = (t->a_row ? row * t->a_row : 0) + step * t->a_step;
   return fixed ? at_bytes(e, p, i64_of(e, fixed)) : p;
+}
+
+/* The vectors of B of one step, or of a pair of steps. */
+static void load_b(Inner *in, int step, LVal *b) {
+  const TileKernel *t = in->t;
+  Emitter *e = in->e;
+  for (int v = 0; v < t->vecs; v++) {
+    LVal p = at_bytes(e, in->b, i64_of(e, step * t->b_step + v * t->lanes * (t->b == DT_f16 ? 2 : 4)));
+    if (t->b)
+      weights_load(e, t, p, b + v, b + t->vecs + v);
+    else
+      b[v] = load_f32(e, t->lanes, p);
+  }
 }
 
 static void one_step(Inner *in, int step) {
   const TileKernel *t = in->t;
   Emitter *e = in->e;
-  LVal b[MAX_VECS];
-  for (int v = 0; v < t->vecs; v++)
-    b[v] = load_f32(e, t->lanes, at_bytes(e, in->b, i64_of(e, step * t->b_step + v * t->lanes * 4)));
-  for (int r = 0; r < t->rows; r++) {
-    LVal a = emit_splat(e, load_f32(e, 1, row_address(in, r, step)), t->lanes);
-    for (int v = 0; v < t->vecs; v++)
-      in->sum[r * t->vecs + v] = emit_fma(e, a, b[v], in->sum[r * t->vecs + v]);
-  }
+  LVal b[2 * MAX_VECS];
+  load_b(in, step * pair(t), b);
+  for (int half = 0; half < (t->dots ? 1 : pair(t)); half++)
+    for (int r = 0; r < t->rows; r++) {
+      LVal a = emit_splat(e, load_f32(e, 1, row_address(in, r, step * pair(t) + half)), t->lanes);
+      for (int v = 0; v < t->vecs; v++) {
+        LVal *sum = &in->sum[r * t->vecs + v], with = b[half * t->vecs + v];
+        *sum = t->dots ? weights_dot(e, a, with, *sum) : emit_fma(e, a, with, *sum);
+      }
+    }
 }
 
-/* The loop over `unroll` steps at a time while so many are left. Strides that are arguments allow one step at a time.
+/* The loop over `unroll` steps, or pairs of them, at a time while so many are left. Strides that are arguments allow one step at a time.
  */
 static void steps(Inner *in, int unroll) {
   Emitter *e = in->e;
@@ -223,7 +243,8 @@ static void steps(Inner *in, int unroll) {
   int n = t->rows * t->vecs;
   LVal phi_a[MAX_ROWS], phi_b, phi_left, phi_ahead = NULL, phi_at = NULL, phi_sum[MAX_ROWS * MAX_VECS];
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
-  LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), "");
+  int all = unroll * pair(t);
+  LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, all), "");
   LLVMBuildCondBr(e->b, enough, body, done);
   LLVMPositionBuilderAtEnd(e->b, body);
   Inner old = *in;
@@ -242,16 +263,16 @@ static void steps(Inner *in, int unroll) {
   if (t->ahead) {
     LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
     emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
-    in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, unroll));
+    in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, all));
   }
   if (t->entry)
-    in->at = i64_add(e, in->at, i64_of(e, unroll * t->a_step));
-  in->left = i64_sub(e, in->left, i64_of(e, unroll));
-  in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, unroll));
+    in->at = i64_add(e, in->at, i64_of(e, all * t->a_step));
+  in->left = i64_sub(e, in->left, i64_of(e, all));
+  in->b = at_bytes(e, in->b, i64_muli(e, in->b_step, all));
   for (int i = 0; i < in->bases; i++)
-    in->a[i] = at_bytes(e, in->a[i], i64_muli(e, in->a_step, unroll));
+    in->a[i] = at_bytes(e, in->a[i], i64_muli(e, in->a_step, all));
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
-  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, unroll), ""), body, done);
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, all), ""), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
 #define JOIN(phi, was, now)                                                                                            \
   do {                                                                                                                 \
@@ -343,7 +364,8 @@ static void table_steps(Inner *in, LVal table, LVal entries) {
 
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
-  const char *name = arena_printf(e->a, "tile.%dx%d%s.%d.%lld.%lld.%lld.%lld.%lld", t->rows, t->vecs * t->lanes,
+  const char *type = t->dots ? ".dots" : t->b ? dtype_name(t->b) : "";
+  const char *name = arena_printf(e->a, "tile%s.%dx%d%s.%d.%lld.%lld.%lld.%lld.%lld", type, t->rows, t->vecs * t->lanes,
                                   t->ahead ? "+" : "", t->unroll, (long long)t->a_row, (long long)t->a_step,
                                   (long long)t->b_step, (long long)t->sums_row, (long long)t->entry);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);

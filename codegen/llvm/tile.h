@@ -63,6 +63,8 @@ typedef struct TileKernel {
   /* Above 0: rows lie anywhere. a is a table of entries of so many bytes, an address of B and one for each row; a_row says
    * how many there are, and k steps are done with each. */
   int64_t entry;
+  DType b;    /* what B is: DT_f16, DT_bf16 in pairs (codegen/product.h), or DT_none: f32. Pairs: k is even */
+  bool dots;  /* A is of such pairs as well, and the CPU multiplies them */
   bool ahead; /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
@@ -72,6 +74,12 @@ typedef struct TileKernel {
 typedef struct TileArgs {
   LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
 } TileArgs;
+
+/* --- weights.c: B of 16 bits --- */
+/* A vector of B at p: f32 of one step in *b, of pairs the second one in *next; with dots the pairs as they are. */
+void weights_load(Emitter *e, const TileKernel *t, LVal p, LVal *b, LVal *next);
+/* sum + the pairs of a by those of b, both as lanes of 32 bits; AVX-512 with BF16. */
+LVal weights_dot(Emitter *e, LVal a, LVal b, LVal sum);
 
 /* Emitted once per module: units share their inner kernels. */
 void tile_kernel(Emitter *e, TileKernel *t);

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from . import _native
 from ._dtypes import NAMES, numpy_name
-from ._errors import UnsupportedError, UsageError
+from ._errors import UsageError
 from ._report import Explanation, MemoryPlan, Profile
 
 log = logging.getLogger("sard")
-PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16", "int8")  # the first two are there
+PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16")
 LEGACY = 1  # CU_STREAM_LEGACY: the default stream, by its handle
 KINDS = ("tensor", "sequence", "optional", "map")
 
@@ -69,6 +69,7 @@ class Model:
         self._named = type("Outputs", (Outputs,), {"__slots__": (), "names": tuple(self._out)})
         about = native.about()
         self.device, self.threads, self.cache = about["device"], about["threads"], about["cache"]  # "hit", "miss" or "off"
+        self.precision = about["precision"]  # "fp32", "bf16" …
         self.load_ms = about["import_ms"] + about["passes_ms"] + about["compile_ms"]
 
     @property
@@ -209,17 +210,18 @@ def load(model: Any, *, device: str | None = None, threads: int = 0, max_memory:
     models, or "off"; None: what the environment variable SARD_CACHE says, else ~/.cache/sard.
     allow: None refuses a model with a step that nothing compiles for the device (UnsupportedError, which names the node and
     the reason); "reference" runs such steps by their reference evaluators, slowly: explain() tells which.
-    precision: "exact" or "fp32", which mean the same: everything is computed in the model's own types.
+    precision: "exact" or "fp32", which mean the same: everything is computed in the model's own types. "bf16" or "fp16" on the
+    CPU stores the constants that products multiply by in 16 bits (where the CPU multiplies bf16, "bf16" rounds what they are
+    multiplied with, too); "tf32" on a GPU rounds the operands of products to that. A model compiled ahead of time has its own.
     Raises FileNotFoundError and its kin, or a sard.Error.
     """
     _one_of("allow", allow, (None, "reference"))
-    if precision in PRECISIONS[2:]:
-        raise UnsupportedError(f"precision='{precision}' is not there yet: 'exact' and 'fp32' are")
     _one_of("precision", precision, PRECISIONS)
     options = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout, strict=strict,
                    cache=cache, external_data_dir=external_data_dir, allow=allow, precision=precision)
     args = dict(device=device, threads=threads, max_memory=max_memory, timeout=timeout or 0.0, strict=strict,
-                cache=None if cache is None else os.fspath(cache), allow_reference=allow == "reference")
+                cache=None if cache is None else os.fspath(cache), allow_reference=allow == "reference",
+                precision=None if precision == "exact" else precision)
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):

@@ -129,14 +129,14 @@ static int load(State *s, Model *x, const char *path, const char *dir, const sar
 
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kw) {
   static char *names[] = {"path", "data", "dir", "device", "threads", "max_memory", "timeout", "strict", "cache",
-                           "allow_reference", NULL};
+                           "allow_reference", "precision", NULL};
   PyObject *path = Py_None, *data = Py_None, *dir = Py_None, *path_bytes = NULL, *dir_bytes = NULL;
   sard_options o = SARD_OPTIONS_INIT;
   Py_ssize_t max_memory = 0;
   int strict = 0, allow_reference = 0;
   State *s = state_of_type(type);
-  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpzp", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
-                                         &o.timeout, &strict, &o.cache, &allow_reference))
+  if (!s || !PyArg_ParseTupleAndKeywords(args, kw, "|OOOzindpzpz", names, &path, &data, &dir, &o.device, &o.threads, &max_memory,
+                                         &o.timeout, &strict, &o.cache, &allow_reference, &o.precision))
     return NULL;
   o.strict = strict, o.allow_reference = allow_reference;
   Model *x = (Model *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -382,7 +382,8 @@ static PyObject *model_about(PyObject *self, PyObject *none) {
   const sard_model *m = ((Model *)self)->m;
   sard_times t = sard_model_times(m);
   (void)none;
-  return Py_BuildValue("{s:s,s:i,s:s,s:d,s:d,s:d}", "device", sard_model_device(m), "threads", sard_model_threads(m), "cache",
+  return Py_BuildValue("{s:s,s:s,s:i,s:s,s:d,s:d,s:d}", "device", sard_model_device(m), "precision",
+                       sard_model_precision(m), "threads", sard_model_threads(m), "cache",
                        states[sard_model_cache(m)], "import_ms", t.import_ms, "passes_ms", t.passes_ms, "compile_ms",
                        t.compile_ms);
 }

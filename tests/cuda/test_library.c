@@ -142,15 +142,17 @@ static void compare(const Case *x, DType type, const Values *v, int64_t m, const
   }
 }
 
-static sard_model *load_bytes(const Pb *bytes, const char *cache) {
+static sard_model *load_in(const Pb *bytes, const char *cache, const char *precision) {
   sard_options o = SARD_OPTIONS_INIT;
   sard_model *m = NULL;
   sard_error *err = NULL;
-  o.device = "cuda", o.cache = cache;
+  o.device = "cuda", o.cache = cache, o.precision = precision;
   if (sard_load_bytes(NULL, bytes->b, bytes->n, NULL, &o, &m, &err))
     fail_msg("%s", sard_error_text(err));
   return m;
 }
+
+static sard_model *load_bytes(const Pb *bytes, const char *cache) { return load_in(bytes, cache, NULL); }
 
 /* Of so many rows: twice step by step and recorded, then replayed. How often the library multiplied the first time. */
 static int rows(const Case *x, DType type, const sard_model *m, int64_t n) {
@@ -221,9 +223,9 @@ static void tf32(void **unused) {
   (void)unused;
   static const Case x = {"tf32", alone, .steps = 1};
   Pb bytes = model(&x, F32);
-  for (int on = 0; on < 2; on++) {
-    setenv("SARD_CUDA_TF32", on ? "1" : "0", 1);
-    sard_model *m = load_bytes(&bytes, "off");
+  for (int on = 0; on < 3; on++) { /* 1: by the environment, 2: as the model's precision */
+    setenv("SARD_CUDA_TF32", on == 1 ? "1" : "0", 1);
+    sard_model *m = load_in(&bytes, "off", on == 2 ? "tf32" : NULL);
     unsetenv("SARD_CUDA_TF32");
     Values *v = values(&x, DT_f32, MOST_ROWS);
     for (int i = 0; i < MOST_ROWS * K; i++)

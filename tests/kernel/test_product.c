@@ -52,6 +52,11 @@ static void run(const Compiled *c, Sizes s, void **buf, int pieces) {
 
 typedef double (*After)(double sum, int64_t i, int64_t j, int64_t n, void *const *buf);
 
+/* x as the type t holds it. */
+static float held(DType t, float x) {
+  return t == DT_f16 ? f16_to_f32(f16_from_f32(x)) : t == DT_bf16 ? bf16_to_f32(bf16_from_f32(x)) : x;
+}
+
 static void check(const Compiled *c, Sizes s, void *const *more, int nmore, After after) {
   const Product *p = &c->u.product;
   int64_t ab = p->batch_a ? s.b : 1, bb = p->batch_b ? s.b : 1, floats = 0, cn = s.b * s.m * s.n;
@@ -66,7 +71,11 @@ static void check(const Compiled *c, Sizes s, void *const *more, int nmore, Afte
       char *odd = malloc((size_t)(s.k * s.n * 4 + 1));
       memcpy(odd + 1, b + i * s.k * s.n, (size_t)(s.k * s.n) * 4);
       for (int64_t q = product_panels(&c->plan, s.n); q-- > 0;)
-        product_pack(&c->plan, s.k, s.n, p->trans_b, 1, odd + 1, packed + i * floats, q, q + 1);
+        if (p->weights)
+          product_pack_rounded(&c->plan, p->weights, s.k, s.n, p->trans_b, odd + 1, (uint16_t *)(void *)packed, q,
+                               q + 1);
+        else
+          product_pack(&c->plan, s.k, s.n, p->trans_b, 1, odd + 1, packed + i * floats, q, q + 1);
       free(odd);
     }
   }
@@ -78,14 +87,15 @@ static void check(const Compiled *c, Sizes s, void *const *more, int nmore, Afte
   run(c, s, buf, 3);
   assert_memory_equal(out, again, (size_t)(cn + 16) * 4); /* any partition: the same bits; and nothing behind the end */
   double allowed = ((double)s.k + 8) * 0x1p-23;
+  DType rounds = c->plan.dots ? DT_bf16 : DT_none; /* the products of what is rounded are exact in f32 */
   for (int64_t x = 0; x < s.b; x++)
     for (int64_t i = 0; i < s.m; i++)
       for (int64_t j = 0; j < s.n; j++) {
         const float *pa = a + (p->batch_a ? x * s.m * s.k : 0), *pb = b + (p->batch_b ? x * s.k * s.n : 0);
         double sum = 0;
         for (int64_t k = 0; k < s.k; k++)
-          sum +=
-              (double)pa[p->trans_a ? k * s.m + i : i * s.k + k] * (double)pb[p->trans_b ? j * s.k + k : k * s.n + j];
+          sum += (double)held(rounds, pa[p->trans_a ? k * s.m + i : i * s.k + k]) *
+                 (double)held(p->weights, pb[p->trans_b ? j * s.k + k : k * s.n + j]);
         double want = after ? after(sum, x * s.m + i, j, s.n, more) : sum, got = (double)out[(x * s.m + i) * s.n + j];
         if (!(fabs(got - want) <= allowed))
           fail_msg("%lldx(%lld,%lld,%lld) tile %dx%d: [%lld,%lld,%lld] is %.9g, not %.9g", (long long)s.b,
@@ -189,6 +199,63 @@ static void test_blocks(void **state) {
     check(&c, (Sizes){1, 1, 101, k}, NULL, 0, NULL);
     check(&c, (Sizes){1, 37, 101, k}, NULL, 0, NULL);
   }
+}
+
+/* B rounded to 16 bits, few rows and many. */
+static void test_weights(void **state) {
+  static const int64_t nk[][2] = {{7, 6}, {65, 0}, {97, 34}};
+  static const DType types[] = {DT_bf16, DT_f16};
+  (void)state;
+  int tiles = 0;
+  while (product_level(jit.level)->tile[tiles].mr)
+    tiles++;
+  for (size_t i = 0; i < 2 * countof(nk); i++)
+    for (int t = 0; t <= tiles; t++) {
+      int64_t n = nk[i / 2][0], k = nk[i / 2][1];
+      Product p = {.batch = num(1), .m = sym("m"), .n = num(n), .k = num(k), .packed_b = true, .trans_b = t & 1};
+      p.tile = (uint8_t)t, p.weights = types[i % 2], p.trans_a = t == 2;
+      Compiled c = compile(p);
+      for (size_t j = 0; j < countof(some_m); j++)
+        check(&c, (Sizes){1, some_m[j], n, k}, NULL, 0, NULL);
+    }
+}
+
+static void test_weights_blocks(void **state) {
+  (void)state;
+  Product p = {.batch = num(1), .m = sym("m"), .n = num(101), .k = num(3000), .packed_b = true, .weights = DT_bf16};
+  for (int i = 0; i < 2; i++) {
+    Compiled c = compile(p);
+    check(&c, (Sizes){1, 1, 101, 3000}, NULL, 0, NULL);
+    check(&c, (Sizes){1, 37, 101, 3000}, NULL, 0, NULL);
+    p.weights = DT_f16;
+  }
+}
+
+/* … with M a constant: either few rows or many. */
+static void test_weights_constant_m(void **state) {
+  (void)state;
+  for (int64_t m = 1; m <= 40; m += m < 9 ? 1 : 13) {
+    Product p = {.batch = num(1), .m = num(m), .n = num(100), .k = num(64), .packed_b = true, .weights = DT_bf16};
+    Compiled c = compile(p);
+    check(&c, (Sizes){1, m, 100, 64}, NULL, 0, NULL);
+  }
+}
+
+/* A row's bits do not depend on how many rows there are. */
+static void test_weights_rows(void **state) {
+  enum { M = 40, N = 70, K = 2000 };
+  Product p = {.batch = num(1), .m = sym("m"), .n = num(N), .k = num(K), .packed_b = true, .weights = DT_bf16};
+  (void)state;
+  Compiled c = compile(p);
+  float *a = numbers(M * K, 1), *b = numbers(N * K, 2), *all = numbers(M * N, 3), *one = numbers(N, 4);
+  uint16_t *packed = (uint16_t *)(void *)numbers((N + 64) * K, 5);
+  product_pack_rounded(&c.plan, DT_bf16, K, N, false, b, packed, 0, product_panels(&c.plan, N));
+  run(&c, (Sizes){1, M, N, K}, (void *[]){a, packed, all}, 1);
+  for (int64_t i = 0; i < M; i++) {
+    run(&c, (Sizes){1, 1, N, K}, (void *[]){a + i * K, packed, one}, 1);
+    assert_memory_equal(one, all + i * N, N * 4);
+  }
+  free(a), free(b), free(packed), free(all), free(one);
 }
 
 /* Everything at run time, nothing packed: one compilation for all sizes, with and without a batch. */
@@ -301,11 +368,22 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),   cmocka_unit_test(test_constant_m),   cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked), cmocka_unit_test(test_packed_batch), cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_images),   cmocka_unit_test(test_spread),       cmocka_unit_test(test_epilogue_batch),
-      cmocka_unit_test(test_cancel),   cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_packed),
+      cmocka_unit_test(test_constant_m),
+      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked),
+      cmocka_unit_test(test_packed_batch),
+      cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),
+      cmocka_unit_test(test_spread),
+      cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_weights),
+      cmocka_unit_test(test_weights_constant_m),
+      cmocka_unit_test(test_weights_blocks),
+      cmocka_unit_test(test_weights_rows),
   };
-  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
+  static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }
