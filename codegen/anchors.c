@@ -200,9 +200,9 @@ bool anchor_integer(Grouper *p, const Node *n, Operands *o, const char **why) {
 bool anchor_integer_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
-  *why =
-      "a convolution of integers that is no product: of groups, with zero points of the weight, or a weight that is no "
-      "constant";
+  *why = "a convolution of integers that is no product: of groups of channels, with zero points of the weight, or a "
+         "weight that is no "
+         "constant";
   if (!constants_taken(p) || !conv_channels_last(n, &in, &out) || !in || info(p, out)->fixed || !info(p, out)->timely ||
       !conv_integer_product(p->c, p->a, n, &o->x))
     return false;
@@ -363,7 +363,7 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
   if (x->bits.bits)
     return nbits_packed_bytes(plan, &x->bits, k, n, bytes);
   if (x->bytes)
-    return integer_packed_bytes(plan, k, n, bytes);
+    return integer_packed_bytes(plan, x, k, n, bytes);
   if (x->winograd)
     k = winograd_elements(x) * winograd_channels(x);
   if (!product_packed_floats(plan, k, n, bytes))

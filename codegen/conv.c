@@ -162,8 +162,8 @@ bool conv_integer_product(Ctx *c, Arena *a, const Node *n, Product *x) {
   const Value *zero = n->nin > 2 ? n->in[2] : NULL;
   double z = 0;
   DType t = n->in[0]->type.dtype;
-  if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || ATTR(n, Conv)->group != 1 ||
-      (zero && !value_scalar(zero, &z)) || !conv_rows_product(c, a, n, false, x))
+  if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || (zero && !value_scalar(zero, &z)) ||
+      !conv_rows_product(c, a, n, false, x))
     return false;
   x->bytes = t, x->zero = (int)z;
   return true;

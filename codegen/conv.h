@@ -18,7 +18,7 @@ bool conv_channels_last(const Node *n, Node **in, Node **out);
  * time only; planes: padding or dilation along the last axis, many channels). */
 bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x);
 
-/* The same for ConvInteger (10) of one group without zero points of the weight, of u8 or i8 by a constant of i8. */
+/* The same for ConvInteger (10) without zero points of the weight, of u8 or i8 by a constant of i8. */
 bool conv_integer_product(Ctx *c, Arena *a, const Node *n, Product *x);
 
 /* Conv (22) of f32 with 1 to 3 spatial axes as a product, batch by group: A the weight [group, m, k], B the input; when

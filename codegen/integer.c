@@ -8,8 +8,12 @@
 
 int integer_unit(const ProductPlan *plan) { return strstr(plan->level->level, "vnni") ? 4 : 2; }
 
-bool integer_packed_bytes(const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes) {
-  return k <= INT32_MAX && mul_ok(product_panels(plan, n), integer_panel_bytes(plan, k), bytes);
+static int64_t panel_bytes(const ProductPlan *plan, const Product *x, int64_t k) {
+  return x->channelwise ? plan->nr * k * 4 : integer_panel_bytes(plan, k);
+}
+
+bool integer_packed_bytes(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t *bytes) {
+  return k <= INT32_MAX && mul_ok(product_panels(plan, n), panel_bytes(plan, x, k), bytes);
 }
 
 /* B's source: step t * (k / taps) + c of a column is at column * by_column + t * by_tap + c * by_channel. */
@@ -38,6 +42,15 @@ static void pack_panel(const ProductPlan *plan, const Product *x, const Source *
   }
 }
 
+/* src: [n, k]. */
+static void pack_channels(const ProductPlan *plan, int64_t k, const int8_t *src, int width, uint8_t *dst) {
+  for (int64_t t = 0; t < k; t++)
+    for (int j = 0; j < plan->nr; j++, dst += 4) {
+      uint32_t v = j < width ? (uint16_t)src[j * k + t] : 0;
+      memcpy(dst, &v, 4);
+    }
+}
+
 void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t taps, const int8_t *src,
                   uint8_t *dst, int64_t panel0, int64_t panel1) {
   Source s = {.data = src, .k = k, .taps = taps, .by_column = 1, .by_channel = n};
@@ -46,6 +59,10 @@ void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t 
   for (int64_t p = panel0; p < panel1; p++) {
     int64_t col = p * plan->nr;
     int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
-    pack_panel(plan, x, &s, col, width, dst + p * integer_panel_bytes(plan, k));
+    uint8_t *panel = dst + p * panel_bytes(plan, x, k);
+    if (x->channelwise)
+      pack_channels(plan, k, src + col * k, width, panel);
+    else
+      pack_panel(plan, x, &s, col, width, panel);
   }
 }

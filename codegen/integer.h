@@ -8,6 +8,9 @@
  *     bytes   nr times `unit` of them for the first steps of k, those of a column side by side, then for the next ones
  *
  * K is padded with zeros to a multiple of 4.
+ *
+ * Where every channel has taps of its own (Product.channelwise), a panel holds nr i32 for each tap: the number in the low 16
+ * bits, zeros above, which is what instructions for pairs of 16 bits multiply one number by. x's zero point is taken off x.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_INTEGER_H
 #define SARD_CODEGEN_INTEGER_H
@@ -20,7 +23,7 @@ static inline int64_t integer_panel_bytes(const ProductPlan *plan, int64_t k) {
   return plan->nr * (4 + integer_depth(k));
 }
 /* Packed bytes of all; false if that overflows. */
-bool integer_packed_bytes(const ProductPlan *plan, int64_t k, int64_t n, int64_t *bytes);
+bool integer_packed_bytes(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t *bytes);
 /* Panels panel0 to panel1 - 1 of dst, the whole of packed B; src: i8 [k, n], or as product_pack says if the product has trans_b or
  * taps. */
 void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t taps, const int8_t *src,

@@ -183,14 +183,14 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
   if (p->positions)
     plan_positions(p, &plan);
-  if (p->rows && !p->bytes)
+  if (p->rows && (p->channelwise || !p->bytes))
     plan_rows(p, &plan);
   if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
   plan.panel_bytes = p->packed_b && !p->bits.bits && !p->weights ? 0 : plan.kc * panel_of;
-  if (p->bytes) /* a tile of A, of up to two bytes a number */
+  if (p->bytes && !p->channelwise) /* a tile of A, of up to two bytes a number */
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
   if (p->weights)
     plan_weights(p, &plan);

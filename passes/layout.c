@@ -46,7 +46,7 @@ static bool one_position(const Value *v) {
 
 static bool is_integer_conv(const Node *n) {
   return n->op == OP_ConvInteger && is_byte(n->in[0]->type.dtype) && n->in[1]->type.dtype == DT_i8 &&
-         ATTR(n, Conv)->group == 1 && (n->nin < 3 || !n->in[2] || n->in[2]->konst) && (n->nin < 4 || !n->in[3]);
+         (n->nin < 3 || !n->in[2] || n->in[2]->konst) && (n->nin < 4 || !n->in[3]);
 }
 
 /* A convolution that code generation has a form for that is better with channels last: of one group, or of single channels. */

@@ -96,12 +96,13 @@ static bool one_position(const Value *v) {
 static bool fits_product(const Node *n, const Value *x, const Value *w) {
   int rank = x->type.rank;
   const Tensor *t = w->konst;
-  int64_t taps = 1;
+  int64_t taps = 1, group = ATTR(n, Conv)->group;
   for (int i = 2; i < t->rank; i++)
     taps = taps > MAX_TAPS ? taps : taps * t->dim[i];
-  return taps <= MAX_TAPS && rank >= 3 && rank <= 5 && t->rank == rank && ATTR(n, Conv)->group == 1 &&
-         t->dim[0] >= LEAST_ROWS && tensor_count(t) > 0 && tensor_count(t) / t->dim[0] <= EXACT_I32 &&
-         type_known(n->out[0]) && !(one_position(x) && one_position(n->out[0]));
+  return taps <= MAX_TAPS && rank >= 3 && rank <= 5 && t->rank == rank &&
+         (group == 1 || (t->dim[0] == group && t->dim[1] == 1)) && t->dim[0] >= LEAST_ROWS && tensor_count(t) > 0 &&
+         tensor_count(t) / t->dim[0] <= EXACT_I32 && type_known(n->out[0]) &&
+         !(one_position(x) && one_position(n->out[0]));
 }
 
 /* No bias, or one that is a constant of one number per row. */

@@ -5,6 +5,8 @@
  *     for each block of positions
  *       for each tap     the vectors of the weight, then for each position its channels, from memory
  *
+ * Integers of 8 bits are widened as they are read, and the sums are exact (codegen/integer.h).
+ *
  * A block whose taps are all inside along the row reaches every position from one address; at the edges each position has
  * its own, which is that of a row of zeros where the tap is outside.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -61,10 +63,24 @@ static void carry_end(Channelwise *d, int level, Loop *l) {
 
 /* --- a block --- */
 
+static bool integers(const Channelwise *d) { return d->g->p->bytes != DT_none; }
+static int64_t element_bytes(const Gen *g) { return g->p->bytes ? 1 : 4; }
+
 static LVal load_channels(Channelwise *d, LVal from, int v) {
-  LVal at = at_bytes(d->e, from, i64_of(d->e, v * d->lanes * 4));
+  LVal at = at_bytes(d->e, from, i64_of(d->e, v * d->lanes * element_bytes(d->g)));
   LType t = emit_vec(d->e->f32, d->lanes);
+  if (integers(d))
+    return integer_channels(d->g, at, d->mask[v]);
   return d->mask[v] ? emit_masked_load(d->e, t, at, d->mask[v], emit_real(t, 0), 4) : load_f32(d->e, d->lanes, at);
+}
+
+static LVal load_weight(Channelwise *d, LVal taps, int v) {
+  LVal k = load_f32(d->e, d->lanes, at_bytes(d->e, taps, i64_of(d->e, v * d->lanes * 4)));
+  return integers(d) ? emit_bitcast(d->e, k, d->e->i32) : k;
+}
+
+static LVal multiply_add(Channelwise *d, LVal x, LVal k, LVal sum) {
+  return integers(d) ? integer_tap(d->g, sum, x, k) : emit_fma(d->e, x, k, sum);
 }
 
 /* Tap t of the last axis. row: the first channel of the input's row; weight: those of tap 0. */
@@ -74,7 +90,7 @@ static void one_tap(Channelwise *d, LVal row, LVal weight, LVal t, bool inside) 
   LVal x0 = i64_add(e, d->place[2], i64_muli(e, t, w->dilation[2])), k[MAX_SUMS];
   LVal base = at_bytes(e, row, i64_muli(e, x0, d->step)), taps = at_bytes(e, weight, i64_muli(e, t, d->g->plan.nr * 4));
   for (int v = 0; v < d->vecs; v++)
-    k[v] = load_f32(e, d->lanes, at_bytes(e, taps, i64_of(e, v * d->lanes * 4)));
+    k[v] = load_weight(d, taps, v);
   for (int p = 0; p < d->rows; p++) {
     LVal from = at_bytes(e, base, i64_of(e, p * w->stride[2] * d->step));
     if (!inside) {
@@ -82,7 +98,44 @@ static void one_tap(Channelwise *d, LVal row, LVal weight, LVal t, bool inside) 
       from = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntULT, x, d->in[2], ""), from, d->zeros, "");
     }
     for (int v = 0; v < d->vecs; v++)
-      d->sum[p * d->vecs + v] = emit_fma(e, load_channels(d, from, v), k[v], d->sum[p * d->vecs + v]);
+      d->sum[p * d->vecs + v] = multiply_add(d, load_channels(d, from, v), k[v], d->sum[p * d->vecs + v]);
+  }
+}
+
+/* The furthest column that a block reads, from its first. */
+static int64_t reach(const Channelwise *d) {
+  return (d->rows - 1) * d->w->stride[2] + (d->w->kernel[2] - 1) * d->w->dilation[2];
+}
+
+/* The channels of column c of a block. */
+static LVal column(Channelwise *d, LVal base, int64_t c, bool inside) {
+  Emitter *e = d->e;
+  LVal from = at_bytes(e, base, i64_of(e, c * d->step));
+  if (inside)
+    return from;
+  LVal ok = LLVMBuildICmp(e->b, LLVMIntULT, i64_add(e, d->place[2], i64_of(e, c)), d->in[2], "");
+  return LLVMBuildSelect(e->b, ok, from, d->zeros, "");
+}
+
+/* All taps of the last axis, of integers: what is under several of them is widened once. */
+static void row_of_taps(Channelwise *d, LVal row, LVal weight, bool inside) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  LVal base = at_bytes(e, row, i64_muli(e, d->place[2], d->step));
+  for (int64_t c = 0; c <= reach(d); c++) {
+    LVal from = NULL, x[MAX_SUMS] = {NULL};
+    for (int64_t t = 0; t < w->kernel[2]; t++) {
+      int64_t far = c - t * w->dilation[2], p = far / w->stride[2];
+      if (far < 0 || far % w->stride[2] || p >= d->rows)
+        continue;
+      from = from ? from : column(d, base, c, inside);
+      LVal taps = at_bytes(e, weight, i64_of(e, t * d->g->plan.nr * 4));
+      for (int v = 0; v < d->vecs; v++) {
+        LVal *sum = &d->sum[p * d->vecs + v];
+        x[v] = x[v] ? x[v] : load_channels(d, from, v);
+        *sum = multiply_add(d, x[v], load_weight(d, taps, v), *sum);
+      }
+    }
   }
 }
 
@@ -91,7 +144,7 @@ static void sum_block(Channelwise *d, bool inside) {
   Emitter *e = d->e;
   const ProductWindow *w = d->w;
   for (int i = 0; i < d->rows * d->vecs; i++)
-    d->sum[i] = emit_real(emit_vec(e->f32, d->lanes), 0);
+    d->sum[i] = integers(d) ? emit_int(emit_vec(e->i32, d->lanes), 0) : emit_real(emit_vec(e->f32, d->lanes), 0);
   Loop t0 = carry_begin(d, 0, d->low[0], d->high[0]), t1 = carry_begin(d, 1, d->low[1], d->high[1]);
   LVal y0 = i64_add(e, d->place[0], i64_muli(e, t0.i, w->dilation[0]));
   LVal y1 = i64_add(e, d->place[1], i64_muli(e, t1.i, w->dilation[1]));
@@ -99,7 +152,10 @@ static void sum_block(Channelwise *d, bool inside) {
   LVal row = settled(e, at_bytes(e, d->image, i64_muli(e, line, d->step)));
   LVal tap = i64_muli(e, i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i), w->kernel[2] * d->g->plan.nr * 4);
   LVal weight = settled(e, at_bytes(e, d->weight, tap));
-  if (w->kernel[2] * d->rows * d->vecs <= UNROLLED) {
+  bool unrolled = w->kernel[2] * d->rows * d->vecs <= UNROLLED;
+  if (unrolled && integers(d) && reach(d) <= UNROLLED) {
+    row_of_taps(d, row, weight, inside);
+  } else if (unrolled) {
     for (int t = 0; t < w->kernel[2]; t++)
       one_tap(d, row, weight, i64_of(e, t), inside);
   } else {
@@ -118,8 +174,7 @@ static void one_block(Channelwise *d, LVal o2) {
   const ProductWindow *w = d->w;
   LLVMBasicBlockRef inner = emit_block(e, "inside"), edge = emit_block(e, "edge"), done = emit_block(e, "summed");
   d->place[2] = i64_sub(e, i64_muli(e, o2, w->stride[2]), d->begin[2]);
-  int64_t reach = (d->rows - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2];
-  LVal last = i64_add(e, d->place[2], i64_of(e, reach));
+  LVal last = i64_add(e, d->place[2], i64_of(e, reach(d)));
   LVal ok = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, d->place[2], i64_of(e, 0), ""),
                          i64_less(e, last, d->in[2]), "");
   LLVMBuildCondBr(e->b, ok, inner, edge);
@@ -173,7 +228,8 @@ static void one_part(Channelwise *d, LVal line, LVal panel) {
   taps_inside(d);
   channels_left(d, col0);
   LVal size = i64_muli(e, i64_mul(e, d->in[0], i64_mul(e, d->in[1], d->in[2])), d->step);
-  d->image = at_bytes(e, at_float(e, emit_arg_buf(e, &g->args, 0), col0), i64_mul(e, image, size));
+  LVal channel = i64_muli(e, col0, element_bytes(g));
+  d->image = at_bytes(e, at_bytes(e, emit_arg_buf(e, &g->args, 0), channel), i64_mul(e, image, size));
   d->weight = at_float(e, emit_arg_buf(e, &g->args, 1), i64_mul(e, col0, g->k));
   Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
   one_block(d, b.i);
@@ -190,9 +246,12 @@ Status channelwise_body(Gen *g) {
   d.vecs = g->plan.nr / d.lanes;
   if (!dim_is_const(g->p->n, &n))
     return fail(e->c, ST_INTERNAL, "channels of %s that are known at run time only", g->name);
-  d.step = n * 4;
+  d.step = n * element_bytes(g);
   TRY(geometry(&d));
-  clear_zeros(g);
+  if (integers(&d))
+    integer_zeros(g);
+  else
+    clear_zeros(g);
   d.zeros = zeros_address(g);
   LVal panels = i64_of(e, product_panels(&g->plan, n));
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);

@@ -113,14 +113,32 @@ static bool is_quantum(const KExpr *e, Quantum *q) {
 }
 
 /* It without its zero, as f32 and as i32: small enough for one addition to round it. NaN, which a cast makes 0, is -zero. */
-static Status quantum(KEmit *k, const Quantum *q, LVal *rounded, LVal *whole) {
-  LVal v;
-  TRY(kemit_expr(k, q->x, &v));
+static void quantum(KEmit *k, const Quantum *q, LVal v, LVal *rounded, LVal *whole) {
   LType t = LLVMTypeOf(v);
   if (q->lo != 0)
     v = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealORD, v, v, ""), v, emit_real(t, -q->zero), "");
   v = emit_min_fast(k->e, emit_max_fast(k->e, v, emit_real(t, q->lo - q->zero)), emit_real(t, q->hi - q->zero));
   *rounded = math_round_magic(k->e, v, whole);
+}
+
+/* Where bytes are made of i32 as unsigned numbers that saturate, a float beyond them, which becomes 2^31, needs no bound. */
+static bool saturates(const KEmit *k, DType to, const Quantum *q, LVal v) {
+  int n = emit_lanes(v);
+  return k->e->bits == 512 && (n == 16 || n == 32) && to == DT_u8 && q->lo == 0 && q->hi == 255;
+}
+
+static Status quantised(KEmit *k, DType to, const Quantum *q, LVal *r) {
+  LVal v, rounded, whole;
+  TRY(kemit_expr(k, q->x, &v));
+  if (saturates(k, to, q, v))
+    whole = emit_to_i32(k->e, emit_max_fast(k->e, v, emit_real(LLVMTypeOf(v), -q->zero)));
+  else
+    quantum(k, q, v, &rounded, &whole);
+  LType t = LLVMTypeOf(whole);
+  whole = LLVMBuildAdd(B, whole, emit_int(t, (int64_t)q->zero), "");
+  if (saturates(k, to, q, v))
+    whole = emit_call(k->e, "llvm.umin", t, (LVal[]){whole, emit_int(t, 255)}, 2);
+  *r = LLVMBuildTrunc(B, whole, emit_like(kemit_type(k, to), whole), "");
   return ST_OK;
 }
 
@@ -140,10 +158,14 @@ Status kemit_dequantised(KEmit *k, const KExpr *x, bool *done, LVal *r) {
   const KExpr *e;
   Quantum q;
   double zero;
-  LVal whole;
+  LVal v, whole;
   *done = x->op == KOP_sub && comes_back(x->arg[0], &e) && is_quantum(e, &q) && whole_constant(x->arg[1], &zero) &&
           zero == q.zero;
-  return *done ? quantum(k, &q, r, &whole) : ST_OK;
+  if (!*done)
+    return ST_OK;
+  TRY(kemit_expr(k, q.x, &v));
+  quantum(k, &q, v, r, &whole);
+  return ST_OK;
 }
 
 /* --- to float --- */
@@ -203,13 +225,8 @@ Status kemit_cast(KEmit *k, const KExpr *x, bool stored, LVal *r) {
     return clipped(k, before, r);
   bool fits = dtype_is_int(to) && to != DT_bool && to != DT_u64 && is_clipped(x->arg[0]);
   Quantum q;
-  if (fits && dtype_bits(to) >= 8 && dtype_bits(to) <= 16 && is_quantum(x->arg[0], &q)) {
-    LVal rounded, whole;
-    TRY(quantum(k, &q, &rounded, &whole));
-    whole = LLVMBuildAdd(B, whole, emit_int(LLVMTypeOf(whole), (int64_t)q.zero), "");
-    *r = LLVMBuildTrunc(B, whole, emit_like(t, whole), "");
-    return ST_OK;
-  }
+  if (fits && dtype_bits(to) >= 8 && dtype_bits(to) <= 16 && is_quantum(x->arg[0], &q))
+    return quantised(k, to, &q, r);
   TRY(fits ? clipped(k, x->arg[0], &a) : kemit_expr(k, x->arg[0], &a));
   if (!t || dtype_kind(to) == DK_COMPLEX || dtype_kind(from) == DK_COMPLEX)
     return kemit_unsupported(k, dtype_name(t ? from : to));

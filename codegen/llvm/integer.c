@@ -260,18 +260,25 @@ static LVal plain_multiply_add(Emitter *e, LVal sum, LVal a, LVal b) {
   return sum;
 }
 
-/* sum + the products of one unit of k; a: as many elements of A as an i32 holds, in every lane. */
-static LVal multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
+static bool is_x86(const Gen *g) { return !strncmp(g->plan.level->level, "x86", 3); }
+
+/* sum + the products of pairs of 16 bits, on x86. */
+static LVal pairs_multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
   Emitter *e = g->e;
   LType t = LLVMTypeOf(sum);
   if (unit(g) == 4)
-    return call_as(e, "llvm.x86.avx512.vpdpbusd.512", (LVal[]){sum, a, b}, 3, t);
-  if (strncmp(g->plan.level->level, "x86", 3))
-    return plain_multiply_add(e, sum, a, b);
+    return call_as(e, "llvm.x86.avx512.vpdpwssd.512", (LVal[]){sum, a, b}, 3, t);
   const char *name = e->bits == 512   ? "llvm.x86.avx512.pmaddw.d.512"
                      : e->bits == 256 ? "llvm.x86.avx2.pmadd.wd"
                                       : "llvm.x86.sse2.pmadd.wd";
   return LLVMBuildAdd(e->b, sum, call_as(e, name, (LVal[]){a, b}, 2, t), "");
+}
+
+/* sum + the products of one unit of k; a: as many elements of A as an i32 holds, in every lane. */
+static LVal multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
+  if (unit(g) == 4)
+    return call_as(g->e, "llvm.x86.avx512.vpdpbusd.512", (LVal[]){sum, a, b}, 3, LLVMTypeOf(sum));
+  return is_x86(g) ? pairs_multiply_add(g, sum, a, b) : plain_multiply_add(g->e, sum, a, b);
 }
 
 static LVal load_b(Gen *g, LVal p) {
@@ -387,4 +394,33 @@ void integer_tiles(Gen *g, const Part *w) {
   call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
   loop_end(e, &j);
   loop_end(e, &t);
+}
+
+/* --- single channels (channelwise.c) --- */
+
+LVal integer_channels(Gen *g, LVal from, LVal mask) {
+  Emitter *e = g->e;
+  int n = lanes(g);
+  LType bytes = emit_vec(e->i8, n), wide = emit_vec(e->i32, n);
+  LVal x = mask ? emit_masked_load(e, bytes, from, mask, emit_int(bytes, 0), 1) : load(e, e->i8, n, from);
+  x = g->p->bytes == DT_i8 ? LLVMBuildSExt(e->b, x, wide, "") : LLVMBuildZExt(e->b, x, wide, "");
+  return g->p->zero ? LLVMBuildSub(e->b, x, emit_int(wide, g->p->zero), "") : x;
+}
+
+LVal integer_tap(Gen *g, LVal sum, LVal x, LVal k) {
+  Emitter *e = g->e;
+  if (is_x86(g))
+    return pairs_multiply_add(g, sum, x, k);
+  LVal half = emit_int(LLVMTypeOf(k), 16);
+  k = LLVMBuildAShr(e->b, LLVMBuildShl(e->b, k, half, ""), half, "");
+  return LLVMBuildAdd(e->b, sum, LLVMBuildMul(e->b, x, k, ""), "");
+}
+
+void integer_zeros(Gen *g) {
+  Emitter *e = g->e;
+  int n = 4 * lanes(g);
+  Loop l = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.zero_bytes), n);
+  LVal to = at_bytes(e, zeros_address(g), l.i);
+  LLVMSetAlignment(LLVMBuildStore(e->b, emit_int(emit_vec(e->i8, n), g->p->zero), to), 1);
+  loop_end(e, &l);
 }

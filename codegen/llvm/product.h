@@ -76,6 +76,11 @@ void rounded_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epi
 void integer_kernels(Gen *g, int low, int high); /* g->tiles */
 Status integer_window(Gen *g);                   /* g->gather; the arguments are at hand */
 void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
+/* Of a channelwise product: the i32 of a vector of channels, less their zero point, from memory where mask (or NULL) says that there
+ * are any; and sum + x * k, k being packed. */
+LVal integer_channels(Gen *g, LVal from, LVal mask);
+LVal integer_tap(Gen *g, LVal sum, LVal x, LVal k);
+void integer_zeros(Gen *g); /* zero_bytes of zero points at zeros_address */
 
 /* --- depthwise.c, channelwise.c --- */
 Status depthwise_body(Gen *g); /* the function's body; the epilogue is made */

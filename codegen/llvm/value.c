@@ -152,6 +152,15 @@ LVal emit_scalef(Emitter *e, LVal a, LVal n) {
   return call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, (LVal[]){a, n, a, all, round}, 5);
 }
 
+LVal emit_to_i32(Emitter *e, LVal a) {
+  LVal all = LLVMConstInt(e->i16, 0xffff, 0), round = LLVMConstInt(e->i32, 4, 0); /* as ever */
+  if (emit_lanes(a) == 32)
+    return emit_side_by_side(e, emit_to_i32(e, emit_lanes_of(e, a, 0, 16)),
+                             emit_to_i32(e, emit_lanes_of(e, a, 16, 16)));
+  LVal none = LLVMConstNull(emit_like(e->i32, a));
+  return call(e, "llvm.x86.avx512.mask.cvtps2dq.512", NULL, 0, (LVal[]){a, none, all, round}, 4);
+}
+
 LVal emit_lanes_of(Emitter *e, LVal v, int from, int n) {
   LVal at[256];
   for (int i = 0; i < n; i++)

@@ -75,7 +75,7 @@ static void test_products(void **state) {
       product_schedule(&jit.ctx, &c.u, jit.level);
       c.fn = rig_compile(&jit, &c.u);
       uint8_t *b = bytes(k * n, 9, true);
-      assert_true(integer_packed_bytes(&c.plan, k, n, &size));
+      assert_true(integer_packed_bytes(&c.plan, &c.u.product, k, n, &size));
       c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
       for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
         integer_pack(&c.plan, &c.u.product, k, n, 1, (int8_t *)b, c.packed, p, p + 1);
@@ -180,12 +180,85 @@ static void test_windows(void **state) {
       product_schedule(&jit.ctx, &c.u, jit.level);
       c.fn = rig_compile(&jit, &c.u);
       int8_t *weight = (int8_t *)bytes(k * n, 11, true);
-      assert_true(integer_packed_bytes(&c.plan, k, n, &size));
+      assert_true(integer_packed_bytes(&c.plan, &c.u.product, k, n, &size));
       c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
       for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
         integer_pack(&c.plan, &c.u.product, k, n, pw.taps, weight, c.packed, p, p + 1);
       for (int64_t images = 0; images < 4; images++)
         check_window(&c, w, weight, images, n);
+      free(weight), free(c.packed);
+    }
+}
+
+/* --- convolutions of single channels --- */
+
+/* weight: [channels, taps]. */
+static void check_channels(const Compiled *c, const Window *w, const int8_t *weight, int64_t images) {
+  const Product *p = &c->u.product;
+  bool is_signed = p->bytes == DT_i8;
+  int64_t n = w->channels, m = images * w->out[0] * w->out[1] * w->out[2], taps = taps_of(w);
+  uint8_t *a = bytes(images * w->in[0] * w->in[1] * w->in[2] * n, 7, is_signed);
+  int32_t *out = malloc((size_t)(m * n + 16) * 4), *again = malloc((size_t)(m * n + 16) * 4);
+  memset(out, 0x5a, (size_t)(m * n + 16) * 4), memset(again, 0x5a, (size_t)(m * n + 16) * 4);
+  run(c, images, a, out, 1);
+  run(c, images, a, again, 3);
+  assert_memory_equal(out, again, (size_t)(m * n + 16) * 4);
+  assert_int_equal(out[m * n], 0x5a5a5a5a);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      int64_t want = 0;
+      for (int64_t t = 0; t < taps; t++)
+        want += (element(w, a, is_signed, p->zero, i, t, j) - p->zero) * weight[j * taps + t];
+      if (out[i * n + j] != (int32_t)want)
+        fail_msg("%lld channels of %s alone: [%lld,%lld] is %d, not %lld", (long long)n, is_signed ? "i8" : "u8",
+                 (long long)i, (long long)j, out[i * n + j], (long long)want);
+    }
+  free(a), free(out), free(again);
+}
+
+static void test_channels(void **state) {
+  static const Window windows[] = {
+      {32,
+       {1, 6, 19},
+       {1, 3, 3},
+       {1, 1, 1},
+       {1, 1, 1},
+       {0, 1, 1},
+       {1, 6, 19}},                                                            /* whole vectors, margins on all sides */
+      {72, {1, 9, 12}, {1, 5, 5}, {1, 2, 2}, {1, 1, 1}, {0, 2, 2}, {1, 5, 6}}, /* every second position */
+      {19,
+       {1, 7, 9},
+       {1, 3, 3},
+       {1, 1, 2},
+       {1, 2, 3},
+       {0, 2, 3},
+       {1, 7, 5}}, /* taps apart, vectors that are not whole */
+      {8, {1, 1, 40}, {1, 1, 31}, {1, 1, 1}, {1, 1, 1}, {0, 0, 15}, {1, 1, 40}}, /* more taps than are written out */
+      {50, {3, 4, 5}, {2, 3, 2}, {1, 2, 1}, {2, 1, 1}, {1, 1, 0}, {3, 2, 4}},    /* three axes */
+  };
+  static const int zeros[][2] = {{0, 100}, {3, -128}};
+  (void)state;
+  for (int type = 0; type < 2; type++)
+    for (size_t i = 0; i < countof(windows); i++) {
+      const Window *w = &windows[i];
+      int64_t n = w->channels, k = taps_of(w), size;
+      ProductWindow pw;
+      Product *p;
+      Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product"}};
+      p = &c.u.product;
+      *p = window_product(w, &pw, type ? DT_i8 : DT_u8, zeros[type][i % 2], n);
+      p->channelwise = true, p->k = dim_const(&jit.ctx, k);
+      p->batch = dim_mul(&jit.ctx, dim_sym(&jit.ctx, "m"), dim_const(&jit.ctx, w->out[0] * w->out[1]));
+      c.plan = product_plan(p, jit.level);
+      product_schedule(&jit.ctx, &c.u, jit.level);
+      c.fn = rig_compile(&jit, &c.u);
+      int8_t *weight = (int8_t *)bytes(k * n, 11, true);
+      assert_true(integer_packed_bytes(&c.plan, p, k, n, &size));
+      c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
+      for (int64_t panel = product_panels(&c.plan, n); panel-- > 0;)
+        integer_pack(&c.plan, p, k, n, 1, weight, c.packed, panel, panel + 1);
+      for (int64_t images = 0; images < 3; images++)
+        check_channels(&c, w, weight, images);
       free(weight), free(c.packed);
     }
 }
@@ -207,7 +280,7 @@ static void test_parts(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows),
-                                            cmocka_unit_test(test_parts)};
+                                            cmocka_unit_test(test_channels), cmocka_unit_test(test_parts)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }

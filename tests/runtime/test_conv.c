@@ -96,6 +96,25 @@ static const ConvCase cases[] = {
      DT_u8,
      DT_i8},
     {{1, 3, 30, -1}, {5, 3, 4, -1}, "%y = ConvInteger(%x, %w) {strides = [3]}\n", DT_i8, DT_u8},
+    {{2, 24, 9, 13, -1},
+     {24, 1, 3, 3, -1},
+     "const %z : u8[] = {90}\n%y = ConvInteger(%x, %w, %z) {group = 24, pads = [1, 1, 1, 1]}\n",
+     DT_u8,
+     DT_i8},
+    {{1, 9, 8, 11, -1},
+     {9, 1, 3, 5, -1},
+     "const %z : i8[] = {-7}\nconst %v : u8[9] = {127, 128, 129, 130, 127, 127, 128, 128, 128}\n"
+     "%y = ConvInteger(%x, %w, %z, %v) {group = 9, pads = [1, 2, 1, 2], strides = [2, 2]}\n",
+     DT_i8,
+     DT_u8},
+    {{2, 8, 9, 21, -1},
+     {8, 1, 3, 3, -1},
+     "const %p : f32[] = {0.02}\nconst %q : f32[8] = {0.01, 0.5, 0.003, 0.02, 0.1, 0.2, 0.3, 0.04}\n"
+     "const %o : f32[] = {0.3}\nconst %z : u8[] = {120}\nconst %v : i8[] = {0}\n"
+     "const %k : i32[8] = {5, 0, -9000, 77, 1, 2, 3, 4}\n"
+     "%y = QLinearConv(%x, %p, %z, %w, %q, %v, %o, %z, %k) {group = 8, pads = [1, 1, 1, 1], strides = [2, 1]}\n",
+     DT_u8,
+     DT_i8},
     {{1, 6, 9, 21, -1},
      {4, 6, 3, 3, -1},
      "const %p : f32[] = {0.02}\nconst %q : f32[4] = {0.01, 0.5, 0.003, 0.02}\n"
