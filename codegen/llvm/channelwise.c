@@ -5,12 +5,17 @@
  *     for each block of positions
  *       for each tap     the vectors of the weight, then for each position its channels, from memory
  *
- * A block whose taps are all inside along the row reaches every position from one address; at the edges each position has
- * its own, which is that of a row of zeros where the tap is outside.
+ * A block whose taps are all inside along the row reaches every position from one address. Where extents are known, so is what
+ * blocks at the edges see; else each position has an address of its own there, that of a row of zeros where the tap is outside.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
 
-enum { MAX_SUMS = 24, UNROLLED = 128 }; /* multiply-adds written out for a row of taps, at most */
+enum {
+  MAX_SUMS = 24,
+  UNROLLED = 128, /* multiply-adds written out for a row of taps, at most */
+  MAX_APART = 4,  /* taps whose places other positions see as well */
+  MOST_EDGES = 4  /* blocks of a line that are written out */
+};
 
 typedef struct Channelwise {
   Gen *g;
@@ -24,6 +29,9 @@ typedef struct Channelwise {
   LVal low[2], high[2];      /* taps inside, of the first two axes */
   LVal image, weight, zeros; /* the first channel of the panel, in the image; the panel's taps; a row of zeros */
   LVal sum[MAX_SUMS], phi[3][MAX_SUMS];
+  /* Of a block at an edge whose place is known: where its first window begins, the input's extent, the positions that there
+   * are. 0 positions: all windows are inside. */
+  int64_t from, extent, positions;
 } Channelwise;
 
 static Status geometry(Channelwise *d) {
@@ -86,6 +94,41 @@ static void one_tap(Channelwise *d, LVal row, LVal weight, LVal t, bool inside) 
   }
 }
 
+/* Does position p of the block see what is `at` behind its first window's beginning? By which tap? */
+static bool sees(const Channelwise *d, int p, int64_t at, int64_t *tap) {
+  int64_t stride = d->w->stride[2], apart = d->w->dilation[2];
+  if (d->positions && (p >= d->positions || d->from + at < 0 || d->from + at >= d->extent))
+    return false;
+  *tap = (at - p * stride) / apart;
+  return at >= p * stride && (at - p * stride) % apart == 0 && *tap < d->w->kernel[2];
+}
+
+/* Taps of the last axis that are inside of the input: what stands at a place is loaded once for all positions that see it, by one
+ * tap or another, while the taps of a vector of channels stay in registers. A sum still takes its taps in order. */
+static void row_of_taps(Channelwise *d, LVal row, LVal weight) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  int64_t reach = (d->rows - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2], t;
+  LVal base = at_bytes(e, row, i64_muli(e, d->place[2], d->step)), k[UNROLLED];
+  for (int v = 0; v < d->vecs; v++) {
+    for (t = 0; t < w->kernel[2]; t++)
+      k[t] = load_f32(e, d->lanes, at_bytes(e, weight, i64_of(e, (t * d->g->plan.nr + v * d->lanes) * 4)));
+    for (int64_t at = 0; at <= reach; at++) {
+      LVal x = NULL;
+      for (int p = 0; p < d->rows; p++)
+        if (sees(d, p, at, &t)) {
+          x = x ? x : load_channels(d, at_bytes(e, base, i64_of(e, at * d->step)), v);
+          d->sum[p * d->vecs + v] = emit_fma(e, x, k[t], d->sum[p * d->vecs + v]);
+        }
+    }
+  }
+}
+
+/* Do the sums, the taps of a vector and what they meet have room in registers? */
+static bool in_registers(const Channelwise *d) {
+  return d->rows * d->vecs + d->w->kernel[2] + 1 <= (d->lanes == 16 ? 32 : 16) && d->w->dilation[2] <= MAX_APART;
+}
+
 /* All taps of a block, sums to scratch. */
 static void sum_block(Channelwise *d, bool inside) {
   Emitter *e = d->e;
@@ -99,7 +142,9 @@ static void sum_block(Channelwise *d, bool inside) {
   LVal row = settled(e, at_bytes(e, d->image, i64_muli(e, line, d->step)));
   LVal tap = i64_muli(e, i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i), w->kernel[2] * d->g->plan.nr * 4);
   LVal weight = settled(e, at_bytes(e, d->weight, tap));
-  if (w->kernel[2] * d->rows * d->vecs <= UNROLLED) {
+  if (inside && in_registers(d)) {
+    row_of_taps(d, row, weight);
+  } else if (w->kernel[2] * d->rows * d->vecs <= UNROLLED) {
     for (int t = 0; t < w->kernel[2]; t++)
       one_tap(d, row, weight, i64_of(e, t), inside);
   } else {
@@ -130,6 +175,14 @@ static void one_block(Channelwise *d, LVal o2) {
   sum_block(d, false);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+/* A block at this position, known, of a line of known extents. */
+static void edge_block(Channelwise *d, int64_t o2, int64_t out, int64_t begin) {
+  d->from = o2 * d->w->stride[2] - begin, d->positions = out - o2 < d->rows ? out - o2 : d->rows;
+  d->place[2] = i64_of(d->e, d->from);
+  sum_block(d, true);
+  d->positions = 0;
 }
 
 /* --- a part --- */
@@ -163,6 +216,46 @@ static void channels_left(Channelwise *d, LVal col0) {
   }
 }
 
+/* What a block has summed goes where it belongs. */
+static void finish_block(Channelwise *d, LVal line, LVal o2, LVal col0) {
+  Emitter *e = d->e;
+  Gen *g = d->g;
+  LVal rows = i64_min(e, i64_sub(e, d->out[2], o2), i64_of(e, d->rows));
+  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), o2), rows, col0, cols);
+}
+
+/* The blocks of a line of known extents: those at its ends are written out, in which taps outside of the input do not occur.
+ * False: not such a line. */
+static bool known_line(Channelwise *d, LVal line, LVal col0) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  int64_t out, begin, step = d->rows * w->stride[2];
+  int64_t reach = (d->rows - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2];
+  if (!dim_is_const(w->in[2], &d->extent) || !dim_is_const(w->out[2], &out) || !dim_is_const(w->begin[2], &begin) ||
+      !in_registers(d) || w->kernel[2] * d->rows * d->vecs > UNROLLED)
+    return false;
+  int64_t blocks = (out - 1) / d->rows + 1, low = (begin + step - 1) / step, high = blocks;
+  if (low > blocks)
+    low = blocks;
+  while (high > low && ((high - 1) * step - begin + reach >= d->extent || high * d->rows > out))
+    high--;
+  if (out < 1 || low + blocks - high > MOST_EDGES)
+    return false;
+  for (int64_t b = 0; b < blocks; b++)
+    if (b < low || b >= high) {
+      edge_block(d, b * d->rows, out, begin);
+      finish_block(d, line, i64_of(e, b * d->rows), col0);
+    } else if (b == low) {
+      Loop l = loop_begin(e, i64_of(e, low * d->rows), i64_of(e, high * d->rows), d->rows);
+      d->place[2] = i64_sub(e, i64_muli(e, l.i, w->stride[2]), d->begin[2]);
+      sum_block(d, true);
+      finish_block(d, line, l.i, col0);
+      loop_end(e, &l);
+    }
+  return true;
+}
+
 static void one_part(Channelwise *d, LVal line, LVal panel) {
   Emitter *e = d->e;
   Gen *g = d->g;
@@ -175,11 +268,11 @@ static void one_part(Channelwise *d, LVal line, LVal panel) {
   LVal size = i64_muli(e, i64_mul(e, d->in[0], i64_mul(e, d->in[1], d->in[2])), d->step);
   d->image = at_bytes(e, at_float(e, emit_arg_buf(e, &g->args, 0), col0), i64_mul(e, image, size));
   d->weight = at_float(e, emit_arg_buf(e, &g->args, 1), i64_mul(e, col0, g->k));
+  if (known_line(d, line, col0))
+    return;
   Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
   one_block(d, b.i);
-  LVal rows = i64_min(e, i64_sub(e, d->out[2], b.i), i64_of(e, d->rows));
-  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
-  call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), b.i), rows, col0, cols);
+  finish_block(d, line, b.i, col0);
   loop_end(e, &b);
 }
 
