@@ -13,7 +13,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_CHANNELS = 8, MAX_TAPS = 1024, MOST_INPUTS = 64, IMAGE_CHANNELS = 4 };
+enum {
+  LEAST_CHANNELS = 12, /* of floats: fewer fill vectors of 16 badly, and go first */
+  LEAST_CHANNELS_INTEGER = 8,
+  MAX_TAPS = 1024,
+  MOST_INPUTS = 64,
+  IMAGE_CHANNELS = 4
+};
 
 typedef struct Layout {
   Ctx *c;
@@ -64,7 +70,7 @@ static bool is_conv(const Node *n) {
     taps *= k;
   }
   if (!dim_is_const(w->dim[0], &rows) || !dim_is_const(w->dim[1], &channels) || taps > MAX_TAPS || channels < 1 ||
-      rows < LEAST_CHANNELS)
+      rows < (n->op == OP_Conv ? LEAST_CHANNELS : LEAST_CHANNELS_INTEGER))
     return false;
   return group == 1 || (channels == 1 && rows == group);
 }

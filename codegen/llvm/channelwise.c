@@ -7,12 +7,17 @@
  *
  * Integers of 8 bits are widened as they are read, and the sums are exact (codegen/integer.h).
  *
- * A block whose taps are all inside along the row reaches every position from one address; at the edges each position has
- * its own, which is that of a row of zeros where the tap is outside.
+ * A block whose taps are all inside along the row reaches every position from one address. Where extents are known, so is what
+ * blocks at the edges see; else each position has an address of its own there, that of a row of zeros where the tap is outside.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
 
-enum { MAX_SUMS = 24, UNROLLED = 128 }; /* multiply-adds written out for a row of taps, at most */
+enum {
+  MAX_SUMS = 24,
+  UNROLLED = 128, /* multiply-adds written out for a row of taps, at most */
+  MAX_APART = 4,  /* taps whose places other positions see as well */
+  MOST_EDGES = 4  /* blocks of a line that are written out */
+};
 
 typedef struct Channelwise {
   Gen *g;
@@ -26,6 +31,9 @@ typedef struct Channelwise {
   LVal low[2], high[2];      /* taps inside, of the first two axes */
   LVal image, weight, zeros; /* the first channel of the panel, in the image; the panel's taps; a row of zeros */
   LVal sum[MAX_SUMS], phi[3][MAX_SUMS];
+  /* Of a block at an edge whose place is known: where its first window begins, the input's extent, the positions that there
+   * are. 0 positions: all windows are inside. */
+  int64_t from, extent, positions;
 } Channelwise;
 
 static Status geometry(Channelwise *d) {
@@ -68,9 +76,9 @@ static int64_t element_bytes(const Gen *g) { return g->p->bytes ? 1 : 4; }
 
 static LVal load_channels(Channelwise *d, LVal from, int v) {
   LVal at = at_bytes(d->e, from, i64_of(d->e, v * d->lanes * element_bytes(d->g)));
-  LType t = emit_vec(d->e->f32, d->lanes);
   if (integers(d))
     return integer_channels(d->g, at, d->mask[v]);
+  LType t = emit_vec(d->e->f32, d->lanes);
   return d->mask[v] ? emit_masked_load(d->e, t, at, d->mask[v], emit_real(t, 0), 4) : load_f32(d->e, d->lanes, at);
 }
 
@@ -102,6 +110,15 @@ static void one_tap(Channelwise *d, LVal row, LVal weight, LVal t, bool inside) 
   }
 }
 
+/* Does position p of the block see what is `at` behind its first window's beginning? By which tap? */
+static bool sees(const Channelwise *d, int p, int64_t at, int64_t *tap) {
+  int64_t stride = d->w->stride[2], apart = d->w->dilation[2];
+  if (d->positions && (p >= d->positions || d->from + at < 0 || d->from + at >= d->extent))
+    return false;
+  *tap = (at - p * stride) / apart;
+  return at >= p * stride && (at - p * stride) % apart == 0 && *tap < d->w->kernel[2];
+}
+
 /* The furthest column that a block reads, from its first. */
 static int64_t reach(const Channelwise *d) {
   return (d->rows - 1) * d->w->stride[2] + (d->w->kernel[2] - 1) * d->w->dilation[2];
@@ -117,24 +134,31 @@ static LVal column(Channelwise *d, LVal base, int64_t c, bool inside) {
   return LLVMBuildSelect(e->b, ok, from, d->zeros, "");
 }
 
-/* All taps of the last axis, of integers: what is under several of them is widened once. */
+/* Do the sums, the taps of a vector and what they meet have room in registers? */
+static bool in_registers(const Channelwise *d) {
+  return d->rows * d->vecs + d->w->kernel[2] + 1 <= (d->lanes == 16 ? 32 : 16) && d->w->dilation[2] <= MAX_APART;
+}
+
+/* Taps of the last axis: what stands at a place is loaded, and widened, once for all positions that see it, by one tap or another,
+ * while the taps of a vector of channels stay in registers where there is room. A sum still takes its taps in order. */
 static void row_of_taps(Channelwise *d, LVal row, LVal weight, bool inside) {
   Emitter *e = d->e;
   const ProductWindow *w = d->w;
-  LVal base = at_bytes(e, row, i64_muli(e, d->place[2], d->step));
-  for (int64_t c = 0; c <= reach(d); c++) {
-    LVal from = NULL, x[MAX_SUMS] = {NULL};
-    for (int64_t t = 0; t < w->kernel[2]; t++) {
-      int64_t far = c - t * w->dilation[2], p = far / w->stride[2];
-      if (far < 0 || far % w->stride[2] || p >= d->rows)
-        continue;
-      from = from ? from : column(d, base, c, inside);
-      LVal taps = at_bytes(e, weight, i64_of(e, t * d->g->plan.nr * 4));
-      for (int v = 0; v < d->vecs; v++) {
-        LVal *sum = &d->sum[p * d->vecs + v];
-        x[v] = x[v] ? x[v] : load_channels(d, from, v);
-        *sum = multiply_add(d, x[v], load_weight(d, taps, v), *sum);
-      }
+  bool kept = in_registers(d);
+  LVal base = at_bytes(e, row, i64_muli(e, d->place[2], d->step)), k[UNROLLED];
+  for (int v = 0; v < d->vecs; v++) {
+    int64_t t;
+    for (t = 0; kept && t < w->kernel[2]; t++)
+      k[t] = load_weight(d, at_bytes(e, weight, i64_of(e, t * d->g->plan.nr * 4)), v);
+    for (int64_t at = 0; at <= reach(d); at++) {
+      LVal x = NULL;
+      for (int p = 0; p < d->rows; p++)
+        if (sees(d, p, at, &t)) {
+          LVal *sum = &d->sum[p * d->vecs + v];
+          LVal tap = kept ? k[t] : load_weight(d, at_bytes(e, weight, i64_of(e, t * d->g->plan.nr * 4)), v);
+          x = x ? x : load_channels(d, column(d, base, at, inside), v);
+          *sum = multiply_add(d, x, tap, *sum);
+        }
     }
   }
 }
@@ -153,7 +177,7 @@ static void sum_block(Channelwise *d, bool inside) {
   LVal tap = i64_muli(e, i64_add(e, i64_muli(e, t0.i, w->kernel[1]), t1.i), w->kernel[2] * d->g->plan.nr * 4);
   LVal weight = settled(e, at_bytes(e, d->weight, tap));
   bool unrolled = w->kernel[2] * d->rows * d->vecs <= UNROLLED;
-  if (unrolled && integers(d) && reach(d) <= UNROLLED) {
+  if ((inside && in_registers(d)) || (unrolled && integers(d) && reach(d) <= UNROLLED)) {
     row_of_taps(d, row, weight, inside);
   } else if (unrolled) {
     for (int t = 0; t < w->kernel[2]; t++)
@@ -187,6 +211,14 @@ static void one_block(Channelwise *d, LVal o2) {
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
+/* A block at this position, known, of a line of known extents. */
+static void edge_block(Channelwise *d, int64_t o2, int64_t out, int64_t begin) {
+  d->from = o2 * d->w->stride[2] - begin, d->positions = out - o2 < d->rows ? out - o2 : d->rows;
+  d->place[2] = i64_of(d->e, d->from);
+  sum_block(d, true);
+  d->positions = 0;
+}
+
 /* --- a part --- */
 
 static LVal not_below(Emitter *e, LVal v, int64_t low) {
@@ -218,6 +250,45 @@ static void channels_left(Channelwise *d, LVal col0) {
   }
 }
 
+/* What a block has summed goes where it belongs. */
+static void finish_block(Channelwise *d, LVal line, LVal o2, LVal col0) {
+  Emitter *e = d->e;
+  Gen *g = d->g;
+  LVal rows = i64_min(e, i64_sub(e, d->out[2], o2), i64_of(e, d->rows));
+  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), o2), rows, col0, cols);
+}
+
+/* The blocks of a line of known extents: those at its ends are written out, in which taps outside of the input do not occur.
+ * False: not such a line. */
+static bool known_line(Channelwise *d, LVal line, LVal col0) {
+  Emitter *e = d->e;
+  const ProductWindow *w = d->w;
+  int64_t out, begin, step = d->rows * w->stride[2];
+  if (!dim_is_const(w->in[2], &d->extent) || !dim_is_const(w->out[2], &out) || !dim_is_const(w->begin[2], &begin) ||
+      !in_registers(d) || w->kernel[2] * d->rows * d->vecs > UNROLLED)
+    return false;
+  int64_t blocks = (out - 1) / d->rows + 1, low = (begin + step - 1) / step, high = blocks;
+  if (low > blocks)
+    low = blocks;
+  while (high > low && ((high - 1) * step - begin + reach(d) >= d->extent || high * d->rows > out))
+    high--;
+  if (out < 1 || low + blocks - high > MOST_EDGES)
+    return false;
+  for (int64_t b = 0; b < blocks; b++)
+    if (b < low || b >= high) {
+      edge_block(d, b * d->rows, out, begin);
+      finish_block(d, line, i64_of(e, b * d->rows), col0);
+    } else if (b == low) {
+      Loop l = loop_begin(e, i64_of(e, low * d->rows), i64_of(e, high * d->rows), d->rows);
+      d->place[2] = i64_sub(e, i64_muli(e, l.i, w->stride[2]), d->begin[2]);
+      sum_block(d, true);
+      finish_block(d, line, l.i, col0);
+      loop_end(e, &l);
+    }
+  return true;
+}
+
 static void one_part(Channelwise *d, LVal line, LVal panel) {
   Emitter *e = d->e;
   Gen *g = d->g;
@@ -231,11 +302,11 @@ static void one_part(Channelwise *d, LVal line, LVal panel) {
   LVal channel = i64_muli(e, col0, element_bytes(g));
   d->image = at_bytes(e, at_bytes(e, emit_arg_buf(e, &g->args, 0), channel), i64_mul(e, image, size));
   d->weight = at_float(e, emit_arg_buf(e, &g->args, 1), i64_mul(e, col0, g->k));
+  if (known_line(d, line, col0))
+    return;
   Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
   one_block(d, b.i);
-  LVal rows = i64_min(e, i64_sub(e, d->out[2], b.i), i64_of(e, d->rows));
-  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
-  call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), b.i), rows, col0, cols);
+  finish_block(d, line, b.i, col0);
   loop_end(e, &b);
 }
 

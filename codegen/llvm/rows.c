@@ -10,6 +10,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
 
+enum { FEW_ENTRIES = 32 };
+
 typedef struct Rows {
   Gen *g;
   Emitter *e;
@@ -40,14 +42,10 @@ static int64_t run_taps(const Rows *r) { return r->g->p->planes ? r->w->kernel[2
 
 static LVal spread(Rows *r, LVal v) { return emit_splat(r->e, v, r->lanes); }
 
-/* The coordinates of the first row by division; of each that follows, by counting on. */
-static void place_rows(Rows *r, LVal row0) {
+/* From the coordinates of the first row, of each that follows by counting on. */
+static void count_rows(Rows *r, LVal *o, LVal image, LVal planes) {
   Emitter *e = r->e;
-  LVal o[WINDOW_AXES], image, rest = row0, vec[WINDOW_AXES + 1], one = i64_of(e, 1), zero = i64_of(e, 0);
-  LVal planes = r->g->p->planes ? i64_div(e, r->k, i64_of(e, r->w->taps)) : one;
-  for (int i = WINDOW_AXES; i-- > 0;)
-    o[i] = i64_rem(e, rest, r->out[i]), rest = i64_div(e, rest, r->out[i]);
-  image = rest;
+  LVal vec[WINDOW_AXES + 1], one = i64_of(e, 1), zero = i64_of(e, 0);
   for (int i = 0; i <= WINDOW_AXES; i++)
     vec[i] = LLVMGetPoison(emit_vec(e->i64, r->lanes));
   for (int l = 0; l < r->lanes; l++) {
@@ -73,6 +71,62 @@ static void place_rows(Rows *r, LVal row0) {
   r->offset = vec[WINDOW_AXES];
 }
 
+/* The lanes' numbers, but those behind the tile's rows are copies, times n. */
+static LVal lane_numbers(const Rows *r, int64_t n) {
+  LVal v[64];
+  for (int l = 0; l < r->lanes; l++)
+    v[l] = i64_of(r->e, n * (l < r->g->plan.mr ? l : r->g->plan.mr - 1));
+  return LLVMConstVector(v, (unsigned)r->lanes);
+}
+
+/* v + by in the lanes of a mask */
+static LVal add_where(Rows *r, LVal v, LVal lanes, LVal by) {
+  LVal none = LLVMConstNull(emit_vec(r->e->i64, r->lanes));
+  return LLVMBuildAdd(r->e->b, v, LLVMBuildSelect(r->e->b, lanes, spread(r, by), none, ""), "");
+}
+
+/* All rows at once: one line of the output at most ends among them. */
+static void place_together(Rows *r, LVal *o, LVal image, LVal planes) {
+  Emitter *e = r->e;
+  LVal at = i64_mul(e, image, planes), size = i64_of(e, place_bytes(r)), moved = NULL;
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    LVal y = i64_sub(e, i64_muli(e, o[i], r->w->stride[i]), r->begin[i]);
+    at = i64_add(e, i64_mul(e, at, r->in[i]), y), r->place[i] = spread(r, y);
+  }
+  r->offset = spread(r, i64_muli(e, at, place_bytes(r)));
+  for (int i = WINDOW_AXES; i-- > 0;) {
+    LVal stride = i64_of(e, r->w->stride[i]), step = i64_mul(e, stride, size), over, back;
+    if (moved) { /* where the axis behind ended */
+      over = LLVMBuildICmp(e->b, LLVMIntEQ, i64_add(e, o[i], i64_of(e, 1)), r->out[i], "");
+      over = LLVMBuildAnd(e->b, moved, emit_splat(e, over, r->lanes), "");
+      r->place[i] = add_where(r, r->place[i], moved, stride), r->offset = add_where(r, r->offset, moved, step);
+    } else {
+      LVal left = spread(r, i64_sub(e, r->out[i], o[i])),
+           far = LLVMBuildMul(e->b, lane_numbers(r, 1), spread(r, step), "");
+      over = LLVMBuildICmp(e->b, LLVMIntUGE, lane_numbers(r, 1), left, "");
+      r->place[i] = LLVMBuildAdd(e->b, r->place[i], lane_numbers(r, r->w->stride[i]), "");
+      r->offset = LLVMBuildAdd(e->b, r->offset, far, "");
+    }
+    back = i64_sub(e, i64_of(e, 0), r->out[i]);
+    r->place[i] = add_where(r, r->place[i], over, i64_mul(e, back, stride));
+    r->offset = add_where(r, r->offset, over, i64_mul(e, back, step));
+    size = i64_mul(e, size, r->in[i]), moved = over;
+  }
+  r->offset = add_where(r, r->offset, moved, i64_mul(e, size, planes));
+}
+
+/* The coordinates of the first row by division; those of the others follow from them. */
+static void place_rows(Rows *r, LVal row0) {
+  Emitter *e = r->e;
+  LVal o[WINDOW_AXES], rest = row0;
+  LVal planes = r->g->p->planes ? i64_div(e, r->k, i64_of(e, r->w->taps)) : i64_of(e, 1);
+  int64_t line;
+  for (int i = WINDOW_AXES; i-- > 0;)
+    o[i] = i64_rem(e, rest, r->out[i]), rest = i64_div(e, rest, r->out[i]);
+  bool together = dim_is_const(r->w->out[WINDOW_AXES - 1], &line) && line >= r->g->plan.mr;
+  (together ? place_together : count_rows)(r, o, rest, planes);
+}
+
 /* Lanes whose window has tap t, its coordinates in some plane, inside of the input. *far: the tap's distance in bytes. */
 static LVal rows_inside(Rows *r, LVal plane, LVal *t, LVal *far) {
   Emitter *e = r->e;
@@ -89,28 +143,54 @@ static LVal rows_inside(Rows *r, LVal plane, LVal *t, LVal *far) {
   return inside;
 }
 
-static void fill_table(Rows *r, LVal x, LVal tap0, LVal taps, LVal b, LVal zero, LVal table) {
+typedef struct Table {
+  LVal x, tap0, taps, b, zero, at; /* the parameters of the function that fills it */
+} Table;
+
+/* The entry of tap i of the block behind `count` others; returns how many there are then. */
+static LVal fill_entry(Rows *r, const Table *t, LVal i, LVal count) {
   Emitter *e = r->e;
   const ProductWindow *w = r->w;
   int64_t entry = 8 * (r->g->plan.table_rows + 1);
-  LVal none = i64_of(e, 0), t[WINDOW_AXES], far;
+  LVal tap[WINDOW_AXES], far, rest = i64_muli(e, i64_add(e, t->tap0, i), run_taps(r));
+  for (int k = WINDOW_AXES; k-- > 0;)
+    tap[k] = i64_rem(e, rest, i64_of(e, w->kernel[k])), rest = i64_div(e, rest, i64_of(e, w->kernel[k]));
+  LVal inside = rows_inside(r, rest, tap, &far);
+  LVal distance = LLVMBuildAdd(e->b, r->offset, spread(r, far), "");
+  LVal row = LLVMBuildGEP2(e->b, e->i8, t->x, &distance, 1, "");
+  row = LLVMBuildSelect(e->b, inside, row, spread(r, t->zero), "");
+  LVal to = at_bytes(e, t->at, i64_muli(e, count, entry)), step = i64_of(e, k_unit(r->g) * r->g->plan.nr * 4);
+  LLVMBuildStore(e->b, at_bytes(e, t->b, i64_mul(e, i, step)), to);
+  LLVMSetAlignment(LLVMBuildStore(e->b, row, at_bytes(e, to, i64_of(e, 8))), 8);
+  return i64_add(e, count, LLVMBuildZExt(e->b, emit_any(e, inside), e->i64, ""));
+}
+
+/* As many as there always are, when they are few: their distances are constants then. */
+static int64_t few_entries(const Rows *r) {
+  int64_t k;
+  if (!r->g->plan.one_block || !dim_is_const(r->g->p->k, &k) || k % k_unit(r->g) || k / k_unit(r->g) > FEW_ENTRIES)
+    return 0;
+  return k / k_unit(r->g);
+}
+
+static void fill_table(Rows *r, Table *t) {
+  Emitter *e = r->e;
+  int64_t few = few_entries(r);
+  LVal none = i64_of(e, 0), count = none;
+  if (few) {
+    t->tap0 = none;
+    for (int64_t i = 0; i < few; i++)
+      count = fill_entry(r, t, i64_of(e, i), count);
+    LLVMBuildRet(e->b, count);
+    return;
+  }
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
-  Loop l = loop_begin(e, i64_of(e, 0), taps, 1);
+  Loop l = loop_begin(e, none, t->taps, 1);
   LLVMPositionBuilderBefore(e->b, LLVMGetFirstInstruction(l.head));
-  LVal count = LLVMBuildPhi(e->b, e->i64, "count");
+  count = LLVMBuildPhi(e->b, e->i64, "count");
   LLVMAddIncoming(count, &none, &before, 1);
   LLVMPositionBuilderAtEnd(e->b, l.body);
-  LVal rest = i64_muli(e, i64_add(e, tap0, l.i), run_taps(r));
-  for (int i = WINDOW_AXES; i-- > 0;)
-    t[i] = i64_rem(e, rest, i64_of(e, w->kernel[i])), rest = i64_div(e, rest, i64_of(e, w->kernel[i]));
-  LVal inside = rows_inside(r, rest, t, &far);
-  LVal distance = LLVMBuildAdd(e->b, r->offset, spread(r, far), "");
-  LVal row = LLVMBuildGEP2(e->b, e->i8, x, &distance, 1, "");
-  row = LLVMBuildSelect(e->b, inside, row, spread(r, zero), "");
-  LVal to = at_bytes(e, table, i64_muli(e, count, entry)), step = i64_of(e, k_unit(r->g) * r->g->plan.nr * 4);
-  LLVMBuildStore(e->b, at_bytes(e, b, i64_mul(e, l.i, step)), to);
-  LLVMSetAlignment(LLVMBuildStore(e->b, row, at_bytes(e, to, i64_of(e, 8))), 8);
-  LVal next = i64_add(e, count, LLVMBuildZExt(e->b, emit_any(e, inside), e->i64, ""));
+  LVal next = fill_entry(r, t, l.i, count);
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
   LLVMAddIncoming(count, &next, &latch, 1);
   loop_end(e, &l);
@@ -134,7 +214,7 @@ Status make_table(Gen *g) {
   }
   TRY(dim_value(e, &args, g->p->k, g->dim, g->ndim, &r.k));
   place_rows(&r, a[2]);
-  fill_table(&r, a[1], a[3], a[4], a[5], a[6], a[7]);
+  fill_table(&r, &(Table){.x = a[1], .tap0 = a[3], .taps = a[4], .b = a[5], .zero = a[6], .at = a[7]});
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
   return ST_OK;

@@ -26,7 +26,8 @@ static size_t used;
 
 static void random_shape(Rng *r, int64_t channels, const int64_t *in, Shape *s) {
   for (int i = 0; i < s->axes; i++) {
-    s->in[i] = in[i], s->kernel[i] = 1 + rng_below(r, 4), s->stride[i] = 1 + rng_below(r, 2);
+    s->in[i] = in[i], s->kernel[i] = 1 + rng_below(r, s->axes < 3 && rng_chance(r, 20) ? 7 : 4),
+    s->stride[i] = 1 + rng_below(r, 2);
     s->dilation[i] = rng_chance(r, 25) ? 1 + rng_below(r, 6) : 1;
     int64_t reach = (s->kernel[i] - 1) * s->dilation[i];
     s->pad[i] = rng_below(r, reach + 1), s->pad[s->axes + i] = rng_below(r, reach + 1);
