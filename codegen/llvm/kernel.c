@@ -413,8 +413,7 @@ static Status scan_range(KEmit *k, const KStmt *s, LVal to, int depth) {
   return ST_OK;
 }
 
-/* How often a loop runs. */
-static Status trips(KEmit *k, const KStmt *s, LVal *n) {
+Status kemit_trips(KEmit *k, const KStmt *s, LVal *n) {
   LVal to;
   *n = kemit_dim(k, s->extent);
   if (!*n)
@@ -478,7 +477,7 @@ static Status tile_rest(KEmit *k, const KStmt *s, LVal i, int depth) {
   AccList none = {0};
   LVal n;
   k->var[s->var->id] = i;
-  TRY(trips(k, lanes, &n));
+  TRY(kemit_trips(k, lanes, &n));
   k->lanes = lanes->width, k->lane_var = lanes->var;
   LVal middle = LLVMBuildAnd(B, n, emit_int(k->e->i64, -(int64_t)lanes->width), "");
   TRY(masked_rest(k, lanes, middle, n, &none, kemit_lanes_body, depth));
@@ -494,7 +493,7 @@ static Status tile_body(KEmit *k, const KStmt *s, LVal u0, int depth) {
   AccList none = {0};
   LVal n, zero = emit_int(e->i64, 0);
   k->var[s->var->id] = u0;
-  TRY(trips(k, lanes, &n));
+  TRY(kemit_trips(k, lanes, &n));
   LVal middle = LLVMBuildAnd(B, n, emit_int(e->i64, -(int64_t)w), "");
   k->lanes = w, k->lane_var = lanes->var, k->tile_loop = s;
   TRY(count_loop(k, lanes, zero, middle, w, &none, tile_vector, depth));
@@ -534,7 +533,7 @@ static Status near_loop(KEmit *k, const KStmt *s, LVal all, LVal n, int depth) {
 
 static Status loop(KEmit *k, const KStmt *s, int depth) {
   LVal n, zero = emit_int(k->e->i64, 0);
-  TRY(trips(k, s, &n));
+  TRY(kemit_trips(k, s, &n));
   if (s->loop == KL_TILE && k->lanes == 1)
     return tile_loop(k, s, n, depth);
   if (s->loop == KL_SCAN && k->lanes == 1)
