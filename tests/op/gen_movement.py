@@ -298,6 +298,9 @@ def gathers():
     bad("GatherElements", [x, T(I64, [[0, 4]])], "index 4 is out of range for axis 1 of extent 4", infer=False, axis=1)
     bad("GatherElements", [x, ints(0)], "rank")
     bad("GatherElements", [x, T(I64, np.zeros((1, 5)))], "beyond the data on axis 1", infer=False, axis=0)
+    far = np.arange(128).reshape(2, 64) % 64
+    far[1, 40] = 64  # in the middle of a vector
+    bad("GatherElements", [arr(F32, 2, 64), T(I64, far)], "index 64 is out of range", infer=False, axis=1)
     d = np.arange(8).reshape(2, 2, 2)
     for v, b in [([[0, 0], [1, 1]], 0), ([[1], [0]], 0), ([[[0, 1]], [[1, 0]]], 0), ([[1], [0]], 1), ([[0, 1], [1, 0]], 1),
                  ([[-1, 0, -2]], 0), ([0], 0), ([[[1]], [[0]]], 1)]:
