@@ -208,9 +208,9 @@ static bool fills_temporaries(const KStmt *s) {
   return true;
 }
 
-/* The vector loop that is all of a list but definitions and conditions; NULL: there is more, or none. */
+/* The vector loop that is all of a list but definitions, checks and conditions; NULL: there is more, or none. */
 static KStmt *only_vector(KStmt *s) {
-  while (s && s->kind == KS_LET)
+  while (s && (s->kind == KS_LET || s->kind == KS_CHECK))
     s = s->next;
   if (!s || s->next)
     return NULL;
@@ -224,9 +224,10 @@ static KStmt *only_vector(KStmt *s) {
 static void ask_for_next(KStmt *rows) {
   KStmt *row = only_vector(rows->body);
   int64_t n, length;
-  if (!row || kernel_loop_ordered(rows))
+  bool ordered = kernel_loop_ordered(rows);
+  if (!row || (ordered && !rows->value)) /* with a value: a list of rows */
     return;
-  if (dim_is_const(rows->extent, &n) && n <= SHORT_LOOP && fills_temporaries(row->body))
+  if (!ordered && dim_is_const(rows->extent, &n) && n <= SHORT_LOOP && fills_temporaries(row->body))
     row->ahead = rows->var, row->ahead_by = (uint8_t)n;
   else if (dim_is_const(row->extent, &length) && length <= SHORT_ROW && list_flops(row->body) <= 1)
     row->ahead = rows->var, row->ahead_by = FAR_ROWS;

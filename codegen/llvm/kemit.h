@@ -87,6 +87,7 @@ typedef struct AccList {
   int n;
 } AccList;
 Status kemit_accumulators(KEmit *k, const KStmt *body, AccList **l);
+Status kemit_trips(KEmit *k, const KStmt *loop, LVal *n);         /* how often it runs */
 LVal kemit_identity(KEmit *k, DType t, KOp op);                   /* NULL: op has none */
 Status kemit_combine(KEmit *k, DType t, KOp op, LVal v, LVal *r); /* the lanes of v, by halves */
 /* What a loop does for one value of its variable. */

@@ -338,9 +338,10 @@ static Status look_ahead_anew(KEmit *k, const KExpr *x, int bytes) {
   Emitter *e = k->e;
   const KStmt *loop = k->ahead->def;
   LVal now = k->var[k->ahead->id], offset, last;
-  if (loop->kind != KS_FOR || loop->value || !now)
+  if (loop->kind != KS_FOR || !now)
     return ST_OK;
-  last = LLVMBuildSub(B, kemit_dim(k, loop->extent), emit_int(e->i64, 1), "");
+  TRY(kemit_trips(k, loop, &last));
+  last = LLVMBuildSub(B, last, emit_int(e->i64, 1), "");
   LVal later = LLVMBuildAdd(B, now, emit_int(e->i64, k->ahead_by), "");
   later = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, later, last, ""), later, last, "");
   k->var[k->ahead->id] = later, k->anew = true;

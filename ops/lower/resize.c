@@ -29,16 +29,31 @@ static KExpr *bounded(Lower *x, KExpr *s) {
   return ke_select(x->k, k_un(x, KOP_isnan, s), k_num(x, s, 0), v);
 }
 
-/* Keys' cubic, |v| < 2. */
+/* Keys' cubic of distance d: up to 1, and from there to 2. */
+static KExpr *cubic_near(Lower *x, KExpr *d, double a) {
+  KExpr *near = k_sub(x, k_mul(x, k_num(x, d, a + 2), d), k_num(x, d, a + 3));
+  return k_add(x, k_mul(x, k_mul(x, near, d), d), k_num(x, d, 1));
+}
+
+static KExpr *cubic_far(Lower *x, KExpr *d, double a) {
+  KExpr *far = k_sub(x, k_mul(x, k_num(x, d, a), d), k_num(x, d, 5 * a));
+  far = k_add(x, k_mul(x, far, d), k_num(x, d, 8 * a));
+  return k_sub(x, k_mul(x, far, d), k_num(x, d, 4 * a));
+}
+
 static KExpr *cubic(Lower *x, KExpr *v, double a) {
-  KExpr *d = once(x, "d", k_un(x, KOP_abs, v)), *c = k_num(x, v, a);
-  KExpr *near = k_sub(x, k_mul(x, k_num(x, v, a + 2), d), k_num(x, v, a + 3));
-  near = k_add(x, k_mul(x, k_mul(x, near, d), d), k_num(x, v, 1));
-  KExpr *far = k_add(x, k_mul(x, k_sub(x, k_mul(x, c, d), k_num(x, v, 5 * a)), d), k_num(x, v, 8 * a));
-  far = k_sub(x, k_mul(x, far, d), k_num(x, v, 4 * a));
-  KExpr *none = k_num(x, v, 0), *two = k_num(x, v, 2);
-  return ke_select(x->k, k_bin(x, KOP_le, d, k_num(x, v, 1)), near,
-                   ke_select(x->k, k_bin(x, KOP_lt, d, two), far, none));
+  KExpr *d = once(x, "d", k_un(x, KOP_abs, v)), *none = k_num(x, v, 0);
+  KExpr *far = ke_select(x->k, k_bin(x, KOP_lt, d, k_num(x, v, 2)), cubic_far(x, d, a), none);
+  return ke_select(x->k, k_bin(x, KOP_le, d, k_num(x, v, 1)), cubic_near(x, d, a), far);
+}
+
+/* The same for tap t of four: those in the middle are at most 1 away, the others at least. */
+static KExpr *cubic_tap(Lower *x, int64_t t, KExpr *v, double a) {
+  KExpr *d = once(x, "d", k_un(x, KOP_abs, v));
+  if (t == 1 || t == 2)
+    return cubic_near(x, d, a);
+  KExpr *counts = k_bin(x, KOP_and, k_bin(x, KOP_lt, k_num(x, v, 1), d), k_bin(x, KOP_lt, d, k_num(x, v, 2)));
+  return ke_select(x->k, counts, cubic_far(x, d, a), k_num(x, v, 0));
 }
 
 /* --- Resize: one axis --- */
@@ -254,7 +269,9 @@ static KExpr *tap_weight(Lower *x, const Resizing *r, const Axis *a, KExpr *t) {
   Dim before = dim_sub(x->c, dim_div(x->c, a->taps, dim_const(x->c, 2)), dim_const(x->c, 1));
   KExpr *d = k_sub(x, ke_cast(x->k, DT_f64, k_sub(x, t, ke_dim(x->k, before))), a->frac), *w;
   d = a->grow ? k_mul(x, d, a->grow) : d;
-  if (r->cubic)
+  if (r->cubic && !a->grow && t->kind == KE_INT)
+    w = cubic_tap(x, t->i, d, (double)r->a->cubic_coeff_a);
+  else if (r->cubic)
     w = cubic(x, d, (double)r->a->cubic_coeff_a);
   else
     w = k_bin(x, KOP_max, real(x, 0), k_sub(x, real(x, 1), k_un(x, KOP_abs, d)));

@@ -188,32 +188,76 @@ static bool nd_can(Ctx *c, const Node *n, const char **why) {
   return true; /* node_needs compares the updates' shape */
 }
 
-/* All tuples in order; of those, the ones whose first index is in [from, from + len), when len is given. */
-static Status nd_updates(Lower *x, const Node *n, KBuf *y, KExpr *from, KExpr *len) {
-  const Type *in = in_of(n, 0), *ix = in_of(n, 1), *u = in_of(n, 2);
-  int k = tuple_of(n), q = ix->rank, depth = 0;
-  KExpr *index[MAX_RANK], *tuple[MAX_RANK], *at[MAX_RANK], *v;
-  KCursor behind = x->at, inner;
-  KOp op = KOP_none;
-  reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op);
-  for (int i = 0; i < q - 1; i++)
-    tuple[i] = index[i] = lower_open_ordered(x, "t", ix->dim[i], depth++ ? NULL : &behind);
-  for (int i = 0; i < k; i++) {
-    tuple[q - 1] = lower_index_const(x, i);
+/* Where the tuple that begins at tuple[] belongs. */
+static Status nd_place(Lower *x, const Node *n, KExpr **tuple, KExpr **at) {
+  const Type *in = in_of(n, 0);
+  for (int i = 0; i < tuple_of(n); i++) {
+    tuple[in_of(n, 1)->rank - 1] = lower_index_const(x, i);
     TRY(lower_read(x, n->in[1], tuple, &at[i]));
     TRY(lower_checked_index(x, at[i], in->dim[i], &at[i]));
   }
-  if (len) {
-    KExpr *row = lower_once(x, "row", k_sub(x, at[0], from)), *zero = lower_index_const(x, 0);
-    at[0] = k_add(x, from, row); /* so that what is stored depends on the part */
-    lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, zero, row), k_bin(x, KOP_lt, row, len)), depth++ ? NULL : &behind);
-  }
-  int slice = lower_open_axes(x, u, q - 1, u->rank, index, &inner);
+  return ST_OK;
+}
+
+/* Is its first index in [from, from + len)? at[0] comes to depend on the part, as what is stored must. */
+static KExpr *in_part(Lower *x, KExpr **at, KExpr *from, KExpr *len) {
+  KExpr *row = lower_once(x, "row", k_sub(x, at[0], from)), *zero = lower_index_const(x, 0);
+  at[0] = k_add(x, from, row);
+  return k_bin(x, KOP_and, k_bin(x, KOP_le, zero, row), k_bin(x, KOP_lt, row, len));
+}
+
+/* The slice of the updates at index[] goes to at[]. */
+static Status nd_slice(Lower *x, const Node *n, KBuf *y, KExpr **index, KExpr **at) {
+  const Type *in = in_of(n, 0), *u = in_of(n, 2);
+  int k = tuple_of(n), q = in_of(n, 1)->rank;
+  KExpr *v;
+  KCursor behind;
+  KOp op = KOP_none;
+  reduction_of(ATTR(n, ScatterND)->reduction, in->dtype, &op);
+  int slice = lower_open_axes(x, u, q - 1, u->rank, index, &behind);
   TRY(lower_read(x, n->in[2], index, &v));
   memcpy(at + k, index + q - 1, (size_t)(in->rank - k) * sizeof *at);
   update(x, y, op, at, v);
-  lower_close(x, slice, inner);
+  lower_close(x, slice, behind);
+  return ST_OK;
+}
+
+/* All tuples in order; of those, the ones whose first index is in [from, from + len), when len is given. */
+static Status nd_updates(Lower *x, const Node *n, KBuf *y, KExpr *from, KExpr *len) {
+  const Type *ix = in_of(n, 1);
+  int depth = 0;
+  KExpr *index[MAX_RANK], *tuple[MAX_RANK], *at[MAX_RANK];
+  KCursor behind = x->at;
+  for (int i = 0; i < ix->rank - 1; i++)
+    tuple[i] = index[i] = lower_open_ordered(x, "t", ix->dim[i], depth++ ? NULL : &behind);
+  TRY(nd_place(x, n, tuple, at));
+  if (len)
+    lower_if(x, in_part(x, at, from, len), depth++ ? NULL : &behind);
+  TRY(nd_slice(x, n, y, index, at));
   lower_close(x, depth, behind);
+  return ST_OK;
+}
+
+/* The same for a row of tuples: those of the part are listed first, so that what they bring can be asked for beforehand. */
+static Status nd_listed(Lower *x, const Node *n, KBuf *y, KExpr *from, KExpr *len) {
+  Dim all = in_of(n, 1)->dim[0];
+  KExpr *index[MAX_RANK], *tuple[MAX_RANK], *at[MAX_RANK], *none = lower_index_const(x, 0);
+  KCursor behind;
+  KBuf *list = kernel_add_temp(x->k, "list", DT_i64, 1, &all);
+  KVar *found = lower_acc(x, "found", none);
+  KExpr *t = tuple[0] = lower_open_ordered(x, "t", all, &behind), *end = ke_var(x->k, found);
+  TRY(nd_place(x, n, tuple, at));
+  KExpr *one = ke_select(x->k, in_part(x, at, from, len), lower_index_const(x, 1), none);
+  ks_store(&x->at, list, &end, t);
+  ks_update(&x->at, found, KOP_add, one);
+  lower_close(x, 1, behind);
+  t = lower_open_ordered(x, "f", all, &behind);
+  t->var->def->value = end;
+  tuple[0] = index[0] = lower_now(x, "t", ke_load(x->k, list, &t));
+  TRY(nd_place(x, n, tuple, at));
+  (void)in_part(x, at, from, len);
+  TRY(nd_slice(x, n, y, index, at));
+  lower_close(x, 1, behind);
   return ST_OK;
 }
 
@@ -229,7 +273,7 @@ static Status nd_part(Lower *x, const Node *n, KBuf *y, Dim len) {
   lower_if(x, k_bin(x, KOP_lt, index[0], ke_dim(x->k, in->dim[0])), NULL);
   TRY(copy(x, n, y, 1, index));
   lower_close(x, 2, rows);
-  TRY(nd_updates(x, n, y, from, ke_dim(x->k, len)));
+  TRY((in_of(n, 1)->rank == 2 ? nd_listed : nd_updates)(x, n, y, from, ke_dim(x->k, len)));
   lower_close(x, 1, behind);
   return ST_OK;
 }

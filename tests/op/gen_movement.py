@@ -298,6 +298,9 @@ def gathers():
     bad("GatherElements", [x, T(I64, [[0, 4]])], "index 4 is out of range for axis 1 of extent 4", infer=False, axis=1)
     bad("GatherElements", [x, ints(0)], "rank")
     bad("GatherElements", [x, T(I64, np.zeros((1, 5)))], "beyond the data on axis 1", infer=False, axis=0)
+    far = np.arange(128).reshape(2, 64) % 64
+    far[1, 40] = 64  # in the middle of a vector
+    bad("GatherElements", [arr(F32, 2, 64), T(I64, far)], "index 64 is out of range", infer=False, axis=1)
     d = np.arange(8).reshape(2, 2, 2)
     for v, b in [([[0, 0], [1, 1]], 0), ([[1], [0]], 0), ([[[0, 1]], [[1, 0]]], 0), ([[1], [0]], 1), ([[0, 1], [1, 0]], 1),
                  ([[-1, 0, -2]], 0), ([0], 0), ([[[1]], [[0]]], 1)]:
@@ -332,6 +335,10 @@ def scatters():
     put("ScatterElements", [], {"reduction": "max"}, ["in f32[2] nan 1", "in i64[2] 0 1", "in f32[2] 1 nan", "out f32[2] nan nan"])
     put("ScatterElements", [], {"reduction": "add"}, ["in f16[1] 2048", "in i64[2] 0 0", "in f16[2] 1 1", "out f16[1] 2048"],
         "each step rounds: 2049 is 2048 in f16")
+    for r in ["none", "add"]:  # rows in parts, to which the updates are listed
+        case("ScatterND", [arr(F32, 18, 33), T(I64, [[4], [-1], [4], [5], [-14]]), T(F32, np.arange(165).reshape(5, 33) * 7 % 50)], reduction=r)
+        case("ScatterND", [arr(I32, 17, 2, 32), T(I64, [[16, 1], [3, -1], [3, 1]]), T(I32, np.arange(96).reshape(3, 32))], reduction=r)
+    bad("ScatterND", [arr(F32, 16, 32), T(I64, [[16]]), arr(F32, 1, 32)], "index 16 is out of range", infer=False)
     long = [T(I64, np.arange(140).reshape(2, 70) * 37 % 150 - 75), T(F32, np.arange(140).reshape(2, 70) * 11 % 97)]
     for r in ["none", "add", "max"]:  # rows that are put together apart, by parts of the indices and what is left of them
         case("ScatterElements", [arr(F32, 3, 75)] + long, axis=1, reduction=r)
