@@ -129,7 +129,8 @@ sard_status sard_model_graphs(const sard_model *m, sard_graphs *out) {
                    .step = g.step == PROG_NONE ? -1 : (int64_t)g.step,
                    .kernels = g.kernels,
                    .recorded = g.made,
-                   .replayed = g.replayed};
+                   .replayed = g.replayed,
+                   .grows = g.grows};
   return give_struct(out, out->size, &x, sizeof x);
 }
 

@@ -31,7 +31,7 @@ int64_t sard_tensor_bytes(const sard_tensor *t) {
 /* Row-major strides, the ones that matter: an axis of extent 1 may have any. */
 static bool is_dense(const sard_tensor *t) {
   int64_t want = 1;
-  if (!t->strided)
+  if (!t->strided || !sard_tensor_count(t))
     return true;
   for (int k = t->rank - 1; k >= 0; k--) {
     if (t->dim[k] != 1 && t->stride[k] != want)

@@ -7,7 +7,7 @@
 
 /* BLOCKS: what few rows are split into at most, about: some for each of an H100's 132 multiprocessors. LEAST: keys that are worth a
  * block. */
-enum { MANY_ROWS = 64, FEW_ROWS = 16, BLOCKS = 528, LEAST = 128 };
+enum { MANY_ROWS = 64, BLOCKS = 528, LEAST = 128 };
 
 static bool half(const Attention *t) { return t->type == DT_f16 || t->type == DT_bf16; }
 
@@ -19,7 +19,7 @@ bool gpu_attention_fits(const Attention *t) {
  * copies all of them, and has P twice. */
 static int keys_of(const Attention *t, int rows) {
   int64_t most = t->dk > t->dv ? t->dk : t->dv;
-  return !half(t) ? 64 : (most <= 128 ? 64 : 32) / (rows == FEW_ROWS ? 2 : 1);
+  return !half(t) ? 64 : (most <= 128 ? 64 : 32) / (rows == GA_FEW_ROWS ? 2 : 1);
 }
 
 /* f32: so that the sums of a thread fit into its registers. Tensor cores: a warp for each 16 rows. */
@@ -35,11 +35,11 @@ static void add_stage(GpuAttention *g, GpuAttentionStage s) {
 }
 
 static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
-  int keys = keys_of(t, MANY_ROWS), few_keys = keys_of(t, FEW_ROWS);
+  int keys = keys_of(t, MANY_ROWS), few_keys = keys_of(t, GA_FEW_ROWS);
   *g = (GpuAttention){.group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, LEAST)};
   Dim one = num(c, 1), rows = dim_mul(c, t->q_len, num(c, g->group));
   Dim heads = dim_mul(c, t->batch, num(c, t->kv_heads));
-  Dim many = dim_min(c, one, dim_div(c, rows, num(c, FEW_ROWS + 1))); /* 1: there are more rows than a few; else 0 */
+  Dim many = dim_min(c, one, dim_div(c, rows, num(c, GA_FEW_ROWS + 1))); /* 1: there are more rows than a few; else 0 */
   Dim few = dim_mul(c, dim_sub(c, one, many), dim_min(c, one, rows));
   int64_t length;
   if (!dim_is_const(t->kv_len, &length) || length > LEAST) {
@@ -54,13 +54,13 @@ static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
                                 .threads = threads_of(t, MANY_ROWS),
                                 .parts = dim_mul(c, many, dim_mul(c, heads, dim_ceildiv(c, rows, num(c, MANY_ROWS))))});
   add_stage(g, (GpuAttentionStage){.form = GA_FEW,
-                                   .rows = FEW_ROWS,
+                                   .rows = GA_FEW_ROWS,
                                    .keys = few_keys,
-                                   .threads = threads_of(t, FEW_ROWS),
+                                   .threads = threads_of(t, GA_FEW_ROWS),
                                    .parts = dim_mul(c, few, dim_mul(c, heads, g->splits))});
   Dim split = dim_min(c, one, dim_sub(c, g->splits, one));
   add_stage(g, (GpuAttentionStage){.form = GA_COMBINE,
-                                   .rows = FEW_ROWS,
+                                   .rows = GA_FEW_ROWS,
                                    .keys = few_keys,
                                    .threads = (int)((t->dv + 31) / 32 * 32),
                                    .parts = dim_mul(c, dim_mul(c, few, split), dim_mul(c, heads, rows))});

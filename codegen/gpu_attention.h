@@ -16,6 +16,8 @@
 
 enum { GPU_ATTENTION_DIMS = 256 }; /* the largest size of a head: sums stay in registers */
 
+enum { GA_FEW_ROWS = 16 }; /* of a key/value head: GA_FEW has these at most */
+
 typedef enum { GA_MANY, GA_FEW, GA_COMBINE } GpuAttentionForm;
 
 typedef struct GpuAttentionStage {

@@ -61,6 +61,8 @@ typedef struct Groups {
   uint64_t packed_size;  /* bytes of all of them */
   NodeFate *fate;        /* by Node.id */
   const char *cpu_level; /* what it was made for */
+  const Dim *growing;    /* GPUs: symbols that are another number in each run (codegen/growing.h) */
+  uint32_t ngrowing;
 } Groups;
 
 typedef struct GroupOptions {

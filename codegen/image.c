@@ -73,6 +73,11 @@ void image_end_input_symbols(Image *im) {
     r[i].of_input = 1;
 }
 
+void image_growing(Image *im, Dim sym) {
+  uint32_t i = image_symbol(im, sym);
+  ((ProgSymbol *)(void *)im->sec[SEC_SYMBOLS].text)[i].grows = 1;
+}
+
 uint32_t image_expr(Image *im, Dim d) {
   uint32_t i = known(&im->exprs, &d->id, sizeof d->id);
   if (i != PROG_NONE)

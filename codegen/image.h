@@ -27,6 +27,7 @@ typedef struct List {
 void image_init(Image *im, Ctx *c, Arena *a);
 uint32_t image_string(Image *im, const char *s); /* NULL is "" */
 uint32_t image_symbol(Image *im, Dim sym);       /* numbers it on first use */
+void image_growing(Image *im, Dim sym);          /* ProgSymbol.grows */
 Dim image_symbol_dim(Image *im, uint32_t i);
 uint32_t image_symbol_count(const Image *im);
 uint32_t image_find_symbol(const Image *im, Dim sym); /* PROG_NONE: it has no number */

@@ -6,6 +6,7 @@
 #include "codegen/backend.h"
 #include "codegen/describe.h"
 #include "codegen/gpu.h"
+#include "codegen/growing.h"
 #include "codegen/packing.h"
 #include "ops/ops.h"
 #include "support/checked.h"
@@ -135,8 +136,10 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
     TRY(refuse_reference(c, a, g, out->groups));
   if (!out->groups->nkernel)
     return ST_OK;
-  if (gpu_level(in->level))
+  if (gpu_level(in->level)) {
+    growing_mark(a, g, out->groups);
     return compile_for_gpu(c, a, in, out);
+  }
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
   TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
   return packing_end(c, packing, &out->packed);

@@ -579,6 +579,14 @@ static void write_checks(Plan *p, const Unit *u, ProgKernel *r) {
   r->checks = list_end(&l);
 }
 
+static void write_growing(Plan *p, const Unit *u, ProgKernel *r) {
+  List l = image_list(&p->im);
+  for (uint32_t i = 0; u->growing && i < r->ndim; i++)
+    if (u->growing[i])
+      list_add(&l, i);
+  r->ngrowing = l.n, r->growing = list_end(&l);
+}
+
 static void write_kernels(Plan *p) {
   for (uint32_t i = 0; i < p->groups->nkernel; i++) {
     const Unit *u = p->groups->kernel[i];
@@ -598,6 +606,7 @@ static void write_kernels(Plan *p) {
     if (p->in->code && p->in->code[i].object != UINT32_MAX)
       r.object = p->in->code[i].object, r.symbol = image_string(&p->im, p->in->code[i].symbol);
     write_checks(p, u, &r);
+    write_growing(p, u, &r);
     image_kernel(&p->im, &r);
   }
   for (uint32_t i = 0; i < p->in->nobject; i++) {
@@ -783,6 +792,8 @@ Status plan_build(Ctx *c, Arena *a, Graph *g, const PlanInput *in, const uint8_t
   for (uint32_t i = 0; i < g->nout; i++)
     write_port(&p, g->out[i], g->out[i]->name, SEC_OUTPUTS, NULL);
   write_appends(&p, g);
+  for (uint32_t i = 0; p.groups && i < p.groups->ngrowing; i++)
+    image_growing(&p.im, p.groups->growing[i]);
   for (uint32_t i = 0; i < in->nmeta; i++)
     image_meta(&p.im, in->meta[2 * i], in->meta[2 * i + 1]);
   for (uint32_t i = 0; i < in->nfile; i++)

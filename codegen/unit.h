@@ -136,6 +136,7 @@ typedef struct Unit {
   uint32_t nmore;
   Dim scratch;      /* bytes per thread; GPUs: per block, or of all blocks together where there are further functions */
   Dim flops, bytes; /* of all parts together: for the cost model and the reports */
+  const bool *growing; /* GPUs: by dim: read from memory where the caller has put it there (codegen/growing.h); NULL: none is */
 } Unit;
 
 /* Text equal for units whose code is the same; dims in the order of KernelArgs.dim. In arena a. */

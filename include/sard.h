@@ -221,7 +221,8 @@ SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, s
 SARD_API void sard_release(const sard_model *m);
 
 /* CUDA graphs. On "cuda" the second run of the same shapes is recorded, and later ones are one call of the driver, if no step of the
- * host stands between kernels. The environment variable SARD_CUDA_GRAPHS says how many shapes are kept (16), "off" none. */
+ * host stands between kernels; where caches grow, 64 lengths count as one shape. The environment variable SARD_CUDA_GRAPHS says how
+ * many shapes are kept (16), "off" none. */
 typedef struct sard_graphs {
   size_t size;      /* SARD_GRAPHS_INIT */
   bool on;          /* runs are recorded */
@@ -230,6 +231,7 @@ typedef struct sard_graphs {
   int64_t kernels;  /* steps in a graph */
   int64_t recorded; /* runs so far */
   int64_t replayed; /* those just recorded among them */
+  int64_t grows;    /* lengths of what grows, such as caches, that one graph serves; 0: each shape has its own */
 } sard_graphs;
 #define SARD_GRAPHS_INIT SARD_INIT(sard_graphs)
 SARD_API sard_status sard_model_graphs(const sard_model *m, sard_graphs *out); /* USAGE: no size; UNSUPPORTED: no GPU */

@@ -1,5 +1,6 @@
 /* device_step.c - kernels on a device: their code and the constants they read at load, their launch in a run.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/grow.h"
 #include "runtime/kernel_abi.h"
 #include "runtime/places.h"
 
@@ -208,6 +209,12 @@ static Status product(Frame *f, const ProgStep *s, RtProduct *x) {
   return multiply(f, x);
 }
 
+/* A number of the call: in a graph for all runs of a kind, the largest there. */
+static bool amount(Frame *f, uint32_t expr, int64_t *v) {
+  bool ok = f->growth && f->growth->on ? growth_most(f->growth, expr, v) : rt_symbols_eval(&f->sym, expr, v);
+  return ok && *v >= 0;
+}
+
 /* A launch of one of its functions. */
 typedef struct Stage {
   void *function;
@@ -217,7 +224,7 @@ typedef struct Stage {
 
 static Status find_stage(Frame *f, const ProgStep *s, uint32_t threads, Stage *x) {
   int64_t wanted;
-  if (!rt_symbols_eval(&f->sym, threads, &wanted) || wanted < 0)
+  if (!amount(f, threads, &wanted))
     return fail(f->c, ST_INVALID, "the threads of %s cannot be computed for these input shapes",
                 rt_string(f->p, rt_kernel(f->p, s)->name));
   if (x->parts)
@@ -225,29 +232,41 @@ static Status find_stage(Frame *f, const ProgStep *s, uint32_t threads, Stage *x
   return ST_OK;
 }
 
+static Status no_work(Frame *f, const ProgStep *s) {
+  return fail(f->c, ST_INVALID, "the work of %s cannot be computed for these input shapes",
+              rt_string(f->p, rt_kernel(f->p, s)->name));
+}
+
 /* All functions of the kernel; *n: how many launches. */
-static Status find_stages(Frame *f, const ProgStep *s, const ProgCall *call, int64_t parts, Arena *scratch, Stage **out,
-                          uint32_t *n) {
+static Status find_stages(Frame *f, const ProgStep *s, const ProgCall *call, Arena *scratch, Stage **out, uint32_t *n) {
   const ProgKernel *k = rt_kernel(f->p, s);
   Stage *x = *out = arena_array(scratch, Stage, k->more + 1u);
   *n = k->more + 1u;
-  x[0] = (Stage){.function = f->p->function[call->kernel], .parts = parts};
+  x[0] = (Stage){.function = f->p->function[call->kernel]};
+  if (!amount(f, call->parts, &x[0].parts))
+    return no_work(f, s);
   TRY(find_stage(f, s, call->threads, &x[0]));
   for (uint32_t i = 0; i < k->more; i++) {
     Stage *next = &x[i + 1];
     next->function = f->p->more[call->kernel][i];
-    if (!rt_symbols_eval(&f->sym, rt_list(f->p, call->more + 2 * i), &next->parts) || next->parts < 0)
-      return fail(f->c, ST_INVALID, "the work of %s cannot be computed for these input shapes",
-                  rt_string(f->p, k->name));
+    if (!amount(f, rt_list(f->p, call->more + 2 * i), &next->parts))
+      return no_work(f, s);
     TRY(find_stage(f, s, rt_list(f->p, call->more + 2 * i + 1), next));
   }
   return ST_OK;
 }
 
 /* Scratch of a kernel of one function is per block. */
-static Status scratch_of(Frame *f, const ProgStep *s, const Stage *x, uint32_t n, size_t stride, uint64_t *address) {
-  size_t bytes = stride;
+static Status scratch_of(Frame *f, const ProgStep *s, const ProgCall *call, const Stage *x, uint32_t n,
+                         uint64_t *address) {
+  int64_t each;
+  if (!amount(f, call->scratch, &each))
+    return no_work(f, s);
+  size_t stride = (size_t)each, bytes;
   bool work = false;
+  if (!size_add_ok(stride, PROG_ALIGN - 1, &stride))
+    return fail(f->c, ST_MEMORY, "a kernel needs more working memory than there can be");
+  stride = bytes = stride / PROG_ALIGN * PROG_ALIGN;
   for (uint32_t i = 0; i < n; i++)
     work |= x[i].parts > 0;
   if (!work)
@@ -261,7 +280,8 @@ Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *d
   const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
   RtDevice *d = f->p->device;
   size_t n = (size_t)s->nin + s->nout + s->nexprs + 2;
-  uint64_t *param = arena_array(scratch, uint64_t, n);
+  const ProgKernel *k = rt_kernel(f->p, s);
+  uint64_t *param = arena_array(scratch, uint64_t, n + 1);
   uint32_t stages;
   Stage *x;
   TRY(parameters(f, s, dim, param));
@@ -274,9 +294,11 @@ Status device_step(Frame *f, const ProgStep *s, Arena *scratch, const int64_t *d
     if (!few)
       return product(f, s, &library);
   }
-  TRY(find_stages(f, s, call, w->parts, scratch, &x, &stages));
-  TRY(scratch_of(f, s, x, stages, w->stride, &param[n - 2]));
-  param[n - 1] = places_error(f, (uint32_t)(s - rt_step(f->p, 0)), rt_kernel(f->p, s)->nchecks);
+  TRY(find_stages(f, s, call, scratch, &x, &stages));
+  TRY(scratch_of(f, s, call, x, stages, &param[n - 2]));
+  param[n - 1] = places_error(f, (uint32_t)(s - rt_step(f->p, 0)), k->nchecks);
+  if (k->ngrowing)
+    param[n++] = growth_table(f->growth, (uint32_t)(s - rt_step(f->p, 0)));
   for (uint32_t i = 0; i < stages; i++)
     if (x[i].parts)
       TRY(d->ops->launch(d, f->c, places_stream(f), x[i].function, x[i].blocks, x[i].threads, param, n));

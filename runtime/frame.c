@@ -3,6 +3,7 @@
  * A cell borrows from the caller or a constant (STATIC), lies in the run's arena (ARENA), holds a counted buffer (BUF), or
  * lies in the keep arena, which lives as long as the outputs (KEEP: containers).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/grow.h"
 #include "runtime/places.h"
 
 #include "support/checked.h"
@@ -69,7 +70,8 @@ Status frame_init(Frame *f, RtProgram *p, Ctx *c, const RtRunOptions *o, RtOutpu
     if (rt_slot(p, rt_output(p, i)->slot)->kind == SLOT_DYNAMIC)
       f->out_of[rt_output(p, i)->slot] = i;
   ctx_on_failure(c, &f->cleanup, free_buffers, f);
-  TRY(layout_get(p, c, &f->sym, &f->layout));
+  f->growth = growth_begin(p, run, &f->sym);
+  TRY(layout_get(p, c, &f->sym, f->growth, &f->layout));
   if (f->layout->arena)
     f->arena = spare_get(p, c, SPARE_ARENA, f->layout->arena, &f->arena_bytes);
   return places_open(f);

@@ -8,11 +8,14 @@
  *   recorded:  first time: put on the stream one by one; second time: recorded, replayed; from then on replayed
  *   after:     what they read was kept: host memory is made for it anew in each run
  *
- * A graph holds for one binding of the symbols: that is all that launches hang on, but for addresses. The workspace's change when
+ * A graph holds for one binding of the symbols, or for all runs of a kind where something grows (grow.h): that is all that launches
+ * hang on, but for addresses. The workspace's change when
  * it grows, the caller's when the caller likes; the graph is recorded anew then, which updates the driver's. A workspace keeps
  * a few graphs, the last used ones.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/graph.h"
+
+#include "runtime/grow.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +137,8 @@ Status graph_plan(Ctx *c, Arena *a, RtProgram *p) {
     g->why = "SARD_CUDA_GRAPHS turns graphs off";
   list_feeds(&s, n, arena_array(scratch, uint8_t, nslot));
   list_keeps(&s, n, arena_array(scratch, uint8_t, nslot));
+  if (!g->why)
+    grow_plan(a, p, g->recorded, n);
   arena_destroy(scratch);
   return ST_OK;
 }
@@ -157,11 +162,18 @@ void graph_drop(RtProgram *p, Workspace *w) {
     drop(p, &w->graph[i]);
 }
 
-static DeviceGraph *find(const RtProgram *p, const Workspace *w, const int64_t *symbol) {
-  size_t n = rt_count(p, SEC_SYMBOLS) * sizeof *symbol;
-  for (uint32_t i = 0; i < p->graphs->most; i++)
-    if (w->graph[i] && (!n || !memcmp(w->graph[i]->symbol, symbol, n)))
-      return w->graph[i];
+static bool grows(const Frame *f) { return f->growth && f->growth->on; }
+
+/* What a graph of the run is for. */
+static const int64_t *key_of(const Frame *f) { return grows(f) ? f->growth->key : f->sym.value; }
+
+static DeviceGraph *find(const Frame *f, const Workspace *w) {
+  size_t n = rt_count(f->p, SEC_SYMBOLS) * sizeof(int64_t);
+  for (uint32_t i = 0; i < f->p->graphs->most; i++) {
+    DeviceGraph *x = w->graph[i];
+    if (x && x->grows == grows(f) && (!n || !memcmp(x->symbol, key_of(f), n)))
+      return x;
+  }
   return NULL;
 }
 
@@ -179,10 +191,10 @@ static DeviceGraph *make(Frame *f, Workspace *w) {
   DeviceGraph *x = alloc_get(p->alloc, bytes, _Alignof(DeviceGraph));
   if (!x)
     ctx_out_of_memory(f->c, bytes);
-  *x = (DeviceGraph){.bytes = bytes, .symbol = (int64_t *)(x + 1)};
+  *x = (DeviceGraph){.bytes = bytes, .grows = grows(f), .symbol = (int64_t *)(x + 1)};
   x->address = (uint64_t *)(x->symbol + nsym), x->kept = x->address + naddress;
   if (nsym)
-    memcpy(x->symbol, f->sym.value, nsym * sizeof *x->symbol);
+    memcpy(x->symbol, key_of(f), nsym * sizeof *x->symbol);
   return *at = x;
 }
 
@@ -195,6 +207,14 @@ static Status run_some(Frame *f, uint32_t begin, uint32_t end, bool recorded) {
   return ST_OK;
 }
 
+/* Memory that does not fit the result is not written to, but refused when the run is over. */
+static uint64_t output_address(Frame *f, uint32_t i) {
+  const ProgSlot *s = rt_slot(f->p, rt_output(f->p, i)->slot);
+  int64_t dim[MAX_RANK];
+  uint64_t at = place_of_output(f, i);
+  return at && rt_symbols_dims(&f->sym, s, dim) && output_fits(&f->out[i], (DType)s->dtype, s->rank, dim) ? at : 0;
+}
+
 static Status feed(Frame *f, uint64_t *address) {
   const GraphPlan *g = f->p->graphs;
   for (uint32_t i = 0; i < g->nfeed; i++) {
@@ -203,7 +223,7 @@ static Status feed(Frame *f, uint64_t *address) {
     TRY(place_feed(f, g->feed[i], &address[i]));
   }
   for (uint32_t i = 0; i < rt_count(f->p, SEC_OUTPUTS); i++)
-    address[g->nfeed + i] = place_of_output(f, i);
+    address[g->nfeed + i] = output_address(f, i);
   return ST_OK;
 }
 
@@ -253,18 +273,23 @@ static Status run_recorded(Frame *f) {
   const GraphPlan *g = f->p->graphs;
   uint32_t n = g->nfeed + rt_count(f->p, SEC_OUTPUTS);
   uint64_t *address = arena_array(f->run, uint64_t, n);
+  if (f->growth)
+    growth_update(f->growth, &f->sym);
   TRY(feed(f, address));
-  DeviceGraph *x = find(f->p, w, f->sym.value);
+  DeviceGraph *x = find(f, w);
   bool seen = x != NULL;
   x = seen ? x : make(f, w);
   x->used = ++w->clock;
   if (!seen)
     return run_some(f, 0, g->after, true);
+  if (x->grows)
+    TRY(growth_fill(f));
   bool fresh = !x->graph || x->moves != w->moves || (n && memcmp(x->address, address, n * sizeof *address));
   if (fresh) {
     TRY(record(f, w, x));
     memcpy(x->address, address, n * sizeof *address);
-  }
+  } else if (x->grows)
+    TRY(growth_needs(f));
   return replay(f, w, x, fresh);
 }
 
@@ -285,6 +310,7 @@ bool rt_graphs(const RtProgram *p, RtGraphs *out) {
   *out = (RtGraphs){.step = PROG_NONE};
   if (!g)
     return false;
-  *out = (RtGraphs){g->why, g->step, g->kernels, atomic_load(&g->made), atomic_load(&g->replayed)};
+  *out = (RtGraphs){
+      g->why, g->step, g->kernels, p->grows ? GROW_STEP : 0, atomic_load(&g->made), atomic_load(&g->replayed)};
   return true;
 }

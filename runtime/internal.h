@@ -10,6 +10,8 @@
 
 #include <pthread.h>
 
+typedef struct Growth Growth; /* grow.h */
+
 /* Offsets of the arena slots for one binding of the symbols. */
 typedef struct Layout {
   struct Layout *next;
@@ -45,6 +47,7 @@ struct RtProgram {
   uint64_t *device_const;  /* by slot: where the constant is on the device */
   uint64_t device_weights; /* the block they lie in */
   struct GraphPlan *graphs;
+  struct GrowPlan *grows; /* NULL: nothing does */
   struct Workspace *workspaces; /* of no run; guarded by lock */
   int lanes;                    /* 32-bit lanes of the vectors that the code uses: for estimates */
   pthread_mutex_t lock;
@@ -90,7 +93,8 @@ Status rt_symbols_from_inputs(Symbols *s, Ctx *c, const Tensor *const *in);
 Status appends_bind(Symbols *s, Ctx *c, const RtRoom *room, const Tensor *const *in, const RtOutput *out);
 
 /* --- layout.c --- */
-Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out); /* to be given back */
+/* To be given back. growth: NULL, or the slots have room for all runs of its kind. */
+Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Growth *growth, Layout **out);
 void layout_put(RtProgram *p, Layout *l);
 
 /* --- spare.c: the working memory of runs, which the next run takes over. Fresh pages cost more than most steps. --- */
@@ -129,6 +133,7 @@ typedef struct Frame {
   Ctx *c;
   Symbols sym;
   Layout *layout;
+  Growth *growth; /* grow.h; NULL: nothing grows */
   uint8_t *arena;
   size_t arena_bytes; /* as allocated */
   const RtRunOptions *o;
@@ -176,6 +181,7 @@ Status run_region(Frame *f, uint32_t region);
 const Tensor *aligned(Arena *scratch, const Tensor *t); /* a copy of t if its elements are not aligned */
 Status no_value(Frame *f, uint32_t slot);
 Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch); /* kernel_step.c */
+Status kernel_needs(Frame *f, const ProgStep *s);                /* does what its call takes for granted hold? */
 /* Check n of the step's kernel failed for this number. */
 Status kernel_check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number);
 /* False: it cannot be computed (yet). */

@@ -31,7 +31,8 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
 /* A non-negative number of the call: parts, bytes, operations. */
 static bool amount(Symbols *s, uint32_t expr, int64_t *v) { return rt_symbols_eval(s, expr, v) && *v >= 0; }
 
-static Status check_needs(Frame *f, const ProgStep *s, const ProgCall *call) {
+Status kernel_needs(Frame *f, const ProgStep *s) {
+  const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
   for (uint32_t i = 0; i < call->nneed; i++) {
     uint32_t at = call->need + 4 * i;
     int64_t x, y;
@@ -196,7 +197,7 @@ Status kernel_step(Frame *f, const ProgStep *s, Arena *scratch) {
   void **buf = arena_array(scratch, void *, (size_t)s->nin + s->nout);
   int64_t *dim = arena_array(scratch, int64_t, s->nexprs);
   KernelWork w;
-  TRY(check_needs(f, s, call));
+  TRY(kernel_needs(f, s));
   for (uint32_t i = 0; i < s->nexprs; i++)
     if (!rt_symbols_eval(&f->sym, rt_list(f->p, s->exprs + i), &dim[i]))
       return no_dims(f, s, "extents");

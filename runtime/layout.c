@@ -2,7 +2,7 @@
  * that lives at the same time lies (greedy by size; Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural
  * Net Inference"). The result is kept with the program, so that a shape is packed once.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/grow.h"
 
 #include "support/checked.h"
 
@@ -30,13 +30,14 @@ static int by_offset(const void *a, const void *b) {
 
 /* Slots with memory of their own and sizes that are known now. A slot whose dims cannot be evaluated is left to the step
  * that makes it, whose evaluator words the error. */
-static uint32_t collect(RtProgram *p, Symbols *s, Block *block) {
+static uint32_t collect(RtProgram *p, Symbols *s, Growth *growth, Block *block) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < rt_count(p, SEC_SLOTS); i++) {
     const ProgSlot *slot = rt_slot(p, i);
     int64_t dim[MAX_RANK], count;
     size_t bytes;
-    if (slot->kind != SLOT_ARENA || slot->base != PROG_NONE || !rt_symbols_dims(s, slot, dim) ||
+    if (slot->kind != SLOT_ARENA || slot->base != PROG_NONE ||
+        !(growth ? growth_dims(growth, slot, dim) : rt_symbols_dims(s, slot, dim)) ||
         !extent_ok(dim, slot->rank, &count) || !dtype_bytes(slot->dtype, count, &bytes) || bytes > INT64_MAX / 4)
       continue;
     bytes = (bytes + PROG_ALIGN - 1) / PROG_ALIGN * PROG_ALIGN;
@@ -80,12 +81,12 @@ static Layout *find(RtProgram *p, const int64_t *symbol) {
   return NULL;
 }
 
-static Status build(RtProgram *p, Ctx *c, Symbols *s, Layout **out) {
+static Status build(RtProgram *p, Ctx *c, Symbols *s, Growth *growth, Layout **out) {
   uint32_t nslot = rt_count(p, SEC_SLOTS), nsym = rt_count(p, SEC_SYMBOLS);
   Arena *a = arena_create(c);
   Block *block = arena_array(a, Block, nslot);
   const Block **live = arena_array(a, const Block *, nslot);
-  uint32_t n = collect(p, s, block);
+  uint32_t n = collect(p, s, growth, block);
   uint64_t total;
   if (!pack(block, n, live, &total)) {
     arena_destroy(a);
@@ -98,7 +99,7 @@ static Status build(RtProgram *p, Ctx *c, Symbols *s, Layout **out) {
   *l = (Layout){.bytes = bytes, .arena = total, .symbol = (int64_t *)(l + 1)};
   l->offset = (uint64_t *)(l->symbol + nsym);
   if (nsym)
-    memcpy(l->symbol, s->value, nsym * sizeof(int64_t));
+    memcpy(l->symbol, growth ? growth->key : s->value, nsym * sizeof(int64_t));
   for (uint32_t i = 0; i < nslot; i++)
     l->offset[i] = UINT64_MAX;
   for (uint32_t i = 0; i < n; i++)
@@ -125,15 +126,16 @@ static void drop_oldest(RtProgram *p) {
   alloc_put(p->alloc, gone, gone->bytes);
 }
 
-Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Layout **out) {
+Status layout_get(RtProgram *p, Ctx *c, Symbols *s, Growth *growth, Layout **out) {
+  const int64_t *key = growth ? growth->key : s->value;
   Layout *l, *mine;
   pthread_mutex_lock(&p->lock);
-  l = find(p, s->value);
+  l = find(p, key);
   if (!l) {
     pthread_mutex_unlock(&p->lock);
-    TRY(build(p, c, s, &mine));
+    TRY(build(p, c, s, growth, &mine));
     pthread_mutex_lock(&p->lock);
-    l = find(p, s->value);
+    l = find(p, key);
     if (l) { /* another thread was faster */
       alloc_put(p->alloc, mine, mine->bytes);
     } else {

@@ -153,6 +153,11 @@ static bool kernel_ok(const RtProgram *p, const ProgKernel *k) {
   for (uint32_t i = 0; i < k->nchecks; i++)
     if (!str_ok(p, rt_list(p, k->checks + i)))
       return false;
+  if ((uint64_t)k->growing + k->ngrowing > all || k->ngrowing > k->ndim)
+    return false;
+  for (uint32_t i = 0; i < k->ngrowing; i++)
+    if (rt_list(p, k->growing + i) >= k->ndim)
+      return false;
   return true;
 }
 

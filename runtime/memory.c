@@ -4,7 +4,7 @@
  * lengthen the life of the memory they share. Over the steps of a region that is a sum of intervals; a step with bodies adds
  * the largest sum inside of them. Values of a body count once: a trip frees what the one before it made.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/internal.h"
+#include "runtime/grow.h"
 
 #include "support/checked.h"
 
@@ -255,7 +255,7 @@ static Status forecast(Ctx *c, void *arg) {
   f->life = arena_array(a, Life, rt_count(f->p, SEC_SLOTS));
   for (uint32_t i = 0; i < rt_count(f->p, SEC_SLOTS); i++)
     f->life[i].owner = PROG_NONE;
-  TRY(layout_get(f->p, c, &f->s, &layout));
+  TRY(layout_get(f->p, c, &f->s, growth_begin(f->p, a, &f->s), &layout));
   f->out->arena = layout->arena;
   layout_put(f->p, layout);
   Peak most = region_peak(f, 0);

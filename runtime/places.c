@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/places.h"
 
+#include "runtime/grow.h"
 #include "runtime/kernel_abi.h"
 
 #include <string.h>
@@ -62,6 +63,12 @@ static void give_back(Frame *f, Place *x) {
   x->device = 0, x->current = HERE;
 }
 
+/* What is to be there at an address of its own in all runs of a kind has room for the largest. */
+static size_t room_of(Frame *f, uint32_t slot, size_t bytes) {
+  size_t most = f->growth && f->growth->on ? growth_bytes(f->growth, rt_slot(f->p, slot)) : 0;
+  return most > bytes ? most : bytes;
+}
+
 /* The place of a slot's memory, with room for so many bytes on the device. */
 static Status place_of(Frame *f, uint32_t slot, const void *host, size_t bytes, Place **out) {
   Place *x = find_or_make(f, host);
@@ -77,7 +84,7 @@ static Status place_of(Frame *f, uint32_t slot, const void *host, size_t bytes, 
     return ST_OK;
   give_back(f, x);
   if (f->in_graph)
-    TRY(workspace_grow(f->p, f->c, w, &w->own[slot], bytes));
+    TRY(workspace_grow(f->p, f->c, w, &w->own[slot], room_of(f, slot, bytes)));
   else
     TRY(workspace_get(f->p, f->c, w, bytes, &m));
   m = f->in_graph ? w->own[slot] : m;
@@ -116,7 +123,7 @@ Status place_feed(Frame *f, uint32_t slot, uint64_t *address) {
     *address = f->places->fed[slot] = x->device;
     return ST_OK;
   }
-  TRY(workspace_grow(f->p, f->c, f->places->w, own, bytes));
+  TRY(workspace_grow(f->p, f->c, f->places->w, own, room_of(f, slot, bytes)));
   TRY(DEVICE(f, upload, own->at, t->data, bytes));
   f->places->fed[slot] = own->at;
   return ST_OK;

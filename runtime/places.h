@@ -28,7 +28,8 @@ typedef struct DeviceGraph {
   uint64_t moves;    /* Workspace.moves when it was recorded */
   uint64_t used;     /* Workspace.clock */
   bool checks;       /* a kernel in it can fail */
-  int64_t *symbol;   /* nsymbol: the run's binding */
+  bool grows;        /* it is for all runs of a kind (grow.h) */
+  int64_t *symbol;   /* nsymbol: the run's binding, or Growth.key */
   uint64_t *address; /* of values that are not the workspace's: what it reads, then the outputs */
   uint64_t *kept;    /* where values are that are read behind it */
 } DeviceGraph;
@@ -37,7 +38,7 @@ enum { MOST_GRAPHS = 64 };
 typedef struct Workspace {
   struct Workspace *next;
   void *stream;
-  WorkMemory arena, scratch, errors;
+  WorkMemory arena, scratch, errors, table; /* table: of what grows */
   WorkMemory *own; /* by slot: of values outside the arena, in runs that may become graphs */
   LooseMemory *loose;
   uint32_t nloose, room; /* room: of the array */

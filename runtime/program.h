@@ -67,6 +67,8 @@ typedef struct ProgExpr {
 typedef struct ProgSymbol {
   uint32_t name;
   uint32_t of_input; /* 1: stands in the shape of an input; these come first */
+  uint32_t grows;    /* 1: GPUs: another number in each run; kernels read what hangs on it from memory (runtime/grow.h) */
+  uint32_t pad;
   int64_t lo, hi;    /* the range the exporter stated */
 } ProgSymbol;
 
@@ -139,6 +141,8 @@ typedef struct ProgKernel {
   uint32_t tile;   /* a string: how the work is cut, "8x48" */
   uint32_t checks; /* SEC_LISTS: by check of the kernel, a string that says what failed ("index %lld is …") */
   uint32_t nchecks;
+  uint32_t growing; /* GPUs: SEC_LISTS: dims, ascending, that its functions read from a table if they are given one */
+  uint32_t ngrowing;
 } ProgKernel;
 
 /* C[b, m, n] = factor * (sum over k of A[b, m, k] * B[b, k, n]) + addend[b, m, n] + bias[n], then what comes after it; dense
@@ -228,7 +232,7 @@ typedef struct ProgFile {
 
 static_assert(sizeof(ProgExpr) == 24 && sizeof(ProgSlot) == 48 && sizeof(ProgStep) == 80 && sizeof(ProgPort) == 16,
               "format");
-static_assert(sizeof(ProgKernel) == 40 && sizeof(ProgCall) == 44 && sizeof(ProgObject) == 40, "format");
+static_assert(sizeof(ProgKernel) == 48 && sizeof(ProgCall) == 44 && sizeof(ProgObject) == 40, "format");
 static_assert(sizeof(ProgAppend) == 24, "format");
 
 #endif

@@ -44,6 +44,7 @@ void rt_release(RtProgram *p);
 typedef struct RtGraphs {
   const char *why;
   uint32_t step, kernels; /* kernels: in a graph */
+  uint32_t grows;         /* lengths of what grows that one serves; 0: each shape has its own */
   int64_t made, replayed; /* so far */
 } RtGraphs;
 bool rt_graphs(const RtProgram *p, RtGraphs *out);

@@ -83,7 +83,7 @@ void workspace_put(Workspace *w, uint64_t at) {
 
 void workspace_drop(RtProgram *p, Workspace *w) {
   uint32_t nslot = rt_count(p, SEC_SLOTS);
-  WorkMemory *const single[] = {&w->arena, &w->scratch, &w->errors};
+  WorkMemory *const single[] = {&w->arena, &w->scratch, &w->errors, &w->table};
   graph_drop(p, w);
   for (size_t i = 0; i < countof(single); i++)
     put(p, w, single[i]);

@@ -310,14 +310,16 @@ void session_graphs(const Session *s, bool json, StrBuf *b) {
   if (json) {
     buf_printf(b, ", \"graphs\": {\"on\": %s, \"why\": ", g.on ? "true" : "false");
     json_str(b, *g.why ? g.why : NULL);
-    buf_printf(b, ", \"step\": %lld, \"kernels\": %lld, \"recorded\": %lld, \"replayed\": %lld}", (long long)g.step,
-               (long long)g.kernels, (long long)g.recorded, (long long)g.replayed);
+    buf_printf(b, ", \"step\": %lld, \"kernels\": %lld, \"recorded\": %lld, \"replayed\": %lld, \"grows\": %lld}",
+               (long long)g.step, (long long)g.kernels, (long long)g.recorded, (long long)g.replayed,
+               (long long)g.grows);
     return;
   }
   buf_printf(b, "CUDA graphs: ");
   if (g.on)
-    buf_printf(b, "%lld steps in one; %lld runs recorded, %lld replayed\n", (long long)g.kernels, (long long)g.recorded,
-               (long long)g.replayed);
+    buf_printf(b, "%lld steps in one%s; %lld runs recorded, %lld replayed\n", (long long)g.kernels,
+               g.grows ? arena_printf(b->arena, ", for %lld lengths of what grows", (long long)g.grows) : "",
+               (long long)g.recorded, (long long)g.replayed);
   else if (g.step >= 0)
     buf_printf(b, "none, for step %lld: %s\n", (long long)g.step, g.why);
   else

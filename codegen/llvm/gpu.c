@@ -1,12 +1,13 @@
 /* gpu.c - loop kernels as PTX: the walk of kernel.c over one thread's share. The schedule (codegen/gpu.h) says how loops are shared out.
  *
- *   .entry name(buffers…, i64 dims…, scratch, error)
+ *   .entry name(buffers…, i64 dims…, scratch, error[, table])
  *
  * Blocks have 32 to GPU_BLOCK threads, whole warps. The grid's loop strides over all blocks or all threads, so any grid gives the
  * same bits. A block loop leaves a partial result per thread: those of a warp are exchanged in a butterfly, the warps' go through
  * shared memory, and every thread combines them by halves, so the order depends on the number of threads in a block alone.
  *
- * error: a GpuError, which the first thread that fails fills in.
+ * error: a GpuError, which the first thread that fails fills in. table: 0, or where the dims are that grow (codegen/growing.h), in
+ * place of the parameters.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/gpu.h"
 #include "codegen/llvm/kemit.h"
@@ -226,17 +227,43 @@ void gpu_wrong(KEmit *k, int code, LVal number) {
 
 /* --- whole kernels --- */
 
-EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim) {
-  LType *t = arena_array(e->a, LType, (size_t)nbuf + ndim + 2), global = LLVMPointerTypeInContext(e->lc, GLOBAL);
-  for (uint32_t i = 0; i < nbuf + ndim + 2; i++)
+/* Dims that grow: from the table, one after another, if there is one. */
+static void read_growing(Emitter *e, const Unit *u, EmitArgs *args, LVal table, uint32_t ndim) {
+  LLVMBasicBlockRef entry = LLVMGetInsertBlock(e->b), there = emit_block(e, "table"), done = emit_block(e, "");
+  LVal *read = arena_array(e->a, LVal, ndim);
+  int64_t n = 0;
+  args->grown = arena_array(e->a, LVal, ndim);
+  LLVMBuildCondBr(e->b, LLVMBuildIsNull(e->b, table, ""), done, there);
+  LLVMPositionBuilderAtEnd(e->b, there);
+  for (uint32_t i = 0; i < ndim; i++)
+    if (u->growing[i])
+      read[i] = LLVMBuildLoad2(e->b, e->i64, at_bytes(e, table, emit_int(e->i64, 8 * n++)), "");
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+  for (uint32_t i = 0; i < ndim; i++) {
+    if (!u->growing[i])
+      continue;
+    args->grown[i] = LLVMBuildPhi(e->b, e->i64, "");
+    LLVMAddIncoming(args->grown[i], (LVal[]){LLVMGetParam(args->fn, args->first_dim + i), read[i]},
+                    (LLVMBasicBlockRef[]){entry, there}, 2);
+  }
+}
+
+EmitArgs gpu_function(Emitter *e, const Unit *u, const char *name, uint32_t nbuf, uint32_t ndim) {
+  uint32_t n = nbuf + ndim + (u->growing ? 3 : 2);
+  LType *t = arena_array(e->a, LType, n), global = LLVMPointerTypeInContext(e->lc, GLOBAL);
+  for (uint32_t i = 0; i < n; i++)
     t[i] = i < nbuf || i >= nbuf + ndim ? global : e->i64;
-  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(LLVMVoidTypeInContext(e->lc), t, nbuf + ndim + 2, 0));
+  LVal fn = LLVMAddFunction(e->mod, name, LLVMFunctionType(LLVMVoidTypeInContext(e->lc), t, n, 0));
   LLVMSetFunctionCallConv(fn, KERNEL_CALL);
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, fn, ""));
-  return (EmitArgs){.fn = fn,
-                    .first_dim = nbuf,
-                    .scratch = LLVMGetParam(fn, nbuf + ndim),
-                    .number = LLVMGetParam(fn, nbuf + ndim + 1)};
+  EmitArgs args = {.fn = fn,
+                   .first_dim = nbuf,
+                   .scratch = LLVMGetParam(fn, nbuf + ndim),
+                   .number = LLVMGetParam(fn, nbuf + ndim + 1)};
+  if (u->growing)
+    read_growing(e, u, &args, LLVMGetParam(fn, nbuf + ndim + 2), ndim);
+  return args;
 }
 
 /* Temporaries: the block's part of the scratch. */
@@ -279,7 +306,7 @@ Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name) {
   if (u->kind != UNIT_LOOP)
     return fail(e->c, ST_UNSUPPORTED, "unit '%s': no code generation for its kind on GPUs", u->name);
   kernel_signature_in(e->a, u->kernel, &dim, &ndim);
-  EmitArgs args = gpu_function(e, name, u->kernel->nio, ndim);
+  EmitArgs args = gpu_function(e, u, name, u->kernel->nio, ndim);
   KEmit *k = kemit_create(e, u->kernel, &args, dim, ndim);
   const char *why = gpu_unsupported(u->kernel);
   if (why)

@@ -593,16 +593,20 @@ static Status lengths(Ga *g) {
   return ST_OK;
 }
 
-/* The stage's parts by turns: as many as its loop over them says (codegen/gpu_attention.c). */
+/* The stage's parts, as codegen/gpu_attention.c counts them: in a graph it may be launched where it has none. */
 static Status count_parts(Ga *g, LVal *n) {
   Emitter *e = g->e;
-  LVal batch;
+  GpuAttentionForm form = (GpuAttentionForm)g->stage->form;
+  LVal batch, few = i64_less(e, g->rows, num(g, GA_FEW_ROWS + 1));
+  LVal none = form == GA_MANY ? few : LLVMBuildOr(B, LLVMBuildNot(B, few, ""), i64_less(e, g->rows, num(g, 1)), "");
+  if (form == GA_COMBINE)
+    none = LLVMBuildOr(B, none, i64_less(e, g->splits, num(g, 2)), "");
   TRY(dim_value(e, &g->args, g->t->batch, g->dim, g->ndim, &batch));
   LVal heads = i64_muli(e, batch, g->t->kv_heads);
   LVal each = g->stage->form == GA_MANY  ? i64_ceildiv(e, g->rows, num(g, g->stage->rows))
               : g->stage->form == GA_FEW ? g->splits
                                          : g->rows;
-  *n = i64_mul(e, heads, each);
+  *n = LLVMBuildSelect(B, none, num(g, 0), i64_mul(e, heads, each), "");
   return ST_OK;
 }
 
@@ -616,7 +620,7 @@ static Status make_stage(Emitter *e, const Unit *u, int i, const char *name) {
   g->masked = t->mask != DT_none || t->has_right || t->has_left;
   g->combined = g->stage->form == GA_FEW && !dim_is(t->gpu->splits, 1);
   unit_signature(e->a, u, &g->dim, &g->ndim);
-  g->args = gpu_function(e, name, t->mask == DT_none ? 4 : 5, g->ndim);
+  g->args = gpu_function(e, u, name, t->mask == DT_none ? 4 : 5, g->ndim);
   g->thread = ptx_thread(e);
   TRY(lengths(g));
   TRY(count_parts(g, &parts));

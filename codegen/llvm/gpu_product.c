@@ -127,7 +127,7 @@ Status emit_gpu_product(Emitter *e, const Unit *u, const char *name) {
   const Product *p = g->p;
   unit_signature(e->a, u, &g->dim, &g->ndim);
   uint32_t more = p->epilogue ? p->epilogue->nbuf - 1 : 1;
-  g->args = gpu_function(e, name, 2 + gpu_product_extra(p) + more, g->ndim);
+  g->args = gpu_function(e, u, name, 2 + gpu_product_extra(p) + more, g->ndim);
   g->thread = ptx_thread(e);
   TRY(dim_value(e, &g->args, p->batch, g->dim, g->ndim, &g->batch));
   TRY(dim_value(e, &g->args, p->m, g->dim, g->ndim, &g->m));

@@ -99,10 +99,11 @@ Status emit_gpu_attention(Emitter *e, const Unit *u, const char *name);  /* gpu_
 typedef struct EmitArgs {
   LVal fn, begin, end, cancel, number, scratch, bufs, dims; /* pointers, i64 */
   unsigned first_dim; /* GPUs: buffers, then dims, are parameters of the function */
+  LVal *grown;        /* GPUs: by dim: its value, if it was perhaps read from memory; NULL: none was */
 } EmitArgs;
 EmitArgs emit_function(Emitter *e, const char *name); /* declares it, starts its entry block */
-/* gpu.c: the same for GPUs: a kernel of so many buffers and dims. */
-EmitArgs gpu_function(Emitter *e, const char *name, uint32_t nbuf, uint32_t ndim);
+/* gpu.c: the same for GPUs: a kernel of u of so many buffers and dims. */
+EmitArgs gpu_function(Emitter *e, const Unit *u, const char *name, uint32_t nbuf, uint32_t ndim);
 LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i);
 LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i);
 /* Returns 1 from the function when the cancel flag is raised. */

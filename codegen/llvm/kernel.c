@@ -47,6 +47,8 @@ LVal emit_arg_buf(Emitter *e, const EmitArgs *a, uint32_t i) {
   return e->gpu ? LLVMGetParam(a->fn, i) : field(e, a->bufs, 8 * (size_t)i, e->ptr);
 }
 LVal emit_arg_dim(Emitter *e, const EmitArgs *a, uint32_t i) {
+  if (a->grown && a->grown[i])
+    return a->grown[i];
   return e->gpu ? LLVMGetParam(a->fn, a->first_dim + i) : field(e, a->dims, 8 * (size_t)i, e->i64);
 }
 

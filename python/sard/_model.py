@@ -169,7 +169,8 @@ class Model:
     @property
     def graphs(self) -> dict[str, Any] | None:
         """On device "cuda": whether runs are recorded as CUDA graphs ("on", or "why" not and at which "step"), how many "kernels" are in
-        one, and how many runs were "recorded" and "replayed". None on other devices."""
+        one, and how many runs were "recorded" and "replayed"; "grows": for how many lengths of a cache, say, one serves, or 0. None on
+        other devices."""
         return self._m.graphs()
 
     def release(self) -> None:

@@ -516,8 +516,9 @@ static PyObject *model_graphs(PyObject *self, PyObject *none) {
   (void)none;
   if (sard_model_graphs(((Model *)self)->m, &g))
     return Py_NewRef(Py_None);
-  return Py_BuildValue("{s:O,s:s,s:L,s:L,s:L,s:L}", "on", g.on ? Py_True : Py_False, "why", g.why, "step", (long long)g.step, "kernels",
-                       (long long)g.kernels, "recorded", (long long)g.recorded, "replayed", (long long)g.replayed);
+  return Py_BuildValue("{s:O,s:s,s:L,s:L,s:L,s:L,s:L}", "on", g.on ? Py_True : Py_False, "why", g.why, "step", (long long)g.step, "kernels",
+                       (long long)g.kernels, "recorded", (long long)g.recorded, "replayed", (long long)g.replayed,
+                       "grows", (long long)g.grows);
 }
 
 static PyMethodDef methods[] = {
