@@ -107,6 +107,8 @@ static int64_t runs_of(const Axis *a) {
 /* Cuts off this much in front: the runs that are left. over: outputs beyond stride times inputs. */
 static int64_t cut_off(Axis *a, int64_t begin, int64_t cut, int64_t over) {
   a->cut = cut, a->begin = begin - cut, a->more = ceil_of(over + cut, a->s);
+  if (a->more < 0)
+    a->more = 0; /* of one input the convolutions have a position, though the output may have none */
   for (int64_t r = 0; r < a->s; r++) {
     int64_t off = phase_of(a, r).off;
     a->more = off > a->more ? off : a->more;
@@ -182,9 +184,9 @@ static bool axes_of(Match *m, Deconv *p) {
     Axis *t = &p->axis[i];
     *t = (Axis){.s = s.stride[i], .d = s.dilation[i]};
     Dim beyond = dim_sub(m->c, y->dim[i + 2], dim_mul(m->c, x->dim[i + 2], dim_const(m->c, t->s)));
-    if (!dim_is_const(p->w->type.dim[i + 2], &t->k) || t->k < 1 || t->k > MOST_TAPS || t->s > MOST_TAPS ||
-        t->d > MOST_TAPS || (t->d > 1 && t->s > MOST_STRIDE_DILATED) || !dim_is_const(beyond, &over) ||
-        !begin_of(m->c, a, &s, i, beyond, t))
+    if (dim_is(x->dim[i + 2], 0) || !dim_is_const(p->w->type.dim[i + 2], &t->k) || t->k < 1 || t->k > MOST_TAPS ||
+        t->s > MOST_TAPS || t->d > MOST_TAPS || (t->d > 1 && t->s > MOST_STRIDE_DILATED) ||
+        !dim_is_const(beyond, &over) || !begin_of(m->c, a, &s, i, beyond, t))
       return false;
     t->by = t->d / common_divisor(t->s, t->d), t->every = t->s / common_divisor(t->s, t->d);
     work.products = p->in * (t->k / t->s + 1);

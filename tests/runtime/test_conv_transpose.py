@@ -61,7 +61,7 @@ def case(name, xs, ws, bias=True, symbols=False, **a):
     r = random.Random(name)
     n, outs = len(xs) - 2, ws[1] * a.get("group", 1)
     x = [float(r.randint(-4, 4)) for _ in range(math.prod(xs))]
-    for i in range(len(x) // 40 + 1):
+    for i in range(math.ceil(len(x) / 40)):
         x[r.randrange(len(x))] = ODD[i % 3]
     wt = [float(r.choice([-3, -2, -1, 1, 2, 3])) for _ in range(math.prod(ws))]
     b = [float(r.randint(-4, 4)) for _ in range(outs)] if bias else None
@@ -103,6 +103,10 @@ case("output_shape", [1, 3, 5, 4], [3, 8, 3, 3], strides=[2, 2], output_shape=[1
 case("output_shape beyond the last tap", [1, 3, 5, 4], [3, 8, 3, 3], strides=[3, 2], output_shape=[16, 12])
 case("output_shape SAME_UPPER", [1, 3, 5], [3, 8, 4], strides=[3], output_shape=[13], auto_pad="SAME_UPPER")
 case("many more outputs than taps", [1, 3, 4], [3, 8, 2], bias=False, strides=[5], pads=[1, 0])
+for symbols in (False, True):
+    case(f"no output, symbols: {symbols}", [2, 7, 3, 1], [7, 5, 2, 2], pads=[1] * 4, symbols=symbols)
+    case(f"no input, symbols: {symbols}", [2, 7, 0, 4], [7, 5, 3, 3], pads=[0] * 4, symbols=symbols)
+    case(f"no input, stride 2, symbols: {symbols}", [2, 7, 0], [7, 5, 4], strides=[2], symbols=symbols)
 
 
 def write(path, data):
