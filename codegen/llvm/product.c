@@ -94,6 +94,11 @@ static void make_kernels(Gen *g) {
     return;
   }
   tile_set(g->e, &g->tiles, low, high, like);
+  if (g->p->rows && k_unit(g) <= SHORT_RUN && has_lines(g)) {
+    TileKernel line = like;
+    line.entry = LINE_ENTRY, line.run = (int)k_unit(g), line.beside = g->p->rows->stride[WINDOW_AXES - 1] * 4;
+    tile_set(g->e, &g->beside, low, high, line);
+  }
   like.vecs = plan->tail;
   if (plan->tail)
     tile_set(g->e, &g->tail, low, high, like);
@@ -301,6 +306,29 @@ static void round_a(Gen *g, const Part *w) {
   LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
 }
 
+/* Sums of a tile whose A is read through a window. */
+static void multiply_window(Gen *g, const Part *w, LVal panel, LVal m0, LVal rows, TileArgs *x) {
+  Emitter *e = g->e;
+  LVal unit = i64_of(e, k_unit(g)), tap0 = i64_div(e, w->k0, unit), n = i64_div(e, w->steps, unit);
+  LLVMBasicBlockRef done = g->beside.high ? emit_block(e, "windowed") : NULL;
+  x->a = table_address(g), x->k = unit;
+  if (done) {
+    LLVMBasicBlockRef line = emit_block(e, "line"), lines = emit_block(e, "lines");
+    LLVMBuildCondBr(e->b, in_line(g, m0, rows), line, lines);
+    LLVMPositionBuilderAtEnd(e->b, line);
+    x->a_row = call_line(g, w->a, m0, x->b);
+    tile_dispatch(e, &g->beside, rows, x);
+    LLVMBuildBr(e->b, done);
+    LLVMPositionBuilderAtEnd(e->b, lines);
+  }
+  x->a_row = call_table(g, w->a, m0, tap0, n, x->b);
+  multiply(g, w, panel, rows, x);
+  if (done) {
+    LLVMBuildBr(e->b, done);
+    LLVMPositionBuilderAtEnd(e->b, done);
+  }
+}
+
 static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   Emitter *e = g->e;
   LVal m0 = first_row(g, w, tile);
@@ -315,12 +343,9 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   if (g->plan.dots)
     a_row = i64_of(e, g->plan.dots), a_step = i64_of(e, 2);
   TileArgs x = {.a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
-  if (g->p->rows) {
-    LVal unit = i64_of(e, k_unit(g)), tap0 = i64_div(e, w->k0, unit), n = i64_div(e, w->steps, unit);
-    x.a = table_address(g), x.a_row = call_table(g, w->a, m0, tap0, n, b), x.k = unit;
-  } else if (g->plan.dots) {
+  if (g->plan.dots && !g->p->rows) {
     x.a = at_bytes(e, rounded_rows(g), i64_mul(e, i64_sub(e, m0, first_row(g, w, w->tile0)), a_row));
-  } else {
+  } else if (!g->p->rows) {
     x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   }
   if (streams_b(g)) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
@@ -328,7 +353,10 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
     LVal next = at_bytes(e, b, i64_muli(e, g->k, b_step(g))), share = i64_mul(e, w->steps, w->ahead_step);
     x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
   }
-  multiply(g, w, panel, rows, &x);
+  if (g->p->rows)
+    multiply_window(g, w, panel, m0, rows, &x);
+  else
+    multiply(g, w, panel, rows, &x);
   LLVMBasicBlockRef done = when_begin(e, w->last);
   LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
@@ -499,6 +527,8 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     return p->channelwise ? channelwise_body(&g) : depthwise_body(&g);
   if (p->rows && p->bytes)
     TRY(integer_window(&g));
+  if (p->rows)
+    TRY(dim_value(e, &g.args, p->rows->out[WINDOW_AXES - 1], g.dim, g.ndim, &g.width));
   make_body(&g);
   return ST_OK;
 }

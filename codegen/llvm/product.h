@@ -19,11 +19,13 @@ typedef struct Gen {
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
-  TileSet few;  /* kernels that read B of few bits as it is packed; high 0: none */
-  bool unpacks; /* blocks of B of 16 bits are made f32 first */
-  LVal plane;   /* elements of a channel of the input, when B is read through a window */
-  LVal table;   /* function, when A is read through one (rows.c) */
-  LType table_type;
+  TileSet beside;   /* kernels for tiles whose rows are of one line (rows.c); high 0: none */
+  TileSet few;      /* kernels that read B of few bits as it is packed; high 0: none */
+  bool unpacks;     /* blocks of B of 16 bits are made f32 first */
+  LVal plane;       /* elements of a channel of the input, when B is read through a window */
+  LVal width;       /* positions of a line of the output, when A is */
+  LVal table, line; /* functions, when A is read through one (rows.c) */
+  LType table_type, line_type;
   struct Gather *gather; /* when A is of integers and read through a window (integer.c) */
 } Gen;
 
@@ -93,10 +95,17 @@ Status winograd_unit(Gen *g); /* all of it */
 void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to);
 
 /* --- rows.c --- */
+enum { LINE_ENTRY = 16 }; /* bytes: an address of B and one of A */
 /* Makes i64 table(args, x, row0, tap0, taps, b, zero, table): for each tap from tap0 on that some row from row0 on finds inside
  * of the input, an entry: where B goes on, b being that of tap0, and the address of every row's channels, or of zeros. */
 Status make_table(Gen *g);
 LVal call_table(Gen *g, LVal x, LVal row0, LVal tap0, LVal taps, LVal b);
+/* Rows of one line of the output whose taps along it are all inside, as those of planes are, lie beside each other: of such
+ * tiles i64 line(args, x, row0, b, table) makes entries with the first row's address. Is that so for this product, and are
+ * there registers for what rows have in common, since a row of sums takes one? */
+bool has_lines(const Gen *g);
+LVal in_line(Gen *g, LVal row0, LVal rows); /* i1: are these rows of one line? */
+LVal call_line(Gen *g, LVal x, LVal row0, LVal b);
 /* Where its entries are; and a row of zeros, which clear_zeros writes. */
 LVal table_address(Gen *g);
 LVal zeros_address(Gen *g);

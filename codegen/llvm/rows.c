@@ -5,6 +5,7 @@
  *   entry | B of the tap | row 0 | zeros | …          with large dilations these are most
  *
  * Where the channels go first (an image of three of them), a run is that of the taps along the last axis, of one channel.
+ * There the rows of a tile that is in one line of the output are beside each other, and an entry has the first one's address.
  *
  * The inner kernel (tile.c) goes through the entries with its sums in registers.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -115,16 +116,22 @@ static void place_together(Rows *r, LVal *o, LVal image, LVal planes) {
   r->offset = add_where(r, r->offset, moved, i64_mul(e, size, planes));
 }
 
+/* The coordinates of row0, and the image. */
+static LVal coordinates(Rows *r, LVal row0, LVal *o) {
+  LVal rest = row0;
+  for (int i = WINDOW_AXES; i-- > 0;)
+    o[i] = i64_rem(r->e, rest, r->out[i]), rest = i64_div(r->e, rest, r->out[i]);
+  return rest;
+}
+
 /* The coordinates of the first row by division; those of the others follow from them. */
 static void place_rows(Rows *r, LVal row0) {
   Emitter *e = r->e;
-  LVal o[WINDOW_AXES], rest = row0;
+  LVal o[WINDOW_AXES], image = coordinates(r, row0, o);
   LVal planes = r->g->p->planes ? i64_div(e, r->k, i64_of(e, r->w->taps)) : i64_of(e, 1);
   int64_t line;
-  for (int i = WINDOW_AXES; i-- > 0;)
-    o[i] = i64_rem(e, rest, r->out[i]), rest = i64_div(e, rest, r->out[i]);
   bool together = dim_is_const(r->w->out[WINDOW_AXES - 1], &line) && line >= r->g->plan.mr;
-  (together ? place_together : count_rows)(r, o, rest, planes);
+  (together ? place_together : count_rows)(r, o, image, planes);
 }
 
 /* Lanes whose window has tap t, its coordinates in some plane, inside of the input. *far: the tap's distance in bytes. */
@@ -197,6 +204,78 @@ static void fill_table(Rows *r, Table *t) {
   LLVMBuildRet(e->b, count);
 }
 
+/* --- rows of one line --- */
+
+bool has_lines(const Gen *g) {
+  const Rows r = {.g = (Gen *)g};
+  return g->p->planes && g->plan.nr == lanes(g) && !g->plan.tail && few_entries(&r);
+}
+
+/* As fill_table, for rows that have all but the place along the line in common. */
+static void fill_line(Rows *r, LVal x, LVal row0, LVal b, LVal table) {
+  Emitter *e = r->e;
+  const ProductWindow *w = r->w;
+  LVal o[WINDOW_AXES], y[WINDOW_AXES], image = coordinates(r, row0, o), count = i64_of(e, 0);
+  LVal at = i64_mul(e, image, i64_div(e, r->k, i64_of(e, w->taps)));
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    y[i] = i64_sub(e, i64_muli(e, o[i], w->stride[i]), r->begin[i]);
+    at = i64_add(e, i64_mul(e, at, r->in[i]), y[i]);
+  }
+  for (int64_t k = 0, few = few_entries(r); k < few; k++) {
+    const int64_t tap[] = {k / w->kernel[1] % w->kernel[0], k % w->kernel[1]};
+    LVal far = i64_of(e, k / w->kernel[1] / w->kernel[0]), inside = LLVMConstInt(e->i1, 1, 0);
+    for (int i = 0; i < 2; i++) {
+      LVal d = i64_of(e, tap[i] * w->dilation[i]);
+      far = i64_add(e, i64_mul(e, far, r->in[i]), d);
+      LVal ok = LLVMBuildICmp(e->b, LLVMIntULT, i64_add(e, y[i], d), r->in[i], "");
+      inside = LLVMBuildAnd(e->b, inside, ok, "");
+    }
+    LVal from = i64_muli(e, i64_add(e, at, i64_mul(e, far, r->in[2])), 4);
+    LVal to = at_bytes(e, table, i64_muli(e, count, LINE_ENTRY));
+    LLVMBuildStore(e->b, at_bytes(e, b, i64_of(e, k * k_unit(r->g) * r->g->plan.nr * 4)), to);
+    LLVMBuildStore(e->b, at_bytes(e, x, from), at_bytes(e, to, i64_of(e, 8)));
+    count = i64_add(e, count, LLVMBuildZExt(e->b, inside, e->i64, ""));
+  }
+  LLVMBuildRet(e->b, count);
+}
+
+static Status extents_of(Rows *r, LVal fn) {
+  Gen *g = r->g;
+  EmitArgs args = args_of(r->e, fn);
+  for (int i = 0; i < WINDOW_AXES; i++) {
+    TRY(dim_value(r->e, &args, r->w->in[i], g->dim, g->ndim, &r->in[i]));
+    TRY(dim_value(r->e, &args, r->w->out[i], g->dim, g->ndim, &r->out[i]));
+    TRY(dim_value(r->e, &args, r->w->begin[i], g->dim, g->ndim, &r->begin[i]));
+  }
+  return dim_value(r->e, &args, g->p->k, g->dim, g->ndim, &r->k);
+}
+
+static Status make_line(Gen *g) {
+  Emitter *e = g->e;
+  LType param[] = {e->ptr, e->ptr, e->i64, e->ptr, e->ptr};
+  LVal a[countof(param)];
+  Rows r = {.g = g, .e = e, .w = g->p->rows};
+  g->line_type = LLVMFunctionType(e->i64, param, countof(param), 0);
+  g->line = function_begin(e, sub_name(g, "line", 0), e->i64, param, countof(param));
+  LLVMGetParams(g->line, a);
+  TRY(extents_of(&r, g->line));
+  fill_line(&r, a[1], a[2], a[3], a[4]);
+  return ST_OK;
+}
+
+LVal call_line(Gen *g, LVal x, LVal row0, LVal b) {
+  LVal arg[] = {LLVMGetParam(g->args.fn, 0), x, row0, b, table_address(g)};
+  return LLVMBuildCall2(g->e->b, g->line_type, g->line, arg, countof(arg), "");
+}
+
+LVal in_line(Gen *g, LVal row0, LVal rows) {
+  Emitter *e = g->e;
+  LVal end = i64_add(e, i64_rem(e, row0, g->width), rows);
+  return LLVMBuildICmp(e->b, LLVMIntULE, end, g->width, "");
+}
+
+/* --- the functions --- */
+
 Status make_table(Gen *g) {
   Emitter *e = g->e;
   LType param[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->ptr, e->ptr, e->ptr};
@@ -206,15 +285,11 @@ Status make_table(Gen *g) {
   g->table_type = LLVMFunctionType(e->i64, param, countof(param), 0);
   g->table = function_begin(e, sub_name(g, "table", 0), e->i64, param, countof(param));
   LLVMGetParams(g->table, a);
-  EmitArgs args = args_of(e, g->table);
-  for (int i = 0; i < WINDOW_AXES; i++) {
-    TRY(dim_value(e, &args, r.w->in[i], g->dim, g->ndim, &r.in[i]));
-    TRY(dim_value(e, &args, r.w->out[i], g->dim, g->ndim, &r.out[i]));
-    TRY(dim_value(e, &args, r.w->begin[i], g->dim, g->ndim, &r.begin[i]));
-  }
-  TRY(dim_value(e, &args, g->p->k, g->dim, g->ndim, &r.k));
+  TRY(extents_of(&r, g->table));
   place_rows(&r, a[2]);
   fill_table(&r, &(Table){.x = a[1], .tap0 = a[3], .taps = a[4], .b = a[5], .zero = a[6], .at = a[7]});
+  if (g->beside.high)
+    TRY(make_line(g));
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
   return ST_OK;

@@ -196,6 +196,8 @@ static int pair(const TileKernel *t) { return t->b == DT_bf16 ? 2 : 1; }
 static LVal row_address(Inner *in, int row, int step) {
   const TileKernel *t = in->t;
   Emitter *e = in->e;
+  if (t->beside)
+    return at_bytes(e, in->a[0], i64_of(e, row * t->beside + step * t->a_step));
   if (t->entry)
     return at_bytes(e, at_bytes(e, in->a[row], in->at), i64_of(e, step * t->a_step));
   LVal p = in->a[t->a_row ? 0 : row / ROWS_PER_BASE];
@@ -235,6 +237,14 @@ static void one_step(Inner *in, int step) {
     }
 }
 
+/* Fetches the next line of what comes, and goes on by so many steps. */
+static void fetch_ahead(Inner *in, int n) {
+  Emitter *e = in->e;
+  LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
+  emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
+  in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, n));
+}
+
 /* The loop over `unroll` steps, or pairs of them, at a time while so many are left. Strides that are arguments allow one step at a time.
  */
 static void steps(Inner *in, int unroll) {
@@ -260,11 +270,8 @@ static void steps(Inner *in, int unroll) {
     phi_at = in->at = LLVMBuildPhi(e->b, e->i64, "at");
   for (int u = 0; u < unroll; u++)
     one_step(in, u);
-  if (t->ahead) {
-    LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
-    emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
-    in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, all));
-  }
+  if (t->ahead)
+    fetch_ahead(in, all);
   if (t->entry)
     in->at = i64_add(e, in->at, i64_of(e, all * t->a_step));
   in->left = i64_sub(e, in->left, i64_of(e, all));
@@ -321,6 +328,12 @@ static void start_sums(Inner *in, LVal sums, LVal more) {
 
 static void all_steps(Inner *in) {
   const TileKernel *t = in->t;
+  for (int i = 0; i < t->run; i++)
+    one_step(in, i);
+  if (t->run && t->ahead)
+    fetch_ahead(in, t->run);
+  if (t->run)
+    return;
   if (t->unroll > 1 && t->a_step && t->b_step)
     steps(in, t->unroll);
   steps(in, 1);
@@ -348,7 +361,7 @@ static void table_steps(Inner *in, LVal table, LVal entries) {
   LLVMPositionBuilderAtEnd(e->b, l.body);
   LVal entry = at_bytes(e, table, i64_muli(e, l.i, t->entry));
   in->b = LLVMBuildLoad2(e->b, e->ptr, entry, "");
-  for (int r = 0; r < t->rows; r++)
+  for (int r = 0; r < (t->beside ? 1 : t->rows); r++)
     in->a[r] = LLVMBuildLoad2(e->b, e->ptr, at_bytes(e, entry, i64_of(e, 8 * (r + 1))), "");
   in->at = i64_of(e, 0), in->left = k;
   all_steps(in);
@@ -365,9 +378,10 @@ static void table_steps(Inner *in, LVal table, LVal entries) {
 void tile_kernel(Emitter *e, TileKernel *t) {
   LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
   const char *type = t->dots ? ".dots" : t->b ? dtype_name(t->b) : "";
-  const char *name = arena_printf(e->a, "tile%s.%dx%d%s.%d.%lld.%lld.%lld.%lld.%lld", type, t->rows, t->vecs * t->lanes,
-                                  t->ahead ? "+" : "", t->unroll, (long long)t->a_row, (long long)t->a_step,
-                                  (long long)t->b_step, (long long)t->sums_row, (long long)t->entry);
+  const char *name =
+      arena_printf(e->a, "tile%s.%dx%d%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", type, t->rows, t->vecs * t->lanes,
+                   t->ahead ? "+" : "", t->unroll, t->run, (long long)t->a_row, (long long)t->a_step,
+                   (long long)t->b_step, (long long)t->sums_row, (long long)t->entry, (long long)t->beside);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))

@@ -63,9 +63,11 @@ typedef struct TileKernel {
   /* Above 0: rows lie anywhere. a is a table of entries of so many bytes, an address of B and one for each row; a_row says
    * how many there are, and k steps are done with each. */
   int64_t entry;
-  DType b;    /* what B is: DT_f16, DT_bf16 in pairs (codegen/product.h), or DT_none: f32. Pairs: k is even */
-  bool dots;  /* A is of such pairs as well, and the CPU multiplies them */
-  bool ahead; /* fetches memory into L2 beside its work, one address per step of k */
+  DType b;        /* what B is: DT_f16, DT_bf16 in pairs (codegen/product.h), or DT_none: f32. Pairs: k is even */
+  bool dots;      /* A is of such pairs as well, and the CPU multiplies them */
+  int run;        /* with a table: steps that are done with each entry; 0: k says */
+  int64_t beside; /* with a table: bytes from row to row; entries have an address of the first only. 0: one of each */
+  bool ahead;     /* fetches memory into L2 beside its work, one address per step of k */
   LVal fn;
   LType type;
 } TileKernel;

@@ -35,7 +35,9 @@ static void random_shape(Rng *r, int64_t channels, const int64_t *in, Shape *s) 
       s->pad[i]++;
     s->out[i] = (s->in[i] + s->pad[i] + s->pad[s->axes + i] - reach - 1) / s->stride[i] + 1;
   }
-  s->channels = channels, s->rows = 1 + rng_below(r, 70), s->group = 1;
+  s->channels = channels, s->group = 1;
+  s->rows = channels <= 4 && rng_chance(r, 40) ? 12 + rng_below(r, 5)
+                                               : 1 + rng_below(r, 70); /* images, to a vector of channels */
   if (rng_chance(r, 30))
     s->group = s->rows = channels;
   else if (rng_chance(r, 10) && channels % 2 == 0)
