@@ -7,9 +7,10 @@
  *   y[c, s*q + r] = sum over channels i and j < J   x[i, q - off - j*d/g] * w[i, c, first + j*s/g]
  *
  * Phases differ in how many taps they have: a tap of zeros would not be the same for infinite inputs. Those that have equally many
- * and begin at the same input on every axis are channels of one convolution; but of groups, if they are few, each phase is one of
- * its own, since single channels have a form that is better. Where that makes fewer convolutions, phases are those of the output
- * without its padding in front, which is cut off in the end. Where there is one position it is a matrix product.
+ * and begin at the same input on every axis are channels of one convolution; but of groups with few channels, if phases are few,
+ * each is one of its own: single channels have a form that is better, and longer runs of channels are moved. Where that makes fewer
+ * convolutions, phases are those of the output without its padding in front, which is cut off in the end. Where there is one
+ * position it is a matrix product.
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -148,10 +149,13 @@ static bool channels_of(Deconv *p) {
 /* Which convolutions there are; false: their channels would be too many. */
 static bool order_of(Deconv *p) {
   int64_t phases = 1, all;
-  for (int i = 0; i < p->axes; i++)
+  bool unlike = true;
+  for (int i = 0; i < p->axes; i++) {
     if (__builtin_mul_overflow(phases, p->axis[i].s, &phases))
       return false;
-  p->apart = p->group > 1 && phases <= MOST_CONVS;
+    unlike &= runs_of(&p->axis[i]) == p->axis[i].s;
+  }
+  p->apart = p->group > 1 && (unlike || (p->out < VECTOR && phases <= MOST_CONVS));
   p->outer = p->apart ? 1 : p->group, p->inner = p->group / p->outer * p->out;
   return !__builtin_mul_overflow(p->out * p->group, phases, &all) && all <= INT32_MAX;
 }
