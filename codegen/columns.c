@@ -36,7 +36,7 @@ enum {
   LITTLE = 12,    /* operations */
   FEWEST = 32,    /* columns, when that is known */
   MAX_RUNS = 64,
-  TURNS = 8,         /* blocks: softmax of columns takes 3.1 ms, not 4.0 (bench memory="softmax of columns"); … */
+  TURNS = 8,         /* blocks: softmax of columns takes 3.4 ms, not 4.0 (bench memory="softmax of columns"); … */
   ENOUGH_PARTS = 32, /* … where so many parts are left */
 };
 

@@ -273,7 +273,7 @@ static unsigned vector_align(const KEmit *k, DType t) {
 }
 
 /* A constant mask would be made by an instruction that waits for what has last been in some mask register (kxnor): a gather of elements
- * takes 7.1 ms with one of a comparison, not 8.2 (bench memory="gather elements"). */
+ * takes 7.0 ms with one of a comparison, not 8.0 (bench memory="gather elements"). */
 LVal kemit_all_lanes(KEmit *k) {
   if (k->mask)
     return k->mask;

@@ -114,7 +114,7 @@ static Status row_updates(Lower *x, const Node *n, KBuf *row, KExpr *const *oute
   return ST_OK;
 }
 
-/* A row that a cache holds is put together there, so that the output is stored to once, and past the caches: 4.3 ms, not 5.7 (bench
+/* A row that a cache holds is put together there, so that the output is stored to once, and past the caches: 4.3 ms, not 5.9 (bench
  * memory="scatter elements"). */
 static bool kept_row(const Type *in, const Type *ix, int a) {
   int64_t n, m;
