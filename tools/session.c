@@ -245,6 +245,15 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
   return st ? api_error(t->c, st, e, s->path) : ST_OK;
 }
 
+Status session_call_into(Tool *t, Session *s, const sard_tensor *in, const sard_tensor *out, const sard_run_options *ro,
+                         double *ms) {
+  sard_error *e = NULL;
+  int64_t start = now_ns();
+  sard_status st = sard_run_into(s->model, in, s->nin, out, s->nout, ro, &e);
+  *ms = (double)(now_ns() - start) / 1e6;
+  return st ? api_error(t->c, st, e, s->path) : ST_OK;
+}
+
 Status session_plan(Tool *t, Session *s, const Tensor *const *in, sard_memory *out) {
   sard_tensor *x = arena_array(t->arena, sard_tensor, s->nin);
   sard_error *e = NULL;
