@@ -40,6 +40,9 @@ const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i) { return REC(p, SEC_
 const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_SYMBOLS, ProgSymbol) + i; }
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i) { return REC(p, SEC_APPENDS, ProgAppend) + i; }
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
+const ProgCall *rt_call(const RtProgram *p, const ProgStep *s) {
+  return s->kind == STEP_KERNEL ? REC(p, SEC_CALLS, ProgCall) + s->call : NULL;
+}
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
   return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
 }

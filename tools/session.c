@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/session.h"
 
+#include "api/tune.h"
 #include "tools/json.h"
 #include "tools/npz.h"
 
@@ -146,7 +147,8 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.dump = to_stderr, lo.cache = o->cache, lo.allow_reference = o->allow_reference;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
-  st = sard_load_file(s->env, path, &lo, &s->model, &e);
+  st = o->tuning ? tune_load(s->env, path, &lo, o->tuning, &s->model, &e)
+                 : sard_load_file(s->env, path, &lo, &s->model, &e);
   s->load_ms = (double)(now_ns() - start) / 1e6;
   tool_progress_end(t);
   if (st)

@@ -41,9 +41,10 @@ typedef struct SessionOptions {
   double timeout;     /* 0: none */
   const char *cache;  /* NULL: default */
   bool strict, time_passes, allow_reference;
-  bool quiet; /* no warnings, without -v */
+  bool quiet;       /* no warnings, without -v */
   bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
+  const struct Tuning *tuning; /* of a trial (api/tune.h); NULL: this CPU's */
 } SessionOptions;
 
 /* Loads a model. Freed when c fails or closes, or by session_close. */
