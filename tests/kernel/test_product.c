@@ -124,7 +124,7 @@ static void test_packed(void **state) {
 static void test_cuts(void **state) {
   enum { K = 1500, N = 200 };
   (void)state;
-  for (int8_t s = -3; s <= 3; s++)
+  for (int8_t s = -3; s <= 3; s = (int8_t)(s + 2))
     for (int what = 0; what < 4; what++) {
       ProductCut cut = {.depth = what == 0 || what == 3 ? s : 0,
                         .rows = what == 1 || what == 3 ? s : 0,
@@ -132,7 +132,7 @@ static void test_cuts(void **state) {
       Compiled c =
           compile((Product){.batch = num(1), .m = sym("m"), .n = num(N), .k = num(K), .packed_b = true, .cut = cut});
       check(&c, (Sizes){1, 37, N, K}, NULL, 0, NULL);
-      check(&c, (Sizes){1, 300, N, K}, NULL, 0, NULL);
+      check(&c, (Sizes){1, 97, N, K}, NULL, 0, NULL);
     }
 }
 
