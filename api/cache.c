@@ -1,8 +1,8 @@
 /* cache.c - starting from the compile cache, and filling it: what a compiled model is kept under, what must still be as it
  * was, and a thread that writes the entry once the first result is out.
  *
- * Key: the build of this library and of the code generator, options, the CPU level or the GPU's compute capability, the graph's
- * bytes without weights and where weights lie in the file, the model's directory. Beside the key an entry names the files with
+ * Key: the build of this library and of the code generator, options, the CPU level and its tuning or the GPU's compute capability, the
+ * graph's bytes without weights and where weights lie in the file, the model's directory. Beside the key an entry names the files with
  * weights and the LLVM that made its code, each with device, inode, size and times: a file that is the same by these has the same
  * bytes. That holds unless it was written within the file system's clock tick, so files that young are not relied on.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -10,6 +10,7 @@
 
 #include "codegen/backend.h"
 #include "codegen/plan.h"
+#include "codegen/tuning.h"
 #include "cuda/link.h"
 #include "frontend/model.h"
 #include "runtime/cache.h"
@@ -108,6 +109,9 @@ static bool make_key(Arena *tmp, const CompileArgs *a, const ModelId *id, CacheK
   buf_printf(&b, "device %s %d\nlevel %s\nstrict %d\nprecision %s\n", a->m->device,
              a->m->gpu ? a->m->gpu->capability : 0, cpu_level() ? cpu_level() : "", a->o->strict,
              a->o->precision ? a->o->precision : "fp32");
+  if (a->m->tuning)
+    buf_printf(&b, "tuning %016llx\n",
+               (unsigned long long)hash_bytes(a->m->tuning->row, a->m->tuning->n * sizeof(TuningRow), 0));
   buf_printf(&b, "model %016llx%016llx\n", (unsigned long long)id->hash[0], (unsigned long long)id->hash[1]);
   if (!put_place(&b, a, id))
     return false;

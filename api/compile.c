@@ -70,6 +70,14 @@ static const char **meta_pairs(Arena *a, const Model *m) {
   return meta;
 }
 
+/* What tuning knows the kernels by. */
+static const uint64_t *product_keys(Arena *a, const Groups *g) {
+  uint64_t *key = arena_array(a, uint64_t, g->nkernel);
+  for (uint32_t i = 0; i < g->nkernel; i++)
+    key[i] = g->kernel[i]->kind == UNIT_PRODUCT ? g->kernel[i]->product.key : 0;
+  return key;
+}
+
 Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model *m, const CompileTarget *target,
                        bool for_file, Generated *out) {
   enum { OBJECTS = 4 }; /* in a file, on any machine */
@@ -82,6 +90,7 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
                      .assemble = target->assemble,
                      .gpu = target->gpu,
                      .keep_ptx = for_file,
+                     .tuning = for_file ? NULL : s->tuning, /* a file is the same wherever it is made */
                      .threads = (unsigned)s->cores,
                      .objects = for_file ? OBJECTS : 0,
                      .allow_reference = a->o->allow_reference,
@@ -89,6 +98,8 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
                      .nmapped = m->nfile};
   if (strcmp(s->device, "reference"))
     TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
+  if (a->trial && k.groups)
+    s->product = product_keys(keep, k.groups);
   if (a->o->dump_kernel && !k.groups)
     return fail(c, ST_USAGE, "device '%s' has no kernels to print", s->device);
   if (a->o->dump_kernel)
@@ -216,6 +227,8 @@ Status compile_model(Ctx *c, void *args) {
         c, ST_DEVICE,
         "device 'cpu' needs the code generator libsard-codegen.so, which is not here; 'reference' works without, "
         "slowly");
+  if (!s->program)
+    TRY(tuning_start(c, a));
   if (!s->program)
     TRY(cache_start(c, a));
   if (!s->program)

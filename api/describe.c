@@ -58,6 +58,17 @@ const char *sard_output_dim_text(const sard_model *m, size_t i, int axis) {
   return i < sard_output_count(m) ? dim_name(m, rt_output(m->program, (uint32_t)i), axis) : NULL;
 }
 
+bool sard_output_appends(const sard_model *m, size_t i, size_t *input, int *axis) {
+  for (uint32_t k = 0; m && k < rt_count(m->program, SEC_APPENDS); k++) {
+    const ProgAppend *x = rt_append(m->program, k);
+    if (x->output != i)
+      continue;
+    *input = x->input, *axis = (int)x->axis;
+    return true;
+  }
+  return false;
+}
+
 static int64_t port_index(const sard_model *m, SectionId sec, const char *name) {
   for (uint32_t i = 0; m && name && i < rt_count(m->program, sec); i++) {
     const ProgPort *p = sec == SEC_INPUTS ? rt_input(m->program, i) : rt_output(m->program, i);

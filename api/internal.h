@@ -35,6 +35,8 @@ struct sard_model {
   const char *device;
   struct RtDevice *gpu;         /* of "cuda" */
   struct ModelChoices *choices; /* where what its library chooses is kept; NULL: nowhere */
+  const struct Tuning *tuning;  /* of products (codegen/tuning.h); NULL: none */
+  const uint64_t *product;      /* by kernel: what tuning knows it by, or 0; NULL: not a trial */
   const char *device_code;      /* rt_device_code */
   bool no_linker;               /* there is no nvJitLink to make machine code for the GPU */
   int cores;                    /* that the process may use */
@@ -74,7 +76,10 @@ typedef struct CompileArgs {
   size_t n;
   const char *dir;
   const sard_options *o;
+  const struct Tuning *trial; /* instead of the table; NULL: none */
 } CompileArgs;
+sard_status load_model(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out,
+                       sard_error **err); /* sard.c */
 Status compile_model(Ctx *c, void *args);
 
 /* precision.c: ST_USAGE: there is no such precision; ST_UNSUPPORTED: not on that device. name NULL: fp32. */
@@ -108,6 +113,11 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const struc
 
 /* compiled.c: starts from a->path if that is a file with a compiled model; a->m->program stays NULL if it is of another kind. */
 Status compiled_start(Ctx *c, CompileArgs *a);
+
+/* tuning.c: how products are cut on this CPU, kept in the compile cache as an entry for all models; see codegen/tuning.h. */
+struct Tuning;
+/* Where a model for the CPU is compiled with a cache: m->tuning is its table. No trouble with it is trouble with the model. */
+Status tuning_start(Ctx *c, const CompileArgs *a);
 
 /* cache.c */
 typedef struct ModelCache ModelCache;

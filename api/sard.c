@@ -63,7 +63,7 @@ static sard_status no_memory_for(sard_env *env, const char *path, sard_error **e
   return r;
 }
 
-static sard_status load(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out, sard_error **err) {
+sard_status load_model(sard_env *env, CompileArgs *a, const sard_options *o, sard_model **out, sard_error **err) {
   sard_options opt = SARD_OPTIONS_INIT;
   if (!out)
     return error_new(SARD_ERROR_USAGE, err, "sard_load: NULL argument");
@@ -108,7 +108,7 @@ sard_status sard_load_file(sard_env *env, const char *path, const sard_options *
   if (!path)
     return error_new(SARD_ERROR_USAGE, err, "sard_load_file: path is NULL");
   CompileArgs a = {.path = path};
-  return load(env, &a, o, out, err);
+  return load_model(env, &a, o, out, err);
 }
 
 sard_status sard_load_bytes(sard_env *env, const void *data, size_t n, const char *dir, const sard_options *o,
@@ -116,7 +116,7 @@ sard_status sard_load_bytes(sard_env *env, const void *data, size_t n, const cha
   if (!data)
     return error_new(SARD_ERROR_USAGE, err, "sard_load_bytes: data is NULL");
   CompileArgs a = {.data = data, .n = n, .dir = dir};
-  return load(env, &a, o, out, err);
+  return load_model(env, &a, o, out, err);
 }
 
 void sard_model_free(sard_model *m) {

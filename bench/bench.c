@@ -18,7 +18,7 @@
 
 typedef struct Bench {
   Jit jit;
-  uint8_t tile;           /* Product.tile */
+  uint8_t tile;           /* Product.cut */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -141,7 +141,7 @@ static void bench_product(Bench *b, const Shape *s) {
                         .batch_a = batched,
                         .batch_b = batched,
                         .trans_b = s->trans_b,
-                        .tile = b->tile,
+                        .cut = {.tile = b->tile},
                         .epilogue = s->gelu ? gelu(b, s->n) : NULL};
   ProductPlan plan = product_plan(&u.product, b->jit.level);
   product_schedule(c, &u, b->jit.level);

@@ -11,6 +11,7 @@
 #include "codegen/gpu_attention.h"
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
+#include "codegen/tuning.h"
 #include "codegen/winograd.h"
 #include "ops/eval/nbits.h"
 
@@ -470,14 +471,15 @@ static bool product_group(Grouper *p, Node *n) {
     p->out->fate[n->id].why = "its extents are too large expressions";
     return false;
   }
+  o.x.packed_b = whole || (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2));
+  if (!gpu_level(p->o->cpu_level))
+    tuning_apply(p->o->tuning, p->a, &o.x, p->o->cpu_level);
   u->product = o.x;
-  if (whole || (p->o->pack && o.b->konst && (o.behind || conv ? !o.x.group : o.b->type.rank == 2))) {
-    u->product.packed_b = true;
+  if (o.x.packed_b)
     packed = packed_of(p, &(Packed){.value = o.b,
                                     .scale = bits ? n->in[2] : NULL,
                                     .zero = bits && n->nin > 3 ? n->in[3] : NULL,
                                     .product = &u->product});
-  }
   u->product.packed_b = packed != UINT32_MAX;
   if ((o.x.rows || whole) && packed == UINT32_MAX) {
     p->out->fate[n->id].why = "its weight is too large";

@@ -22,7 +22,7 @@ static int64_t tiles(const Product *p, int64_t side) {
 GpuTile gpu_tile(const Product *p) {
   int64_t m = known(p->m), n = known(p->n), most = MULTIPROCESSORS;
   static const uint8_t sides[] = {32, 64, 128};
-  int side = p->tile ? sides[p->tile - 1]
+  int side = p->cut.tile ? sides[p->cut.tile - 1]
              : m >= LARGE_SIDE && n >= LARGE_SIDE && tiles(p, 128) >= most && tiles(p, 128) < INT64_MAX ? 128
              : tiles(p, 64) >= most                                                                     ? 64
                                                                                                         : 32;

@@ -66,8 +66,9 @@ typedef struct Groups {
 } Groups;
 
 typedef struct GroupOptions {
-  const char *cpu_level; /* support/cpu.h: what the loops are scheduled for */
-  bool pack;             /* constant operands B of products are packed for that level */
+  const char *cpu_level;       /* support/cpu.h: what the loops are scheduled for */
+  bool pack;                   /* constant operands B of products are packed for that level */
+  const struct Tuning *tuning; /* of products (codegen/tuning.h); NULL: none */
 } GroupOptions;
 
 /* Groups of g, the outermost graph, and of the bodies in it, in arena a. The graph is not changed. */

@@ -128,7 +128,7 @@ static Status compile_for_gpu(Ctx *c, Arena *a, const KernelsInput *in, Kernels 
 }
 
 Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInput *in, Kernels *out) {
-  GroupOptions o = {.cpu_level = in->level, .pack = !gpu_level(in->level)};
+  GroupOptions o = {.cpu_level = in->level, .pack = !gpu_level(in->level), .tuning = in->tuning};
   Packing *packing;
   *out = (Kernels){0};
   TRY(append_group(c, a, g, &o, &out->groups));

@@ -14,7 +14,8 @@ typedef struct Kernels {
 } Kernels;
 
 typedef struct KernelsInput {
-  const char *level; /* support/cpu.h */
+  const char *level;           /* support/cpu.h */
+  const struct Tuning *tuning; /* of this CPU (codegen/tuning.h); NULL: none */
   unsigned threads;
   bool allow_reference;   /* steps that nothing compiles are no error */
   unsigned objects;       /* that code is spread over; 0: as many as threads */

@@ -37,8 +37,8 @@ static int64_t padded(int64_t n, const ProductTile *t) { return ((n - 1) / t->nr
 static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
   const ProductTile *t;
   int64_t n, least = INT64_MAX;
-  if (p->tile)
-    return l->tile[p->tile - 1];
+  if (p->cut.tile)
+    return l->tile[p->cut.tile - 1];
   if (!dim_is_const(p->n, &n) || n < 1 || n > INT32_MAX)
     return l->tile[0];
   if (!p->packed_b) {
@@ -164,6 +164,12 @@ static void plan_weights(const Product *p, ProductPlan *plan) {
   plan->panel_bytes = rows * plan->dots;
 }
 
+/* v by a power of two, at least 1. */
+static int64_t scaled(int64_t v, int power) {
+  v = power < 0 ? v >> -power : v << power;
+  return v > 1 ? v : 1;
+}
+
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
@@ -173,6 +179,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
    * cycle), in L2 with 512 bits, where a step of k takes as many cycles for twice the sums. */
   plan.kc = (l->lanes == 16 ? l->l2 / 4 : l->l1 * 3 / 4) / panel_of;
   int64_t unit = product_k_unit(p);
+  plan.kc = scaled(plan.kc, p->cut.depth);
   plan.kc = unit * (plan.kc > unit ? plan.kc / unit : 1);
   if (p->bits.rounded) /* rows whose sums, of blocks and of all, are in registers */
     plan.mr = t.mr = (uint8_t)(12 * l->lanes / t.nr < 6 ? 12 * l->lanes / t.nr : 6);
@@ -183,6 +190,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.row_tiles = p->group ? conv_row_tiles(p, &plan) : (PART_ROWS + t.mr - 1) / t.mr;
   if (p->positions)
     plan_positions(p, &plan);
+  plan.row_tiles = scaled(plan.row_tiles, p->cut.rows), plan.col_panels = scaled(plan.col_panels, p->cut.cols);
   if (p->rows && (p->channelwise || !p->bytes))
     plan_rows(p, &plan);
   if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)

@@ -42,14 +42,15 @@ static void put_window(Fields *f, const char *what, const ProductWindow *w) {
   }
 }
 
-static void put_product(Fields *f, const Product *p) {
+/* All of it but how it is cut and what stands behind it. */
+static void put_shape(Fields *f, const Product *p) {
   buf_printf(&f->b, "product trans=%d%d packed=%d batched=%d%d", p->trans_a, p->trans_b, p->packed_b, p->batch_a,
              p->batch_b);
   put_dim(f, "batch", p->batch);
   put_dim(f, "m", p->m);
   put_dim(f, "n", p->n);
   put_dim(f, "k", p->k);
-  buf_printf(&f->b, " tile=%u group=%lld positions=%lld", p->tile, (long long)p->group, (long long)p->positions);
+  buf_printf(&f->b, " group=%lld positions=%lld", (long long)p->group, (long long)p->positions);
   if (p->forms)
     buf_printf(&f->b, " forms=%u type=%s library=%u/%u/%u/%a", p->forms, p->type ? dtype_name(p->type) : "f32",
                p->library.bias, p->library.addend, p->library.after, (double)p->library.factor);
@@ -72,6 +73,11 @@ static void put_product(Fields *f, const Product *p) {
     buf_printf(&f->b, " winograd=%u", p->winograd);
     put_dim(f, "images", p->images);
   }
+}
+
+static void put_product(Fields *f, const Product *p) {
+  put_shape(f, p);
+  buf_printf(&f->b, " cut=%u/%d/%d/%d", p->cut.tile, p->cut.depth, p->cut.rows, p->cut.cols);
   if (!p->epilogue)
     return;
   const Dim *dim;
@@ -105,6 +111,13 @@ static void put_attention(Fields *f, const Attention *a) {
     put_dim(f, "splits", a->gpu->splits);
     put_dim(f, "chunk", a->gpu->chunk);
   }
+}
+
+const char *product_shape_text(Arena *a, const Product *p) {
+  Fields f = {0};
+  buf_init(&f.b, a);
+  put_shape(&f, p);
+  return f.b.text;
 }
 
 const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *ndim) {

@@ -57,6 +57,12 @@ typedef struct ProductLibrary {
 
 /* C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n], then the epilogue. f32; accumulation in f32 FMA over k in order
  * within a block of k, blocks added in order. */
+/* What tuning may say of how a product is cut on a CPU; zeros: as product_plan chooses. */
+typedef struct ProductCut {
+  uint8_t tile; /* 1 + the row of the CPU level's tile table (tests, tuning); GPUs: 1 to 3: a side of 32, 64 or 128 */
+  int8_t depth, rows, cols; /* powers of two by which a block has more steps of k, a part more rows and columns */
+} ProductCut;
+
 typedef struct Product {
   Dim batch; /* product of the batch extents; 1 when B is shared by all rows of A */
   Dim m, n, k;
@@ -89,8 +95,8 @@ typedef struct Product {
    * same. 0: it does not. */
   uint8_t winograd;
   int64_t positions; /* A is of images: so many of its rows belong to one; -1: only the run tells; 0: it is not */
-  uint8_t tile; /* 0: chosen by product_plan; else 1 + the row of the CPU level's tile table (tests, tuning); GPUs: 1
-                      * to 3: a side of 32, 64 or 128 */
+  ProductCut cut;
+  uint64_t key; /* CPUs: what tuning knows it by (codegen/tuning.h); 0: it has but one cut */
   /* A loop kernel with two nested loops over m and n whose first input is `acc` [m, n] (with batch: [batch, m, n] and three
    * loops), read at [m, n] only; its further inputs and its output follow A and B. NULL: C is stored as it is. */
   Kernel *epilogue;
@@ -138,6 +144,9 @@ typedef struct Unit {
   Dim flops, bytes; /* of all parts together: for the cost model and the reports */
   const bool *growing; /* GPUs: by dim: read from memory where the caller has put it there (codegen/growing.h); NULL: none is */
 } Unit;
+
+/* Text equal for products that differ at most in cut and epilogue. */
+const char *product_shape_text(Arena *a, const Product *p);
 
 /* Text equal for units whose code is the same; dims in the order of KernelArgs.dim. In arena a. */
 const char *unit_signature(Arena *a, const Unit *u, const Dim **dim, uint32_t *ndim);

@@ -157,6 +157,9 @@ SARD_API const char *sard_input_dim_text(const sard_model *m, size_t i, int axis
 SARD_API const char *sard_output_dim_text(const sard_model *m, size_t i, int axis);
 SARD_API int64_t sard_input_index(const sard_model *m, const char *name); /* -1: no such input */
 SARD_API int64_t sard_output_index(const sard_model *m, const char *name);
+/* Is output i an input with new rows behind it, a cache that may grow in place (see sard_run_into)? *input: which, and *axis: what its
+ * rows lie along. */
+SARD_API bool sard_output_appends(const sard_model *m, size_t i, size_t *input, int *axis);
 /* The symbols of the input shapes: count, and names by number (NULL: no such number). */
 SARD_API size_t sard_symbol_count(const sard_model *m);
 SARD_API const char *sard_symbol_name(const sard_model *m, size_t i);

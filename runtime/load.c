@@ -41,6 +41,9 @@ const ProgSymbol *rt_symbol(const RtProgram *p, uint32_t i) { return REC(p, SEC_
 const ProgAppend *rt_append(const RtProgram *p, uint32_t i) { return REC(p, SEC_APPENDS, ProgAppend) + i; }
 const char *rt_precision(const RtProgram *p) { return rt_string(p, p->h->precision); }
 const ProgMeta *rt_meta(const RtProgram *p, uint32_t i) { return REC(p, SEC_META, ProgMeta) + i; }
+const ProgCall *rt_call(const RtProgram *p, const ProgStep *s) {
+  return s->kind == STEP_KERNEL ? REC(p, SEC_CALLS, ProgCall) + s->call : NULL;
+}
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s) {
   return s->kind == STEP_KERNEL ? REC(p, SEC_KERNELS, ProgKernel) + REC(p, SEC_CALLS, ProgCall)[s->call].kernel : NULL;
 }

@@ -60,6 +60,7 @@ const ProgPort *rt_output(const RtProgram *p, uint32_t i);
 const ProgSlot *rt_slot(const RtProgram *p, uint32_t i);
 const ProgStep *rt_step(const RtProgram *p, uint32_t i);
 const ProgKernel *rt_kernel(const RtProgram *p, const ProgStep *s); /* NULL: s is no kernel step */
+const ProgCall *rt_call(const RtProgram *p, const ProgStep *s);     /* the same */
 /* A kernel step that a library computes, of many rows at least. */
 bool rt_is_product(const RtProgram *p, const ProgStep *s);
 const ProgOrigin *rt_origin(const RtProgram *p, uint32_t i);

@@ -5,6 +5,7 @@
 #include "support/status.h"
 
 #include <elf.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -65,5 +66,18 @@ uint16_t cpu_machine(const char *level) {
 }
 
 int cpu_rank(const char *level) { return find(level); }
+
+void cpu_model(char *text, size_t n) {
+  char line[256];
+  FILE *f = fopen("/proc/cpuinfo", "re");
+  *text = 0;
+  while (f && !*text && fgets(line, sizeof line, f)) {
+    const char *value = strstr(line, ": ");
+    if (value && (!strncmp(line, "model name", 10) || !strncmp(line, "CPU part", 8) || !strncmp(line, "uarch", 5)))
+      snprintf(text, n, "%.*s", (int)strcspn(value + 2, "\n"), value + 2);
+  }
+  if (f)
+    fclose(f);
+}
 
 const char *cpu_level_names(void) { return "x86-64, x86-64-v3, x86-64-v4, x86-64-v4-vnni-bf16, aarch64, riscv64"; }

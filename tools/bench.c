@@ -1,5 +1,6 @@
 /* bench.c - `sard bench`: load time, latency, throughput and memory of a model.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "tools/inplace.h"
 #include "tools/inputs.h"
 #include "tools/json.h"
 
@@ -16,6 +17,7 @@ typedef struct Bench {
   Session *s;
   const sard_tensor **set; /* nset input sets as the API takes them */
   sard_result **result;    /* of the last run, by set */
+  InPlace **in_place;      /* by set: where runs go from the second on; NULL: to results */
   size_t nset;
   double first_ms, write_ms; /* write_ms < 0: no cache entry was written */
   double *ms;                /* of the timed runs; sorted in the end */
@@ -48,9 +50,29 @@ static Status gather_sets(Bench *b) {
 static Status run_set(Bench *b, size_t i, double *ms) {
   sard_run_options ro = SARD_RUN_OPTIONS_INIT;
   ro.timeout = opt_float(b->t->o, OPT_timeout, 0), ro.cancel = b->t->cancel;
+  if (b->in_place && b->in_place[i])
+    return inplace_run(b->t, b->s, b->in_place[i], &ro, ms);
   sard_result_free(b->result[i]);
   b->result[i] = NULL;
   return session_call(b->t, b->s, b->set[i], &ro, &b->result[i], ms);
+}
+
+/* Every set's memory, by what a run of it gives; then one run there, which is not timed. */
+static Status go_in_place(Bench *b) {
+  double ms;
+  if (!opt_set(b->t->o, OPT_in_place))
+    return ST_OK;
+  if (!strcmp(b->s->device, "cuda"))
+    return fail(b->t->c, ST_USAGE, "--in-place measures caches in the host's memory, not on device 'cuda'");
+  b->in_place = arena_array(b->t->arena, InPlace *, b->nset);
+  for (size_t i = 0; i < b->nset; i++) {
+    if (i)
+      TRY(run_set(b, i, &ms));
+    TRY(inplace_new(b->t, b->s, b->set[i], b->result[i], &b->in_place[i]));
+    TRY(run_set(b, i, &ms));
+  }
+  discard(b);
+  return ST_OK;
 }
 
 static void keep_time(Bench *b, size_t *cap, double ms) {
@@ -77,6 +99,7 @@ static Status measure(Bench *b) {
   TRY(run_set(b, 0, &b->first_ms));
   if (!sard_cache_wait(b->s->model, &b->write_ms)) /* apart from the timed runs */
     b->write_ms = -1;
+  TRY(go_in_place(b));
   tool_progress(b->t, "running %s ...", b->s->path);
   int64_t end = now_ns() + (int64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9);
   while (b->n < MAX_RUNS && (b->n < b->nset || (runs ? b->n < runs : now_ns() < end))) {
@@ -106,7 +129,10 @@ static Status store_sets(Bench *b) {
     return fail_errno(b->t->c, "making the folder for outputs", dir);
   for (size_t i = 0; i < b->nset; i++) {
     Tensor **out;
-    TRY(session_take(b->t, b->s, b->result[i], &out));
+    if (b->in_place)
+      inplace_take(b->t, b->s, b->in_place[i], &out);
+    else
+      TRY(session_take(b->t, b->s, b->result[i], &out));
     TRY(session_store(b->t, b->s, out, arena_printf(b->t->arena, "%s/%zu.npz", dir, i)));
   }
   return ST_OK;
@@ -152,6 +178,8 @@ static void report_json(const Bench *b, StrBuf *out) {
       percentile(b, 0.5), b->ms[0], percentile(b, 0.9), percentile(b, 0.99), runs_per_s(b), peak_rss_mb(),
       session_cache(b->s));
   buf_printf(out, b->write_ms < 0 ? "null" : "%.1f", b->write_ms);
+  if (b->in_place)
+    buf_printf(out, ", \"in_place\": %zu", inplace_caches(b->in_place[0]));
   buf_printf(out, ", \"steps\": {\"compiled\": %lld, \"library\": %lld, \"host\": %lld, \"reference\": %lld}",
              (long long)steps[0], (long long)steps[1], (long long)steps[2], (long long)steps[3]);
   session_graphs(b->s, true, out);
@@ -174,6 +202,8 @@ static void report_text(const Bench *b, StrBuf *out) {
              runs_per_s(b));
   buf_printf(out, "least    %10.3f ms\np90      %10.3f ms\np99      %10.3f ms\n", b->ms[0], percentile(b, 0.9),
              percentile(b, 0.99));
+  if (b->in_place)
+    buf_printf(out, "in place %6zu        caches, each in one buffer with room\n", inplace_caches(b->in_place[0]));
   session_graphs(b->s, false, out);
   buf_printf(out, "memory   %10.1f MB  at most, the whole process\n", peak_rss_mb());
 }

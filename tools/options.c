@@ -17,8 +17,9 @@
 #define PROFILE (1u << CMD_profile)
 #define EXPLAIN (1u << CMD_explain)
 #define PLAN    (1u << CMD_plan)
+#define TUNE    (1u << CMD_tune)
 #define COMPILE (1u << CMD_compile)
-#define FEEDS   (RUN | BENCH | PROFILE | PLAN) /* takes inputs */
+#define FEEDS   (RUN | BENCH | PROFILE | PLAN | TUNE) /* takes inputs */
 #define LOADS   (FEEDS | EXPLAIN)              /* compiles a model */
 #define OPS     (1u << CMD_ops)
 #define DOCTOR  (1u << CMD_doctor)

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/session.h"
 
+#include "api/tune.h"
 #include "tools/json.h"
 #include "tools/npz.h"
 
@@ -147,7 +148,8 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.precision = o->precision;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
-  st = sard_load_file(s->env, path, &lo, &s->model, &e);
+  st = o->tuning ? tune_load(s->env, path, &lo, o->tuning, &s->model, &e)
+                 : sard_load_file(s->env, path, &lo, &s->model, &e);
   s->load_ms = (double)(now_ns() - start) / 1e6;
   tool_progress_end(t);
   if (st)
@@ -244,6 +246,15 @@ Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_o
   *ms = (double)(now_ns() - start) / 1e6;
   if (st && s->api)
     return fail(t->c, (Status)st, "%s", s->api->error());
+  return st ? api_error(t->c, st, e, s->path) : ST_OK;
+}
+
+Status session_call_into(Tool *t, Session *s, const sard_tensor *in, const sard_tensor *out, const sard_run_options *ro,
+                         double *ms) {
+  sard_error *e = NULL;
+  int64_t start = now_ns();
+  sard_status st = sard_run_into(s->model, in, s->nin, out, s->nout, ro, &e);
+  *ms = (double)(now_ns() - start) / 1e6;
   return st ? api_error(t->c, st, e, s->path) : ST_OK;
 }
 

@@ -45,6 +45,7 @@ typedef struct SessionOptions {
   bool quiet;       /* no warnings, without -v */
   bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
+  const struct Tuning *tuning; /* of a trial (api/tune.h); NULL: this CPU's */
 } SessionOptions;
 
 /* Loads a model. Freed when c fails or closes, or by session_close. */
@@ -57,6 +58,9 @@ Status session_run(Tool *t, Session *s, const Tensor *const *in, double timeout,
 const sard_tensor *session_feed(Tool *t, const Session *s, const Tensor *const *in);
 Status session_call(Tool *t, Session *s, const sard_tensor *in, const sard_run_options *ro, sard_result **out,
                     double *ms);
+/* The same with the outputs in the caller's memory, as sard_run_into takes it. */
+Status session_call_into(Tool *t, Session *s, const sard_tensor *in, const sard_tensor *out, const sard_run_options *ro,
+                         double *ms);
 /* The memory of a run; an input without data tells its shape alone. */
 Status session_plan(Tool *t, Session *s, const Tensor *const *in, sard_memory *out);
 Status session_take(Tool *t, const Session *s, const sard_result *r, Tensor ***out);

@@ -73,6 +73,11 @@ class Model:
         self.load_ms = about["import_ms"] + about["passes_ms"] + about["compile_ms"]
 
     @property
+    def caches(self) -> list[tuple[str, str, int]]:
+        """(input, output, axis) of every cache that grows in place when both are views of one buffer with room along the axis."""
+        return self._m.caches()
+
+    @property
     def symbols(self) -> list[str]:
         """Names of the symbols in the input shapes."""
         return self._m.symbols()

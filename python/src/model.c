@@ -320,6 +320,23 @@ static PyObject *model_outputs(PyObject *self, PyObject *none) {
   return ports((Model *)self, 1);
 }
 
+static PyObject *model_caches(PyObject *self, PyObject *none) {
+  const Model *x = (Model *)self;
+  PyObject *list = PyList_New(0);
+  size_t input;
+  int axis;
+  (void)none;
+  for (size_t i = 0; list && i < x->nout; i++) {
+    if (!sard_output_appends(x->m, i, &input, &axis))
+      continue;
+    PyObject *row = Py_BuildValue("ssi", x->io[input].name, x->io[x->nin + i].name, axis);
+    if (!row || PyList_Append(list, row))
+      Py_CLEAR(list);
+    Py_XDECREF(row);
+  }
+  return list;
+}
+
 static PyObject *model_metadata(PyObject *self, PyObject *none) {
   const sard_model *m = ((Model *)self)->m;
   PyObject *d = PyDict_New();
@@ -525,6 +542,7 @@ static PyMethodDef methods[] = {
     {"run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL, "run(inputs, outputs, timeout, profile, stream, on_device)"},
     {"inputs", model_inputs, METH_NOARGS, "[(name, kind, dtype, rank, optional, dims)]"},
     {"outputs", model_outputs, METH_NOARGS, "[(name, kind, dtype, rank, optional, dims)]"},
+    {"caches", model_caches, METH_NOARGS, "[(input, output, axis)]"},
     {"metadata", model_metadata, METH_NOARGS, "The model's metadata_props."},
     {"symbols", model_symbols, METH_NOARGS, "Names of the input shapes' symbols."},
     {"steps", model_steps, METH_NOARGS, "The steps of the program, in order of execution."},

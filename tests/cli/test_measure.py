@@ -48,6 +48,24 @@ def bench(c, tmp):
     c.error("a folder that cannot be made", sard("bench", MODEL, *FEED, "--runs", "1", "--output", tmp + "/no/way"), 3, "no/way")
 
 
+def in_place(c, tmp):
+    """a decoder's caches in buffers with room: the same bits as in memory of their own"""
+    for family, heads in (("gpt2", 4), ("llama", 2)):
+        model, out = os.path.join(ROOT, "models", "fixtures", family, "ts17", "model.onnx"), os.path.join(tmp, family)
+        feed = ["--input", "input_ids=random:2x1:0..99", "--input", "attention_mask=ones:2x6"]
+        for i in range(2):
+            for what in ("key", "value"):
+                feed += ["--input", "past.%d.%s=random:2x%dx5x8" % (i, what, heads)]
+        r = sard("run", model, *feed, "--output", out + ".npz")
+        c.check("a step of %s" % family, r.returncode == 0, r.stderr)
+        r = sard("bench", model, *feed, "--runs", "3", "--in-place", "--output", out, "--json")
+        x = json.loads(r.stdout) if r.returncode == 0 else {}
+        c.check("%s: every cache is in place" % family, x.get("in_place") == 4, r.stdout + r.stderr)
+        r = sard("run", model, *feed, "--expect", os.path.join(out, "0.npz"), "--rtol", "0", "--atol", "0")
+        c.check("%s: the same as without" % family, r.returncode == 0, r.stdout + r.stderr)
+    c.error("no caches", sard("bench", MODEL, *FEED, "--runs", "1", "--in-place"), 2, "no caches that grow in place")
+
+
 def profile(c, tmp):
     trace = os.path.join(tmp, "trace.json")
     r = sard("profile", MODEL, *FEED, "--runs", "3", "--json", "--trace", trace)
@@ -118,6 +136,7 @@ def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as tmp:
         bench(c, tmp)
+        in_place(c, tmp)
         profile(c, tmp)
     explain(c)
     operators(c)

@@ -362,7 +362,7 @@ static void test_tiles(void **state) {
   for (uint8_t tile = 1; tile <= 3; tile++)
     for (int how = 0; how < 4; how++) { /* every size of tile, whole ones and not, with loads of 16 bytes */
       Case c = {"a tile", matrices(1, num(132), 136, 20, FORM_TILES), 1, 132, 136, 20, .ptx = "ld.global.nc.v4.b32"};
-      c.p.tile = tile, c.p.trans_a = how & 1, c.p.trans_b = how & 2;
+      c.p.cut.tile = tile, c.p.trans_a = how & 1, c.p.trans_b = how & 2;
       if (tile == 1 || (tile == 3 && how != 1)) /* a thread has fewer */
         c.ptx = NULL;
       check(&c);

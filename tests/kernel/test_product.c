@@ -123,10 +123,26 @@ static void test_packed(void **state) {
                    .k = num(nk[i][1]),
                    .packed_b = true,
                    .trans_b = t & 1,
-                   .tile = (uint8_t)t};
+                   .cut = {.tile = (uint8_t)t}};
       Compiled c = compile(p);
       for (size_t j = 0; j < countof(some_m); j++)
         check(&c, (Sizes){1, some_m[j], nk[i][0], nk[i][1]}, NULL, 0, NULL);
+    }
+}
+
+/* Whatever tuning says of blocks and parts; K is several blocks for some of it. */
+static void test_cuts(void **state) {
+  enum { K = 1500, N = 200 };
+  (void)state;
+  for (int8_t s = -3; s <= 3; s = (int8_t)(s + 2))
+    for (int what = 0; what < 4; what++) {
+      ProductCut cut = {.depth = what == 0 || what == 3 ? s : 0,
+                        .rows = what == 1 || what == 3 ? s : 0,
+                        .cols = what == 2 || what == 3 ? s : 0};
+      Compiled c =
+          compile((Product){.batch = num(1), .m = sym("m"), .n = num(N), .k = num(K), .packed_b = true, .cut = cut});
+      check(&c, (Sizes){1, 37, N, K}, NULL, 0, NULL);
+      check(&c, (Sizes){1, 97, N, K}, NULL, 0, NULL);
     }
 }
 
@@ -166,7 +182,7 @@ static void test_spread(void **state) {
     skip();
   for (int i = 0; i < N; i++) {
     u[i] = (Unit){.kind = UNIT_PRODUCT, .name = "product", .product = {.batch = num(1), .m = sym("m"), .n = num(64)}};
-    u[i].product.k = num(8 + i), u[i].product.packed_b = true, u[i].product.tile = (uint8_t)(1 + i % 2);
+    u[i].product.k = num(8 + i), u[i].product.packed_b = true, u[i].product.cut.tile = (uint8_t)(1 + i % 2);
     product_schedule(&jit.ctx, &u[i], jit.level);
     unit[i] = &u[i];
   }
@@ -177,7 +193,7 @@ static void test_spread(void **state) {
   for (int i = 2; i < N; i++)
     assert_int_equal(r.code[i].object, r.code[i % 2].object);
   for (int i = 0; i < N; i++) { /* one kind alone is shared out all the same */
-    u[i].product.tile = 1;
+    u[i].product.cut.tile = 1;
     product_schedule(&jit.ctx, &u[i], jit.level);
   }
   assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
@@ -191,8 +207,12 @@ static void test_spread(void **state) {
 static void test_blocks(void **state) {
   (void)state;
   for (int t = 0; product_level(jit.level)->tile[t].mr; t++) {
-    Product p = {
-        .batch = num(1), .m = sym("m"), .n = num(101), .packed_b = true, .tile = (uint8_t)(t + 1), .k = num(1)};
+    Product p = {.batch = num(1),
+                 .m = sym("m"),
+                 .n = num(101),
+                 .packed_b = true,
+                 .cut = {.tile = (uint8_t)(t + 1)},
+                 .k = num(1)};
     int64_t k = 2 * product_plan(&p, jit.level).kc + 3;
     p.k = num(k);
     Compiled c = compile(p);
@@ -369,6 +389,7 @@ static void test_cancel(void **state) {
 int main(void) {
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_packed),
+      cmocka_unit_test(test_cuts),
       cmocka_unit_test(test_constant_m),
       cmocka_unit_test(test_blocks),
       cmocka_unit_test(test_unpacked),

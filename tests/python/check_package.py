@@ -209,6 +209,8 @@ class Memory(unittest.TestCase):
 
     def test_a_cache_grows_in_place(self):
         m = sard.load(models.decoder())
+        self.assertEqual(m.caches, [("past_k", "K", 2), ("past_v", "V", 2)])
+        self.assertEqual(sard.load(models.one("Neg")).caches, [])
         rng = np.random.default_rng(1)
         for wrap in (lambda x: x, Capsule):
             cache, seen = rng.standard_normal((2, 3, 2, 16, 8), np.float32), np.empty((2, 3, 2, 0, 8), np.float32)
@@ -234,6 +236,7 @@ class Memory(unittest.TestCase):
             with self.subTest(path.parent.relative_to(root)):
                 m = sard.load(path)
                 pasts = [i for i in m.inputs if i.name.startswith("past.")]
+                self.assertEqual(m.caches, [(i.name, "present." + i.name[5:], 2) for i in pasts])
                 names = ["present." + i.name[5:] for i in pasts]
                 cache = np.full((len(pasts), 2, pasts[0].shape[1], 16, pasts[0].shape[3]), 9, np.float32)
                 copied = [c[:, :, :0] for c in cache]
