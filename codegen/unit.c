@@ -58,7 +58,7 @@ static void put_product(Fields *f, const Product *p) {
                p->narrow.zero, (long long)p->narrow.block, (long long)p->narrow.by_column,
                (long long)p->narrow.by_block);
   if (p->bytes)
-    buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
+    buf_printf(&f->b, " of %s - %d groups=%lld", dtype_name(p->bytes), p->zero, (long long)p->groups);
   if (p->bits.bits)
     buf_printf(&f->b, " bits=%u/%u/%d/%lld/%u", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block,
                p->bits.scale);
