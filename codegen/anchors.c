@@ -201,9 +201,8 @@ bool anchor_integer(Grouper *p, const Node *n, Operands *o, const char **why) {
 bool anchor_integer_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
   Node *in, *out;
   *o = (Operands){.b = n->in[1]};
-  *why = "a convolution of integers that is no product: of groups of channels, with zero points of the weight, or a "
-         "weight that is no "
-         "constant";
+  *why =
+      "a convolution of integers that is no product: with zero points of the weight, or a weight that is no constant";
   if (!constants_taken(p) || !conv_channels_last(n, &in, &out) || !in || info(p, out)->fixed || !info(p, out)->timely ||
       !conv_integer_product(p->c, p->a, n, &o->x))
     return false;
@@ -387,8 +386,9 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
     const Packed *y = &g->packed[i];
     if (y->value == like->value && y->scale == like->scale && y->zero == like->zero && y->trans == x->trans_b &&
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
-        y->product->bytes == x->bytes && y->product->weights == x->weights && y->product->winograd == x->winograd &&
-        y->product->zero == x->zero && y->product->bits.block == x->bits.block &&
+        y->product->bytes == x->bytes && y->n == n && y->product->channelwise == x->channelwise &&
+        y->product->weights == x->weights && y->product->winograd == x->winograd && y->product->zero == x->zero &&
+        y->product->bits.block == x->bits.block &&
         product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }

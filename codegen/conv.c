@@ -131,25 +131,28 @@ static bool reads_runs(Ctx *c, const Node *n) {
   return s.mode == PAD_VALID || (s.mode == PAD_EXPLICIT && !s.begin[last] && !s.end[last]);
 }
 
-bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x) {
+/* group_work: there is code for groups of several channels. */
+static bool rows_product(Ctx *c, Arena *a, const Node *n, bool planes, bool group_work, Product *x) {
   int64_t group = ATTR(n, Conv)->group, rows, channels;
   const char *why;
   ProductWindow w;
   if (!n->in[1]->konst || !extents_of(c, n, &rows, &channels, &w, &why) || w.taps > MAX_ROWS_TAPS || !channels ||
-      !rows || (group > 1 && (channels != 1 || rows != group)) ||
+      !rows || (group > 1 && !group_work && (channels != 1 || rows != group)) ||
       (planes && (group > 1 || channels > CONV_PLANES || !reads_runs(c, n))))
     return false;
   int64_t positions;
+  bool single = group > 1 && channels == 1 && rows == group;
   Dim lines = dim_mul(c, n->in[0]->type.dim[0], dim_mul(c, w.out[0], w.out[1]));
-  *x = (Product){.batch = group > 1 ? lines : dim_const(c, 1),
+  *x = (Product){.batch = single ? lines : dim_const(c, group),
                  .m = dim_mul(c, lines, w.out[2]),
-                 .n = dim_const(c, rows),
+                 .n = dim_const(c, single ? rows : rows / group),
                  .k = dim_const(c, channels * w.taps),
+                 .groups = single ? 0 : group,
                  .trans_b = true,
                  .packed_b = true,
                  .type = narrow(n->in[0]),
                  .planes = planes,
-                 .channelwise = group > 1,
+                 .channelwise = single,
                  .images = n->in[0]->type.dim[0]};
   Dim image = dim_mul(c, w.out[0], dim_mul(c, w.out[1], w.out[2]));
   x->positions = dim_is_const(image, &positions) && positions > 0 ? positions : -1;
@@ -158,12 +161,16 @@ bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x)
   return true;
 }
 
+bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x) {
+  return rows_product(c, a, n, planes, false, x);
+}
+
 bool conv_integer_product(Ctx *c, Arena *a, const Node *n, Product *x) {
   const Value *zero = n->nin > 2 ? n->in[2] : NULL;
   double z = 0;
   DType t = n->in[0]->type.dtype;
   if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || (zero && !value_scalar(zero, &z)) ||
-      !conv_rows_product(c, a, n, false, x))
+      !rows_product(c, a, n, false, true, x))
     return false;
   x->bytes = t, x->zero = (int)z;
   return true;

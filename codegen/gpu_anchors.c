@@ -106,7 +106,7 @@ static uint8_t forms_of(const Product *x, bool library) {
 /* Is a tile of it filled with something? */
 static bool fills_tiles(const Product *x) {
   int64_t m, n, k;
-  return !x->channelwise && (!dim_is_const(x->m, &m) || m >= LEAST_SIDE) &&
+  return !x->channelwise && x->groups < 2 && (!dim_is_const(x->m, &m) || m >= LEAST_SIDE) &&
          (!dim_is_const(x->n, &n) || n >= LEAST_SIDE) && (!dim_is_const(x->k, &k) || k >= LEAST_SIDE);
 }
 

@@ -13,7 +13,8 @@ static int64_t panel_bytes(const ProductPlan *plan, const Product *x, int64_t k)
 }
 
 bool integer_packed_bytes(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t *bytes) {
-  return k <= INT32_MAX && mul_ok(product_panels(plan, n), panel_bytes(plan, x, k), bytes);
+  return k <= INT32_MAX && mul_ok(product_panels(plan, n), panel_bytes(plan, x, k), bytes) &&
+         mul_ok(*bytes, x->groups > 1 ? x->groups : 1, bytes);
 }
 
 /* B's source: step t * (k / taps) + c of a column is at column * by_column + t * by_tap + c * by_channel. */
@@ -57,12 +58,12 @@ void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t 
   if (x->trans_b || taps > 1)
     s.by_column = k, s.by_tap = 1, s.by_channel = taps;
   for (int64_t p = panel0; p < panel1; p++) {
-    int64_t col = p * plan->nr;
+    int64_t panels = product_panels(plan, n), col = p % panels * plan->nr, first = p / panels * n + col;
     int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
     uint8_t *panel = dst + p * panel_bytes(plan, x, k);
     if (x->channelwise)
-      pack_channels(plan, k, src + col * k, width, panel);
+      pack_channels(plan, k, src + first * k, width, panel);
     else
-      pack_panel(plan, x, &s, col, width, panel);
+      pack_panel(plan, x, &s, first, width, panel);
   }
 }

@@ -24,8 +24,8 @@ static inline int64_t integer_panel_bytes(const ProductPlan *plan, int64_t k) {
 }
 /* Packed bytes of all; false if that overflows. */
 bool integer_packed_bytes(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t *bytes);
-/* Panels panel0 to panel1 - 1 of dst, the whole of packed B; src: i8 [k, n], or as product_pack says if the product has trans_b or
- * taps. */
+/* Panels panel0 to panel1 - 1 of dst, the whole of packed B, group after group; src: i8 [k, n], or as product_pack says if the
+ * product has trans_b or taps. */
 void integer_pack(const ProductPlan *plan, const Product *x, int64_t k, int64_t n, int64_t taps, const int8_t *src,
                   uint8_t *dst, int64_t panel0, int64_t panel1);
 

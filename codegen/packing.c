@@ -132,7 +132,7 @@ static void cut(Packing *p, const char *level) {
     const Packed *x = &p->groups->packed[i];
     Item *it = &p->item[i];
     it->plan = product_plan(x->product, level);
-    it->panels = product_panels(&it->plan, x->n);
+    it->panels = product_panels(&it->plan, x->n) * (x->product->groups > 1 ? x->product->groups : 1);
     int64_t panel = it->panels ? (int64_t)x->size / it->panels : 0;
     it->step = panel >= PIECE_BYTES || !panel ? 1 : PIECE_BYTES / panel;
     it->first = p->pieces;

@@ -61,7 +61,7 @@ static void put_shape(Fields *f, const Product *p) {
   if (p->weights)
     buf_printf(&f->b, " weights=%s", dtype_name(p->weights));
   if (p->bytes)
-    buf_printf(&f->b, " of %s - %d", dtype_name(p->bytes), p->zero);
+    buf_printf(&f->b, " of %s - %d groups=%lld", dtype_name(p->bytes), p->zero, (long long)p->groups);
   if (p->bits.bits)
     buf_printf(&f->b, " bits=%u/%u/%d/%lld/%u", p->bits.bits, p->bits.zero, p->bits.rounded, (long long)p->bits.block,
                p->bits.scale);

@@ -90,6 +90,9 @@ typedef struct Product {
   /* With rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of the last axis of all
    * images. */
   bool channelwise;
+  /* With rows and bytes, above 1: channels fall into so many groups, which are the batches: each has its own part of every position
+   * of X, its own B, and n columns of the result, which has those of all. */
+  int64_t groups;
   Dim images; /* with rows */
   /* With rows: the m of codegen/winograd.h, which computes it with fewer multiplications; k counts those of the definition all the
    * same. 0: it does not. */

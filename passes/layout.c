@@ -16,6 +16,7 @@
 enum {
   LEAST_CHANNELS = 12, /* of floats: fewer fill vectors of 16 badly, and go first */
   LEAST_CHANNELS_INTEGER = 8,
+  LEAST_GROUP_ROWS = 4,
   MAX_TAPS = 1024,
   MOST_INPUTS = 64,
   IMAGE_CHANNELS = 4
@@ -55,7 +56,8 @@ static bool is_integer_conv(const Node *n) {
          (n->nin < 3 || !n->in[2] || n->in[2]->konst) && (n->nin < 4 || !n->in[3]);
 }
 
-/* A convolution that code generation has a form for that is better with channels last: of one group, or of single channels. */
+/* A convolution that code generation has a form for that is better with channels last: of one group, of single channels, or of
+ * integers. */
 static bool is_conv(const Node *n) {
   int64_t rows, channels, taps = 1, k;
   if (!(n->op == OP_Conv ? n->in[0]->type.dtype == DT_f32 : is_integer_conv(n)) || !spatial(n->in[0]) ||
@@ -72,7 +74,8 @@ static bool is_conv(const Node *n) {
   if (!dim_is_const(w->dim[0], &rows) || !dim_is_const(w->dim[1], &channels) || taps > MAX_TAPS || channels < 1 ||
       rows < (n->op == OP_Conv ? LEAST_CHANNELS : LEAST_CHANNELS_INTEGER))
     return false;
-  return group == 1 || (channels == 1 && rows == group);
+  return group == 1 || (channels == 1 && rows == group) ||
+         (n->op == OP_ConvInteger && group > 0 && rows / group >= LEAST_GROUP_ROWS);
 }
 
 static bool is_elementwise(const Node *n) {

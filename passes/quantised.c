@@ -15,7 +15,13 @@
 
 #define LARGE_SCALE 1e30 /* below it no dequantised number is beyond f32 */
 
-enum { EXACT_I32 = INT32_MAX / (255 * 255), LEAST_ROWS = 8, MAX_TAPS = 1024 };
+enum {
+  EXACT_I32 = INT32_MAX / (255 * 255),
+  LEAST_ROWS = 8,
+  LEAST_GROUP_ROWS = 4,
+  LEAST_GROUP_CHANNELS = 16,
+  MAX_TAPS = 1024
+};
 
 /* A DequantizeLinear to f32 of 8-bit integers. */
 typedef struct Source {
@@ -97,10 +103,11 @@ static bool fits_product(const Node *n, const Value *x, const Value *w) {
   int rank = x->type.rank;
   const Tensor *t = w->konst;
   int64_t taps = 1, group = ATTR(n, Conv)->group;
+  bool grouped = group > 1 && t->rank > 1 && !(t->dim[0] == group && t->dim[1] == 1);
   for (int i = 2; i < t->rank; i++)
     taps = taps > MAX_TAPS ? taps : taps * t->dim[i];
-  return taps <= MAX_TAPS && rank >= 3 && rank <= 5 && t->rank == rank &&
-         (group == 1 || (t->dim[0] == group && t->dim[1] == 1)) && t->dim[0] >= LEAST_ROWS && tensor_count(t) > 0 &&
+  return taps <= MAX_TAPS && rank >= 3 && rank <= 5 && t->rank == rank && group >= 1 &&
+         t->dim[0] / group >= (grouped ? LEAST_GROUP_ROWS : 1) && t->dim[0] >= LEAST_ROWS && tensor_count(t) > 0 &&
          tensor_count(t) / t->dim[0] <= EXACT_I32 && type_known(n->out[0]) &&
          !(one_position(x) && one_position(n->out[0]));
 }
@@ -168,13 +175,20 @@ static Value *float_conv(Match *m, const Source *w) {
   return emit(m, OP_Conv, n->attr, n->nin, in);
 }
 
+/* Groups of few channels, whose taps are short runs, take longer to gather than as floats (3x3 of 28x28 positions, 256 channels
+ * in 32 groups: 0.21 ms instead of 0.19; 128 channels in 4 groups: 0.08 instead of 0.26). */
+static bool groups_pay(const Node *n, const Value *w) {
+  int64_t group = ATTR(n, Conv)->group;
+  return group == 1 || w->konst->dim[1] >= LEAST_GROUP_CHANNELS || (w->konst->dim[1] == 1 && w->konst->dim[0] == group);
+}
+
 static Value *dequantised_conv(Match *m) {
   Node *n = m->root;
   Source x, w;
   if (!source_of(n->in[1], &w) || !is_weight(&w, 0))
     return NULL;
   Value *y = NULL;
-  if (source_of(n->in[0], &x) && is_uniform(&x) && fits_product(n, x.q, w.q))
+  if (source_of(n->in[0], &x) && is_uniform(&x) && fits_product(n, x.q, w.q) && groups_pay(n, w.q))
     y = integer_conv(m, &x, &w);
   return y || m->st ? y : float_conv(m, &w);
 }

@@ -91,10 +91,15 @@ static void copy_rows(Gen *g, LVal a, LVal rows, LVal dst) {
 typedef struct Gather {
   Gen *g;
   const ProductWindow *w;
-  int64_t channels;
+  int64_t channels, pitch; /* of a tap; of a position, which has those of all groups */
   LVal in[WINDOW_AXES], out[WINDOW_AXES], begin[WINDOW_AXES];
   LVal image, place[WINDOW_AXES]; /* where the window of this row begins; may be outside */
 } Gather;
+
+static LVal place_bytes(Gather *x, LVal place) { return i64_muli(x->g->e, place, x->pitch); }
+
+/* Do taps side by side lie so in memory? */
+static bool dense(const Gather *x) { return x->channels == x->pitch && x->w->dilation[2] == 1; }
 
 /* Taps t, t + 1, … of the last axis of a line of the input, of which all are inside or none, to dst. */
 static void put_taps(Gather *x, LVal line, LVal place, LVal inside, int64_t taps, LVal dst) {
@@ -102,7 +107,7 @@ static void put_taps(Gather *x, LVal line, LVal place, LVal inside, int64_t taps
   LLVMBasicBlockRef in = emit_block(e, "inside"), out = emit_block(e, "outside"), done = emit_block(e, "put");
   LLVMBuildCondBr(e->b, inside, in, out);
   LLVMPositionBuilderAtEnd(e->b, in);
-  put_run(x->g, taps * x->channels, at_bytes(e, line, i64_muli(e, place, x->channels)), dst);
+  put_run(x->g, taps * x->channels, at_bytes(e, line, place_bytes(x, place)), dst);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, out);
   put_run(x->g, taps * x->channels, NULL, dst);
@@ -126,10 +131,10 @@ static void put_line(Gather *x, LVal line, LVal inside, LVal dst) {
   }
   LLVMBasicBlockRef whole = emit_block(e, "whole"), each = emit_block(e, "each"), done = emit_block(e, "line");
   LVal all = LLVMBuildAnd(e->b, is_inside(x, place, 2), is_inside(x, end, 2), "");
-  all = w->dilation[2] == 1 ? LLVMBuildAnd(e->b, inside, all, "") : LLVMConstInt(e->i1, 0, 0);
+  all = dense(x) ? LLVMBuildAnd(e->b, inside, all, "") : LLVMConstInt(e->i1, 0, 0);
   LLVMBuildCondBr(e->b, all, whole, each);
   LLVMPositionBuilderAtEnd(e->b, whole);
-  put_run(x->g, taps * x->channels, at_bytes(e, line, i64_muli(e, place, x->channels)), dst);
+  put_run(x->g, taps * x->channels, at_bytes(e, line, place_bytes(x, place)), dst);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, each);
   Loop t = loop_begin(e, i64_of(e, 0), i64_of(e, taps), 1);
@@ -154,7 +159,7 @@ static void place_row(Gather *x, LVal row) {
 /* Line number `line` of the input, which may be one before the first. */
 static LVal line_address(Gather *x, LVal a, LVal line) {
   Emitter *e = x->g->e;
-  return at_bytes(e, a, i64_muli(e, i64_mul(e, line, x->in[2]), x->channels));
+  return at_bytes(e, a, i64_muli(e, i64_mul(e, line, x->in[2]), x->pitch));
 }
 
 /* A row with taps outside: each line looks for its own. */
@@ -178,14 +183,16 @@ static void gather_edge(Gather *x, LVal a, LVal dst) {
 static void gather_inner(Gather *x, LVal a, LVal dst) {
   Emitter *e = x->g->e;
   const ProductWindow *w = x->w;
-  int64_t run = w->kernel[2] * x->channels, run_bytes = run * (4 / unit(x->g));
+  int64_t parts = dense(x) ? 1 : w->kernel[2], run = w->kernel[2] / parts * x->channels,
+          run_bytes = run * (4 / unit(x->g));
   LVal first = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->image, x->in[0]), x->place[0]), x->in[1]), x->place[1]);
-  LVal from = at_bytes(e, line_address(x, a, first), i64_muli(e, x->place[2], x->channels));
+  LVal from = at_bytes(e, line_address(x, a, first), place_bytes(x, x->place[2]));
   for (int64_t t0 = 0; t0 < w->kernel[0]; t0++)
     for (int64_t t1 = 0; t1 < w->kernel[1]; t1++) {
       LVal line = i64_add(e, i64_muli(e, x->in[1], t0 * w->dilation[0]), i64_of(e, t1 * w->dilation[1]));
-      put_run(x->g, run, line_address(x, from, line),
-              at_bytes(e, dst, i64_of(e, (t0 * w->kernel[1] + t1) * run_bytes)));
+      for (int64_t t2 = 0; t2 < parts; t2++)
+        put_run(x->g, run, at_bytes(e, line_address(x, from, line), i64_of(e, t2 * w->dilation[2] * x->pitch)),
+                at_bytes(e, dst, i64_of(e, ((t0 * w->kernel[1] + t1) * parts + t2) * run_bytes)));
     }
 }
 
@@ -194,7 +201,7 @@ static void gather_row(Gather *x, LVal a, LVal dst) {
   Emitter *e = x->g->e;
   const ProductWindow *w = x->w;
   LVal all = LLVMConstInt(e->i1, 1, 0);
-  if (w->kernel[0] * w->kernel[1] > FEW_LINES || w->dilation[2] > 1) {
+  if (w->kernel[0] * w->kernel[1] * (dense(x) ? 1 : w->kernel[2]) > FEW_LINES) {
     gather_edge(x, a, dst);
     return;
   }
@@ -217,6 +224,7 @@ static void gather_row(Gather *x, LVal a, LVal dst) {
 Status integer_window(Gen *g) {
   Gather *x = g->gather = arena_new(g->e->a, Gather);
   *x = (Gather){.g = g, .w = g->p->rows, .channels = k_of(g) / g->p->rows->taps};
+  x->pitch = x->channels * (g->p->groups > 1 ? g->p->groups : 1);
   for (int i = 0; i < WINDOW_AXES; i++) {
     TRY(dim_value(g->e, &g->args, x->w->in[i], g->dim, g->ndim, &x->in[i]));
     TRY(dim_value(g->e, &g->args, x->w->out[i], g->dim, g->ndim, &x->out[i]));
@@ -363,10 +371,10 @@ static int64_t shares_ahead(const Gen *g) {
 }
 
 /* What comes in meanwhile: of the part that follows, as much by each tile; the address for this tile and panel, and *step by step. */
-static LVal ahead_of(Gen *g, const Part *w, LVal t, LVal j, LVal *step) {
+static LVal ahead_of(Gen *g, const Part *w, LVal b, LVal t, LVal j, LVal *step) {
   Emitter *e = g->e;
   int64_t shares = shares_ahead(g);
-  LVal next = at_bytes(e, w->b, i64_muli(e, w->panel1, integer_panel_bytes(&g->plan, k_of(g))));
+  LVal next = at_bytes(e, b, i64_muli(e, w->panel1, integer_panel_bytes(&g->plan, k_of(g))));
   LVal tile = shares ? i64_rem(e, t, i64_of(e, shares)) : i64_sub(e, t, w->tile0);
   LVal done = i64_add(e, i64_mul(e, tile, i64_sub(e, w->panel1, w->panel0)), i64_sub(e, j, w->panel0));
   *step = shares ? i64_of(e, LINE) : w->ahead_step;
@@ -377,21 +385,27 @@ void integer_tiles(Gen *g, const Part *w) {
   Emitter *e = g->e;
   LVal rows_of_a = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes)), sums = g->args.scratch;
   int64_t panel_bytes = integer_panel_bytes(&g->plan, k_of(g));
+  LVal b = w->b, x = w->a, first = i64_of(e, 0); /* of the group */
+  if (g->p->groups > 1) {
+    b = at_bytes(e, b, i64_mul(e, w->batch, i64_muli(e, w->panels, panel_bytes)));
+    x = at_bytes(e, x, i64_muli(e, w->batch, g->gather->channels)), first = i64_mul(e, w->batch, g->n);
+  }
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
   LVal m0 = i64_add(e, i64_mul(e, t.i, w->base), i64_min(e, t.i, w->extra));
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, t.i, w->extra), e->i64, ""));
   LVal a = at_bytes(e, w->a, i64_mul(e, m0, g->k));
   if (g->p->rows)
-    gather_rows(g, w->a, m0, rows, rows_of_a);
+    gather_rows(g, x, m0, rows, rows_of_a);
   else if (lie_so(g))
     rows_of_a = a;
   else
     copy_rows(g, a, rows, rows_of_a);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
-  LVal panel = at_bytes(e, w->b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, t.i, j.i, &step);
+  LVal panel = at_bytes(e, b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, b, t.i, j.i, &step);
   tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
-  call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
+  LVal batch = g->p->groups > 1 ? i64_of(e, 0) : w->batch;
+  call_epilogue(g, sums, batch, m0, rows, i64_add(e, first, col0), cols);
   loop_end(e, &j);
   loop_end(e, &t);
 }

@@ -192,6 +192,8 @@ Status make_epilogue(Gen *g) {
   LVal m = g->m, n = g->n;
   TRY(dim_value(e, &args, g->p->m, g->dim, g->ndim, &g->m));
   TRY(dim_value(e, &args, g->p->n, g->dim, g->ndim, &g->n));
+  if (g->p->groups > 1) /* the result has the columns of all */
+    g->n = i64_muli(e, g->n, g->p->groups);
   x.sums = LLVMGetParam(g->epilogue, 1), x.batch = LLVMGetParam(g->epilogue, 2);
   x.row0 = LLVMGetParam(g->epilogue, 3), x.col0 = LLVMGetParam(g->epilogue, 5);
   if (k) {

@@ -112,11 +112,12 @@ static int64_t element(const Window *w, const uint8_t *x, bool is_signed, int ze
   return is_signed ? (int8_t)v : v;
 }
 
-/* weight: [n, channels, taps]. */
+/* weight: [n, channels of a group, taps]. */
 static void check_window(const Compiled *c, const Window *w, const int8_t *weight, int64_t images, int64_t n) {
   const Product *p = &c->u.product;
   bool is_signed = p->bytes == DT_i8;
-  int64_t m = images * w->out[0] * w->out[1] * w->out[2], taps = taps_of(w);
+  int64_t m = images * w->out[0] * w->out[1] * w->out[2], taps = taps_of(w), groups = p->groups > 1 ? p->groups : 1;
+  int64_t channels = w->channels / groups, rows = n / groups;
   int64_t size = images * w->in[0] * w->in[1] * w->in[2] * w->channels;
   uint8_t *a = bytes(size, 7, is_signed);
   int32_t *out = malloc((size_t)(m * n + 16) * 4), *again = malloc((size_t)(m * n + 16) * 4);
@@ -128,8 +129,9 @@ static void check_window(const Compiled *c, const Window *w, const int8_t *weigh
     for (int64_t j = 0; j < n; j++) {
       int64_t want = 0;
       for (int64_t t = 0; t < taps; t++)
-        for (int64_t k = 0; k < w->channels; k++)
-          want += (element(w, a, is_signed, p->zero, i, t, k) - p->zero) * weight[(j * w->channels + k) * taps + t];
+        for (int64_t k = 0; k < channels; k++)
+          want += (element(w, a, is_signed, p->zero, i, t, j / rows * channels + k) - p->zero) *
+                  weight[(j * channels + k) * taps + t];
       if (out[i * n + j] != (int32_t)want)
         fail_msg("%lld channels of %s: [%lld,%lld] is %d, not %lld", (long long)w->channels, is_signed ? "i8" : "u8",
                  (long long)i, (long long)j, out[i * n + j], (long long)want);
@@ -186,6 +188,40 @@ static void test_windows(void **state) {
         integer_pack(&c.plan, &c.u.product, k, n, pw.taps, weight, c.packed, p, p + 1);
       for (int64_t images = 0; images < 4; images++)
         check_window(&c, w, weight, images, n);
+      free(weight), free(c.packed);
+    }
+}
+
+/* Groups of several channels: vectors that are whole and that are not, lines that are written out and that are not. */
+static void test_groups(void **state) {
+  static const Window windows[] = {
+      {32, {1, 5, 7}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {1, 5, 7}},
+      {24, {1, 9, 8}, {1, 1, 1}, {1, 2, 1}, {1, 1, 1}, {0, 0, 0}, {1, 5, 8}},
+      {6, {1, 9, 11}, {1, 5, 5}, {1, 2, 2}, {1, 1, 1}, {0, 2, 2}, {1, 5, 6}},
+      {20, {1, 6, 7}, {1, 2, 3}, {1, 1, 1}, {1, 2, 3}, {0, 1, 3}, {1, 6, 7}},
+  };
+  static const int64_t groups[] = {2, 3, 2, 4}, columns[] = {32, 39, 134, 20};
+  static const int zeros[][2] = {{0, 100}, {0, -128}};
+  (void)state;
+  for (int type = 0; type < 2; type++)
+    for (size_t i = 0; i < countof(windows); i++) {
+      const Window *w = &windows[i];
+      int64_t n = columns[i] / groups[i], k = taps_of(w) * w->channels / groups[i], size;
+      ProductWindow pw;
+      Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product"}};
+      Product *p = &c.u.product;
+      *p = window_product(w, &pw, type ? DT_i8 : DT_u8, zeros[type][i % 2], n);
+      p->groups = groups[i], p->batch = dim_const(&jit.ctx, groups[i]), p->k = dim_const(&jit.ctx, k);
+      c.plan = product_plan(p, jit.level);
+      product_schedule(&jit.ctx, &c.u, jit.level);
+      c.fn = rig_compile(&jit, &c.u);
+      int8_t *weight = (int8_t *)bytes(k * columns[i], 11, true);
+      assert_true(integer_packed_bytes(&c.plan, p, k, n, &size));
+      c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
+      for (int64_t panel = product_panels(&c.plan, n) * groups[i]; panel-- > 0;)
+        integer_pack(&c.plan, p, k, n, pw.taps, weight, c.packed, panel, panel + 1);
+      for (int64_t images = 0; images < 3; images++)
+        check_window(&c, w, weight, images, columns[i]);
       free(weight), free(c.packed);
     }
 }
@@ -280,7 +316,8 @@ static void test_parts(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows),
-                                            cmocka_unit_test(test_channels), cmocka_unit_test(test_parts)};
+                                            cmocka_unit_test(test_groups), cmocka_unit_test(test_channels),
+                                            cmocka_unit_test(test_parts)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }
