@@ -52,71 +52,60 @@ static Status quick_gelu(Upgrade *u) {
   return raw_become(u, "Swish", NAMES(raw_in(u, 0)), 1, &alpha);
 }
 
-/* --- products --- */
-
-/* x with its last two axes exchanged. */
-static Status exchanged(Upgrade *u, const char **x) {
-  const Type *t = u->type(u->arg, *x);
-  if (!t || t->kind != VK_TENSOR || t->rank < 0)
-    return raw_unsupported(u, "transposes an operand of unknown rank");
-  if (t->rank < 2)
-    return ST_OK;
-  RawAttr perm = {.name = "perm", .ref = "", .doc = "", .type = RA_INTS, .n = (uint32_t)t->rank};
-  int64_t *axis = arena_array(u->a, int64_t, (size_t)t->rank);
-  for (int i = 0; i < t->rank; i++)
-    axis[i] = i < t->rank - 2 ? i : 2 * t->rank - 3 - i;
-  perm.ints = axis;
-  *x = raw_put(u, "Transpose", "", NAMES(*x), 1, &perm);
-  return ST_OK;
+/* Its result by a bias that is spread like any operand, over all axes from `axis` on. */
+static Status bias_softmax(Upgrade *u) {
+  RawAttr axis = raw_int_attr("axis", raw_int(u, "axis", 1)), last = raw_int_attr("axis", -1);
+  const char *x = raw_two(u, "Add", raw_in(u, 0), raw_in(u, 1)), *y = raw_put(u, "Flatten", NULL, NAMES(x), 1, &axis);
+  y = raw_put(u, "Softmax", NULL, NAMES(y), 1, &last);
+  return raw_become(u, "Reshape", NAMES(y, raw_put(u, "Shape", NULL, NAMES(x), 0, NULL)), 0, NULL);
 }
 
-/* FusedMatMul: alpha * A' B'. */
-static Status fused_matmul(Upgrade *u) {
-  const char *a = raw_in(u, 0), *b = raw_in(u, 1);
-  if (raw_int(u, "transBatchA", 0) || raw_int(u, "transBatchB", 0))
-    return raw_unsupported(u, "moves the batch axis of an operand");
-  if (raw_int(u, "transA", 0))
-    TRY(exchanged(u, &a));
-  if (raw_int(u, "transB", 0))
-    TRY(exchanged(u, &b));
-  float alpha = raw_float(u, "alpha", 1);
-  if (alpha == 1)
-    return raw_become(u, "MatMul", NAMES(a, b), 0, NULL);
-  RawAttr value = raw_float_attr("value_float", alpha);
-  const char *y = raw_put(u, "MatMul", "", NAMES(a, b), 0, NULL), *by = raw_put(u, "Constant", "", 0, NULL, 1, &value);
-  return raw_become(u, "Mul", NAMES(y, raw_put(u, "CastLike", "", NAMES(by, y), 0, NULL)), 0, NULL);
+/* Both halves of the last axis. */
+static void halves(Upgrade *u, const char *x, const char **half) {
+  RawAttr attr[] = {raw_int_attr("axis", -1), raw_int_attr("num_outputs", 2)};
+  raw_put_many(u, "Split", 2, half, NAMES(x), 2, attr);
 }
 
-/* FusedGemm: an activation of alpha A' B' + beta C. */
-static Status fused_gemm(Upgrade *u) {
-  static const struct {
-    const char *name;
-    int nattr; /* alpha, beta */
-  } known[] = {{"Elu", 1},      {"HardSigmoid", 2}, {"LeakyRelu", 1}, {"Relu", 0},           {"Sigmoid", 0},
-               {"Softplus", 0}, {"Softsign", 0},    {"Tanh", 0},      {"ThresholdedRelu", 1}};
-  const RawAttr *which = raw_find(u, "activation", RA_STRING);
-  RawAttr gemm[] = {raw_int_attr("transA", raw_int(u, "transA", 0)), raw_int_attr("transB", raw_int(u, "transB", 0)),
-                    raw_float_attr("alpha", raw_float(u, "alpha", 1)), raw_float_attr("beta", raw_float(u, "beta", 1))};
-  RawAttr of[] = {raw_float_attr("alpha", raw_float(u, "activation_alpha", 0)),
-                  raw_float_attr("beta", raw_float(u, "activation_beta", 0))};
-  if (!which)
-    return raw_become(u, "Gemm", u->n.nin, u->n.in, 4, gemm);
-  for (size_t i = 0; i < countof(known); i++)
-    if (str_is(which->s, known[i].name)) {
-      const char *y = raw_put(u, "Gemm", NULL, u->n.nin, u->n.in, 4, gemm);
-      int n = known[i].nattr == 2 || raw_find(u, "activation_alpha", RA_FLOAT) ? known[i].nattr : 0;
-      return raw_become(u, known[i].name, NAMES(y), (uint32_t)n, of);
-    }
-  return raw_unsupported(u, "has an activation of another name");
+/* BiasSplitGelu: of X + bias the left half by the gelu of the right. */
+static Status split_gelu(Upgrade *u) {
+  const char *half[2];
+  halves(u, raw_two(u, "Add", raw_in(u, 0), raw_in(u, 1)), half);
+  return raw_become(u, "Mul", NAMES(half[0], raw_put(u, "Gelu", NULL, NAMES(half[1]), 0, NULL)), 0, NULL);
+}
+
+/* SwiGLU: gate and up, or both in one. */
+static Status swiglu(Upgrade *u) {
+  const char *x[2] = {raw_in(u, 0), raw_in(u, 1)};
+  float limit = raw_float(u, "limit", 0), beta = raw_float(u, "activation_beta", 0);
+  RawAttr alpha = raw_float_attr("alpha", raw_float(u, "activation_alpha", 1));
+  if (!*x[1])
+    halves(u, x[0], x);
+  if (limit > 0) {
+    const char *most = raw_two(u, "CastLike", raw_real(u, limit), x[0]);
+    const char *least = raw_put(u, "Neg", NULL, NAMES(most), 0, NULL);
+    x[0] = raw_two(u, "Min", x[0], most), x[1] = raw_put(u, "Clip", NULL, NAMES(x[1], least, most), 0, NULL);
+  }
+  if (beta != 0)
+    x[1] = raw_two(u, "Add", x[1], raw_two(u, "CastLike", raw_real(u, beta), x[1]));
+  return raw_become(u, "Mul", NAMES(raw_put(u, "Swish", NULL, NAMES(x[0]), 1, &alpha), x[1]), 0, NULL);
+}
+
+/* ScaledSiLU: of X times a number that is an input or the attribute. */
+static Status scaled_silu(Upgrade *u) {
+  const char *x = raw_in(u, 0), *by = raw_has(u, 1) ? raw_in(u, 1) : raw_real(u, raw_float(u, "alpha", 1));
+  x = raw_two(u, "Mul", x, raw_two(u, "CastLike", by, x));
+  return raw_become(u, "Swish", NAMES(x), 0, NULL);
+}
+
+/* BiasAdd: X, bias, skip; GatedAdd: X + Y gate. */
+static Status sums(Upgrade *u) {
+  if (!strcmp(u->n.op, "BiasAdd"))
+    return raw_become(u, "Add", NAMES(raw_two(u, "Add", raw_in(u, 0), raw_in(u, 1)), raw_in(u, 2)), 0, NULL);
+  TRY(raw_refuse_inputs(u, 3, "projects its gate"));
+  return raw_become(u, "Add", NAMES(raw_in(u, 0), raw_two(u, "Mul", raw_in(u, 1), raw_in(u, 2))), 0, NULL);
 }
 
 /* --- quantisation --- */
-
-/* The operators of the same name; without an axis there, one scale. */
-static Status same_name(Upgrade *u) {
-  RawAttr axis = raw_int_attr("axis", raw_int(u, "axis", 1));
-  return raw_become(u, u->n.op, u->n.nin, u->n.in, 1, &axis);
-}
 
 /* GatherBlockQuantized: data, indices, scales, zero_points. Rows are gathered as narrow as they are, then dequantised. Bytes hold
  * several numbers, the first in the lowest bits. */
@@ -186,26 +175,6 @@ static Status gather_blocks(Upgrade *u) {
   return raw_become(u, "DequantizeLinear", zero ? 3 : 2, (const char *const[]){x, scale, zero}, 2, attr);
 }
 
-/* --- positions --- */
-
-/* RotaryEmbedding: X, position_ids, cos, sin. */
-static Status rotary(Upgrade *u) {
-  const Type *t = u->type(u->arg, raw_in(u, 1));
-  if (raw_int(u, "is_packed_batching", 0))
-    return raw_unsupported(u, "packs its batches");
-  if (raw_float(u, "scale", 1) != 1)
-    return raw_unsupported(u, "scales its result");
-  if (!t || t->kind != VK_TENSOR || t->rank < 0)
-    return raw_unsupported(u, "has position_ids of unknown rank");
-  if (t->rank != 2)
-    return raw_unsupported(u, "has an offset for position_ids");
-  RawAttr attr[] = {raw_int_attr("interleaved", raw_int(u, "interleaved", 0)),
-                    raw_int_attr("rotary_embedding_dim", raw_int(u, "rotary_embedding_dim", 0)),
-                    raw_int_attr("num_heads", raw_int(u, "num_heads", 0))};
-  const char *const in[] = {raw_in(u, 0), raw_in(u, 2), raw_in(u, 3), raw_in(u, 1)};
-  return raw_become(u, "RotaryEmbedding", 4, in, attr[2].i ? 3 : 2, attr);
-}
-
 /* --- embeddings --- */
 
 /* EmbedLayerNormalization: input_ids, segment_ids, word, position and segment embeddings, gamma, beta, mask, position_ids. */
@@ -240,22 +209,67 @@ static const struct {
   Status (*step)(Upgrade *u);
 } rows[] = {
     {"Attention", microsoft_attention},
+    {"BiasAdd", sums},
     {"BiasGelu", gelu},
-    {"DequantizeLinear", same_name},
+    {"BiasSoftmax", bias_softmax},
+    {"BiasSplitGelu", split_gelu},
+    {"CDist", microsoft_distances},
+    {"CausalConvWithState", microsoft_causal_conv},
+    {"DequantizeLinear", microsoft_same},
+    {"DynamicQuantizeLSTM", microsoft_dynamic_lstm},
+    {"DynamicQuantizeMatMul", microsoft_dynamic_product},
     {"EmbedLayerNormalization", embed_norm},
+    {"ExpandDims", microsoft_expand_dims},
     {"FastGelu", gelu},
-    {"FusedGemm", fused_gemm},
-    {"FusedMatMul", fused_matmul},
+    {"FusedConv", microsoft_conv},
+    {"FusedGemm", microsoft_gemm},
+    {"FusedMatMul", microsoft_matmul},
+    {"FusedMatMulActivation", microsoft_matmul},
+    {"GatedAdd", sums},
+    {"GatedRelativePositionBias", microsoft_gated_bias},
     {"GatherBlockQuantized", gather_blocks},
+    {"GatherND", microsoft_gather},
     {"Gelu", gelu},
+    {"GemmFastGelu", microsoft_gemm_gelu},
+    {"GridSample", microsoft_grid_sample},
+    {"GroupNorm", microsoft_group_norm},
     {"GroupQueryAttention", microsoft_group_query},
+    {"LinearAttention", microsoft_linear_attention},
+    {"LinearAttentionGate", microsoft_linear_gate},
+    {"MRotaryEmbedding", microsoft_sections_rotary},
+    {"MatMulInteger16", microsoft_product_of_16},
+    {"MatMulIntegerToFloat", microsoft_integer_to_float},
     {"MultiHeadAttention", microsoft_multi_head},
-    {"QuantizeLinear", same_name},
+    {"NhwcConv", microsoft_conv},
+    {"NhwcFusedConv", microsoft_conv},
+    {"NhwcMaxPool", microsoft_max_pool},
+    {"Pad", microsoft_pad},
+    {"QAttention", microsoft_qattention},
+    {"QGemm", microsoft_qgemm},
+    {"QLinearAdd", microsoft_qlinear_binary},
+    {"QLinearAveragePool", microsoft_qlinear_pool},
+    {"QLinearConcat", microsoft_qlinear_concat},
+    {"QLinearConv", microsoft_qlinear_conv},
+    {"QLinearGlobalAveragePool", microsoft_qlinear_pool},
+    {"QLinearLeakyRelu", microsoft_qlinear_unary},
+    {"QLinearMul", microsoft_qlinear_binary},
+    {"QLinearReduceMean", microsoft_qlinear_mean},
+    {"QLinearSigmoid", microsoft_qlinear_unary},
+    {"QLinearSoftmax", microsoft_qlinear_softmax},
+    {"QLinearWhere", microsoft_qlinear_where},
+    {"QuantizeLinear", microsoft_same},
     {"QuickGelu", quick_gelu},
-    {"RotaryEmbedding", rotary},
+    {"Range", microsoft_range},
+    {"RotaryEmbedding", microsoft_rotary},
+    {"ScaledSiLU", scaled_silu},
     {"SimplifiedLayerNormalization", simplified_norm}, /* which its tools write without a domain, too */
+    {"SkipGroupNorm", microsoft_group_norm},
     {"SkipLayerNormalization", skip_norm},
     {"SkipSimplifiedLayerNormalization", skip_norm},
+    {"SwiGLU", swiglu},
+    {"TransposeMatMul", microsoft_matmul},
+    {"Trilu", microsoft_same},
+    {"Unique", microsoft_unique},
 };
 
 bool microsoft_wanted(const char *domain, const char *op) {

@@ -38,10 +38,10 @@ static const char *sum(Upgrade *u, const char *x, const char *more) {
 }
 
 /* The forms of mask_index and key_padding_mask: [batch], lengths; [batch, total]; [batch, seq, total]. As [batch, 1, 1 or seq,
- * total]; NULL: another. columns: 0 … total-1. */
-static const char *padding(Upgrade *u, uint32_t input, const char *columns) {
-  const char *mask = raw_in(u, input), *like = raw_in(u, 0);
-  const Type *t = raw_type(u, mask), *x = raw_type(u, like);
+ * total] of the type of `like`; NULL: another. columns: 0 … total-1. */
+static const char *padding(Upgrade *u, uint32_t input, const char *columns, const char *like) {
+  const char *mask = raw_in(u, input);
+  const Type *t = raw_type(u, mask), *x = raw_type(u, raw_in(u, 0));
   int64_t n, batch;
   if (!t || t->rank < 1 || t->rank > 3 ||
       (t->rank == 1 && x && dim_is_const(t->dim[0], &n) && dim_is_const(x->dim[0], &batch) && n != batch))
@@ -84,7 +84,7 @@ Status microsoft_multi_head(Upgrade *u) {
     const char *total = raw_extent(u, x[1], 1);
     if (raw_has(u, 6))
       total = raw_two(u, "Add", total, raw_extent(u, raw_in(u, 6), 2));
-    const char *more = padding(u, 4, raw_count(u, total));
+    const char *more = padding(u, 4, raw_count(u, total), x[0]);
     if (!more)
       return raw_unsupported(u, "has a key_padding_mask of another form, or of unknown rank");
     mask = sum(u, more, mask);
@@ -111,42 +111,57 @@ static const char *causal(Upgrade *u, const char *seq, const char *total, const 
 }
 
 /* past: [2, batch, heads, rows, d], keys and values; so is the second output. */
-static void with_past(Upgrade *u, const char **k, const char **v) {
+static void with_past(Upgrade *u, uint32_t past, const char **k, const char **v) {
   RawAttr axis = raw_int_attr("axis", 0);
   const char **both[] = {k, v};
-  for (int64_t i = 0; i < 2 && raw_has(u, 4); i++) {
+  for (int64_t i = 0; i < 2 && raw_has(u, past); i++) {
     RawAttr index = raw_int_attr("value_int", i);
     const char *at = raw_put(u, "Constant", NULL, 0, NULL, 1, &index);
-    const char *past = raw_put(u, "Gather", NULL, NAMES(raw_in(u, 4), at), 1, &axis);
-    *both[i] = concat(u, NULL, 2, NAMES(past, *both[i]));
+    const char *part = raw_put(u, "Gather", NULL, NAMES(raw_in(u, past), at), 1, &axis);
+    *both[i] = concat(u, NULL, 2, NAMES(part, *both[i]));
   }
   if (*raw_out(u, 1))
     concat(u, raw_out(u, 1), 0, NAMES(at_axes(u, *k, INTS(0)), at_axes(u, *v, INTS(0))));
 }
 
-/* Attention: input, weights, bias, mask_index, past, attention_bias, past_sequence_length. */
-Status microsoft_attention(Upgrade *u) {
+/* How many heads; the weights of query, key and value in the last axis of their projection. */
+static Status projected_heads(Upgrade *u, int64_t *heads, const int64_t **size) {
+  static const int64_t alike[] = {1, 1, 1};
   const RawAttr *given = raw_find(u, "qkv_hidden_sizes", RA_INTS);
-  const int64_t *size = given && given->n == 3 ? given->ints : (const int64_t[]){1, 1, 1};
-  const char *part[3], *mask = NULL;
-  int64_t heads = raw_int(u, "num_heads", 0);
-  if (heads < 1 || size[0] < 1 || size[1] < 1 || size[2] < 1 || size[0] + size[1] + size[2] > INT32_MAX)
+  const int64_t *s = given && given->n == 3 ? given->ints : alike;
+  *heads = raw_int(u, "num_heads", 0), *size = s;
+  if (*heads < 1 || s[0] < 1 || s[1] < 1 || s[2] < 1 || s[0] > INT32_MAX || s[1] > INT32_MAX || s[2] > INT32_MAX)
     return raw_unsupported(u, "has no heads, or parts of no extent");
   if (raw_int(u, "do_rotary", 0) || raw_int(u, "past_present_share_buffer", 0))
     return raw_unsupported(u, "rotates its rows, or has its cache in one buffer");
-  TRY(raw_refuse_inputs(u, 6, "has its cache in one buffer"));
-  split(u, sum(u, raw_two(u, "MatMul", raw_in(u, 0), raw_in(u, 1)), raw_in(u, 2)), size, part);
+  return ST_OK;
+}
+
+Status microsoft_projected(Upgrade *u, const ProjectedAttention *p) {
+  const char *part[3], *mask = NULL;
+  const int64_t *size;
+  int64_t heads;
+  TRY(projected_heads(u, &heads, &size));
+  split(u, p->qkv, size, part);
   const char *q = raw_heads(u, part[0], heads), *k = raw_heads(u, part[1], heads), *v = raw_heads(u, part[2], heads);
-  with_past(u, &k, &v);
+  with_past(u, p->past, &k, &v);
   const char *seq = raw_extent(u, q, 2), *total = raw_extent(u, k, 2), *columns = raw_count(u, total);
-  if (raw_has(u, 3) && !(mask = padding(u, 3, columns)))
+  if (raw_has(u, p->mask) && !(mask = padding(u, p->mask, columns, p->like)))
     return raw_unsupported(u, "has a mask_index of another form, or of unknown rank");
-  mask = sum(u, mask, raw_in(u, 5));
+  mask = sum(u, mask, raw_in(u, p->bias));
   if (raw_int(u, "unidirectional", 0))
-    mask = sum(u, mask, causal(u, seq, total, columns, raw_in(u, 0)));
+    mask = sum(u, mask, causal(u, seq, total, columns, p->like));
   RawAttr scale = raw_float_attr("scale", raw_float(u, "scale", 0));
   const char *const in[] = {q, k, v, mask};
   return raw_become_joined(u, raw_put(u, "Attention", NULL, mask && *mask ? 4 : 3, in, scale.f != 0 ? 1 : 0, &scale));
+}
+
+/* Attention: input, weights, bias, mask_index, past, attention_bias, past_sequence_length. */
+Status microsoft_attention(Upgrade *u) {
+  ProjectedAttention a = {.like = raw_in(u, 0), .mask = 3, .past = 4, .bias = 5};
+  TRY(raw_refuse_inputs(u, 6, "has its cache in one buffer"));
+  a.qkv = sum(u, raw_two(u, "MatMul", raw_in(u, 0), raw_in(u, 1)), raw_in(u, 2));
+  return microsoft_projected(u, &a);
 }
 
 /* --- GroupQueryAttention: query, key, value, past_key, past_value, seqlens_k, total_sequence_length, cos_cache, sin_cache,

@@ -45,6 +45,22 @@ Status raw_refuse_output(Upgrade *u, uint32_t i, const char *what) {
   return *raw_out(u, i) ? raw_unsupported(u, what) : ST_OK;
 }
 
+DType raw_dtype(const Upgrade *u, const char *name) {
+  const Type *t = *name ? u->type(u->arg, name) : NULL;
+  return t && t->kind == VK_TENSOR ? t->dtype : DT_none;
+}
+
+uint32_t raw_kept(const Upgrade *u, uint32_t n, const char *const *names, RawAttr *to) {
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < u->n.nattr; k++)
+      if (!strcmp(u->n.attr[k].name, names[i])) {
+        to[found++] = u->n.attr[k];
+        break;
+      }
+  return found;
+}
+
 RawAttr raw_int_attr(const char *name, int64_t v) {
   return (RawAttr){.name = name, .ref = "", .doc = "", .type = RA_INT, .i = v};
 }
@@ -108,6 +124,14 @@ Status raw_become(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t n
   return ST_OK;
 }
 
+Status raw_become_last(Upgrade *u) {
+  const char *out = raw_out(u, 0);
+  assert(u->nbefore);
+  u->n = u->before[--u->nbefore];
+  u->n.out = arena_copy(u->a, &out, sizeof out), u->n.nout = 1;
+  return ST_OK;
+}
+
 const char *raw_ints(Upgrade *u, uint32_t n, const int64_t *v) {
   RawAttr value = raw_ints_attr("value_ints", n, v);
   return raw_put(u, "Constant", NULL, 0, NULL, 1, &value);
@@ -137,6 +161,25 @@ const char *raw_count(Upgrade *u, const char *n) {
   const char *from = raw_put(u, "Constant", NULL, 0, NULL, 1, &zero);
   const char *step = raw_put(u, "Constant", NULL, 0, NULL, 1, &one);
   return raw_put(u, "Range", NULL, NAMES(from, raw_put(u, "Squeeze", NULL, NAMES(n), 0, NULL), step), 0, NULL);
+}
+
+const char *raw_transpose(Upgrade *u, const char *x, uint32_t rank, const int64_t *perm) {
+  RawAttr attr = raw_ints_attr("perm", rank, perm);
+  return raw_put(u, "Transpose", NULL, NAMES(x), 1, &attr);
+}
+
+const char *raw_channels_first(Upgrade *u, const char *x, int rank) {
+  int64_t perm[MAX_RANK] = {0, rank - 1};
+  for (int i = 2; i < rank; i++)
+    perm[i] = i - 1;
+  return raw_transpose(u, x, (uint32_t)rank, perm);
+}
+
+const char *raw_channels_last(Upgrade *u, const char *x, int rank) {
+  int64_t perm[MAX_RANK] = {0};
+  for (int i = 1; i < rank; i++)
+    perm[i] = i == rank - 1 ? 1 : i + 1;
+  return raw_transpose(u, x, (uint32_t)rank, perm);
 }
 
 static const int64_t heads_first[] = {0, 2, 1, 3};

@@ -19,6 +19,9 @@ const Type *raw_type(const Upgrade *u, const char *name);
 Status raw_unsupported(Upgrade *u, const char *what);
 Status raw_refuse_inputs(Upgrade *u, uint32_t from, const char *what);
 Status raw_refuse_output(Upgrade *u, uint32_t i, const char *what);
+DType raw_dtype(const Upgrade *u, const char *name); /* DT_none: not known */
+/* Those of the node's attributes that are called so; how many there are. */
+uint32_t raw_kept(const Upgrade *u, uint32_t n, const char *const *names, RawAttr *to);
 
 /* --- nodes made here --- */
 RawAttr raw_int_attr(const char *name, int64_t v);
@@ -38,6 +41,7 @@ void raw_put_many(Upgrade *u, const char *op, uint32_t nout, const char **out, u
                   const RawAttr *attr);
 /* The node itself becomes this one, with its first output. */
 Status raw_become(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t nattr, const RawAttr *attr);
+Status raw_become_last(Upgrade *u); /* the last of the nodes before */
 
 /* Constants: a list, a number. */
 const char *raw_ints(Upgrade *u, uint32_t n, const int64_t *v);
@@ -49,6 +53,10 @@ const char *raw_two(Upgrade *u, const char *op, const char *a, const char *b);
 const char *raw_cast(Upgrade *u, const char *x, DType to);
 const char *raw_extent(Upgrade *u, const char *x, int64_t axis); /* i64[1] */
 const char *raw_count(Upgrade *u, const char *n);                /* 0 … n-1, of i64[1] */
+const char *raw_transpose(Upgrade *u, const char *x, uint32_t rank, const int64_t *perm);
+/* [N, …, C] as [N, C, …], and back; rank at most MAX_RANK. */
+const char *raw_channels_first(Upgrade *u, const char *x, int rank);
+const char *raw_channels_last(Upgrade *u, const char *x, int rank);
 /* [b, s, heads * d] as [b, heads, s, d], and back under the name `out`. */
 const char *raw_heads(Upgrade *u, const char *x, int64_t heads);
 Status raw_become_joined(Upgrade *u, const char *x);

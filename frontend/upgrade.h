@@ -13,7 +13,7 @@ typedef struct Upgrade {
   Arena *keep; /* data of constants made here */
   RawNode n;   /* a copy; its lists are not shared once a step has changed them */
   int64_t opset;
-  RawNode before[80], after[4];
+  RawNode before[128], after[4];
   uint32_t nbefore, nafter;
   const Type *(*type)(void *arg, const char *name);    /* of a value the node can see; NULL: nothing known */
   const Tensor *(*konst)(void *arg, const char *name); /* a constant the node can see, or NULL */

@@ -43,6 +43,10 @@ Status linear_attention_infer(Infer *x) {
 Status causal_conv_infer(Infer *x) {
   Dim past;
   int rank, weight;
+  Str act = ATTR(x->n, CausalConvWithState)->activation;
+  if (!str_is(act, "none") && !str_is(act, "silu") && !str_is(act, "swish"))
+    return infer_fail(x, "activation is '%.*s'; it must be none, silu or swish", (int)(act.len < 40 ? act.len : 40),
+                      act.ptr);
   if (!in_rank(x, 0, &rank) || !in_rank(x, 1, &weight))
     return ST_OK;
   if (rank != 3 || weight != 3)
