@@ -67,9 +67,9 @@ typedef struct ProgExpr {
 typedef struct ProgSymbol {
   uint32_t name;
   uint32_t of_input; /* 1: stands in the shape of an input; these come first */
-  uint32_t grows;    /* 1: GPUs: another number in each run; kernels read what hangs on it from memory (runtime/grow.h) */
+  uint32_t grows; /* 1: GPUs: another number in each run; kernels read what hangs on it from memory (runtime/grow.h) */
   uint32_t pad;
-  int64_t lo, hi;    /* the range the exporter stated */
+  int64_t lo, hi; /* the range the exporter stated */
 } ProgSymbol;
 
 typedef enum {
