@@ -57,7 +57,7 @@ static Value *gemm_of_integers(Match *m) {
   const GemmAttr *a = ATTR(n, Gemm);
   const int64_t turn[2] = {1, 0};
   if (!type_known(n->in[0]) || !type_known(n->in[1]) || !dtype_is_int(of(n->in[0])) || n->in[0]->type.rank != 2 ||
-      n->in[1]->type.rank != 2)
+      n->in[1]->type.rank != 2 || (n->nin > 2 && n->in[2] && !broadcasts_into(n->in[2], n->out[0])))
     return NULL;
   Value *x = a->transA ? transpose_by(m, n->in[0], turn, 2) : n->in[0],
         *y = a->transB ? transpose_by(m, n->in[1], turn, 2) : n->in[1];
