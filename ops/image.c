@@ -74,10 +74,10 @@ static Dim block_channels(Infer *x) {
   int64_t n;
   if (in_type(x, 0)->rank != 3 || !content_of(x, 2, &block, &n))
     return NULL;
-  Dim taps = dim_const(x->c, 1);
+  Dim taps = dim_const(x->c, 1), one = taps;
   for (int64_t i = 0; i < n; i++)
-    taps = dim_mul(x->c, taps, block[i]);
-  return taps->lo > 0 ? dim_div(x->c, in_dim(x, 0, 1), taps) : NULL;
+    taps = dim_mul(x->c, taps, dim_max(x->c, block[i], one)); /* what is less is an error */
+  return dim_div(x->c, in_dim(x, 0, 1), taps);
 }
 
 Status col2im_infer(Infer *x) {

@@ -54,6 +54,20 @@ static Value *reduced_loss(Match *m) {
   return mean ? EMIT(m, Div, NULL, loss, EMIT(m, ReduceSum, &all, weights)) : loss;
 }
 
+static Value *as(Match *m, Value *v, DType t) {
+  CastAttr to = {.round_mode = str_of("up"), .saturate = 1, .to = t};
+  return v->type.dtype == t ? v : EMIT(m, Cast, &to, v);
+}
+
+/* The type that inputs of several float types are computed in. */
+static DType common_float(const Node *n) {
+  DType t = n->in[0]->type.dtype;
+  for (int i = 1; i < n->nin; i++)
+    if (n->in[i]->type.dtype != t)
+      t = t == DT_f64 || n->in[i]->type.dtype == DT_f64 ? DT_f64 : DT_f32;
+  return t;
+}
+
 /* y = (x - mean) / sqrt(var + epsilon) * scale + bias with the statistics of the batch, which move the running ones. */
 static Value *batch_training(Match *m) {
   Node *n = m->root;
@@ -64,31 +78,31 @@ static Value *batch_training(Match *m) {
   ReduceAttr keep = {.keepdims = 1};
   if (!a->training_mode || !type_known(x) || rank < 2)
     return NULL;
-  for (int i = 1; i < 5; i++)
-    if (n->in[i]->type.dtype != x->type.dtype)
-      return NULL;
+  DType t = common_float(n);
+  x = as(m, x, t);
   for (int i = 2; i < rank; i++)
     axes[i - 1] = i, behind[i - 2] = i - 1;
   Value *others = const_ints(m, axes, rank - 1);
   for (int i = 1; i < 3; i++) /* [C] to [C, 1, …] */
-    p[i] = rank > 2 ? EMIT(m, Unsqueeze, NULL, n->in[i], const_ints(m, behind, rank - 2)) : n->in[i];
+    p[i] =
+        rank > 2 ? EMIT(m, Unsqueeze, NULL, as(m, n->in[i], t), const_ints(m, behind, rank - 2)) : as(m, n->in[i], t);
   stat[0] = EMIT(m, ReduceMean, &keep, x, others);
   Value *d = EMIT(m, Sub, NULL, x, stat[0]);
   stat[1] = EMIT(m, ReduceMean, &keep, EMIT(m, Mul, NULL, d, d), others);
-  Value *sd = EMIT(m, Add, NULL, stat[1], const_like(m, (double)a->epsilon, x->type.dtype));
+  Value *sd = EMIT(m, Add, NULL, stat[1], const_like(m, (double)a->epsilon, t));
   Value *y = EMIT(m, Div, NULL, d, EMIT(m, Sqrt, NULL, sd));
   y = EMIT(m, Add, NULL, EMIT(m, Mul, NULL, y, p[1]), p[2]);
   for (int i = 0; i < 2; i++) {
     double momentum = (double)a->momentum;
     Value *now = EMIT(m, Squeeze, NULL, stat[i], others);
-    now = EMIT(m, Mul, NULL, now, const_like(m, 1 - momentum, x->type.dtype));
-    Value *before = EMIT(m, Mul, NULL, n->in[i + 3], const_like(m, momentum, x->type.dtype));
-    stat[i] = EMIT(m, Add, NULL, before, now);
+    now = EMIT(m, Mul, NULL, now, const_like(m, 1 - momentum, t));
+    Value *before = EMIT(m, Mul, NULL, as(m, n->in[i + 3], t), const_like(m, momentum, t));
+    stat[i] = as(m, EMIT(m, Add, NULL, before, now), n->in[3]->type.dtype);
   }
   for (int i = 0; i < 2 && !m->st; i++)
     if (i + 1 < n->nout && n->out[i + 1])
       replace_value(n->out[i + 1], stat[i]);
-  return y;
+  return as(m, y, n->in[0]->type.dtype);
 }
 
 /* Inputs: rate, count, all X, all G, then the states; outputs: all X, then the states. */

@@ -121,8 +121,8 @@ static Status load_mask(Att *t) {
   const Tensor *m = e->in[3];
   int64_t full[4] = {t->q.B, t->q.H, t->q.S, t->L}, own[MAX_RANK];
   char a[128], b[128];
-  if (m->dtype != DT_bool && !dtype_is_float(m->dtype))
-    return eval_fail(e, "attn_mask must be bool or float");
+  if (m->dtype != DT_bool && !dtype_is_float(m->dtype) && !dtype_is_int(m->dtype))
+    return eval_fail(e, "attn_mask must be bool or numbers");
   bool fits = m->rank >= 1 && m->rank <= 4;
   for (int i = 0; fits && i < m->rank; i++) {
     int64_t have = m->dim[i], want = full[4 - m->rank + i];

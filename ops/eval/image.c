@@ -110,8 +110,8 @@ static Status block_window(Eval *e, const Col2ImAttr *a, Window *w, int64_t *tap
   return ST_OK;
 }
 
-/* Adds the columns of one image, [taps][blocks], where they came from. */
-static void add_columns(const Window *w, int64_t taps, int64_t blocks, const double *col, double *image) {
+/* Where in the image each element of a column goes: [taps][blocks], -1 outside of it. */
+static void column_places(const Window *w, int64_t taps, int64_t blocks, int64_t *place) {
   for (int64_t k = 0; k < taps; k++)
     for (int64_t b = 0; b < blocks; b++) {
       int64_t at = 0, scale = 1, tap = k, block = b;
@@ -122,17 +122,36 @@ static void add_columns(const Window *w, int64_t taps, int64_t blocks, const dou
         at += p * scale, scale *= w->in[i];
         tap /= w->kernel[i], block /= w->out[i];
       }
-      if (inside)
-        image[at] += col[k * blocks + b];
+      place[k * blocks + b] = inside ? at : -1;
     }
+}
+
+typedef union Sum {
+  double f;
+  uint64_t n; /* integers wrap, as all sums of them do */
+} Sum;
+
+/* n elements of columns into the image they make, which begins at `to`; sum: as many as it has elements. */
+static void add_columns(const Tensor *x, const int64_t *place, int64_t n, int64_t from, Tensor *y, int64_t to,
+                        int64_t size, Sum *sum) {
+  bool whole = dtype_is_int(x->dtype);
+  memset(sum, 0, (size_t)size * sizeof *sum);
+  for (int64_t i = 0; i < n; i++)
+    if (place[i] >= 0 && whole)
+      sum[place[i]].n += (uint64_t)elem_i64(x->dtype, x->data, from + i);
+    else if (place[i] >= 0)
+      sum[place[i]].f += elem_f64(x->dtype, x->data, from + i);
+  for (int64_t i = 0; i < size; i++)
+    if (whole)
+      elem_set_i64(y->dtype, y->data, to + i, (int64_t)sum[i].n);
+    else
+      elem_set_f64(y->dtype, y->data, to + i, sum[i].f);
 }
 
 /* Col2Im, ONNX 18. */
 Status col2im_eval(Eval *e) {
   const Tensor *x = e->in[0];
-  const double *v;
-  double *image;
-  int64_t taps, blocks, dim[MAX_RANK], size = 1;
+  int64_t taps, blocks, dim[MAX_RANK], size = 1, *place;
   Window w;
   Tensor *y;
   TRY(nn_expect_rank(e, 0, 3, "the input"));
@@ -143,15 +162,14 @@ Status col2im_eval(Eval *e) {
   dim[0] = x->dim[0], dim[1] = x->dim[1] / taps;
   memcpy(dim + 2, w.in, (size_t)w.n * sizeof *dim);
   TRY(eval_out(e, 0, x->dtype, w.n + 2, dim, &y));
-  TRY(nn_load(e, x, &v));
   for (int i = 0; i < w.n; i++)
     size *= w.in[i];
-  TRY(nn_buffer(e, size, &image));
+  place = arena_array(e->scratch, int64_t, (size_t)(taps * blocks));
+  column_places(&w, taps, blocks, place);
+  Sum *sum = arena_array(e->scratch, Sum, (size_t)size);
   for (int64_t i = 0; i < dim[0] * dim[1]; i++) {
     TRY(ctx_poll(e->c));
-    memset(image, 0, (size_t)size * sizeof *image);
-    add_columns(&w, taps, blocks, v + i * taps * blocks, image);
-    nn_store(y, i * size, image, size);
+    add_columns(x, place, taps * blocks, i * taps * blocks, y, i * size, size, sum);
   }
   return ST_OK;
 }

@@ -18,7 +18,7 @@ Status nn_buffer(Eval *e, int64_t n, double **v) {
 Status nn_load(Eval *e, const Tensor *t, const double **v) {
   DKind k = dtype_kind(t->dtype);
   if (t->kind != VK_TENSOR || k == DK_STRING || k == DK_COMPLEX || k == DK_NONE)
-    return eval_fail(e, "numbers are needed, not %s", dtype_name(t->dtype));
+    return eval_unsupported(e, "numbers are needed, not %s", dtype_name(t->dtype));
   if (t->dtype == DT_f64) {
     *v = t->data;
     return ST_OK;

@@ -146,7 +146,7 @@ static bool col2im_can(Ctx *c, const Node *n, const char **why) {
   *why = "extents that are compared at run time";
   if (in->rank != 3 || out->rank < 3 || in->dim[0] != out->dim[0])
     return false;
-  return blocks_fit(c, n, &b) || (out->dim[1]->lo >= 1 && attrs_of(c, n, &s));
+  return blocks_fit(c, n, &b) || attrs_of(c, n, &s);
 }
 
 /* Block shapes that are known at run time only: one loop over the taps, which are checked to be as many as the columns have
@@ -174,7 +174,7 @@ static Status col2im_any(Lower *x, const Node *n, KExpr *const *index, KVar *acc
   TRY(lower_check(x, k_bin(x, KOP_eq, rows, ke_dim(x->k, in->dim[1])), rows));
   blocks = lower_once(x, "blocks", blocks);
   TRY(lower_check(x, k_bin(x, KOP_eq, blocks, ke_dim(x->k, in->dim[2])), blocks));
-  Dim all = dim_div(x->c, in->dim[1], out->dim[1]);
+  Dim all = dim_div(x->c, in->dim[1], dim_max(x->c, out->dim[1], dim_const(x->c, 1)));
   KExpr *tap = lower_open(x, "w", all, &behind), *rest = tap, *block = num(x, 0);
   for (int i = s.n - 1; i >= 0; i--) {
     KExpr *k = i ? k_bin(x, KOP_mod, rest, kernel[i]) : rest, *stride = num(x, s.stride[i]);

@@ -175,6 +175,20 @@ static void unpool(Needs *x, const Node *n) {
   }
 }
 
+/* Col2Im (18): a column has the elements of a block for every channel. */
+static void columns(Needs *x, const Node *n) {
+  const Dim *block;
+  int64_t axes;
+  Dim rows = n->out[0]->type.dim[1];
+  if (!value_content(x->c, n->in[2], &block, &axes))
+    return;
+  for (int i = 0; i < axes; i++) {
+    at_least(x, block[i], 1, "an extent of the block");
+    rows = dim_mul(x->c, rows, block[i]);
+  }
+  must(x, rows, n->in[0]->type.dim[1], "the rows of the columns");
+}
+
 /* Resize (19): the result is as large as is asked for; to keep proportions there must be some. */
 static void resize(Needs *x, const Node *n) {
   const ResizeAttr *a = ATTR(n, Resize);
@@ -242,6 +256,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Resize:
   case OP_ResizeTo: resize(&x, n); break;
   case OP_MaxUnpool: unpool(&x, n); break;
+  case OP_Col2Im: columns(&x, n); break;
   case OP_MelWeightMatrix: mel(&x, n); break;
   case OP_DFT: dft(&x, n); break;
   case OP_STFT: stft(&x, n); break;

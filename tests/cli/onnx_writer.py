@@ -7,8 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 import struct
 import zipfile
 
-F32, U8, I8, I32, I64, STRING, BOOL, F16, F64, BF16 = 1, 2, 3, 6, 7, 8, 9, 10, 11, 16
-FORMAT = {F32: "f", U8: "B", I8: "b", I32: "i", I64: "q", BOOL: "?", F64: "d", F16: "e"}
+F32, U8, I8, I16, I32, I64, STRING, BOOL, F16, F64, BF16 = 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 16
+FORMAT = {F32: "f", U8: "B", I8: "b", I16: "h", I32: "i", I64: "q", BOOL: "?", F64: "d", F16: "e"}
 DESCR = {F32: "<f4", U8: "|u1", I8: "|i1", I32: "<i4", I64: "<i8", BOOL: "|b1", F64: "<f8", F16: "<f2"}
 
 

@@ -233,7 +233,7 @@ static void test_weights(void **state) {
     for (int t = 0; t <= tiles; t++) {
       int64_t n = nk[i / 2][0], k = nk[i / 2][1];
       Product p = {.batch = num(1), .m = sym("m"), .n = num(n), .k = num(k), .packed_b = true, .trans_b = t & 1};
-      p.tile = (uint8_t)t, p.weights = types[i % 2], p.trans_a = t == 2;
+      p.cut.tile = (uint8_t)t, p.weights = types[i % 2], p.trans_a = t == 2;
       Compiled c = compile(p);
       for (size_t j = 0; j < countof(some_m); j++)
         check(&c, (Sizes){1, some_m[j], n, k}, NULL, 0, NULL);

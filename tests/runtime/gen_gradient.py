@@ -290,3 +290,51 @@ case("two layers", [("Gemm", ["x", "a", "c"], ["h"], {}), ("Relu", ["h"], ["r"],
                     ("SoftmaxCrossEntropyLoss", ["p", "t"], ["o"], {})],
      {"x": some(5, 3), "a": some(3, 4), "c": some(4), "b": some(4, 3), "t": ints(0, 2, 1, 1, 0)},
      lambda x, a, c, b, t: F.cross_entropy((x @ a + c).relu() @ b, t), xs=["a", "c", "b"], inits=["a", "c", "b"], twice=True)
+
+# --- attention with a cache, lengths, windows and a soft cap, from its definition ---
+
+
+def cached(name, q, k, v, past=None, lengths=None, mask=None, present=False, twice=False, shapes=None, **attrs):
+    """present: the cache that comes out leads to y too"""
+    ins = {"q": some(*q), "k": some(*k), "v": some(*v), **({} if mask is None else {"m": mask})}
+    if past:
+        ins.update(a=some(*k[:2], past, k[3]), b=some(*v[:2], past, v[3]))
+    if lengths is not None:
+        ins["n"] = lengths
+    names = [n if n in ins else "" for n in ("q", "k", "v", "m", "a", "b", "n")]
+    names = names[:max(i for i, n in enumerate(names) if n) + 1]
+
+    def fn(*values):
+        at = dict(zip(ins, values))
+        key, value = ((torch.cat([at[p], at[n]], 2) if past else at[n]) for n, p in (("k", "a"), ("v", "b")))
+        more = q[1] // k[1]
+        score = at["q"] @ key.repeat_interleave(more, 1).mT / q[3] ** 0.5
+        score = attrs["softcap"] * (score / attrs["softcap"]).tanh() if "softcap" in attrs else score
+        j, i = torch.arange(key.shape[2]), torch.arange(q[2])[:, None] + (past or 0)
+        see = torch.ones(q[2], key.shape[2], dtype=torch.bool)
+        if lengths is not None:
+            i = i + lengths[:, None, None, None] - q[2]
+            see = see & (j < lengths[:, None, None, None])
+        see = see & (j <= i) if attrs.get("is_causal") else see
+        see = see & (i - j <= attrs["left_window_size"]) if "left_window_size" in attrs else see
+        see = see & (j - i <= attrs["right_window_size"]) if "right_window_size" in attrs else see
+        score = score + (at["m"] if mask is not None else 0)
+        y = score.masked_fill(~see, -1e300).softmax(-1).masked_fill(~see, 0) @ value.repeat_interleave(more, 1)
+        return torch.cat([y.sin(), key.cos(), value], 2) if present else y.sin()
+    nodes = [("Attention", names, ["t", "nk", "nv"] if present else ["t"], attrs), ("Sin", ["t"], ["st" if present else "o"], {})]
+    if present:
+        nodes += [("Cos", ["nk"], ["c"], {}), ("Concat", ["st", "c", "nv"], ["o"], {"axis": 2})]
+    case("Attention, " + name, nodes, ins, fn, twice=twice, tol=1e-4, shapes=shapes)
+
+
+k4 = (2, 2, 3, 4)
+cached("a cache", (2, 2, 3, 4), k4, k4, past=2, is_causal=1)
+cached("a cache that leads to y", (1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4), past=2, is_causal=1, present=True, twice=True)
+cached("a cache, shared heads, a mask", (1, 4, 2, 4), (1, 2, 2, 4), (1, 2, 2, 3), past=3, mask=some(2, 5))
+cached("a cache whose length the run tells", (1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4), past=3, present=True,
+       shapes={"a": [1, 2, "p", 4], "b": [1, 2, "p", 4]})
+cached("lengths", (2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4), lengths=ints(2, 5))
+cached("lengths, causal: a query that sees nothing", (2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4), lengths=ints(2, 5), is_causal=1)
+cached("windows", (1, 2, 5, 4), (1, 2, 5, 4), (1, 2, 5, 3), left_window_size=1, right_window_size=2, twice=True)
+cached("a window over a cache", (1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 3), past=4, left_window_size=2, is_causal=1)
+cached("a soft cap", (1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 3), softcap=0.5, is_causal=1, twice=True)

@@ -410,6 +410,54 @@ for args, text in (((4, 16, 100, 0.0, 8000.0), "band 1 lies outside of the spect
                    ((4, 16, 0, 0.0, 8000.0), "sample_rate is 0"), ((4, -1, 100, 0.0, 8.0), "dft_length"), ((-1, 16, 100, 0.0, 8.0), "-1, where 0 is needed")):
     refused(f"MelWeightMatrix {args}", MEL(), SPECTRUM(*args), ("y", F, [9, 4], [0.0] * 36), text)
 
+# --- types that no kernel has: by casts; expected values by hand, or by what the operator's text says ---
+
+H, D = w.F16, w.F64
+for t, depth in ((F, 3.75), (w.U8, 3), (H, 3.0), (w.I8, 3)):
+    case(f"OneHot of a depth of type {t}", [w.node("OneHot", ["i", "d", "v"], ["y"])], [("i", I, [2], [2, -3]), ("d", t, [], [depth]), ("v", F, [2], [0.5, 2])],
+         [("y", F, [2, 3], [0.5, 0.5, 2, 2, 0.5, 0.5])])
+refused("OneHot of a depth below 0", [w.node("OneHot", ["i", "d", "v"], ["y"])],
+        [("i", I, [2], [2, -3]), ("d", F, [], [-1.0]), ("v", F, [2], [0.5, 2])], ("y", F, [2, 0], []), "op OneHot")
+RANGE = [w.node("Range", ["s", "e", "d"], ["y"])]
+for t, start, end, by, want in (
+        (F, 0.5, 2.0, 0.5, [0.5, 1, 1.5]), (D, 3.0, -1.0, -1.5, [3, 1.5, 0]), (F, 0.0, 2.25, 1.0, [0, 1, 2]), (F, 1.0, 0.0, 1.0, []), (H, 1.0, 3.0, 0.75, [1, 1.75, 2.5]),
+        (w.I16, -3, 5, 3, [-3, 0, 3]), (w.I16, 5, -3, -4, [5, 1])):
+    args = [(n, t, [], [v]) for n, v in (("s", start), ("e", end), ("d", by))]
+    case(f"Range of type {t} from {start} to {end} by {by}", RANGE, args, [("y", t, [len(want)], want)])
+for t, by in ((F, 0.0), (w.I16, 0), (F, math.nan)):
+    refused(f"Range by {by} of type {t}", RANGE, [("s", t, [], [1]), ("e", t, [], [2]), ("d", t, [], [by])], ("y", t, [0], []), "")
+COLUMNS = [w.node("Col2Im", ["x", "i", "b"], ["y"])]
+for t in (F, w.U8):
+    case(f"Col2Im of blocks that the run tells, type {t}", COLUMNS,
+         [("x", t, [1, 4, 4], list(range(16))), ("i", I, [2], [3, 3]), ("b", I, [2], [2, 2])],
+         [("y", t, [1, 1, 3, 3], [0, 1 + 4, 5, 2 + 8, 3 + 6 + 9 + 12, 7 + 13, 10, 11 + 14, 15])])
+case("Col2Im of integers that wrap", COLUMNS, [("x", w.I8, [1, 2, 3], [100] * 6), ("i", I, [1], [4]), ("b", I, [1], [2])],
+     [("y", w.I8, [1, 1, 4], [100, -56, -56, 100])])
+for block in ([3, 1], [0, 2]):
+    refused(f"Col2Im of blocks {block}", COLUMNS, [("x", F, [1, 4, 4], iota([4, 4])), ("i", I, [2], [3, 3]), ("b", I, [2], block)],
+            ("y", F, [1, 1, 3, 3], [0.0] * 9), "op Col2Im")
+A, B_, C = [1, -2, 3, 4], [5, 6, -7, 8], [1, 3]  # A B = 19 -10 -13 50, A' B = -16 30 -38 20
+for t in (w.I32, I):
+    for attrs, want in (({}, [20, -7, -12, 53]), ({"alpha": 2.0, "beta": 3.0}, [41, -11, -23, 109]), ({"alpha": 0.5}, [10, -2, -5, 28]),
+                        ({"transA": 1, "beta": 0.0}, [-16, 30, -38, 20])):
+        case(f"Gemm of integers of type {t}, {attrs}", [w.node("Gemm", ["a", "b", "c"], ["y"], **attrs)],
+             [("a", t, [2, 2], A), ("b", t, [2, 2], B_), ("c", t, [1, 2], C)], [("y", t, [2, 2], want)])
+GRID = [-1.0, -1, 0, 0, 1, 0.5]  # a corner, the middle of four, 0.75 of the way down at the right
+for t, image, want in ((w.U8, [0, 100, 201, 255], [0, 139, 216]), (w.I8, [-128, 127, -3, 5], [-128, 0, 36]), (I, [0, 1 << 40, 0, 0], [0, 1 << 38, 1 << 38]),
+                       (B, [0, 1, 1, 1], [0, 1, 1])):
+    case(f"GridSample of integers of type {t}", [w.node("GridSample", ["x", "g"], ["y"], align_corners=1)],
+         [("x", t, [1, 1, 2, 2], image), ("g", F, [1, 1, 3, 2], GRID)], [("y", t, [1, 1, 1, 3], want)])
+for how, want in (("add", [1, 1, 0, 1]), ("mul", [0, 0, 0, 1]), ("max", [1, 1, 0, 1]), ("min", [0, 0, 0, 1])):
+    for op, at in (("ScatterElements", [3]), ("ScatterND", [3, 1])):
+        case(f"{op} of booleans, {how}", [w.node(op, ["x", "i", "u"], ["y"], reduction=how)],
+             [("x", B, [4], [1, 0, 0, 1]), ("i", I, at, [0, 1, 3]), ("u", B, [3], [0, 1, 1])], [("y", B, [4], want)])
+case("Attention with a mask of integers", [w.node("Attention", ["q", "k", "v", "m"], ["y"])],
+     [(n, F, [1, 1, 2, 1], [0.0, 0.0]) for n in "qk"] + [("v", F, [1, 1, 2, 1], [1.0, 3.0]), ("m", I, [2, 2], [0, 0, 1, 1])],
+     [("y", F, [1, 1, 2, 1], [2.0, 2.0])])
+NORM = [("x", F, [2, 1, 2], [1.0, 3, 5, 7]), ("s", H, [1], [2.0]), ("b", H, [1], [1.0]), ("m", D, [1], [0.0]), ("v", D, [1], [1.0])]
+case("BatchNormalization in training of several types", [w.node("BatchNormalization", ["x", "s", "b", "m", "v"], ["y", "m2", "v2"], training_mode=1, momentum=0.5)],
+     NORM, [("y", F, [2, 1, 2], [2 * d / math.sqrt(5 + 1e-5) + 1 for d in (-3, -1, 1, 3)]), ("m2", D, [1], [2.0]), ("v2", D, [1], [3.0])])
+
 # --- sequences and optionals ---
 
 PLUS = body([w.node("Add", ["item", "t"], ["r"])], [("item", F, None), ("t", F, [1])], [("r", F, None)])
