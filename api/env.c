@@ -25,6 +25,7 @@ static void make_default(void) {
   alloc_init_system(&default_env.alloc);
   default_env.alloc.limit = machine_memory();
   recycler_init(&default_env.recycler, &default_env.alloc);
+  default_env.users = 1;
   pthread_mutex_init(&default_env.lock, NULL);
 }
 
@@ -71,6 +72,7 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
   pthread_mutex_init(&env->lock, NULL);
   env->alloc.limit = env->o.max_memory ? env->o.max_memory : machine_memory();
   recycler_init(&env->recycler, &env->alloc);
+  env->users = 1;
   *out = env;
   return SARD_OK;
 }
@@ -94,8 +96,13 @@ void env_pool_done(sard_env *env) {
   pthread_mutex_unlock(&env->lock);
 }
 
+sard_env *env_share(sard_env *env) {
+  atomic_fetch_add(&env->users, 1);
+  return env;
+}
+
 void sard_env_free(sard_env *env) {
-  if (!env)
+  if (!env || atomic_fetch_sub(&env->users, 1) > 1)
     return;
   recycler_destroy(&env->recycler);
   pthread_mutex_destroy(&env->lock);

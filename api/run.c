@@ -137,7 +137,7 @@ static sard_status result_new(const sard_model *m, const sard_run_options *o, sa
   if (!r)
     return error_new(SARD_ERROR_MEMORY, err, "out of memory");
   memset(r, 0, bytes);
-  r->env = m->env, r->n = n, r->out = (RtOutput *)(r + 1);
+  r->env = env_share(m->env), r->n = n, r->out = (RtOutput *)(r + 1);
   r->o = opt, r->users = 1;
   env_prepare(m->env, &r->c, opt.timeout, opt.cancel);
   r->c.records = &m->env->recycler.records;
@@ -161,7 +161,9 @@ void sard_result_free(sard_result *r) {
   if (r->device)
     r->device->ops->drop(r->device);
   ctx_close(&r->c);
-  records_put(&r->env->recycler.records, &r->env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
+  sard_env *env = r->env;
+  records_put(&env->recycler.records, &env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
+  sard_env_free(env);
 }
 
 enum { MAX_NESTED = 8 }; /* sequences in sequences */

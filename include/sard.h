@@ -80,7 +80,8 @@ typedef struct sard_env_options {
   { sizeof(sard_env_options), 0, NULL, NULL, NULL, NULL, NULL }
 
 SARD_API sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_error **err);
-/* Every model of it must be freed first. env may be NULL. */
+/* Every model of it must be freed first. Results may outlive it: what they hold they give back to its allocator when they are
+ * freed. env may be NULL. */
 SARD_API void sard_env_free(sard_env *env);
 /* Bytes in use now and the most at once, weights mapped from files not counted. env NULL: the default environment. */
 SARD_API void sard_env_memory(sard_env *env, size_t *used, size_t *peak);

@@ -438,6 +438,23 @@ static void test_budget(void **state) {
   expect(sard_env_create(NULL, &none, &err), SARD_ERROR_USAGE, &err, "NULL");
 }
 
+static void test_result_outlives(void **state) {
+  Counted x = {.left = -1};
+  int64_t v[6];
+  sard_tensor in = tokens_of(v, 3, 2), t;
+  sard_result *r;
+  (void)state;
+  sard_env *env = counted_env(&x, 64 << 20);
+  sard_model *m = load(env, MODEL);
+  assert_int_equal(sard_run(m, &in, 1, NULL, &r, NULL), SARD_OK);
+  sard_model_free(m);
+  sard_env_free(env);
+  assert_int_equal(sard_result_tensor(r, 0, &t), SARD_OK);
+  assert_true(t.rank > 0 && atomic_load(&x.bytes) > 0);
+  sard_result_free(r);
+  assert_int_equal(atomic_load(&x.bytes), 0);
+}
+
 static void test_no_growth(void **state) {
   Counted x = {.left = -1};
   int64_t v[6];
@@ -618,6 +635,7 @@ int main(void) {
                                      T(test_memory_at_a_node),
                                      T(test_failing_allocations),
                                      T(test_budget),
+                                     T(test_result_outlives),
                                      T(test_no_growth),
                                      T(test_threads),
                                      T(test_cancel),
