@@ -172,7 +172,7 @@ typedef struct GroupQuery {
   int64_t heads, kv_heads;
   const char *q, *k, *v;
   const char *seq, *total; /* i64[1]: new rows; rows of the cache, as long as the longest needs it */
-  const char *start;       /* i64[batch]: the row of the cache where the new ones begin */
+  const char *start, *end; /* i64[batch]: the row of the cache where the new ones begin; how many rows there are then */
   const char *at;          /* i64[batch, seq]: the position of each new row */
 } GroupQuery;
 
@@ -191,8 +191,8 @@ static void group_positions(GroupQuery *g) {
   g->seq = raw_extent(u, g->q, 1);
   g->total = raw_cast(u, raw_two(u, "Reshape", raw_in(u, 6), raw_ints(u, INTS(1))), DT_i64);
   const char *last = raw_cast(u, raw_two(u, "Reshape", raw_in(u, 5), raw_ints(u, INTS(-1))), DT_i64);
-  const char *first = raw_two(u, "Sub", raw_two(u, "Add", last, raw_ints(u, INTS(1))), g->seq);
-  g->start = raw_two(u, "Max", first, raw_ints(u, INTS(0)));
+  g->end = raw_two(u, "Add", last, raw_ints(u, INTS(1)));
+  g->start = raw_two(u, "Max", raw_two(u, "Sub", g->end, g->seq), raw_ints(u, INTS(0)));
   g->at = raw_two(u, "Add", at_axes(u, g->start, INTS(1)), raw_count(u, g->seq));
 }
 
@@ -222,12 +222,15 @@ static const char *cached(GroupQuery *g, const char *x, uint32_t past, uint32_t 
                  1, &axis);
 }
 
-/* Each row sees the rows of its sequence up to its own, or the last so many of them. */
+/* Each row sees the rows of its sequence up to its own, or the last so many of them; all there are when it is not causal. */
 static const char *group_mask(GroupQuery *g, const char *k) {
   Upgrade *u = g->u;
   int64_t window = raw_int(u, "local_window_size", -1);
-  const char *column = raw_count(u, raw_extent(u, k, 2)), *row = at_axes(u, g->at, INTS(1, 3));
-  const char *keep = raw_two(u, "LessOrEqual", column, row);
+  const char *column = raw_count(u, raw_extent(u, k, 2)), *row = at_axes(u, g->at, INTS(1, 3)), *keep;
+  if (raw_int(u, "causal", 1))
+    keep = raw_two(u, "LessOrEqual", column, row);
+  else
+    keep = raw_two(u, "Less", column, at_axes(u, g->end, INTS(1, 2, 3)));
   if (window > 0)
     keep = raw_two(u, "And", keep, raw_two(u, "Greater", column, raw_two(u, "Sub", row, raw_ints(u, INTS(window)))));
   if (!raw_has(u, 10))
@@ -243,6 +246,8 @@ Status microsoft_group_query(Upgrade *u) {
     return raw_unsupported(u, "lacks its heads or lengths");
   if (raw_int(u, "smooth_softmax", 0) > 0)
     return raw_unsupported(u, "has a smooth softmax");
+  if (raw_int(u, "sliding_window_cache", 0) || raw_int(u, "kv_cache_bit_width", 0))
+    return raw_unsupported(u, "has a cache of its window's length, or of narrow integers");
   TRY(raw_refuse_inputs(u, 11, "has a sink"));
   TRY(raw_refuse_output(u, 3, "with its scores as an output"));
   group_inputs(&g);

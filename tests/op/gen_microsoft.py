@@ -295,7 +295,7 @@ def projected_attention():
     case("Attention", "attention_bias", dict(num_heads=2), f(x, w, bias, None, None, b), f(run(b)[0]))
 
 
-def group_query():
+def group_query(both_ways=False):
     """Query heads in twos over heads of keys, rows written into a cache that is a buffer of some length."""
     heads, kv, dim = 4, 2, 16
     angle = rng.uniform(-1, 1, (12, dim // 2))
@@ -306,7 +306,7 @@ def group_query():
         u, v = (x[..., ::2], x[..., 1::2]) if interleaved else (x[..., : dim // 2], x[..., dim // 2 :])
         p, q = u * c - v * s, v * c + u * s
         return np.stack([p, q], -1).reshape(x.shape) if interleaved else np.concatenate([p, q], -1)
-    def one(note, seq, lengths, room, window=-1, rotary=None, packed=False, scale=0.0, softcap=0.0, bias=False, past=True, tol=None):
+    def one(note, seq, lengths, room, window=-1, rotary=None, packed=False, scale=0.0, softcap=0.0, bias=False, past=True, causal=True, tol=None):
         """lengths: rows of each sequence in the end; room: of the past's buffer."""
         lengths = np.array(lengths)
         batch, total = len(lengths), max(lengths)
@@ -330,17 +330,23 @@ def group_query():
         extra = small(1, heads, seq, rows) if bias else None
         s = s + extra if bias else s
         column, row = np.arange(rows), at[:, None, :, None]
-        s = np.where((column <= row) & ((window < 0) | (column > row - window)), s, -np.inf)
+        seen = column <= row if causal else column < lengths[:, None, None, None]
+        s = np.where(seen & ((window < 0) | (column > row - window)), s, -np.inf)
         y = (softmax(s) @ np.repeat(nv, heads // kv, 1)).swapaxes(1, 2).reshape(batch, seq, heads * dim)
         attrs = dict(num_heads=heads, kv_num_heads=kv)
         attrs.update({k: v for k, v in dict(scale=scale, softcap=softcap).items() if v})
         attrs.update(dict(local_window_size=window) if window >= 0 else {})
+        attrs.update({} if causal else dict(causal=0))
         attrs.update(dict(do_rotary=1, rotary_interleaved=rotary) if rotary is not None else {})
         ins = f(np.concatenate([q, k, v], -1), None, None) if packed else f(q, k, v)
         ins += (f(pk, pv) if past else [None, None]) + i(lengths - 1, np.array(total))
         ins += f(cos, sin) if rotary is not None else [None, None] * bias
         ins += [None] + f(extra) if bias else []
         case("GroupQueryAttention", note, attrs, ins, f(y, nk, nv), tol=tol)
+    if both_ways:
+        one("not causal, into room", 3, [5], 7, causal=False, tol=1e-4)
+        one("not causal, prompts of two lengths", 3, [3, 2], 0, causal=False, past=False, tol=1e-4)
+        return
     one("prompt", 3, [3, 3], 0, past=False)
     one("prompt, rotated", 3, [3, 3], 0, rotary=0, past=False)
     one("one row more", 1, [5, 5], 4, rotary=0)
@@ -370,6 +376,7 @@ def gathered_blocks():
 if __name__ == "__main__":
     print("# Made by gen_microsoft.py; do not edit.\n")
     for make in (norms, activations, fused_products, linear_steps, rotary, attention, fused_gemm, embeddings,
-                 projected_attention, group_query, gathered_blocks, padded_attention) if IMPORT else (all_nbits,):
+                 projected_attention, group_query, gathered_blocks, padded_attention,
+                 lambda: group_query(True)) if IMPORT else (all_nbits,):
         make()
     print("# ONNX Runtime %s agreed." % ort.__version__, file=sys.stderr)
