@@ -181,6 +181,13 @@ static uint64_t permute(const uint64_t *v) {
   return r;
 }
 
+/* shf: 32 bits of two words beside each other, the second is the upper one. */
+static uint64_t funnel(const Ins *x, const uint64_t *v) {
+  uint64_t all = cut(v[1], 32) << 32 | cut(v[0], 32), by = cut(v[2], 32);
+  by = !x->clamped ? by & 31 : by < 32 ? by : 32;
+  return x->left ? all << by >> 32 : all >> by;
+}
+
 static double rounded(char how, double v) {
   return how == 'z' ? trunc(v) : how == 'm' ? floor(v) : how == 'p' ? ceil(v) : nearbyint(v);
 }
@@ -308,6 +315,7 @@ static uint64_t compute(const Thread *t, const Ins *x) {
   case O_bfe:
   case O_bfi: r = field_op(x, v); break;
   case O_prmt: r = permute(v); break;
+  case O_shf: r = funnel(x, v); break;
   default:
     if (x->t.kind == 'f') /* f32 in double: one rounding more changes nothing for + - * / sqrt */
       return ptx_bits(float_op(x, ptx_real(v[0], x->t), ptx_real(v[1], x->t), ptx_real(v[2], x->t)), x->t);

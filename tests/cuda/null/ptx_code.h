@@ -32,9 +32,10 @@ enum {
   OP(sqrt)                                                                                                             \
   OP(rcp)                                                                                                              \
   OP(and)                                                                                                              \
-  OP(or) OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret)     \
-      OP(bar) OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2) OP(mma)     \
-          OP(ldmatrix) OP(cp)
+  OP(or)                                                                                                               \
+  OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar)    \
+      OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2) OP(mma)             \
+          OP(ldmatrix) OP(cp) OP(shf)
 typedef enum {
 #define OP(name) O_##name,
   OPS
@@ -67,6 +68,7 @@ typedef struct Ins {
   int guard; /* -1: none */
   bool unless;
   bool index, trans;                             /* shfl.idx; ldmatrix.trans */
+  bool left, clamped;                            /* shf: of its amount the last five bits count, or 32 at most */
   enum { COPY_BEGIN, COPY_END, COPY_WAIT } copy; /* cp.async */
   uint8_t ndst, nsrc;
   Operand dst[4], src[12];

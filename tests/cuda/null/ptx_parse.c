@@ -289,6 +289,10 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
     x->round = text[1], x->integer = text[2] == 'i';
     return true;
   }
+  if (x->op == O_shf && (!strcmp(text, "l") || !strcmp(text, "r") || !strcmp(text, "wrap") || !strcmp(text, "clamp"))) {
+    x->left |= *text == 'l', x->clamped |= *text == 'c';
+    return true;
+  }
   if (!strcmp(text, "hi"))
     x->hi = true;
   else if (!strcmp(text, "wide"))
