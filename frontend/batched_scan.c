@@ -5,7 +5,7 @@
  * Of a sample that is shorter than others its beginning alone is scanned, backwards too, and what is stacked has zeros behind
  * it, where ONNX leaves open what is there.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "frontend/upgrade.h"
+#include "frontend/nodes.h"
 
 #include <string.h>
 
@@ -19,15 +19,6 @@ typedef struct Batched {
 } Batched;
 
 static const char *fresh(Upgrade *u, const char *base) { return u->fresh(u->arg, base); }
-
-static RawAttr attr_ints(Upgrade *u, const char *name, uint32_t n, const int64_t *v) {
-  return (RawAttr){
-      .name = name, .ref = "", .doc = "", .type = RA_INTS, .n = n, .ints = arena_copy(u->a, v, n * sizeof *v)};
-}
-
-static RawAttr attr_int(const char *name, int64_t v) {
-  return (RawAttr){.name = name, .ref = "", .doc = "", .type = RA_INT, .i = v};
-}
 
 static Status open_batched(Upgrade *u, Batched *b) {
   *b = (Batched){.u = u, .nin = u->n.nin ? u->n.nin - 1 : 0, .nout = u->n.nout};
@@ -68,7 +59,8 @@ static const char *put(Batched *b, RawNode n, RawAttr attr) {
 #define PUT(b, attr, op, ...) put(b, RAW_NODE((b)->u, op, fresh((b)->u, op), __VA_ARGS__), attr)
 
 static const char *number(Batched *b, int64_t v) {
-  return put(b, raw_node(b->u, "Constant", fresh(b->u, "number"), 0, NULL), attr_ints(b->u, "value_ints", 1, &v));
+  return put(b, raw_node(b->u, "Constant", fresh(b->u, "number"), 0, NULL),
+             raw_ints_attr("value_ints", 1, arena_copy(b->u->a, &v, sizeof v)));
 }
 
 /* The scan of one sample, or of its beginning. */
@@ -76,7 +68,7 @@ static void put_inner(Batched *b, const char *const *in, const char *const *out)
   Upgrade *u = b->u;
   RawAttr *attr = arena_array(u->a, RawAttr, 4);
   attr[0] = *b->body, attr[1] = *b->scans;
-  attr[2] = attr_ints(u, "scan_input_axes", (uint32_t)b->scans->i, arena_array(u->a, int64_t, (size_t)b->scans->i));
+  attr[2] = raw_ints_attr("scan_input_axes", (uint32_t)b->scans->i, arena_array(u->a, int64_t, (size_t)b->scans->i));
   if (b->dir) {
     attr[3] = *b->dir;
     attr[3].name = "scan_input_directions";
@@ -91,7 +83,7 @@ static void put_inner(Batched *b, const char *const *in, const char *const *out)
 /* Split checks that a length is one: 0 at least, and no more than there is. */
 static void put_beginning(Batched *b, const char *length) {
   Upgrade *u = b->u;
-  const RawAttr none = {0}, front = attr_int("axis", 0), one = attr_int("end", 1);
+  const RawAttr none = {0}, front = raw_int_attr("axis", 0), one = raw_int_attr("end", 1);
   const char *zero = number(b, 0), **in = arena_copy(u->a, b->in, b->nin * sizeof *in);
   const char **out = arena_copy(u->a, b->out, b->nout * sizeof *out);
   const char *n = PUT(b, none, "Unsqueeze", length, zero), *most = PUT(b, one, "Shape", b->in[b->nstate]);
@@ -144,7 +136,7 @@ Status batched_scan(Upgrade *u) {
   list[0] = g;
   RawAttr *outer = arena_array(u->a, RawAttr, 2);
   outer[0] = (RawAttr){.name = "body", .ref = "", .doc = "", .type = RA_GRAPH, .n = 1, .graph = list};
-  outer[1] = attr_int("num_scan_inputs", nin);
+  outer[1] = raw_int_attr("num_scan_inputs", nin);
   u->n.in = in, u->n.nin = nin, u->n.attr = outer, u->n.nattr = 2;
   return ST_OK;
 }

@@ -109,11 +109,11 @@ typedef struct sard_options {
       allow_reference; /* false: a model with a step on "cpu" that nothing compiles is refused, SARD_ERROR_UNSUPPORTED with the
                            node and the reason. true: it runs by its reference evaluator, slowly; each is logged as a
                            warning; and without "cpu" here, device NULL is "reference". */
-  const char *
-      precision; /* NULL or "fp32": everything is computed in the model's own types. Else products of f32 are rounded. On
-                            "cpu": "bf16" or "fp16" stores the constants that products multiply by in 16 bits, which takes half
-                            the memory and bandwidth; where the CPU multiplies bf16, "bf16" rounds what they are multiplied with,
-                            too. Sums are f32. On "cuda": "tf32". SARD_ERROR_UNSUPPORTED: not on this device. */
+  /* NULL or "fp32": everything is computed in the model's own types. Else products of f32 are rounded. On "cpu": "bf16" or
+   * "fp16" stores the constants that products multiply by in 16 bits, which takes half the memory and bandwidth; where the CPU
+   * multiplies bf16, "bf16" rounds what they are multiplied with, too. Sums are f32. On "cuda": "tf32".
+   * SARD_ERROR_UNSUPPORTED: not on this device. */
+  const char *precision;
 } sard_options;
 #define SARD_OPTIONS_INIT                                                                                              \
   { sizeof(sard_options), NULL, 0, 0, NULL, false, NULL, NULL, false, NULL, NULL, NULL, NULL, false, NULL }

@@ -15,6 +15,7 @@
 #include "runtime/kernel_abi.h"
 #include "support/tensor.h"
 #include "tests/cuda/null/ptx.h"
+#include "tests/cuda/ptxas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,7 +27,6 @@
 
 static Ctx ctx;
 static Arena *arena;
-static const char *assembler; /* NULL: no toolkit */
 static int kernels, most_registers;
 
 /* --- extents --- */
@@ -78,27 +78,13 @@ static char *compile_for(const Unit *u, const char *target, const char **symbol)
 
 /* No spills, and not more registers than a block of its threads may have each. */
 static void assemble(const char *ptx, const char *target) {
-  char file[] = "/tmp/sard-ptx-XXXXXX", command[600], line[512];
-  int fd = mkstemp(file), n, spilled = 0;
-  if (!assembler)
+  if (!ptxas_path())
     return;
-  assert_true(fd >= 0 && write(fd, ptx, strlen(ptx)) == (ssize_t)strlen(ptx));
-  close(fd);
-  snprintf(command, sizeof command, "%s -v -arch=%s %s -o /dev/null 2>&1", assembler, target, file);
-  FILE *f = popen(command, "r");
-  assert_non_null(f);
-  while (fgets(line, sizeof line, f)) {
-    const char *at = strstr(line, "stack frame, ");
-    if (getenv("VERBOSE"))
-      printf("%s", line);
-    spilled += at && (sscanf(at, "stack frame, %d", &n) != 1 || n);
-    at = strstr(line, "Used ");
-    if (at && sscanf(at, "Used %d", &n) == 1)
-      most_registers = n > most_registers ? n : most_registers, kernels++;
-  }
-  if (pclose(f) || spilled)
-    fail_msg("ptxas -arch=%s: %s: %s", target, spilled ? "a kernel spills" : "fails", file);
-  unlink(file);
+  Assembled x = ptxas_assemble(ptx, target);
+  if (x.rc || x.stack)
+    fail_msg("ptxas -arch=%s: %s:\n%s", target, x.stack ? "a kernel spills" : "fails", ptx);
+  most_registers = x.registers > most_registers ? x.registers : most_registers;
+  kernels += x.kernels;
 }
 
 static Compiled compile(Attention t) {
@@ -592,12 +578,12 @@ int main(void) {
     printf("this build has no code generator\n");
     return 0;
   }
-  assembler = !access("/usr/local/cuda/bin/ptxas", X_OK) ? "/usr/local/cuda/bin/ptxas" : NULL;
   alloc_init_system(&alloc);
   ctx_open(&ctx, &alloc);
   arena = arena_create(&ctx);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  printf("%d kernels assembled%s, %d registers at most\n", kernels, assembler ? "" : ": no ptxas here", most_registers);
+  printf("%d kernels assembled%s, %d registers at most\n", kernels, ptxas_path() ? "" : ": no ptxas here",
+         most_registers);
   ctx_close(&ctx);
   return failed;
 }

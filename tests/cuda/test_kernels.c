@@ -12,6 +12,7 @@
 #include "codegen/schedule.h"
 #include "runtime/kernel_abi.h"
 #include "tests/cuda/null/ptx.h"
+#include "tests/cuda/ptxas.h"
 
 #include <cmocka.h>
 #include <fnmatch.h>
@@ -20,7 +21,6 @@
 #include "tests/kernel/texts.h"
 
 static const char *const targets[] = {"sm_80", "sm_90", "sm_90a"};
-static const char *assembler; /* NULL: no toolkit */
 static int compiled, assembled;
 
 /* --- memory of the device: buffers at addresses of their own, with nothing around them --- */
@@ -154,14 +154,7 @@ static void contains(const char *text, const char *ptx, const char *path) {
 }
 
 static void assemble(const char *ptx, const char *target) {
-  char file[] = "/tmp/sard-ptx-XXXXXX", command[600];
-  int fd = mkstemp(file);
-  assert_true(fd >= 0 && write(fd, ptx, strlen(ptx)) == (ssize_t)strlen(ptx));
-  close(fd);
-  snprintf(command, sizeof command, "%s -arch=%s %s -o /dev/null", assembler, target, file);
-  int rc = system(command);
-  unlink(file);
-  if (rc)
+  if (ptxas_assemble(ptx, target).rc)
     fail_msg("ptxas -arch=%s does not take\n%s", target, ptx);
   assembled++;
 }
@@ -216,7 +209,7 @@ static void one_target(Ctx *c, const char *text, const char *path, const char *t
   contains(text, ptx, path);
   if (strstr(ptx, ".local"))
     fail_msg("%s: memory of a thread's own: it is slow", path);
-  if (assembler)
+  if (ptxas_path())
     assemble(ptx, target);
   compiled++;
   if (target == targets[0])
@@ -237,11 +230,10 @@ static void all_texts(void **unused) {
   Alloc alloc;
   if (!backend_present())
     skip();
-  assembler = !access("/usr/local/cuda/bin/ptxas", X_OK) ? "/usr/local/cuda/bin/ptxas" : NULL;
   alloc_init_system(&alloc);
   ctx_open(&c, &alloc);
   each_text(&c, one_file);
-  printf("%d kernels compiled, %d of them assembled%s\n", compiled, assembled, assembler ? "" : ": no ptxas here");
+  printf("%d kernels compiled, %d of them assembled%s\n", compiled, assembled, ptxas_path() ? "" : ": no ptxas here");
   ctx_close(&c);
 }
 

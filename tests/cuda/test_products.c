@@ -16,6 +16,7 @@
 #include "runtime/kernel_abi.h"
 #include "support/dtype.h"
 #include "tests/cuda/null/ptx.h"
+#include "tests/cuda/ptxas.h"
 
 #include <cmocka.h>
 #include <math.h>
@@ -29,7 +30,6 @@ static const char *const targets[] = {"sm_80", "sm_90", "sm_90a"};
 static Ctx ctx;
 static Alloc alloc;
 static Arena *arena;
-static const char *assembler; /* NULL: no toolkit */
 static int compiled, most_registers;
 
 /* A product and the numbers of one run. */
@@ -268,23 +268,10 @@ static void run(Case *c, const Unit *u, const PtxKernel *kernel, int run_no, voi
 }
 
 static void assemble(const char *name, const char *ptx, const char *target) {
-  char file[] = "/tmp/sard-ptx-XXXXXX", command[600], line[1024];
-  int fd = mkstemp(file), registers = 0, spilled = -1;
-  assert_true(fd >= 0 && write(fd, ptx, strlen(ptx)) == (ssize_t)strlen(ptx));
-  close(fd);
-  snprintf(command, sizeof command, "%s -v -arch=%s %s -o /dev/null 2>&1", assembler, target, file);
-  FILE *f = popen(command, "r");
-  assert_non_null(f);
-  while (fgets(line, sizeof line, f)) {
-    const char *used = strstr(line, "Used "), *spill = strstr(line, "bytes stack frame, ");
-    registers = used ? atoi(used + 5) : registers;
-    spilled = spill ? atoi(spill + 19) : spilled;
-  }
-  int rc = pclose(f);
-  unlink(file);
-  if (rc || spilled || registers < 1 || registers > 65536 / GPU_BLOCK)
-    fail_msg("%s for %s: ptxas %d, %d registers, %d bytes spilled\n%s", name, target, rc, registers, spilled, ptx);
-  most_registers = registers > most_registers ? registers : most_registers;
+  Assembled x = ptxas_assemble(ptx, target);
+  if (x.rc || x.stack || x.registers < 1 || x.registers > 65536 / GPU_BLOCK)
+    fail_msg("%s for %s: ptxas %d, %d registers, %d bytes of stack\n%s", name, target, x.rc, x.registers, x.stack, ptx);
+  most_registers = x.registers > most_registers ? x.registers : most_registers;
 }
 
 static const char *ptx_of(Case *c, Unit *u, const char *target, const char **symbol) {
@@ -313,7 +300,7 @@ static void check(Case *c) {
   gpu_product(&ctx, &u);
   for (size_t i = countof(targets); i-- > 0;) {
     ptx = ptx_of(c, &u, targets[i], &symbol);
-    if (assembler && (!c->one_target || i == (size_t)compiled % countof(targets)))
+    if (ptxas_path() && (!c->one_target || i == (size_t)compiled % countof(targets)))
       assemble(c->name, ptx, targets[i]);
   }
   compiled++;
@@ -572,7 +559,6 @@ static void test_epilogues(void **state) {
 
 static int open_all(void **state) {
   (void)state;
-  assembler = !access("/usr/local/cuda/bin/ptxas", X_OK) ? "/usr/local/cuda/bin/ptxas" : NULL;
   alloc_init_system(&alloc);
   ctx_open(&ctx, &alloc);
   arena = arena_create(&ctx);
@@ -582,7 +568,7 @@ static int open_all(void **state) {
 static int close_all(void **state) {
   (void)state;
   printf("%d products compiled for %zu targets; ", compiled, countof(targets));
-  if (assembler)
+  if (ptxas_path())
     printf("%d registers at most, nothing spilled\n", most_registers);
   else
     printf("no ptxas here\n");

@@ -1,6 +1,7 @@
 /* blas.c - a libcublasLt.so.13 of our own, for tests: products over the memory of the null driver, in order on its streams, and what
  * follows them. An algorithm is good for what it was asked for alone: layouts, epilogue and alignment are in it, as a sum.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cuda/null/half.h"
 #include "tests/cuda/null/null.h"
 
 #include <math.h>
@@ -213,18 +214,6 @@ static double load(const struct BlasMatrixDescription *l, const void *p, uint64_
   int e = h >> 10 & 31;
   double v = e == 31 ? (h & 1023 ? NAN : INFINITY) : ldexp(e ? 1024 + (h & 1023) : h & 1023, (e ? e : 1) - 25);
   return h & 0x8000 ? -v : v;
-}
-
-static uint16_t half(double v) {
-  uint16_t sign = signbit(v) ? 0x8000 : 0;
-  double a = fabs(v);
-  if (isnan(v))
-    return 0x7fff;
-  if (a >= 65520)
-    return sign | 0x7c00;
-  int e = a > 0 ? ilogb(a) : -14;
-  e = e < -14 ? -14 : e;
-  return (uint16_t)(sign | (uint16_t)((int)nearbyint(ldexp(a, 10 - e)) + ((e + 14) << 10)));
 }
 
 static void keep(const struct BlasMatrixDescription *l, void *p, uint64_t i, double v) {

@@ -2,6 +2,7 @@
  * kept zero-extended. Threads of a block run one after another from one meeting point (barrier, shuffle) to the next.
  * What the threads of a warp do together is in ptx_warp.c.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cuda/null/half.h"
 #include "tests/cuda/null/ptx_run.h"
 
 #include <math.h>
@@ -35,18 +36,6 @@ double ptx_real(uint64_t v, Type t) {
   }
   memcpy(&f, &w, 4);
   return (double)f;
-}
-
-static uint64_t half(double v) {
-  uint64_t sign = signbit(v) ? 0x8000 : 0;
-  double a = fabs(v);
-  if (isnan(v))
-    return 0x7fff;
-  if (a >= 65520)
-    return sign | 0x7c00;
-  int e = a > 0 ? ilogb(a) : -14;
-  e = e < -14 ? -14 : e;
-  return sign | (uint64_t)((int64_t)nearbyint(ldexp(a, 10 - e)) + ((int64_t)(e + 14) << 10));
 }
 
 /* Of an f32. */
