@@ -55,6 +55,12 @@ static void callers_put(void *self, void *p, size_t size) {
   env->o.free(env->o.alloc_arg, p, size);
 }
 
+static void destroy(sard_env *env) {
+  recycler_destroy(&env->recycler);
+  pthread_mutex_destroy(&env->lock);
+  free(env);
+}
+
 sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_error **err) {
   if (!out || !o || o->size < sizeof(size_t))
     return error_new(SARD_ERROR_USAGE, err, "sard_env_create: NULL argument, or options without SARD_ENV_OPTIONS_INIT");
@@ -73,6 +79,7 @@ sard_status sard_env_create(const sard_env_options *o, sard_env **out, sard_erro
   env->alloc.limit = env->o.max_memory ? env->o.max_memory : machine_memory();
   recycler_init(&env->recycler, &env->alloc);
   env->users = 1;
+  env->destroy = destroy;
   *out = env;
   return SARD_OK;
 }
@@ -101,12 +108,14 @@ sard_env *env_share(sard_env *env) {
   return env;
 }
 
+void env_drop(sard_env *env) {
+  if (atomic_fetch_sub(&env->users, 1) == 1 && env->destroy)
+    env->destroy(env);
+}
+
 void sard_env_free(sard_env *env) {
-  if (!env || atomic_fetch_sub(&env->users, 1) > 1)
-    return;
-  recycler_destroy(&env->recycler);
-  pthread_mutex_destroy(&env->lock);
-  free(env);
+  if (env)
+    env_drop(env);
 }
 
 void sard_env_memory(sard_env *env, size_t *used, size_t *peak) {

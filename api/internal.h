@@ -14,6 +14,7 @@ struct sard_env {
   Alloc alloc;
   Recycler recycler; /* of the results of all its models */
   atomic_int users;  /* the caller, and the results that are there: they may outlive their model and its environment */
+  void (*destroy)(struct sard_env *); /* when no user is left; NULL: its memory is not ours */
   sard_env_options o;
   pthread_mutex_t lock; /* guards what follows */
   struct Pool *pool;    /* there while models use it: those with compiled steps and more than one thread */
@@ -145,7 +146,8 @@ sard_status error_new(sard_status kind, sard_error **err, const char *fmt, ...) 
 /* The pool of the environment, to be given back. */
 Status env_pool(sard_env *env, Ctx *c, struct Pool **pool);
 void env_pool_done(sard_env *env);
-sard_env *env_share(sard_env *env); /* to be freed once more */
+sard_env *env_share(sard_env *env); /* to be given up by env_drop */
+void env_drop(sard_env *env);
 sard_env *env_or_default(sard_env *env);
 void env_prepare(sard_env *env, Ctx *c, double timeout, const volatile int *cancel);
 

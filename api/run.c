@@ -163,7 +163,7 @@ void sard_result_free(sard_result *r) {
   ctx_close(&r->c);
   sard_env *env = r->env;
   records_put(&env->recycler.records, &env->alloc, r, sizeof *r + r->n * sizeof(RtOutput));
-  sard_env_free(env);
+  env_drop(env);
 }
 
 enum { MAX_NESTED = 8 }; /* sequences in sequences */
