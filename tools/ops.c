@@ -244,7 +244,7 @@ static void markdown_tail(StrBuf *b) {
   buf_puts(
       b,
       ".\nAn error names a form that they cannot stand for.\n\n"
-      "NonZero and Unique of complex numbers are interpreted on the device cpu as well.\n\n"
+      "NonZero of complex numbers is interpreted on the device cpu as well.\n\n"
       "What a weight of 0 or a mask leaves out does not count, be it infinite or NaN, so that results do not hang on\n"
       "what lies behind the end of a cache. Attention, whose text says that a key does or does not \"take part\", "
       "leaves\n"
