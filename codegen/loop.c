@@ -356,7 +356,9 @@ static Status concat_nests(Build *b, const Node *n) {
     for (int k = 0; k < t->rank; k++)
       if (k != a && in->dim[k] != t->dim[k]) {
         KExpr *have = ke_dim(b->x.k, in->dim[k]);
-        TRY(lower_check(&b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have));
+        TRY(lower_check(
+            &b->x, k_bin(&b->x, KOP_eq, have, ke_dim(b->x.k, t->dim[k])), have, t->dim[k],
+            arena_printf(b->x.a, "tensor %d to concatenate has extent %%lld on axis %d, the first %%lld", i, k)));
       }
     Type part = concat_part(n, i, a);
     int depth = lower_open_axes(&b->x, &part, a, t->rank, index, &inner);

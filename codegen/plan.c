@@ -536,13 +536,14 @@ static uint32_t checks_of(Plan *p, const Unit *u, const KStmt ***check) {
   return n;
 }
 
-/* The nodes that the checks of a group's kernel are for. */
+/* The nodes that the checks of a group's kernel are for, and the bounds that they speak of. */
 static uint32_t list_owners(Plan *p, const Group *x) {
   const KStmt **check;
   uint32_t n = checks_of(p, x->unit, &check);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < n; i++)
-    list_add(&l, image_origin(&p->im, check[i]->origin ? check[i]->origin : x->origin));
+    list_add(&l, image_origin(&p->im, check[i]->origin ? check[i]->origin : x->origin)),
+        list_add(&l, check[i]->bound ? image_expr(&p->im, check[i]->bound) : PROG_NONE);
   return list_end(&l);
 }
 
@@ -575,7 +576,7 @@ static void write_checks(Plan *p, const Unit *u, ProgKernel *r) {
   r->nchecks = checks_of(p, u, &check);
   List l = image_list(&p->im);
   for (uint32_t i = 0; i < r->nchecks; i++)
-    list_add(&l, image_string(&p->im, check[i]->text ? check[i]->text : "the index %lld is out of range"));
+    list_add(&l, image_string(&p->im, check[i]->text ? check[i]->text : "index %lld is out of range"));
   r->checks = list_end(&l);
 }
 

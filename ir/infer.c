@@ -232,6 +232,31 @@ Status node_infer(Ctx *c, Node *n) {
   return st ? err_origin(c, st, n->origin) : ST_OK;
 }
 
+static void assume(Infer *x, Dim a, Dim b, const char *what) {
+  Assumptions *s = x->assumed;
+  if (!s || a == b)
+    return;
+  if (s->n == s->cap) {
+    Assumption *bigger = arena_array(x->arena, Assumption, s->cap = 2 * s->cap + 4);
+    if (s->n)
+      memcpy(bigger, s->list, s->n * sizeof *bigger);
+    s->list = bigger;
+  }
+  s->list[s->n++] = (Assumption){a, b, arena_printf(x->arena, "%s", what)};
+}
+
+Assumptions node_assumptions(Ctx *c, Arena *a, const Node *n) {
+  Assumptions r = {0};
+  Infer x = {.c = c, .g = n->graph, .n = (Node *)n, .arena = a, .assumed = &r};
+  x.out = arena_array(a, Type, n->nout + 1u);
+  x.content = arena_array(a, const Dim *, n->nout + 1u);
+  if (op_info(n->op)->infer(&x)) { /* in a branch that is never taken: what is known by now does not fit */
+    assume(&x, dim_const(c, 0), dim_const(c, 1), arena_printf(a, "%s", c->err.message));
+    c->err = (Err){0};
+  }
+  return r;
+}
+
 Status graph_infer(Ctx *c, Graph *g) {
   for (Node *n = g->first; n; n = n->next)
     TRY(node_infer(c, n));
@@ -336,6 +361,7 @@ Status broadcast_dims(Infer *x, int ra, Dim const *a, int rb, Dim const *b, int 
 Status same_dim(Infer *x, Dim a, Dim b, const char *what, Dim *r) {
   if (dim_differ(x->c, a, b))
     return infer_fail(x, "%s differ: %s and %s", what, dim_text(x->c, a), dim_text(x->c, b));
+  assume(x, a, b, what);
   if (r)
     *r = b->kind == DIM_CONST ? b : a;
   return ST_OK;

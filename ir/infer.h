@@ -14,16 +14,29 @@ typedef struct Infer {
   Ctx *c;
   Graph *g;
   Node *n;
-  Arena *arena;        /* the graph's */
-  Type *out;           /* nout of them */
-  const Dim **content; /* of each output: its elements as dim expressions, when they are known; NULL */
-  bool unknown;        /* set by in_rank & co.: a needed type is not known */
+  Arena *arena;                /* the graph's */
+  Type *out;                   /* nout of them */
+  const Dim **content;         /* of each output: its elements as dim expressions, when they are known; NULL */
+  bool unknown;                /* set by in_rank & co.: a needed type is not known */
+  struct Assumptions *assumed; /* where to note what cannot be decided; or NULL */
 } Infer;
+
+/* Extents that inference took to be equal, because nothing but a run tells. */
+typedef struct Assumption {
+  Dim a, b;
+  const char *what;
+} Assumption;
+typedef struct Assumptions {
+  Assumption *list;
+  uint32_t n, cap;
+} Assumptions;
 
 /* Types every node of g and its bodies in order. Declared types of outputs (from the file) are kept where inference
  * knows less; a contradiction between constants is an error. */
 Status graph_infer(Ctx *c, Graph *g);
 Status node_infer(Ctx *c, Node *n); /* one node, its inputs being typed */
+/* What inference of a node that it has typed takes for granted, in arena a. */
+Assumptions node_assumptions(Ctx *c, Arena *a, const Node *n);
 
 /* --- for inference functions --- */
 bool has_in(const Infer *x, int i);         /* given */
@@ -47,7 +60,7 @@ void set_content(Infer *x, int i, const Dim *elem); /* as many as the output has
 Status norm_axis(Infer *x, int64_t axis, int rank, bool inclusive, int *out);
 /* The broadcast shape of two shapes; ST_INVALID when it cannot be. out has room for MAX_RANK. */
 Status broadcast_dims(Infer *x, int ra, Dim const *a, int rb, Dim const *b, int *rank, Dim *out);
-/* Requires a == b unless it cannot be decided; what: names the dimension in the message. Returns the more precise one in *r. */
+/* Requires a == b; where only a run tells it is an assumption, which that checks. what: names the dimension in the message. Returns the more precise one in *r. */
 Status same_dim(Infer *x, Dim a, Dim b, const char *what, Dim *r);
 /* fail(ST_INVALID) with the shapes of all inputs behind the text. */
 Status infer_fail(Infer *x, const char *fmt, ...) PRINTF_LIKE(2, 3);

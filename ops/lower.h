@@ -108,10 +108,13 @@ KExpr *lower_once(Lower *x, const char *name, KExpr *e);
 /* e as it is now: what is stored later does not change it. */
 KExpr *lower_now(Lower *x, const char *name, KExpr *e);
 int lower_level(const Lower *x, const KExpr *e); /* how many loops e depends on */
-/* A KS_CHECK, as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
-Status lower_check(Lower *x, KExpr *cond, KExpr *number);
-/* An index as ONNX has it: checked to be in [-extent, extent - 1]; negative ones count from the end. */
-Status lower_checked_index(Lower *x, KExpr *i, Dim extent, KExpr **at);
+/* A KS_CHECK with what it says (KStmt.text), as far out as it can stand, but inside of the outermost loop: what is beside that runs once per thread. */
+Status lower_check(Lower *x, KExpr *cond, KExpr *number, Dim bound, const char *text);
+/* Two extents that are the same, or of which the first is not above the second; compared in the kernel where that is not known. */
+Status lower_same_extent(Lower *x, Dim a, Dim b, const char *text);
+Status lower_fits(Lower *x, Dim small, Dim large, const char *text);
+/* An index as ONNX has it, on an axis: checked to be in [-extent, extent - 1]; negative ones count from the end. */
+Status lower_checked_index(Lower *x, KExpr *i, int axis, Dim extent, KExpr **at);
 KExpr *lower_index_const(Lower *x, int64_t v); /* an i64 */
 /* Opens a loop at x->at; *behind (may be NULL) is where to go on when it is closed. Returns its variable. */
 KExpr *lower_open(Lower *x, const char *name, Dim extent, KCursor *behind);

@@ -1,10 +1,33 @@
-/* norm.c - inference of the normalisations whose outputs are not all like the input, and of Dropout.
+/* norm.c - inference of the normalisations whose outputs are not all like the input or that have an axis, of Softmax and of Dropout.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"
 
 #include "ir/infer.h"
 
 #include <stdio.h>
+
+/* Like the input, an axis of which is meant. */
+static Status along(Infer *x, int64_t axis) {
+  int rank, a;
+  set_out_like(x, 0, 0);
+  return in_rank(x, 0, &rank) ? norm_axis(x, axis, rank, false, &a) : ST_OK;
+}
+Status softmax_infer(Infer *x) { return along(x, ATTR(x->n, Softmax)->axis); }
+
+Status lp_norm_infer(Infer *x) {
+  const LpNormalizationAttr *a = ATTR(x->n, LpNormalization);
+  if (a->p != 1 && a->p != 2)
+    return infer_fail(x, "p is %lld; it must be 1 or 2", (long long)a->p);
+  return along(x, a->axis);
+}
+
+Status mvn_infer(Infer *x) {
+  Ints axes = ATTR(x->n, MeanVarianceNormalization)->axes;
+  for (int64_t i = 0; i < axes.n; i++)
+    TRY(along(x, axes.v[i]));
+  set_out_like(x, 0, 0);
+  return ST_OK;
+}
 
 Status batch_norm_infer(Infer *x) {
   static const char *const names[] = {"", "scale", "B", "input_mean", "input_var"};

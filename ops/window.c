@@ -52,8 +52,14 @@ Status window_weight(Infer *x, WindowSpec *s, int w, Dim *kernel) {
   }
   if (known)
     TRY(window_kernel(x->c, s, weight));
-  for (int i = 0; known && i < s->n; i++)
+  for (int i = 0; known && i < s->n; i++) {
+    Dim given = kernel[i];
     kernel[i] = dim_const(x->c, s->kernel[i]);
+    TRY(same_dim(x, kernel[i], given, "kernel_shape and the weight", NULL));
+  }
+  for (int i = 0; !known && i < s->n; i++)
+    TRY(same_dim(x, dim_max(x->c, dim_const(x->c, 1), kernel[i]), kernel[i],
+                 "an extent of the kernel and its least, 1,", NULL));
   return ST_OK;
 }
 
@@ -63,5 +69,6 @@ Status check_group_dim(Infer *x, int i, int axis, int64_t group, const char *wha
     return infer_fail(x, "group is %lld; it must be at least 1", (long long)group);
   if (dim_is_const(in_dim(x, i, axis), &n) && n % group)
     return infer_fail(x, "group %lld does not divide the %lld %s", (long long)group, (long long)n, what);
-  return ST_OK;
+  Dim all = in_dim(x, i, axis), each = dim_const(x->c, group);
+  return same_dim(x, dim_mul(x->c, dim_div(x->c, all, each), each), all, "groups of equal size and the channels", NULL);
 }

@@ -68,7 +68,7 @@ static Value *nonzero(Match *m) {
   Value *x = m->root->in[0], *row[MAX_RANK];
   int r = x->type.rank;
   ConcatAttr rows = {.axis = 0};
-  if (!countable(x))
+  if (!countable(x) || dtype_kind(x->type.dtype) == DK_COMPLEX) /* which have no Equal */
     return NULL;
   Choice k = choose(m, x);
   for (int a = 0; a < r; a++)

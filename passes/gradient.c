@@ -223,7 +223,9 @@ static Status through_node(Flow *f, Node *n) {
   if (rule)
     rule(&b);
   else
-    no_rule(&b, "has no derivative here");
+    no_rule(&b, n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN
+                    ? "of steps that only a run tells, or with lengths, a clip or other activations has no derivative"
+                    : "has no derivative here");
   for (int i = 0; i < n->nin; i++) {
     Value **to = wanted[i] && b.dx[i] ? &f->grad[n->in[i]->id] : NULL;
     if (to)
@@ -269,14 +271,26 @@ static Status expand_gradient(Ctx *c, Node *n) {
   return ST_OK;
 }
 
+/* Recurrent layers in front of n. */
+static Status unroll_layers(Ctx *c, const Node *n) {
+  for (Node *k = n->graph->first, *next; k != n; k = next) {
+    next = k->next;
+    if (k->op == OP_LSTM || k->op == OP_GRU || k->op == OP_RNN)
+      TRY(unroll_recurrent(c, k));
+  }
+  return ST_OK;
+}
+
 Status pass_gradient(Ctx *c, Graph *g) {
   for (Node *n = g->first, *next; n; n = next) {
     next = n->next;
     for (int b = 0; b < 2; b++)
       if (n->body[b])
         TRY(pass_gradient(c, n->body[b]));
-    if (n->op == OP_Gradient)
+    if (n->op == OP_Gradient) {
+      TRY(unroll_layers(c, n));
       TRY(expand_gradient(c, n));
+    }
   }
   return ST_OK;
 }

@@ -21,6 +21,9 @@ typedef void (*BackFn)(Back *b);
 /* The rule of an operator, or NULL (gradient_rules.c). */
 BackFn gradient_rule(OpId op);
 
+/* A recurrent layer of a known number of steps as those steps; others stay (gradient_recurrent.c). */
+Status unroll_recurrent(Ctx *c, Node *n);
+
 /* --- families (gradient_*.c) --- */
 void back_unary(Back *b);
 bool has_slope(OpId op);

@@ -23,9 +23,26 @@ enum { SHARE_NS = 4000, POLL_NS = 10000000 }; /* POLL_NS: between two looks at t
 
 /* --- shapes --- */
 
+/* An expression has no value: extents that do not broadcast, a division by zero, an overflow. The shapes tell. */
 static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
-  return fail(f->c, ST_INVALID, "the %s of %s cannot be computed for these input shapes", what,
-              rt_string(f->p, rt_kernel(f->p, s)->name));
+  char text[480] = "", one[160];
+  size_t used = 0;
+  for (uint32_t i = 0; i < s->nin && i < 4; i++) {
+    const Cell *x = &f->cell[rt_list(f->p, s->in + i)];
+    int n = snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "",
+                     x->state == CELL_EMPTY ? "?" : tensor_type_text(&x->t, one, sizeof one));
+    used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
+  }
+  return fail(f->c, ST_INVALID, "the %s of %s cannot be computed for inputs %s%s", what,
+              rt_string(f->p, rt_kernel(f->p, s)->name), text, s->nin > 4 ? ", ..." : "");
+}
+
+static Status no_size(Frame *f, const ProgSlot *x, const int64_t *dim) {
+  char text[160];
+  Tensor t = {.kind = VK_TENSOR, .dtype = (DType)x->dtype, .rank = (int8_t)x->rank};
+  memcpy(t.dim, dim, (size_t)x->rank * sizeof *dim);
+  return fail(f->c, ST_INVALID, "the output would be %s, which is no size a tensor can have",
+              tensor_type_text(&t, text, sizeof text));
 }
 
 /* A non-negative number of the call: parts, bytes, operations. */
@@ -73,8 +90,10 @@ static Status find_buffers(Frame *f, const ProgStep *s, Arena *scratch, void **b
     const ProgSlot *x = rt_slot(f->p, slot);
     int64_t dim[MAX_RANK], count;
     Tensor *t;
-    if (!rt_symbols_dims(&f->sym, x, dim) || !extent_ok(dim, x->rank, &count))
+    if (!rt_symbols_dims(&f->sym, x, dim))
       return no_dims(f, s, "output shape");
+    if (!extent_ok(dim, x->rank, &count))
+      return no_size(f, x, dim);
     TRY(slot_alloc(f, slot, (DType)x->dtype, x->rank, dim, &t));
     buf[s->nin + i] = t->data;
   }
@@ -114,16 +133,33 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
     r->result[thread] = result, r->number[thread] = number, r->at[thread] = begin;
 }
 
-/* Check n of the kernel failed for this number; "%lld" in the kernel's text stands for it. */
+/* `text` with its "%lld" replaced by numbers, one after the other. */
+static void fill_in(char *to, size_t cap, const char *text, const int64_t *number, int n) {
+  size_t used = 0;
+  to[0] = 0;
+  for (int i = 0; *text && used + 32 < cap;)
+    if (i < n && !strncmp(text, "%lld", 4)) {
+      used += (size_t)snprintf(to + used, cap - used, "%lld", (long long)number[i++]);
+      text += 4;
+    } else {
+      to[used++] = *text++, to[used] = 0;
+    }
+}
+
+/* Check n of the kernel failed for this number. */
 Status kernel_check_failed(Frame *f, const ProgStep *s, uint32_t n, int64_t number) {
   const ProgKernel *k = rt_kernel(f->p, s);
-  if (n < k->nchecks)
-    *f->blame = rt_list(f->p, (REC(f->p, SEC_CALLS, ProgCall) + s->call)->whose + n);
-  const char *text = n < k->nchecks ? rt_string(f->p, rt_list(f->p, k->checks + n)) : "the index %lld is out of range";
-  const char *at = strstr(text, "%lld");
-  if (!at)
-    return fail(f->c, ST_INVALID, "%s (%lld)", text, (long long)number);
-  return fail(f->c, ST_INVALID, "%.*s%lld%s", (int)(at - text), text, (long long)number, at + 4);
+  int64_t said[2] = {number, 0};
+  char text[400];
+  int numbers = 1;
+  if (n >= k->nchecks)
+    return fail(f->c, ST_INTERNAL, "a kernel reports check %u of %u", n, k->nchecks);
+  uint32_t whose = (REC(f->p, SEC_CALLS, ProgCall) + s->call)->whose + 2 * n, bound = rt_list(f->p, whose + 1);
+  *f->blame = rt_list(f->p, whose);
+  if (bound != PROG_NONE)
+    numbers += rt_symbols_eval(&f->sym, bound, &said[1]);
+  fill_in(text, sizeof text, rt_string(f->p, rt_list(f->p, k->checks + n)), said, numbers);
+  return fail(f->c, ST_INVALID, "%s", text);
 }
 
 /* The failure that a serial run meets: that of the first range. */

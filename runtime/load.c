@@ -177,10 +177,10 @@ static bool needs_ok(const RtProgram *p, const ProgCall *x) {
 /* Its kernel is one. */
 static bool owners_ok(const RtProgram *p, const ProgCall *x) {
   uint32_t n = (REC(p, SEC_KERNELS, ProgKernel) + x->kernel)->nchecks;
-  if ((uint64_t)x->whose + n > rt_count(p, SEC_LISTS))
+  if ((uint64_t)x->whose + 2ull * n > rt_count(p, SEC_LISTS))
     return false;
-  for (uint32_t i = 0; i < n; i++)
-    if (!index_ok(p, rt_list(p, x->whose + i), SEC_ORIGINS, false))
+  for (uint32_t i = x->whose; i < x->whose + 2 * n; i += 2)
+    if (!index_ok(p, rt_list(p, i), SEC_ORIGINS, false) || !index_ok(p, rt_list(p, i + 1), SEC_EXPRS, true))
       return false;
   return true;
 }

@@ -176,8 +176,9 @@ typedef struct ProgCall {
   uint32_t flops, bytes; /* SEC_EXPRS: of all parts together, for the cost model and the reports */
   uint32_t product;      /* SEC_LISTS: PRODUCT_NUMBERS of what a library computes; PROG_NONE: code does */
   uint32_t need, nneed;  /* SEC_LISTS: (a, b, text, origin): SEC_EXPRS that must agree, else ST_INVALID with the text */
-  uint32_t whose;        /* SEC_LISTS: by check of the kernel, the origin of the node that wants it */
-  uint32_t more;         /* SEC_LISTS: parts and threads of each further function */
+  uint32_t
+      whose; /* SEC_LISTS: by check of the kernel, the origin of the node that wants it and the bound it speaks of, or PROG_NONE */
+  uint32_t more; /* SEC_LISTS: parts and threads of each further function */
 } ProgCall;
 
 /* A module of machine code: one relocatable object (runtime/object.h). For GPUs it is machine code, the same as PTX, which the

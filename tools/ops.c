@@ -241,7 +241,16 @@ static void markdown_tail(StrBuf *b) {
       b, "; FlexAttention (ai.onnx.preview 1), with the graphs that it\nholds in their places; and of com.microsoft ");
   for (uint32_t k = 0; (op = microsoft_operator(k)); k++)
     buf_printf(b, "%s%s", k ? ", " : "", op);
-  buf_puts(b, ".\nAn error names a form that they cannot stand for.\n");
+  buf_puts(
+      b,
+      ".\nAn error names a form that they cannot stand for.\n\n"
+      "NonZero of complex numbers is interpreted on the device cpu as well.\n\n"
+      "What a weight of 0 or a mask leaves out does not count, be it infinite or NaN, so that results do not hang on\n"
+      "what lies behind the end of a cache. Attention, whose text says that a key does or does not \"take part\", "
+      "leaves\n"
+      "out keys by its mask (false, or -inf), causality and nonpad_kv_seqlen; onnx.reference, ONNX Runtime and "
+      "PyTorch\n"
+      "multiply their values by 0, and have NaN for them.\n");
 }
 
 Status cmd_ops(Tool *t) {

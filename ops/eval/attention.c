@@ -151,8 +151,8 @@ static Status load_valid(Att *t) {
   TRY(eval_ints(e, 6, &t->valid, &n));
   for (int64_t b = 0; b < n; b++)
     if (t->valid[b] < 0 || t->valid[b] > t->L)
-      return eval_fail(e, "nonpad_kv_seqlen[%lld] is %lld; it must be in [0, %lld]", (long long)b,
-                       (long long)t->valid[b], (long long)t->L);
+      return eval_fail(e, "nonpad_kv_seqlen holds %lld; it must be in [0, %lld]", (long long)t->valid[b],
+                       (long long)t->L);
   return ST_OK;
 }
 

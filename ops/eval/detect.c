@@ -94,6 +94,8 @@ static Status open_nms(Nms *m, int limit) {
   }
   if (eval_has(e, limit + 1) && tensor_count(e->in[limit + 1]))
     m->iou = *(const float *)e->in[limit + 1]->data;
+  if (m->batch && m->classes && !(m->iou >= 0 && m->iou <= 1))
+    return eval_fail(e, "iou_threshold is not in [0, 1]");
   if (eval_has(e, limit + 2) && tensor_count(e->in[limit + 2]))
     m->score = *(const float *)e->in[limit + 2]->data, m->has_score = true;
   m->box = arena_array(e->scratch, Box, (size_t)m->boxes);
@@ -252,8 +254,7 @@ Status roi_align_eval(Eval *e) {
   TRY(eval_out(e, 0, x->dtype, 4, (int64_t[]){n, C, a->output_height, a->output_width}, &y));
   for (int64_t i = 0; i < n; i++) {
     if (batch[i] < 0 || batch[i] >= x->dim[0])
-      return eval_fail(e, "region %lld is of image %lld; there are %lld", (long long)i, (long long)batch[i],
-                       (long long)x->dim[0]);
+      return eval_fail(e, "a region is of image %lld; there are %lld", (long long)batch[i], (long long)x->dim[0]);
     if (!H || !W)
       return eval_fail(e, "the images are empty");
     Roi r = read_roi(a, rois + 4 * i);
@@ -301,7 +302,8 @@ Status max_roi_pool_eval(Eval *e) {
   TRY(eval_out(e, 0, x->dtype, 4, (int64_t[]){e->in[1]->dim[0], C, ph, pw}, &y));
   for (int64_t i = 0; i < e->in[1]->dim[0]; i++, r += 5) {
     if (!(r[0] >= 0 && r[0] < (double)x->dim[0]))
-      return eval_fail(e, "region %lld is of image %g; there are %lld", (long long)i, r[0], (long long)x->dim[0]);
+      return eval_fail(e, "a region is of image %lld; there are %lld",
+                       r[0] >= 0 && r[0] < 0x1p62 ? (long long)r[0] : -1, (long long)x->dim[0]);
     for (int64_t k = 0; k < C * ph * pw; k++, at++) {
       const double *plane = image + ((int64_t)r[0] * C + k / (ph * pw)) * H * W;
       Span v = bin_span(r[2] * scale, r[4] * scale, k / pw % ph, ph, H);

@@ -42,7 +42,8 @@ Status gather_elements_eval(Eval *e) {
   TRY(eval_axis(e, a->axis, x->rank, false, &axis));
   for (int i = 0; i < x->rank; i++)
     if (i != axis && ix->dim[i] > x->dim[i])
-      return eval_fail(e, "the indices reach beyond the data on axis %d", i);
+      return eval_fail(e, "%lld indices on axis %d reach beyond the %lld of the data", (long long)ix->dim[i], i,
+                       (long long)x->dim[i]);
   TRY(eval_ints(e, 1, &idx, &n));
   TRY(move_out(e, 0, x->dtype, ix->rank, ix->dim, &y));
   row_major_strides(x->rank, x->dim, stride);

@@ -156,9 +156,11 @@ Status col2im_eval(Eval *e) {
   Tensor *y;
   TRY(nn_expect_rank(e, 0, 3, "the input"));
   TRY(block_window(e, e->attr, &w, &taps, &blocks));
-  if (x->dim[1] % taps || x->dim[2] != blocks)
-    return eval_fail(e, "%lld blocks of %lld elements make an image, not %lld of %lld", (long long)blocks,
-                     (long long)taps, (long long)x->dim[2], (long long)x->dim[1]);
+  if (x->dim[1] % taps)
+    return eval_fail(e, "the columns have %lld elements, no multiple of a block's %lld", (long long)x->dim[1],
+                     (long long)taps);
+  if (x->dim[2] != blocks)
+    return eval_fail(e, "%lld blocks make an image, not %lld", (long long)blocks, (long long)x->dim[2]);
   dim[0] = x->dim[0], dim[1] = x->dim[1] / taps;
   memcpy(dim + 2, w.in, (size_t)w.n * sizeof *dim);
   TRY(eval_out(e, 0, x->dtype, w.n + 2, dim, &y));

@@ -73,6 +73,7 @@ static DType compute_type(int64_t precision, DType scale) {
   return t == DT_f16 || t == DT_bf16 || t == DT_f64 ? t : DT_f32;
 }
 
+static bool is_float8(DType t) { return dtype_is_float(t) && dtype_bits(t) == 8 && t != DT_f8e8m0; }
 static bool is_quant_float(DType t) { return dtype_is_float(t) && dtype_bits(t) <= 8 && t != DT_f8e8m0; }
 
 /* One number, already divided by the scale, into the quantised type. */
@@ -234,8 +235,8 @@ static Status load_stack(Eval *e, int i, int izero, int iscale, bool is_a, Stack
   double *r;
   const double *src;
   int64_t idx[MAX_RANK] = {0}, n = tensor_count(t);
-  if (t->dtype != DT_u8 && t->dtype != DT_i8)
-    return eval_fail(e, "input %d must be u8 or i8", i);
+  if (t->dtype != DT_u8 && t->dtype != DT_i8 && !(iscale >= 0 && is_float8(t->dtype)))
+    return eval_fail(e, iscale >= 0 ? "input %d must be u8, i8 or a float of 8 bits" : "input %d must be u8 or i8", i);
   if (t->rank < 1)
     return eval_fail(e, "input %d must not be a scalar", i);
   *s = (Stack){.rank = t->rank};
@@ -297,9 +298,10 @@ static void sum_row(const double *a, const double *b, int64_t K, int64_t N, doub
 typedef struct Requant {
   double y_scale, y_zero;
   DType scale_type;
+  bool whole; /* numbers of y */
 } Requant;
 
-/* row[j] * (a_scale * b_scale / y_scale), rounded, plus the zero point. */
+/* row[j] * (a_scale * b_scale / y_scale), rounded to whole numbers where y has those, plus the zero point. */
 static void requantise(const Requant *q, const Stack *a, const Stack *b, int64_t *ia, int64_t *ib, int64_t m, int64_t N,
                        double *row) {
   ia[a->rank - 2] = m, ia[a->rank - 1] = 0, ib[b->rank - 2] = 0;
@@ -307,7 +309,7 @@ static void requantise(const Requant *q, const Stack *a, const Stack *b, int64_t
   for (int64_t j = 0; j < N; j++) {
     ib[b->rank - 1] = j;
     double mult = nn_round(q->scale_type, nn_round(q->scale_type, as * param_at(&b->scale, b->rank, ib)) / q->y_scale);
-    row[j] = rint(row[j] * mult) + q->y_zero;
+    row[j] = (q->whole ? rint(row[j] * mult) : row[j] * mult) + q->y_zero;
   }
 }
 
@@ -326,8 +328,11 @@ static Status multiply(Eval *e, const Stack *a, const Stack *b, int batch, const
       sum_row(a->v + oa + m * K, b->v + ob, K, N, row);
       if (q)
         requantise(q, a, b, ia, ib, m, N, row);
-      if (q)
+      if (q && q->whole)
         nn_store(out, at, row, N);
+      else if (q)
+        for (int64_t j = 0; j < N; j++)
+          ((uint8_t *)out->data)[at + j] = (uint8_t)small_float_code(out->dtype, row[j], true);
       else
         for (int64_t j = 0; j < N; j++)
           elem_set_i64(DT_i32, out->data, at + j, (int64_t)row[j]); /* wraps in 32 bits */
@@ -360,13 +365,13 @@ Status qlinear_matmul_eval(Eval *e) {
       return eval_fail(e, "input %d is missing", i);
   if (tensor_count(e->in[6]) != 1 || tensor_count(e->in[7]) != 1)
     return eval_fail(e, "y_scale and y_zero_point must be scalars");
-  if (e->in[7]->dtype != DT_u8 && e->in[7]->dtype != DT_i8)
-    return eval_fail(e, "y_zero_point must be u8 or i8");
+  if (e->in[7]->dtype != DT_u8 && e->in[7]->dtype != DT_i8 && !is_float8(e->in[7]->dtype))
+    return eval_fail(e, "y_zero_point must be u8, i8 or a float of 8 bits");
   TRY(load_stack(e, 0, 2, 1, true, &a));
   TRY(load_stack(e, 3, 5, 4, false, &b));
   TRY(product_shape(e, &a, &b, 0, 3, &batch, full, &rank, dim));
   TRY(eval_out(e, 0, e->in[7]->dtype, rank, dim, &out));
   Requant q = {elem_f64(e->in[6]->dtype, e->in[6]->data, 0), elem_f64(e->in[7]->dtype, e->in[7]->data, 0),
-               e->in[6]->dtype};
+               e->in[6]->dtype, dtype_is_int(e->in[7]->dtype)};
   return multiply(e, &a, &b, batch, full, &q, out);
 }

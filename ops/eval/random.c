@@ -168,7 +168,7 @@ Status dropout_eval(Eval *e) {
     ratio = elem_f64(e->in[1]->dtype, e->in[1]->data, 0);
   }
   if (training && !(ratio >= 0 && ratio <= 1))
-    return eval_fail(e, "ratio is %g; it must be in [0, 1]", ratio);
+    return eval_fail(e, "ratio is not in [0, 1]");
   TRY(eval_out_like(e, 0, x, &out));
   TRY(eval_out(e, 1, DT_bool, x->rank, x->dim, &mask));
   bool *keep = mask->data;

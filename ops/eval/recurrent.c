@@ -161,8 +161,7 @@ static Status load_inputs(Rnn *k) {
   TRY(eval_ints(e, 4, &k->len, &n));
   for (int64_t b = 0; b < n; b++)
     if (k->len[b] < 0 || k->len[b] > k->T)
-      return eval_fail(e, "sequence_lens[%lld] is %lld; it must be in [0, %lld]", (long long)b, (long long)k->len[b],
-                       (long long)k->T);
+      return eval_fail(e, "sequence_lens holds %lld; it must be in [0, %lld]", (long long)k->len[b], (long long)k->T);
   return ST_OK;
 }
 

@@ -79,7 +79,8 @@ Status scatter_elements_eval(Eval *e) {
   TRY(eval_ints(e, 1, &idx, &n));
   for (int i = 0; n && i < x->rank; i++)
     if (i != axis && ix->dim[i] > x->dim[i])
-      return eval_fail(e, "the indices reach beyond the data on axis %d", i);
+      return eval_fail(e, "%lld indices on axis %d reach beyond the %lld of the data", (long long)ix->dim[i], i,
+                       (long long)x->dim[i]);
   TRY(out_copy(e, &y));
   row_major_strides(x->rank, x->dim, stride);
   for (int64_t p = 0; p < n; p++) {
@@ -141,8 +142,8 @@ static Status write_indices(Eval *e, int64_t batch, int64_t extent, int64_t len,
     return eval_fail(e, "%lld write indices for a batch of %lld", (long long)n, (long long)batch);
   for (int64_t b = 0; b < n; b++)
     if ((*at)[b] < 0 || (!circular && (*at)[b] > extent - len))
-      return eval_fail(e, "index %lld is out of range for an update of %lld to an axis of extent %lld",
-                       (long long)(*at)[b], (long long)len, (long long)extent);
+      return eval_fail(e, "index %lld is out of range for an update to an axis of extent %lld", (long long)(*at)[b],
+                       (long long)extent);
   return ST_OK;
 }
 
@@ -162,7 +163,8 @@ Status tensor_scatter_eval(Eval *e) {
     return eval_fail(e, "cache and update differ in type or rank");
   for (int i = 0; i < x->rank; i++)
     if (i == axis ? u->dim[i] > x->dim[i] : u->dim[i] != x->dim[i])
-      return eval_fail(e, "the update does not fit the cache on axis %d", i);
+      return eval_fail(e, "an update of %lld does not fit the cache on axis %d, of extent %lld", (long long)u->dim[i],
+                       i, (long long)x->dim[i]);
   int64_t len = u->dim[axis], extent = x->dim[axis], inner = move_count(x, axis + 1, x->rank);
   TRY(write_indices(e, x->dim[0], extent, len, circular, &at));
   TRY(out_copy(e, &y));

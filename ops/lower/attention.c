@@ -148,7 +148,8 @@ static Status mask_value(Att *t, KExpr *j, KExpr **e) {
   KVar *acc = NULL;
   if (!all) {
     KExpr *len = ke_dim(x->k, m->dim[r - 1]);
-    TRY(lower_check(x, k_bin(x, KOP_le, len, ke_dim(x->k, t->L)), len));
+    TRY(lower_check(x, k_bin(x, KOP_le, len, ke_dim(x->k, t->L)), len, t->L,
+                    "attn_mask is for %lld keys, and there are %lld"));
     acc = lower_acc(x, "bias", none);
     lower_if(x, k_bin(x, KOP_lt, j, len), &behind);
   }
@@ -315,13 +316,14 @@ static Status find_position(Att *t) {
   if (has(t->n, VALID)) {
     if (in_of(t->n, VALID)->dim[0] != t->B) {
       KExpr *n = ke_dim(x->k, in_of(t->n, VALID)->dim[0]);
-      TRY(lower_check(x, k_bin(x, KOP_eq, n, ke_dim(x->k, t->B)), n));
+      TRY(lower_check(x, k_bin(x, KOP_eq, n, ke_dim(x->k, t->B)), n, t->B,
+                      "%lld values of nonpad_kv_seqlen for a batch of %lld"));
     }
     TRY(lower_read(x, t->n->in[VALID], &t->b, &t->valid));
     t->valid = lower_once(x, "valid", t->valid);
     KExpr *fits =
         k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), t->valid), k_bin(x, KOP_le, t->valid, ke_dim(x->k, t->L)));
-    TRY(lower_check(x, fits, t->valid));
+    TRY(lower_check(x, fits, t->valid, t->L, "nonpad_kv_seqlen holds %lld; it must be in [0, %lld]"));
     first = k_sub(x, t->valid, ke_dim(x->k, t->S));
   }
   t->position = lower_once(x, "pos", k_add(x, first, t->s));
@@ -408,7 +410,8 @@ static Status cache_value(Lower *x, const Node *n, int which, KExpr *b, KExpr *s
     KExpr *rows = ke_dim(x->k, in_of(n, which)->dim[0]);
     TRY(lower_read(x, n->in[3], at, &row));
     row = lower_once(x, "row", ke_cast(x->k, DT_i64, row));
-    TRY(lower_check(x, k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), row), k_bin(x, KOP_lt, row, rows)), row));
+    TRY(lower_check(x, k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), row), k_bin(x, KOP_lt, row, rows)), row,
+                    in_of(n, which)->dim[0], "position_ids holds %lld; the caches have %lld rows"));
     at[0] = row, at[1] = i;
   }
   TRY(lower_read(x, n->in[which], at, e));

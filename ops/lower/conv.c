@@ -91,12 +91,6 @@ static bool conv_can(Ctx *c, const Node *n, const char **why) {
   return conv_of(c, n, &k) && (n->op == OP_Conv || bytes_can(n, &k));
 }
 
-static Status check_equal(Lower *x, Dim a, Dim b) {
-  if (a == b)
-    return ST_OK;
-  return lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, a), ke_dim(x->k, b)), ke_dim(x->k, a));
-}
-
 /* i as an index of an input of one element, or of one per output channel m. */
 static Status read_channel(Lower *x, const Node *n, int i, KExpr *m, KExpr **e) {
   KExpr *at[1] = {dim_is(type_count(x->c, in_of(n, i)), 1) ? num(x, 0) : m};
@@ -163,7 +157,11 @@ static Status conv_sum(Lower *x, const Conv *k, KExpr *const *index, KExpr **e) 
   KExpr *at[MAX_RANK], *tap[MAX_RANK], *p, *q, *m = index[1];
   KCursor behind;
   Dim rows = dim_div(x->c, w->dim[0], dim_const(x->c, k->group));
-  TRY(check_equal(x, in_of(n, 0)->dim[1], dim_mul(x->c, w->dim[1], dim_const(x->c, k->group))));
+  Dim have = in_of(n, 0)->dim[1], takes = dim_mul(x->c, w->dim[1], dim_const(x->c, k->group));
+  if (have != takes)
+    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, have), ke_dim(x->k, takes)), ke_dim(x->k, w->dim[1]), have,
+                    arena_printf(x->a, "W takes %%lld channels per group, but X has %%lld in %lld group%s",
+                                 (long long)k->group, k->group == 1 ? "" : "s")));
   KVar *acc = lower_acc(x, "s", dtype_is_float(t) ? ke_float(x->k, t, 0) : ke_int(x->k, t, 0));
   KExpr *first = first_channel(x, k, m, w->dim[1], rows), *c = lower_open(x, "c", w->dim[1], &behind);
   at[0] = index[0], at[1] = k_add(x, first, c), tap[0] = m, tap[1] = c;
@@ -180,7 +178,8 @@ static Status add_bias(Lower *x, const Node *n, int i, KExpr *m, KExpr **e) {
   KExpr *b;
   if (i < 0 || !has(n, i))
     return ST_OK;
-  TRY(check_equal(x, in_of(n, i)->dim[0], n->out[0]->type.dim[1]));
+  TRY(lower_same_extent(x, n->out[0]->type.dim[1], in_of(n, i)->dim[0],
+                        "the length of the bias must be %lld, not %lld"));
   TRY(lower_read(x, n->in[i], &m, &b));
   *e = k_add(x, *e, ke_cast(x->k, (*e)->dtype, b));
   return ST_OK;
@@ -282,7 +281,8 @@ static Status conv_transpose(Lower *x, const Node *n, int out, KExpr *const *ind
   (void)out;
   transpose_of(x->c, n, &k);
   Dim channels = dim_div(x->c, w->dim[0], dim_const(x->c, k.group));
-  TRY(check_equal(x, in_of(n, 0)->dim[1], w->dim[0]));
+  TRY(lower_same_extent(x, in_of(n, 0)->dim[1], w->dim[0],
+                        "the first extent of W (input channels) must be %lld, not %lld"));
   KVar *acc = lower_acc(x, "s", ke_float(x->k, t, 0));
   KExpr *first = lower_once(x, "g", first_channel(x, &k, m, channels, w->dim[1]));
   int depth = open_taps(x, &k, index, at, tap, &behind);

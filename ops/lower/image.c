@@ -49,8 +49,7 @@ static Status affine_grid(Lower *x, const Node *n, int out, KExpr *const *index,
   KExpr *theta, *at[3] = {index[0], index[s + 1]}, *sum = NULL;
   DType w = lower_work(y->dtype);
   Dim batch = n->in[0]->type.dim[0];
-  if (batch != y->dim[0])
-    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, batch), ke_dim(x->k, y->dim[0])), ke_dim(x->k, batch)));
+  TRY(lower_same_extent(x, batch, y->dim[0], "theta is for a batch of %lld, the size for %lld"));
   for (int k = 0; k <= s; k++) { /* x belongs to the last axis */
     at[2] = num(x, k);
     TRY(lower_read(x, n->in[0], at, &theta));
@@ -165,15 +164,18 @@ static Status col2im_any(Lower *x, const Node *n, KExpr *const *index, KVar *acc
     kernel[i] = lower_once(x, "kernel", kernel[i]);
     room = k_sub(x, room, k_mul(x, k_sub(x, kernel[i], one), num(x, s.dilation[i])));
     KExpr *some = k_bin(x, KOP_and, k_bin(x, KOP_le, one, kernel[i]), k_bin(x, KOP_le, num(x, 0), room));
-    TRY(lower_check(x, some, kernel[i]));
+    TRY(lower_check(x, some, kernel[i], out->dim[i + 2],
+                    arena_printf(x->a, "a block of %%lld does not fit the image of %%lld on spatial axis %d", i)));
     kernel[i] = lower_once(x, "kernel", k_bin(x, KOP_max, kernel[i], one));
     count[i] = lower_once(x, "count", k_add(x, k_div(x, room, num(x, s.stride[i])), one));
     taps = k_mul(x, taps, kernel[i]), blocks = k_mul(x, blocks, count[i]);
   }
   KExpr *rows = lower_once(x, "rows", k_mul(x, taps, ke_dim(x->k, out->dim[1])));
-  TRY(lower_check(x, k_bin(x, KOP_eq, rows, ke_dim(x->k, in->dim[1])), rows));
+  TRY(lower_check(x, k_bin(x, KOP_eq, rows, ke_dim(x->k, in->dim[1])), rows, in->dim[1],
+                  "the columns have %lld elements, not %lld"));
   blocks = lower_once(x, "blocks", blocks);
-  TRY(lower_check(x, k_bin(x, KOP_eq, blocks, ke_dim(x->k, in->dim[2])), blocks));
+  TRY(lower_check(x, k_bin(x, KOP_eq, blocks, ke_dim(x->k, in->dim[2])), blocks, in->dim[2],
+                  "%lld blocks make an image, not %lld"));
   Dim all = dim_div(x->c, in->dim[1], dim_max(x->c, out->dim[1], dim_const(x->c, 1)));
   KExpr *tap = lower_open(x, "w", all, &behind), *rest = tap, *block = num(x, 0);
   for (int i = s.n - 1; i >= 0; i--) {
@@ -272,7 +274,7 @@ static Status unpool(Lower *x, const Node *n, KBuf *const *out) {
   }
   TRY(lower_read(x, n->in[1], index, &rest));
   rest = lower_once(x, "to", rest);
-  TRY(lower_check(x, within(x, rest, all), rest));
+  TRY(lower_check(x, within(x, rest, all), rest, all, "index %lld is not among the %lld elements of the output"));
   for (int i = in->rank - 1; i >= 0; i--) {
     KExpr *extent = ke_dim(x->k, dim_max(x->c, own[i], dim_const(x->c, 1))); /* of nothing there is no index */
     at[i] = i ? k_bin(x, KOP_mod, rest, extent) : rest;
@@ -387,7 +389,7 @@ static Status roi_align(Lower *x, const Node *n, int out, KExpr *const *index, K
   (void)out;
   TRY(lower_read(x, n->in[2], index, &image));
   image = lower_once(x, "image", image);
-  TRY(lower_check(x, within(x, image, in->dim[0]), image));
+  TRY(lower_check(x, within(x, image, in->dim[0]), image, in->dim[0], "a region is of image %lld; there are %lld"));
   for (int i = 2; i < 4; i++)
     if (in->dim[i]->lo < 1) /* every sample is of a pixel */
       ks_check(&x->at, k_bin(x, KOP_lt, num(x, 0), ke_dim(x->k, in->dim[i])), ke_dim(x->k, in->dim[i]))->text =
@@ -462,8 +464,11 @@ static Status roi_pool(Lower *x, const Node *n, int out, KExpr *const *index, KE
   DType t = lower_work(in->dtype);
   (void)out;
   TRY(lower_read(x, n->in[1], (KExpr *[]){index[0], num(x, 0)}, &image));
-  image = lower_once(x, "image", ke_cast(x->k, DT_i64, ke_cast(x->k, lower_work(image->dtype), image)));
-  TRY(lower_check(x, within(x, image, in->dim[0]), image));
+  image = lower_once(x, "number", ke_cast(x->k, lower_work(image->dtype), image));
+  KExpr *number = k_bin(x, KOP_eq, image, image), *low = k_bin(x, KOP_le, k_num(x, image, 0), image);
+  image = ke_select(x->k, k_bin(x, KOP_and, number, low), ke_cast(x->k, DT_i64, image), num(x, -1));
+  image = lower_once(x, "image", image);
+  TRY(lower_check(x, within(x, image, in->dim[0]), image, in->dim[0], "a region is of image %lld; there are %lld"));
   for (int i = 0; i < 2; i++)
     TRY(roi_span(x, n, index, i, &from[i], &to[i]));
   KVar *acc = lower_acc(x, "m", ke_float(x->k, t, -INFINITY));

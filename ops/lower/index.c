@@ -10,18 +10,6 @@ static int axis_of(int64_t axis, int rank) { return (int)(axis < 0 ? axis + rank
 static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
 
-/* Two extents that must be the same, or `small` at most `large`, are compared in the kernel where they may differ. */
-static Status check_equal(Lower *x, Dim a, Dim b) {
-  if (a == b)
-    return ST_OK;
-  return lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, a), ke_dim(x->k, b)), ke_dim(x->k, a));
-}
-static Status check_fits(Lower *x, Dim small, Dim large) {
-  if (dim_at_least(x->c, large, small))
-    return ST_OK;
-  return lower_check(x, k_bin(x, KOP_le, ke_dim(x->k, small), ke_dim(x->k, large)), ke_dim(x->k, small));
-}
-
 /* --- GatherElements (13), GatherND (13) --- */
 
 static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
@@ -31,9 +19,10 @@ static Status gather_elements(Lower *x, const Node *n, int out, KExpr *const *in
   KExpr *at[MAX_RANK], *i;
   for (int k = 0; k < in->rank; k++)
     if (k != a)
-      TRY(check_fits(x, ix->dim[k], in->dim[k]));
+      TRY(lower_fits(x, ix->dim[k], in->dim[k],
+                     arena_printf(x->a, "%%lld indices on axis %d reach beyond the %%lld of the data", k)));
   TRY(lower_read(x, n->in[1], index, &i));
-  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, a, in->dim[a], &i));
   for (int k = 0; k < in->rank; k++)
     at[k] = k == a ? i : index[k];
   return lower_read(x, n->in[0], at, e);
@@ -72,12 +61,12 @@ static Status gather_nd(Lower *x, const Node *n, int out, KExpr *const *index, K
   memcpy(tuple, index, (size_t)(q - 1) * sizeof *tuple);
   for (int i = 0; i < in->rank; i++)
     if (i < b) {
-      TRY(check_equal(x, ix->dim[i], in->dim[i]));
+      TRY(lower_same_extent(x, ix->dim[i], in->dim[i], "batches of %lld index tuples and of %lld data"));
       at[i] = index[i];
     } else if (i < b + k) {
       tuple[q - 1] = num(x, i - b);
       TRY(lower_read(x, n->in[1], tuple, &at[i]));
-      TRY(lower_checked_index(x, at[i], in->dim[i], &at[i]));
+      TRY(lower_checked_index(x, at[i], i, in->dim[i], &at[i]));
     } else {
       at[i] = index[q - 1 + i - b - k];
     }
@@ -99,11 +88,11 @@ static Status reverse(Lower *x, const Node *n, int out, KExpr *const *index, KEx
   const Type *in = in_of(n, 0);
   int t = (int)ATTR(n, ReverseSequence)->time_axis;
   KExpr *at[MAX_RANK], *len, *batch[1] = {index[1 - t]}, *one = num(x, 1);
-  TRY(check_equal(x, in_of(n, 1)->dim[0], in->dim[1 - t]));
+  TRY(lower_same_extent(x, in_of(n, 1)->dim[0], in->dim[1 - t], "%lld sequence lengths for a batch of %lld"));
   TRY(lower_read(x, n->in[1], batch, &len));
   len = lower_once(x, "len", len);
   KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), len), k_bin(x, KOP_le, len, ke_dim(x->k, in->dim[t])));
-  TRY(lower_check(x, fits, len));
+  TRY(lower_check(x, fits, len, in->dim[t], "sequence length %lld is not in [0, %lld]"));
   memcpy(at, index, (size_t)in->rank * sizeof *at);
   at[t] = ke_select(x->k, k_bin(x, KOP_lt, index[t], len), k_sub(x, k_sub(x, len, one), index[t]), index[t]);
   at[t] = lower_once(x, "at", at[t]);
@@ -209,6 +198,10 @@ static bool tensor_scatter_can(Ctx *c, const Node *n, const char **why) {
   return a > 0 && u->rank == in->rank && (!has(n, 2) || in_of(n, 2)->rank == 1);
 }
 
+static const char *misfit(Lower *x, int axis) {
+  return arena_printf(x->a, "an update of %%lld does not fit the cache on axis %d, of extent %%lld", axis);
+}
+
 /* Position p of the axis holds update (p - start) mod extent where there is one, else what the cache has. */
 static Status tensor_scatter(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   (void)out;
@@ -220,15 +213,16 @@ static Status tensor_scatter(Lower *x, const Node *n, int out, KExpr *const *ind
         *len = ke_dim(x->k, u->dim[a]), *pos[MAX_RANK], *new, *old;
   KCursor behind;
   for (int i = 0; i < in->rank; i++)
-    TRY(i == a ? check_fits(x, u->dim[i], in->dim[i]) : check_equal(x, u->dim[i], in->dim[i]));
+    TRY(i == a ? lower_fits(x, u->dim[i], in->dim[i], misfit(x, i))
+               : lower_same_extent(x, u->dim[i], in->dim[i], misfit(x, i)));
   if (has(n, 2)) {
-    TRY(check_equal(x, in_of(n, 2)->dim[0], in->dim[0]));
+    TRY(lower_same_extent(x, in_of(n, 2)->dim[0], in->dim[0], "%lld write indices for a batch of %lld"));
     TRY(lower_read(x, n->in[2], index, &start));
     start = lower_once(x, "start", start);
     KExpr *ok = k_bin(x, KOP_le, num(x, 0), start);
     if (!circular)
       ok = k_bin(x, KOP_and, ok, k_bin(x, KOP_le, start, k_sub(x, extent, len)));
-    TRY(lower_check(x, ok, start));
+    TRY(lower_check(x, ok, start, in->dim[a], "index %lld is out of range for an update to an axis of extent %lld"));
   }
   KExpr *p = k_sub(x, index[a], circular ? k_bin(x, KOP_mod, start, extent) : start);
   p = lower_once(x, "p", circular ? k_bin(x, KOP_mod, p, extent) : p);

@@ -1,5 +1,5 @@
 /* integer_product.c - lowering of MatMulInteger (10) and QLinearMatMul (21) as loops with a sum inside: exact, as the reference
- * has them.
+ * has them; of floats of 8 bits in double.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/lower.h"
 
@@ -108,7 +108,7 @@ static Status product_sum(Lower *x, const Node *n, Side a, Side b, int azero, in
   KExpr *row, *col, *u, *v;
   KCursor behind;
   result_at(n, a, b, index, &row, &col);
-  KVar *sum = lower_acc(x, "s", ke_int(x->k, w, 0));
+  KVar *sum = lower_acc(x, "s", dtype_is_float(w) ? ke_float(x->k, w, 0) : ke_int(x->k, w, 0));
   KExpr *k = lower_open(x, "k", in_of(n, a.in)->dim[a.col], &behind);
   TRY(factor(x, n, a, true, azero, w, index, row, k, &u));
   TRY(factor(x, n, b, false, bzero, w, index, k, col, &v));
@@ -118,7 +118,9 @@ static Status product_sum(Lower *x, const Node *n, Side a, Side b, int azero, in
   return ST_OK;
 }
 
-/* --- integers of eight bits --- */
+/* --- eight bits --- */
+
+static bool is_float8(DType t) { return dtype_is_float(t) && dtype_bits(t) == 8 && t != DT_f8e8m0; }
 
 static bool eight_bits(const Node *n, int i, int izero) {
   DType t = in_of(n, i)->dtype;
@@ -140,6 +142,11 @@ static Status matmul_integer(Lower *x, const Node *n, int out, KExpr *const *ind
 }
 const Lowering matmul_integer_lower = {LOWER_ELEM, .can = matmul_integer_can, .elem = matmul_integer, .again = true};
 
+static bool quantised(const Node *n, int i, int izero) {
+  DType t = in_of(n, i)->dtype;
+  return eight_bits(n, i, izero) || (is_float8(t) && in_of(n, izero)->dtype == t);
+}
+
 static bool one_number(const Type *t) { return !t->rank || (t->rank == 1 && dim_is(t->dim[0], 1)); }
 
 static bool qlinear_matmul_can(Ctx *c, const Node *n, const char **why) {
@@ -150,9 +157,10 @@ static bool qlinear_matmul_can(Ctx *c, const Node *n, const char **why) {
     if (!has(n, i))
       return false;
   DType y = in_of(n, 7)->dtype;
-  return eight_bits(n, 0, 2) && eight_bits(n, 3, 5) && (y == DT_u8 || y == DT_i8) && operands_fit(n, a, b) &&
-         parameter_fits(n, 1, a, true) && parameter_fits(n, 2, a, true) && parameter_fits(n, 4, b, false) &&
-         parameter_fits(n, 5, b, false) && one_number(in_of(n, 6)) && one_number(in_of(n, 7));
+  return quantised(n, 0, 2) && quantised(n, 3, 5) && (y == DT_u8 || y == DT_i8 || is_float8(y)) &&
+         operands_fit(n, a, b) && parameter_fits(n, 1, a, true) && parameter_fits(n, 2, a, true) &&
+         parameter_fits(n, 4, b, false) && parameter_fits(n, 5, b, false) && one_number(in_of(n, 6)) &&
+         one_number(in_of(n, 7));
 }
 
 /* a_scale * b_scale / y_scale, each step rounded to the scales' type. */
@@ -174,13 +182,20 @@ static Status qlinear_matmul(Lower *x, const Node *n, int out, KExpr *const *ind
   KExpr *sum, *by, *zero[1] = {lower_index_const(x, 0)}, *z;
   int64_t k;
   bool narrow = dim_is_const(in_of(n, 0)->dim[a.col], &k) && k <= EXACT_I32, is_signed = in_of(n, 7)->dtype == DT_i8;
-  TRY(product_sum(x, n, a, b, 2, 5, narrow ? DT_i32 : DT_i64, index, &sum));
+  DType y = in_of(n, 7)->dtype, w = narrow ? DT_i32 : DT_i64;
+  if (is_float8(in_of(n, 0)->dtype) || is_float8(in_of(n, 3)->dtype))
+    w = DT_f64;
+  TRY(product_sum(x, n, a, b, 2, 5, w, index, &sum));
   TRY(multiplier(x, n, a, b, index, &by));
   TRY(lower_read(x, n->in[7], zero, &z));
-  KExpr *v = k_un(x, KOP_round, k_mul(x, ke_cast(x->k, DT_f64, sum), ke_cast(x->k, DT_f64, by)));
-  v = k_add(x, v, ke_cast(x->k, DT_f64, z));
+  KExpr *v = k_mul(x, ke_cast(x->k, DT_f64, sum), ke_cast(x->k, DT_f64, by));
+  v = k_add(x, is_float8(y) ? v : k_un(x, KOP_round, v), ke_cast(x->k, DT_f64, z));
+  if (is_float8(y)) {
+    *e = ke_cast(x->k, y, v);
+    return ST_OK;
+  }
   v = k_bin(x, KOP_min, k_bin(x, KOP_max, v, k_num(x, v, is_signed ? -128 : 0)), k_num(x, v, is_signed ? 127 : 255));
-  *e = ke_cast(x->k, in_of(n, 7)->dtype, v);
+  *e = ke_cast(x->k, y, v);
   return ST_OK;
 }
 const Lowering qlinear_matmul_lower = {LOWER_ELEM, .can = qlinear_matmul_can, .elem = qlinear_matmul, .again = true};

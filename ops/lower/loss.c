@@ -22,7 +22,7 @@ static Status nll(Lower *x, const Node *n, int out, KExpr *const *index, KExpr *
     ignored = lower_once(x, "ignored", k_bin(x, KOP_eq, t, lower_index_const(x, a->ignore_index)));
     valid = k_bin(x, KOP_or, valid, ignored);
   }
-  TRY(lower_check(x, valid, t));
+  TRY(lower_check(x, valid, t, in->dim[1], "label %lld is no class; there are %lld"));
   at[1] = ignored ? lower_once(x, "class", ke_select(x->k, ignored, zero, t)) : t;
   for (int i = 0; i < in->rank; i++)
     if (i != 1)

@@ -380,7 +380,7 @@ static Status gather(Lower *x, const Node *n, int out, KExpr *const *index, KExp
   int a = axis_of(ATTR(n, Gather)->axis, in->rank);
   KExpr *at[MAX_RANK], *i;
   TRY(lower_read(x, n->in[1], index + a, &i));
-  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, a, in->dim[a], &i));
   for (int k = 0; k < in->rank; k++)
     at[k] = k < a ? index[k] : k == a ? i : index[k + ix->rank - 1];
   return lower_read(x, n->in[0], at, e);

@@ -68,7 +68,9 @@ static Status weight(Lower *x, const Node *n, const NBits *f, KExpr *k, KExpr *c
   KExpr *q, *z = num(x, 1 << (f->bits - 1)), *s, *block = k_div(x, k, num(x, f->block));
   if (has(n, 4)) {
     TRY(lower_read(x, n->in[4], &k, &block));
-    TRY(lower_checked_index(x, ke_cast(x->k, DT_i64, block), dim_const(x->c, f->blocks), &block));
+    block = lower_once(x, "block", ke_cast(x->k, DT_i64, block));
+    KExpr *known = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), block), k_bin(x, KOP_lt, block, num(x, f->blocks)));
+    TRY(lower_check(x, known, block, dim_const(x->c, f->blocks), "g_idx names block %lld of %lld"));
   }
   TRY(packed(x, n, 1, column, k, f->bits, nbits_column_bytes(f), f->block * f->bits / 8, &q));
   if (has(n, 3) && in_of(n, 3)->dtype == DT_u8)

@@ -1,6 +1,7 @@
 /* needs.c - what compiled code takes for granted of numbers that only a run tells: extents are not negative, axes are axes, parts
  * make up the whole, windows fit. A run checks it before the code is called; the reference evaluators check the same.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "ir/infer.h"
 #include "ops/content.h"
 #include "ops/eval/nn.h"
 #include "ops/lower.h"
@@ -209,16 +210,24 @@ static void resize(Needs *x, const Node *n) {
   }
 }
 
-/* DFT (20): a transform of something, along an axis that is not that of the parts. */
+/* DFT (20): of numbers or of pairs; a transform of something, along an axis that is not that of the parts. */
 static void dft(Needs *x, const Node *n) {
   Dim one = dim_const(x->c, 1), on = dim_const(x->c, 0);
   DftShape s;
+  const Dim *axis;
+  int64_t k;
   if (!dft_shape_of(x->c, n, &s))
     return;
+  if (n->nin > 2 && n->in[2] && value_content(x->c, n->in[2], &axis, &k) && k == 1) {
+    at_least(x, axis[0], -s.rank, "an axis");
+    at_most(x, axis[0], dim_const(x->c, s.rank - 1), "an axis");
+  }
   for (int i = 0; i < s.rank - 1; i++)
     on = dim_add(x->c, on, s.on[i]);
   add(x, on, one, "axes with the index that is asked for, those of real and imaginary parts apart");
   must(x, dim_max(x->c, one, s.length), s.length, "the length of the transform");
+  Dim parts = n->in[0]->type.dim[s.rank - 1], two = dim_const(x->c, 2);
+  must(x, dim_min(x->c, two, dim_max(x->c, one, parts)), parts, "the last axis, of 1 (real) or 2 (complex)");
 }
 
 static void stft(Needs *x, const Node *n) {
@@ -238,17 +247,31 @@ static void mel(Needs *x, const Node *n) {
   int64_t k;
   for (int i = 0; i < 2; i++)
     if (value_content(x->c, n->in[i], &size, &k) && k == 1) {
-      at_least(x, size[0], i, i ? "dft_length" : "num_mel_bins");
+      must(x, dim_max(x->c, dim_const(x->c, i), size[0]), size[0], i ? "dft_length" : "num_mel_bins");
       at_most(x, size[0], dim_const(x->c, INT32_MAX), i ? "dft_length" : "num_mel_bins");
     }
 }
 
+/* What inference could not decide. */
+static void assumptions(Needs *x, const Node *n) {
+  Assumptions s = node_assumptions(x->c, x->a, n);
+  for (uint32_t i = 0; i < s.n; i++)
+    must(x, s.list[i].a, s.list[i].b, s.list[i].what);
+}
+
+/* Range (27): a step. */
+static void range(Needs *x, const Node *n) {
+  const Dim *delta;
+  int64_t k;
+  if (!value_content(x->c, n->in[2], &delta, &k) || k != 1)
+    return;
+  Dim size = dim_max(x->c, delta[0], dim_sub(x->c, dim_const(x->c, 0), delta[0]));
+  add(x, dim_max(x->c, size, dim_const(x->c, 1)), size, "the size of delta");
+}
+
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   Needs x = {.c = c, .a = a, .origin = n->origin};
-  for (int i = 0; i < n->nout; i++)
-    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
-      if (n->out[i]->type.dim[k]->data)
-        at_least(&x, n->out[i]->type.dim[k], 0, "an extent");
+  assumptions(&x, n);
   switch (n->op) {
   case OP_Expand: expand(&x, n); break;
   case OP_Split: split(&x, n); break;
@@ -258,6 +281,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_MaxUnpool: unpool(&x, n); break;
   case OP_Col2Im: columns(&x, n); break;
   case OP_MelWeightMatrix: mel(&x, n); break;
+  case OP_Range: range(&x, n); break;
   case OP_DFT: dft(&x, n); break;
   case OP_STFT: stft(&x, n); break;
   case OP_Pad: pad(&x, n); break;
@@ -276,6 +300,10 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
     if (op_lowering(n->op) == op_lowering(OP_ReduceSum))
       named_axes(&x, n);
   }
+  for (int i = 0; i < n->nout; i++)
+    for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
+      if (n->out[i]->type.dim[k]->data)
+        at_least(&x, n->out[i]->type.dim[k], 0, "an extent");
   *need = x.list;
   return x.n;
 }

@@ -17,12 +17,6 @@ static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
 
 static KExpr *zero_of(Lower *x, DType t) { return dtype_is_float(t) ? ke_float(x->k, t, 0) : ke_int(x->k, t, 0); }
 
-static Status check_equal(Lower *x, Dim a, Dim b) {
-  if (a == b)
-    return ST_OK;
-  return lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, a), ke_dim(x->k, b)), ke_dim(x->k, a));
-}
-
 static Status widened(Lower *x, Value *v, KExpr *const *index, KExpr **e) {
   TRY(lower_read(x, v, index, e));
   *e = ke_cast(x->k, lower_work((*e)->dtype), *e);
@@ -60,7 +54,7 @@ static Status matmul(Lower *x, const Node *n, int out, KExpr *const *index, KExp
   Dim inner = a->dim[a->rank - 1];
   KExpr *at[MAX_RANK], *p, *q;
   KCursor behind;
-  TRY(check_equal(x, inner, b->dim[b->rank > 1 ? b->rank - 2 : 0]));
+  TRY(lower_same_extent(x, inner, b->dim[b->rank > 1 ? b->rank - 2 : 0], "inner dimensions %lld and %lld differ"));
   KVar *acc = lower_acc(x, "s", zero_of(x, lower_work(a->dtype)));
   KExpr *k = lower_open(x, "k", inner, &behind);
   TRY(matmul_index(x, n, 0, index, k, at));
@@ -94,7 +88,7 @@ static Status gemm(Lower *x, const Node *n, int out, KExpr *const *index, KExpr 
   int ta = g->transA != 0, tb = g->transB != 0;
   KExpr *p, *q, *c;
   KCursor behind;
-  TRY(check_equal(x, a->dim[!ta], b->dim[tb]));
+  TRY(lower_same_extent(x, a->dim[!ta], b->dim[tb], "inner dimensions %lld and %lld differ"));
   KVar *acc = lower_acc(x, "s", zero_of(x, lower_work(a->dtype)));
   KExpr *k = lower_open(x, "k", a->dim[!ta], &behind);
   TRY(widened(x, n->in[0], ta ? (KExpr *[]){k, index[0]} : (KExpr *[]){index[0], k}, &p));

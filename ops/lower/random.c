@@ -178,7 +178,7 @@ static Status dropout(Lower *x, const Node *n, int out, KExpr *const *index, KEx
     ratio = lower_once(x, "ratio", ke_cast(x->k, DT_f32, ratio));
     KExpr *low = k_bin(x, KOP_le, k_num(x, ratio, 0), ratio), *high = k_bin(x, KOP_le, ratio, k_num(x, ratio, 1));
     KExpr *idle = k_un(x, KOP_not, training), *fits = k_bin(x, KOP_or, idle, k_bin(x, KOP_and, low, high));
-    TRY(lower_check(x, fits, ke_cast(x->k, DT_i64, ratio)));
+    TRY(lower_check(x, fits, ke_cast(x->k, DT_i64, ratio), NULL, "ratio is not in [0, 1]"));
   }
   KExpr *u = uniform(x, seed == ABSENT ? 0 : (uint64_t)seed, element_number(x, t, index), false);
   KExpr *active = k_bin(x, KOP_and, training, k_bin(x, KOP_ne, ratio, k_num(x, ratio, 0)));

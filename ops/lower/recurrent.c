@@ -397,7 +397,7 @@ static Status rnn(Lower *x, const Node *n, KBuf *const *out) {
     TRY(lower_read(x, n->in[4], &r.b, &len));
     len = lower_once(x, "len", ke_cast(x->k, DT_i64, len));
     KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), len), k_bin(x, KOP_le, len, ke_dim(x->k, r.T)));
-    TRY(lower_check(x, fits, len));
+    TRY(lower_check(x, fits, len, r.T, "sequence_lens holds %lld; it must be in [0, %lld]"));
   }
   TRY(begin_state(&r, 5, r.h));
   if (r.c)

@@ -678,7 +678,8 @@ static Status arg_begin(Row *r) {
   Dim n = r->dim[axis];
   KVar *m, *at;
   if (n->lo < 1)
-    ks_check(&x->at, k_bin(x, KOP_lt, lower_index_const(x, 0), ke_dim(x->k, n)), ke_dim(x->k, n));
+    ks_check(&x->at, k_bin(x, KOP_lt, lower_index_const(x, 0), ke_dim(x->k, n)), ke_dim(x->k, n))->text =
+        arena_printf(x->a, "axis %d has no elements to choose from", axis);
   ArgKind kind = arg_kind(r, axis);
   if (kind == ARG_COLUMN)
     return arg_down(r, axis, max, last, &at);

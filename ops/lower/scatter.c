@@ -42,13 +42,6 @@ static Status copy(Lower *x, const Node *n, KBuf *y, int from, KExpr **index) {
   return ST_OK;
 }
 
-/* Where an extent of the indices differs from the data's: they must not reach beyond, and may not cover it. */
-static Status check_reach(Lower *x, Dim part, Dim all) {
-  if (dim_at_least(x->c, all, part))
-    return ST_OK;
-  return lower_check(x, k_bin(x, KOP_le, ke_dim(x->k, part), ke_dim(x->k, all)), ke_dim(x->k, part));
-}
-
 /* --- ScatterElements --- */
 
 enum { ROW_BYTES = 1 << 15, ROW_PART = 64, LONG_ROW = 64 };
@@ -73,7 +66,7 @@ static Status element_updates(Lower *x, const Node *n, KBuf *y, int a, KExpr *co
   index[a] = lower_open_ordered(x, "t", ix->dim[a], &behind);
   int depth = 1 + lower_open_axes(x, ix, a + 1, in->rank, index, NULL);
   TRY(lower_read(x, n->in[1], index, &i));
-  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, a, in->dim[a], &i));
   TRY(lower_read(x, n->in[2], index, &v));
   memcpy(at, index, sizeof at);
   at[a] = i;
@@ -101,7 +94,7 @@ static Status row_updates(Lower *x, const Node *n, KBuf *row, KExpr *const *oute
   t->var->def->value = left;
   index[a] = k_add(x, from, t);
   TRY(lower_read(x, n->in[1], index, &i));
-  TRY(lower_checked_index(x, i, in->dim[a], &i));
+  TRY(lower_checked_index(x, i, a, in->dim[a], &i));
   TRY(lower_read(x, n->in[2], index, &v));
   ks_store(&x->at, place, &t, ke_cast(x->k, DT_i32, i));
   ks_store(&x->at, value, &t, v);
@@ -150,7 +143,8 @@ static Status scatter_elements(Lower *x, const Node *n, KBuf *const *out) {
   for (int k = 0; k < in->rank; k++) {
     if (k == a || ix->dim[k] == in->dim[k])
       continue;
-    TRY(check_reach(x, ix->dim[k], in->dim[k]));
+    TRY(lower_fits(x, ix->dim[k], in->dim[k],
+                   arena_printf(x->a, "%%lld indices on axis %d reach beyond the %%lld of the data", k)));
     KExpr *c = k < a ? k_bin(x, KOP_lt, index[k], ke_dim(x->k, ix->dim[k])) : NULL;
     covered = !c ? covered : covered ? k_bin(x, KOP_and, covered, c) : c;
   }
@@ -194,7 +188,7 @@ static Status nd_place(Lower *x, const Node *n, KExpr **tuple, KExpr **at) {
   for (int i = 0; i < tuple_of(n); i++) {
     tuple[in_of(n, 1)->rank - 1] = lower_index_const(x, i);
     TRY(lower_read(x, n->in[1], tuple, &at[i]));
-    TRY(lower_checked_index(x, at[i], in->dim[i], &at[i]));
+    TRY(lower_checked_index(x, at[i], i, in->dim[i], &at[i]));
   }
   return ST_OK;
 }

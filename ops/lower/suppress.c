@@ -89,6 +89,8 @@ static Status select_class(Lower *x, const Node *n, KExpr *b, KExpr *c, KBuf *ro
     TRY(lower_read(x, n->in[SCORE], NULL, &least));
   most = lower_once(x, "most", most), iou = lower_once(x, "iou", iou),
   least = least ? lower_once(x, "least", least) : NULL;
+  KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, k_num(x, iou, 0), iou), k_bin(x, KOP_le, iou, k_num(x, iou, 1)));
+  ks_check(&x->at, fits, num(x, 0))->text = "iou_threshold is not in [0, 1]";
   KExpr *k = lower_open(x, "k", boxes, &behind);
   ks_store(&x->at, dead, &k, ke_int(x->k, DT_bool, 0));
   ks_store(&x->at, rows, (KExpr *[]){b, c, k}, num(x, -1));
@@ -96,7 +98,7 @@ static Status select_class(Lower *x, const Node *n, KExpr *b, KExpr *c, KBuf *ro
   KVar *kept = lower_acc(x, "kept", num(x, 0));
   KExpr *i = lower_open_ordered(x, "i", boxes, &behind);
   TRY(lower_read(x, n->in[ORDER], (KExpr *[]){b, c, i}, &at));
-  TRY(lower_checked_index(x, lower_now(x, "at", at), boxes, &at));
+  TRY(lower_checked_index(x, lower_now(x, "at", at), 2, boxes, &at));
   TRY(lower_read(x, n->in[SCORES], (KExpr *[]){b, c, at}, &score));
   score = lower_now(x, "score", score);
   KExpr *good = k_un(x, KOP_not, k_bin(x, KOP_or, k_un(x, KOP_isnan, score), ke_load(x->k, dead, &at)));

@@ -210,7 +210,8 @@ static Status topk(Lower *x, const Node *n, KBuf *const *out) {
       t.at[i] = lower_open(x, "r", in->dim[i], depth++ ? NULL : &behind);
   if (!dim_at_least(x->c, t.extent, t.k)) {
     KExpr *have = ke_dim(x->k, t.k);
-    ks_check(&x->at, k_bin(x, KOP_le, have, ke_dim(x->k, t.extent)), have);
+    KStmt *s = ks_check(&x->at, k_bin(x, KOP_le, have, ke_dim(x->k, t.extent)), have);
+    s->text = "k is %lld, but the axis has %lld elements", s->bound = t.extent;
   }
   if (dim_is_const(t.k, &k) && k <= FEW) {
     t.value = out[0] ? out[0] : kernel_add_temp(x->k, "value", t.t, 1, &t.k);

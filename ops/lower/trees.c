@@ -62,7 +62,8 @@ static Status trees(Lower *x, const Node *n, int o, KExpr *const *index, KExpr *
   KExpr *root, *to, *width = ke_dim(x->k, n->in[X]->type.dim[1]), *need = lower_index_const(x, a->width);
   KCursor behind;
   (void)o;
-  TRY(lower_check(x, k_bin(x, KOP_le, need, width), need));
+  TRY(lower_check(x, k_bin(x, KOP_le, need, width), need, n->in[X]->type.dim[1],
+                  "the trees read %lld features, X has %lld"));
   TRY(table(x, n, ROOT, index[1], &root));
   KVar *node = ks_acc(&x->at, "node", ke_cast(x->k, DT_i64, root));
   lower_set_level(x, node, x->depth);

@@ -24,7 +24,11 @@ OLDER = {  # the version of the row
     "TreeEnsembleClassifier": (3, "5 is its deprecation"),
     "TreeEnsembleRegressor": (3, "5 is its deprecation"),
 }
-NARROWER = {"Col2Im": "sums, which ONNX defines for numbers alone"}
+NARROWER = {
+    "Col2Im": "sums, which ONNX defines for numbers alone",
+    "Unique": "sorts: complex numbers have no order",
+    "GridSample": "weighted sums, of numbers; and where padding is zeros there is one for no text",
+}
 NAMES = {"float": "f32", "double": "f64", "float16": "f16", "bfloat16": "bf16", "string": "str", "complex64": "c64", "complex128": "c128"}
 
 

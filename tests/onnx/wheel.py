@@ -64,12 +64,23 @@ def site():
     return _make("site", _hash("requirements.txt"), _install)
 
 
-def python(script, *args, **options):
-    """runs a script of this folder with the wheel's packages"""
+def python(script, *args, path=(), **options):
+    """runs a script of this folder with the wheel's packages, and those of the folders in path"""
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     if not os.environ.get("SARD_CASES"):
-        env["PYTHONPATH"] = site()
+        path = [*path, site()]
+    if path:
+        env["PYTHONPATH"] = os.pathsep.join(path)
     return subprocess.run([sys.executable, os.path.join(HERE, script), *args], env=env, **options)
+
+
+def package(build):
+    """where the Python package is in a build folder; exits as skipped where its extension was not built"""
+    folder = os.path.join(build, "python")
+    if not os.path.exists(os.path.join(folder, "sard", "_native.abi3.so")):
+        print("the extension module is not built: no headers of Python's (python3-dev)")
+        sys.exit(77)
+    return folder
 
 
 def cases():

@@ -338,3 +338,88 @@ cached("lengths, causal: a query that sees nothing", (2, 2, 3, 4), (2, 2, 5, 4),
 cached("windows", (1, 2, 5, 4), (1, 2, 5, 4), (1, 2, 5, 3), left_window_size=1, right_window_size=2, twice=True)
 cached("a window over a cache", (1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 3), past=4, left_window_size=2, is_causal=1)
 cached("a soft cap", (1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 3), softcap=0.5, is_causal=1, twice=True)
+
+# --- recurrent layers: PyTorch has the gates of an LSTM as i, f, c, o and those of a GRU as r, z, h ---
+
+ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+T, B, I, H = 3, 2, 3, 2
+
+
+def in_order(v, op):
+    return torch.cat([v.chunk(len(ORDER[op]))[k] for k in ORDER[op]])
+
+
+def gru_by_definition(x, w, r, b, h):
+    """linear_before_reset = 0, which PyTorch has not"""
+    (wz, wr, wh), (rz, rr, rh), bias = w[0].chunk(3), r[0].chunk(3), b[0].chunk(6)
+    h, y = h[0], []
+    for t in range(T):
+        z = (x[t] @ wz.T + h @ rz.T + bias[0] + bias[3]).sigmoid()
+        k = (x[t] @ wr.T + h @ rr.T + bias[1] + bias[4]).sigmoid()
+        h = (1 - z) * (x[t] @ wh.T + (k * h) @ rh.T + bias[2] + bias[5]).tanh() + z * h
+        y.append(h)
+    return torch.stack(y)[:, None], h[None]
+
+
+def peepholes_by_definition(x, w, r, b, h, c, p):
+    (wi, wo, wf, wc), (ri, ro, rf, rc), bias, (pi, po, pf) = w[0].chunk(4), r[0].chunk(4), b[0].chunk(8), p[0].chunk(3)
+    h, c, y = h[0], c[0], []
+    for t in range(T):
+        i = (x[t] @ wi.T + h @ ri.T + bias[0] + bias[4] + pi * c).sigmoid()
+        f = (x[t] @ wf.T + h @ rf.T + bias[2] + bias[6] + pf * c).sigmoid()
+        c = f * c + i * (x[t] @ wc.T + h @ rc.T + bias[3] + bias[7]).tanh()
+        h = (x[t] @ wo.T + h @ ro.T + bias[1] + bias[5] + po * c).sigmoid() * c.tanh()
+        y.append(h)
+    return torch.stack(y)[:, None], h[None], c[None]
+
+
+def by_torch(op, dirs, back, x, w, r, b, *state):
+    weights = []
+    for d in range(dirs):
+        weights += [in_order(w[d], op), in_order(r[d], op)] + [in_order(v, op) for v in (b[d].chunk(2) if b is not None else ())]
+    state = list(state) or [torch.zeros(dirs, B, H).double()] * (2 if op == "LSTM" else 1)
+    layer = {"LSTM": torch._VF.lstm, "GRU": torch._VF.gru, "RNN": torch._VF.rnn_tanh}[op]
+    y, *last = layer(x.flip(0) if back else x, state if op == "LSTM" else state[0], weights, b is not None, 1, 0.0, False, dirs == 2, False)
+    y = y.reshape(T, B, dirs, H).permute(0, 2, 1, 3)
+    return (y.flip(0) if back else y, *last)
+
+
+def recurrent(name, op, dirs=1, bias=True, state=True, peep=False, layout=0, twice=False, **attrs):
+    g = len(ORDER[op])
+    ins = {"x": some(T, B, I), "k": some(dirs, g * H, I), "r": some(dirs, g * H, H)}
+    ins.update({"b": some(dirs, 2 * g * H)} if bias else {})
+    ins.update({k: some(dirs, B, H) for k in ("h", "c")[:1 + (op == "LSTM")]} if state else {})
+    ins.update({"e": some(1, 3 * H)} if peep else {})
+    names = ["x", "k", "r", "b" if bias else "", "", "h" if state else "", "c" if state and op == "LSTM" else "", "e" if peep else ""]
+    if layout:
+        ins.update({k: ins[k].transpose(0, 1).contiguous() for k in ins if k in "xhc"})
+
+    def fn(*v):
+        at = dict(zip(ins, v))
+        v = [at[k].transpose(0, 1) if layout and k in "xhc" else at[k] for k in ins]
+        v[3:3] = [] if bias else [None]
+        made = peepholes_by_definition(*v) if peep else gru_by_definition(*v) if attrs.get("linear_before_reset") == 0 else \
+            by_torch(op, dirs, attrs.get("direction") == "reverse", *v)
+        y, last = made[0].sin(), sum(made[1:])
+        return y.permute(2, 0, 1, 3) + last.transpose(0, 1)[:, None] if layout else y + last
+    outs = ["t", "th", "tc"] if op == "LSTM" else ["t", "th"]
+    attrs.update({"layout": 1} if layout else {})
+    nodes = [(op, names[:{"LSTM": 8}.get(op, 6)], outs, dict(attrs, hidden_size=H)), ("Sin", ["t"], ["s"], {})]
+    last = "th"
+    if op == "LSTM":
+        nodes, last = nodes + [("Add", ["th", "tc"], ["l"], {})], "l"
+    if layout:
+        nodes, last = nodes + [("Unsqueeze", [last, "one"], ["l1"], {})], "l1"
+    nodes += [("Add", ["s", last], ["o"], {})]
+    case("%s, %s" % (op, name), nodes, dict(ins, **({"one": ints(1)} if layout else {})), lambda *v: fn(*v[:len(ins)]), xs=list(ins), twice=twice,
+         inits=("one",) if layout else ())
+
+
+for op, more in (("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("RNN", {})):
+    recurrent("with everything", op, twice=True, **more)
+    recurrent("from nothing", op, bias=False, state=False, **more)
+    recurrent("backwards", op, direction="reverse", **more)
+    recurrent("both ways", op, dirs=2, direction="bidirectional", **more)
+    recurrent("batches first", op, layout=1, **more)
+recurrent("peepholes", "LSTM", peep=True)
+recurrent("reset before the product", "GRU", linear_before_reset=0)

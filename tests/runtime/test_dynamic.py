@@ -381,7 +381,7 @@ case("MaxUnpool of no images", [w.node("MaxUnpool", ["x", "i"], ["y"], kernel_sh
      [("x", F, [0, 1, 1, 2], []), ("i", I, [0, 1, 1, 2], [])], [("y", F, [0, 1, 2, 3], [])], shapes=POOLED)
 for size, index, text in (([1, 1, 4, 3], 0, "an extent of output_shape: 3, where 4 is needed; node #0, op MaxUnpool"),
                           ([2, 1, 4, 4], 0, "an extent of output_shape: 2, where 1 is needed; node #0, op MaxUnpool"),
-                          ([1, 1, 5, 5], 16, "index 16 is out of range; node #0, op MaxUnpool")):
+                          ([1, 1, 5, 5], 16, "index 16 is not among the 16 elements of the output; node #0, op MaxUnpool")):
     refused(f"MaxUnpool to {size} at {index}", UNPOOL, [("x", F, [1, 1, 2, 2], [0.0] * 4), ("i", I, [1, 1, 2, 2], [0, 0, 0, index]), ("s", I, [4], size)],
             ("y", F, size, [0.0] * (size[0] * size[2] * size[3])), text, shapes=POOLED)
 
@@ -501,7 +501,7 @@ for what, behind, shape, extra in [
 
 refused("an index of a Gather that is computed with others", [PICKED, w.node("Add", ["g", "g"], ["a"]), w.node("Softmax", ["a"], ["y"])],
         [("x", F, [3, 2], iota([3, 2])), ("i", I, [2], [1, 3])], ("y", F, [2, 2], [0.0] * 4),
-        "index 3 is out of range; node #0, op Gather", shapes={"x": ["n", 2]})
+        "index 3 is out of range for axis 0 of extent 3; node #0, op Gather", shapes={"x": ["n", 2]})
 refused("a window larger than its image, computed with others",
         [w.node("MaxPool", ["x"], ["p"], kernel_shape=[3, 3]), w.node("Relu", ["p"], ["r"]), w.node("Neg", ["r"], ["y"])],
         [("x", F, [1, 1, 2, 5], iota([1, 1, 2, 5]))], ("y", F, [1, 1, 0, 3], []),
