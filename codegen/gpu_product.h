@@ -9,6 +9,7 @@
  *
  * Of f16, bf16 and bytes, tensor cores multiply the tiles: TENSOR_BYTES of k at a time, the block's 8 warps have wm x wn elements of C
  * each, in mma's fragments of 16 x 8, and the operands lie in shared memory as they lie in the GPU's, TENSOR_APART bytes between rows.
+ * Numbers of few bits are rounded to A's type there, as they are by DequantizeLinear.
  * The sums go through shared memory as well, so that the epilogue reads and writes rows of C side by side.
  *
  * Rows. Up to PRODUCT_ROWS rows of A: B is read once, 16 bytes a thread, and nothing is shared but A, which is small. Bound by memory:
