@@ -388,8 +388,7 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
         y->product->bytes == x->bytes && y->n == n && y->product->channelwise == x->channelwise &&
         y->product->weights == x->weights && y->product->winograd == x->winograd && y->product->zero == x->zero &&
-        y->product->bits.block == x->bits.block &&
-        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
+        y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
@@ -538,17 +537,19 @@ static bool attention_operand(const Node *n, int i, bool gpu) {
 }
 
 /* Attention (25) without cache or further outputs, of f32 and without caps and windows; on GPUs also of f16 and bf16, and with
- * those. */
+ * those, and with lengths of the entries' own. nonpad_kv_seqlen may also say that all keys are there, which puts queries at the last
+ * of them. */
 static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
   int64_t width[3];
   *why = "an attention with a cache, a cap, windows or further outputs";
-  for (int i = 4; i < n->nin; i++)
+  for (int i = 4; i < n->nin && i < 6; i++)
     if (n->in[i])
       return false;
   for (int i = 1; i < n->nout; i++)
-    if (n->out[i])
+    if (n->out[i] && (n->out[i]->uses || value_is_output(n->out[i])))
       return false;
+  bool counted = n->nin > 6 && n->in[6];
   bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
   if (!gpu && (at->softcap != 0 || windows))
     return false;
@@ -595,8 +596,16 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
     if (!gpu_attention_fits(t))
       return false;
   }
+  *why = "an attention whose sequences have lengths of their own";
+  if (counted && !attention_keys_all(n, t->kv_len)) {
+    const Type *valid = &n->in[6]->type;
+    t->counted = gpu && valid->dtype == DT_i64 && valid->rank == 1 && valid->dim[0] == t->batch;
+    if (!t->counted)
+      return false;
+  }
+  t->from_first = !counted && (t->causal || windows) && t->q_len != t->kv_len;
   *why = "a causal attention over two lengths";
-  if ((t->causal || windows) && t->q_len != t->kv_len) /* ONNX counts from the first key, the kernel from the last */
+  if (t->from_first && !gpu)
     return false;
   *why = "a mask that does not broadcast to the scores";
   return mask_of(n->nin > 3 ? n->in[3] : NULL, t, gpu);
@@ -638,10 +647,12 @@ static bool attention_group(Grouper *p, Node *n) {
   else
     attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
-  x->in = arena_array(p->a, Value *, 4);
+  x->in = arena_array(p->a, Value *, 5);
   for (int i = 0; i < n->nin && i < 4; i++)
     if (n->in[i])
       x->in[x->nin++] = n->in[i];
+  if (t.counted)
+    x->in[x->nin++] = n->in[6];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
   need_keys(p, x, n->nin > 3 ? n->in[3] : NULL, t.kv_len);
   info(p, n)->fixed = true;

@@ -18,6 +18,33 @@ static int64_t tiles(const Product *p, int64_t side) {
              : ((m - 1) / side + 1) * ((n - 1) / side + 1) * batch;
 }
 
+static int element_bytes(const Product *p) { return p->bytes ? 1 : p->type ? dtype_bits(p->type) / 8 : 4; }
+
+/* Are both operands read 16 bytes at a time? Else a thread would have a tile of 128 in too many pieces. */
+static bool reads_vectors(const Product *p) {
+  int64_t v = 16 / element_bytes(p), k = known(p->k), a = p->trans_a ? known(p->m) : k,
+          b = p->trans_b ? k : known(p->n);
+  return !p->window && (!p->rows || (!p->planes && p->rows->taps == 1)) && a % v == 0 && b % v == 0;
+}
+
+/* Eight warps have 16 x 8 elements each, or more. */
+static GpuTile tensor_tile(const Product *p, int side) {
+  int64_t m = known(p->m), n = known(p->n);
+  side = side > 64 && !reads_vectors(p) ? 64 : side;
+  GpuTile t = {(uint8_t)side, (uint8_t)side, (uint8_t)(TENSOR_BYTES / element_bytes(p))};
+  if (p->bits.bits) /* a thread has at least a byte of them */
+    t.bn = 64;
+  if (n <= 16 && !p->bits.bits)
+    t.bn = 16, t.bm = side < 64 ? 64 : t.bm;
+  else if (m <= 16)
+    t.bm = 16, t.bn = side < 64 ? 64 : t.bn;
+  else if (m <= 32)
+    t.bm = 32;
+  else if (n <= 32 && !p->bits.bits)
+    t.bn = 32;
+  return t;
+}
+
 /* Large tiles read less, small ones keep more multiprocessors at work. */
 GpuTile gpu_tile(const Product *p) {
   int64_t m = known(p->m), n = known(p->n), most = MULTIPROCESSORS;
@@ -26,6 +53,8 @@ GpuTile gpu_tile(const Product *p) {
              : m >= LARGE_SIDE && n >= LARGE_SIDE && tiles(p, 128) >= most && tiles(p, 128) < INT64_MAX ? 128
              : tiles(p, 64) >= most                                                                     ? 64
                                                                                                         : 32;
+  if (gpu_tensor_cores(p))
+    return tensor_tile(p, side);
   GpuTile t = {(uint8_t)side, (uint8_t)side, side == 128 ? 8 : 16};
   if (m <= 16)
     t.bm = 16, t.bn = side < 64 ? 64 : t.bn;
@@ -39,8 +68,6 @@ GpuTile gpu_tile(const Product *p) {
     t.bn = 32;
   return t;
 }
-
-static int element_bytes(const Product *p) { return p->type ? dtype_bits(p->type) / 8 : 4; }
 
 int gpu_rows_columns(const Product *p) {
   int warps = GPU_BLOCK / GPU_WARP, each = p->bits.bits || p->narrow.type ? 4 : 2;
@@ -103,7 +130,7 @@ const char *gpu_product_text(Arena *a, const Product *p) {
     buf_printf(&b, "%d rows%s%s", PRODUCT_ROWS, p->narrow.type ? " of " : "",
                p->narrow.type ? dtype_name(p->narrow.type) : "");
   if (p->forms & FORM_TILES)
-    buf_printf(&b, "%s%dx%dx%d", b.len ? ", " : "", t.bm, t.bn, t.bk);
+    buf_printf(&b, "%s%dx%dx%d%s", b.len ? ", " : "", t.bm, t.bn, t.bk, gpu_tensor_cores(p) ? " on tensor cores" : "");
   if (p->forms & FORM_LIBRARY)
     buf_printf(&b, "%scuBLASLt", b.len ? ", " : "");
   return b.text;

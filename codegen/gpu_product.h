@@ -7,6 +7,9 @@
  *                                       >  threads 16 x 16: sum[tm][tn] += a[k][rows] * b[k][columns]
  *      B [bk][bn] --> b[bk][bn + pad]  /
  *
+ * Of f16, bf16 and bytes, tensor cores multiply the tiles: TENSOR_BYTES of k at a time, the block's 8 warps have wm x wn elements of C
+ * each, in mma's fragments of 16 x 8, and the operands lie in shared memory as they lie in the GPU's, TENSOR_APART bytes between rows.
+ * Numbers of few bits are rounded to A's type there, as they are by DequantizeLinear.
  * The sums go through shared memory as well, so that the epilogue reads and writes rows of C side by side.
  *
  * Rows. Up to PRODUCT_ROWS rows of A: B is read once, 16 bytes a thread, and nothing is shared but A, which is small. Bound by memory:
@@ -20,11 +23,14 @@
 
 #include "codegen/unit.h"
 
-enum { TILE_SIDE = 16, TILE_PAD = 4, ROWS_LANES = 4 };
+enum { TILE_SIDE = 16, TILE_PAD = 4, ROWS_LANES = 4, TENSOR_BYTES = 64, TENSOR_APART = 16 };
 
 typedef struct GpuTile {
-  uint8_t bm, bn, bk; /* bm and bn: 16, 32, 64 or 128 */
+  uint8_t bm, bn, bk; /* bm and bn: 16, 32, 64 or 128; on tensor cores there are at least 1024 elements of C */
 } GpuTile;
+
+/* Do tensor cores multiply its tiles? */
+static inline bool gpu_tensor_cores(const Product *p) { return p->type || p->bytes; }
 
 GpuTile gpu_tile(const Product *p);
 /* Columns of C that a block has with FORM_ROWS. */

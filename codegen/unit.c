@@ -100,6 +100,10 @@ static void put_attention(Fields *f, const Attention *a) {
     buf_printf(&f->b, " left=%lld", (long long)a->left);
   if (a->has_right)
     buf_printf(&f->b, " right=%lld", (long long)a->right);
+  if (a->from_first)
+    buf_printf(&f->b, " first");
+  if (a->counted)
+    buf_printf(&f->b, " counted");
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);

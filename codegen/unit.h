@@ -120,10 +120,11 @@ typedef struct Attention {
   Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
   int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
-  /* On GPUs alone. Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len
-   * and sees `left` keys before that and `right` behind it. */
+  /* On GPUs alone. Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len,
+   * or at key i where that counts from_first, and sees `left` keys before that and `right` behind it. */
   double cap;
-  bool has_left, has_right;
+  bool has_left, has_right, from_first;
+  bool counted; /* an input behind the mask, i64 [batch], says how many of an entry's kv_len keys there are */
   int64_t left, right;
   const struct GpuAttention *gpu; /* how it is cut; NULL: on CPUs (codegen/gpu_attention.h) */
 } Attention;
@@ -145,7 +146,8 @@ typedef struct Unit {
   uint32_t nmore;
   Dim scratch;      /* bytes per thread; GPUs: per block, or of all blocks together where there are further functions */
   Dim flops, bytes; /* of all parts together: for the cost model and the reports */
-  const bool *growing; /* GPUs: by dim: read from memory where the caller has put it there (codegen/growing.h); NULL: none is */
+  const bool *
+      growing; /* GPUs: by dim: read from memory where the caller has put it there (codegen/growing.h); NULL: none is */
 } Unit;
 
 /* Text equal for products that differ at most in cut and epilogue. */

@@ -41,6 +41,19 @@ static Status check(Infer *x, const Heads *q, const Heads *k, const Heads *v) {
   return ST_OK;
 }
 
+bool attention_keys_all(const Node *n, Dim keys) {
+  const Value *v = n->nin > 6 ? n->in[6] : NULL;
+  if (v && v->def && v->def->op == OP_Expand)
+    v = v->def->in[0];
+  int64_t count;
+  if (!v || !v->content || v->type.rank != 1 || !dim_is_const(v->type.dim[0], &count))
+    return false;
+  for (int64_t i = 0; i < count; i++)
+    if (v->content[i] != keys)
+      return false;
+  return count > 0;
+}
+
 Status attention_infer(Infer *x) {
   const AttentionAttr *a = ATTR(x->n, Attention);
   Ctx *c = x->c;

@@ -11,5 +11,7 @@
 
 /* A QuantizeLinear or DequantizeLinear with one scale for all elements: it works element by element. */
 bool node_quantises_alike(const Node *n);
+/* Does nonpad_kv_seqlen of an Attention say that all `keys` there are count, in every batch entry? */
+bool attention_keys_all(const Node *n, Dim keys);
 
 #endif

@@ -159,9 +159,25 @@ bool broadcasts_into(const Value *k, const Value *x) {
   return true;
 }
 
-static bool bound_in(const Type *t, Dim sym, bool bare) {
+/* Does d's value tell sym's, as that of 4*sym + 1 does? A run solves such extents of its inputs (runtime/symbols.c). */
+static bool tells(Dim d, Dim sym) {
+  Dim rest = NULL;
+  if (d == sym)
+    return true;
+  if (d->kind != DIM_ADD && d->kind != DIM_MUL)
+    return false;
+  for (int i = 0; i < d->n; i++)
+    if (d->arg[i]->kind != DIM_CONST) {
+      if (rest)
+        return false;
+      rest = d->arg[i];
+    }
+  return rest && tells(rest, sym);
+}
+
+static bool bound_in(const Type *t, Dim sym, bool alone) {
   for (int i = 0; t->kind == VK_TENSOR && i < t->rank; i++)
-    if (bare ? t->dim[i] == sym : dim_uses(t->dim[i], sym))
+    if (alone ? tells(t->dim[i], sym) : dim_uses(t->dim[i], sym))
       return true;
   return false;
 }

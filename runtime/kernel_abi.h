@@ -18,7 +18,8 @@ typedef struct KernelArgs {
 
 _Static_assert(sizeof(KernelArgs) <= 64, "one cache line");
 
-/* 0: done; 1: cancelled; 2 + n: check n of the kernel failed. */
+/* 0: done; 1: cancelled; KERNEL_CHECK + n: check n of the kernel failed. */
+enum { KERNEL_CHECK = 2 };
 typedef int (*KernelFn)(const KernelArgs *a);
 
 /* --- kernels for GPUs ---

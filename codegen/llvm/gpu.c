@@ -213,16 +213,15 @@ Status gpu_store(KEmit *k, const KStmt *s) {
   return ST_OK;
 }
 
-void gpu_wrong(KEmit *k, int code, LVal number) {
-  Emitter *e = k->e;
-  LVal at = k->args.number, none = emit_int(e->i32, 0);
+void gpu_wrong(Emitter *e, const EmitArgs *args, int code, LVal number) {
+  LVal at = args->number, none = emit_int(e->i32, 0);
   LVal number_at = emit_int(e->i64, offsetof(GpuError, number));
-  LVal was = LLVMBuildAtomicCmpXchg(B, at, none, emit_int(e->i32, code), LLVMAtomicOrderingMonotonic,
+  LVal was = LLVMBuildAtomicCmpXchg(e->b, at, none, emit_int(e->i32, code), LLVMAtomicOrderingMonotonic,
                                     LLVMAtomicOrderingMonotonic, 0);
-  LLVMBasicBlockRef done = when_begin(e, LLVMBuildIsNull(B, LLVMBuildExtractValue(B, was, 0, ""), ""));
-  LLVMBuildStore(B, number, LLVMBuildGEP2(B, e->i8, at, &number_at, 1, ""));
+  LLVMBasicBlockRef done = when_begin(e, LLVMBuildIsNull(e->b, LLVMBuildExtractValue(e->b, was, 0, ""), ""));
+  LLVMBuildStore(e->b, number, LLVMBuildGEP2(e->b, e->i8, at, &number_at, 1, ""));
   when_end(e, done);
-  LLVMBuildRetVoid(B);
+  LLVMBuildRetVoid(e->b);
 }
 
 /* --- whole kernels --- */

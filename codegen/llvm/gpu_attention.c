@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/gpu_attention.h"
 
+#include "codegen/llvm/kemit.h"
 #include "runtime/kernel_abi.h"
 
 #include <math.h>
@@ -73,7 +74,8 @@ static void find_operands(Ga *g) {
   g->q = head_of(g, 0, t->q_split, NULL, t->heads, g->q_len, t->dk, &g->q_row, &g->q_head);
   g->k = head_of(g, 1, t->kv_split, g->kv_head, t->kv_heads, g->k_rows, t->dk, &g->k_row, &unused);
   g->v = head_of(g, 2, t->kv_split, g->kv_head, t->kv_heads, g->v_rows, t->dv, &g->v_row, &unused);
-  g->out = head_of(g, is_none(g) ? 3 : 4, t->out_split, NULL, t->heads, g->q_len, t->dv, &g->out_row, &g->out_head);
+  g->out = head_of(g, 3u + !is_none(g) + t->counted, t->out_split, NULL, t->heads, g->q_len, t->dv, &g->out_row,
+                   &g->out_head);
 }
 
 static LVal query_of(Ga *g, LVal row) { return i64_div(g->e, row, num(g, g->t->gpu->group)); }
@@ -83,7 +85,7 @@ static void find_keys(Ga *g) {
   Emitter *e = g->e;
   const Attention *t = g->t;
   LVal last = i64_sub(e, i64_min(e, i64_add(e, g->row0, num(g, g->stage->rows)), g->rows), num(g, 1));
-  g->from = num(g, 0), g->to = g->kv_len;
+  g->from = num(g, 0), g->to = g->count;
   if (t->has_right) {
     LVal end = i64_add(e, i64_add(e, query_of(g, last), g->offset), num(g, t->right + 1));
     g->to = i64_min(e, g->to, end);
@@ -98,6 +100,23 @@ static void find_keys(Ga *g) {
   g->from = i64_max(g, g->from, begin), g->to = i64_min(e, g->to, i64_add(e, begin, g->chunk));
 }
 
+/* Of a batch entry; a length that cannot be ends all, as a check does. */
+static void count_keys(Ga *g) {
+  Emitter *e = g->e;
+  g->count = g->kv_len;
+  if (g->t->counted) {
+    g->count = LLVMBuildLoad2(B, e->i64, at(g, emit_arg_buf(e, &g->args, is_none(g) ? 3 : 4), g->batch, 8), "");
+    LVal wrong = LLVMBuildICmp(B, LLVMIntULT, g->kv_len, g->count, "");
+    LLVMBasicBlockRef bad = emit_block(e, "bad"), good = emit_block(e, "good");
+    LLVMBuildCondBr(B, wrong, bad, good);
+    LLVMPositionBuilderAtEnd(B, bad);
+    gpu_wrong(e, &g->args, KERNEL_CHECK, g->count);
+    LLVMPositionBuilderAtEnd(B, good);
+  }
+  LVal stand = i64_sub(e, g->count, g->q_len);
+  g->offset = g->t->from_first ? num(g, 0) : stand;
+}
+
 /* Parts go through the tiles of a head, then the heads. Where later rows see more keys, they come first. */
 static void find_part(Ga *g, LVal part) {
   Emitter *e = g->e;
@@ -110,6 +129,7 @@ static void find_part(Ga *g, LVal part) {
   g->split = many ? num(g, 0) : inner;
   g->kv_head = i64_rem(e, head, num(g, g->t->kv_heads)), g->batch = i64_div(e, head, num(g, g->t->kv_heads));
   find_operands(g);
+  count_keys(g);
   find_keys(g);
 }
 
@@ -589,7 +609,7 @@ static Status lengths(Ga *g) {
              {t->v_rows ? t->v_rows : t->kv_len, &g->v_rows}};
   for (size_t i = 0; i < countof(all); i++)
     TRY(dim_value(g->e, &g->args, all[i].d, g->dim, g->ndim, all[i].v));
-  g->rows = i64_muli(g->e, g->q_len, t->gpu->group), g->offset = i64_sub(g->e, g->kv_len, g->q_len);
+  g->rows = i64_muli(g->e, g->q_len, t->gpu->group);
   return ST_OK;
 }
 
@@ -617,10 +637,10 @@ static Status make_stage(Emitter *e, const Unit *u, int i, const char *name) {
   g->e = e, g->t = t, g->stage = &t->gpu->stage[i];
   g->half = t->type == DT_f16 || t->type == DT_bf16;
   g->unit = g->half && (t->mask == DT_none || t->mask == DT_bool) ? M_LOG2E : 1;
-  g->masked = t->mask != DT_none || t->has_right || t->has_left;
+  g->masked = t->mask != DT_none || t->has_right || t->has_left || t->counted;
   g->combined = g->stage->form == GA_FEW && !dim_is(t->gpu->splits, 1);
   unit_signature(e->a, u, &g->dim, &g->ndim);
-  g->args = gpu_function(e, u, name, t->mask == DT_none ? 4 : 5, g->ndim);
+  g->args = gpu_function(e, u, name, 4u + (t->mask != DT_none) + t->counted, g->ndim);
   g->thread = ptx_thread(e);
   TRY(lengths(g));
   TRY(count_parts(g, &parts));

@@ -37,6 +37,7 @@ typedef struct Ga {
   LVal q_len, kv_len, k_rows, v_rows, splits, chunk;   /* i64 */
   LVal rows, offset;                                   /* of a key/value head; query i stands at key i + offset */
   LVal batch, kv_head, split, row0;                    /* of the part */
+  LVal count;                                          /* of the batch entry: keys that there are */
   LVal q, k, v, out;                                   /* q, out: of the batch entry; k, v: of the head */
   LVal q_row, q_head, k_row, v_row, out_row, out_head; /* bytes */
   LVal from, to;                                       /* the keys that the tile's rows see between them */

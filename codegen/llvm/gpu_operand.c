@@ -147,12 +147,8 @@ void gp_words(Gp *g, LVal p, int bytes, LVal there, LVal *word) {
 /* --- elements --- */
 
 /* `bits` bits of it from bit `from` on, as an i32. */
-static LVal field(Gp *g, LVal word, int from, int bits, bool sign) {
+static LVal field(Gp *g, LVal word, int from, int bits) {
   Emitter *e = g->e;
-  if (sign) {
-    LVal up = LLVMBuildShl(B, word, gp_i32(g, 32 - bits - from), "");
-    return LLVMBuildAShr(B, up, gp_i32(g, 32 - bits), "");
-  }
   LVal v = from ? LLVMBuildLShr(B, word, gp_i32(g, from), "") : word;
   return from + bits == 32 ? v : LLVMBuildAnd(B, v, emit_int(e->i32, ((int64_t)1 << bits) - 1), "");
 }
@@ -162,7 +158,7 @@ int gp_unpack(Gp *g, DType t, const LVal *word, int words, LVal *v) {
   int bits = dtype_bits(t), n = 0;
   for (int i = 0; i < words; i++)
     for (int at = 0; at < 32; at += bits) {
-      LVal x = bits == 32 ? word[i] : field(g, word[i], at, bits, t == DT_i8);
+      LVal x = bits == 32 ? word[i] : field(g, word[i], at, bits);
       if (t == DT_f32)
         x = LLVMBuildBitCast(B, x, e->f32, "");
       else if (t == DT_f16)
@@ -178,7 +174,7 @@ void gp_numbers(Gp *g, int bits, LVal word, LVal *v) {
   Emitter *e = g->e;
   LVal bias = emit_int(e->i32, INTEGER_BIAS);
   for (int i = 0; i < 32 / bits; i++) {
-    LVal x = LLVMBuildOr(B, field(g, word, i * bits, bits, false), bias, "");
+    LVal x = LLVMBuildOr(B, field(g, word, i * bits, bits), bias, "");
     v[i] = LLVMBuildFSub(B, LLVMBuildBitCast(B, x, e->f32, ""), emit_real(e->f32, 0x1p23), "");
   }
 }
@@ -279,25 +275,48 @@ static void few_bits(Gp *g, const GpOperand *o, const GpRow *r, LVal k, LVal the
     v[i] = LLVMBuildFMul(B, LLVMBuildFSub(B, all[i], zero, ""), scale, "");
 }
 
-void gp_fetch(Gp *g, const GpOperand *o, const GpRow *r, LVal k, LVal *v) {
+static LVal is_there(Gp *g, const GpRow *r, LVal k) {
+  return LLVMBuildAnd(B, r->there, i64_less(g->e, gp_wide(g, k), g->k), "");
+}
+
+/* Elements as they are, o->vector of them. */
+static int load(Gp *g, const GpOperand *o, const GpRow *r, LVal k, LVal *there, LVal *word) {
   Emitter *e = g->e;
-  LVal there = LLVMBuildAnd(B, r->there, i64_less(e, gp_wide(g, k), g->k), ""), at, word[4], all[16];
+  LVal at;
   int bytes = o->vector * element_bytes(o->type);
-  if (o->scale) {
-    few_bits(g, o, r, k, there, v);
-    return;
-  }
   if (o->window)
-    at = window_at(g, o, r, k, &there);
+    at = window_at(g, o, r, k, there);
   else if (o->taps)
     at = weight_at(g, o, r, k);
   else
     at = i64_add(e, r->at, i64_mul(e, gp_wide(g, k), o->by_k));
-  gp_words(g, offset(g, o, o->base, at), bytes, there, word);
-  gp_unpack(g, o->type, word, bytes < 4 ? 1 : bytes / 4, all);
+  gp_words(g, offset(g, o, o->base, at), bytes, *there, word);
+  return bytes < 4 ? 1 : bytes / 4;
+}
+
+void gp_fetch(Gp *g, const GpOperand *o, const GpRow *r, LVal k, LVal *v) {
+  LVal there = is_there(g, r, k), word[4], all[16];
+  if (o->scale) {
+    few_bits(g, o, r, k, there, v);
+    return;
+  }
+  gp_unpack(g, o->type, word, load(g, o, r, k, &there, word), all);
   for (int i = 0; i < o->vector; i++)
     v[i] = all[i];
-  if (!o->is_b && g->p->zero) /* what is not there is the zero point: nothing, once that is taken off */
-    for (int i = 0; i < o->vector; i++)
-      v[i] = LLVMBuildSelect(B, there, LLVMBuildSub(B, v[i], gp_i32(g, g->p->zero), ""), gp_i32(g, 0), "");
+}
+
+int gp_fetch_words(Gp *g, const GpOperand *o, const GpRow *r, LVal k, LVal *word) {
+  Emitter *e = g->e;
+  LVal there = is_there(g, r, k), v[4];
+  if (o->scale) {
+    few_bits(g, o, r, k, there, v);
+    for (int i = 0; i < o->vector; i += 2)
+      word[i / 2] = ptx_pair(e, g->p->type, v[i], v[i + 1]);
+    return o->vector / 2;
+  }
+  int n = load(g, o, r, k, &there, word);
+  LVal zero = LLVMConstInt(e->i32, (uint8_t)g->p->zero * 0x01010101u, 0);
+  for (int i = 0; !o->is_b && g->p->zero && i < n; i++)
+    word[i] = LLVMBuildSelect(B, there, word[i], zero, "");
+  return n;
 }

@@ -29,10 +29,6 @@ LVal gp_shared(Gp *g, const char *name, int64_t elements) { return ptx_shared(g-
 
 LVal gp_element(Gp *g, LVal at, LVal i32) { return LLVMBuildGEP2(B, g->e->f32, at, &i32, 1, ""); }
 
-LVal gp_multiply_add(Gp *g, LVal x, LVal y, LVal a) {
-  return g->p->bytes ? LLVMBuildAdd(B, LLVMBuildMul(B, x, y, ""), a, "") : emit_fma(g->e, x, y, a);
-}
-
 Loop gp_parts(Gp *g, LVal parts) {
   Emitter *e = g->e;
   Loop l = loop_begin(e, gp_wide(g, ptx_block(e)), parts, 1);
@@ -108,6 +104,8 @@ Status gp_epilogue(Gp *g, const GpBlock *x) {
 
 /* --- whole kernels --- */
 
+static Status tiles(Gp *g) { return gpu_tensor_cores(g->p) ? gp_tensor(g) : gp_tiles(g); }
+
 static Status few_or_many(Gp *g) {
   Emitter *e = g->e;
   LLVMBasicBlockRef few = emit_block(e, "few"), many = emit_block(e, "many"), done = emit_block(e, "multiplied");
@@ -116,7 +114,7 @@ static Status few_or_many(Gp *g) {
   TRY(gp_rows(g));
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, many);
-  TRY(gp_tiles(g));
+  TRY(tiles(g));
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, done);
   return ST_OK;
@@ -137,7 +135,7 @@ Status emit_gpu_product(Emitter *e, const Unit *u, const char *name) {
   if ((p->forms & FORM_ROWS) && (p->forms & FORM_TILES))
     TRY(few_or_many(g));
   else
-    TRY(p->forms & FORM_ROWS ? gp_rows(g) : gp_tiles(g));
+    TRY(p->forms & FORM_ROWS ? gp_rows(g) : tiles(g));
   LLVMBuildRetVoid(B);
   return ST_OK;
 }

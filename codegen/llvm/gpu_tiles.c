@@ -1,4 +1,4 @@
-/* gpu_tiles.c - products for GPUs by tiles: codegen/gpu_product.h has the picture.
+/* gpu_tiles.c - products of f32 for GPUs by tiles: codegen/gpu_product.h has the picture.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/gpu_product.h"
 
@@ -6,35 +6,22 @@
 
 enum { MOST_SUMS = 8, TILE_BYTES = 32768 }; /* of a thread, along a side; of shared memory that sums go through */
 
-/* What a thread fetches of an operand for a tile. */
-typedef struct Side {
-  GpOperand o;
-  int rows, chunks;     /* of the tile; chunks of o.vector elements */
-  LVal row[GP_CHUNKS];  /* i32, in the tile */
-  LVal step[GP_CHUNKS]; /* i32 */
-  GpRow at[GP_CHUNKS];
-  LVal next[GP_CHUNKS * GP_VECTOR]; /* variables: the elements of the next tile */
-  LVal shared;
-} Side;
-
 typedef struct Tiles {
   Gp *g;
   GpuTile t;
   int tm, tn; /* of a thread */
-  Side a, b;
+  GpSide a, b;
   LVal sum[MOST_SUMS][MOST_SUMS]; /* variables */
   LVal shared, ty, tx;            /* i32 */
 } Tiles;
 
-static int row_elements(const Side *s) { return s->rows + TILE_PAD; }
+static int row_elements(const GpSide *s) { return s->rows + TILE_PAD; }
 
 /* --- bringing the operands --- */
 
-/* Threads side by side have elements side by side in memory. */
-static Status side_begin(Tiles *x, Side *s, bool is_b, LVal batch, LVal row0) {
-  Gp *g = x->g;
+Status gp_side(Gp *g, GpSide *s, GpuTile t, bool is_b, LVal batch, LVal row0) {
   Emitter *e = g->e;
-  int each = (s->rows = is_b ? x->t.bn : x->t.bm) * x->t.bk / GPU_BLOCK;
+  int each = (s->rows = is_b ? t.bn : t.bm) * t.bk / GPU_BLOCK;
   TRY(gp_operand(g, is_b, batch, &s->o));
   int bytes = s->o.scale ? 4 : dtype_bits(s->o.type) / 8;
   while (s->o.vector > each)
@@ -42,7 +29,9 @@ static Status side_begin(Tiles *x, Side *s, bool is_b, LVal batch, LVal row0) {
   if (s->o.vector * bytes < 4 && !s->o.scale)
     s->o.vector = 1;
   s->chunks = each / s->o.vector;
-  int along = (s->o.along_k ? x->t.bk : s->rows) / s->o.vector;
+  if (s->chunks > GP_CHUNKS)
+    return fail(e->c, ST_INTERNAL, "%s: a thread has %d pieces of a tile", g->name, s->chunks);
+  int along = (s->o.along_k ? t.bk : s->rows) / s->o.vector;
   for (int i = 0; i < s->chunks; i++) {
     LVal number = LLVMBuildAdd(B, g->thread, gp_i32(g, i * GPU_BLOCK), "");
     LVal in = LLVMBuildMul(B, LLVMBuildURem(B, number, gp_i32(g, along), ""), gp_i32(g, s->o.vector), "");
@@ -54,7 +43,7 @@ static Status side_begin(Tiles *x, Side *s, bool is_b, LVal batch, LVal row0) {
   return ST_OK;
 }
 
-static void fetch(Tiles *x, Side *s, LVal k0) {
+static void fetch(Tiles *x, GpSide *s, LVal k0) {
   Gp *g = x->g;
   LVal v[GP_VECTOR];
   for (int i = 0; i < s->chunks; i++) {
@@ -65,7 +54,7 @@ static void fetch(Tiles *x, Side *s, LVal k0) {
 }
 
 /* Into half `half` (i32) of its shared memory. */
-static void put(Tiles *x, Side *s, LVal half) {
+static void put(Tiles *x, GpSide *s, LVal half) {
   Gp *g = x->g;
   int ld = row_elements(s);
   LVal base = LLVMBuildMul(B, half, gp_i32(g, ld * x->t.bk), "");
@@ -86,12 +75,12 @@ static LVal place(Gp *g, LVal at, int i, int n) {
   return LLVMBuildAdd(B, LLVMBuildMul(B, at, gp_i32(g, w), ""), gp_i32(g, i / 4 * 4 * TILE_SIDE + i % 4), "");
 }
 
-static void fragment(Gp *g, const Side *s, LVal base, LVal at, int step, int n, LVal *v) {
+static void fragment(Gp *g, const GpSide *s, LVal base, LVal at, int step, int n, LVal *v) {
   Emitter *e = g->e;
   int w = n < 4 ? n : 4;
   for (int i = 0; i < n; i += w) {
     LVal index = LLVMBuildAdd(B, base, LLVMBuildAdd(B, place(g, at, i, n), gp_i32(g, step * row_elements(s)), ""), "");
-    LVal all = LLVMBuildLoad2(B, emit_vec(gp_sum(g), w), gp_element(g, s->shared, index), "");
+    LVal all = LLVMBuildLoad2(B, emit_vec(g->e->f32, w), gp_element(g, s->shared, index), "");
     LLVMSetAlignment(all, (unsigned)w * 4);
     for (int j = 0; j < w; j++)
       v[i + j] = w == 1 ? all : LLVMBuildExtractElement(B, all, emit_int(e->i32, j), "");
@@ -108,7 +97,7 @@ static void multiply(Tiles *x, LVal half) {
     fragment(g, &x->b, base_b, x->tx, k, x->tn, b);
     for (int i = 0; i < x->tm; i++)
       for (int j = 0; j < x->tn; j++)
-        gp_set(g, x->sum[i][j], gp_multiply_add(g, a[i], b[j], gp_get(g, x->sum[i][j])));
+        gp_set(g, x->sum[i][j], emit_fma(g->e, a[i], b[j], gp_get(g, x->sum[i][j])));
   }
 }
 
@@ -116,7 +105,7 @@ static void multiply(Tiles *x, LVal half) {
 static void over_k(Tiles *x) {
   Gp *g = x->g;
   Emitter *e = g->e;
-  LVal zero = LLVMConstNull(gp_sum(g));
+  LVal zero = LLVMConstNull(g->e->f32);
   for (int i = 0; i < x->tm; i++)
     for (int j = 0; j < x->tn; j++)
       gp_set(g, x->sum[i][j], zero);
@@ -134,13 +123,17 @@ static void over_k(Tiles *x) {
 
 /* --- sums --- */
 
-/* As many rows at a time as shared memory takes. */
+int gp_sum_rows(GpuTile t) {
+  int rows = t.bm;
+  while (rows * (t.bn + TILE_PAD) * 4 > TILE_BYTES + 4096)
+    rows /= 2;
+  return rows;
+}
+
 static Status store(Tiles *x, LVal batch, LVal row0, LVal col0) {
   Gp *g = x->g;
   Emitter *e = g->e;
-  int ld = x->t.bn + TILE_PAD, rows = x->t.bm;
-  while (rows * ld * 4 > TILE_BYTES + 4096)
-    rows /= 2;
+  int ld = x->t.bn + TILE_PAD, rows = gp_sum_rows(x->t);
   int each = x->tm * rows / x->t.bm;
   for (int i0 = 0; i0 < x->tm; i0 += each) {
     for (int i = i0; i < i0 + each; i++)
@@ -159,10 +152,8 @@ static Status store(Tiles *x, LVal batch, LVal row0, LVal col0) {
 
 static void begin(Tiles *x) {
   Gp *g = x->g;
-  int halves = 2 * x->t.bk * (x->t.bm + x->t.bn + 2 * TILE_PAD), rows = x->t.bm, ld = x->t.bn + TILE_PAD;
-  while (rows * ld * 4 > TILE_BYTES + 4096)
-    rows /= 2;
-  LVal zero = LLVMConstNull(gp_sum(g));
+  int halves = 2 * x->t.bk * (x->t.bm + x->t.bn + 2 * TILE_PAD), rows = gp_sum_rows(x->t), ld = x->t.bn + TILE_PAD;
+  LVal zero = LLVMConstNull(g->e->f32);
   x->shared = gp_shared(g, "tile", halves > rows * ld ? halves : rows * ld);
   x->a.shared = x->shared;
   x->b.shared = gp_element(g, x->shared, gp_i32(g, 2 * x->t.bk * (x->t.bm + TILE_PAD)));
@@ -187,8 +178,8 @@ Status gp_tiles(Gp *g) {
   Loop l = gp_parts(g, i64_mul(e, g->batch, i64_mul(e, down, across)));
   LVal rest = i64_div(e, l.i, across), batch = i64_div(e, rest, down);
   LVal col0 = i64_muli(e, i64_rem(e, l.i, across), x->t.bn), row0 = i64_muli(e, i64_rem(e, rest, down), x->t.bm);
-  TRY(side_begin(x, &x->a, false, batch, row0));
-  TRY(side_begin(x, &x->b, true, batch, col0));
+  TRY(gp_side(g, &x->a, x->t, false, batch, row0));
+  TRY(gp_side(g, &x->b, x->t, true, batch, col0));
   over_k(x);
   TRY(store(x, batch, row0, col0));
   loop_end(e, &l);

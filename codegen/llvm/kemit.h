@@ -102,7 +102,7 @@ Status kemit_lanes_body(KEmit *k, const KStmt *s, LVal i, int depth);
 Status gpu_loop(KEmit *k, const KStmt *s, LVal n, int depth); /* KL_GRID, KL_BLOCK */
 Status gpu_store(KEmit *k, const KStmt *s);                   /* by one thread of the block, if k->once */
 /* Where check `code` has failed: tells so, and ends the thread. */
-void gpu_wrong(KEmit *k, int code, LVal number);
+void gpu_wrong(Emitter *e, const EmitArgs *args, int code, LVal number);
 
 /* --- memory.c --- */
 LType kemit_type(const KEmit *k, DType t); /* of values in registers; NULL: no emission for that type */

@@ -693,7 +693,7 @@ static Status check(KEmit *k, const KStmt *s) {
     number = first;
   }
   if (e->gpu) {
-    gpu_wrong(k, check_code(k, s), number);
+    gpu_wrong(k->e, &k->args, check_code(k, s), number);
     go(e, on);
     return ST_OK;
   }

@@ -98,6 +98,23 @@ void ptx_multiply(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal su
     sum[i] = LLVMBuildExtractValue(e->b, all, i, "");
 }
 
+void ptx_multiply_bytes(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal sum[4]) {
+  const char *text = t == DT_u8
+                         ? "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
+                           "{$10,$11,$12,$13};"
+                         : "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
+                           "{$10,$11,$12,$13};";
+  LVal arg[] = {a[0], a[1], a[2], a[3], b[0], b[1], sum[0], sum[1], sum[2], sum[3]};
+  LVal all = assembly(e, text, "=r,=r,=r,=r,r,r,r,r,r,r,r,r,r,r", four(e, e->i32), arg, 10, false);
+  for (unsigned i = 0; i < 4; i++)
+    sum[i] = LLVMBuildExtractValue(e->b, all, i, "");
+}
+
+LVal ptx_add_bytes(Emitter *e, LVal word, LVal sum) {
+  LVal arg[] = {word, emit_int(e->i32, 0x01010101), sum};
+  return assembly(e, "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r", e->i32, arg, 3, false);
+}
+
 LVal ptx_pair(Emitter *e, DType t, LVal low, LVal high) {
   LVal arg[] = {high, low};
   return assembly(e, t == DT_f16 ? "cvt.rn.f16x2.f32 $0, $1, $2;" : "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f", e->i32,

@@ -34,6 +34,9 @@ void ptx_matrices(Emitter *e, LVal at, int offset, bool transposed, LVal r[4]);
  *   a: A[g][p, p+1], A[g+8][p, p+1], A[g][p+8, p+9], A[g+8][p+8, p+9]     b: B[p, p+1][g], B[p+8, p+9][g]
  *   sum: sum[g][p], sum[g][p+1], sum[g+8][p], sum[g+8][p+1] */
 void ptx_multiply(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal sum[4]);
+/* The same of bytes, 32 of k and four to a register: A of u8 or i8 (t), B of i8, sum of i32. */
+void ptx_multiply_bytes(Emitter *e, DType t, LVal const a[4], LVal const b[2], LVal sum[4]);
+LVal ptx_add_bytes(Emitter *e, LVal word, LVal sum);     /* sum and the four i8 of a word */
 LVal ptx_pair(Emitter *e, DType t, LVal low, LVal high); /* two f32 as an i32 of two of type t, to nearest even */
 LVal ptx_exp2(Emitter *e, LVal f32);                     /* 2^x to 2^-22 of itself, and 0 below 2^-126 */
 /* An i64 of which nobody can tell that it is the same: what is worked out from it is worked out anew, in place of being kept. */

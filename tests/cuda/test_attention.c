@@ -168,7 +168,7 @@ static void *memory(void *arg, uint64_t address, size_t size) {
   return (uint8_t *)d->region[i].at + offset;
 }
 
-static void run(const Compiled *c, Sizes s, Tensor *const *buf, uint32_t nbuf, int64_t most, bool backwards) {
+static GpuError run(const Compiled *c, Sizes s, Tensor *const *buf, uint32_t nbuf, int64_t most, bool backwards) {
   Device d = {0};
   uint64_t param[BUFFERS + 16];
   GpuError error = {0};
@@ -194,6 +194,7 @@ static void run(const Compiled *c, Sizes s, Tensor *const *buf, uint32_t nbuf, i
       fail_msg("%s", why);
   }
   free(d.region[n].at);
+  return error;
 }
 
 /* --- the definition --- */
@@ -209,17 +210,21 @@ static double mask_value(const Attention *t, Sizes s, const double *mask, const 
   return t->mask != DT_bool ? mask[x] : mask[x] != 0 ? 0 : -INFINITY;
 }
 
-static bool sees(const Attention *t, Sizes s, int64_t i, int64_t j) {
-  int64_t p = i + s.k - s.q;
-  return (!t->causal || j <= p) && (!t->has_right || j <= p + t->right) && (!t->has_left || j >= p - t->left);
+/* Keys of entry b. */
+static int64_t count_of(const Attention *t, Sizes s, int64_t b) { return t->counted ? s.k * (b + 1) / (s.b + 1) : s.k; }
+
+static bool sees(const Attention *t, Sizes s, int64_t b, int64_t i, int64_t j) {
+  int64_t n = count_of(t, s, b);
+  int64_t p = t->from_first ? i : i + n - s.q;
+  return j < n && (!t->causal || j <= p) && (!t->has_right || j <= p + t->right) && (!t->has_left || j >= p - t->left);
 }
 
 static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64_t h, int64_t i, double *want) {
   int64_t g = h / (t->heads / t->kv_heads);
   double max = -INFINITY, sum = 0, score[2048];
-  bool masked = t->mask != DT_none || t->causal || t->has_left || t->has_right;
+  bool masked = t->mask != DT_none || t->causal || t->has_left || t->has_right || t->counted;
   for (int64_t j = 0; j < s.k; j++) {
-    double m = sees(t, s, i, j) ? mask_value(t, s, x->mask.v, (int64_t[]){b, h, i, j}) : -INFINITY, dot = 0;
+    double m = sees(t, s, b, i, j) ? mask_value(t, s, x->mask.v, (int64_t[]){b, h, i, j}) : -INFINITY, dot = 0;
     for (int64_t d = 0; d < t->dk; d++)
       dot += x->q.v[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] *
              x->k.v[at(t->kv_split, b, g, j, t->kv_heads, room(t, s), t->dk, d)];
@@ -280,14 +285,19 @@ static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t,
                 operand(t->mask ? t->mask : DT_f32, nm, 4)};
   if (change)
     change(t, s, &x);
-  Tensor *out[2], *buf[5] = {x.q.t, x.k.t, x.v.t, x.mask.t, NULL};
+  Tensor *out[2], *count, *buf[6] = {x.q.t, x.k.t, x.v.t, x.mask.t};
   uint32_t last = t->mask == DT_none ? 3 : 4;
+  assert_int_equal(tensor_new(&ctx, arena, DT_i64, 1, &s.b, &count), ST_OK);
+  for (int64_t b = 0; b < s.b; b++)
+    elem_set_i64(DT_i64, count->data, b, count_of(t, s, b));
+  if (t->counted)
+    buf[last++] = count;
   for (int i = 0; i < 2; i++) {
     int64_t n = nq * t->dv;
     assert_int_equal(tensor_new(&ctx, arena, type, 1, &n, &out[i]), ST_OK);
     memset(out[i]->data, 0x5a, tensor_bytes(out[i]));
     buf[last] = out[i];
-    run(c, s, buf, last + 1, i ? 1024 : 1, i);
+    assert_int_equal(run(c, s, buf, last + 1, i ? 1024 : 1, i).code, 0);
   }
   assert_memory_equal(out[0]->data, out[1]->data, tensor_bytes(out[0]));
   compare(t, s, &x, out[0]);
@@ -453,6 +463,56 @@ static void test_masked_values(void **state) {
   }
 }
 
+/* Queries and keys of two lengths, counted from the first key on, with causality and windows. */
+static void test_from_first(void **state) {
+  (void)state;
+  for (int form = 0; form < 6; form++) {
+    Attention t = plain(types[form / 2], 2, 1, 24, 20);
+    t.from_first = true, t.causal = form & 1;
+    t.has_left = t.has_right = !t.causal, t.left = 7, t.right = 3;
+    Compiled c = compile(t);
+    for (size_t i = 0; i < countof(sizes); i++)
+      check(&c, sizes[i], last_value);
+    check(&c, (Sizes){1, 70, 20, 20}, last_value);
+    ptx_free(c.module);
+  }
+}
+
+/* Fewer keys than there is room for, as each entry says. */
+static void test_counted(void **state) {
+  (void)state;
+  for (int form = 0; form < 9; form++) {
+    Attention t = plain(types[form / 3], 4, 2, 24, 20);
+    t.counted = true, t.causal = form % 3 == 1;
+    if (form % 3 == 2)
+      set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k")), t.has_left = true, t.left = 40;
+    Compiled c = compile(t);
+    for (size_t i = 0; i < countof(sizes); i++)
+      check(&c, sizes[i], last_value);
+    ptx_free(c.module);
+  }
+}
+
+/* A length that cannot be is told, with the number. */
+static void test_wrong_counts(void **state) {
+  static const int64_t wrong[] = {-1, 6};
+  (void)state;
+  Attention t = plain(DT_f16, 1, 1, 8, 8);
+  t.counted = true;
+  Compiled c = compile(t);
+  for (size_t i = 0; i < countof(wrong); i++) {
+    Operand x = operand(DT_f16, 40, 1);
+    Tensor *count, *out;
+    assert_int_equal(tensor_new(&ctx, arena, DT_i64, 1, (int64_t[]){1}, &count), ST_OK);
+    assert_int_equal(tensor_new(&ctx, arena, DT_f16, 1, (int64_t[]){40}, &out), ST_OK);
+    elem_set_i64(DT_i64, count->data, 0, wrong[i]);
+    GpuError e = run(&c, (Sizes){1, 5, 5, 5}, (Tensor *[]){x.t, x.t, x.t, count, out}, 5, 1024, false);
+    assert_int_equal(e.code, KERNEL_CHECK);
+    assert_int_equal(e.number, wrong[i]);
+  }
+  ptx_free(c.module);
+}
+
 /* A value that is infinite and has some weight: the result is, too. */
 static void infinite(const Attention *t, Sizes s, Operands *x) {
   put(&x->v, at(t->kv_split, 0, 0, s.k / 2, t->kv_heads, s.k, t->dv, 1), INFINITY);
@@ -567,6 +627,9 @@ int main(void) {
       cmocka_unit_test(test_masks),
       cmocka_unit_test(test_masked_rows),
       cmocka_unit_test(test_masked_values),
+      cmocka_unit_test(test_from_first),
+      cmocka_unit_test(test_counted),
+      cmocka_unit_test(test_wrong_counts),
       cmocka_unit_test(test_infinite_values),
       cmocka_unit_test(test_large_scores),
       cmocka_unit_test(test_caches),

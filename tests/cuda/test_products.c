@@ -222,7 +222,8 @@ static void compare(const Case *c, const void *out) {
         }
         if (c->behind)
           want = c->behind(c, want, b, i, j);
-        double allowed = c->p.bytes ? 0 : (size + 1) * 0x1p-20 + units * fabs(want);
+        double terms = c->p.bits.bits && c->m > PRODUCT_ROWS ? units : 0; /* tensor cores: B is of A's type */
+        double allowed = c->p.bytes ? 0 : (size + 1) * 0x1p-20 + size * terms + units * fabs(want);
         if (!(fabs(got - want) <= allowed))
           fail_msg("%s: [%lld, %lld, %lld] is %.9g, must be %.9g", c->name, (long long)b, (long long)i, (long long)j,
                    got, want);
@@ -335,15 +336,15 @@ static void test_tiles(void **state) {
   (void)state;
   for (size_t i = 0; i < countof(shape); i++)
     for (int how = 0; how < 4; how++) {
-      Case c = {"tiles",
-                matrices(2, num(shape[i][0]), shape[i][1], shape[i][2], FORM_TILES),
-                2,
-                shape[i][0],
-                shape[i][1],
-                shape[i][2],
-                .ptx = how ? "fma.rn.f32" : "bar"};
+      Case c = {
+          "tiles",     matrices(2, num(shape[i][0]), shape[i][1], shape[i][2], FORM_TILES), 2, shape[i][0], shape[i][1],
+          shape[i][2],
+      };
       c.p.trans_a = how & 1, c.p.trans_b = how & 2, c.p.batch_a = !(how & 1), c.p.batch_b = how != 1;
       c.p.type = type[(i + (size_t)how) % 3];
+      c.ptx = !c.p.type            ? "fma.rn.f32"
+              : c.p.type == DT_f16 ? "mma.sync.aligned.m16n8k16.row.col.f32.f16"
+                                   : "m16n8k16.row.col.f32.bf16";
       check(&c);
     }
   for (uint8_t tile = 1; tile <= 3; tile++)
@@ -354,6 +355,24 @@ static void test_tiles(void **state) {
         c.ptx = NULL;
       check(&c);
     }
+}
+
+/* Every size of tile on tensor cores, whole ones and not, in both orders of both operands. */
+static void test_tensor_tiles(void **state) {
+  static const int64_t shape[][3] = {{132, 136, 72}, {130, 144, 33}, {16, 72, 64},
+                                     {24, 40, 40},   {72, 16, 48},   {100, 24, 31}};
+  static const DType type[] = {DT_f16, DT_bf16};
+  (void)state;
+  for (size_t i = 0; i < countof(shape); i++)
+    for (int how = 0; how < 4; how++)
+      for (uint8_t tile = 1; tile <= 3; tile++) {
+        const int64_t *x = shape[i];
+        Case c = {"a tile on tensor cores", matrices(1, num(x[0]), x[1], x[2], FORM_TILES), 1, x[0], x[1], x[2],
+                  .ptx = "ldmatrix"};
+        c.one_target = i > 0;
+        c.p.cut.tile = tile, c.p.trans_a = how & 1, c.p.trans_b = how & 2, c.p.type = type[(i + tile) % 2];
+        check(&c);
+      }
 }
 
 static void test_symbols(void **state) {
@@ -412,7 +431,7 @@ static void test_bits_of_halves(void **state) {
     c.p.bits = (ProductBits){.bits = i % 2 ? 8 : 4, .zero = (uint8_t)(i % 2), .block = 32};
     c.p.type = type[i / 2], c.p.bits.scale = i % 2 ? type[i / 2] : DT_none;
     check(&c);
-    c.m = 9;
+    c.m = 9, c.ptx = "mma.sync";
     check(&c);
   }
 }
@@ -483,15 +502,31 @@ static void test_windows(void **state) {
           c.p.rows = &w, c.p.trans_b = true, c.p.planes = form == 2, c.batch = 1, c.p.batch = num(1);
           c.p.m = num(c.m = images * positions(&w)), c.p.n = num(c.n = out);
         }
-        c.p.type = axes == 2 && i == 2 ? DT_f16 : DT_none;
         check(&c);
+        if (axes == 2) {
+          c.p.type = i % 2 ? DT_bf16 : DT_f16, c.name = "a window on tensor cores", c.ptx = "mma.sync",
+          c.one_target = true;
+          check(&c);
+        }
       }
 }
 
+/* B in both orders, of rows that are whole words and others that are not. */
 static void test_integers(void **state) {
+  static const int64_t shape[][3] = {{37, 21, 50}, {132, 136, 144}, {20, 64, 32}, {70, 16, 68}};
   (void)state;
+  for (size_t i = 0; i < countof(shape); i++)
+    for (int how = 0; how < 6; how++) {
+      const int64_t *x = shape[i];
+      Case c = {"integers", matrices(1, num(x[0]), x[1], x[2], FORM_TILES), 1, x[0], x[1], x[2]};
+      c.p.bytes = how & 1 ? DT_u8 : DT_i8, c.p.trans_b = how / 2 == 1,
+      c.p.cut.tile = (uint8_t)(i == 1 ? 1 + how / 2 : 0);
+      c.p.trans_a = how / 2 == 2, c.p.zero = how / 2 ? how & 1 ? 100 : -3 : 0;
+      c.ptx = how & 1 ? "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32" : "m16n8k32.row.col.s32.s8.s8.s32";
+      check(&c);
+    }
   for (int how = 0; how < 4; how++) {
-    Case c = {"integers", matrices(1, num(37), 21, 50, FORM_TILES), 1, 37, 21, 50, .ptx = "mad.lo.s32"};
+    Case c = {"integers of a window", matrices(1, num(37), 21, 50, FORM_TILES), 1, 37, 21, 50, .ptx = "m16n8k32"};
     ProductWindow w = window(7, 3, 1, 1, 1);
     c.p.bytes = how & 1 ? DT_u8 : DT_i8;
     if (how & 2) {
@@ -577,10 +612,11 @@ static int close_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tiles),   cmocka_unit_test(test_symbols),        cmocka_unit_test(test_rows),
-      cmocka_unit_test(test_bits),    cmocka_unit_test(test_bits_of_halves), cmocka_unit_test(test_narrow),
-      cmocka_unit_test(test_windows), cmocka_unit_test(test_integers),       cmocka_unit_test(test_epilogues)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiles),    cmocka_unit_test(test_tensor_tiles),
+                                     cmocka_unit_test(test_symbols),  cmocka_unit_test(test_rows),
+                                     cmocka_unit_test(test_bits),     cmocka_unit_test(test_bits_of_halves),
+                                     cmocka_unit_test(test_narrow),   cmocka_unit_test(test_windows),
+                                     cmocka_unit_test(test_integers), cmocka_unit_test(test_epilogues)};
   if (!backend_present())
     return 0;
   return cmocka_run_group_tests(tests, open_all, close_all);

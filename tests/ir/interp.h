@@ -34,6 +34,8 @@ static bool interp_get(void *arg, Dim sym, int64_t *v) {
 
 static void interp_bind(Interp *x, Dim sym, int64_t v) {
   int64_t have;
+  if ((sym->kind == DIM_ADD || sym->kind == DIM_MUL) && sym->n == 2 && sym->arg[0]->kind == DIM_CONST) /* 4*h + 1 */
+    interp_bind(x, sym->arg[1], sym->kind == DIM_ADD ? v - sym->arg[0]->value : v / sym->arg[0]->value);
   if (sym->kind == DIM_SYM && !interp_get(x, sym, &have) && x->nsym < 64)
     x->sym[x->nsym] = sym, x->extent[x->nsym++] = v;
 }

@@ -177,6 +177,14 @@ static uint64_t funnel(const Ins *x, const uint64_t *v) {
   return x->left ? all << by >> 32 : all >> by;
 }
 
+/* dp4a of signed bytes: c and the products of those of a and b. */
+static uint64_t products_of_bytes(const uint64_t *v) {
+  int64_t sum = (int64_t)v[2];
+  for (int i = 0; i < 32; i += 8)
+    sum += (int8_t)(v[0] >> i) * (int8_t)(v[1] >> i);
+  return (uint64_t)sum;
+}
+
 static double rounded(char how, double v) {
   return how == 'z' ? trunc(v) : how == 'm' ? floor(v) : how == 'p' ? ceil(v) : nearbyint(v);
 }
@@ -305,6 +313,7 @@ static uint64_t compute(const Thread *t, const Ins *x) {
   case O_bfi: r = field_op(x, v); break;
   case O_prmt: r = permute(v); break;
   case O_shf: r = funnel(x, v); break;
+  case O_dp4a: r = products_of_bytes(v); break;
   default:
     if (x->t.kind == 'f') /* f32 in double: one rounding more changes nothing for + - * / sqrt */
       return ptx_bits(float_op(x, ptx_real(v[0], x->t), ptx_real(v[1], x->t), ptx_real(v[2], x->t)), x->t);

@@ -35,7 +35,7 @@ enum {
   OP(or)                                                                                                               \
   OP(xor) OP(not ) OP(shl) OP(shr) OP(setp) OP(selp) OP(mov) OP(cvt) OP(cvta) OP(ld) OP(st) OP(bra) OP(ret) OP(bar)    \
       OP(barrier) OP(shfl) OP(atom) OP(bfe) OP(bfi) OP(copysign) OP(popc) OP(clz) OP(prmt) OP(ex2) OP(mma)             \
-          OP(ldmatrix) OP(cp) OP(shf)
+          OP(ldmatrix) OP(cp) OP(shf) OP(dp4a)
 typedef enum {
 #define OP(name) O_##name,
   OPS
@@ -59,6 +59,7 @@ typedef struct Type {
 typedef struct Ins {
   Op op;
   Type t, from; /* the last two types of the mnemonic: result and operand of cvt, else t = from */
+  Type second;  /* mma: of B */
   char compare[4];
   char space;  /* ld, st: 'g'lobal, 's'hared, 'l'ocal, 'p'aram, 'x' generic */
   uint8_t vec; /* 1, 2, 4 */

@@ -276,6 +276,7 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
   Type t;
   if (type_of(text, &t)) {
     bool known = x->op == O_mma && x->from.bits; /* of A: those of B and of the sums follow */
+    x->second = known && !x->second.bits ? t : x->second;
     x->from = x->t.bits && !known ? t : x->from;
     x->t = x->t.bits ? x->t : t;
     return true;
@@ -313,8 +314,8 @@ static bool modifier(Parser *s, Ins *x, const char *text) {
            strcmp(text, "bfly") && strcmp(text, "cas") && strcmp(text, "relaxed") && strcmp(text, "sys") &&
            strcmp(text, "cta") && strcmp(text, "aligned") && strcmp(text, "to") && strcmp(text, "approx") &&
            strcmp(text, "ftz") && strcmp(text, "async") && strcmp(text, "cg") && strcmp(text, "m16n8k16") &&
-           strcmp(text, "nc") && strcmp(text, "row") && strcmp(text, "col") && strcmp(text, "m8n8") &&
-           strcmp(text, "x4"))
+           strcmp(text, "m16n8k32") && strcmp(text, "nc") && strcmp(text, "row") && strcmp(text, "col") &&
+           strcmp(text, "m8n8") && strcmp(text, "x4"))
     return wrong(s, "the modifier '%s'", text);
   return true;
 }

@@ -1,5 +1,5 @@
 /* ptx_warp.c - what the threads of a warp do together: shuffles, matrices of shared memory, tensor cores (fragments as the chapters on
- * mma.m16n8k16 and ldmatrix of NVIDIA's PTX ISA lay them out); and copies in the background, which arrive no sooner than they are
+ * mma.m16n8k16, mma.m16n8k32 and ldmatrix of NVIDIA's PTX ISA lay them out); and copies in the background, which arrive no sooner than they are
  * waited for: until then there is garbage.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cuda/null/ptx_run.h"
@@ -78,6 +78,32 @@ static bool multiply(Thread *warp, const Ins *x) {
   return true;
 }
 
+/* Byte i of the fragment in the operands from `first` on. */
+static int byte(const Thread *t, const Ins *x, int first, unsigned i, Type type) {
+  uint8_t v = (uint8_t)(ptx_get(t, &x->src[first + (int)i / 4]) >> i % 4 * 8);
+  return type.kind == 's' ? (int8_t)v : v;
+}
+
+/* sum[16][8] = A[16][32] B[32][8] + C, as mma.m16n8k32 has it, modulo 2^32. */
+static bool multiply_bytes(Thread *warp, const Ins *x) {
+  int a[16][32], b[32][8];
+  for (unsigned l = 0; l < WARP; l++) {
+    unsigned group = l / 4, in = l % 4;
+    for (unsigned i = 0; i < 16; i++)
+      a[group + (i / 4 % 2 ? 8 : 0)][in * 4 + i % 4 + (i >= 8 ? 16 : 0)] = byte(&warp[l], x, 0, i, x->from);
+    for (unsigned i = 0; i < 8; i++)
+      b[in * 4 + i % 4 + (i >= 4 ? 16 : 0)][group] = byte(&warp[l], x, 4, i, x->second);
+  }
+  for (unsigned l = 0; l < WARP; l++)
+    for (unsigned i = 0; i < 4; i++) {
+      uint32_t sum = (uint32_t)ptx_get(&warp[l], &x->src[6 + i]);
+      for (int k = 0; k < 32; k++)
+        sum += (uint32_t)(a[l / 4 + (i >= 2 ? 8 : 0)][k] * b[k][l % 4 * 2 + i % 2]);
+      warp[l].reg[x->dst[i].reg] = sum;
+    }
+  return true;
+}
+
 bool ptx_together(Machine *m, Thread *warp, unsigned n) {
   int at = -1;
   unsigned here = 0;
@@ -92,7 +118,10 @@ bool ptx_together(Machine *m, Thread *warp, unsigned n) {
   const Ins *x = &m->k->ins[at];
   if (x->op != O_shfl && here != WARP)
     return ptx_fault(m, &warp[0], "%u threads, where a whole warp is needed", here);
-  if (!(x->op == O_shfl ? shuffle(m, warp, n, x) : x->op == O_ldmatrix ? matrices(m, warp, x) : multiply(warp, x)))
+  if (!(x->op == O_shfl       ? shuffle(m, warp, n, x)
+        : x->op == O_ldmatrix ? matrices(m, warp, x)
+        : x->from.bits == 8   ? multiply_bytes(warp, x)
+                              : multiply(warp, x)))
     return false;
   for (unsigned i = 0; i < n; i++)
     warp[i].state = warp[i].state == ENDED ? ENDED : RUNS;
