@@ -290,14 +290,36 @@ static OpId over_positions(const Node *n, bool *keep) {
   return seen == (1 << n->in[0]->type.rank) - 4 ? n->op : OP_none;
 }
 
-/* Takes the place of n: over the axes between the first and the last. */
+/* Is a value with its channels last made by a convolution of single channels and what follows it element by element? */
+static bool by_single_channels(const Value *v) {
+  enum { FAR = 6 };
+  for (int i = 0; i < FAR && v && v->def; i++) {
+    const Node *n = v->def;
+    if (n->op == OP_Conv)
+      return ATTR(n, Conv)->group > 1 && dim_is(n->in[1]->type.dim[1], 1) && n->in[0]->type.dtype == DT_f32 &&
+             dim_is(n->in[1]->type.dim[0], ATTR(n, Conv)->group);
+    if (n->op != OP_Transpose && !is_elementwise(n))
+      return false;
+    v = n->in[0];
+  }
+  return false;
+}
+
+/* Takes the place of n: over the axes between the first and the last. Of a convolution of single channels the mean of every line comes
+ * first, which code generation takes where the line is made. */
 static Value *reduced(Layout *l, Node *n, OpId op, bool keep) {
   int64_t axis[MAX_RANK];
   int r = n->in[0]->type.rank;
   ReduceAttr a = {.keepdims = keep};
+  Value *x = known_last(l, n->in[0]);
+  if (op == OP_ReduceMean && r > 3 && by_single_channels(x)) {
+    const ReduceAttr lines = {.keepdims = true};
+    axis[0] = r - 2;
+    x = emit(&l->m, op, &lines, 2, (Value *[]){x, const_ints(&l->m, axis, 1)});
+  }
   for (int i = 0; i < r - 2; i++)
     axis[i] = i + 1;
-  Value *y = emit(&l->m, op, &a, 2, (Value *[]){known_last(l, n->in[0]), const_ints(&l->m, axis, r - 2)});
+  Value *y = emit(&l->m, op, &a, 2, (Value *[]){x, const_ints(&l->m, axis, r - 2)});
   return keep ? to_first(l, y) : y;
 }
 

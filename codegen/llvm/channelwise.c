@@ -317,6 +317,38 @@ static Status known_line(Channelwise *d, LVal line, LVal col0, bool *done) {
   return ST_OK;
 }
 
+/* Of a line that is stored, in the cache still. */
+static void line_means(Channelwise *d, LVal line, LVal col0) {
+  Emitter *e = d->e;
+  Gen *g = d->g;
+  LType t = emit_vec(e->f32, d->lanes);
+  uint32_t at = g->p->epilogue ? g->p->epilogue->nbuf : 2;
+  LVal y = emit_arg_buf(e, &g->args, at), means = emit_arg_buf(e, &g->args, at + 1);
+  int rows = d->rows;
+  d->rows = 1;
+  for (int v = 0; v < d->vecs; v++)
+    d->sum[v] = emit_real(t, 0);
+  Loop l = carry_begin(d, 0, i64_of(e, 0), d->out[2]);
+  LVal row = i64_add(e, i64_mul(e, line, d->out[2]), l.i),
+       from = at_float(e, y, i64_add(e, i64_mul(e, row, g->n), col0));
+  for (int v = 0; v < d->vecs; v++) {
+    LVal p = at_bytes(e, from, i64_of(e, v * d->lanes * 4));
+    LVal x = d->mask[v] ? emit_masked_load(e, t, p, d->mask[v], emit_real(t, 0), 4) : load_f32(e, d->lanes, p);
+    d->sum[v] = LLVMBuildFAdd(e->b, d->sum[v], x, "");
+  }
+  carry_end(d, 0, &l);
+  LVal count = emit_splat(e, LLVMBuildSIToFP(e->b, d->out[2], e->f32, ""), d->lanes);
+  LVal to = at_float(e, means, i64_add(e, i64_mul(e, line, g->n), col0));
+  for (int v = 0; v < d->vecs; v++) {
+    LVal mean = LLVMBuildFDiv(e->b, d->sum[v], count, ""), p = at_bytes(e, to, i64_of(e, v * d->lanes * 4));
+    if (d->mask[v])
+      emit_masked_store(e, mean, p, d->mask[v], 4);
+    else
+      store_f32(e, mean, p);
+  }
+  d->rows = rows;
+}
+
 static Status one_part(Channelwise *d, LVal line, LVal panel) {
   Emitter *e = d->e;
   Gen *g = d->g;
@@ -338,6 +370,8 @@ static Status one_part(Channelwise *d, LVal line, LVal panel) {
     finish_block(d, line, b.i, col0);
     loop_end(e, &b);
   }
+  if (g->p->line_means)
+    line_means(d, line, col0);
   return ST_OK;
 }
 
