@@ -19,7 +19,8 @@ enum {
   LEAST_GROUP_ROWS = 4,
   MAX_TAPS = 1024,
   MOST_INPUTS = 64,
-  IMAGE_CHANNELS = 4
+  IMAGE_CHANNELS = 4,
+  MANY_ROWS = 96
 };
 
 typedef struct Layout {
@@ -323,10 +324,20 @@ static Value *reduced(Layout *l, Node *n, OpId op, bool keep) {
   return keep ? to_first(l, y) : y;
 }
 
+/* A first layer that no other convolution follows: it reads the few channels of an image as they come, and so the others may go. Strides
+ * above 2 it reads element by element, which takes many rows of the weight to be worth it. */
+static bool is_alone(const Layout *l, const Node *n) {
+  if (n->op != OP_Conv || ATTR(n, Conv)->group != 1 || known_last(l, n->in[0]) || n->out[0]->id >= l->n ||
+      l->wanted[n->out[0]->id] || n->in[0]->type.dim[1]->hi > IMAGE_CHANNELS)
+    return false;
+  Ints by = ATTR(n, Conv)->strides;
+  return !by.n || by.v[by.n - 1] <= 2 || n->in[1]->type.dim[0]->lo >= MANY_ROWS;
+}
+
 /* Node n with channels last, or NULL: it stays. */
 static Value *turned(Layout *l, Node *n) {
   if (is_conv(n))
-    return conv_last(l, n);
+    return is_alone(l, n) ? NULL : conv_last(l, n);
   if (is_elementwise(n) && operands_last(l, n))
     return elementwise_last(l, n);
   if (is_norm(n) && known_last(l, n->in[0]))
