@@ -324,11 +324,23 @@ static Value *reduced(Layout *l, Node *n, OpId op, bool keep) {
   return keep ? to_first(l, y) : y;
 }
 
-/* A first layer that no other convolution follows: it reads the few channels of an image as they come, and so the others may go. Strides
- * above 2 it reads element by element, which takes many rows of the weight to be worth it. */
+/* Does what is made of v element by element stay in its order of axes? */
+static bool stays_first(const Value *v, int far) {
+  for (const Use *u = v->uses; u; u = u->next) {
+    const Node *n = u->node;
+    if (n && (n->op == OP_Transpose || n->op == OP_Reshape ||
+              (is_elementwise(n) && (!far || !stays_first(n->out[0], far - 1)))))
+      return false;
+  }
+  return true;
+}
+
+/* A first layer that no other convolution follows, and nobody who wants its channels last: it reads the few channels of an image as they
+ * come, and so the others may go. Strides above 2 it reads element by element, which takes many rows of the weight to be worth it. */
 static bool is_alone(const Layout *l, const Node *n) {
+  enum { FAR = 2 };
   if (n->op != OP_Conv || ATTR(n, Conv)->group != 1 || known_last(l, n->in[0]) || n->out[0]->id >= l->n ||
-      l->wanted[n->out[0]->id] || n->in[0]->type.dim[1]->hi > IMAGE_CHANNELS)
+      l->wanted[n->out[0]->id] || n->in[0]->type.dim[1]->hi > IMAGE_CHANNELS || !stays_first(n->out[0], FAR))
     return false;
   Ints by = ATTR(n, Conv)->strides;
   return !by.n || by.v[by.n - 1] <= 2 || n->in[1]->type.dim[0]->lo >= MANY_ROWS;
