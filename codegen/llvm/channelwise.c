@@ -7,6 +7,8 @@
  *
  * Integers of 8 bits are widened as they are read, and the sums are exact (codegen/integer.h).
  *
+ * What the mean of all positions is made of, that of every line, is taken when the line has been stored.
+ *
  * Where a line's blocks are known, sums go through a cheap epilogue from the registers they are in; else a function of its own reads
  * them from scratch.
  *
