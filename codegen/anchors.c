@@ -427,6 +427,20 @@ static bool operands_of(Grouper *p, const Node *n, Operands *o, const char **why
   }
 }
 
+/* The mean of every line of what a convolution of single channels makes, if that is wanted: the node that takes it. */
+static Node *line_means_of(Grouper *p, const Value *v) {
+  const int64_t *axis;
+  int64_t n;
+  for (const Use *u = v->uses; u; u = u->next) {
+    Node *m = u->node;
+    if (m && m->op == OP_ReduceMean && m->graph == p->g && m->in[0] == v && m->nin > 1 && m->in[1] && m->in[1]->konst &&
+        value_ints(m->in[1], &axis, &n, p->a) && n == 1 && (axis[0] == v->type.rank - 2 || axis[0] == -2) &&
+        !info(p, m)->fixed && info(p, m)->timely)
+      return m;
+  }
+  return NULL;
+}
+
 static bool product_group(Grouper *p, Node *n) {
   Operands o;
   Set s;
@@ -461,6 +475,11 @@ static bool product_group(Grouper *p, Node *n) {
     }
     o.x.epilogue = loop.kernel;
   }
+  Node *means = o.x.channelwise && !o.x.bytes && result->type.dtype == DT_f32 ? line_means_of(p, result) : NULL;
+  const char *ends = anchor_why_ends(&s, result);
+  o.x.line_means = means;
+  if (means)
+    s.node[s.n++] = means;
   Unit *u =
       group_unit(p, UNIT_PRODUCT,
                  group_name(p, conv || n->op == OP_ConvInteger ? anchor_conv_name(p, n) : anchor_product_name(p, &o.x),
@@ -486,13 +505,14 @@ static bool product_group(Grouper *p, Node *n) {
   }
   product_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, s.node, s.n, result->def);
-  p->out->fate[result->def->id].why = anchor_why_ends(&s, result);
+  p->out->fate[result->def->id].why = ends;
   x->packed = packed;
   x->in = arena_array(p->a, Value *, loop.nin + 2u);
   x->in[x->nin++] = o.a, x->in[x->nin++] = o.b;
   for (uint32_t i = 1; i < loop.nin; i++) /* input 0 is the sum */
     x->in[x->nin++] = loop.in[i];
-  x->out = arena_copy(p->a, &result, sizeof result), x->nout = 1;
+  x->out = arena_copy(p->a, (Value *[]){result, means ? means->out[0] : NULL}, 2 * sizeof result);
+  x->nout = means ? 2 : 1;
   for (uint32_t i = 0; i < s.n; i++)
     info(p, s.node[i])->fixed = true;
   anchor_operands_end(p, x, "a product reads its operands from memory");

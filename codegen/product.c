@@ -58,6 +58,33 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
   return *t;
 }
 
+/* Half cycles for a row and step of k, in 1/64: two multiply-adds or two loads a cycle, and 4 cycles until a sum can go on. */
+static int64_t cost_of(int rows, int vecs) {
+  int sums = rows * vecs, loads = rows + vecs, most = sums > loads ? sums : loads;
+  return (most > 8 ? most : 8) * 64 / rows;
+}
+
+/* Whole panels, then one of as many vectors as there are left. */
+static int64_t cost_with_tail(int64_t n, const ProductTile *t, int lanes) {
+  int64_t rest = n % t->nr, cost = n / t->nr * cost_of(t->mr, t->nr / lanes);
+  return rest ? cost + cost_of(t->mr, (int)((rest - 1) / lanes + 1)) : cost;
+}
+
+/* Tiles of one vector load as often as they multiply. For images wider ones are looked at again, whose last panel has as many vectors as
+ * it takes. NULL: none is better. */
+static const ProductTile *wider_tile(const Product *p, const ProductLevel *l, ProductTile t) {
+  const ProductTile *best = NULL;
+  int64_t n;
+  if (!p->positions || !p->packed_b || p->bits.bits || p->bytes || p->weights || p->planes || p->channelwise ||
+      p->winograd || p->cut.tile || t.nr > l->lanes || !dim_is_const(p->n, &n) || n <= t.nr || n > INT32_MAX)
+    return NULL;
+  int64_t least = cost_with_tail(n, &t, l->lanes);
+  for (const ProductTile *w = l->tile; w->mr; w++)
+    if (w->nr > l->lanes && cost_with_tail(n, w, l->lanes) < least)
+      least = cost_with_tail(n, w, l->lanes), best = w;
+  return best;
+}
+
 /* Few columns, so that there are parts for many threads; many rows, because every block of rows reads B's panels again
  * from L3 (256x768x3072 on Zen 4: 94.0 % of peak with 128 x 384, 96.1 % so). */
 enum { PART_ROWS = 256, PART_COLS = 96, CONV_ROWS = 64, CONV_PARTS = 16, EVEN_PARTS = 4 };
@@ -134,6 +161,14 @@ static bool plan_whole_rows(const Product *p, ProductPlan *plan) {
   return true;
 }
 
+/* Does all of B stay in L2? Then parts follow each other along the rows: what a thread reads is mostly what it has written a step ago,
+ * in its own cache, since the steps before and behind fall into parts by the same rows. */
+static bool b_stays(const Product *p, const ProductPlan *plan, int64_t panels) {
+  int64_t k, bytes;
+  return !p->bytes && dim_is_const(p->k, &k) && mul_ok(panels * plan->nr * 4, k, &bytes) &&
+         bytes <= plan->level->l2 / 2;
+}
+
 /* Parts of one image should be many enough for threads to share them evenly. */
 static void plan_positions(const Product *p, ProductPlan *plan) {
   int64_t n;
@@ -147,6 +182,7 @@ static void plan_positions(const Product *p, ProductPlan *plan) {
   int64_t rows = plan->row_tiles * plan->mr, blocks = (p->positions - 1) / rows + 1, panels = product_panels(plan, n);
   while (plan->col_panels > 1 && blocks * (panels / plan->col_panels) < CONV_PARTS)
     plan->col_panels--;
+  plan->rows_outer = blocks > 1 && b_stays(p, plan, panels);
 }
 
 /* Few rows are those whose sums are in registers beside two vectors of f32 for each of B. Rows of bf16 are an odd number of cache lines
@@ -181,6 +217,8 @@ static int64_t scaled(int64_t v, int power) {
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
+  const ProductTile *wider = wider_tile(p, l, t);
+  t = wider ? *wider : t;
   ProductPlan plan = {.level = l, .mr = t.mr, .nr = t.nr, .rows_outer = p->group > 0};
   int64_t k, n, panel_of = t.nr * (int64_t)sizeof(float);
   /* A panel's block stays where a tile can stream it without waiting: in L1 with two units of 256 bits (16 bytes a
@@ -202,7 +240,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.rows_outer = plan.rows_outer || rows_stay(p, &plan);
   if (p->rows && (p->channelwise || !p->bytes))
     plan_rows(p, &plan);
-  if (!p->packed_b && dim_is_const(p->n, &n) && n % t.nr)
+  if ((!p->packed_b || wider) && dim_is_const(p->n, &n) && n % t.nr)
     plan.tail = (int)((n % t.nr - 1) / l->lanes + 1);
   plan.tail = plan.tail * l->lanes < t.nr ? plan.tail : 0;
   plan.tile_bytes = plan.mr * panel_of * (plan.one_block ? 1 : plan.row_tiles * plan.col_panels);
@@ -250,7 +288,10 @@ static Dim bytes_of_b(Ctx *c, const Product *p, Dim numbers) {
 void product_schedule(Ctx *c, Unit *u, const char *level) {
   const Product *p = &u->product;
   ProductPlan plan = product_plan(p, level);
+  int64_t n;
   Dim cols = dim_ceildiv(c, p->n, dim_const(c, plan.col_panels * plan.nr));
+  if (!p->winograd && dim_is_const(p->n, &n))
+    cols = dim_const(c, product_col_blocks(&plan, n));
   Dim rows = dim_ceildiv(c, p->m, dim_const(c, plan.row_tiles * plan.mr));
   Dim mn = dim_mul(c, p->m, p->n), mk = dim_mul(c, p->m, p->k), kn = dim_mul(c, p->k, p->n);
   u->parts = dim_mul(c, p->batch, dim_mul(c, cols, rows));
@@ -259,17 +300,28 @@ void product_schedule(Ctx *c, Unit *u, const char *level) {
     u->parts = dim_mul(c, p->batch, dim_min(c, p->n, dim_const(c, 1))),
     u->scratch = depthwise_bytes(c, p, plan.level->lanes);
   u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, p->batch, dim_mul(c, mn, p->k)));
-  if (p->channelwise)
-    u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr))),
-    u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k)), mk = mn, mn = dim_const(c, 0);
+  if (p->channelwise) {
+    u->parts = dim_mul(c, p->batch, dim_ceildiv(c, p->n, dim_const(c, plan.nr)));
+    u->flops = dim_mul(c, dim_const(c, 2), dim_mul(c, mn, p->k));
+    mk = dim_mul(c, p->images, p->n);
+    for (int i = 0; i < WINDOW_AXES; i++)
+      mk = dim_mul(c, mk, p->rows->in[i]);
+  }
   if (p->winograd)
     u->parts = dim_mul(c, cols, dim_ceildiv(c, winograd_tiles(c, p), dim_const(c, plan.tiles)));
-  if (p->rows && !p->planes)
-    mk = dim_div(c, mk, dim_const(c, p->channelwise ? 1 : p->rows->taps));
+  if (p->rows && !p->planes && !p->channelwise)
+    mk = dim_div(c, mk, dim_const(c, p->rows->taps));
   Dim a = p->batch_a ? dim_mul(c, p->batch, mk) : mk, b = p->batch_b ? dim_mul(c, p->batch, kn) : kn;
+  Dim batches = p->channelwise ? dim_const(c, 1) : p->batch; /* there, lines of one result */
   u->bytes =
-      dim_add(c, dim_mul(c, dim_const(c, p->bytes ? 1 : 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, p->batch, mn)));
+      dim_add(c, dim_mul(c, dim_const(c, p->bytes ? 1 : 4), a), dim_mul(c, dim_const(c, 4), dim_mul(c, batches, mn)));
   u->bytes = dim_add(c, u->bytes, bytes_of_b(c, p, b));
+}
+
+/* An even number of many, so that two threads have equal shares of few rows. */
+int64_t product_col_blocks(const ProductPlan *plan, int64_t n) {
+  int64_t panels = product_panels(plan, n), blocks = (panels + plan->col_panels - 1) / plan->col_panels;
+  return blocks > EVEN_PARTS && plan->col_panels > 1 ? (blocks + 1) / 2 * 2 : blocks;
 }
 
 int64_t product_panels(const ProductPlan *plan, int64_t n) { return n / plan->nr + (n % plan->nr != 0); }

@@ -78,6 +78,7 @@ void product_schedule(Ctx *c, Unit *u, const char *level);
  * [n, k / taps, taps] for an order of k by taps; dst: the whole of packed B. */
 bool product_packed_floats(const ProductPlan *plan, int64_t k, int64_t n, int64_t *floats);
 int64_t product_panels(const ProductPlan *plan, int64_t n);
+int64_t product_col_blocks(const ProductPlan *plan, int64_t n); /* of the parts */
 void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int64_t taps, const void *src, float *dst,
                   int64_t panel0, int64_t panel1);
 /* The same rounded to t, DT_bf16 or DT_f16: half the bytes. k is even. */

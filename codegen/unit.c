@@ -78,6 +78,8 @@ static void put_shape(Fields *f, const Product *p) {
 static void put_product(Fields *f, const Product *p) {
   put_shape(f, p);
   buf_printf(&f->b, " cut=%u/%d/%d/%d", p->cut.tile, p->cut.depth, p->cut.rows, p->cut.cols);
+  if (p->line_means)
+    buf_puts(&f->b, " means");
   if (!p->epilogue)
     return;
   const Dim *dim;

@@ -90,6 +90,7 @@ typedef struct Product {
   /* With rows: every channel has taps of its own; k counts the taps, n the channels, batch the rows of the last axis of all
    * images. */
   bool channelwise;
+  bool line_means; /* with channelwise: a further output is the mean of every line of C, of each channel: [batch, n] */
   /* With rows and bytes, above 1: channels fall into so many groups, which are the batches: each has its own part of every position
    * of X, its own B, and n columns of the result, which has those of all. */
   int64_t groups;

@@ -19,7 +19,8 @@ enum {
   LEAST_GROUP_ROWS = 4,
   MAX_TAPS = 1024,
   MOST_INPUTS = 64,
-  IMAGE_CHANNELS = 4
+  IMAGE_CHANNELS = 4,
+  MANY_ROWS = 96
 };
 
 typedef struct Layout {
@@ -290,21 +291,65 @@ static OpId over_positions(const Node *n, bool *keep) {
   return seen == (1 << n->in[0]->type.rank) - 4 ? n->op : OP_none;
 }
 
-/* Takes the place of n: over the axes between the first and the last. */
+/* Is a value with its channels last made by a convolution of single channels and what follows it element by element? */
+static bool by_single_channels(const Value *v) {
+  enum { FAR = 6 };
+  for (int i = 0; i < FAR && v && v->def; i++) {
+    const Node *n = v->def;
+    if (n->op == OP_Conv)
+      return ATTR(n, Conv)->group > 1 && dim_is(n->in[1]->type.dim[1], 1) && n->in[0]->type.dtype == DT_f32 &&
+             dim_is(n->in[1]->type.dim[0], ATTR(n, Conv)->group);
+    if (n->op != OP_Transpose && !is_elementwise(n))
+      return false;
+    v = n->in[0];
+  }
+  return false;
+}
+
+/* Takes the place of n: over the axes between the first and the last. Of a convolution of single channels the mean of every line comes
+ * first, which code generation takes where the line is made. */
 static Value *reduced(Layout *l, Node *n, OpId op, bool keep) {
   int64_t axis[MAX_RANK];
   int r = n->in[0]->type.rank;
   ReduceAttr a = {.keepdims = keep};
+  Value *x = known_last(l, n->in[0]);
+  if (op == OP_ReduceMean && r > 3 && by_single_channels(x)) {
+    const ReduceAttr lines = {.keepdims = true};
+    axis[0] = r - 2;
+    x = emit(&l->m, op, &lines, 2, (Value *[]){x, const_ints(&l->m, axis, 1)});
+  }
   for (int i = 0; i < r - 2; i++)
     axis[i] = i + 1;
-  Value *y = emit(&l->m, op, &a, 2, (Value *[]){known_last(l, n->in[0]), const_ints(&l->m, axis, r - 2)});
+  Value *y = emit(&l->m, op, &a, 2, (Value *[]){x, const_ints(&l->m, axis, r - 2)});
   return keep ? to_first(l, y) : y;
+}
+
+/* Does what is made of v element by element stay in its order of axes? */
+static bool stays_first(const Value *v, int far) {
+  for (const Use *u = v->uses; u; u = u->next) {
+    const Node *n = u->node;
+    if (n && (n->op == OP_Transpose || n->op == OP_Reshape ||
+              (is_elementwise(n) && (!far || !stays_first(n->out[0], far - 1)))))
+      return false;
+  }
+  return true;
+}
+
+/* A first layer that no other convolution follows, and nobody who wants its channels last: it reads the few channels of an image as they
+ * come, and so the others may go. Strides above 2 it reads element by element, which takes many rows of the weight to be worth it. */
+static bool is_alone(const Layout *l, const Node *n) {
+  enum { FAR = 2 };
+  if (n->op != OP_Conv || ATTR(n, Conv)->group != 1 || known_last(l, n->in[0]) || n->out[0]->id >= l->n ||
+      l->wanted[n->out[0]->id] || n->in[0]->type.dim[1]->hi > IMAGE_CHANNELS || !stays_first(n->out[0], FAR))
+    return false;
+  Ints by = ATTR(n, Conv)->strides;
+  return !by.n || by.v[by.n - 1] <= 2 || n->in[1]->type.dim[0]->lo >= MANY_ROWS;
 }
 
 /* Node n with channels last, or NULL: it stays. */
 static Value *turned(Layout *l, Node *n) {
   if (is_conv(n))
-    return conv_last(l, n);
+    return is_alone(l, n) ? NULL : conv_last(l, n);
   if (is_elementwise(n) && operands_last(l, n))
     return elementwise_last(l, n);
   if (is_norm(n) && known_last(l, n->in[0]))

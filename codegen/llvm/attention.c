@@ -540,7 +540,7 @@ static void again_end(Emitter *e, Part *w, LLVMBasicBlockRef head, LVal wanted) 
   LLVMPositionBuilderAtEnd(e->b, done);
 }
 
-static void score_kernels(Gen *g, int rows) {
+static Status score_kernels(Gen *g, int rows) {
   TileKernel like = {.vecs = g->width / lanes(g),
                      .lanes = lanes(g),
                      .unroll = g->plan.level->unroll,
@@ -549,8 +549,9 @@ static void score_kernels(Gen *g, int rows) {
   g->scores = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)rows), .low = 1, .high = rows};
   for (int r = 1; r <= rows; r += rows > 1 ? rows - 1 : 1) {
     g->scores.kernel[r - 1] = like, g->scores.kernel[r - 1].rows = r;
-    tile_kernel(g->e, &g->scores.kernel[r - 1]);
+    TRY(tile_kernel(g->e, &g->scores.kernel[r - 1]));
   }
+  return ST_OK;
 }
 
 /* int attend(args, b, h, i0, n): up to `width` queries of one head. */
@@ -561,12 +562,12 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   LType param[] = {e->ptr, e->i64, e->i64, e->i64, e->i64};
   g->width = width;
   if (!g->single)
-    score_kernels(g, tile.mr < 8 ? tile.mr : 8);
-  tile_set(e, &g->values, 1,
-           g->single                ? 1
-           : plan->value.mr < width ? plan->value.mr
-                                    : width,
-           (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4});
+    TRY(score_kernels(g, tile.mr < 8 ? tile.mr : 8));
+  TRY(tile_set(e, &g->values, 1,
+               g->single                ? 1
+               : plan->value.mr < width ? plan->value.mr
+                                        : width,
+               (TileKernel){.vecs = plan->value.nr / lanes(g), .lanes = lanes(g), .unroll = 1, .a_row = 4}));
   *type = LLVMFunctionType(e->i32, param, countof(param), 0);
   *fn = function_begin(e, name, e->i32, param, countof(param));
   g->args = args_of(e, *fn);

@@ -7,6 +7,11 @@
  *
  * Integers of 8 bits are widened as they are read, and the sums are exact (codegen/integer.h).
  *
+ * What the mean of all positions is made of, that of every line, is taken when the line has been stored.
+ *
+ * Where a line's blocks are known, sums go through a cheap epilogue from the registers they are in; else a function of its own reads
+ * them from scratch.
+ *
  * A block whose taps are all inside along the row reaches every position from one address. Where extents are known, so is what
  * blocks at the edges see; else each position has an address of its own there, that of a row of zeros where the tap is outside.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -31,6 +36,7 @@ typedef struct Channelwise {
   LVal low[2], high[2];      /* taps inside, of the first two axes */
   LVal image, weight, zeros; /* the first channel of the panel, in the image; the panel's taps; a row of zeros */
   LVal sum[MAX_SUMS], phi[3][MAX_SUMS];
+  Epilogue *epilogue; /* NULL: it is called */
   /* Of a block at an edge whose place is known: where its first window begins, the input's extent, the positions that there
    * are. 0 positions: all windows are inside. */
   int64_t from, extent, positions;
@@ -163,7 +169,7 @@ static void row_of_taps(Channelwise *d, LVal row, LVal weight, bool inside) {
   }
 }
 
-/* All taps of a block, sums to scratch. */
+/* All taps of a block. */
 static void sum_block(Channelwise *d, bool inside) {
   Emitter *e = d->e;
   const ProductWindow *w = d->w;
@@ -189,8 +195,11 @@ static void sum_block(Channelwise *d, bool inside) {
   }
   carry_end(d, 1, &t1);
   carry_end(d, 0, &t0);
+}
+
+static void sums_to_scratch(Channelwise *d) {
   for (int i = 0; i < d->rows * d->vecs; i++)
-    store_f32(e, d->sum[i], at_bytes(e, d->g->args.scratch, i64_of(e, i * d->lanes * 4)));
+    store_f32(d->e, d->sum[i], at_bytes(d->e, d->g->args.scratch, i64_of(d->e, i * d->lanes * 4)));
 }
 
 static void one_block(Channelwise *d, LVal o2) {
@@ -204,19 +213,13 @@ static void one_block(Channelwise *d, LVal o2) {
   LLVMBuildCondBr(e->b, ok, inner, edge);
   LLVMPositionBuilderAtEnd(e->b, inner);
   sum_block(d, true);
+  sums_to_scratch(d);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, edge);
   sum_block(d, false);
+  sums_to_scratch(d);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, done);
-}
-
-/* A block at this position, known, of a line of known extents. */
-static void edge_block(Channelwise *d, int64_t o2, int64_t out, int64_t begin) {
-  d->from = o2 * d->w->stride[2] - begin, d->positions = out - o2 < d->rows ? out - o2 : d->rows;
-  d->place[2] = i64_of(d->e, d->from);
-  sum_block(d, true);
-  d->positions = 0;
 }
 
 /* --- a part --- */
@@ -259,37 +262,96 @@ static void finish_block(Channelwise *d, LVal line, LVal o2, LVal col0) {
   call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), o2), rows, col0, cols);
 }
 
+/* The sums of a block of so many positions, all of which exist. */
+static Status store_block(Channelwise *d, LVal line, LVal o2, int64_t positions, LVal col0) {
+  Emitter *e = d->e;
+  if (!d->epilogue) {
+    sums_to_scratch(d);
+    finish_block(d, line, o2, col0);
+    return ST_OK;
+  }
+  LVal row = i64_add(e, i64_mul(e, line, d->out[2]), o2);
+  for (int p = 0; p < positions; p++)
+    for (int v = 0; v < d->vecs; v++)
+      TRY(epilogue_store(d->epilogue, i64_of(e, 0), i64_add(e, row, i64_of(e, p)),
+                         i64_add(e, col0, i64_of(e, v * d->lanes)), d->sum[p * d->vecs + v], d->mask[v]));
+  return ST_OK;
+}
+
+/* A block at this position, known, of a line of known extents. */
+static Status edge_block(Channelwise *d, LVal line, int64_t o2, int64_t out, int64_t begin, LVal col0) {
+  int64_t positions = out - o2 < d->rows ? out - o2 : d->rows;
+  d->from = o2 * d->w->stride[2] - begin, d->positions = positions;
+  d->place[2] = i64_of(d->e, d->from);
+  sum_block(d, true);
+  d->positions = 0;
+  return store_block(d, line, i64_of(d->e, o2), positions, col0);
+}
+
 /* The blocks of a line of known extents: those at its ends are written out, in which taps outside of the input do not occur.
- * False: not such a line. */
-static bool known_line(Channelwise *d, LVal line, LVal col0) {
+ * *done false: not such a line. */
+static Status known_line(Channelwise *d, LVal line, LVal col0, bool *done) {
   Emitter *e = d->e;
   const ProductWindow *w = d->w;
   int64_t out, begin, step = d->rows * w->stride[2];
+  *done = false;
   if (!dim_is_const(w->in[2], &d->extent) || !dim_is_const(w->out[2], &out) || !dim_is_const(w->begin[2], &begin) ||
       !in_registers(d) || w->kernel[2] * d->rows * d->vecs > UNROLLED)
-    return false;
+    return ST_OK;
   int64_t blocks = (out - 1) / d->rows + 1, low = (begin + step - 1) / step, high = blocks;
   if (low > blocks)
     low = blocks;
   while (high > low && ((high - 1) * step - begin + reach(d) >= d->extent || high * d->rows > out))
     high--;
   if (out < 1 || low + blocks - high > MOST_EDGES)
-    return false;
+    return ST_OK;
+  *done = true;
   for (int64_t b = 0; b < blocks; b++)
     if (b < low || b >= high) {
-      edge_block(d, b * d->rows, out, begin);
-      finish_block(d, line, i64_of(e, b * d->rows), col0);
+      TRY(edge_block(d, line, b * d->rows, out, begin, col0));
     } else if (b == low) {
       Loop l = loop_begin(e, i64_of(e, low * d->rows), i64_of(e, high * d->rows), d->rows);
       d->place[2] = i64_sub(e, i64_muli(e, l.i, w->stride[2]), d->begin[2]);
       sum_block(d, true);
-      finish_block(d, line, l.i, col0);
+      TRY(store_block(d, line, l.i, d->rows, col0));
       loop_end(e, &l);
     }
-  return true;
+  return ST_OK;
 }
 
-static void one_part(Channelwise *d, LVal line, LVal panel) {
+/* Of a line that is stored, in the cache still. */
+static void line_means(Channelwise *d, LVal line, LVal col0) {
+  Emitter *e = d->e;
+  Gen *g = d->g;
+  LType t = emit_vec(e->f32, d->lanes);
+  uint32_t at = g->p->epilogue ? g->p->epilogue->nbuf : 2;
+  LVal y = emit_arg_buf(e, &g->args, at), means = emit_arg_buf(e, &g->args, at + 1);
+  int rows = d->rows;
+  d->rows = 1;
+  for (int v = 0; v < d->vecs; v++)
+    d->sum[v] = emit_real(t, 0);
+  Loop l = carry_begin(d, 0, i64_of(e, 0), d->out[2]);
+  LVal row = i64_add(e, i64_mul(e, line, d->out[2]), l.i),
+       from = at_float(e, y, i64_add(e, i64_mul(e, row, g->n), col0));
+  for (int v = 0; v < d->vecs; v++) {
+    LVal p = at_bytes(e, from, i64_of(e, v * d->lanes * 4));
+    LVal x = d->mask[v] ? emit_masked_load(e, t, p, d->mask[v], emit_real(t, 0), 4) : load_f32(e, d->lanes, p);
+    d->sum[v] = LLVMBuildFAdd(e->b, d->sum[v], x, "");
+  }
+  carry_end(d, 0, &l);
+  LVal count = emit_splat(e, LLVMBuildSIToFP(e->b, d->out[2], e->f32, ""), d->lanes);
+  LVal to = at_float(e, means, i64_add(e, i64_mul(e, line, g->n), col0));
+  for (int v = 0; v < d->vecs; v++) {
+    LVal mean = LLVMBuildFDiv(e->b, d->sum[v], count, ""), p = at_bytes(e, to, i64_of(e, v * d->lanes * 4));
+    if (d->mask[v])
+      emit_masked_store(e, mean, p, d->mask[v], 4);
+    else
+      store_f32(e, mean, p);
+  }
+  d->rows = rows;
+}
+
+static Status one_part(Channelwise *d, LVal line, LVal panel) {
   Emitter *e = d->e;
   Gen *g = d->g;
   LVal col0 = i64_muli(e, panel, g->plan.nr), o1 = i64_rem(e, line, d->out[1]), rest = i64_div(e, line, d->out[1]);
@@ -302,12 +364,17 @@ static void one_part(Channelwise *d, LVal line, LVal panel) {
   LVal channel = i64_muli(e, col0, element_bytes(g));
   d->image = at_bytes(e, at_bytes(e, emit_arg_buf(e, &g->args, 0), channel), i64_mul(e, image, size));
   d->weight = at_float(e, emit_arg_buf(e, &g->args, 1), i64_mul(e, col0, g->k));
-  if (known_line(d, line, col0))
-    return;
-  Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
-  one_block(d, b.i);
-  finish_block(d, line, b.i, col0);
-  loop_end(e, &b);
+  bool done;
+  TRY(known_line(d, line, col0, &done));
+  if (!done) {
+    Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
+    one_block(d, b.i);
+    finish_block(d, line, b.i, col0);
+    loop_end(e, &b);
+  }
+  if (g->p->line_means)
+    line_means(d, line, col0);
+  return ST_OK;
 }
 
 Status channelwise_body(Gen *g) {
@@ -319,6 +386,9 @@ Status channelwise_body(Gen *g) {
     return fail(e->c, ST_INTERNAL, "channels of %s that are known at run time only", g->name);
   d.step = n * element_bytes(g);
   TRY(geometry(&d));
+  if (epilogue_is_cheap(g, CHEAP) &&
+      (d.lanes == 16 || n % g->plan.nr == 0)) /* stores of some lanes are slow without AVX-512 */
+    TRY(epilogue_open(g, &g->args, &d.epilogue));
   if (integers(&d))
     integer_zeros(g);
   else
@@ -327,7 +397,7 @@ Status channelwise_body(Gen *g) {
   LVal panels = i64_of(e, product_panels(&g->plan, n));
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
-  one_part(&d, i64_div(e, p.i, panels), i64_rem(e, p.i, panels));
+  TRY(one_part(&d, i64_div(e, p.i, panels), i64_rem(e, p.i, panels)));
   loop_end(e, &p);
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/kemit.h"
 
+#include <math.h>
+
 enum { MAX_DEPTH = 200 };
 
 #define B (k->e->b)
@@ -28,6 +30,25 @@ static LVal nan_or(KEmit *k, LVal a, LVal r) { /* a when it is NaN, else r */
   return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealUNO, a, a, ""), a, r, "");
 }
 
+/* Is it a constant none of whose lanes is NaN? */
+static bool is_number(LVal v) {
+  LVal lane = v;
+  LLVMBool lost;
+  for (unsigned i = 0, n = (unsigned)emit_lanes(v); i < n; i++) {
+    lane = LLVMIsConstant(v) && n > 1 ? LLVMGetAggregateElement(v, i) : v;
+    if (!lane || !LLVMIsAConstantFP(lane) || isnan(LLVMConstRealGetDouble(lane, &lost)))
+      return false;
+  }
+  return true;
+}
+
+/* The lesser or the greater of two, NaN if either is. The machine's instruction gives its second operand where one is NaN. */
+static LVal extreme(KEmit *k, LVal a, LVal b, LVal (*fast)(Emitter *e, LVal a, LVal b)) {
+  if (is_number(b))
+    return fast(k->e, b, a);
+  return is_number(a) ? fast(k->e, a, b) : nan_or(k, a, fast(k->e, a, b));
+}
+
 static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
   static const uint8_t compare[KOP_count] = {
       [KOP_eq] = LLVMRealOEQ, [KOP_ne] = LLVMRealUNE, [KOP_lt] = LLVMRealOLT, [KOP_le] = LLVMRealOLE};
@@ -38,8 +59,8 @@ static Status float_binary(KEmit *k, KOp op, LVal a, LVal b, LVal *r) {
   case KOP_sub: *r = LLVMBuildFSub(B, a, b, ""); return ST_OK;
   case KOP_mul: *r = LLVMBuildFMul(B, a, b, ""); return ST_OK;
   case KOP_div: *r = LLVMBuildFDiv(B, a, b, ""); return ST_OK;
-  case KOP_min: *r = nan_or(k, a, emit_min_fast(k->e, a, b)); return ST_OK;
-  case KOP_max: *r = nan_or(k, a, emit_max_fast(k->e, a, b)); return ST_OK;
+  case KOP_min: *r = extreme(k, a, b, emit_min_fast); return ST_OK;
+  case KOP_max: *r = extreme(k, a, b, emit_max_fast); return ST_OK;
   case KOP_eq:
   case KOP_ne:
   case KOP_lt:

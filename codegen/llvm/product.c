@@ -1,10 +1,11 @@
 /* product.c - emission of matrix products: one function per unit, all loops inside.
  *
- *   for each part (batch, block of columns, block of rows; rows innermost, so that neighbours share the columns of B; in
- *   a convolution, whose A is the constant, columns innermost):
+ *   for each part (batch, block of columns, block of rows; rows innermost, so that neighbours share the columns of B; columns
+ *   innermost in a convolution whose A is the constant, and where A is of images and all of B stays in L2):
  *     for each block of k
  *       for each panel of columns (packed here when B is not packed already)
- *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1
+ *         for each tile of rows: inner kernel into sums[rows][nr]; after the last block of k the epilogue, from L1; or from
+ *         the registers, where k is short and the epilogue as well
  *
  * A is read in place: the inner kernel broadcasts from `rows` streams, each contiguous along k (trans_a: from one
  * stream). M = 1 and other small M are the same code with one row of tiles: every panel of B is one contiguous stream,
@@ -42,7 +43,7 @@ static void heights(const Product *p, int few, int mr, int *low, int *high) {
 enum { SHORT_RUN = 8 }; /* steps of k that are written out */
 
 /* B of 16 bits. With dots all rows read it as it is packed, else few ones do. Of a constant M one kind is enough. */
-static void weights_kernels(Gen *g, TileKernel like) {
+static Status weights_kernels(Gen *g, TileKernel like) {
   const ProductPlan *plan = &g->plan;
   int64_t m = 0;
   int low = 1, high = plan->few < plan->mr ? plan->few : plan->mr;
@@ -52,23 +53,73 @@ static void weights_kernels(Gen *g, TileKernel like) {
   if (plan->dots) {
     narrow.dots = true, narrow.a_row = plan->dots, narrow.a_step = 2;
     heights(g->p, 0, plan->mr, &low, &high);
-    tile_set(g->e, &g->tiles, low, high, narrow);
+    TRY(tile_set(g->e, &g->tiles, low, high, narrow));
     weights_round(g);
-    return;
+    return ST_OK;
   }
   weights_unpack(g);
   if (constant && m <= high)
     low = high = (int)m;
   if (!constant || m <= high)
-    tile_set(g->e, &g->few, low, high, narrow);
+    TRY(tile_set(g->e, &g->few, low, high, narrow));
   if (constant && m <= high)
-    return;
+    return ST_OK;
   like.ahead = false, like.unroll = plan->level->unroll;
   heights(g->p, g->few.high, plan->mr, &low, &high);
-  tile_set(g->e, &g->tiles, low, high, like);
+  return tile_set(g->e, &g->tiles, low, high, like);
 }
 
-static void make_kernels(Gen *g) {
+/* --- sums through the epilogue in registers --- */
+
+enum { SHORT_K = 32 };
+
+/* Of a tile of few steps of k, what its sums take to memory and back and through a loop of its own counts: an eighth of the time of
+ * 24 steps, nothing of 40. */
+static bool finishes_in_registers(const Gen *g) {
+  const Product *p = g->p;
+  const ProductPlan *plan = &g->plan;
+  int64_t k, n;
+  return p->positions && p->packed_b && plan->one_block && !p->bits.bits && !p->weights && !p->bytes && !p->batch_b &&
+         dim_is_const(p->k, &k) && k > 0 && k <= SHORT_K && dim_is_const(p->n, &n) &&
+         (lanes(g) == 16 ||
+          n % (plan->tail ? lanes(g) : plan->nr) == 0) && /* stores of some lanes are slow without AVX-512 */
+         epilogue_is_cheap(g, CHEAP);
+}
+
+/* May vector v of a tile have lanes that do not exist? */
+static bool may_end(const Gen *g, const TileKernel *t, int v) {
+  int64_t n = 0;
+  dim_is_const(g->p->n, &n);
+  if (g->plan.tail) /* in the last vector of the last panel */
+    return t->vecs == g->plan.tail && v == t->vecs - 1 && n % t->lanes;
+  return n % g->plan.nr;
+}
+
+Status finish_tile(Gen *g, const TileKernel *t, LVal first, LVal row, LVal col, LVal *sum) {
+  Emitter *e = g->e;
+  Epilogue *x;
+  EmitArgs args = args_at(e, t->fn, first);
+  int64_t n = 0;
+  TRY(epilogue_open(g, &args, &x));
+  dim_is_const(g->p->n, &n);
+  for (int v = 0; v < t->vecs; v++) {
+    LVal at = i64_add(e, col, i64_of(e, v * t->lanes)), left = i64_sub(e, i64_of(e, n), at), mask = NULL;
+    if (may_end(g, t, v))
+      mask = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, t->lanes),
+                           emit_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""), t->lanes), "");
+    for (int r = 0; r < t->rows; r++)
+      TRY(epilogue_store(x, i64_of(e, 0), i64_add(e, row, i64_of(e, r)), at, sum[r * t->vecs + v], mask));
+  }
+  return ST_OK;
+}
+
+static Status finish(const TileFinish *f, const TileKernel *t, LVal *sum) {
+  LVal fn = t->fn;
+  return finish_tile(f->arg, t, LLVMGetParam(fn, FINISH_ARGS), LLVMGetParam(fn, FINISH_ROW),
+                     LLVMGetParam(fn, FINISH_COL), sum);
+}
+
+static Status make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
   TileKernel like = {.lanes = lanes(g),
                      .vecs = plan->nr / lanes(g),
@@ -84,35 +135,39 @@ static void make_kernels(Gen *g) {
     like.a_row = 4;
   else
     like.a_step = 4;
-  if (g->p->weights) {
-    weights_kernels(g, like);
-    return;
-  }
+  if (g->p->weights)
+    return weights_kernels(g, like);
   heights(g->p, 0, plan->mr, &low, &high);
-  if (g->p->bytes || g->p->bits.rounded) {
-    (g->p->bytes ? integer_kernels : rounded_kernels)(g, low, high);
-    return;
+  if (g->p->bytes)
+    return integer_kernels(g, low, high);
+  if (g->p->bits.rounded) {
+    rounded_kernels(g, low, high);
+    return ST_OK;
   }
-  tile_set(g->e, &g->tiles, low, high, like);
+  if (finishes_in_registers(g)) {
+    TileFinish *f = arena_new(g->e->a, TileFinish);
+    *f = (TileFinish){g->name, finish, g};
+    like.finish = g->finish = f;
+  }
+  TRY(tile_set(g->e, &g->tiles, low, high, like));
   if (g->p->rows && k_unit(g) <= SHORT_RUN && has_lines(g)) {
     TileKernel line = like;
     line.entry = LINE_ENTRY, line.run = (int)k_unit(g), line.beside = g->p->rows->stride[WINDOW_AXES - 1] * 4;
-    tile_set(g->e, &g->beside, low, high, line);
+    TRY(tile_set(g->e, &g->beside, low, high, line));
   }
   like.vecs = plan->tail;
-  if (plan->tail)
-    tile_set(g->e, &g->tail, low, high, like);
+  return plan->tail ? tile_set(g->e, &g->tail, low, high, like) : ST_OK;
 }
 
 /* --- the epilogue --- */
 
-typedef struct Epilogue {
+struct Epilogue {
   Gen *g;
   KEmit *walk; /* NULL: sums are stored as they are */
   const KVar *row_var, *col_var, *batch_var;
   const KStmt *body;
-  LVal out, sums, batch, row0, col0, i; /* addresses and indices at hand */
-} Epilogue;
+  LVal out, m, n; /* where sums go that are stored as they are; extents of the result */
+};
 
 /* Loops over batch (when there is one), m and n, nested. */
 static Status epilogue_loops(Epilogue *x, const Kernel *k) {
@@ -129,17 +184,57 @@ static Status epilogue_loops(Epilogue *x, const Kernel *k) {
   return ST_OK;
 }
 
-/* `width` sums from column `col` of the tile on: through the epilogue's expressions to the output. mask: lanes that
- * exist. */
-static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal mask) {
+enum { TRANSCENDENTAL = 16 }; /* operations for a vector */
+
+static int64_t operations(const KExpr *x) {
+  int64_t n = 0;
+  if (!x || x->kind == KE_LOAD)
+    return 0;
+  for (int i = 0; i < 3; i++)
+    n += operations(x->arg[i]);
+  bool function = (x->kind == KE_UNARY && x->op >= KOP_exp && x->op < KOP_isnan) ||
+                  (x->kind == KE_BINARY && (x->op == KOP_pow || x->op == KOP_div));
+  return n + (function ? TRANSCENDENTAL : x->kind >= KE_UNARY);
+}
+
+bool epilogue_is_cheap(const Gen *g, int64_t most) {
+  const KStmt *s = g->p->epilogue ? g->p->epilogue->body : NULL;
+  int64_t n = 0;
+  while (s && s->kind == KS_FOR)
+    s = s->body;
+  for (; s; s = s->next) {
+    if (s->kind != KS_LET && s->kind != KS_STORE)
+      return false;
+    n += operations(s->value);
+  }
+  return n <= most;
+}
+
+Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **out) {
+  Emitter *e = g->e;
+  const Kernel *k = g->p->epilogue;
+  Epilogue *x = *out = arena_new(e->a, Epilogue);
+  *x = (Epilogue){.g = g};
+  TRY(dim_value(e, args, g->p->m, g->dim, g->ndim, &x->m));
+  TRY(dim_value(e, args, g->p->n, g->dim, g->ndim, &x->n));
+  if (g->p->groups > 1) /* the result has the columns of all */
+    x->n = i64_muli(e, x->n, g->p->groups);
+  if (!k) {
+    x->out = emit_arg_buf(e, args, 2);
+    return ST_OK;
+  }
+  TRY(epilogue_loops(x, k));
+  x->walk = kemit_create(e, k, args, g->dim, g->ndim);
+  for (uint32_t i = 1; i < k->nbuf; i++) /* A and B stand where the sums would */
+    kemit_bind_buf(x->walk, i, emit_arg_buf(e, args, i + 1));
+  return ST_OK;
+}
+
+Status epilogue_store(Epilogue *x, LVal batch, LVal row, LVal col, LVal sum, LVal mask) {
   Gen *g = x->g;
   Emitter *e = g->e;
-  LVal sum = load_f32(e, width, at_float(e, row_sums, col)); /* tiles are padded to whole vectors */
-  if (g->p->bytes)
-    sum = emit_bitcast(e, sum, e->i32);
-  LVal row = i64_add(e, x->row0, x->i), at = i64_add(e, x->col0, col);
   if (!x->walk) {
-    LVal index = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, x->batch, g->m), row), g->n), at);
+    LVal index = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, batch, x->m), row), x->n), col);
     LVal p = at_float(e, x->out, index);
     if (mask)
       emit_masked_store(e, sum, p, mask, 4);
@@ -148,30 +243,44 @@ static Status emit_columns(Epilogue *x, LVal row_sums, LVal col, int width, LVal
     return ST_OK;
   }
   if (x->batch_var)
-    kemit_bind_var(x->walk, x->batch_var, x->batch);
+    kemit_bind_var(x->walk, x->batch_var, batch);
   kemit_bind_var(x->walk, x->row_var, row);
-  kemit_bind_lanes(x->walk, x->col_var, at, width, mask);
+  kemit_bind_lanes(x->walk, x->col_var, col, emit_lanes(sum), mask);
   kemit_input0(x->walk, sum);
   return kemit_list(x->walk, x->body);
 }
 
+/* The parameters of the function. */
+typedef struct Sums {
+  LVal sums, batch, row0, rows, col0, cols;
+} Sums;
+
+/* A vector of sums of row i, from column `col` of the tile on. mask: lanes that exist. */
+static Status store_columns(Epilogue *x, const Sums *t, LVal i, LVal col, LVal mask) {
+  Gen *g = x->g;
+  Emitter *e = g->e;
+  LVal from = at_float(e, at_bytes(e, t->sums, i64_muli(e, i, g->plan.nr * 4)), col);
+  LVal sum = load_f32(e, lanes(g), from); /* tiles are padded to whole vectors */
+  if (g->p->bytes)
+    sum = emit_bitcast(e, sum, e->i32);
+  return epilogue_store(x, t->batch, i64_add(e, t->row0, i), i64_add(e, t->col0, col), sum, mask);
+}
+
 /* for each row of the tile: whole vectors, then the rest under a mask. */
-static Status epilogue_rows(Epilogue *x, LVal rows, LVal cols) {
+static Status epilogue_rows(Epilogue *x, const Sums *t) {
   Emitter *e = x->g->e;
   int w = lanes(x->g);
-  LVal whole = LLVMBuildAnd(e->b, cols, i64_of(e, -w), "");
+  LVal whole = LLVMBuildAnd(e->b, t->cols, i64_of(e, -w), "");
   LVal rest = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, w),
-                            emit_splat(e, LLVMBuildTrunc(e->b, i64_sub(e, cols, whole), e->i32, ""), w), "");
-  Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
-  x->i = r.i;
-  LVal row_sums = at_bytes(e, x->sums, i64_muli(e, r.i, x->g->plan.nr * 4));
+                            emit_splat(e, LLVMBuildTrunc(e->b, i64_sub(e, t->cols, whole), e->i32, ""), w), "");
+  Loop r = loop_begin(e, i64_of(e, 0), t->rows, 1);
   Loop v = loop_begin(e, i64_of(e, 0), whole, w);
-  TRY(emit_columns(x, row_sums, v.i, w, NULL));
+  TRY(store_columns(x, t, r.i, v.i, NULL));
   loop_end(e, &v);
   int64_t n;
   if (!dim_is_const(x->g->p->n, &n) || n % w) {
-    LLVMBasicBlockRef done = when_begin(e, i64_less(e, whole, cols));
-    TRY(emit_columns(x, row_sums, whole, w, rest));
+    LLVMBasicBlockRef done = when_begin(e, i64_less(e, whole, t->cols));
+    TRY(store_columns(x, t, r.i, whole, rest));
     when_end(e, done);
   }
   loop_end(e, &r);
@@ -180,38 +289,23 @@ static Status epilogue_rows(Epilogue *x, LVal rows, LVal cols) {
 
 Status make_epilogue(Gen *g) {
   Emitter *e = g->e;
-  const Kernel *k = g->p->epilogue;
-  Epilogue x = {.g = g};
+  Epilogue *x;
   LType param[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64};
+  LVal a[countof(param)];
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   g->epilogue_type = LLVMFunctionType(e->i32, param, countof(param), 0);
   g->epilogue = function_begin(e, sub_name(g, "epilogue", 0), e->i32, param, countof(param));
+  LLVMGetParams(g->epilogue, a);
   EmitArgs args = args_of(e, g->epilogue);
-  EmitArgs outer = g->args;
-  g->args = args;
-  LVal m = g->m, n = g->n;
-  TRY(dim_value(e, &args, g->p->m, g->dim, g->ndim, &g->m));
-  TRY(dim_value(e, &args, g->p->n, g->dim, g->ndim, &g->n));
-  if (g->p->groups > 1) /* the result has the columns of all */
-    g->n = i64_muli(e, g->n, g->p->groups);
-  x.sums = LLVMGetParam(g->epilogue, 1), x.batch = LLVMGetParam(g->epilogue, 2);
-  x.row0 = LLVMGetParam(g->epilogue, 3), x.col0 = LLVMGetParam(g->epilogue, 5);
-  if (k) {
-    TRY(epilogue_loops(&x, k));
-    x.walk = kemit_create(e, k, &args, g->dim, g->ndim);
-    for (uint32_t i = 1; i < k->nbuf; i++) /* A and B stand where the sums would */
-      kemit_bind_buf(x.walk, i, emit_arg_buf(e, &args, i + 1));
-  } else {
-    x.out = emit_arg_buf(e, &args, 2);
-  }
-  if (k && g->p->group > 1) {
+  TRY(epilogue_open(g, &args, &x));
+  Sums t = {a[1], a[2], a[3], a[4], a[5], a[6]};
+  if (g->p->epilogue && g->p->group > 1) {
     LVal group = i64_of(e, g->p->group);
-    x.row0 = i64_add(e, x.row0, i64_mul(e, i64_rem(e, x.batch, group), g->m));
-    x.batch = i64_div(e, x.batch, group);
+    t.row0 = i64_add(e, t.row0, i64_mul(e, i64_rem(e, t.batch, group), x->m));
+    t.batch = i64_div(e, t.batch, group);
   }
-  TRY(epilogue_rows(&x, LLVMGetParam(g->epilogue, 4), LLVMGetParam(g->epilogue, 6)));
+  TRY(epilogue_rows(x, &t));
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
-  g->args = outer, g->m = m, g->n = n;
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
   return ST_OK;
@@ -344,7 +438,9 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
     a_row = i64_of(e, 4), a_step = i64_muli(e, g->m, 4);
   if (g->plan.dots)
     a_row = i64_of(e, g->plan.dots), a_step = i64_of(e, 2);
+  LVal col0 = i64_muli(e, panel, g->plan.nr);
   TileArgs x = {.a_row = a_row, .a_step = a_step, .b = b, .k = w->steps, .sums = sums, .more = w->more};
+  x.args = LLVMGetParam(g->args.fn, 0), x.row = m0, x.col = col0;
   if (g->plan.dots && !g->p->rows) {
     x.a = at_bytes(e, rounded_rows(g), i64_mul(e, i64_sub(e, m0, first_row(g, w, w->tile0)), a_row));
   } else if (!g->p->rows) {
@@ -359,8 +455,10 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
     multiply_window(g, w, panel, m0, rows, &x);
   else
     multiply(g, w, panel, rows, &x);
+  if (g->finish)
+    return;
   LLVMBasicBlockRef done = when_begin(e, w->last);
-  LVal col0 = i64_muli(e, panel, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
+  LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, sums, w->batch, m0, rows, col0, cols);
   when_end(e, done);
 }
@@ -449,6 +547,9 @@ static void make_body(Gen *g) {
   w.tiles = i64_ceildiv(e, g->m, i64_of(e, plan->mr));
   LVal panels = w.panels = i64_ceildiv(e, g->n, i64_of(e, plan->nr));
   LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
+  int64_t n;
+  if (dim_is_const(g->p->n, &n))
+    col_blocks = i64_of(e, product_col_blocks(plan, n));
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
   w.base = i64_div(e, g->m, w.tiles),
@@ -508,8 +609,9 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     return winograd_unit(&g);
   bool depthwise = product_is_depthwise(p) || p->channelwise;
   if (!depthwise)
-    make_kernels(&g);
-  TRY(make_epilogue(&g));
+    TRY(make_kernels(&g));
+  if (!g.finish)
+    TRY(make_epilogue(&g));
   if (p->rows && !p->channelwise && !p->bytes)
     TRY(make_table(&g));
   if (p->window && !depthwise)

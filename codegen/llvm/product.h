@@ -19,12 +19,13 @@ typedef struct Gen {
   LType epilogue_type, pack_type;
   EmitArgs args;
   LVal batch, m, n, k;
-  TileSet beside;   /* kernels for tiles whose rows are of one line (rows.c); high 0: none */
-  TileSet few;      /* kernels that read B of few bits as it is packed; high 0: none */
-  bool unpacks;     /* blocks of B of 16 bits are made f32 first */
-  LVal plane;       /* elements of a channel of the input, when B is read through a window */
-  LVal width;       /* positions of a line of the output, when A is */
-  LVal table, line; /* functions, when A is read through one (rows.c) */
+  const TileFinish *finish; /* of the kernels; NULL: an epilogue is called */
+  TileSet beside;           /* kernels for tiles whose rows are of one line (rows.c); high 0: none */
+  TileSet few;              /* kernels that read B of few bits as it is packed; high 0: none */
+  bool unpacks;             /* blocks of B of 16 bits are made f32 first */
+  LVal plane;               /* elements of a channel of the input, when B is read through a window */
+  LVal width;               /* positions of a line of the output, when A is */
+  LVal table, line;         /* functions, when A is read through one (rows.c) */
   LType table_type, line_type;
   struct Gather *gather; /* when A is of integers and read through a window (integer.c) */
 } Gen;
@@ -36,6 +37,17 @@ static inline int lanes(const Gen *g) { return g->plan.level->lanes; }
 static inline const char *sub_name(const Gen *g, const char *what, int i) {
   return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);
 }
+
+/* The epilogue's expressions inside of a function that has these arguments: one vector of sums, of a row from column col on, to the
+ * output. mask: lanes that exist, or NULL. */
+typedef struct Epilogue Epilogue;
+Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **x);
+/* Has it so few operations on a vector that they may stand in a function many times? */
+enum { CHEAP = 12, CHEAP_INTEGER = 32 };
+bool epilogue_is_cheap(const Gen *g, int64_t most);
+/* The epilogue of a whole tile, whose kernel's function has these parameters: KernelArgs, the first row and column. */
+Status finish_tile(Gen *g, const TileKernel *t, LVal args, LVal row, LVal col, LVal *sum);
+Status epilogue_store(Epilogue *x, LVal batch, LVal row, LVal col, LVal sum, LVal mask);
 
 /* int epilogue(args, sums, batch, row0, rows, col0, cols): sums of `rows` rows, plan.nr apart, to the output. */
 Status make_epilogue(Gen *g);
@@ -75,9 +87,9 @@ void rounded_kernels(Gen *g, int low, int high); /* g->tiles */
 void rounded_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
 
 /* --- integer.c --- */
-void integer_kernels(Gen *g, int low, int high); /* g->tiles */
-Status integer_window(Gen *g);                   /* g->gather; the arguments are at hand */
-void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
+Status integer_kernels(Gen *g, int low, int high); /* g->tiles, g->finish */
+Status integer_window(Gen *g);                     /* g->gather; the arguments are at hand */
+void integer_tiles(Gen *g, const Part *w);         /* its tiles by its panels, epilogue included */
 /* Of a channelwise product: the i32 of a vector of channels, less their zero point, from memory where mask (or NULL) says that there
  * are any; and sum + x * k, k being packed. */
 LVal integer_channels(Gen *g, LVal from, LVal mask);

@@ -101,8 +101,9 @@ static LVal field(Emitter *e, LVal args, size_t offset, LType t) {
   return LLVMBuildLoad2(e->b, t, at_bytes(e, args, i64_of(e, (int64_t)offset)), "");
 }
 
-EmitArgs args_of(Emitter *e, LVal fn) {
-  LVal args = LLVMGetParam(fn, 0);
+EmitArgs args_of(Emitter *e, LVal fn) { return args_at(e, fn, LLVMGetParam(fn, 0)); }
+
+EmitArgs args_at(Emitter *e, LVal fn, LVal args) {
   return (EmitArgs){
       .fn = fn,
       .bufs = field(e, args, offsetof(KernelArgs, buf), e->ptr),
@@ -375,18 +376,21 @@ static void table_steps(Inner *in, LVal table, LVal entries) {
     in->sum[i] = phi[i];
 }
 
-void tile_kernel(Emitter *e, TileKernel *t) {
-  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr, e->i1, e->ptr, e->i64};
+Status tile_kernel(Emitter *e, TileKernel *t) {
+  LType param[] = {e->ptr, e->i64, e->i64, e->ptr, e->i64, e->i64, e->ptr,
+                   e->i1,  e->ptr, e->i64, e->ptr, e->i64, e->i64};
+  unsigned nparam = t->finish ? countof(param) : FINISH_ARGS;
   const char *type = t->dots ? ".dots" : t->b ? dtype_name(t->b) : "";
   const char *name =
-      arena_printf(e->a, "tile%s.%dx%d%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", type, t->rows, t->vecs * t->lanes,
-                   t->ahead ? "+" : "", t->unroll, t->run, (long long)t->a_row, (long long)t->a_step,
-                   (long long)t->b_step, (long long)t->sums_row, (long long)t->entry, (long long)t->beside);
+      arena_printf(e->a, "%s%stile%s.%dx%d%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", t->finish ? t->finish->name : "",
+                   t->finish ? "." : "", type, t->rows, t->vecs * t->lanes, t->ahead ? "+" : "", t->unroll, t->run,
+                   (long long)t->a_row, (long long)t->a_step, (long long)t->b_step, (long long)t->sums_row,
+                   (long long)t->entry, (long long)t->beside);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
-  t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, countof(param), 0);
+  t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, nparam, 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
-    return;
-  t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, countof(param));
+    return ST_OK;
+  t->fn = function_begin(e, name, LLVMVoidTypeInContext(e->lc), param, nparam);
   Inner in = {.e = e,
               .t = t,
               .a_row = LLVMGetParam(t->fn, 1),
@@ -404,16 +408,24 @@ void tile_kernel(Emitter *e, TileKernel *t) {
   in.b = LLVMGetParam(t->fn, 3);
   in.left = LLVMGetParam(t->fn, 5);
   LVal sums = LLVMGetParam(t->fn, 6);
-  start_sums(&in, sums, LLVMGetParam(t->fn, 7));
+  if (t->finish)
+    for (int i = 0; i < t->rows * t->vecs; i++)
+      in.sum[i] = emit_real(emit_vec(e->f32, t->lanes), 0);
+  else
+    start_sums(&in, sums, LLVMGetParam(t->fn, 7));
   if (t->entry)
     table_steps(&in, LLVMGetParam(t->fn, 0), in.a_row);
   else
     all_steps(&in);
-  for (int i = 0; i < t->rows * t->vecs; i++)
-    store_f32(e, in.sum[i], sum_address(&in, sums, i));
+  if (t->finish)
+    TRY(t->finish->emit(t->finish, t, in.sum));
+  else
+    for (int i = 0; i < t->rows * t->vecs; i++)
+      store_f32(e, in.sum[i], sum_address(&in, sums, i));
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
+  return ST_OK;
 }
 
 void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x) {
@@ -427,17 +439,21 @@ void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x) {
                 x->sums,
                 x->more,
                 t->ahead ? x->ahead : LLVMGetUndef(e->ptr),
-                t->ahead ? x->ahead_step : none};
-  LLVMBuildCall2(e->b, t->type, t->fn, arg, countof(arg), "");
+                t->ahead ? x->ahead_step : none,
+                x->args,
+                x->row,
+                x->col};
+  LLVMBuildCall2(e->b, t->type, t->fn, arg, t->finish ? countof(arg) : FINISH_ARGS, "");
 }
 
-void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
+Status tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
   *s = (TileSet){.kernel = arena_array(e->a, TileKernel, (size_t)high), .low = low, .high = high};
   for (int r = low; r <= high; r++) {
     s->kernel[r - 1] = like;
     s->kernel[r - 1].rows = r;
-    tile_kernel(e, &s->kernel[r - 1]);
+    TRY(tile_kernel(e, &s->kernel[r - 1]));
   }
+  return ST_OK;
 }
 
 static void dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x, LVal *arg, unsigned narg) {

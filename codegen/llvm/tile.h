@@ -53,6 +53,7 @@ Status window_pack(Emitter *e, const char *name, const ProductWindow *w, int lan
 LVal function_begin(Emitter *e, const char *name, LType ret, LType *param, unsigned n);
 /* The fields of the KernelArgs that fn's first parameter points to. */
 EmitArgs args_of(Emitter *e, LVal fn);
+EmitArgs args_at(Emitter *e, LVal fn, LVal args); /* of those at an address */
 
 /* An inner kernel: what is fixed in its code. */
 typedef struct TileKernel {
@@ -68,13 +69,24 @@ typedef struct TileKernel {
   int run;        /* with a table: steps that are done with each entry; 0: k says */
   int64_t beside; /* with a table: bytes from row to row; entries have an address of the first only. 0: one of each */
   bool ahead;     /* fetches memory into L2 beside its work, one address per step of k */
+  const struct TileFinish *finish; /* what becomes of the sums; NULL: they are stored as sums */
   LVal fn;
   LType type;
 } TileKernel;
 
+/* A kernel of a product of its own whose sums do not go to memory: emit gets the kernel's function, whose parameters from
+ * FINISH_ARGS on are those of TileArgs: KernelArgs, the first row and column of the tile; and the sums, row after row. */
+enum { FINISH_ARGS = 10, FINISH_ROW, FINISH_COL };
+typedef struct TileFinish {
+  const char *name; /* of the product */
+  Status (*emit)(const struct TileFinish *f, const TileKernel *t, LVal *sum);
+  void *arg;
+} TileFinish;
+
 /* One call: sums[rows][vecs * lanes], rows sums_row bytes apart, = (more ? sums : 0) + A·B over k steps. What the kernel has fixed may be NULL. */
 typedef struct TileArgs {
   LVal a, a_row, a_step, b, b_step, k, sums, more, ahead, ahead_step;
+  LVal args, row, col; /* with a finish */
 } TileArgs;
 
 /* --- weights.c: B of 16 bits --- */
@@ -83,8 +95,8 @@ void weights_load(Emitter *e, const TileKernel *t, LVal p, LVal *b, LVal *next);
 /* sum + the pairs of a by those of b, both as lanes of 32 bits; AVX-512 with BF16. */
 LVal weights_dot(Emitter *e, LVal a, LVal b, LVal sum);
 
-/* Emitted once per module: units share their inner kernels. */
-void tile_kernel(Emitter *e, TileKernel *t);
+/* Emitted once per module: units share their inner kernels, but for those with a finish. */
+Status tile_kernel(Emitter *e, TileKernel *t);
 void tile_call(Emitter *e, const TileKernel *t, const TileArgs *x);
 
 /* Kernels alike but for their rows, low to high. */
@@ -92,7 +104,7 @@ typedef struct TileSet {
   TileKernel *kernel; /* by rows - 1 */
   int low, high;
 } TileSet;
-void tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
+Status tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like);
 /* Calls the kernel of that many rows, a run-time value in low..high. */
 void tile_dispatch(Emitter *e, const TileSet *s, LVal rows, const TileArgs *x);
 /* The same for functions with arguments of their own. */

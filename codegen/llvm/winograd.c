@@ -398,7 +398,7 @@ Status winograd_unit(Gen *g) {
                      .ahead = true};
   int low, high;
   winograd_heights(p, &g->plan, &low, &high);
-  tile_set(e, &g->tiles, low, high, like);
+  TRY(tile_set(e, &g->tiles, low, high, like));
   TRY(make_epilogue(g));
   TRY(make_spread(&w));
   TRY(make_exact(&w));

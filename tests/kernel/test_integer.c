@@ -157,6 +157,7 @@ static Product window_product(const Window *w, ProductWindow *pw, DType type, in
                    .bytes = type,
                    .zero = zero,
                    .rows = pw,
+                   .images = dim_sym(c, "m"),
                    .positions = w->out[0] * w->out[1] * w->out[2]};
 }
 

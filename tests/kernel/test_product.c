@@ -171,6 +171,24 @@ static void test_images(void **state) {
   }
 }
 
+/* Of images, with a last panel of fewer vectors than the others, whole ones or not; sums that go through the epilogue in registers (few
+ * steps of k) and through memory. */
+static void test_image_columns(void **state) {
+  static const int64_t columns[] = {24, 40, 72, 80, 112, 184, 200, 203}, steps[] = {16, 40};
+  (void)state;
+  for (size_t i = 0; i < countof(columns); i++)
+    for (size_t j = 0; j < countof(steps); j++) {
+      Compiled c = compile((Product){.batch = num(1),
+                                     .m = dim_mul(&jit.ctx, num(49), sym("images")),
+                                     .n = num(columns[i]),
+                                     .k = num(steps[j]),
+                                     .packed_b = true,
+                                     .positions = 49});
+      for (int64_t images = 1; images <= 3; images += 2)
+        check(&c, (Sizes){1, 49 * images, columns[i], steps[j], images}, NULL, 0, NULL);
+    }
+}
+
 /* Products that run the same inner kernels are compiled together, as long as that makes no thread wait for another. */
 static void test_spread(void **state) {
   enum { N = 8 };
@@ -396,6 +414,7 @@ int main(void) {
       cmocka_unit_test(test_packed_batch),
       cmocka_unit_test(test_epilogue),
       cmocka_unit_test(test_images),
+      cmocka_unit_test(test_image_columns),
       cmocka_unit_test(test_spread),
       cmocka_unit_test(test_epilogue_batch),
       cmocka_unit_test(test_cancel),

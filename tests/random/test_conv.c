@@ -71,8 +71,8 @@ static void put_conv(Rng *r, const Shape *s, const char *from, const char *to) {
 
 /* conv, something behind it, conv, and perhaps both joined; the batch, and now and then the extents, are symbols. */
 static void random_text(uint64_t seed) {
-  static const char *const after[] = {"Relu(%u)", "HardSwish(%u)", "Add(%u, %u)", "Mul(%u, %k)",
-                                      "GlobalAveragePool(%u)"};
+  static const char *const after[] = {"Relu(%u)",    "HardSwish(%u)", "Add(%u, %u)",
+                                      "Mul(%u, %k)", "Mul(%u, %p)",   "GlobalAveragePool(%u)"};
   Rng rng = {seed * 0x9e3779b97f4a7c15u + 1}, *r = &rng;
   Shape a = {.axes = 1 + (int)rng_below(r, MAX_AXES)}, b = {.axes = a.axes};
   int64_t in[MAX_AXES], channels = rng_chance(r, 40) ? 1 + rng_below(r, 4) : 1 + rng_below(r, 40);
@@ -94,6 +94,8 @@ static void random_text(uint64_t seed) {
     PUT(", 1");
   PUT("] = #%016llx\n", (unsigned long long)rng_next(r));
   put_conv(r, &a, "x", "u");
+  if (strstr(after[what], "%p"))
+    PUT("  %%p = GlobalAveragePool(%%u)\n");
   PUT("  %%v = %s\n", after[what]);
   if (!reduced) {
     put_conv(r, &b, "v", "y");
