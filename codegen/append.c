@@ -1,7 +1,7 @@
 /* append.c - caches that grow in place.
  *
- * A decoder's step takes past [batch, heads, past, size] and gives present, which is past and the new rows behind it. A caller
- * may keep both in one buffer [batch, heads, capacity, size] and give them as tensors with its strides. Such a tensor is dense
+ * A decoder's step takes past [batch, heads, past, size] and gives present, which is past and the new rows behind it, or past with the
+ * new rows where the data say (TensorScatter, perhaps of a Pad that makes it longer). A caller may keep both in one buffer [batch, heads, capacity, size] and give them as tensors with its strides. Such a tensor is dense
  * memory with another extent on one axis, so kernels are made for that extent: a symbol of its own, which a run binds to what
  * the strides say. Another symbol says how many rows of past are copied; where both lie in one memory, none.
  *
@@ -14,21 +14,64 @@
 
 /* --- candidates --- */
 
+/* Does Pad n put zeros behind the rows of this axis, and nothing else anywhere? */
+static bool pads_behind(Ctx *c, const Node *n, int axis) {
+  const Dim *pad;
+  int64_t count;
+  int rank = n->in[0]->type.rank;
+  if (!str_is(ATTR(n, Pad)->mode, "constant") || (n->nin > 2 && n->in[2]) || (n->nin > 3 && n->in[3]) ||
+      !value_content(c, n->in[1], &pad, &count) || count != 2 * (int64_t)rank)
+    return false;
+  for (int i = 0; i < 2 * rank; i++)
+    if (i != rank + axis && !dim_is(pad[i], 0))
+      return false;
+  return dim_at_least(c, n->out[0]->type.dim[axis], n->in[0]->type.dim[axis]);
+}
+
+/* What TensorScatter n writes rows of: an input, perhaps with more rows behind it. Rows of the past may be overwritten, so that nobody
+ * else reads it. */
+static Value *scattered_past(Ctx *c, const Node *n, int axis) {
+  Value *v = n->in[0];
+  if (v->def && v->def->op == OP_Pad && value_sole_user(v) && pads_behind(c, v->def, axis))
+    v = v->def->in[0];
+  return value_sole_user(v) ? v : NULL;
+}
+
 /* The input that output v of its node begins with, and the axis of the rows; NULL: there is none. */
-static Value *past_of(const Value *v, int *axis) {
+static Value *past_of(Ctx *c, const Value *v, int *axis) {
   const Node *n = v->def;
-  if (n->op == OP_Concat) {
-    int64_t k = ATTR(n, Concat)->axis;
-    *axis = (int)(k < 0 ? k + v->type.rank : k);
-    return n->in[0];
+  int rank = v->type.rank;
+  if (n->op == OP_Concat || n->op == OP_TensorScatter) {
+    int64_t k = n->op == OP_Concat ? ATTR(n, Concat)->axis : ATTR(n, TensorScatter)->axis;
+    *axis = (int)(k < 0 ? k + rank : k);
+    return n->op == OP_Concat ? n->in[0] : rank > 0 ? scattered_past(c, n, *axis) : NULL;
   }
   *axis = 2;
   int i = n->op == OP_Attention && (v->index == 1 || v->index == 2) ? v->index + 3 : n->nin;
   return i < n->nin ? n->in[i] : NULL;
 }
 
-static bool is_cache(const Value *past, const Value *present, int axis) {
+/* Is d known when the inputs are? */
+static bool input_tells(const Graph *g, Dim d) {
+  bool ok = d->kind == DIM_CONST;
+  for (uint32_t i = 0; !ok && d->kind == DIM_SYM && i < g->nin; i++) {
+    const Value *v = g->in[i];
+    for (int k = 0; k < v->type.rank; k++)
+      ok |= dim_uses(v->type.dim[k], d);
+    for (uint32_t k = 0; k < v->told; k++)
+      ok |= v->content[k] == d;
+  }
+  for (int i = 0; i < d->n; i++)
+    if (!(ok = input_tells(g, d->arg[i])))
+      break;
+  return ok;
+}
+
+static bool is_cache(const Graph *g, const Value *past, const Value *present, int axis) {
   const Type *p = &past->type, *q = &present->type;
+  for (int k = 0; q->kind == VK_TENSOR && k < q->rank; k++)
+    if (!input_tells(g, q->dim[k]))
+      return false;
   return past->is_input && !past->nout && !past->append && present->nout == 1 && p->kind == VK_TENSOR &&
          q->kind == VK_TENSOR && p->dtype && p->dtype == q->dtype && q->dtype != DT_str &&
          dtype_bits(q->dtype) % 8 == 0 && p->rank == q->rank && axis >= 0 && axis + 1 < q->rank;
@@ -39,9 +82,9 @@ static void find(Ctx *c, Arena *a, Graph *g) {
   for (uint32_t i = 0; i < g->nin; i++)
     g->in[i]->append = NULL;
   for (uint32_t i = 0; i < g->nout; i++) {
-    Value *v = g->out[i], *past = v->def && v->def->graph == g ? past_of(v, &axis) : NULL;
+    Value *v = g->out[i], *past = v->def && v->def->graph == g ? past_of(c, v, &axis) : NULL;
     v->append = NULL;
-    if (!past || !is_cache(past, v, axis))
+    if (!past || !is_cache(g, past, v, axis))
       continue;
     Append *x = arena_new(a, Append);
     *x = (Append){.past = past, .present = v, .axis = axis};
@@ -49,6 +92,12 @@ static void find(Ctx *c, Arena *a, Graph *g) {
     x->copied = dim_fresh(c, "copied");
     past->append = v->append = x;
   }
+}
+
+bool append_scatters(const Node *n) { return n->op == OP_TensorScatter && n->out[0]->append; }
+
+bool append_pads(const Node *n, const Node *pad) {
+  return append_scatters(n) && pad == n->in[0]->def && n->in[0] != n->out[0]->append->past;
 }
 
 /* --- is everything that touches them such code? --- */
@@ -115,10 +164,13 @@ static Dim rows_of(void *arg, Dim sym) {
     if (!x || (sym != x->past_room && sym != x->present_room))
       continue;
     Dim past = x->past->type.dim[x->axis], present = x->present->type.dim[x->axis];
-    bool whole = !t->written || (sym == x->past_room && x->present->def->op != OP_Concat); /* read for its own sake */
-    if (whole)
+    const Node *n = x->present->def;
+    if (!t->written || (sym == x->past_room && n->op == OP_Attention)) /* read for its own sake */
       return sym == x->past_room ? past : present;
-    return sym == x->past_room ? x->copied : dim_add(t->c, x->copied, dim_sub(t->c, present, past));
+    if (sym == x->past_room)
+      return x->copied;
+    Dim rows = dim_add(t->c, x->copied, dim_sub(t->c, present, past));
+    return n->op == OP_TensorScatter ? dim_add(t->c, rows, n->in[1]->type.dim[x->axis]) : rows;
   }
   return NULL;
 }

@@ -151,6 +151,8 @@ static void survey(Grouper *p) {
       f->why = "its extents are known only when it has run";
     else
       f->kind = node_lowering(p->c, n, &f->why);
+    if (f->kind && append_scatters(n))
+      f->kind = LOWER_NEST;
   }
 }
 
@@ -587,6 +589,8 @@ static const char *stays_out(Grouper *p, const Set *s, const Node *q, bool *side
   for (int i = 0; i < q->nout; i++)
     if (q->out[i] && q->out[i]->told)
       return "its numbers may be extents";
+  if (append_pads(s->node[0], q))
+    return NULL;
   if (f->kind == LOWER_NEST || info(p, s->node[0])->kind == LOWER_NEST)
     return "it is a kernel of its own";
   if (s->n == LOOP_NODES)

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/loop.h"
 
+#include "codegen/append.h"
 #include "codegen/nest.h"
 
 #include <stdio.h>
@@ -546,7 +547,7 @@ Status loop_build(Ctx *c, Arena *a, const LoopSpec *s, Loop *out) {
     TRY(row_nest(b));
   else if (root->op == OP_Concat)
     TRY(concat_nests(b, root));
-  else if (op_lowering(root->op)->kind == LOWER_NEST)
+  else if (op_lowering(root->op)->kind == LOWER_NEST || append_scatters(root))
     TRY(own_nest(b, root));
   else
     TRY(output_nests(b));

@@ -158,8 +158,8 @@ SARD_API const char *sard_input_dim_text(const sard_model *m, size_t i, int axis
 SARD_API const char *sard_output_dim_text(const sard_model *m, size_t i, int axis);
 SARD_API int64_t sard_input_index(const sard_model *m, const char *name); /* -1: no such input */
 SARD_API int64_t sard_output_index(const sard_model *m, const char *name);
-/* Is output i an input with new rows behind it, a cache that may grow in place (see sard_run_into)? *input: which, and *axis: what its
- * rows lie along. */
+/* Is output i an input with new rows, a cache that may grow in place (see sard_run_into)? *input: which, and *axis: what its rows
+ * lie along. */
 SARD_API bool sard_output_appends(const sard_model *m, size_t i, size_t *input, int *axis);
 /* The symbols of the input shapes: count, and names by number (NULL: no such number). */
 SARD_API size_t sard_symbol_count(const sard_model *m);
@@ -292,6 +292,8 @@ SARD_API sard_status sard_run(const sard_model *m, const sard_tensor *inputs, si
  * Caches grow in place. Where an output is an input and new rows behind it (present = Concat(past, new), or Attention's own), keep
  * both in one buffer with room on that axis, as [batch, heads, capacity, size], and give the input and the output as tensors of
  * the same data with the buffer's strides and past and past + new rows: only the new rows are written, and nothing is copied.
+ * So it is where the data say at which rows the new ones go (TensorScatter, GroupQueryAttention); there past may also be all of
+ * the capacity, and both are one dense tensor.
  * Any other output that overlaps an input is computed elsewhere and copied when the run is over. */
 SARD_API sard_status sard_run_into(const sard_model *m, const sard_tensor *inputs, size_t n_inputs,
                                    const sard_tensor *outputs, size_t n_outputs, const sard_run_options *o,

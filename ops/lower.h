@@ -85,7 +85,7 @@ typedef struct Lowering {
   Status (*begin)(Row *r);
   Status (*row_elem)(Row *r, KExpr *const *index, KExpr **e);
   KExpr *(*row_stat)(Row *r, int out); /* ROW: output `out` > 0, of one element per row on the axes outside of it */
-  /* NEST: out[i] is the buffer of output i, NULL when it is not wanted. */
+  /* NEST: out[i] is the buffer of output i, NULL when it is not wanted. ELEM: the same, for a cache (Value.append). */
   Status (*nest)(Lower *x, const Node *n, KBuf *const *out);
   /* ELEM: an element takes a loop, or elements that others read as well: nothing dear goes into it, and it goes nowhere
    * where it would be computed more than once. */

@@ -524,6 +524,12 @@ bool dim_at_least(Ctx *c, Dim a, Dim b) {
     return true;
   if (a->hi < b->lo)
     return false;
+  for (int i = 0; i < a->n && a->kind == DIM_MAX; i++)
+    if (dim_at_least(c, a->arg[i], b))
+      return true;
+  for (int i = 0; i < b->n && b->kind == DIM_MIN; i++)
+    if (dim_at_least(c, a, b->arg[i]))
+      return true;
   Sum s = {.n = 0}; /* as dim_sub, but an overflow proves nothing */
   sum_of(c, &s, a, 1);
   sum_of(c, &s, b, -1);

@@ -54,8 +54,8 @@ static Status cache(Tool *t, const Session *s, InPlace *p, size_t o, size_t inpu
   sard_tensor *past = &p->in[input], *present = &p->out[o];
   size_t row, n, bytes;
   int64_t room;
-  if (!past->data || past->rank != present->rank || past->dim[axis] >= present->dim[axis])
-    return fail(t->c, ST_USAGE, "the inputs append no rows to '%s'", s->in[input].name);
+  if (!past->data || past->rank != present->rank || past->dim[axis] > present->dim[axis])
+    return fail(t->c, ST_USAGE, "the cache '%s' does not grow", s->in[input].name);
   blocks_of(present, axis, &row, &n);
   if (!mul_ok(present->dim[axis], ROOM, &room) || !size_mul_ok(row, n, &bytes) ||
       !size_mul_ok(bytes, (size_t)room, &bytes))
@@ -84,8 +84,9 @@ Status inplace_new(Tool *t, const Session *s, const sard_tensor *in, const sard_
       TRY(dense(t, &p->out[i]));
   }
   if (!p->caches)
-    return err_hint(t->c, fail(t->c, ST_USAGE, "the model has no caches that grow in place"),
-                    "a cache is an output that is an input and new rows behind it, as Concat or an attention makes it");
+    return err_hint(
+        t->c, fail(t->c, ST_USAGE, "the model has no caches that grow in place"),
+        "a cache is an output that is an input and new rows, as Concat, TensorScatter or an attention makes it");
   *out = p;
   return ST_OK;
 }

@@ -202,39 +202,101 @@ static const char *misfit(Lower *x, int axis) {
   return arena_printf(x->a, "an update of %%lld does not fit the cache on axis %d, of extent %%lld", axis);
 }
 
-/* Position p of the axis holds update (p - start) mod extent where there is one, else what the cache has. */
-static Status tensor_scatter(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
-  (void)out;
+/* Where along `axis` the updates of the batch entry of `index` begin. */
+typedef struct Scatter {
+  int axis;
+  bool circular;
+  KExpr *start, *extent, *len;
+} Scatter;
+
+static Status scatter_begin(Lower *x, const Node *n, KExpr *const *index, Scatter *s) {
   const Type *in = in_of(n, 0), *u = in_of(n, 1);
   const TensorScatterAttr *at = ATTR(n, TensorScatter);
   int a = axis_of(at->axis, in->rank);
-  bool circular = str_is(at->mode, "circular");
-  KExpr *start = num(x, 0), *extent = ke_dim(x->k, dim_max(x->c, in->dim[a], dim_const(x->c, 1))),
-        *len = ke_dim(x->k, u->dim[a]), *pos[MAX_RANK], *new, *old;
-  KCursor behind;
+  *s = (Scatter){.axis = a, .circular = str_is(at->mode, "circular"), .start = num(x, 0)};
+  s->extent = ke_dim(x->k, dim_max(x->c, in->dim[a], dim_const(x->c, 1))), s->len = ke_dim(x->k, u->dim[a]);
   for (int i = 0; i < in->rank; i++)
     TRY(i == a ? lower_fits(x, u->dim[i], in->dim[i], misfit(x, i))
                : lower_same_extent(x, u->dim[i], in->dim[i], misfit(x, i)));
-  if (has(n, 2)) {
-    TRY(lower_same_extent(x, in_of(n, 2)->dim[0], in->dim[0], "%lld write indices for a batch of %lld"));
-    TRY(lower_read(x, n->in[2], index, &start));
-    start = lower_once(x, "start", start);
-    KExpr *ok = k_bin(x, KOP_le, num(x, 0), start);
-    if (!circular)
-      ok = k_bin(x, KOP_and, ok, k_bin(x, KOP_le, start, k_sub(x, extent, len)));
-    TRY(lower_check(x, ok, start, in->dim[a], "index %lld is out of range for an update to an axis of extent %lld"));
-  }
-  KExpr *p = k_sub(x, index[a], circular ? k_bin(x, KOP_mod, start, extent) : start);
-  p = lower_once(x, "p", circular ? k_bin(x, KOP_mod, p, extent) : p);
-  memcpy(pos, index, (size_t)in->rank * sizeof *pos);
-  pos[a] = p;
-  TRY(lower_read(x, n->in[0], index, &old));
+  if (!has(n, 2))
+    return ST_OK;
+  TRY(lower_same_extent(x, in_of(n, 2)->dim[0], in->dim[0], "%lld write indices for a batch of %lld"));
+  TRY(lower_read(x, n->in[2], index, &s->start));
+  s->start = lower_once(x, "start", s->start);
+  KExpr *ok = k_bin(x, KOP_le, num(x, 0), s->start);
+  if (!s->circular)
+    ok = k_bin(x, KOP_and, ok, k_bin(x, KOP_le, s->start, k_sub(x, s->extent, s->len)));
+  return lower_check(x, ok, s->start, in->dim[a], "index %lld is out of range for an update to an axis of extent %lld");
+}
+
+/* Position p of the axis holds update (p - start) mod extent where there is one, else what the cache has. */
+static Status scattered(Lower *x, const Node *n, const Scatter *s, KExpr *const *index, KExpr *old, KExpr **e) {
+  KExpr *pos[MAX_RANK], *new, *p = s->start;
+  KCursor behind;
+  p = k_sub(x, index[s->axis], s->circular ? k_bin(x, KOP_mod, p, s->extent) : p);
+  p = lower_once(x, "p", s->circular ? k_bin(x, KOP_mod, p, s->extent) : p);
+  memcpy(pos, index, (size_t)in_of(n, 0)->rank * sizeof *pos);
+  pos[s->axis] = p;
   KVar *acc = lower_acc(x, "v", old);
-  lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), p), k_bin(x, KOP_lt, p, len)), &behind);
+  lower_if(x, k_bin(x, KOP_and, k_bin(x, KOP_le, num(x, 0), p), k_bin(x, KOP_lt, p, s->len)), &behind);
   TRY(lower_read(x, n->in[1], pos, &new));
   ks_update(&x->at, acc, KOP_none, new);
   lower_close(x, 1, behind);
   *e = ke_var(x->k, acc);
   return ST_OK;
 }
-const Lowering tensor_scatter_lower = {LOWER_ELEM, .can = tensor_scatter_can, .elem = tensor_scatter};
+
+static Status tensor_scatter(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
+  Scatter s;
+  KExpr *old;
+  (void)out;
+  TRY(scatter_begin(x, n, index, &s));
+  TRY(lower_read(x, n->in[0], index, &old));
+  return scattered(x, n, &s, index, old, e);
+}
+
+/* Stores the positions [from, from + extent) of the axis: the updates there, else what the past has, or zeros where it is NULL. */
+static Status store_rows(Lower *x, const Node *n, const Scatter *s, KExpr **index, Dim from, Dim extent, Value *past,
+                         KBuf *out) {
+  Type part = n->out[0]->type;
+  KExpr *at[MAX_RANK], *e = dtype_is_float(part.dtype) ? ke_float(x->k, part.dtype, 0) : ke_int(x->k, part.dtype, 0);
+  KCursor behind;
+  part.dim[s->axis] = extent;
+  int depth = lower_open_axes(x, &part, s->axis, part.rank, index, &behind);
+  memcpy(at, index, sizeof at);
+  at[s->axis] = dim_is(from, 0) ? index[s->axis] : lower_once(x, "at", k_add(x, index[s->axis], ke_dim(x->k, from)));
+  if (past)
+    TRY(lower_read(x, past, at, &e));
+  TRY(scattered(x, n, s, at, e, &e));
+  ks_store(&x->at, out, at, e);
+  lower_close(x, depth, behind);
+  return ST_OK;
+}
+
+/* A cache whose memory may be that of its past: the rows of the past are copied, if they are elsewhere; those by which a Pad makes the
+ * cache longer are zeros; then come the updates. What two of these loops write is the same, so that threads may run them at once. */
+static Status tensor_scatter_nest(Lower *x, const Node *n, KBuf *const *out) {
+  const Append *cache = n->out[0]->append;
+  const Type *u = in_of(n, 1);
+  KExpr *index[MAX_RANK], *at[MAX_RANK], *e;
+  KCursor behind, inner;
+  Scatter s;
+  Dim before = cache->past->type.dim[cache->axis], longer = dim_sub(x->c, n->out[0]->type.dim[cache->axis], before);
+  int outer = lower_open_axes(x, &n->out[0]->type, 0, cache->axis, index, &behind);
+  TRY(scatter_begin(x, n, index, &s));
+  TRY(store_rows(x, n, &s, index, dim_const(x->c, 0), cache->copied, cache->past, out[0]));
+  if (!dim_is(longer, 0))
+    TRY(store_rows(x, n, &s, index, before, longer, NULL, out[0]));
+  int depth = lower_open_axes(x, u, s.axis, u->rank, index, &inner);
+  TRY(lower_read(x, n->in[1], index, &e));
+  memcpy(at, index, sizeof at);
+  at[s.axis] = k_add(x, s.start, index[s.axis]);
+  if (s.circular)
+    at[s.axis] = k_bin(x, KOP_mod, at[s.axis], s.extent);
+  ks_store(&x->at, out[0], at, e);
+  lower_close(x, depth, inner);
+  lower_close(x, outer, behind);
+  return ST_OK;
+}
+const Lowering tensor_scatter_lower = {LOWER_ELEM, .can = tensor_scatter_can, .elem = tensor_scatter,
+                                       .nest = tensor_scatter_nest};

@@ -70,7 +70,7 @@ static Status names(Ctx *c, void *arg) {
   assert_int_equal(pass_run(c, g, "algebrra"), ST_USAGE);
   assert_string_equal(c->err.hint, "did you mean 'algebra'?");
   assert_int_equal(passes_run(c, g, &(PassOptions){.stop_after = "none_of_them"}), ST_USAGE);
-  assert_non_null(strstr(c->err.hint, "the passes are: losses, gradient, ml, microsoft, fold, attention_past, shapes, "));
+  assert_non_null(strstr(c->err.hint, "the passes are: lengths, losses, gradient, ml, microsoft, fold, attention_past, shapes, "));
   assert_int_equal(passes_run(c, g, &(PassOptions){.dump_after = "x"}), ST_USAGE);
   const char *name, *doc;
   size_t n = 0;

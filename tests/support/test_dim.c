@@ -452,6 +452,16 @@ static void test_too_large_may_be_negative(void **state) {
   assert_true(dim_div(c, v, zero)->lo < 0);
 }
 
+/* The larger of several is at least each of them, whatever lies in data. */
+static void test_at_least_of_several(void **state) {
+  CTX;
+  Dim s = dim_sym(c, "s"), d = dim_data(c, "data", INT32_MIN, INT32_MAX), one = dim_const(c, 1);
+  assert_true(dim_at_least(c, dim_max(c, s, d), s) && dim_at_least(c, dim_max(c, s, d), d));
+  assert_true(dim_at_least(c, dim_max(c, dim_add(c, s, one), d), s));
+  assert_true(dim_at_least(c, s, dim_min(c, s, d)) && dim_at_least(c, d, dim_min(c, s, d)));
+  assert_false(dim_at_least(c, dim_min(c, s, d), s) || dim_at_least(c, s, dim_max(c, s, d)));
+}
+
 static void test_print(void **state) {
   CTX;
   static const char *const text[][2] = {{"1+a", "a + 1"},
@@ -501,6 +511,7 @@ int main(void) {
                                      T(test_table_goes_with_its_arena),
                                      T(test_random_expressions),
                                      T(test_too_large_may_be_negative),
+                                     T(test_at_least_of_several),
                                      T(test_print),
                                      T(test_text_round_trip_of_names)};
   return cmocka_run_group_tests_name("dim", tests, NULL, NULL);
