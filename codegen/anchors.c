@@ -80,6 +80,14 @@ static bool same_batch(const Type *a, const Type *b) {
   return true;
 }
 
+/* Is B one matrix for all of A's, whose rows are those of one product then? */
+static bool one_matrix(const Type *a, const Type *b) {
+  for (int i = 0; i < b->rank - 2; i++)
+    if (!dim_is(b->dim[i], 1))
+      return false;
+  return b->rank == 2 || (b->rank <= a->rank && !same_batch(a, b));
+}
+
 /* B that is packed may be of 16 bits. */
 static void take_rounded(const Grouper *p, Operands *o) {
   DType t = DT_none;
@@ -104,7 +112,7 @@ bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
     x->trans_a = ATTR(n, Gemm)->transA != 0, x->trans_b = ATTR(n, Gemm)->transB != 0;
   else {
     o->b = untransposed(p->g, o->b, &x->trans_b);
-    if (o->b->type.rank > 2 || o->a->type.rank == 2)
+    if (!one_matrix(&o->a->type, &o->b->type) || o->a->type.rank == 2)
       o->a = untransposed(p->g, o->a, &x->trans_a);
   }
   take_rounded(p, o);
@@ -112,7 +120,7 @@ bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
   int ra = a->rank, rb = b->rank;
   Dim one = dim_const(c, 1);
   x->batch = one;
-  if (rb == 2 && !x->trans_a) { /* all rows of A at once */
+  if (one_matrix(a, b) && !x->trans_a) { /* all rows of A at once */
     x->m = dims_product(c, a, 0, ra - 1), x->k = a->dim[ra - 1];
   } else if (rb == 2 && ra == 2) {
     x->m = a->dim[1], x->k = a->dim[0];

@@ -155,6 +155,9 @@ def forms(t):
         t.add("%s 2x3 matrices %dx%dx%d" % (NAMES[dtype], rows, k, n), [w.node("MatMul", ["x", "w"], ["y"])],
               [("x", dtype, [2, 3, rows, k], x), ("w", dtype, [2, 3, k, n], c)], [],
               (dtype, [2, 3, rows, n], multiply(x, c, 6, rows, k, n)), 20)
+        t.add("%s 2x3 matrices %dx%dx%d by one" % (NAMES[dtype], rows, k, n), [w.node("MatMul", ["x", "w"], ["y"])],
+              [("x", dtype, [2, 3, rows, k], x), ("w", dtype, [1, 1, k, n], c[: k * n])], [],
+              (dtype, [2, 3, rows, n], multiply(x, c[: k * n], 1, 6 * rows, k, n)), 20)
 
 
 def large(t):

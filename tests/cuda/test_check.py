@@ -23,9 +23,9 @@ LISTED = (
     r"bf16 40x32x48, bias, gelu: 8 rows, cuBLASLt",
     r"f16 by f8e4m3fn 5x64x48, transposed: .*8 rows of f8e4m3fn, cuBLASLt",
     r"f32 by i4 9x64x48: .*8 rows of i4, cuBLASLt",
-    r"f16 by 4 bits 8x64x48: 8 rows, \d+x\d+x16",
-    r"u8 by i8 40x64x48, integers: \d+x\d+x16",
-    r"f16 convolution \(3, 3\) of \[2, 8, 9, 10\] .* dilations \(2, 2\), 1 groups: 32x64x16",
+    r"f16 by 4 bits 8x64x48: 8 rows, \d+x\d+x32 on tensor cores",
+    r"u8 by i8 40x64x48, integers: \d+x\d+x64 on tensor cores",
+    r"f16 convolution \(3, 3\) of \[2, 8, 9, 10\] .* dilations \(2, 2\), 1 groups: \d+x\d+x32 on tensor cores",
     r"f32 convolution \(3, 3, 3\) of .*: .*64x16x16",
 )
 
