@@ -9,9 +9,7 @@
 #include "passes/rewrite.h"
 
 #include "ops/eval/nbits.h"
-#include "support/checked.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { BLOCK = 32, MIDDLE = 128, MOST = 127, LEAST_K = 64 };
@@ -51,40 +49,71 @@ static Value *matrix_of(const Node *n, bool *trans) {
   return w->konst ? w : NULL;
 }
 
-static float element(const uint8_t *at, int64_t i) {
-  float x;
-  memcpy(&x, at + i * 4, 4);
-  return x;
+/* Block by block of a few columns at a time, each made contiguous first. */
+enum { COLUMNS = 64, INFINITE = 0x7f800000 };
+
+typedef struct Square {
+  float x[COLUMNS][BLOCK];
+} Square;
+
+/* Steps k0 to k0 + steps - 1 of `cols` columns from j0 on; zeros behind. */
+static void read_square(const Narrow *x, const NBits *f, int64_t k0, int64_t steps, int64_t j0, int64_t cols,
+                        Square *s) {
+  const uint8_t *src = x->from->konst->data; /* at any address */
+  if (steps < BLOCK)
+    memset(s, 0, sizeof *s);
+  for (int64_t j = 0; x->trans && j < cols; j++)
+    memcpy(s->x[j], src + ((j0 + j) * f->k + k0) * 4, (size_t)steps * 4);
+  for (int64_t k = 0; !x->trans && k < steps; k++) {
+    float row[COLUMNS];
+    memcpy(row, src + ((k0 + k) * f->n + j0) * 4, (size_t)cols * 4);
+    for (int64_t j = 0; j < cols; j++)
+      s->x[j][k] = row[j];
+  }
 }
 
-/* Steps k0 to k1 - 1 of a column whose elements are `step` apart. False: something is not finite. */
-static bool narrow_block(const uint8_t *column, int64_t step, int64_t k0, int64_t k1, uint8_t *b, float *scale) {
-  float most = 0, sum = 0;
-  for (int64_t k = k0; k < k1; k++) {
-    float x = element(column, k * step);
-    most = fabsf(x) > most ? fabsf(x) : most;
-    sum += x * 0;
+/* The bits of the largest magnitude, which are in its order; INFINITE or more if there is something that is not finite. */
+static int32_t largest(const float *x) {
+  int32_t bits[BLOCK], most = 0;
+  memcpy(bits, x, sizeof bits);
+  for (int i = 0; i < BLOCK; i++) {
+    int32_t magnitude = bits[i] & INT32_MAX;
+    most = magnitude > most ? magnitude : most;
   }
-  *scale = most / MOST;
-  for (int64_t k = k0; k < k1 && sum == 0; k++) {
-    float q = *scale > 0 ? rintf(element(column, k * step) / *scale) : 0;
-    b[k - k0] = (uint8_t)(MIDDLE + (int)fmaxf(-MOST, fminf(MOST, q)));
-  }
-  return sum == 0;
+  return most;
 }
 
-/* Fills in x->b and x->scale, of a constant of k by n; false: it stays as it is. */
-static bool narrow_matrix(Narrow *x, const NBits *f, uint8_t *b, float *scale) {
-  const uint8_t *src = x->from->konst->data;
-  memset(b, MIDDLE, (size_t)(f->n * nbits_column_bytes(f)));
-  for (int64_t j = 0; j < f->n; j++)
+/* One block. Its numbers times 127 / the largest are rounded to nearest even by adding a number whose spacing is 1. */
+static bool narrow_block(const float *x, uint8_t *b, float *scale) {
+  static const float whole = 0x1.8p23f, least = 0x1p-100f; /* least: below it a block is 0 */
+  int32_t bits = largest(x), base, sum[BLOCK];
+  float most, shifted[BLOCK];
+  memcpy(&most, &bits, sizeof most);
+  if (bits >= INFINITE)
+    return false;
+  *scale = most < least ? 0 : most / MOST;
+  float by = most < least ? 0 : MOST / most;
+  for (int i = 0; i < BLOCK; i++)
+    shifted[i] = x[i] * by + whole;
+  memcpy(sum, shifted, sizeof sum), memcpy(&base, &whole, sizeof base);
+  for (int i = 0; i < BLOCK; i++)
+    b[i] = (uint8_t)(sum[i] - base + MIDDLE);
+  return true;
+}
+
+/* The numbers and scales of x; false: it stays as it is. */
+static bool narrow_matrix(const Narrow *x, const NBits *f, uint8_t *b, float *scale) {
+  Square s;
+  for (int64_t j0 = 0; j0 < f->n; j0 += COLUMNS)
     for (int64_t i = 0; i < f->blocks; i++) {
-      int64_t k0 = i * BLOCK, k1 = k0 + BLOCK < f->k ? k0 + BLOCK : f->k;
-      float *s = scale + j * f->blocks + i;
-      if (!narrow_block(src + (x->trans ? j * f->k : j) * 4, x->trans ? 1 : f->n, k0, k1,
-                        b + (j * f->blocks + i) * BLOCK, s))
-        return false;
-      *s *= x->alpha;
+      int64_t k0 = i * BLOCK, cols = f->n - j0 < COLUMNS ? f->n - j0 : COLUMNS;
+      read_square(x, f, k0, f->k - k0 < BLOCK ? f->k - k0 : BLOCK, j0, cols, &s);
+      for (int64_t j = 0; j < cols; j++) {
+        int64_t block = (j0 + j) * f->blocks + i;
+        if (!narrow_block(s.x[j], b + block * BLOCK, scale + block))
+          return false;
+        scale[block] *= x->alpha;
+      }
     }
   return true;
 }
