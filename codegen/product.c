@@ -18,6 +18,7 @@ static const ProductLevel levels[] = {
     {"x86-64", 4, 2, 32 << 10, 256 << 10, sse2_tiles},
     {"x86-64-v3", 8, 2, 32 << 10, 256 << 10, avx2_tiles},
     {"x86-64-v4", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
+    {"x86-64-v4-vnni", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"x86-64-v4-vnni-bf16", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"aarch64", 4, 2, 32 << 10, 512 << 10, neon_tiles},
     {"riscv64", 4, 1, 32 << 10, 256 << 10, sse2_tiles},

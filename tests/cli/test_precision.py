@@ -62,6 +62,18 @@ def outputs(path, *args):
     return d["cache"], [[fp32(v) for v in o["data"]] for o in d["outputs"]]
 
 
+def levels():
+    """native, and those that this CPU has besides: it need not prefer the highest"""
+    if platform.machine() != "x86_64":
+        return ["native"]
+    with open("/proc/cpuinfo") as f:
+        flags = f.read().split()
+    return ["native", "x86-64", "x86-64-v3"] + (["x86-64-v4-vnni-bf16"] if "avx512_bf16" in flags else [])
+
+
+LEVELS = levels()
+
+
 # Convolutions of an image of 6 and of 16 channels by 1x1 and 3x3 taps, strides 1 and 2, as sums in a table, as they are defined.
 SIZE, INPUTS, MAPS = 5, (6, 16), 16
 CONVS = [(0, 1, 1, 0), (1, 1, 1, 0), (0, 3, 1, 1), (1, 3, 1, 1), (1, 3, 2, 0), (1, 1, 2, 0)]  # which input, taps, stride, padding
@@ -112,10 +124,9 @@ def convolutions(c, path, tmp):
     with open(path, "wb") as f:
         f.write(conv_model())
     inputs = [a for x, n in enumerate(INPUTS) for a in ("--input", "x%d=%s" % (x, json.dumps(reshaped(image(n), n))))]
-    levels = ["native"] + (["x86-64", "x86-64-v3"] if platform.machine() == "x86_64" else [])
     for p in ("bf16", "fp16"):
         expected = [want_conv(i, ROUNDED[p]) for i in range(len(CONVS))]
-        for level in levels:
+        for level in LEVELS:
             out = os.path.join(tmp, "conv.%s.%s.sard" % (p, level))
             r = sard("compile", path, "-o", out, "--precision", p, "--cpu", level)
             c.check("compile convolutions for %s in %s" % (level, p), r.returncode == 0, r.stderr)
@@ -159,7 +170,7 @@ def eight_bits(c, path, tmp):
         y = got(path, "--precision", "int8", "--device", device, "--cache", "off")
         c.check("int8 on %s" % device, y == expected, y)
     c.check("without", got(path, "--cache", "off") != expected)
-    for level in ["native"] + (["x86-64", "x86-64-v3"] if platform.machine() == "x86_64" else []):
+    for level in LEVELS:
         out = os.path.join(tmp, "int8.%s.sard" % level)
         r = sard("compile", path, "-o", out, "--precision", "int8", "--cpu", level)
         c.check("compile for %s in int8" % level, r.returncode == 0 and got(out) == expected, r.stderr)
@@ -207,9 +218,8 @@ def told(c, path, tmp):
 
 
 def ahead(c, path, tmp):
-    levels = ["native"] + (["x86-64", "x86-64-v3"] if platform.machine() == "x86_64" else [])
     for p in ("bf16", "fp16"):
-        for level in levels:
+        for level in LEVELS:
             out = os.path.join(tmp, "%s.%s.sard" % (p, level))
             r = sard("compile", path, "-o", out, "--precision", p, "--cpu", level)
             c.check("compile for %s in %s" % (level, p), r.returncode == 0, r.stderr)
