@@ -10,7 +10,7 @@ typedef struct Precision {
 } Precision;
 
 static const Precision known[] = {
-    {"fp32", true, true}, {"tf32", false, true}, {"bf16", true, false}, {"fp16", true, false}};
+    {"fp32", true, true}, {"tf32", false, true}, {"bf16", true, false}, {"fp16", true, false}, {"int8", true, false}};
 
 static const char *name_of(void *arg, size_t i) {
   (void)arg;
@@ -25,10 +25,11 @@ Status precision_check(Ctx *c, const char *name, const char *device) {
   if (name && !p) {
     Status st = fail(c, ST_USAGE, "there is no precision '%s'", name);
     const char *near = nearest_name(name, name_of, NULL);
-    return near ? err_hint(c, st, "did you mean '%s'?", near) : err_hint(c, st, "there are fp32, tf32, bf16 and fp16");
+    return near ? err_hint(c, st, "did you mean '%s'?", near)
+                : err_hint(c, st, "there are fp32, tf32, bf16, fp16 and int8");
   }
   if (!name || (gpu ? p->cuda : p->cpu))
     return ST_OK;
   return err_hint(c, fail(c, ST_UNSUPPORTED, "the device '%s' has no precision '%s'", device, name),
-                  gpu ? "on 'cuda' there are fp32 and tf32" : "on the CPU there are fp32, bf16 and fp16");
+                  gpu ? "on 'cuda' there are fp32 and tf32" : "on the CPU there are fp32, bf16, fp16 and int8");
 }

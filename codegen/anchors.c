@@ -99,6 +99,12 @@ static void take_rounded(const Grouper *p, Operands *o) {
   o->b = b, o->x.weights = t;
 }
 
+/* The weight of a convolution that is a product of rows by it: the constant, perhaps rounded. NULL: it is none. */
+static Value *constant_weight(const Grouper *p, const Node *n, DType *t) {
+  Value *w = p->o->pack ? unrounded(p->g, n->in[1], t) : n->in[1];
+  return w->konst ? w : NULL;
+}
+
 bool anchor_product(Grouper *p, const Node *n, Operands *o, const char **why) {
   Ctx *c = p->c;
   Product *x = &o->x;
@@ -227,17 +233,25 @@ bool anchor_bias_ok(const Node *n, const LoopAxes *axes) {
           loop_epilogue_operand(&n->out[0]->type, &n->in[2]->type, axes));
 }
 
+/* A weight of 16 bits is packed by pairs of channels, or of a matrix's k; not for sums of single channels or of planes. */
+static bool weights_by_pairs(const Product *x, DType t) {
+  int64_t k;
+  return !t || (!x->planes && !x->channelwise && dim_is_const(x->k, &k) && k / (x->rows ? x->rows->taps : 1) % 2 == 0);
+}
+
 /* A convolution between the transpositions that make its input's and its result's channels the last: they go away. */
 static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   Node *in, *out;
-  *o = (Operands){.b = n->in[1]};
-  if (!constants_taken(p) || !conv_channels_last(n, &in, &out) || info(p, out)->fixed || !info(p, out)->timely ||
-      !conv_rows_product(p->c, p->a, n, !in, &o->x))
+  DType t = DT_none;
+  *o = (Operands){.b = constant_weight(p, n, &t)};
+  if (!constants_taken(p) || !o->b || !conv_channels_last(n, &in, &out) || info(p, out)->fixed ||
+      !info(p, out)->timely || !conv_rows_product(p->c, p->a, n, !in, &o->x) || !weights_by_pairs(&o->x, t))
     return false;
   int rank = out->out[0]->type.rank;
   o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
-  o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, n->in[1]->konst->data);
+  o->x.weights = t;
+  o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, o->b->konst->data);
   return true;
 }
 
@@ -252,7 +266,11 @@ bool anchor_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
   if (!conv_product(p->c, p->a, n, &o->x, why))
     return false;
   if (!o->x.group) {
-    *o = (Operands){.a = n->in[0], .b = n->in[1], .x = o->x};
+    DType t = DT_none;
+    Value *w = constant_weight(p, n, &t);
+    bool taken = w && weights_by_pairs(&o->x, t);
+    *o = (Operands){.a = n->in[0], .b = taken ? w : n->in[1], .x = o->x};
+    o->x.weights = taken ? t : DT_none;
     o->axes = (LoopAxes){2, {0, 1, n->out[0]->type.rank}};
     return true;
   }
@@ -353,12 +371,14 @@ const char *anchor_product_name(Grouper *p, const Product *x) {
 }
 
 /* "conv.3x3.64x128": taps, channels of a group in, channels out. */
-const char *anchor_conv_name(Grouper *p, const Node *n) {
+const char *anchor_conv_name(Grouper *p, const Node *n, const Product *x) {
   StrBuf b;
   const Type *w = &n->in[1]->type;
   int64_t group = ATTR(n, Conv)->group;
   buf_init(&b, p->a);
   buf_puts(&b, n->op == OP_ConvInteger ? "conv.integers" : "conv");
+  if (x->weights)
+    buf_printf(&b, ".%s", dtype_name(x->weights));
   for (int i = 2; i < w->rank; i++)
     buf_printf(&b, "%c%s", i == 2 ? '.' : 'x', dim_text(p->c, w->dim[i]));
   buf_printf(&b, ".%sx%s", dim_text(p->c, w->dim[1]), dim_text(p->c, w->dim[0]));
@@ -488,10 +508,10 @@ static bool product_group(Grouper *p, Node *n) {
   o.x.line_means = means;
   if (means)
     s.node[s.n++] = means;
-  Unit *u =
-      group_unit(p, UNIT_PRODUCT,
-                 group_name(p, conv || n->op == OP_ConvInteger ? anchor_conv_name(p, n) : anchor_product_name(p, &o.x),
-                            s.node + head, s.n - head));
+  Unit *u = group_unit(
+      p, UNIT_PRODUCT,
+      group_name(p, conv || n->op == OP_ConvInteger ? anchor_conv_name(p, n, &o.x) : anchor_product_name(p, &o.x),
+                 s.node + head, s.n - head));
   uint32_t packed = UINT32_MAX;
   if (!group_knows(p, o.x.batch) || !group_knows(p, o.x.m) || !group_knows(p, o.x.n) || !group_knows(p, o.x.k)) {
     p->out->fate[n->id].why = "its extents are too large expressions";

@@ -136,8 +136,8 @@ static bool rows_product(Ctx *c, Arena *a, const Node *n, bool planes, bool grou
   int64_t group = ATTR(n, Conv)->group, rows, channels;
   const char *why;
   ProductWindow w;
-  if (!n->in[1]->konst || !extents_of(c, n, &rows, &channels, &w, &why) || w.taps > MAX_ROWS_TAPS || !channels ||
-      !rows || (group > 1 && !group_work && (channels != 1 || rows != group)) ||
+  if (!extents_of(c, n, &rows, &channels, &w, &why) || w.taps > MAX_ROWS_TAPS || !channels || !rows ||
+      (group > 1 && !group_work && (channels != 1 || rows != group)) ||
       (planes && (group > 1 || channels > CONV_PLANES || !reads_runs(c, n))))
     return false;
   int64_t positions;
@@ -169,7 +169,7 @@ bool conv_integer_product(Ctx *c, Arena *a, const Node *n, Product *x) {
   const Value *zero = n->nin > 2 ? n->in[2] : NULL;
   double z = 0;
   DType t = n->in[0]->type.dtype;
-  if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || (zero && !value_scalar(zero, &z)) ||
+  if ((t != DT_u8 && t != DT_i8) || (n->nin > 3 && n->in[3]) || !n->in[1]->konst || (zero && !value_scalar(zero, &z)) ||
       !rows_product(c, a, n, false, true, x))
     return false;
   x->bytes = t, x->zero = (int)z;

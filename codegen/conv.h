@@ -14,8 +14,8 @@ enum { CONV_PLANES = 4 };
 bool conv_channels_last(const Node *n, Node **in, Node **out);
 
 /* The product of such a convolution: A its input as it lies, B the weight, rows the positions of all images. n is as it stands
- * in the graph, channels first; planes: so is its input. False: it has none (groups of several channels, weights known at run
- * time only; planes: padding or dilation along the last axis, many channels). */
+ * in the graph, channels first; planes: so is its input. False: it has none (groups of several channels; planes: padding or
+ * dilation along the last axis, many channels). */
 bool conv_rows_product(Ctx *c, Arena *a, const Node *n, bool planes, Product *x);
 
 /* The same for ConvInteger (10) without zero points of the weight, of u8 or i8 by a constant of i8. */

@@ -231,9 +231,9 @@ static bool make_group(Grouper *p, Anchor *x, const char **why) {
       (!input_number(in, nin, x->bias, &q->library.bias) || !input_number(in, nin, x->addend, &q->library.addend)))
     return false;
   bool conv = x->conv || n->op == OP_ConvInteger;
-  Unit *u = group_unit(
-      p, UNIT_PRODUCT,
-      group_name(p, conv ? anchor_conv_name(p, n) : anchor_product_name(p, q), x->s.node + x->head, x->s.n - x->head));
+  Unit *u = group_unit(p, UNIT_PRODUCT,
+                       group_name(p, conv ? anchor_conv_name(p, n, q) : anchor_product_name(p, q), x->s.node + x->head,
+                                  x->s.n - x->head));
   u->product = *q;
   gpu_product(p->c, u);
   Group *g = group_add(p, u, x->s.node, x->s.n, result->def);

@@ -82,7 +82,7 @@ bool anchor_bias_ok(const Node *n, const LoopAxes *axes); /* the third input of 
  * belong to it. */
 uint32_t anchor_follow(Grouper *p, const LoopAxes *axes, Set *s);
 const char *anchor_product_name(Grouper *p, const Product *x); /* "product.384x1536" */
-const char *anchor_conv_name(Grouper *p, const Node *n);
+const char *anchor_conv_name(Grouper *p, const Node *n, const Product *x);
 const char *anchor_why_ends(const Set *s,
                             const Value *result); /* what stands behind a product and is not part of its epilogue */
 void anchor_operands_end(Grouper *p, const Group *x, const char *why);

@@ -86,12 +86,11 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
   else if (x->product->winograd)
-    winograd_pack(&it->plan, x->product->winograd, winograd_channels(x->product), x->n, src,
-                  (float *)(void *)(p->memory + x->offset), from, to);
+    winograd_pack(&it->plan, x->product, x->n, src, (float *)(void *)(p->memory + x->offset), from, to);
   else if (x->product->bytes)
     integer_pack(&it->plan, x->product, x->k, x->n, x->taps, (const int8_t *)src, p->memory + x->offset, from, to);
   else if (x->product->weights)
-    product_pack_rounded(&it->plan, x->product->weights, x->k, x->n, x->trans, src,
+    product_pack_rounded(&it->plan, x->product->weights, x->k, x->n, x->trans, x->taps, src,
                          (uint16_t *)(void *)(p->memory + x->offset), from, to);
   else
     product_pack(&it->plan, x->k, x->n, x->trans, x->taps, src, (float *)(void *)(p->memory + x->offset), from, to);

@@ -18,6 +18,7 @@ static const ProductLevel levels[] = {
     {"x86-64", 4, 2, 32 << 10, 256 << 10, sse2_tiles},
     {"x86-64-v3", 8, 2, 32 << 10, 256 << 10, avx2_tiles},
     {"x86-64-v4", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
+    {"x86-64-v4-vnni", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"x86-64-v4-vnni-bf16", 16, 1, 32 << 10, 1 << 20, avx512_tiles},
     {"aarch64", 4, 2, 32 << 10, 512 << 10, neon_tiles},
     {"riscv64", 4, 1, 32 << 10, 256 << 10, sse2_tiles},
@@ -109,8 +110,6 @@ static int64_t conv_row_tiles(const Product *p, const ProductPlan *plan) {
 
 int64_t product_k_unit(const Product *p) {
   int64_t k = 1;
-  if (p->weights)
-    return 2;
   if (p->bits.bits)
     return p->bits.block;
   if (p->window)
@@ -119,7 +118,7 @@ int64_t product_k_unit(const Product *p) {
     return p->rows->kernel[2];
   if (p->rows && !p->channelwise && dim_is_const(p->k, &k))
     return k / p->rows->taps;
-  return 1;
+  return p->weights ? 2 : 1;
 }
 
 /* Positions side by side in a channelwise product: an even share of a row of known length. */
@@ -186,10 +185,13 @@ static void plan_positions(const Product *p, ProductPlan *plan) {
 }
 
 /* Few rows are those whose sums are in registers beside two vectors of f32 for each of B. Rows of bf16 are an odd number of cache lines
- * apart, so that they do not share a set. */
+ * apart, so that they do not share a set. Rows
+ * of a window are multiplied by f32 that blocks of B are made. */
 static void plan_weights(const Product *p, ProductPlan *plan) {
   int vecs = plan->nr / plan->level->lanes, registers = plan->level->lanes == 16 ? 32 : 16;
   int64_t m, rows = plan->row_tiles * plan->mr;
+  if (p->rows)
+    return;
   plan->few = (registers - 2) / vecs - 2;
   plan->few = plan->few < FEW_ROWS ? plan->few : FEW_ROWS;
   if (p->weights != DT_bf16 || p->trans_a || !strstr(plan->level->level, "bf16"))
@@ -247,7 +249,7 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.panel_bytes = p->packed_b && !p->bits.bits && !p->weights ? 0 : plan.kc * panel_of;
   if (p->bytes && !p->channelwise) /* a tile of A, of up to two bytes a number */
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
-  if (p->weights)
+  if (p->weights && !p->winograd)
     plan_weights(p, &plan);
   if (p->bits.rounded)
     plan.panel_bytes = t.mr * (plan.kc + plan.kc / p->bits.block * 16);
@@ -353,6 +355,19 @@ static void pack_taps(int64_t k, int nr, int64_t col, int width, int64_t taps, c
       }
 }
 
+/* The same for `all` steps from `first` on. */
+static void pack_some_taps(int64_t k, int64_t first, int64_t all, int nr, int64_t col, int width, int64_t taps,
+                           const uint8_t *src, float *dst) {
+  int64_t channels = k / taps;
+  for (int64_t i = 0; i < all; i++)
+    for (int j = 0; j < nr; j++) {
+      int64_t c = (first + i) % channels, t = (first + i) / channels;
+      dst[i * nr + j] = 0;
+      if (j < width)
+        memcpy(&dst[i * nr + j], src + (((col + j) * channels + c) * taps + t) * 4, 4);
+    }
+}
+
 /* [n, k]: a column of the panel lies along k. `all` steps from `first` on in squares of 16 by nr, so that neither side leaves the
  * cache between two lines. */
 static void pack_columns(int64_t k, int64_t first, int64_t all, int nr, int64_t col, int width, const uint8_t *src,
@@ -380,8 +395,8 @@ static void round_steps(DType t, const float *src, int64_t steps, int nr, uint16
         dst[(i / 2 * nr + j) * 2 + i % 2] = bf16_from_f32(src[i * nr + j]);
 }
 
-void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, const void *src,
-                          uint16_t *dst, int64_t panel0, int64_t panel1) {
+void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, int64_t taps,
+                          const void *src, uint16_t *dst, int64_t panel0, int64_t panel1) {
   enum { STEPS = 64, MOST_COLS = 64 }; /* what is packed before it is rounded */
   float some[STEPS * MOST_COLS];
   const uint8_t *from = src;
@@ -390,7 +405,9 @@ void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n
     int width = n - col < plan->nr ? (int)(n - col) : plan->nr;
     for (int64_t k0 = 0; k0 < k; k0 += STEPS) {
       int64_t steps = k - k0 < STEPS ? k - k0 : STEPS;
-      if (trans)
+      if (taps > 1)
+        pack_some_taps(k, k0, steps, plan->nr, col, width, taps, from, some);
+      else if (trans)
         pack_columns(k, k0, steps, plan->nr, col, width, from, some);
       else
         pack_rows(steps, n, plan->nr, col, width, from + k0 * n * 4, some);

@@ -12,7 +12,8 @@
  *      +------------------+------------------+---------+
  *
  * B rounded to 16 bits lies the same way, f16 as it is, bf16 by pairs of k: one lane of 32 bits has k in its low half and k + 1 in its
- * high one, which is what vdpbf16ps multiplies, and what a shift and a mask make two f32 of. K is even then, and so are its blocks.
+ * high one, which is what vdpbf16ps multiplies, and what a shift and a mask make two f32 of. K is even then, and so are its blocks,
+ * and a tap's channels in a convolution.
  *
  * Rows are never padded: M rows are split evenly into ceil(M / mr) tiles, heights differ by at most one, and every
  * height has an inner kernel of its own. K is split evenly into blocks of at most kc, whose results are added in order.
@@ -82,8 +83,9 @@ int64_t product_col_blocks(const ProductPlan *plan, int64_t n); /* of the parts 
 void product_pack(const ProductPlan *plan, int64_t k, int64_t n, bool trans, int64_t taps, const void *src, float *dst,
                   int64_t panel0, int64_t panel1);
 /* The same rounded to t, DT_bf16 or DT_f16: half the bytes. k is even. */
-void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, const void *src,
-                          uint16_t *dst, int64_t panel0, int64_t panel1);
-static inline int product_b_bytes(const Product *p) { return p->weights ? 2 : 4; } /* of a number of a packed B */
+void product_pack_rounded(const ProductPlan *plan, DType t, int64_t k, int64_t n, bool trans, int64_t taps,
+                          const void *src, uint16_t *dst, int64_t panel0, int64_t panel1);
+/* Bytes of a number of a packed B. Winograd's tiles hold f32, of taps that are rounded. */
+static inline int product_b_bytes(const Product *p) { return p->weights && !p->winograd ? 2 : 4; }
 
 #endif

@@ -132,12 +132,16 @@ static double cycles(int64_t lanes, double products, double elements) {
   return compute > memory ? compute : memory;
 }
 
-static bool finite_weight(const void *weight, int64_t n) {
+static float rounded(DType t, float x) {
+  return t == DT_bf16 ? bf16_to_f32(bf16_from_f32(x)) : t == DT_f16 ? f16_to_f32(f16_from_f32(x)) : x;
+}
+
+static bool finite_weight(DType t, const void *weight, int64_t n) {
   const uint8_t *at = weight;
   float x, sum = 0;
   for (int64_t i = 0; i < n; i++, at += 4) {
     memcpy(&x, at, 4);
-    sum += x * 0;
+    sum += rounded(t, x) * 0;
   }
   return sum == 0;
 }
@@ -156,7 +160,7 @@ int winograd_choose(const Product *p, const char *level, const void *weight) {
       return 0;
   int lanes = product_level(level)->lanes, best = 0;
   int64_t channels = k / 9;
-  if (channels % lanes || channels < LEAST_CHANNELS || n < LEAST_CHANNELS || !finite_weight(weight, k * n))
+  if (channels % lanes || channels < LEAST_CHANNELS || n < LEAST_CHANNELS || !finite_weight(p->weights, weight, k * n))
     return 0;
   double least = p->positions < 0 ? (double)INFINITY : cycles(lanes, 9 * (double)p->positions, 9);
   for (size_t i = 0; i < countof(forms); i++) {
@@ -185,9 +189,10 @@ static void transform(const WinogradForm *f, const float g[9], double *u) {
     }
 }
 
-void winograd_pack(const ProductPlan *plan, int m, int64_t channels, int64_t n, const void *src, float *dst,
-                   int64_t panel0, int64_t panel1) {
-  const WinogradForm *f = winograd_form(m);
+void winograd_pack(const ProductPlan *plan, const Product *x, int64_t n, const void *src, float *dst, int64_t panel0,
+                   int64_t panel1) {
+  const WinogradForm *f = winograd_form(x->winograd);
+  int64_t channels = winograd_channels(x);
   int elements = f->edge * f->edge, nr = plan->nr;
   for (int64_t p = panel0; p < panel1; p++) {
     float *panel = dst + p * nr * channels * elements;
@@ -197,6 +202,8 @@ void winograd_pack(const ProductPlan *plan, int m, int64_t channels, int64_t n, 
         double u[WINOGRAD_EDGE * WINOGRAD_EDGE];
         if (p * nr + j < n)
           memcpy(g, (const uint8_t *)src + ((p * nr + j) * channels + c) * 36, 36);
+        for (int t = 0; t < 9; t++)
+          g[t] = rounded(x->weights, g[t]);
         transform(f, g, u);
         for (int t = 0; t < elements; t++)
           panel[(t * channels + c) * nr + j] = (float)u[t];

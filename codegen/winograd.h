@@ -31,7 +31,8 @@ typedef struct WinogradForm {
 
 /* The form whose tiles have so many outputs along an edge. */
 const WinogradForm *winograd_form(int m);
-/* The m that a convolution through p->rows is fastest with at a CPU level; 0: directly. weight: [n, channels, 3, 3], f32. */
+/* The m that a convolution through p->rows is fastest with at a CPU level; 0: directly. weight: [n, channels, 3, 3], f32, which
+ * p->weights rounds. */
 int winograd_choose(const Product *p, const char *level, const void *weight);
 
 static inline int winograd_elements(const Product *p) { return (p->winograd + 2) * (p->winograd + 2); }
@@ -48,8 +49,8 @@ void winograd_plan(const Product *p, ProductPlan *plan);
 void winograd_heights(const Product *p, const ProductPlan *plan, int *low, int *high);
 /* Tiles of all images. */
 Dim winograd_tiles(Ctx *c, const Product *p);
-/* product_pack's part. src: [n, channels, 3, 3]. */
-void winograd_pack(const ProductPlan *plan, int m, int64_t channels, int64_t n, const void *src, float *dst,
-                   int64_t panel0, int64_t panel1);
+/* product_pack's part. src: [n, channels, 3, 3], rounded to p->weights first. */
+void winograd_pack(const ProductPlan *plan, const Product *p, int64_t n, const void *src, float *dst, int64_t panel0,
+                   int64_t panel1);
 
 #endif

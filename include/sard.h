@@ -110,8 +110,9 @@ typedef struct sard_options {
                            node and the reason. true: it runs by its reference evaluator, slowly; each is logged as a
                            warning; and without "cpu" here, device NULL is "reference". */
   /* NULL or "fp32": everything is computed in the model's own types. Else products of f32 are rounded. On "cpu": "bf16" or
-   * "fp16" stores the constants that products multiply by in 16 bits, which takes half the memory and bandwidth; where the CPU
-   * multiplies bf16, "bf16" rounds what they are multiplied with, too. Sums are f32. On "cuda": "tf32".
+   * "fp16" stores the constants that products and convolutions multiply by in 16 bits, which takes half the memory and bandwidth; where
+   * the CPU multiplies bf16 faster than f32, "bf16" rounds what they are multiplied with, too. "int8" stores the constants of products in
+   * 8 bits and a scale to 32 of them. Sums are f32. On "cuda": "tf32".
    * SARD_ERROR_UNSUPPORTED: not on this device. */
   const char *precision;
 } sard_options;

@@ -238,9 +238,12 @@ static Value *requantised(Match *m) {
 
 /* --- DynamicQuantizeLinear --- */
 
-/* The least (or greatest) number of v, 0 among them: that of each row first, which threads share. */
-static Value *extreme(Match *m, Value *v, OpId reduce, OpId of_two) {
+/* The least (or greatest) number of x, 0 among them: that of each row first, which threads share. Of x the numbers on that side of 0
+ * alone, so not NaN: one step per extreme, each of which reads x and writes nothing of its size. */
+static Value *extreme(Match *m, Value *x, OpId side, OpId reduce, OpId of_two) {
   ReduceAttr row = {.keepdims = 0};
+  Value *zero = const_like(m, 0, DT_f32);
+  Value *v = EMIT(m, Where, NULL, emit(m, side, NULL, 2, (Value *[]){x, zero}), x, zero);
   Value *rows = emit(m, reduce, &row, 2, (Value *[]){v, const_ints(m, (int64_t[]){-1}, 1)});
   Value *all = v->type.rank > 1 ? emit(m, reduce, &row, 1, &rows) : rows;
   return emit(m, of_two, NULL, 2, (Value *[]){all, const_like(m, 0, DT_f32)});
@@ -252,8 +255,7 @@ static Value *dynamic_quantisation(Match *m) {
   Value *x = n->in[0], *zero = const_like(m, 0, DT_f32);
   if (!type_known(x) || !x->type.rank || x->type.dtype != DT_f32)
     return NULL;
-  Value *v = EMIT(m, Where, NULL, EMIT(m, IsNaN, NULL, x), zero, x);
-  Value *lo = extreme(m, v, OP_ReduceMin, OP_Min), *hi = extreme(m, v, OP_ReduceMax, OP_Max);
+  Value *lo = extreme(m, x, OP_Less, OP_ReduceMin, OP_Min), *hi = extreme(m, x, OP_Greater, OP_ReduceMax, OP_Max);
   Value *range =
       EMIT(m, Where, NULL, EMIT(m, Equal, NULL, lo, hi), const_like(m, 1, DT_f32), EMIT(m, Sub, NULL, hi, lo));
   Value *scale = EMIT(m, Div, NULL, range, const_like(m, 255, DT_f32));

@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "x86-64", "x86-64-v3" (AVX2, FMA, F16C), "x86-64-v4" (AVX-512 F BW CD DQ VL), "x86-64-v4-vnni-bf16"; "aarch64" (NEON);
- * "riscv64" (rv64gc); the highest that this CPU and its operating system support. */
+/* "x86-64", "x86-64-v3" (AVX2, FMA, F16C), "x86-64-v4" (AVX-512 F BW CD DQ VL), "x86-64-v4-vnni",
+ * "x86-64-v4-vnni-bf16"; "aarch64" (NEON); "riscv64" (rv64gc); the highest that this CPU and its operating system support, but for
+ * instructions that are slower than what they replace. */
 const char *cpu_level(void);
 bool cpu_runs(const char *level);        /* is code for that level safe here? */
 int cpu_vector_bits(const char *level);  /* 0: no such level */

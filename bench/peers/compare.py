@@ -138,13 +138,13 @@ def other_inputs(folder, to):
     np.savez(to, **{k: change(v) for k, v in np.load(folder / "inputs.npz").items()})
 
 
-def measure_sard(build, folder, threads, seconds, work):
+def measure_sard(build, folder, threads, seconds, work, *more):
     import numpy as np
 
     a, b, out = folder / "inputs.npz", work / "other.npz", work / "out"
     other_inputs(folder, b)
     command = [build / "sard", "bench", folder / "model.onnx", "--inputs", a, "--inputs", b, "--output", out]
-    command += ["--threads", str(threads), "--seconds", str(seconds), "--cache", work / "cache", "--json"]
+    command += ["--threads", str(threads), "--seconds", str(seconds), "--cache", work / "cache", "--json", *more]
     with open(work / "figures", "w+") as figures, open(work / "complaint", "w+") as complaint:
         code = subprocess.run(command, stdout=figures, stderr=complaint).returncode
         complaint.seek(0), figures.seek(0)

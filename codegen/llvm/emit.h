@@ -10,7 +10,7 @@
 
 /* What code is made for. The levels are those of support/cpu.h. */
 typedef struct EmitTarget {
-  const char *cpu_level; /* "x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16" */
+  const char *cpu_level; /* "x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-vnni-bf16" */
   int opt;               /* code generation level 1 to 3; 0: the default, 1 */
   bool keep_ir;          /* EmitObject.ir is filled in (dumps and tests) */
   /* GPUs: makes machine code for `gpu` of PTX, which ends in 0 (backend.c); NULL: none is made. */

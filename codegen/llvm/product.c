@@ -46,7 +46,7 @@ enum { SHORT_RUN = 8 }; /* steps of k that are written out */
 static Status weights_kernels(Gen *g, TileKernel like) {
   const ProductPlan *plan = &g->plan;
   int64_t m = 0;
-  int low = 1, high = plan->few < plan->mr ? plan->few : plan->mr;
+  int low = 1, high = plan->few < plan->mr ? plan->few : plan->mr; /* 0: no rows are few */
   bool constant = dim_is_const(g->p->m, &m) && m >= 1;
   TileKernel narrow = like;
   narrow.b = g->p->weights, narrow.b_step = b_step(g), narrow.ahead = true;
@@ -60,11 +60,11 @@ static Status weights_kernels(Gen *g, TileKernel like) {
   weights_unpack(g);
   if (constant && m <= high)
     low = high = (int)m;
-  if (!constant || m <= high)
+  if (high && (!constant || m <= high))
     TRY(tile_set(g->e, &g->few, low, high, narrow));
   if (constant && m <= high)
     return ST_OK;
-  like.ahead = false, like.unroll = plan->level->unroll;
+  like.ahead = false;
   heights(g->p, g->few.high, plan->mr, &low, &high);
   return tile_set(g->e, &g->tiles, low, high, like);
 }

@@ -22,6 +22,7 @@ static const Level levels[] = {
     {"x86-64", X86, "x86-64", "", 128, false, false, false, false},
     {"x86-64-v3", X86, "x86-64-v3", "", 256, false, true, true, true},
     {"x86-64-v4", X86, "x86-64-v4", "-prefer-256-bit", 512, false, true, true, true},
+    {"x86-64-v4-vnni", X86, "x86-64-v4", "-prefer-256-bit,+avx512vnni", 512, false, true, true, true},
     {"x86-64-v4-vnni-bf16", X86, "x86-64-v4", "-prefer-256-bit,+avx512vnni,+avx512bf16", 512, false, true, true, true},
     {"aarch64", ARM, "generic", "+neon", 128, false, true, true, true},
     {"riscv64", RISCV, "generic-rv64", "+m,+a,+f,+d,+c,-relax", 128, false, false, true, false},

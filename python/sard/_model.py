@@ -14,7 +14,7 @@ from ._errors import UsageError
 from ._report import Explanation, MemoryPlan, Profile
 
 log = logging.getLogger("sard")
-PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16")
+PRECISIONS = ("exact", "fp32", "tf32", "bf16", "fp16", "int8")
 LEGACY = 1  # CU_STREAM_LEGACY: the default stream, by its handle
 KINDS = ("tensor", "sequence", "optional", "map")
 
@@ -217,8 +217,9 @@ def load(model: Any, *, device: str | None = None, threads: int = 0, max_memory:
     allow: None refuses a model with a step that nothing compiles for the device (UnsupportedError, which names the node and
     the reason); "reference" runs such steps by their reference evaluators, slowly: explain() tells which.
     precision: "exact" or "fp32", which mean the same: everything is computed in the model's own types. "bf16" or "fp16" on the
-    CPU stores the constants that products multiply by in 16 bits (where the CPU multiplies bf16, "bf16" rounds what they are
-    multiplied with, too); "tf32" on a GPU rounds the operands of products to that. A model compiled ahead of time has its own.
+    CPU stores the constants that products and convolutions multiply by in 16 bits (where the CPU multiplies bf16
+    faster than f32, "bf16" rounds what they are multiplied with, too), "int8" those of products in 8 bits and a scale to 32 of
+    them; "tf32" on a GPU rounds the operands of products to that. A model compiled ahead of time has its own.
     Raises FileNotFoundError and its kin, or a sard.Error.
     """
     _one_of("allow", allow, (None, "reference"))

@@ -72,7 +72,7 @@ static void check(const Compiled *c, Sizes s, void *const *more, int nmore, Afte
       memcpy(odd + 1, b + i * s.k * s.n, (size_t)(s.k * s.n) * 4);
       for (int64_t q = product_panels(&c->plan, s.n); q-- > 0;)
         if (p->weights)
-          product_pack_rounded(&c->plan, p->weights, s.k, s.n, p->trans_b, odd + 1, (uint16_t *)(void *)packed, q,
+          product_pack_rounded(&c->plan, p->weights, s.k, s.n, p->trans_b, 1, odd + 1, (uint16_t *)(void *)packed, q,
                                q + 1);
         else
           product_pack(&c->plan, s.k, s.n, p->trans_b, 1, odd + 1, packed + i * floats, q, q + 1);
@@ -287,7 +287,7 @@ static void test_weights_rows(void **state) {
   Compiled c = compile(p);
   float *a = numbers(M * K, 1), *b = numbers(N * K, 2), *all = numbers(M * N, 3), *one = numbers(N, 4);
   uint16_t *packed = (uint16_t *)(void *)numbers((N + 64) * K, 5);
-  product_pack_rounded(&c.plan, DT_bf16, K, N, false, b, packed, 0, product_panels(&c.plan, N));
+  product_pack_rounded(&c.plan, DT_bf16, K, N, false, 1, b, packed, 0, product_panels(&c.plan, N));
   run(&c, (Sizes){1, M, N, K}, (void *[]){a, packed, all}, 1);
   for (int64_t i = 0; i < M; i++) {
     run(&c, (Sizes){1, 1, N, K}, (void *[]){a + i * K, packed, one}, 1);

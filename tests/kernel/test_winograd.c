@@ -57,7 +57,7 @@ static void make(Compiled *c, const Shape *s, int m, Dim images) {
   assert_true(product_packed_floats(&c->plan, winograd_elements(&c->u.product) * s->channels, s->n, &floats));
   c->packed = numbers(floats, 3);
   for (int64_t p = product_panels(&c->plan, s->n); p-- > 0;)
-    winograd_pack(&c->plan, m, s->channels, s->n, c->weight, c->packed, p, p + 1);
+    winograd_pack(&c->plan, &c->u.product, s->n, c->weight, c->packed, p, p + 1);
 }
 
 /* Output j of position (y, x) of an image, by the definition. */
@@ -172,12 +172,41 @@ static void test_choice(void **state) {
   assert_int_equal(winograd_choose(&p, jit.level, c.weight), 0);
   c.window.dilation[1] = 1;
   assert_int_equal(winograd_choose(&p, jit.level, c.weight), chosen);
+  c.weight[100] = 65520; /* infinite in f16 */
+  p.weights = DT_f16;
+  assert_int_equal(winograd_choose(&p, jit.level, c.weight), 0);
+  p.weights = DT_bf16;
+  assert_int_equal(winograd_choose(&p, jit.level, c.weight), chosen);
   free(c.weight), free(c.packed);
+}
+
+/* Weights of 16 bits are those of f32 that they are rounded to. */
+static void test_rounded(void **state) {
+  static const Shape s = {32, 32, {8, 8}, {1, 1}, {8, 8}};
+  static const DType types[] = {DT_bf16, DT_f16};
+  Compiled c;
+  int64_t floats, panels;
+  (void)state;
+  make(&c, &s, 2, num(1));
+  panels = product_panels(&c.plan, s.n);
+  assert_true(product_packed_floats(&c.plan, winograd_elements(&c.u.product) * s.channels, s.n, &floats));
+  float *want = numbers(floats, 1);
+  for (size_t t = 0; t < countof(types); t++) {
+    Product p = c.u.product;
+    p.weights = types[t];
+    assert_int_equal(product_b_bytes(&p), 4);
+    winograd_pack(&c.plan, &p, s.n, c.weight, c.packed, 0, panels);
+    for (int64_t i = 0; i < 9 * s.channels * s.n; i++)
+      c.weight[i] = t ? f16_to_f32(f16_from_f32(c.weight[i])) : bf16_to_f32(bf16_from_f32(c.weight[i]));
+    winograd_pack(&c.plan, &c.u.product, s.n, c.weight, want, 0, panels);
+    assert_memory_equal(c.packed, want, (size_t)floats * 4);
+  }
+  free(want), free(c.weight), free(c.packed);
 }
 
 int main(void) {
   static const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_not_finite),
-                                            cmocka_unit_test(test_choice)};
+                                            cmocka_unit_test(test_choice), cmocka_unit_test(test_rounded)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }

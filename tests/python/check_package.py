@@ -343,9 +343,10 @@ class Errors(unittest.TestCase):
     def test_precision(self):
         for p in ("exact", "fp32"):
             np.testing.assert_array_equal(sard.load(models.one("Neg"), precision=p)([1.0]), [-1])
-        m = sard.load(models.one("Neg"), precision="bf16")
-        self.assertEqual((m.precision, sard.load(models.one("Neg")).precision), ("bf16", "fp32"))
-        self.assertEqual(pickle.loads(pickle.dumps(m)).precision, "bf16")
+        for p in ("bf16", "fp16", "int8"):
+            m = sard.load(models.one("Neg"), precision=p)
+            self.assertEqual((m.precision, sard.load(models.one("Neg")).precision), (p, "fp32"))
+            self.assertEqual(pickle.loads(pickle.dumps(m)).precision, p)
         self.raises(sard.UnsupportedError, "no precision 'tf32'", sard.load, models.one("Neg"), precision="tf32")
         for p in ("half", None, 32):
             self.raises(sard.UsageError, "not a value of this option", sard.load, models.one("Neg"), precision=p)
