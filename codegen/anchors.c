@@ -388,8 +388,7 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
         y->taps == taps && y->product->bits.bits == x->bits.bits && y->product->bits.rounded == x->bits.rounded &&
         y->product->bytes == x->bytes && y->n == n && y->product->channelwise == x->channelwise &&
         y->product->weights == x->weights && y->product->winograd == x->winograd && y->product->zero == x->zero &&
-        y->product->bits.block == x->bits.block &&
-        product_plan(y->product, p->o->cpu_level).nr == plan.nr)
+        y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
   Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
@@ -537,21 +536,23 @@ static bool attention_operand(const Node *n, int i, bool gpu) {
          (gpu ? gpu_float(v->type.dtype) && v->type.dtype == n->in[0]->type.dtype : v->type.dtype == DT_f32);
 }
 
-/* Attention (25) without cache or further outputs, of f32 and without caps and windows; on GPUs also of f16 and bf16, and with
- * those. */
+enum { SINK = 7 }; /* the last input of SinkAttention */
+
+/* Attention (25) without cache or further outputs, of f32, which may have a sink; on GPUs also of f16 and bf16, but without. */
 static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
   int64_t width[3];
-  *why = "an attention with a cache, a cap, windows or further outputs";
-  for (int i = 4; i < n->nin; i++)
+  *why = "an attention with a cache or further outputs";
+  for (int i = 4; i < n->nin && i < SINK; i++)
     if (n->in[i])
       return false;
   for (int i = 1; i < n->nout; i++)
     if (n->out[i])
       return false;
-  bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
-  if (!gpu && (at->softcap != 0 || windows))
+  *why = "an attention with a sink";
+  if (n->op == OP_SinkAttention && (gpu || n->in[SINK]->type.dtype != DT_f32 || n->in[SINK]->type.rank != 1))
     return false;
+  bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
   *why = "an attention of other types, or extents known at run time only";
   if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
     return false;
@@ -583,14 +584,18 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
   if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1)
     return false;
   t->scale = isnan(at->scale) ? 1 / sqrt((double)t->dk) : (double)at->scale;
-  t->causal = at->is_causal != 0;
+  t->causal = at->is_causal != 0, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
+  t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
+  t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
+  *why = "an attention with a negative cap, or windows longer than any sequence";
+  if (at->softcap < 0 || t->left > INT32_MAX || t->right > INT32_MAX)
+    return false;
+  t->sink = n->op == OP_SinkAttention;
+  *why = "a sink of another length";
+  if (t->sink && !dim_is(n->in[SINK]->type.dim[0], t->heads))
+    return false;
   if (gpu) {
-    t->type = q->dtype, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
-    t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
-    t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
-    *why = "an attention with a negative cap";
-    if (at->softcap < 0)
-      return false;
+    t->type = q->dtype;
     *why = "an attention of heads of more than 256 elements";
     if (!gpu_attention_fits(t))
       return false;
@@ -638,8 +643,8 @@ static bool attention_group(Grouper *p, Node *n) {
   else
     attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
-  x->in = arena_array(p->a, Value *, 4);
-  for (int i = 0; i < n->nin && i < 4; i++)
+  x->in = arena_array(p->a, Value *, 5);
+  for (int i = 0; i < n->nin; i++)
     if (n->in[i])
       x->in[x->nin++] = n->in[i];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
@@ -655,7 +660,9 @@ static bool is_product(OpId op) {
          op == OP_ConvInteger;
 }
 
-bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
+static bool is_attention(OpId op) { return op == OP_Attention || op == OP_SinkAttention; }
+
+bool op_is_anchor(OpId op) { return is_product(op) || is_attention(op); }
 
 void group_anchors(Grouper *p) {
   for (uint32_t i = p->norder; i-- > 0;) {
@@ -663,7 +670,7 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (n->op == OP_Attention)
+    if (is_attention(n->op))
       attention_group(p, n);
     else if (gpu_level(p->o->cpu_level)) {
       if (is_product(n->op))

@@ -120,11 +120,12 @@ typedef struct Attention {
   Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
   int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
-  /* On GPUs alone. Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len
-   * and sees `left` keys before that and `right` behind it. */
+  /* Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len and sees `left`
+   * keys before that and `right` behind it. */
   double cap;
   bool has_left, has_right;
   int64_t left, right;
+  bool sink; /* not on GPUs: f32[heads] behind the mask, the score of one more key, whose value is zeros */
   const struct GpuAttention *gpu; /* how it is cut; NULL: on CPUs (codegen/gpu_attention.h) */
 } Attention;
 

@@ -83,7 +83,7 @@ static bool widens_weight(const Node *n) {
 static bool heavy(const Node *n) {
   static const OpId ops[] = {OP_MatMul,      OP_Gemm,        OP_Einsum,        OP_Conv,          OP_ConvTranspose,
                              OP_ConvInteger, OP_QLinearConv, OP_MatMulInteger, OP_QLinearMatMul, OP_LSTM,
-                             OP_GRU,         OP_RNN,         OP_Attention,     OP_GridSample};
+                             OP_GRU,         OP_RNN,         OP_Attention,     OP_SinkAttention, OP_GridSample};
   size_t total = 0;
   for (size_t i = 0; i < countof(ops); i++)
     if (n->op == ops[i]) {
