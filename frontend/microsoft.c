@@ -215,6 +215,7 @@ static const struct {
     {"BiasSplitGelu", split_gelu},
     {"CDist", microsoft_distances},
     {"CausalConvWithState", microsoft_causal_conv},
+    {"DecoderMaskedMultiHeadAttention", microsoft_decoder_heads},
     {"DequantizeLinear", microsoft_same},
     {"DynamicQuantizeLSTM", microsoft_dynamic_lstm},
     {"DynamicQuantizeMatMul", microsoft_dynamic_product},
