@@ -34,6 +34,7 @@ static Status optimise(Ctx *c, const CompileArgs *a, Model *m) {
   PassOptions po = {.dump_after = a->o->dump_after,
                     .stop_after = a->o->stop_after,
                     .precision = a->o->precision,
+                    .gpu = !strcmp(a->m->device, "cuda"),
                     .time = a->o->time_passes,
                     .verify = true,
                     .out = a->o->dump,

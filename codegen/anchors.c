@@ -584,23 +584,24 @@ static bool attention_operand(const Node *n, int i, bool gpu) {
          (gpu ? gpu_float(v->type.dtype) && v->type.dtype == n->in[0]->type.dtype : v->type.dtype == DT_f32);
 }
 
-/* Attention (25) without cache or further outputs, of f32 and without caps and windows; on GPUs also of f16 and bf16, and with
- * those, and with lengths of the entries' own. nonpad_kv_seqlen may also say that all keys are there, which puts queries at the last
- * of them. */
+enum { SINK = 7 }; /* the last input of SinkAttention */
+
+/* Attention (25) without cache or further outputs, of f32, which may have a sink; on GPUs also of f16 and bf16, and with lengths of the
+ * entries' own, but without a sink. nonpad_kv_seqlen may also say that all keys are there, which puts queries at the last of them. */
 static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
   int64_t width[3];
-  *why = "an attention with a cache, a cap, windows or further outputs";
+  *why = "an attention with a cache or further outputs";
   for (int i = 4; i < n->nin && i < 6; i++)
     if (n->in[i])
       return false;
   for (int i = 1; i < n->nout; i++)
     if (n->out[i] && (n->out[i]->uses || value_is_output(n->out[i])))
       return false;
-  bool counted = n->nin > 6 && n->in[6];
-  bool windows = at->left_window_size >= 0 || at->right_window_size >= 0;
-  if (!gpu && (at->softcap != 0 || windows))
+  *why = "an attention with a sink";
+  if (n->op == OP_SinkAttention && (gpu || n->in[SINK]->type.dtype != DT_f32 || n->in[SINK]->type.rank != 1))
     return false;
+  bool counted = n->nin > 6 && n->in[6], windows = at->left_window_size >= 0 || at->right_window_size >= 0;
   *why = "an attention of other types, or extents known at run time only";
   if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
     return false;
@@ -632,14 +633,18 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
   if (t->heads < 1 || t->kv_heads < 1 || t->heads % t->kv_heads || t->dk < 1 || t->dv < 1)
     return false;
   t->scale = isnan(at->scale) ? 1 / sqrt((double)t->dk) : (double)at->scale;
-  t->causal = at->is_causal != 0;
+  t->causal = at->is_causal != 0, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
+  t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
+  t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
+  *why = "an attention with a negative cap, or windows longer than any sequence";
+  if (at->softcap < 0 || t->left > INT32_MAX || t->right > INT32_MAX)
+    return false;
+  t->sink = n->op == OP_SinkAttention;
+  *why = "a sink of another length";
+  if (t->sink && !dim_is(n->in[SINK]->type.dim[0], t->heads))
+    return false;
   if (gpu) {
-    t->type = q->dtype, t->cap = at->softcap > 0 ? (double)at->softcap : 0;
-    t->has_left = at->left_window_size >= 0, t->left = at->left_window_size;
-    t->has_right = at->right_window_size >= 0, t->right = at->right_window_size;
-    *why = "an attention with a negative cap";
-    if (at->softcap < 0)
-      return false;
+    t->type = q->dtype;
     *why = "an attention of heads of more than 256 elements";
     if (!gpu_attention_fits(t))
       return false;
@@ -695,10 +700,12 @@ static bool attention_group(Grouper *p, Node *n) {
   else
     attention_schedule(p->c, u, p->o->cpu_level);
   Group *x = group_add(p, u, &n, 1, n);
-  x->in = arena_array(p->a, Value *, 5);
+  x->in = arena_array(p->a, Value *, 6);
   for (int i = 0; i < n->nin && i < 4; i++)
     if (n->in[i])
       x->in[x->nin++] = n->in[i];
+  if (t.sink)
+    x->in[x->nin++] = n->in[SINK];
   if (t.counted)
     x->in[x->nin++] = n->in[6];
   x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
@@ -714,7 +721,9 @@ static bool is_product(OpId op) {
          op == OP_ConvInteger;
 }
 
-bool op_is_anchor(OpId op) { return is_product(op) || op == OP_Attention; }
+static bool is_attention(OpId op) { return op == OP_Attention || op == OP_SinkAttention; }
+
+bool op_is_anchor(OpId op) { return is_product(op) || is_attention(op); }
 
 void group_anchors(Grouper *p) {
   for (uint32_t i = p->norder; i-- > 0;) {
@@ -722,7 +731,7 @@ void group_anchors(Grouper *p) {
     Info *f = info(p, n);
     if (f->fixed || f->host || !f->timely)
       continue;
-    if (n->op == OP_Attention)
+    if (is_attention(n->op))
       attention_group(p, n);
     else if (gpu_level(p->o->cpu_level)) {
       if (is_product(n->op))

@@ -35,6 +35,37 @@ static Status simplified_norm(Upgrade *u) {
   return raw_become(u, "RMSNormalization", NAMES(raw_in(u, 0), raw_in(u, 1)), 2, attr);
 }
 
+/* Of f32, whatever x is: its type comes back at the end. */
+static const char *in_f32(Upgrade *u, const char *x) { return raw_dtype(u, x) == DT_f32 ? x : raw_cast(u, x, DT_f32); }
+
+/* The node becomes y in the type of input 0. */
+static Status become_f32(Upgrade *u, const char *y) {
+  return raw_become(u, raw_dtype(u, raw_in(u, 0)) == DT_f32 ? "Identity" : "CastLike",
+                    raw_dtype(u, raw_in(u, 0)) == DT_f32 ? 1 : 2, (const char *const[]){y, raw_in(u, 0)}, 0, NULL);
+}
+
+/* GatedRMSNorm: X, scale, gate; each row of X is groups as long as the scale. */
+static Status gated_norm(Upgrade *u) {
+  const RawAttr *act = raw_find(u, "activation", RA_STRING);
+  const Type *t = raw_type(u, raw_in(u, 0));
+  RawAttr norm[] = {raw_int_attr("axis", -1), raw_float_attr("epsilon", raw_float(u, "epsilon", 1e-5f))};
+  RawAttr axis = raw_int_attr("axis", 0);
+  static const int64_t same[MAX_RANK];
+  bool sigmoid = act && str_is(act->s, "sigmoid");
+  if (!t || t->rank < 1 || t->rank >= MAX_RANK)
+    return raw_unsupported(u, "has an input of unknown rank, or of too many axes");
+  if (act && !sigmoid && !str_is(act->s, "silu") && !str_is(act->s, "swish"))
+    return raw_unsupported(u, "has an activation of another name");
+  const char *x = in_f32(u, raw_in(u, 0)), *scale = in_f32(u, raw_in(u, 1)), *gate = in_f32(u, raw_in(u, 2)), *shape;
+  shape = raw_put(u, "Concat", NULL,
+                  NAMES(raw_ints(u, (uint32_t)t->rank - 1, same), raw_ints(u, INTS(-1)), raw_extent(u, scale, 0)), 1,
+                  &axis);
+  const char *y = raw_put(u, "RMSNormalization", NULL, NAMES(raw_two(u, "Reshape", x, shape), scale), 2, norm);
+  y = raw_two(u, "Reshape", y, raw_put(u, "Shape", NULL, NAMES(x), 0, NULL));
+  y = raw_two(u, "Mul", y, raw_put(u, sigmoid ? "Sigmoid" : "Swish", NULL, NAMES(gate), 0, NULL));
+  return become_f32(u, y);
+}
+
 /* --- activations --- */
 
 /* Gelu, BiasGelu, FastGelu: of X, or of X + bias. */
@@ -215,6 +246,7 @@ static const struct {
     {"BiasSplitGelu", split_gelu},
     {"CDist", microsoft_distances},
     {"CausalConvWithState", microsoft_causal_conv},
+    {"DecoderMaskedMultiHeadAttention", microsoft_decoder_heads},
     {"DequantizeLinear", microsoft_same},
     {"DynamicQuantizeLSTM", microsoft_dynamic_lstm},
     {"DynamicQuantizeMatMul", microsoft_dynamic_product},
@@ -226,6 +258,7 @@ static const struct {
     {"FusedMatMul", microsoft_matmul},
     {"FusedMatMulActivation", microsoft_matmul},
     {"GatedAdd", sums},
+    {"GatedRMSNorm", gated_norm},
     {"GatedRelativePositionBias", microsoft_gated_bias},
     {"GatherBlockQuantized", gather_blocks},
     {"GatherND", microsoft_gather},

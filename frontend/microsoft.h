@@ -13,6 +13,7 @@ Status microsoft_node(Upgrade *u);
 
 /* --- microsoft_attention.c --- */
 Status microsoft_attention(Upgrade *u);
+Status microsoft_decoder_heads(Upgrade *u);
 Status microsoft_group_query(Upgrade *u);
 Status microsoft_multi_head(Upgrade *u);
 

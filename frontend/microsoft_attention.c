@@ -52,63 +52,167 @@ static const char *padding(Upgrade *u, uint32_t input, const char *columns, cons
   return additive(u, mask, raw_float(u, "mask_filter_value", -10000), like);
 }
 
-/* --- MultiHeadAttention --- */
-
-/* One bias for query, key and value, behind each other. */
-static void add_bias(Upgrade *u, const char **x) {
-  RawAttr axis = raw_int_attr("axis", 0);
-  const char *part[3], *extent[3];
-  for (int i = 0; i < 3; i++)
-    extent[i] = raw_extent(u, x[i], 2);
-  raw_put_many(u, "Split", 3, part, NAMES(raw_in(u, 3), concat(u, NULL, 0, 3, extent)), 1, &axis);
-  for (int i = 0; i < 3; i++)
-    x[i] = raw_two(u, "Add", x[i], part[i]);
-}
-
-/* MultiHeadAttention: query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value. */
-Status microsoft_multi_head(Upgrade *u) {
-  const Type *q = u->type(u->arg, raw_in(u, 0)), *k = u->type(u->arg, raw_in(u, 1));
-  int64_t heads = raw_int(u, "num_heads", 0);
-  if (!raw_has(u, 1) || !raw_has(u, 2))
-    return raw_unsupported(u, "has its query, key and value in one input");
-  if (!q || !k || q->rank < 0 || k->rank < 0)
-    return raw_unsupported(u, "has inputs of unknown rank");
-  if (q->kind != VK_TENSOR || q->rank != 3 || k->kind != VK_TENSOR || k->rank != 3)
-    return raw_unsupported(u, "has inputs of other ranks than 3");
-  TRY(raw_refuse_inputs(u, 8, "has a cache of its own"));
-  TRY(raw_refuse_output(u, 3, "with its scores as an output"));
-  if (raw_int(u, "unidirectional", 0) && raw_has(u, 6))
-    return raw_unsupported(u, "is causal and has a past");
-  const char *x[] = {raw_in(u, 0), raw_in(u, 1), raw_in(u, 2)}, *mask = raw_in(u, 5);
-  if (raw_has(u, 4)) {
-    const char *total = raw_extent(u, x[1], 1);
-    if (raw_has(u, 6))
-      total = raw_two(u, "Add", total, raw_extent(u, raw_in(u, 6), 2));
-    const char *more = padding(u, 4, raw_count(u, total), x[0]);
-    if (!more)
-      return raw_unsupported(u, "has a key_padding_mask of another form, or of unknown rank");
-    mask = sum(u, more, mask);
-  }
-  if (raw_has(u, 3))
-    add_bias(u, x);
-  float scale = raw_float(u, "scale", 0);
-  RawAttr attr[] = {raw_int_attr("q_num_heads", heads), raw_int_attr("kv_num_heads", heads),
-                    raw_int_attr("is_causal", raw_int(u, "unidirectional", 0)), raw_float_attr("scale", scale)};
-  const char *const in[] = {x[0], x[1], x[2], mask, raw_in(u, 6), raw_in(u, 7)};
-  uint32_t nin = raw_has(u, 6) || raw_has(u, 7) ? 6 : *mask ? 4 : 3, nout = u->n.nout;
-  const char *const *out = u->n.out;
-  TRY(raw_become(u, "Attention", nin, in, scale != 0 ? 4 : 3, attr));
-  u->n.out = out, u->n.nout = nout;
-  return ST_OK;
-}
-
-/* --- Attention --- */
-
 /* Rows of [seq] may see columns up to their own position, which the past puts forward. */
 static const char *causal(Upgrade *u, const char *seq, const char *total, const char *columns, const char *like) {
   const char *at = raw_two(u, "Add", raw_count(u, seq), raw_two(u, "Sub", total, seq));
   return additive(u, raw_two(u, "LessOrEqual", columns, at_axes(u, at, INTS(1))), -INFINITY, like);
 }
+
+/* --- MultiHeadAttention, DecoderMaskedMultiHeadAttention --- */
+
+typedef struct MultiHead {
+  Upgrade *u;
+  uint32_t bias, mask, more, past, length, beams; /* inputs behind query, key and value */
+  int64_t heads;
+  const char *x[3];           /* query, key, value: [batch, rows, heads * d] */
+  bool split;                 /* key and value are [batch, heads, rows, d] */
+  const char *total, *scores; /* total: i64[1], rows of keys */
+} MultiHead;
+
+/* The n parts of [batch, rows, heads, n, d]. */
+static void unpack(Upgrade *u, const char *x, uint32_t n, const char **part) {
+  RawAttr attr[] = {raw_int_attr("axis", 3), raw_int_attr("num_outputs", n)};
+  raw_put_many(u, "Split", n, part, NAMES(x), 2, attr);
+  for (uint32_t i = 0; i < n; i++)
+    part[i] = raw_two(u, "Reshape", part[i], raw_ints(u, INTS(0, 0, -1)));
+}
+
+/* Query, key and value: apart, or packed; keys and values of another sequence may have their heads split already. */
+static Status head_inputs(MultiHead *m) {
+  Upgrade *u = m->u;
+  int rank[3];
+  for (uint32_t i = 0; i < 3; i++) {
+    const Type *t = raw_has(u, i) ? raw_type(u, raw_in(u, i)) : NULL;
+    if ((raw_has(u, i) || !i) && !t)
+      return raw_unsupported(u, "has inputs of unknown rank");
+    m->x[i] = raw_in(u, i), rank[i] = t ? t->rank : 0;
+  }
+  int ranks = rank[0] * 100 + rank[1] * 10 + rank[2];
+  if (ranks == 500)
+    unpack(u, m->x[0], 3, m->x);
+  else if (ranks == 350)
+    unpack(u, m->x[1], 2, m->x + 1);
+  else if (ranks == 344)
+    m->split = true;
+  else if (ranks == 300 && !strncmp(u->n.op, "DecoderMasked", 13))
+    split(u, m->x[0], (const int64_t[]){1, 1, 1}, m->x);
+  else if (ranks != 333)
+    return raw_unsupported(u, "has a query, key and value of ranks that do not belong together");
+  return ST_OK;
+}
+
+/* One bias for query, key and value, behind each other; keys that are split already have theirs. */
+static void add_bias(MultiHead *m) {
+  Upgrade *u = m->u;
+  RawAttr axis = raw_int_attr("axis", 0);
+  const char *part[3], *extent[3], *bias = raw_in(u, m->bias);
+  if (m->split) {
+    const char *zero = raw_ints(u, INTS(0));
+    part[0] = raw_put(u, "Slice", NULL, NAMES(bias, zero, raw_extent(u, m->x[0], 2), zero), 0, NULL);
+  } else {
+    for (int i = 0; i < 3; i++)
+      extent[i] = raw_extent(u, m->x[i], 2);
+    raw_put_many(u, "Split", 3, part, NAMES(bias, concat(u, NULL, 0, 3, extent)), 1, &axis);
+  }
+  for (int i = 0; i < (m->split ? 1 : 3); i++)
+    m->x[i] = raw_two(u, "Add", m->x[i], part[i]);
+}
+
+/* The past is a buffer of a greatest length, of which so many rows are there: the new ones are written behind them. */
+static void into_buffer(MultiHead *m) {
+  Upgrade *u = m->u;
+  RawAttr axis = raw_int_attr("axis", -2);
+  const char *start = raw_cast(u, raw_two(u, "Reshape", raw_in(u, m->length), raw_ints(u, INTS(1))), DT_i64);
+  const char *each = raw_two(u, "Expand", start, raw_extent(u, m->x[0], 0));
+  const char *zero = raw_ints(u, INTS(0)), *two = raw_ints(u, INTS(2));
+  m->total = raw_two(u, "Add", start, raw_extent(u, m->x[1], 1));
+  for (uint32_t i = 1; i < 3; i++) {
+    const char *past = raw_in(u, m->past + i - 1), *now = raw_heads(u, m->x[i], m->heads);
+    const char *all = raw_put(u, "TensorScatter", raw_out(u, i), NAMES(past, now, each), 1, &axis);
+    m->x[i] = raw_put(u, "Slice", NULL, NAMES(all, zero, m->total, two), 0, NULL);
+  }
+  m->split = true;
+}
+
+/* Attention of heads that are split; its scores may be wanted. */
+static Status attend_split(MultiHead *m, const char *mask, bool is_causal) {
+  Upgrade *u = m->u;
+  const char *out[4], *q = raw_heads(u, m->x[0], m->heads);
+  float scale = raw_float(u, "scale", 0);
+  RawAttr attr[] = {raw_int_attr("qk_matmul_output_mode", 2), raw_float_attr("scale", scale)};
+  if (is_causal) { /* by the rows that were there, which Attention does not know */
+    const char *seq = raw_extent(u, m->x[0], 1);
+    mask = sum(u, mask, causal(u, seq, m->total, raw_count(u, m->total), m->x[0]));
+  }
+  const char *const in[] = {q, m->x[1], m->x[2], mask};
+  uint32_t nin = mask && *mask ? 4 : 3, nattr = scale != 0 ? 2 : 1;
+  if (!*m->scores)
+    return raw_become_joined(u, raw_put(u, "Attention", NULL, nin, in, nattr, attr));
+  raw_put_many(u, "Attention", 4, out, nin, in, nattr, attr);
+  raw_put(u, "Identity", m->scores, NAMES(out[3]), 0, NULL);
+  return raw_become_joined(u, out[0]);
+}
+
+static Status check_heads(MultiHead *m) {
+  Upgrade *u = m->u;
+  if (m->heads < 1)
+    return raw_unsupported(u, "has no heads");
+  if (raw_has(u, m->past) != raw_has(u, m->past + 1) || (m->split && raw_has(u, m->past)))
+    return raw_unsupported(u, "has a past that does not belong to its keys and values");
+  if (raw_has(u, m->length) && !raw_has(u, m->past))
+    return raw_unsupported(u, "has the length of a past, but no past");
+  if (m->split && raw_int(u, "unidirectional", 0))
+    return raw_unsupported(u, "is causal over another sequence");
+  if (m->split && (*raw_out(u, 1) || *raw_out(u, 2)))
+    return raw_unsupported(u, "gives back keys and values of another sequence");
+  return raw_has(u, m->beams) ? raw_unsupported(u, "reads its cache by beams") : ST_OK;
+}
+
+static Status multi_head(MultiHead m) {
+  Upgrade *u = m.u;
+  const char *mask = raw_in(u, m.more), *like;
+  bool is_causal = raw_int(u, "unidirectional", 0);
+  m.heads = raw_int(u, "num_heads", 0), m.scores = raw_out(u, 3);
+  TRY(head_inputs(&m));
+  TRY(check_heads(&m));
+  if (raw_has(u, m.bias))
+    add_bias(&m);
+  like = m.x[0], m.total = raw_extent(u, m.x[1], m.split ? 2 : 1);
+  if (raw_has(u, m.length))
+    into_buffer(&m);
+  else if (raw_has(u, m.past))
+    m.total = raw_two(u, "Add", m.total, raw_extent(u, raw_in(u, m.past), 2));
+  if (raw_has(u, m.mask)) {
+    const char *more = padding(u, m.mask, raw_count(u, m.total), like);
+    if (!more)
+      return raw_unsupported(u, "has a mask of keys of another form, or of unknown rank");
+    mask = sum(u, more, mask);
+  }
+  if (m.split)
+    return attend_split(&m, mask, is_causal);
+  float scale = raw_float(u, "scale", 0);
+  RawAttr attr[] = {raw_int_attr("q_num_heads", m.heads), raw_int_attr("kv_num_heads", m.heads),
+                    raw_int_attr("is_causal", is_causal), raw_int_attr("qk_matmul_output_mode", 2),
+                    raw_float_attr("scale", scale)};
+  const char *const in[] = {m.x[0], m.x[1], m.x[2], mask, raw_in(u, m.past), raw_in(u, m.past + 1)};
+  uint32_t nin = raw_has(u, m.past) ? 6 : *mask ? 4 : 3, nout = u->n.nout;
+  const char *const *out = u->n.out;
+  TRY(raw_become(u, "Attention", nin, in, scale != 0 ? 5 : 4, attr));
+  u->n.out = out, u->n.nout = nout;
+  return ST_OK;
+}
+
+/* query, key, value, bias, key_padding_mask, attention_bias, past_key, past_value, past_sequence_length, cache_indirection. */
+Status microsoft_multi_head(Upgrade *u) {
+  return multi_head((MultiHead){.u = u, .bias = 3, .mask = 4, .more = 5, .past = 6, .length = 8, .beams = 9});
+}
+
+/* query, key, value, mask_index, attention_bias, past_key, past_value, past_sequence_length, beam_width, cache_indirection, bias. */
+Status microsoft_decoder_heads(Upgrade *u) {
+  return multi_head((MultiHead){.u = u, .mask = 3, .more = 4, .past = 5, .length = 7, .beams = 9, .bias = 10});
+}
+
+/* --- Attention --- */
 
 /* past: [2, batch, heads, rows, d], keys and values; so is the second output. */
 static void with_past(Upgrade *u, uint32_t past, const char **k, const char **v) {
@@ -165,7 +269,7 @@ Status microsoft_attention(Upgrade *u) {
 }
 
 /* --- GroupQueryAttention: query, key, value, past_key, past_value, seqlens_k, total_sequence_length, cos_cache, sin_cache,
- * position_ids, attention_bias, head_sink --- */
+ * position_ids, attention_bias, head_sink, k_scale, v_scale, q_norm_weight, k_norm_weight --- */
 
 typedef struct GroupQuery {
   Upgrade *u;
@@ -194,6 +298,16 @@ static void group_positions(GroupQuery *g) {
   g->end = raw_two(u, "Add", last, raw_ints(u, INTS(1)));
   g->start = raw_two(u, "Max", raw_two(u, "Sub", g->end, g->seq), raw_ints(u, INTS(0)));
   g->at = raw_two(u, "Add", at_axes(u, g->start, INTS(1)), raw_count(u, g->seq));
+}
+
+/* Each head of it by its root mean square. */
+static const char *normed(GroupQuery *g, const char *x, int64_t heads, uint32_t weight, const char *epsilon) {
+  Upgrade *u = g->u;
+  float both = raw_float(u, "qk_norm_epsilon", 1e-6f);
+  RawAttr attr[] = {raw_int_attr("axis", -1), raw_float_attr("epsilon", raw_float(u, epsilon, both))};
+  x = raw_two(u, "Reshape", x, raw_ints(u, INTS(0, 0, heads, -1)));
+  x = raw_put(u, "RMSNormalization", NULL, NAMES(x, raw_in(u, weight)), 2, attr);
+  return raw_two(u, "Reshape", x, raw_ints(u, INTS(0, 0, -1)));
 }
 
 static const char *rotated(GroupQuery *g, const char *x, int64_t heads) {
@@ -239,24 +353,41 @@ static const char *group_mask(GroupQuery *g, const char *k) {
   return raw_put(u, "Where", NULL, NAMES(keep, raw_in(u, 10), low), 0, NULL);
 }
 
+/* One for each head: exp(sink) is added to the sum of its softmaxes, 1 when they are only smooth. NULL: there is none. */
+static const char *sinks(GroupQuery *g) {
+  Upgrade *u = g->u;
+  if (raw_has(u, 11))
+    return raw_in(u, 11);
+  if (raw_int(u, "smooth_softmax", 0) <= 0)
+    return NULL;
+  return raw_two(u, "Expand", raw_two(u, "CastLike", raw_real(u, 0), g->q), raw_ints(u, INTS(g->heads)));
+}
+
 Status microsoft_group_query(Upgrade *u) {
   GroupQuery g = {.u = u, .heads = raw_int(u, "num_heads", 0), .kv_heads = raw_int(u, "kv_num_heads", 0)};
   if (g.heads < 1 || g.kv_heads < 1 || g.heads > INT16_MAX || g.kv_heads > INT16_MAX || !raw_has(u, 5) ||
       !raw_has(u, 6) || raw_has(u, 1) != raw_has(u, 2))
     return raw_unsupported(u, "lacks its heads or lengths");
-  if (raw_int(u, "smooth_softmax", 0) > 0)
-    return raw_unsupported(u, "has a smooth softmax");
   if (raw_int(u, "sliding_window_cache", 0) || raw_int(u, "kv_cache_bit_width", 0))
     return raw_unsupported(u, "has a cache of its window's length, or of narrow integers");
-  TRY(raw_refuse_inputs(u, 11, "has a sink"));
+  if (raw_has(u, 12) || raw_has(u, 13) || raw_has(u, 14) != raw_has(u, 15))
+    return raw_unsupported(u, "has scales of its cache, or a norm of its query or key alone");
+  TRY(raw_refuse_inputs(u, 16, "has padded queries"));
   TRY(raw_refuse_output(u, 3, "with its scores as an output"));
   group_inputs(&g);
   group_positions(&g);
+  if (raw_has(u, 14)) {
+    g.q = normed(&g, g.q, g.heads, 14, "q_norm_epsilon");
+    g.k = normed(&g, g.k, g.kv_heads, 15, "k_norm_epsilon");
+  }
   if (raw_int(u, "do_rotary", 0))
     g.q = rotated(&g, g.q, g.heads), g.k = rotated(&g, g.k, g.kv_heads);
   const char *k = cached(&g, g.k, 3, 1), *v = cached(&g, g.v, 4, 2), *q = raw_heads(u, g.q, g.heads);
+  const char *mask = group_mask(&g, k), *sink = sinks(&g);
   float scale = raw_float(u, "scale", 0);
   RawAttr attr[] = {raw_float_attr("softcap", raw_float(u, "softcap", 0)), raw_float_attr("scale", scale)};
-  return raw_become_joined(u,
-                           raw_put(u, "Attention", NULL, NAMES(q, k, v, group_mask(&g, k)), scale != 0 ? 2 : 1, attr));
+  uint32_t nattr = scale != 0 ? 2 : 1;
+  if (sink)
+    return raw_become_joined(u, raw_put_own(u, "SinkAttention", NAMES(q, k, v, mask, "", "", "", sink), nattr, attr));
+  return raw_become_joined(u, raw_put(u, "Attention", NULL, NAMES(q, k, v, mask), nattr, attr));
 }

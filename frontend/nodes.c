@@ -111,6 +111,12 @@ const char *raw_put(Upgrade *u, const char *op, const char *out, uint32_t nin, N
   return out;
 }
 
+const char *raw_put_own(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t nattr, const RawAttr *attr) {
+  const char *out = raw_put(u, op, NULL, nin, in, nattr, attr);
+  u->before[u->nbefore - 1].domain = "sard";
+  return out;
+}
+
 void raw_put_many(Upgrade *u, const char *op, uint32_t nout, const char **out, uint32_t nin, Names in, uint32_t nattr,
                   const RawAttr *attr) {
   for (uint32_t i = 0; i < nout; i++)

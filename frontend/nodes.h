@@ -36,6 +36,8 @@ typedef const char *const *Names;
 /* A node before; its output, under the name `out` or one of its own (NULL, ""). */
 const char *raw_put(Upgrade *u, const char *op, const char *out, uint32_t nin, Names in, uint32_t nattr,
                     const RawAttr *attr);
+/* The same of domain sard, under a name of its own. */
+const char *raw_put_own(Upgrade *u, const char *op, uint32_t nin, Names in, uint32_t nattr, const RawAttr *attr);
 /* The same with several outputs, all under names of their own, which are written to `out`. */
 void raw_put_many(Upgrade *u, const char *op, uint32_t nout, const char **out, uint32_t nin, Names in, uint32_t nattr,
                   const RawAttr *attr);

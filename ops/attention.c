@@ -83,3 +83,11 @@ Status attention_infer(Infer *x) {
   set_out(x, 3, in_type(x, 0)->dtype, 4, (Dim[]){q.B, q.H, q.S, L});
   return ST_OK;
 }
+
+/* Input 7: one number for each query head, whose exponential the sums of its softmaxes have besides those of the scores. */
+Status sink_attention_infer(Infer *x) {
+  int rank;
+  if (in_rank(x, 7, &rank) && rank != 1)
+    return infer_fail(x, "the sinks must have rank 1, not %d", rank);
+  return attention_infer(x);
+}

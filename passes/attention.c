@@ -13,6 +13,10 @@
  * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
  * zeros in Attention, and behind the guard of the operator's own text, Where(ReduceMax(mask) == -inf, 0, p). So without
  * a guard the mask must be known to leave every row open: see open_rows.
+ * Scores may be filled instead, Where(keep, scores, low) with a low that no score comes near: keep is a bool mask. A row of which nothing
+ * is kept gives the mean of V, or NaN where low is -inf, which Where brings back behind the Attention (see filled_rows).
+ *
+ * Heads that were merged with the batch, [B*H,S,D], are split again in front (see split_scores), as DeBERTa needs it.
  * Needs: algebra (transposes and reshapes in normal form).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/pass.h"
@@ -35,6 +39,9 @@ typedef struct Heads {
   Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
   Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
   int nmask;
+  Value *cond; /* scores are `low` where it is true, or (keeps) where it is false; NULL: nowhere */
+  bool keeps;
+  double low;
   double scale; /* of the scores, besides the operands' own */
   bool guarded;
   Value *open;               /* a mask whose rows of nothing but -inf are guarded, or NULL */
@@ -155,23 +162,24 @@ static bool const_finite(const Value *v) {
 }
 
 /* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do
- * (exporters use the lowest float for that). */
+ * (exporters use the lowest float for that), those of matrices among them, whatever they are of. */
 static bool stays_finite_in(const Value *v, int *budget) {
   static const struct {
     OpId op;
     int first, last;
-  } through[] = {{OP_Where, 1, 2},     {OP_Add, 0, 1},
-                 {OP_Sub, 0, 1},       {OP_Mul, 0, 1},
-                 {OP_Expand, 0, 0},    {OP_Reshape, 0, 0},
-                 {OP_Transpose, 0, 0}, {OP_Slice, 0, 0},
-                 {OP_Gather, 0, 0},    {OP_Squeeze, 0, 0},
-                 {OP_Unsqueeze, 0, 0}, {OP_Identity, 0, 0},
-                 {OP_Split, 0, 0},     {OP_Neg, 0, 0},
-                 {OP_Tile, 0, 0},      {OP_Cast, 0, 0},
-                 {OP_Concat, 0, 255},  {OP_Min, 0, 255},
-                 {OP_Max, 0, 255},     {OP_Trilu, 0, 0},
-                 {OP_ScatterND, 0, 2}, {OP_ScatterElements, 0, 2},
-                 {OP_Abs, 0, 0},       {OP_Relu, 0, 0}};
+  } through[] = {{OP_Where, 1, 2},         {OP_Add, 0, 1},
+                 {OP_Sub, 0, 1},           {OP_Mul, 0, 1},
+                 {OP_Expand, 0, 0},        {OP_Reshape, 0, 0},
+                 {OP_Transpose, 0, 0},     {OP_Slice, 0, 0},
+                 {OP_Gather, 0, 0},        {OP_Squeeze, 0, 0},
+                 {OP_Unsqueeze, 0, 0},     {OP_Identity, 0, 0},
+                 {OP_Split, 0, 0},         {OP_Neg, 0, 0},
+                 {OP_Tile, 0, 0},          {OP_Cast, 0, 0},
+                 {OP_Concat, 0, 255},      {OP_Min, 0, 255},
+                 {OP_Max, 0, 255},         {OP_Trilu, 0, 0},
+                 {OP_ScatterND, 0, 2},     {OP_ScatterElements, 0, 2},
+                 {OP_Abs, 0, 0},           {OP_Relu, 0, 0},
+                 {OP_GatherElements, 0, 0}};
   if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
     return false;
   if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
@@ -180,8 +188,11 @@ static bool stays_finite_in(const Value *v, int *budget) {
     return const_finite(v);
   if (!v->def)
     return false;
-  if (v->def->op == OP_Sigmoid || v->def->op == OP_Tanh)
+  double by;
+  if (v->def->op == OP_Sigmoid || v->def->op == OP_Tanh || v->def->op == OP_MatMul)
     return true;
+  if (v->def->op == OP_Div && value_scalar(v->def->in[1], &by) && by != 0)
+    return stays_finite_in(v->def->in[0], budget);
   for (size_t i = 0; i < countof(through); i++)
     if (through[i].op == v->def->op) {
       for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
@@ -296,9 +307,31 @@ static Value *flat_mask(Match *m, Value *mask, const Value *five) {
   return reshape_to(m, mask, (Dim[]){dim_mul(m->c, d[0], d[1]), d[2], d[3], d[4]}, 4);
 }
 
+/* v = Where(cond, low, s) or Where(cond, s, low): s. */
+static Value *unfilled(Match *m, Value *v, Heads *h) {
+  Node *w = def_of(v, OP_Where);
+  if (!w || !used_once(v))
+    return NULL;
+  for (int side = 1; side <= 2; side++) {
+    Value *s = w->in[3 - side], *cond = w->in[0];
+    if (!value_scalar(w->in[side], &h->low) || !(h->low <= -1e30) || !same_shape(s, v) || !type_known(cond) ||
+        cond->type.rank < 1 || cond->type.rank > 4)
+      continue;
+    if (h->low > -INFINITY && v->type.dtype != DT_f32 &&
+        v->type.dtype != DT_f64) /* the mean of V is a sum, which has to fit */
+      continue;
+    h->cond = cond, h->keeps = side == 2;
+    match_also(m, w);
+    return s;
+  }
+  return NULL;
+}
+
 /* Follows sums of scores and masks to the product. */
 static Node *match_scores(Match *m, Value *v, Heads *h) {
   Node *mm;
+  Value *bare = unfilled(m, v, h);
+  v = bare ? bare : v;
   while (!(mm = product(v, &h->scale))) {
     Value *inner = windowed(m, v, h);
     if (inner) {
@@ -318,9 +351,10 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
   }
   for (int i = 0; i < h->nmask; i++)
     if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
-        (!h->guarded && !(h->nmask == 1 ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
+        ((!h->guarded || h->cond) &&
+         !(h->nmask == 1 && !h->cond ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
       return NULL;
-  if (h->open && !(h->nmask == 1 && h->open == h->mask[0]))
+  if (h->open && (h->cond || !(h->nmask == 1 && h->open == h->mask[0])))
     return NULL;
   match_also(m, mm);
   return mm;
@@ -416,6 +450,17 @@ static Value *hidden(Match *m, Operand *o, bool scaling) {
   return o->perm[0] == 0 ? x : transpose_by(m, x, swap, 3);
 }
 
+static Value *to_keys(Match *m, Value *mask, Dim keys) {
+  Dim unit = dim_const(m->c, 1);
+  if (mask->type.dim[mask->type.rank - 1] == keys)
+    return mask;
+  return EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){unit, keys}, 2));
+}
+
+static Value *kept(Match *m, const Heads *h) {
+  return to_keys(m, h->keeps ? h->cond : EMIT(m, Not, NULL, h->cond), extent(&h->k, 2));
+}
+
 static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q, Value *k, Value *v) {
   Value *mask = NULL;
   for (int i = 0; i < h->nmask; i++) {
@@ -423,10 +468,48 @@ static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q,
     mask = mask ? EMIT(m, Add, NULL, one, mask) : one;
   }
   /* Attention reads a short last axis as a mask that ends early. */
-  Dim keys = extent(&h->k, 2), unit = dim_const(m->c, 1);
-  if (mask && !h->attr && mask->type.dim[mask->type.rank - 1] != keys)
-    mask = EMIT(m, Expand, NULL, mask, dims_value(m, (Dim[]){unit, keys}, 2));
+  if (mask && !h->attr)
+    mask = to_keys(m, mask, extent(&h->k, 2));
+  if (h->cond && mask)
+    mask = EMIT(m, Where, NULL, kept(m, h), mask, const_like(m, -INFINITY, mask->type.dtype));
+  else if (h->cond)
+    mask = kept(m, h);
   return emit(m, OP_Attention, a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
+}
+
+static Value *extent_value(Match *m, Dim d) {
+  DimsAttr a = {.dims = {&d, 1}, .rank = 0, .dtype = DT_i64};
+  return emit(m, OP_Dims, &a, 0, NULL);
+}
+
+/* Does a row of which nothing is kept need what filled_rows does? Behind a guard of NaN, and no keys at all, it is zeros anyway. */
+static bool needs_rows(const Heads *h) { return h->cond && !(h->guarded && h->low == -INFINITY); }
+
+/* y of rows of which nothing is kept: all scores are `low` there, so that it is the mean of V, or NaN. `rows`: the axis of V's rows. */
+static Value *filled_rows(Match *m, const Heads *h, Value *y, Value *v, int64_t rows) {
+  Ctx *c = m->c;
+  Dim keys = extent(&h->k, 2), one = dim_const(c, 1);
+  DType t = y->type.dtype;
+  Value *keep = kept(m, h), *other, *zero = const_like(m, 0, DT_i64);
+  Value *any = EMIT(m, ReduceMax, NULL, keep, const_ints(m, (int64_t[]){-1}, 1));
+  if (y->type.rank == 3 && any->type.rank == 4) /* the same for all heads */
+    any = EMIT(m, Squeeze, NULL, any, const_ints(m, (int64_t[]){1}, 1));
+  if (h->low == -INFINITY) {
+    other = EMIT(m, Greater, NULL, extent_value(m, keys), zero);
+    other = EMIT(m, Where, NULL, other, const_like(m, NAN, t), const_like(m, 0, t));
+  } else {
+    CastAttr to = *(const CastAttr *)attr_new(m->g->arena, &Cast_attrs);
+    to.to = t;
+    other = EMIT(m, ReduceSum, NULL, v, const_ints(m, &rows, 1));
+    other = EMIT(m, Div, NULL, other, EMIT(m, Cast, &to, extent_value(m, dim_max(c, keys, one))));
+  }
+  return EMIT(m, Where, NULL, any, y, other);
+}
+
+/* The mask that decides what is kept has no axis of heads. */
+static bool alike_heads(const Heads *h) {
+  const Type *t = &h->cond->type;
+  return t->rank < 3 || (t->rank == 4 && dim_is(t->dim[1], 1));
 }
 
 static Value *make_hidden(Match *m) {
@@ -445,12 +528,14 @@ static Value *make_hidden(Match *m) {
     return NULL;
   if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
       !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) ||
-      !bound(m, &h.k) || !bound(m, &h.v))
+      !bound(m, &h.k) || !bound(m, &h.v) || (needs_rows(&h) && (hq != hk || swapped || !alike_heads(&h))))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);
   a.q_num_heads = hq, a.kv_num_heads = hk;
   Value *y = finish(m, &h, &a, q, k, v);
+  if (needs_rows(&h))
+    y = filled_rows(m, &h, y, v, 1);
   if (swapped)
     y = transpose_by(m, y, swap, 3);
   return reshape_to(m, y, out->type.dim, out->type.rank);
@@ -468,8 +553,11 @@ static Value *make_heads(Match *m) {
   if (h.attr && !h.repeated && h.q.scale * h.k.scale == 1)
     return NULL; /* nothing to gain */
   AttentionAttr a = attributes(m, &h);
+  if (needs_rows(&h) && (extent(&h.q, 1) != extent(&h.k, 1) || !dims_bound(m->g, h.q.v->type.dim, 4, NULL)))
+    return NULL;
   Value *q = straight(m, &h.q), *k = straight(m, &h.k), *v = straight(m, &h.v);
-  return finish(m, &h, &a, q, k, v);
+  Value *y = finish(m, &h, &a, q, k, v);
+  return needs_rows(&h) ? filled_rows(m, &h, y, v, 2) : y;
 }
 
 /* --- packed projections --- */
@@ -530,8 +618,94 @@ static Value *unpack(Match *m) {
   return none ? part : transpose_by(m, part, q, k);
 }
 
+/* --- heads that were merged with the batch --- */
+
+/* Does v go through sums, factors and fills to a softmax? */
+static bool becomes_softmax(const Value *v) {
+  for (int steps = 0; steps < 8; steps++) {
+    Node *n = value_sole_user(v);
+    if (!n)
+      return false;
+    if (n->op == OP_Softmax)
+      return true;
+    if (n->op != OP_Add && n->op != OP_Mul && n->op != OP_Div && n->op != OP_Where)
+      return false;
+    v = n->out[0];
+  }
+  return false;
+}
+
+/* [B*H,..] of rank 3 and [B,H,..] of rank 4: the same but for that axis. */
+static bool merges_heads(Ctx *c, const Value *three, const Value *four) {
+  const Type *a = &three->type, *b = &four->type;
+  return type_known(three) && type_known(four) && a->rank == 3 && b->rank == 4 && a->dim[1] == b->dim[2] &&
+         a->dim[2] == b->dim[3] && a->dim[0] == dim_mul(c, b->dim[0], b->dim[1]);
+}
+
+/* v [B*H,M,N] as [B,H,M,N], below transpositions and factors. */
+static Value *split_operand(Match *m, Value *v, Dim b, Dim h) {
+  Node *n = v->def;
+  double by;
+  int64_t p[MAX_RANK];
+  int rank;
+  if (n && n->op == OP_Reshape && merges_heads(m->c, v, n->in[0]) && n->in[0]->type.dim[0] == b) {
+    match_also(m, n);
+    return n->in[0];
+  }
+  if (n && n->op == OP_Transpose && perm_of(n, p, &rank) && rank == 3 && p[0] == 0 && p[1] == 2) {
+    match_also(m, n);
+    return transpose_by(m, split_operand(m, n->in[0], b, h), (const int64_t[]){0, 1, 3, 2}, 4);
+  }
+  if (n && (n->op == OP_Mul || n->op == OP_Div) && value_scalar(n->in[1], &by) && same_type(n->in[0], v)) {
+    Value *x = split_operand(m, n->in[0], b, h);
+    match_also(m, n);
+    return emit(m, n->op, NULL, 2, (Value *[]){x, n->in[1]});
+  }
+  return reshape_to(m, v, (Dim[]){b, h, v->type.dim[1], v->type.dim[2]}, 4);
+}
+
+/* Reshape [B*H,S,L] -> [B,H,S,L] of what becomes a softmax: in front of products and sums. */
+static Value *split_scores(Match *m) {
+  Value *y = m->root->out[0], *x = m->root->in[0];
+  Node *n = x->def;
+  double by;
+  if (!type_known(y) || !merges_heads(m->c, x, y) || !n || !used_once(x) || !dims_bound(m->g, y->type.dim, 4, NULL) ||
+      !becomes_softmax(y))
+    return NULL;
+  bool product = n->op == OP_MatMul, sum = n->op == OP_Add;
+  bool scaled = (n->op == OP_Mul || n->op == OP_Div) && value_scalar(n->in[1], &by);
+  if ((!product && !sum && !scaled) || !type_known(n->in[0]) || n->in[0]->type.rank != 3 ||
+      n->in[0]->type.dim[0] != x->type.dim[0])
+    return NULL;
+  if (!scaled && (!type_known(n->in[1]) || n->in[1]->type.rank != 3 || n->in[1]->type.dim[0] != x->type.dim[0]))
+    return NULL;
+  if (sum && (!same_shape(n->in[0], x) || !same_shape(n->in[1], x)))
+    return NULL;
+  if (!dims_bound(m->g, n->in[0]->type.dim, 3, NULL) || (!scaled && !dims_bound(m->g, n->in[1]->type.dim, 3, NULL)))
+    return NULL;
+  Dim b = y->type.dim[0], h = y->type.dim[1];
+  Value *in[] = {split_operand(m, n->in[0], b, h), scaled ? n->in[1] : split_operand(m, n->in[1], b, h)};
+  match_also(m, n);
+  return emit(m, n->op, NULL, 2, in);
+}
+
+/* Reshape [B,H,S,L] -> [B*H,S,L] of a softmax, times V: behind the product. */
+static Value *split_values(Match *m) {
+  Node *r = m->node[1];
+  Value *p = r->in[0], *v = m->root->in[1], *y = m->root->out[0];
+  if (!def_of(p, OP_Softmax) || !merges_heads(m->c, r->out[0], p) || !used_once(r->out[0]) || !type_known(v) ||
+      v->type.rank != 3 || v->type.dim[0] != r->out[0]->type.dim[0] || !type_known(y) ||
+      !dims_bound(m->g, v->type.dim, 3, NULL) || !dims_bound(m->g, y->type.dim, 3, NULL) ||
+      !dims_bound(m->g, p->type.dim, 4, NULL))
+    return NULL;
+  v = split_operand(m, v, p->type.dim[0], p->type.dim[1]);
+  return reshape_to(m, EMIT(m, MatMul, NULL, p, v), y->type.dim, 3);
+}
+
 static const Rule packed[] = {
     {"packed projection", P(Gather, P(Transpose, P(Reshape, V(0), V(1))), C(2)), unpack},
+    {"heads split from the batch", OPERATOR(Reshape), split_scores},
+    {"heads split from the batch", P(MatMul, P(Reshape, V(0), V(1)), V(2)), split_values},
 };
 /* The longer form first: the shorter is part of it. */
 static const Rule with_layout[] = {

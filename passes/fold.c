@@ -83,7 +83,7 @@ static bool widens_weight(const Node *n) {
 static bool heavy(const Node *n) {
   static const OpId ops[] = {OP_MatMul,      OP_Gemm,        OP_Einsum,        OP_Conv,          OP_ConvTranspose,
                              OP_ConvInteger, OP_QLinearConv, OP_MatMulInteger, OP_QLinearMatMul, OP_LSTM,
-                             OP_GRU,         OP_RNN,         OP_Attention,     OP_GridSample};
+                             OP_GRU,         OP_RNN,         OP_Attention,     OP_SinkAttention, OP_GridSample};
   size_t total = 0;
   for (size_t i = 0; i < countof(ops); i++)
     if (n->op == ops[i]) {
@@ -189,9 +189,10 @@ static Status fold_named(Ctx *c, Node *n) {
 }
 
 /* The branch's nodes move in front of the If, under new names (two branches may use the same ones). */
-static void inline_branch(Node *n, Graph *branch) {
+static Status inline_branch(Ctx *c, Node *n, Graph *branch) {
   Graph *g = n->graph;
   Value **result = arena_array(g->arena, Value *, branch->nout);
+  Node *first = branch->first;
   for (Node *b = branch->first, *next; b; b = next) {
     next = b->next;
     for (int i = 0; i < b->nout; i++)
@@ -205,7 +206,14 @@ static void inline_branch(Node *n, Graph *branch) {
   for (int i = 0; i < n->nout; i++)
     if (n->out[i] && n->out[i]->uses)
       replace_value(n->out[i], result[i]);
+  for (Node *b = first; b && b != n; b = b->next) /* what was not known yet when the branch was inferred */
+    for (int i = 0; i < b->nin; i++)
+      if (b->in[i])
+        TRY(infer_users(c, b->in[i]));
+  for (int i = 0; i < n->nout; i++)
+    TRY(infer_users(c, result[i]));
   remove_dead(n);
+  return ST_OK;
 }
 
 static Status sweep(Ctx *c, Graph *g) {
@@ -216,7 +224,7 @@ static Status sweep(Ctx *c, Graph *g) {
       Graph *branch = n->body[cond != 0 ? 0 : 1];
       next = branch->first ? branch->first : next;
       ctx_log(c, 2, "fold: If '%s' takes its %s branch", n->origin->node, cond != 0 ? "then" : "else");
-      inline_branch(n, branch);
+      TRY(inline_branch(c, n, branch));
       continue;
     }
     for (int b = 0; b < 2; b++)

@@ -7,22 +7,27 @@
 
 #define PASS(name, doc)      Status pass_##name(Ctx *c, Graph *g);
 #define PRECISION(name, doc) PASS(name, doc)
+#define ON_CPU(name, doc)    PASS(name, doc)
 #include "passes/passes.def"
 #undef PASS
 #undef PRECISION
+#undef ON_CPU
 
 typedef struct Row {
   const char *name, *doc;
   Status (*run)(Ctx *c, Graph *g);
   bool asked_for; /* runs only then */
+  bool on_cpu;    /* not when it is for GPUs */
 } Row;
 
 static const Row rows[] = {
-#define PASS(name, doc)      {#name, doc, pass_##name, false},
-#define PRECISION(name, doc) {#name, doc, pass_##name, true},
+#define PASS(name, doc)      {#name, doc, pass_##name, false, false},
+#define PRECISION(name, doc) {#name, doc, pass_##name, true, false},
+#define ON_CPU(name, doc)    {#name, doc, pass_##name, false, true},
 #include "passes/passes.def"
 #undef PASS
 #undef PRECISION
+#undef ON_CPU
 };
 
 bool pass_info(size_t i, const char **name, const char **doc) {
@@ -102,6 +107,8 @@ Status passes_run(Ctx *c, Graph *g, const PassOptions *o) {
   TRY(check_name(c, o->stop_after));
   for (size_t i = 0; i < countof(rows); i++) {
     if (rows[i].asked_for && (!o->precision || strcmp(o->precision, rows[i].name)))
+      continue;
+    if (rows[i].on_cpu && o->gpu)
       continue;
     TRY(run_row(c, g, o, &rows[i]));
     if (o->stop_after && !strcmp(o->stop_after, rows[i].name))

@@ -10,6 +10,7 @@ typedef struct PassOptions {
   const char *dump_after;                             /* a pass name or "all"; NULL: none */
   const char *stop_after;                             /* NULL: run all */
   const char *precision;                              /* the pass of those marked PRECISION that runs; NULL: none */
+  bool gpu;                                           /* what is compiled is for GPUs: the passes of CPUs alone do not run */
   bool time;                                          /* a line per pass: name, milliseconds, nodes before and after */
   bool verify;                                        /* graph_verify after each pass */
   void (*out)(void *arg, const char *text, size_t n); /* where dumps and times go; may be NULL */

@@ -123,6 +123,7 @@ static const struct {
     {OP_QLinearConv, conv_cost},
     {OP_ConvTranspose, conv_transpose_cost},
     {OP_Attention, attention_cost},
+    {OP_SinkAttention, attention_cost},
     {OP_LSTM, recurrent_cost},
     {OP_GRU, recurrent_cost},
     {OP_RNN, recurrent_cost},

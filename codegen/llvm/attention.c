@@ -6,6 +6,9 @@
  *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a
  * l + sum P O = a O + Pt · V out = O / l
  *
+ * Scores may be capped before they are masked; a sink is one more key, of score sink[h] and of a value of zeros: it is where m and l
+ * begin.
+ *
  * Few queries take the same way through a tile of few columns. A masked score is -inf whatever it was, NaN included. V of a
  * masked key meets a weight of 0 in the product, which is NaN when it is not finite: a part whose O is not finite is
  * computed once more, leaving out what has no weight.
@@ -37,7 +40,8 @@ typedef struct Part {
   LVal qt, s, max, sum, fix, o, v_pack;
   LVal j0, j1, keys; /* the block of keys */
   LVal first;        /* i1: it is the first one */
-  LVal offset;       /* causal: query i looks at keys up to i + offset */
+  LVal offset;       /* query i stands at key i + offset */
+  LVal sink;         /* f32, or NULL */
   LVal careful;      /* i1: the second time; NULL: nothing is masked, so there is none */
 } Part;
 
@@ -105,7 +109,20 @@ static void make_scores(Gen *g, Part *w) {
   loop_end(e, &t);
 }
 
-/* --- masks --- */
+/* --- caps and masks --- */
+
+/* cap * tanh(score / cap) */
+static LVal capped(Gen *g, LVal score) {
+  Emitter *e = g->e;
+  LType t = LLVMTypeOf(score);
+  LVal part = LLVMBuildFMul(e->b, score, emit_real(t, 1 / g->t->cap), "");
+  return LLVMBuildFMul(e->b, emit_math(e, KOP_tanh, part), emit_real(t, g->t->cap), "");
+}
+
+static bool caps(const Gen *g) { return g->t->cap > 0; }
+
+/* Do positions decide what is seen? */
+static bool positions(const Gen *g) { return g->t->causal || g->t->has_left || g->t->has_right; }
 
 /* The mask's address for (b, h), its distances in elements from query to query and key to key. */
 typedef struct Mask {
@@ -149,6 +166,20 @@ static LVal apply_value(Gen *g, LVal score, LVal m) {
   return emit_select(e, no, out, LLVMBuildFAdd(e->b, score, m, ""));
 }
 
+/* -inf for the lanes that compare so with j - offset + by. */
+static LVal beyond(Gen *g, Part *w, LVal j, LVal at, int64_t by, LLVMIntPredicate how, LVal score) {
+  Emitter *e = g->e;
+  int n = lanes(g);
+  LVal limit = i64_sub(e, i64_sub(e, j, w->offset), i64_add(e, w->i0, at)), low = i64_of(e, -1);
+  if (by) { /* whatever it is: 32 bits, which all lanes compare with as they would */
+    limit = i64_min(e, i64_add(e, limit, i64_of(e, by)), i64_of(e, INT16_MAX));
+    limit = LLVMBuildSelect(e->b, i64_less(e, limit, low), low, limit, "");
+  }
+  LVal lane = emit_splat(e, LLVMBuildTrunc(e->b, limit, e->i32, ""), n);
+  LVal no = LLVMBuildICmp(e->b, how, emit_iota(e, e->i32, n), lane, "");
+  return emit_select(e, no, emit_real(LLVMTypeOf(score), -INFINITY), score);
+}
+
 /* Scores of key j for the queries in the lanes from `at` on, masked. */
 static LVal mask_scores(Gen *g, Part *w, const Mask *m, LVal j, LVal at, LVal score) {
   Emitter *e = g->e;
@@ -169,12 +200,10 @@ static LVal mask_scores(Gen *g, Part *w, const Mask *m, LVal j, LVal at, LVal sc
     }
     score = apply_value(g, score, x);
   }
-  if (g->t->causal) {
-    LVal limit = i64_sub(e, i64_sub(e, j, w->offset), i64_add(e, w->i0, at)); /* lane >= limit may look */
-    LVal lane = emit_splat(e, LLVMBuildTrunc(e->b, limit, e->i32, ""), n);
-    LVal no = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, n), lane, "");
-    score = emit_select(e, no, emit_real(LLVMTypeOf(score), -INFINITY), score);
-  }
+  if (g->t->causal || g->t->has_right) /* j <= i + offset + right */
+    score = beyond(g, w, j, at, g->t->causal ? 0 : -g->t->right, LLVMIntSLT, score);
+  if (g->t->has_left)
+    score = beyond(g, w, j, at, g->t->left, LLVMIntSGT, score);
   return score;
 }
 
@@ -226,16 +255,18 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
   Carry c = {.n = n, .step = 1};
   for (int i = 0; i < n; i++) {
     LVal seen = load_f32(e, v, at_float(e, w->max, i64_add(e, at, i64_of(e, i * v))));
-    c.value[i] = old[i] = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, -INFINITY), seen);
+    LVal begin = w->sink ? emit_splat(e, w->sink, v) : emit_real(vec, -INFINITY);
+    c.value[i] = old[i] = emit_select(e, emit_splat(e, w->first, v), begin, seen);
   }
   carry_begin(e, &c, w->keys);
   LVal row = settled(e, at_bytes(e, s, i64_muli(e, c.j, g->width * 4)));
   for (int i = 0; i < n; i++) {
     LVal p = at_bytes(e, row, i64_of(e, i * v * 4)), x = load_f32(e, v, p);
-    if (m->any || g->t->causal) {
+    x = caps(g) ? capped(g, x) : x;
+    if (m->any || positions(g))
       x = mask_scores(g, w, m, i64_add(e, w->j0, c.j), i64_add(e, at, i64_of(e, i * v)), x);
+    if (caps(g) || m->any || positions(g))
       store_f32(e, x, p);
-    }
     c.value[i] = emit_max_fast(e, x, c.value[i]); /* a NaN shows in the sum instead */
   }
   carry_end(e, &c);
@@ -260,7 +291,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
   carry_end(e, &c);
   for (int i = 0; i < n; i++) {
     LVal p = at_float(e, w->sum, i64_add(e, at, i64_of(e, i * v)));
-    LVal before = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, 0), load_f32(e, v, p));
+    LVal before = emit_select(e, emit_splat(e, w->first, v), emit_real(vec, w->sink ? 1 : 0), load_f32(e, v, p));
     store_f32(e, emit_fma(e, before, fix[i], c.value[i]), p);
   }
 }
@@ -283,7 +314,9 @@ static Status softmax_block(Gen *g, Part *w) {
 
 enum { SINGLE_VECTORS = 16 };
 
-static bool has_single(const Gen *g) { return g->t->dk <= SINGLE_VECTORS * lanes(g); }
+static bool has_single(const Gen *g) {
+  return g->t->dk <= SINGLE_VECTORS * lanes(g) && !g->t->has_left && !g->t->has_right;
+}
 
 /* Elements c … c + lanes - 1 of a row of dk; zeros behind its end. */
 static LVal row_vector(Gen *g, LVal row, int64_t c) {
@@ -320,6 +353,15 @@ static void single_query(Gen *g, Part *w) {
   }
 }
 
+/* The score of key j. */
+static LVal single_mask(Gen *g, const Mask *m, LVal j, LVal score) {
+  Emitter *e = g->e;
+  LVal p = at_bytes(e, m->base, i64_muli(e, i64_mul(e, j, m->col), m->size));
+  LVal x = LLVMBuildLoad2(e->b, g->t->mask == DT_bool ? e->i8 : e->f32, p, "");
+  LLVMSetAlignment(x, (unsigned)m->size);
+  return apply_value(g, score, x);
+}
+
 /* S[j] = K[j] · q, masked (causality ends the keys); -inf up to a whole vector. */
 static void single_scores(Gen *g, Part *w, const Mask *m) {
   Emitter *e = g->e;
@@ -330,14 +372,21 @@ static void single_scores(Gen *g, Part *w, const Mask *m) {
   for (int64_t c = 0; c < g->t->dk; c += v)
     sum = emit_fma(e, row_vector(g, row, c), load_f32(e, v, at_bytes(e, w->qt, i64_of(e, c * 4))), sum);
   LVal score = fold(g, sum, both_sum);
-  if (m->any) {
-    LVal p = at_bytes(e, m->base, i64_muli(e, i64_mul(e, at, m->col), m->size));
-    LVal x = LLVMBuildLoad2(e->b, g->t->mask == DT_bool ? e->i8 : e->f32, p, "");
-    LLVMSetAlignment(x, (unsigned)m->size);
-    score = apply_value(g, score, x);
-  }
+  score = m->any && !caps(g) ? single_mask(g, m, at, score) : score;
   store_f32(e, score, at_float(e, w->s, j.i));
   loop_end(e, &j);
+  if (caps(g)) { /* in whole vectors, whatever stands behind the last key */
+    j = loop_begin(e, i64_of(e, 0), w->keys, v);
+    LVal p = at_float(e, w->s, j.i);
+    store_f32(e, capped(g, load_f32(e, v, p)), p);
+    loop_end(e, &j);
+  }
+  if (caps(g) && m->any) {
+    j = loop_begin(e, i64_of(e, 0), w->keys, 1);
+    LVal p = at_float(e, w->s, j.i);
+    store_f32(e, single_mask(g, m, i64_add(e, w->j0, j.i), load_f32(e, 1, p)), p);
+    loop_end(e, &j);
+  }
   LVal whole = LLVMBuildAnd(e->b, i64_add(e, w->keys, i64_of(e, v - 1)), i64_of(e, -v), "");
   j = loop_begin(e, w->keys, whole, 1);
   store_f32(e, emit_real(e->f32, -INFINITY), at_float(e, w->s, j.i));
@@ -349,7 +398,7 @@ static void single_softmax(Gen *g, Part *w) {
   int v = lanes(g);
   LType vec = emit_vec(e->f32, v);
   LVal low = emit_real(e->f32, -INFINITY), zero = emit_real(e->f32, 0);
-  LVal old = LLVMBuildSelect(e->b, w->first, low, load_f32(e, 1, w->max), "");
+  LVal begin = w->sink ? w->sink : low, old = LLVMBuildSelect(e->b, w->first, begin, load_f32(e, 1, w->max), "");
   Carry c = {.n = 1, .step = v, .value = {emit_real(vec, -INFINITY)}};
   carry_begin(e, &c, w->keys);
   c.value[0] = emit_max_fast(e, load_f32(e, v, at_float(e, w->s, c.j)), c.value[0]);
@@ -363,7 +412,8 @@ static void single_softmax(Gen *g, Part *w) {
   store_f32(e, x, p);
   c.value[0] = LLVMBuildFAdd(e->b, c.value[0], x, "");
   carry_end(e, &c);
-  LVal before = LLVMBuildSelect(e->b, w->first, zero, load_f32(e, 1, w->sum), "");
+  LVal one = emit_real(e->f32, w->sink ? 1 : 0);
+  LVal before = LLVMBuildSelect(e->b, w->first, one, load_f32(e, 1, w->sum), "");
   store_f32(e, emit_fma(e, before, fix, fold(g, c.value[0], both_sum)), w->sum);
   store_f32(e, now, w->max);
   store_f32(e, fix, w->fix);
@@ -581,7 +631,10 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   w.q = head_of(g, 0, t->q_split, w.b, w.h, t->heads, g->q_len, t->dk, &w.q_row);
   w.k = head_of(g, 1, t->kv_split, w.b, kh, t->kv_heads, g->k_rows, t->dk, &w.k_row);
   w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->v_rows, t->dv, &w.v_row);
-  w.out = head_of(g, t->mask == DT_none ? 3 : 4, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
+  uint32_t more = t->mask == DT_none ? 3 : 4; /* buffers behind Q, K, V and the mask */
+  if (t->sink)
+    w.sink = load_f32(e, 1, at_float(e, emit_arg_buf(e, &g->args, more++), w.h));
+  w.out = head_of(g, more, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
   w.q = settled(e, at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)));
   w.out = settled(e, at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row)));
   w.qt = at_bytes(e, scratch, i64_of(e, plan->qt)), w.s = at_bytes(e, scratch, i64_of(e, plan->s));
@@ -589,18 +642,24 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   w.fix = at_bytes(e, w.sum, i64_of(e, width * 4)), w.o = at_bytes(e, scratch, i64_of(e, plan->o));
   w.v_pack = at_bytes(e, scratch, i64_of(e, plan->v));
   w.offset = i64_sub(e, g->kv_len, g->q_len);
-  LVal zero = i64_of(e, 0), end = g->kv_len;
-  if (t->causal) /* beyond the last query's last key there is nothing to see */
-    end = i64_min(e, end, i64_add(e, i64_add(e, w.i0, w.n), w.offset));
+  LVal zero = i64_of(e, 0), begin = zero, end = g->kv_len;
+  if (t->causal || t->has_right) { /* beyond the last query's last key there is nothing to see */
+    LVal last = i64_add(e, i64_add(e, w.i0, w.n), w.offset);
+    end = i64_min(e, end, i64_add(e, last, i64_of(e, t->causal ? 0 : t->right)));
+  }
+  if (t->has_left) { /* nor is there before the first query's first */
+    LVal from = i64_add(e, i64_add(e, w.i0, w.offset), i64_of(e, -t->left));
+    begin = LLVMBuildSelect(e->b, i64_less(e, from, zero), zero, from, "");
+  }
   if (g->single)
     single_query(g, &w);
   else
     pack_queries(g, &w);
-  bool masked = t->mask != DT_none || (t->causal && !g->single);
+  bool masked = t->mask != DT_none || (positions(g) && !g->single);
   LLVMBasicBlockRef again = masked ? again_begin(e, &w) : NULL;
-  Loop j = loop_begin(e, zero, end, plan->keys);
+  Loop j = loop_begin(e, begin, end, plan->keys);
   w.j0 = j.i, w.j1 = i64_min(e, end, i64_add(e, j.i, i64_of(e, plan->keys)));
-  w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, zero, "");
+  w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, begin, "");
   if (g->single) {
     Mask m;
     TRY(find_mask(g, &w, &m));
@@ -615,7 +674,7 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   loop_end(e, &j);
   if (masked)
     again_end(e, &w, again, not_finite(g, &w));
-  store_rows(g, &w, LLVMBuildICmp(e->b, LLVMIntSGT, end, zero, ""));
+  store_rows(g, &w, LLVMBuildICmp(e->b, LLVMIntSGT, end, begin, ""));
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;
 }

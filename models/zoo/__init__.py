@@ -5,6 +5,7 @@ from .common import MODELS
 from . import (
     encoder,
     bert,
+    deberta,
     decoder,
     t5,
     xlnet,

@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders whose key/value cache goes in and comes out: GPT-2, and Llama with grouped heads."""
+"""Decoders whose key/value cache goes in and comes out: GPT-2, Llama with grouped heads, Mistral with a window."""
 
 import torch
 from torch import nn
 from torch.export import Dim
-from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    DynamicCache,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from .common import BATCH, Model, ids, model, randomize
 
 VOCAB, WIDTH, LAYERS, HEADS = 100, 32, 2, 4
 
 
-def causal_mask(attention_mask, seq):
-    """[batch, 1, seq, total], 0 or the lowest float: what transformers makes by vmap, which cannot be traced."""
+def causal_mask(attention_mask, seq, window):
+    """[batch, 1, seq, total], 0 or the lowest float: what transformers makes by vmap, which cannot be traced.
+
+    With a window a query sees that many keys, its own among them.
+    """
     total = attention_mask.shape[1]
     query, key = torch.arange(total - seq, total)[:, None], torch.arange(total)[None, :]
-    seen = (key <= query)[None, None] & attention_mask[:, None, None, :].bool()
+    seen = (key <= query) if window is None else (key <= query) & (key > query - window)
+    seen = seen[None, None] & attention_mask[:, None, None, :].bool()
     return torch.where(seen, 0.0, torch.finfo(torch.float32).min)
 
 
@@ -29,7 +41,8 @@ class WithCache(nn.Module):
         cache = DynamicCache()
         for i in range(LAYERS):
             cache.update(past[2 * i], past[2 * i + 1], i)
-        mask = causal_mask(attention_mask, input_ids.shape[1]) if self.own_mask else attention_mask
+        window = getattr(self.lm.config, "sliding_window", None)
+        mask = causal_mask(attention_mask, input_ids.shape[1], window) if self.own_mask else attention_mask
         o = self.lm(input_ids=input_ids, attention_mask=mask, past_key_values=cache, use_cache=True)
         present = [t for layer in o.past_key_values.layers for t in (layer.keys, layer.values)]
         return o.logits, *present
@@ -72,3 +85,21 @@ def llama(torchscript):
         tie_word_embeddings=True,
     )
     return with_cache(LlamaForCausalLM(config), 2, torchscript)
+
+
+@model
+def mistral(torchscript):
+    config = MistralConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        sliding_window=4,
+        tie_word_embeddings=True,
+    )
+    m = with_cache(MistralForCausalLM(config), 2, torchscript)
+    m.feeds = [m.feeds[0], m.feeds[2]]
+    return m

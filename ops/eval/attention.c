@@ -48,6 +48,7 @@ typedef struct Att {
   int64_t mask_len, mask_stride[4]; /* of its last axis; strides over (B, H, S, L) */
   const int64_t *valid;             /* nonpad_kv_seqlen, or NULL */
   DType soft;                       /* precision of the softmax */
+  const double *sink;               /* one for each query head, or NULL */
   const double **krow, **vrow;      /* rows of the concatenated keys and values of the head at hand */
   double *score, *bias, *acc, *raw;
   Tensor *y, *qk;
@@ -156,6 +157,15 @@ static Status load_valid(Att *t) {
   return ST_OK;
 }
 
+/* SinkAttention alone has an eighth input. */
+static Status load_sink(Att *t) {
+  if (!eval_has(t->e, 7))
+    return ST_OK;
+  TRY(nn_expect_rank(t->e, 7, 1, "sinks"));
+  TRY(nn_expect_dim(t->e, 7, 0, t->q.H, "the number of sinks (one for each query head)"));
+  return nn_load(t->e, t->e->in[7], &t->sink);
+}
+
 /* --- outputs --- */
 
 /* present = past ++ new along the sequence, bit by bit. */
@@ -216,13 +226,15 @@ static bool row_bias(Att *t, int64_t b, int64_t h, int64_t s) {
   return any;
 }
 
-/* Softmax of score in place, each step rounded to the precision asked for; a row that may look nowhere gives zeros. */
-static void softmax_row(Att *t, bool any) {
-  double max = -INFINITY, sum = 0, *x = t->score;
+/* Softmax of score of head h in place, each step rounded to the precision asked for; a row that may look nowhere gives zeros. */
+static void softmax_row(Att *t, int64_t h, bool any) {
+  double max = t->sink ? t->sink[h] : -INFINITY, sum = 0, *x = t->score;
   for (int64_t j = 0; j < t->L; j++) {
     x[j] = nn_round(t->soft, x[j]);
     max = x[j] > max || x[j] != x[j] ? x[j] : max;
   }
+  if (t->sink && max != -INFINITY)
+    sum = exp(t->sink[h] - max);
   for (int64_t j = 0; j < t->L; j++) {
     x[j] = any && max != -INFINITY ? exp(x[j] - max) : 0;
     sum += x[j];
@@ -261,7 +273,7 @@ static void attend(Att *t, int64_t b, int64_t h, int64_t s) {
         t->bias[j] == -INFINITY ? -INFINITY : capped + t->bias[j]; /* what is masked does not count, even NaN */
     t->raw[j] = mode == 0 ? dot : mode == 1 ? capped : t->score[j];
   }
-  softmax_row(t, any);
+  softmax_row(t, h, any);
   if (t->qk)
     nn_store(t->qk, ((b * t->q.H + h) * t->q.S + s) * t->L, mode == 3 ? t->score : t->raw, t->L);
   weigh_values(t);
@@ -276,7 +288,7 @@ static void pick_rows(const Heads *past, const Heads *now, int64_t before, int64
     row[before + s] = now->data + b * now->sb + g * now->sh + s * now->ss;
 }
 
-/* Attention, ONNX 25 (and 23, 24, which it extends). */
+/* Attention, ONNX 25 (and 23, 24, which it extends); SinkAttention. */
 Status attention_eval(Eval *e) {
   Att t = {.e = e, .a = e->attr};
   TRY(check_attrs(&t));
@@ -288,6 +300,7 @@ Status attention_eval(Eval *e) {
   TRY(load_past(&t));
   TRY(load_mask(&t));
   TRY(load_valid(&t));
+  TRY(load_sink(&t));
   t.scale = isnan(t.a->scale) ? 1 / sqrt((double)t.q.D) : (double)t.a->scale;
   TRY(make_outputs(&t));
   if (!tensor_count(t.y) && !t.qk)

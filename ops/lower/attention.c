@@ -1,5 +1,5 @@
 /* attention.c - lowering of Attention (25) in its full form, for what the attention generator does not take
- * (codegen/anchors.c): caches, caps, windows, lengths, further outputs, other types; and of RotaryEmbedding (23).
+ * (codegen/anchors.c): caches, caps, windows, lengths, further outputs, other types, sinks on GPUs; and of RotaryEmbedding (23).
  *
  *   for each batch entry and key/value head: the present keys and values, where they are wanted
  *     for each query head of it and query s
@@ -16,7 +16,7 @@ static const Type *in_of(const Node *n, int i) { return &n->in[i]->type; }
 static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
 static KExpr *num(Lower *x, int64_t v) { return lower_index_const(x, v); }
 
-enum { Q, K, V, MASK, PAST_K, PAST_V, VALID };
+enum { Q, K, V, MASK, PAST_K, PAST_V, VALID, SINK };
 
 typedef struct Att {
   Lower *x;
@@ -79,6 +79,8 @@ static bool att_can(Ctx *c, const Node *n, const char **why) {
                        (in_of(n, MASK)->dtype != DT_bool && !dtype_is_float(in_of(n, MASK)->dtype))))
     return false;
   if (has(n, VALID) && in_of(n, VALID)->rank != 1)
+    return false;
+  if (has(n, SINK) && (in_of(n, SINK)->rank != 1 || !dim_is(in_of(n, SINK)->dim[0], t.heads)))
     return false;
   *why = "a softmax in a precision that there is not";
   DType p = a->softmax_precision == ABSENT ? DT_none : (DType)a->softmax_precision;
@@ -230,18 +232,23 @@ static Status scores(Att *t, const Part *part) {
 }
 
 /* The softmax of score in place; zeros where there is nothing to look at. */
-static void softmax(Att *t) {
+static Status softmax(Att *t) {
   Lower *x = t->x;
   KCursor behind;
   KExpr *none = ke_float(x->k, t->w, -INFINITY), *zero = ke_float(x->k, t->w, 0), *one = ke_float(x->k, t->w, 1);
-  KVar *m = lower_acc(x, "m", none);
+  KExpr *sink = none;
+  if (has(t->n, SINK)) {
+    TRY(lower_read(x, t->n->in[SINK], &t->h, &sink));
+    sink = lower_once(x, "sink", ke_cast(x->k, t->w, sink));
+  }
+  KVar *m = lower_acc(x, "m", sink);
   KExpr *j = lower_open(x, "j", t->L, &behind);
   ks_update(&x->at, m, KOP_max, ke_load(x->k, t->score, &j));
   lower_close(x, 1, behind);
-  KVar *s = lower_acc(x, "sum", zero);
   KExpr *nothing = k_bin(x, KOP_eq, ke_var(x->k, m), none), *top = ke_select(x->k, nothing, zero, ke_var(x->k, m));
   KVar *shift = ks_let(&x->at, "top", top);
   lower_set_level(x, shift, x->depth);
+  KVar *s = lower_acc(x, "sum", has(t->n, SINK) ? k_un(x, KOP_exp, k_sub(x, sink, ke_var(x->k, shift))) : zero);
   j = lower_open(x, "j", t->L, &behind); /* exp(-inf) is 0 */
   KVar *e = ks_let(&x->at, "e", k_un(x, KOP_exp, k_sub(x, ke_load(x->k, t->score, &j), ke_var(x->k, shift))));
   lower_set_level(x, e, x->depth);
@@ -258,6 +265,7 @@ static void softmax(Att *t) {
   if (t->a->qk_matmul_output_mode == 3)
     store_qk(t, j, ke_var(x->k, p));
   lower_close(x, 1, behind);
+  return ST_OK;
 }
 
 static bool masks(const Att *t) {
@@ -305,7 +313,7 @@ static Status query(Att *t, KBuf *y) {
   Part part[2];
   for (int i = 0, n = parts_of(t, K, PAST_K, part); i < n; i++)
     TRY(scores(t, &part[i]));
-  softmax(t);
+  TRY(softmax(t));
   return y ? weighted(t, y) : ST_OK;
 }
 

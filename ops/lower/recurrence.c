@@ -10,13 +10,19 @@ static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
 /* --- LinearAttention ---
  *
  *   for b, h                              parallel: a head's state is a temporary of its own
- *     S = past
+ *     S = past, k' = u = 0
  *     for t in order
- *       for i, j: S[i, j] *= exp(g[i]); r[j] += S[i, j] k[i]           (what the rule asks for)
- *       u[j] = beta (v[j] - r[j])
- *       for i, j: S[i, j] += k[i] u[j]; o[q, j] += q[i] S[i, j]        for the query heads q that share the head
- *     present = S
+ *       for j: r = 0, o = 0               lanes along j
+ *         for i in order: S[i, j] = (S[i, j] + k'[i] u[j]) exp(g[i]); r += S[i, j] k[i]; o[q] += q[i] S[i, j]
+ *         u[j] = beta (v[j] - r)          r and beta where the rule has them
+ *         y[q, j] = o[q] + (q . k) u[j]   for the query heads q that share the head
+ *       k' = k
+ *     present = S + k' u
+ *
+ * What a token writes is added when the next one reads, so that each goes over the state once.
  */
+
+enum { MOST_GROUP = 64 }; /* query heads to a head of keys */
 
 typedef struct Linear {
   Lower *x;
@@ -26,7 +32,7 @@ typedef struct Linear {
   DType work;
   bool gated, delta;
   KExpr *b, *h, *t;
-  KBuf *state, *row, *sum; /* [dk, dv], [dv]: u, [group, dv] */
+  KBuf *state, *row, *fade; /* [dk, dv]; u: [dv]; exp(g): [dk], or NULL */
 } Linear;
 
 static bool linear_can(Ctx *c, const Node *n, const char **why) {
@@ -46,7 +52,8 @@ static bool linear_can(Ctx *c, const Node *n, const char **why) {
   Str r = a->update_rule;
   bool gated = str_is(r, "gated") || str_is(r, "gated_delta"), delta = str_is(r, "delta") || str_is(r, "gated_delta");
   int64_t g = a->kv_num_heads, last;
-  if (gated != has(n, 4) || delta != has(n, 5) || (!gated && !delta && !str_is(r, "linear")) || a->q_num_heads / g > 64)
+  if (gated != has(n, 4) || delta != has(n, 5) || (!gated && !delta && !str_is(r, "linear")) ||
+      a->q_num_heads / g > MOST_GROUP)
     return false;
   if (delta && (!dim_is_const(in_of(n, 5)->dim[2], &last) || (last != 1 && last != g)))
     return false;
@@ -54,12 +61,14 @@ static bool linear_can(Ctx *c, const Node *n, const char **why) {
 }
 
 /* Element [b, t, at] of an input, in the type of the state. */
-static Status token(Linear *l, int in, KExpr *at, KExpr **e) {
-  KExpr *index[3] = {l->b, l->t, at};
+static Status element(Linear *l, int in, KExpr *t, KExpr *at, KExpr **e) {
+  KExpr *index[3] = {l->b, t, at};
   TRY(lower_read(l->x, l->n->in[in], index, e));
   *e = ke_cast(l->x->k, l->work, *e);
   return ST_OK;
 }
+
+static Status token(Linear *l, int in, KExpr *at, KExpr **e) { return element(l, in, l->t, at, e); }
 
 static KExpr *packed(Linear *l, KExpr *head, Dim size, KExpr *i) {
   return k_add(l->x, k_mul(l->x, head, ke_dim(l->x->k, size)), i);
@@ -78,59 +87,9 @@ static Status load_state(Linear *l) {
   }
   ks_store(&l->x->at, l->state, (KExpr *[]){i, j}, v);
   lower_close(l->x, 2, behind);
-  return ST_OK;
-}
-
-static void clear_sums(Linear *l) {
-  Lower *x = l->x;
-  KCursor behind;
-  KExpr *j = lower_open(x, "j", l->dv, &behind);
-  if (l->delta)
-    ks_store(&x->at, l->row, &j, zero(l));
-  for (int64_t q = 0; q < l->group; q++)
-    ks_store(&x->at, l->sum, (KExpr *[]){lower_index_const(x, q), j}, zero(l));
-  lower_close(x, 1, behind);
-}
-
-/* The state fades, and what it holds under the key is read. */
-static Status fade(Linear *l) {
-  Lower *x = l->x;
-  KCursor behind;
-  KExpr *k = NULL, *g = NULL;
-  if (!l->gated && !l->delta)
-    return ST_OK;
-  KExpr *i = lower_open_ordered(x, "i", l->dk, &behind);
-  if (l->gated) {
-    bool by_head = dim_is(in_of(l->n, 4)->dim[2], l->heads);
-    TRY(token(l, 4, by_head ? l->h : packed(l, l->h, l->dk, i), &g));
-    g = lower_once(x, "g", k_un(x, KOP_exp, g));
-  }
-  if (l->delta)
-    TRY(token(l, 1, packed(l, l->h, l->dk, i), &k));
-  KExpr *j = lower_open(x, "j", l->dv, NULL), *s = state_at(l, i, j);
-  if (g) {
-    s = lower_once(x, "s", k_mul(x, s, g));
-    ks_store(&x->at, l->state, (KExpr *[]){i, j}, s);
-  }
-  if (k)
-    ks_store(&x->at, l->row, &j, k_add(x, ke_load(x->k, l->row, &j), k_mul(x, s, k)));
-  lower_close(x, 2, behind);
-  return ST_OK;
-}
-
-/* What is written under the key. */
-static Status correct(Linear *l) {
-  Lower *x = l->x;
-  KCursor behind;
-  KExpr *v, *beta, *j = lower_open(x, "j", l->dv, &behind);
-  TRY(token(l, 2, packed(l, l->h, l->dv, j), &v));
-  if (l->delta) {
-    bool by_head = dim_is(in_of(l->n, 5)->dim[2], l->heads);
-    TRY(token(l, 5, by_head ? l->h : lower_index_const(x, 0), &beta));
-    v = k_mul(x, beta, k_sub(x, v, ke_load(x->k, l->row, &j)));
-  }
-  ks_store(&x->at, l->row, &j, v);
-  lower_close(x, 1, behind);
+  j = lower_open(l->x, "j", l->dv, &behind);
+  ks_store(&l->x->at, l->row, &j, zero(l));
+  lower_close(l->x, 1, behind);
   return ST_OK;
 }
 
@@ -138,45 +97,119 @@ static KExpr *query_head(Linear *l, int64_t q) {
   return k_add(l->x, k_mul(l->x, l->h, lower_index_const(l->x, l->group)), lower_index_const(l->x, q));
 }
 
-static Status write_and_read(Linear *l) {
+/* q . k of this token, for query head r of the group. */
+static Status dot(Linear *l, int64_t r, KExpr **e) {
   Lower *x = l->x;
   KCursor behind;
-  KExpr *k, *q[64], *i = lower_open_ordered(x, "i", l->dk, &behind);
+  KExpr *k, *q;
+  KVar *acc = lower_acc(x, "qk", zero(l));
+  KExpr *i = lower_open(x, "i", l->dk, &behind);
   TRY(token(l, 1, packed(l, l->h, l->dk, i), &k));
-  for (int64_t r = 0; r < l->group; r++)
-    TRY(token(l, 0, packed(l, query_head(l, r), l->dk, i), &q[r]));
-  KExpr *j = lower_open(x, "j", l->dv, NULL);
-  KExpr *s = lower_once(x, "s", k_add(x, state_at(l, i, j), k_mul(x, k, ke_load(x->k, l->row, &j))));
-  ks_store(&x->at, l->state, (KExpr *[]){i, j}, s);
-  for (int64_t r = 0; r < l->group; r++) {
-    KExpr *at[2] = {lower_index_const(x, r), j};
-    ks_store(&x->at, l->sum, at, k_add(x, ke_load(x->k, l->sum, at), k_mul(x, q[r], s)));
-  }
-  lower_close(x, 2, behind);
+  TRY(token(l, 0, packed(l, query_head(l, r), l->dk, i), &q));
+  ks_update(&x->at, acc, KOP_add, k_mul(x, q, k));
+  lower_close(x, 1, behind);
+  *e = ke_var(x->k, acc);
   return ST_OK;
 }
 
-static void store_output(Linear *l, KBuf *y) {
-  const LinearAttentionAttr *a = ATTR(l->n, LinearAttention);
+/* exp(g): one for the head, which is returned, or one for each row of the state, which is stored; NULL: there is none, or that. */
+static Status find_fade(Linear *l, KExpr **e) {
   Lower *x = l->x;
   KCursor behind;
-  KExpr *one = ke_float(x->k, l->work, 1), *scale = ke_float(x->k, l->work, (double)a->scale);
-  if (a->scale == 0)
-    scale = lower_once(x, "scale", k_div(x, one, k_un(x, KOP_sqrt, ke_cast(x->k, l->work, ke_dim(x->k, l->dk)))));
-  KExpr *j = lower_open(x, "j", l->dv, &behind);
+  KExpr *g;
+  *e = NULL;
+  if (!l->gated)
+    return ST_OK;
+  if (!l->fade) {
+    TRY(token(l, 4, l->h, &g));
+    *e = lower_once(x, "g", k_un(x, KOP_exp, g));
+    return ST_OK;
+  }
+  KExpr *i = lower_open(x, "i", l->dk, &behind);
+  TRY(token(l, 4, packed(l, l->h, l->dk, i), &g));
+  ks_store(&x->at, l->fade, &i, k_un(x, KOP_exp, g));
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+static KExpr *scale_of(Linear *l) {
+  const LinearAttentionAttr *a = ATTR(l->n, LinearAttention);
+  Lower *x = l->x;
+  if (a->scale != 0)
+    return ke_float(x->k, l->work, (double)a->scale);
+  KExpr *root = k_un(x, KOP_sqrt, ke_cast(x->k, l->work, ke_dim(x->k, l->dk)));
+  return lower_once(x, "scale", k_div(x, ke_float(x->k, l->work, 1), root));
+}
+
+/* The state in lane j: what the token before wrote, faded, and what it holds under this token's key and queries. */
+static Status read_state(Linear *l, KExpr *j, KExpr *g, KVar *held, KVar *const *out) {
+  Lower *x = l->x;
+  KCursor behind;
+  KExpr *k, *q, *before, *one = lower_index_const(x, 1), *none = lower_index_const(x, 0);
+  KExpr *last = ke_select(x->k, k_bin(x, KOP_eq, l->t, none), none, k_sub(x, l->t, one)); /* 0: u is 0 then */
+  KExpr *u = lower_once(x, "u", ke_load(x->k, l->row, &j));
+  KExpr *i = lower_open_ordered(x, "i", l->dk, &behind), *row = packed(l, l->h, l->dk, i);
+  TRY(element(l, 1, last, row, &before));
+  KExpr *s = k_add(x, state_at(l, i, j), k_mul(x, before, u));
+  g = l->fade ? ke_load(x->k, l->fade, &i) : g;
+  s = lower_once(x, "s", g ? k_mul(x, s, g) : s);
+  ks_store(&x->at, l->state, (KExpr *[]){i, j}, s);
+  TRY(token(l, 1, row, &k));
+  if (l->delta)
+    ks_update(&x->at, held, KOP_add, k_mul(x, s, k));
   for (int64_t r = 0; r < l->group; r++) {
-    KExpr *v = k_mul(x, scale, ke_load(x->k, l->sum, (KExpr *[]){lower_index_const(x, r), j}));
+    TRY(token(l, 0, packed(l, query_head(l, r), l->dk, i), &q));
+    ks_update(&x->at, out[r], KOP_add, k_mul(x, q, s));
+  }
+  lower_close(x, 1, behind);
+  return ST_OK;
+}
+
+static Status one_token(Linear *l, KBuf *y) {
+  Lower *x = l->x;
+  KCursor behind;
+  KExpr *g, *u, *beta = NULL, *scale = scale_of(l), *qk[MOST_GROUP];
+  KVar *out[MOST_GROUP], *held = NULL;
+  for (int64_t r = 0; r < l->group; r++)
+    TRY(dot(l, r, &qk[r]));
+  TRY(find_fade(l, &g));
+  if (l->delta) {
+    bool by_head = dim_is(in_of(l->n, 5)->dim[2], l->heads);
+    TRY(token(l, 5, by_head ? l->h : lower_index_const(x, 0), &beta));
+    beta = lower_once(x, "beta", beta);
+  }
+  KExpr *j = lower_open(x, "j", l->dv, &behind);
+  if (l->delta)
+    held = lower_acc(x, "r", zero(l));
+  for (int64_t r = 0; r < l->group; r++)
+    out[r] = lower_acc(x, "o", zero(l));
+  TRY(read_state(l, j, g, held, out));
+  TRY(token(l, 2, packed(l, l->h, l->dv, j), &u));
+  u = lower_once(x, "w", l->delta ? k_mul(x, beta, k_sub(x, u, ke_var(x->k, held))) : u);
+  ks_store(&x->at, l->row, &j, u);
+  for (int64_t r = 0; r < l->group && y; r++) {
+    KExpr *v = k_mul(x, scale, k_add(x, ke_var(x->k, out[r]), k_mul(x, qk[r], u)));
     ks_store(&x->at, y, (KExpr *[]){l->b, l->t, packed(l, query_head(l, r), l->dv, j)}, ke_cast(x->k, y->dtype, v));
   }
   lower_close(x, 1, behind);
+  return ST_OK;
 }
 
-static void store_state(Linear *l, KBuf *present) {
+/* With what the last token wrote; without tokens there is no key to read. */
+static Status store_state(Linear *l, KBuf *present) {
   Lower *x = l->x;
-  KCursor behind;
-  KExpr *i = lower_open(x, "i", l->dk, &behind), *j = lower_open(x, "j", l->dv, NULL);
-  ks_store(&x->at, present, (KExpr *[]){l->b, l->h, i, j}, ke_cast(x->k, present->dtype, state_at(l, i, j)));
+  KCursor behind, inner;
+  KExpr *k, *rows = ke_dim(x->k, l->T), *i = lower_open(x, "i", l->dk, &behind);
+  KVar *last = lower_acc(x, "k", zero(l));
+  lower_if(x, k_bin(x, KOP_lt, lower_index_const(x, 0), rows), &inner);
+  TRY(element(l, 1, k_sub(x, rows, lower_index_const(x, 1)), packed(l, l->h, l->dk, i), &k));
+  ks_update(&x->at, last, KOP_none, k);
+  lower_close(x, 1, inner);
+  KExpr *j = lower_open(x, "j", l->dv, NULL);
+  KExpr *s = k_add(x, state_at(l, i, j), k_mul(x, ke_var(x->k, last), ke_load(x->k, l->row, &j)));
+  ks_store(&x->at, present, (KExpr *[]){l->b, l->h, i, j}, ke_cast(x->k, present->dtype, s));
   lower_close(x, 2, behind);
+  return ST_OK;
 }
 
 static Status linear(Lower *x, const Node *n, KBuf *const *out) {
@@ -194,20 +227,16 @@ static Status linear(Lower *x, const Node *n, KBuf *const *out) {
   l.gated = has(n, 4), l.delta = has(n, 5);
   l.state = kernel_add_temp(x->k, "s", l.work, 2, (Dim[]){l.dk, l.dv});
   l.row = kernel_add_temp(x->k, "u", l.work, 1, &l.dv);
-  l.sum = kernel_add_temp(x->k, "o", l.work, 2, (Dim[]){dim_const(x->c, l.group), l.dv});
+  if (l.gated && !dim_is(in_of(n, 4)->dim[2], l.heads))
+    l.fade = kernel_add_temp(x->k, "g", l.work, 1, &l.dk);
   l.b = lower_open(x, "b", s->dim[0], &behind);
   l.h = lower_open(x, "h", s->dim[1], NULL);
   TRY(load_state(&l));
   l.t = lower_open_ordered(x, "t", l.T, &inner);
-  clear_sums(&l);
-  TRY(fade(&l));
-  TRY(correct(&l));
-  TRY(write_and_read(&l));
-  if (out[0])
-    store_output(&l, out[0]);
+  TRY(one_token(&l, out[0]));
   lower_close(x, 1, inner);
   if (out[1])
-    store_state(&l, out[1]);
+    TRY(store_state(&l, out[1]));
   lower_close(x, 2, behind);
   return ST_OK;
 }

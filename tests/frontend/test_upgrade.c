@@ -285,7 +285,8 @@ static int run_file(const char *path, bool compiled, bool *seen) {
 }
 
 static void test_microsoft(void **state) {
-  static const char *const files[] = {"microsoft.txt", "microsoft_quantised.txt", "microsoft_others.txt"};
+  static const char *const files[] = {"microsoft.txt", "microsoft_quantised.txt", "microsoft_others.txt",
+                                      "microsoft_attentions.txt"};
   static bool seen[512];
   (void)state;
   for (size_t i = 0; i < countof(files); i++) {

@@ -9,6 +9,7 @@
 
 static Jit jit;
 static double allowed = 0x1p-18;
+static const float *sinks; /* of the case at hand, one for each head, or NULL */
 
 typedef struct Sizes {
   int64_t b, q, k;
@@ -64,30 +65,38 @@ static double mask_value(const Attention *t, Sizes s, const void *mask, int64_t 
   return t->mask == DT_f32 ? (double)((const float *)mask)[x] : ((const uint8_t *)mask)[x] ? 0 : -INFINITY;
 }
 
+static bool unseen(const Attention *t, Sizes s, int64_t i, int64_t j) {
+  int64_t at = i + s.k - s.q;
+  return (t->causal && j > at) || (t->has_left && j < at - t->left) || (t->has_right && j > at + t->right);
+}
+
 /* One row of the definition; want: dv values. */
 static void row(const Attention *t, Sizes s, void *const *buf, int64_t b, int64_t h, int64_t i, double *want) {
   const float *q = buf[0], *k = buf[1], *v = buf[2];
   int64_t g = h / (t->heads / t->kv_heads);
-  double max = -INFINITY, sum = 0, score[2048];
+  double max = sinks ? (double)sinks[h] : -INFINITY, sum = 0, score[2048];
   for (int64_t j = 0; j < s.k; j++) {
-    double m = t->causal && j > i + s.k - s.q ? -INFINITY : mask_value(t, s, buf[3], b, h, i, j), dot = 0;
+    double m = unseen(t, s, i, j) ? -INFINITY : mask_value(t, s, buf[3], b, h, i, j), dot = 0;
     for (int64_t d = 0; d < t->dk; d++)
       dot += (double)q[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] *
              (double)k[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dk, d)];
-    score[j] = m == -INFINITY ? m : dot * t->scale + m;
+    dot *= t->scale;
+    dot = t->cap > 0 ? t->cap * tanh(dot / t->cap) : dot;
+    score[j] = m == -INFINITY ? m : dot + m;
     max = score[j] > max || score[j] != score[j] ? score[j] : max;
   }
   for (int64_t d = 0; d < t->dv; d++)
     want[d] = t->zero_rows ? 0 : NAN;
   if (max == -INFINITY)
     return;
+  sum = sinks ? exp((double)sinks[h] - max) : 0;
   for (int64_t j = 0; j < s.k; j++)
     sum += score[j] = exp(score[j] - max);
   for (int64_t d = 0; d < t->dv; d++) {
     want[d] = 0;
     for (int64_t j = 0; j < s.k; j++) { /* what is masked does not count, even NaN */
       double p = (float)(score[j] / sum) == 0 ? 0 : score[j] / sum;
-      if (p != 0 || (t->mask == DT_none && !t->causal))
+      if (p != 0 || (t->mask == DT_none && !t->causal && !t->has_left && !t->has_right))
         want[d] += p * (double)v[at(t->kv_split, b, g, j, t->kv_heads, s.k, t->dv, d)];
     }
   }
@@ -116,26 +125,30 @@ static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t,
   for (int i = 0; i < t->mask_rank; i++)
     nm *= value(t->mask_dim[i], s);
   float *out = numbers(nq * t->dv + 16, 5), *again = numbers(nq * t->dv + 16, 6);
-  void *buf[5] = {numbers(nq * t->dk, 1), numbers(nk * t->dk, 2), numbers(nk * t->dv, 3), numbers(nm, 4), NULL};
-  int last = t->mask == DT_none ? 3 : 4;
-  uint8_t *yes = buf[3];
+  void *buf[6] = {numbers(nq * t->dk, 1), numbers(nk * t->dk, 2), numbers(nk * t->dv, 3)}, *mask = numbers(nm, 4);
+  float *sink = numbers(t->heads, 7);
+  int last = 3;
+  uint8_t *yes = mask;
   if (t->mask == DT_bool)
     for (int64_t i = 0; i < nm; i++)
       yes[i] = (i * 7 + i / 5) % 3 != 0;
+  if (t->mask != DT_none)
+    buf[last++] = mask;
+  if (t->sink)
+    buf[last++] = sink;
   if (change)
     change(t, s, buf);
-  void *mask = buf[3];
   memset(out + nq * t->dv, 0x5a, 64), memset(again + nq * t->dv, 0x5a, 64);
   buf[last] = out;
   run(c, s, buf, 1);
   buf[last] = again;
   run(c, s, buf, 3);
   assert_memory_equal(out, again, (size_t)(nq * t->dv + 16) * 4);
-  buf[3] = mask;
+  sinks = t->sink ? sink : NULL;
   compare(t, s, buf, out);
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 3; i++)
     free(buf[i]);
-  free(out), free(again);
+  free(mask), free(sink), free(out), free(again);
 }
 
 static const Sizes sizes[] = {{1, 1, 1},   {2, 3, 5},    {1, 8, 8},   {2, 16, 17},  {1, 33, 130},
@@ -228,6 +241,43 @@ static void test_masks(void **state) {
     case 5: set_mask(&t, type, 4, sym("b"), num(1), sym("q"), num(1)), t.causal = true; break;
     }
     t.zero_rows = form % 3 == 0;
+    check_all(t);
+  }
+}
+
+static void test_windows(void **state) {
+  static const int64_t left[] = {0, 3, 40, INT32_MAX, -1}, right[] = {0, 2, 70, INT32_MAX, -1};
+  (void)state;
+  for (size_t i = 0; i < countof(left) * countof(right); i += 1 + i % 3) {
+    Attention t = plain(2, 1, 16, 24);
+    t.left = left[i % 5], t.right = right[i / 5];
+    t.has_left = t.left >= 0, t.has_right = t.right >= 0, t.zero_rows = true, t.causal = i % 4 == 0;
+    if (i & 1)
+      set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
+    check_all(t);
+  }
+}
+
+static void test_caps(void **state) {
+  (void)state;
+  for (int form = 0; form < 6; form++) {
+    Attention t = plain(2, 2, 16, 16);
+    t.cap = 0.25, t.causal = form & 1, t.zero_rows = true;
+    if (form / 2)
+      set_mask(&t, form / 2 > 1 ? DT_f32 : DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
+    check_all(t);
+  }
+}
+
+/* No key seen: the sink alone is left, and zeros. */
+static void test_sinks(void **state) {
+  (void)state;
+  for (int form = 0; form < 8; form++) {
+    Attention t = plain(4, 2, 16, 16);
+    t.sink = true, t.zero_rows = true, t.cap = form == 7 ? 0.5 : 0;
+    t.causal = form & 1, t.has_left = form & 2, t.left = 3;
+    if (form & 4)
+      set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
     check_all(t);
   }
 }
@@ -326,11 +376,19 @@ static void test_weightless_values(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_layouts),          cmocka_unit_test(test_dims),
-      cmocka_unit_test(test_grouped),          cmocka_unit_test(test_causal),
-      cmocka_unit_test(test_constant_lengths), cmocka_unit_test(test_masks),
-      cmocka_unit_test(test_masked_rows),      cmocka_unit_test(test_large_scores),
-      cmocka_unit_test(test_masked_values),    cmocka_unit_test(test_weightless_values),
+      cmocka_unit_test(test_layouts),
+      cmocka_unit_test(test_dims),
+      cmocka_unit_test(test_grouped),
+      cmocka_unit_test(test_causal),
+      cmocka_unit_test(test_constant_lengths),
+      cmocka_unit_test(test_masks),
+      cmocka_unit_test(test_masked_rows),
+      cmocka_unit_test(test_large_scores),
+      cmocka_unit_test(test_masked_values),
+      cmocka_unit_test(test_weightless_values),
+      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_caps),
+      cmocka_unit_test(test_sinks),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
   RIG_MAIN(&jit, levels, tests);

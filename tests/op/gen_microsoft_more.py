@@ -368,8 +368,16 @@ def same():
     case("CDist", "sqeuclidean", dict(metric="sqeuclidean"), f(a, b), f(d))
 
 
+def gated_norms():
+    x, g, z = small(2, 3, 8), small(4), small(2, 3, 8)
+    y = norm(x.reshape(2, 3, 2, 4), g, 0.125, centred=False).reshape(x.shape)
+    case("GatedRMSNorm", "silu, in groups", dict(epsilon=0.125), f(x, g, z), f(y * silu(z)), tol=1e-4)
+    g = small(8)
+    case("GatedRMSNorm", "sigmoid", dict(epsilon=0.125, activation="sigmoid"), f(x, g, z), f(norm(x, g, 0.125, centred=False) * sigmoid(z)), tol=1e-4)
+
+
 if __name__ == "__main__":
     print("# Made by gen_microsoft_more.py; do not edit.\n")
     for make in ((elements, axes, quantised_convolution, products, attention, lstm) if sys.argv[1:] == ["quantised"] else
-                 (images, group_norms, fused, positions, recurrences, causal_convolutions, same)):
+                 (images, group_norms, fused, positions, recurrences, causal_convolutions, same, gated_norms)):
         make()

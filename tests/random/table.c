@@ -174,6 +174,7 @@ static const Row rows[] = {
     {OP_ScaledSizes, .why = "made by passes only"},
     {OP_MatMulNBits, .why = "not of ai.onnx: tests/op/microsoft.txt"},
     {OP_Suppress, .why = "made by passes only, from NonMaxSuppression"},
+    {OP_SinkAttention, .why = "made by the importer only, from GroupQueryAttention"},
     {OP_RowOrder, .why = "made by passes only, from Unique"},
     {OP_Gradient, .why = "a pass turns it into what it differentiates: tests/runtime/gradient.txt"},
 };

@@ -1,0 +1,203 @@
+/* caches.c - an Attention with a cache of its own as one of all keys, for which there are kernels and caches that grow in place:
+ *
+ *   Attention(q, k, v, mask, past_k, past_v) -> Attention(q, Concat(past_k, k), Concat(past_v, v), mask')
+ *
+ * The present keys and values are the concatenations. What depends on positions (causality, windows, how many keys of a batch entry
+ * count, be it more than there are) goes into the mask, as the kernels' own would mean something else where there are more keys than
+ * queries. For CPUs: GPUs have kernels for more. Needs: types inferred. The form with scores as an output stays as it is.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ops.h"
+#include "passes/pass.h"
+#include "passes/rewrite.h"
+
+#include <math.h>
+
+enum { MASK = 3, PAST_K, PAST_V, VALID };
+
+typedef struct Cached {
+  Match *m;
+  Node *n;
+  const AttentionAttr *a;
+  bool split, past, valid;  /* split: inputs are [batch, heads, rows, size]; past, valid: there are such inputs */
+  bool native, wanted;      /* positions mean the same to the kernels; present keys or values are wanted */
+  bool causal, left, right; /* what the mask has to say */
+  int64_t heads, kv_heads;
+  Dim batch, seq, before, total; /* before: rows of the past */
+} Cached;
+
+static bool has(const Node *n, int i) { return i < n->nin && n->in[i]; }
+
+static const Type *type_in(const Node *n, int i) { return type_known(n->in[i]) ? &n->in[i]->type : NULL; }
+
+static Dim size_of(Ctx *c, const Type *t, int64_t heads) {
+  return t->rank == 4 ? t->dim[3] : dim_div(c, t->dim[2], dim_const(c, heads));
+}
+
+/* The past fits, for all values of the symbols. */
+static bool past_fits(const Cached *x, int input, const Type *now) {
+  const Type *t = type_in(x->n, input);
+  return t && t->rank == 4 && t->dtype == now->dtype && t->dim[0] == x->batch && dim_is(t->dim[1], x->kv_heads) &&
+         t->dim[2] == x->before && t->dim[3] == size_of(x->m->c, now, x->kv_heads);
+}
+
+static bool find_shapes(Cached *x) {
+  Ctx *c = x->m->c;
+  Node *n = x->n;
+  const Type *q = type_in(n, 0), *k = type_in(n, 1), *v = type_in(n, 2);
+  if (!q || !k || !v || (q->rank != 3 && q->rank != 4) || k->rank != q->rank || v->rank != q->rank)
+    return false;
+  x->split = q->rank == 4;
+  x->heads = x->a->q_num_heads, x->kv_heads = x->a->kv_num_heads;
+  if (x->split && (!dim_is_const(q->dim[1], &x->heads) || !dim_is_const(k->dim[1], &x->kv_heads)))
+    return false;
+  if (x->heads < 1 || x->kv_heads < 1)
+    return false;
+  int rows = x->split ? 2 : 1;
+  x->batch = q->dim[0], x->seq = q->dim[rows], x->total = k->dim[rows], x->before = dim_const(c, 0);
+  if (x->past) {
+    const Type *t = type_in(n, PAST_K);
+    if (!t || t->rank != 4)
+      return false;
+    x->before = t->dim[2], x->total = dim_add(c, x->before, x->total);
+    if (!past_fits(x, PAST_K, k) || !past_fits(x, PAST_V, v))
+      return false;
+  }
+  Dim all[] = {x->batch,
+               x->seq,
+               x->total,
+               x->before,
+               size_of(c, q, x->heads),
+               size_of(c, k, x->kv_heads),
+               size_of(c, v, x->kv_heads)};
+  return dims_bound(x->m->g, all, countof(all), NULL);
+}
+
+/* Is there something to do, and can it be done? */
+static bool find_cache(Cached *x) {
+  Node *n = x->n;
+  const AttentionAttr *a = x->a;
+  x->past = has(n, PAST_K) && has(n, PAST_V), x->valid = has(n, VALID);
+  if (has(n, PAST_K) != has(n, PAST_V) || (x->past && x->valid) || (n->nout > 3 && n->out[3] && n->out[3]->uses) ||
+      a->left_window_size < -1 || a->right_window_size < -1 || !find_shapes(x))
+    return false;
+  if (x->valid && attention_keys_all(n, x->total)) /* queries stand at the last of them */
+    x->valid = false, x->before = dim_sub(x->m->c, x->total, x->seq);
+  bool alone = dim_is(x->seq, 1) && !x->valid; /* the last of all keys */
+  x->native = !x->past && !x->valid && x->seq == x->total;
+  x->causal = !x->native && a->is_causal && !(alone && x->before == dim_sub(x->m->c, x->total, x->seq));
+  x->left = !x->native && a->left_window_size >= 0 && a->left_window_size < INT32_MAX; /* no sequence is longer */
+  x->right = !x->native && a->right_window_size >= 0 && a->right_window_size < INT32_MAX;
+  bool positions = x->causal || x->left || x->right;
+  for (int i = 1; i < 3 && i < n->nout; i++)
+    x->wanted |= n->out[i] && n->out[i]->uses;
+  if (!x->past && !x->valid && !positions && !x->wanted)
+    return false;
+  if ((positions || x->valid) && has(n, MASK)) { /* a shorter one ends early, which is its own affair */
+    const Type *t = type_in(n, MASK);
+    return t && t->rank >= 1 && t->dim[t->rank - 1] == x->total && (t->dtype == DT_bool || dtype_is_float(t->dtype));
+  }
+  return true;
+}
+
+/* --- masks --- */
+
+static Value *number(Cached *x, Dim d) {
+  DimsAttr a = {.dims = {&d, 1}, .rank = 0, .dtype = DT_i64};
+  int64_t k;
+  return dim_is_const(d, &k) ? const_like(x->m, (double)k, DT_i64) : emit(x->m, OP_Dims, &a, 0, NULL);
+}
+
+static Value *counted(Cached *x, Dim from, Dim to) {
+  Dim one = dim_const(x->m->c, 1);
+  return EMIT(x->m, Range, NULL, number(x, from), number(x, to), number(x, one));
+}
+
+static Value *shifted(Cached *x, Value *v, int64_t by) {
+  return by ? EMIT(x->m, Add, NULL, v, const_like(x->m, (double)by, DT_i64)) : v;
+}
+
+static Value *both(Cached *x, Value *a, Value *b) { return !a ? b : !b ? a : EMIT(x->m, And, NULL, a, b); }
+
+/* Which keys a query may see, by where they stand: bool [seq, total], or [batch, 1, seq, total]. */
+static Value *by_position(Cached *x) {
+  Match *m = x->m;
+  Ctx *c = m->c;
+  const AttentionAttr *a = x->a;
+  Dim one = dim_const(c, 1);
+  Value *keep = NULL, *column = counted(x, dim_const(c, 0), x->total);
+  Value *row = counted(x, x->before, dim_add(c, x->before, x->seq)), *end = NULL;
+  row = reshape_to(m, row, (Dim[]){x->seq, one}, 2);
+  if (x->valid) { /* the last query stands at the last key that counts */
+    end = reshape_to(m, x->n->in[VALID], (Dim[]){x->batch, one, one, one}, 4);
+    row = EMIT(m, Add, NULL, row, EMIT(m, Sub, NULL, end, number(x, x->seq)));
+    keep = EMIT(m, Less, NULL, column, end);
+  }
+  if (x->causal)
+    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, column, row));
+  if (x->right)
+    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, column, shifted(x, row, a->right_window_size)));
+  if (x->left)
+    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, shifted(x, row, -a->left_window_size), column));
+  return keep;
+}
+
+static Value *mask_of(Cached *x) {
+  Match *m = x->m;
+  Value *mask = has(x->n, MASK) ? x->n->in[MASK] : NULL;
+  if (!x->valid && !x->causal && !x->left && !x->right)
+    return mask;
+  Value *keep = by_position(x);
+  if (!mask || mask->type.dtype == DT_bool)
+    return both(x, mask, keep);
+  return EMIT(m, Where, NULL, keep, mask, const_like(m, -INFINITY, mask->type.dtype));
+}
+
+/* --- building --- */
+
+static Value *heads_of(Cached *x, Value *v, int64_t heads) {
+  static const int64_t heads_first[] = {0, 2, 1, 3};
+  Match *m = x->m;
+  const Type *t = &v->type;
+  if (t->rank == 4)
+    return v;
+  v = reshape_to(m, v, (Dim[]){t->dim[0], t->dim[1], dim_const(m->c, heads), size_of(m->c, t, heads)}, 4);
+  return transpose_by(m, v, heads_first, 4);
+}
+
+/* The keys (values) of all rows, which may be wanted as an output. */
+static Value *present(Cached *x, int now, int past) {
+  ConcatAttr axis = {.axis = 2};
+  Value *v = heads_of(x, x->n->in[now], x->kv_heads);
+  if (x->past)
+    v = EMIT(x->m, Concat, &axis, x->n->in[past], v);
+  if (now < x->n->nout && x->n->out[now])
+    replace_value(x->n->out[now], v);
+  return v;
+}
+
+static Value *make(Match *m) {
+  static const int64_t back[] = {0, 2, 1, 3};
+  Cached x = {.m = m, .n = m->root, .a = ATTR(m->root, Attention)};
+  Node *n = m->root;
+  if (!type_known(n->out[0]) || !find_cache(&x))
+    return NULL;
+  AttentionAttr a = *x.a;
+  if (!x.native)
+    a.is_causal = 0, a.left_window_size = a.right_window_size = -1;
+  Value *mask = mask_of(&x);
+  if (!x.past && !x.wanted) /* the rows are as they were */
+    return emit(m, OP_Attention, &a, mask ? 4 : 3, (Value *[]){n->in[0], n->in[1], n->in[2], mask});
+  Value *q = heads_of(&x, n->in[0], x.heads), *k = present(&x, 1, PAST_K), *v = present(&x, 2, PAST_V);
+  a.q_num_heads = a.kv_num_heads = ABSENT;
+  Value *y = emit(m, OP_Attention, &a, mask ? 4 : 3, (Value *[]){q, k, v, mask});
+  if (x.split)
+    return y;
+  y = transpose_by(m, y, back, 4);
+  const Type *t = &n->in[0]->type;
+  Dim hidden = dim_mul(m->c, dim_const(m->c, x.heads), size_of(m->c, &n->in[2]->type, x.kv_heads));
+  return reshape_to(m, y, (Dim[]){t->dim[0], t->dim[1], hidden}, 3);
+}
+
+static const Rule rules[] = {{"attention with a cache", OPERATOR(Attention), make}};
+
+Status pass_caches(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }
