@@ -386,7 +386,7 @@ Status channelwise_body(Gen *g) {
     return fail(e->c, ST_INTERNAL, "channels of %s that are known at run time only", g->name);
   d.step = n * element_bytes(g);
   TRY(geometry(&d));
-  if (epilogue_is_cheap(g, CHEAP) &&
+  if (epilogue_is_cheap(g) &&
       (d.lanes == 16 || n % g->plan.nr == 0)) /* stores of some lanes are slow without AVX-512 */
     TRY(epilogue_open(g, &g->args, &d.epilogue));
   if (integers(&d))

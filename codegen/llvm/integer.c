@@ -299,20 +299,11 @@ static LVal load_b(Gen *g, LVal p) {
 
 static LVal steps_of_k(const Gen *g) { return i64_of(g->e, integer_depth(k_of(g)) / unit(g)); }
 
-/* Of few steps of k, what sums take to memory and back counts. */
-enum { SHORT_K = 256 };
-
-static bool finishes_in_registers(const Gen *g) {
-  int64_t n;
-  return k_of(g) <= SHORT_K && g->p->groups <= 1 && dim_is_const(g->p->n, &n) &&
-         (lanes(g) == 16 || n % g->plan.nr == 0) && epilogue_is_cheap(g, CHEAP_INTEGER);
-}
-
-/* void tile(a, panel, sums, ahead, step, args, row, col): `rows` rows at a by one panel; at each step of k the line at ahead comes into
- * L2, and ahead goes on by `step` bytes. The last three are for a finish. */
-static Status tile_body(Gen *g, const TileKernel *t, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
+/* void tile(a, panel, sums, ahead, step): `rows` rows at a by one panel; at each step of k the line at ahead comes into L2, and
+ * ahead goes on by `step` bytes. */
+static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
   Emitter *e = g->e;
-  int n = lanes(g), nr = g->plan.nr, vecs = nr / n, rows = t->rows;
+  int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
   LVal phi[MAX_SUMS], sum[MAX_SUMS], b[6], zero = i64_of(e, 0), data = at_bytes(e, panel, i64_of(e, nr * 4));
   for (int i = 0; i < rows * vecs; i++)
     sum[i] = load(e, e->i32, n, at_bytes(e, panel, i64_of(e, i % vecs * n * 4)));
@@ -343,39 +334,28 @@ static Status tile_body(Gen *g, const TileKernel *t, LVal a, LVal panel, LVal su
     LLVMAddIncoming(phi[i], &sum[i], &body, 1);
   LLVMBuildCondBr(e->b, i64_less(e, next, steps_of_k(g)), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
-  if (g->finish)
-    return finish_tile(g, t, LLVMGetParam(t->fn, 5), LLVMGetParam(t->fn, 6), LLVMGetParam(t->fn, 7), sum);
   for (int i = 0; i < rows * vecs; i++)
     store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
-  return ST_OK;
 }
 
-static Status tile(Gen *g, int rows, TileKernel *t) {
+static void tile(Gen *g, int rows, TileKernel *t) {
   Emitter *e = g->e;
-  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64, e->ptr, e->i64, e->i64};
+  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64};
   LVal arg[countof(param)];
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
-  t->rows = rows, t->lanes = lanes(g), t->vecs = g->plan.nr / t->lanes;
-  t->type = LLVMFunctionType(none, param, countof(param), 0);
+  t->rows = rows, t->type = LLVMFunctionType(none, param, countof(param), 0);
   t->fn = function_begin(e, sub_name(g, "tile", rows), none, param, countof(param));
   LLVMGetParams(t->fn, arg);
-  TRY(tile_body(g, t, arg[0], arg[1], arg[2], arg[3], arg[4]));
+  tile_body(g, rows, arg[0], arg[1], arg[2], arg[3], arg[4]);
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
-  return ST_OK;
 }
 
-Status integer_kernels(Gen *g, int low, int high) {
-  if (finishes_in_registers(g)) {
-    TileFinish *f = arena_new(g->e->a, TileFinish);
-    *f = (TileFinish){.name = g->name, .arg = g};
-    g->finish = f;
-  }
+void integer_kernels(Gen *g, int low, int high) {
   g->tiles = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)high), .low = low, .high = high};
   for (int r = low; r <= high; r++)
-    TRY(tile(g, r, &g->tiles.kernel[r - 1]));
-  return ST_OK;
+    tile(g, r, &g->tiles.kernel[r - 1]);
 }
 
 /* Of parts that are whole rows, all of B stays in L2, and what the next product reads lies behind it: in how many shares, a line
@@ -422,12 +402,10 @@ void integer_tiles(Gen *g, const Part *w) {
     copy_rows(g, a, rows, rows_of_a);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal panel = at_bytes(e, b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, b, t.i, j.i, &step);
+  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
-  LVal arg[] = {rows_of_a, panel, sums, ahead, step, LLVMGetParam(g->args.fn, 0), m0, col0};
-  tile_choose(e, &g->tiles, rows, arg, countof(arg));
   LVal batch = g->p->groups > 1 ? i64_of(e, 0) : w->batch;
-  if (!g->finish)
-    call_epilogue(g, sums, batch, m0, rows, i64_add(e, first, col0), cols);
+  call_epilogue(g, sums, batch, m0, rows, i64_add(e, first, col0), cols);
   loop_end(e, &j);
   loop_end(e, &t);
 }

@@ -83,7 +83,7 @@ static bool finishes_in_registers(const Gen *g) {
          dim_is_const(p->k, &k) && k > 0 && k <= SHORT_K && dim_is_const(p->n, &n) &&
          (lanes(g) == 16 ||
           n % (plan->tail ? lanes(g) : plan->nr) == 0) && /* stores of some lanes are slow without AVX-512 */
-         epilogue_is_cheap(g, CHEAP);
+         epilogue_is_cheap(g);
 }
 
 /* May vector v of a tile have lanes that do not exist? */
@@ -95,10 +95,12 @@ static bool may_end(const Gen *g, const TileKernel *t, int v) {
   return n % g->plan.nr;
 }
 
-Status finish_tile(Gen *g, const TileKernel *t, LVal first, LVal row, LVal col, LVal *sum) {
+static Status finish(const TileFinish *f, const TileKernel *t, LVal *sum) {
+  Gen *g = f->arg;
   Emitter *e = g->e;
   Epilogue *x;
-  EmitArgs args = args_at(e, t->fn, first);
+  EmitArgs args = args_at(e, t->fn, LLVMGetParam(t->fn, FINISH_ARGS));
+  LVal row = LLVMGetParam(t->fn, FINISH_ROW), col = LLVMGetParam(t->fn, FINISH_COL);
   int64_t n = 0;
   TRY(epilogue_open(g, &args, &x));
   dim_is_const(g->p->n, &n);
@@ -111,12 +113,6 @@ Status finish_tile(Gen *g, const TileKernel *t, LVal first, LVal row, LVal col, 
       TRY(epilogue_store(x, i64_of(e, 0), i64_add(e, row, i64_of(e, r)), at, sum[r * t->vecs + v], mask));
   }
   return ST_OK;
-}
-
-static Status finish(const TileFinish *f, const TileKernel *t, LVal *sum) {
-  LVal fn = t->fn;
-  return finish_tile(f->arg, t, LLVMGetParam(fn, FINISH_ARGS), LLVMGetParam(fn, FINISH_ROW),
-                     LLVMGetParam(fn, FINISH_COL), sum);
 }
 
 static Status make_kernels(Gen *g) {
@@ -138,10 +134,8 @@ static Status make_kernels(Gen *g) {
   if (g->p->weights)
     return weights_kernels(g, like);
   heights(g->p, 0, plan->mr, &low, &high);
-  if (g->p->bytes)
-    return integer_kernels(g, low, high);
-  if (g->p->bits.rounded) {
-    rounded_kernels(g, low, high);
+  if (g->p->bytes || g->p->bits.rounded) {
+    (g->p->bytes ? integer_kernels : rounded_kernels)(g, low, high);
     return ST_OK;
   }
   if (finishes_in_registers(g)) {
@@ -184,7 +178,7 @@ static Status epilogue_loops(Epilogue *x, const Kernel *k) {
   return ST_OK;
 }
 
-enum { TRANSCENDENTAL = 16 }; /* operations for a vector */
+enum { CHEAP = 12, TRANSCENDENTAL = 16 }; /* operations for a vector */
 
 static int64_t operations(const KExpr *x) {
   int64_t n = 0;
@@ -197,7 +191,7 @@ static int64_t operations(const KExpr *x) {
   return n + (function ? TRANSCENDENTAL : x->kind >= KE_UNARY);
 }
 
-bool epilogue_is_cheap(const Gen *g, int64_t most) {
+bool epilogue_is_cheap(const Gen *g) {
   const KStmt *s = g->p->epilogue ? g->p->epilogue->body : NULL;
   int64_t n = 0;
   while (s && s->kind == KS_FOR)
@@ -207,7 +201,7 @@ bool epilogue_is_cheap(const Gen *g, int64_t most) {
       return false;
     n += operations(s->value);
   }
-  return n <= most;
+  return n <= CHEAP;
 }
 
 Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **out) {

@@ -42,11 +42,7 @@ static inline const char *sub_name(const Gen *g, const char *what, int i) {
  * output. mask: lanes that exist, or NULL. */
 typedef struct Epilogue Epilogue;
 Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **x);
-/* Has it so few operations on a vector that they may stand in a function many times? */
-enum { CHEAP = 12, CHEAP_INTEGER = 32 };
-bool epilogue_is_cheap(const Gen *g, int64_t most);
-/* The epilogue of a whole tile, whose kernel's function has these parameters: KernelArgs, the first row and column. */
-Status finish_tile(Gen *g, const TileKernel *t, LVal args, LVal row, LVal col, LVal *sum);
+bool epilogue_is_cheap(const Gen *g); /* so few operations that they may stand in a function many times */
 Status epilogue_store(Epilogue *x, LVal batch, LVal row, LVal col, LVal sum, LVal mask);
 
 /* int epilogue(args, sums, batch, row0, rows, col0, cols): sums of `rows` rows, plan.nr apart, to the output. */
@@ -87,9 +83,9 @@ void rounded_kernels(Gen *g, int low, int high); /* g->tiles */
 void rounded_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
 
 /* --- integer.c --- */
-Status integer_kernels(Gen *g, int low, int high); /* g->tiles, g->finish */
-Status integer_window(Gen *g);                     /* g->gather; the arguments are at hand */
-void integer_tiles(Gen *g, const Part *w);         /* its tiles by its panels, epilogue included */
+void integer_kernels(Gen *g, int low, int high); /* g->tiles */
+Status integer_window(Gen *g);                   /* g->gather; the arguments are at hand */
+void integer_tiles(Gen *g, const Part *w);       /* its tiles by its panels, epilogue included */
 /* Of a channelwise product: the i32 of a vector of channels, less their zero point, from memory where mask (or NULL) says that there
  * are any; and sum + x * k, k being packed. */
 LVal integer_channels(Gen *g, LVal from, LVal mask);
