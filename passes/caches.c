@@ -2,9 +2,9 @@
  *
  *   Attention(q, k, v, mask, past_k, past_v) -> Attention(q, Concat(past_k, k), Concat(past_v, v), mask')
  *
- * The present keys and values are the concatenations. What depends on positions (causality, windows, how many keys of a batch entry
- * count, be it more than there are) goes into the mask, as the kernels' own would mean something else where there are more keys than
- * queries. For CPUs: GPUs have kernels for more. Needs: types inferred. The form with scores as an output stays as it is.
+ * The present keys and values are the concatenations. What depends on positions (causality, windows) goes into the mask, as the kernels'
+ * own would mean something else where there are more keys than queries. For CPUs: GPUs have kernels for more. Needs: types inferred. The
+ * forms with scores as an output, and with keys counted by batch entry, which a run must check, stay as they are.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"
 #include "passes/pass.h"
@@ -18,7 +18,7 @@ typedef struct Cached {
   Match *m;
   Node *n;
   const AttentionAttr *a;
-  bool split, past, valid;  /* split: inputs are [batch, heads, rows, size]; past, valid: there are such inputs */
+  bool split, past;         /* split: inputs are [batch, heads, rows, size]; past: there are such inputs */
   bool native, wanted;      /* positions mean the same to the kernels; present keys or values are wanted */
   bool causal, left, right; /* what the mask has to say */
   int64_t heads, kv_heads;
@@ -76,23 +76,25 @@ static bool find_shapes(Cached *x) {
 static bool find_cache(Cached *x) {
   Node *n = x->n;
   const AttentionAttr *a = x->a;
-  x->past = has(n, PAST_K) && has(n, PAST_V), x->valid = has(n, VALID);
-  if (has(n, PAST_K) != has(n, PAST_V) || (x->past && x->valid) || (n->nout > 3 && n->out[3] && n->out[3]->uses) ||
+  x->past = has(n, PAST_K) && has(n, PAST_V);
+  if (has(n, PAST_K) != has(n, PAST_V) || (x->past && has(n, VALID)) || (n->nout > 3 && n->out[3] && n->out[3]->uses) ||
       a->left_window_size < -1 || a->right_window_size < -1 || !find_shapes(x))
     return false;
-  if (x->valid && attention_keys_all(n, x->total)) /* queries stand at the last of them */
-    x->valid = false, x->before = dim_sub(x->m->c, x->total, x->seq);
-  bool alone = dim_is(x->seq, 1) && !x->valid; /* the last of all keys */
-  x->native = !x->past && !x->valid && x->seq == x->total;
+  if (has(n, VALID) && !attention_keys_all(n, x->total))
+    return false;
+  if (has(n, VALID)) /* queries stand at the last of all keys */
+    x->before = dim_sub(x->m->c, x->total, x->seq);
+  bool alone = dim_is(x->seq, 1); /* the last of all keys */
+  x->native = !x->past && x->seq == x->total;
   x->causal = !x->native && a->is_causal && !(alone && x->before == dim_sub(x->m->c, x->total, x->seq));
   x->left = !x->native && a->left_window_size >= 0 && a->left_window_size < INT32_MAX; /* no sequence is longer */
   x->right = !x->native && a->right_window_size >= 0 && a->right_window_size < INT32_MAX;
   bool positions = x->causal || x->left || x->right;
   for (int i = 1; i < 3 && i < n->nout; i++)
     x->wanted |= n->out[i] && n->out[i]->uses;
-  if (!x->past && !x->valid && !positions && !x->wanted)
+  if (!x->past && !positions && !x->wanted)
     return false;
-  if ((positions || x->valid) && has(n, MASK)) { /* a shorter one ends early, which is its own affair */
+  if (positions && has(n, MASK)) { /* a shorter one ends early, which is its own affair */
     const Type *t = type_in(n, MASK);
     return t && t->rank >= 1 && t->dim[t->rank - 1] == x->total && (t->dtype == DT_bool || dtype_is_float(t->dtype));
   }
@@ -118,20 +120,15 @@ static Value *shifted(Cached *x, Value *v, int64_t by) {
 
 static Value *both(Cached *x, Value *a, Value *b) { return !a ? b : !b ? a : EMIT(x->m, And, NULL, a, b); }
 
-/* Which keys a query may see, by where they stand: bool [seq, total], or [batch, 1, seq, total]. */
+/* Which keys a query may see, by where they stand: bool [seq, total]. */
 static Value *by_position(Cached *x) {
   Match *m = x->m;
   Ctx *c = m->c;
   const AttentionAttr *a = x->a;
   Dim one = dim_const(c, 1);
   Value *keep = NULL, *column = counted(x, dim_const(c, 0), x->total);
-  Value *row = counted(x, x->before, dim_add(c, x->before, x->seq)), *end = NULL;
+  Value *row = counted(x, x->before, dim_add(c, x->before, x->seq));
   row = reshape_to(m, row, (Dim[]){x->seq, one}, 2);
-  if (x->valid) { /* the last query stands at the last key that counts */
-    end = reshape_to(m, x->n->in[VALID], (Dim[]){x->batch, one, one, one}, 4);
-    row = EMIT(m, Add, NULL, row, EMIT(m, Sub, NULL, end, number(x, x->seq)));
-    keep = EMIT(m, Less, NULL, column, end);
-  }
   if (x->causal)
     keep = both(x, keep, EMIT(m, LessOrEqual, NULL, column, row));
   if (x->right)
@@ -144,7 +141,7 @@ static Value *by_position(Cached *x) {
 static Value *mask_of(Cached *x) {
   Match *m = x->m;
   Value *mask = has(x->n, MASK) ? x->n->in[MASK] : NULL;
-  if (!x->valid && !x->causal && !x->left && !x->right)
+  if (!x->causal && !x->left && !x->right)
     return mask;
   Value *keep = by_position(x);
   if (!mask || mask->type.dtype == DT_bool)
