@@ -31,12 +31,14 @@ static Pb graph(void) {
   return g;
 }
 
-static Pb finish(Pb *g) {
+static Pb finish_as(Pb *g, const char *y) {
   static const char *const out[] = {"y", "K0", "V0", "K1", "V1"};
   for (int i = 0; i < OUTPUTS; i++)
-    put_value(g, GRAPH_OUTPUT, out[i], F32, i ? "b 2 all 64" : NEW_Q);
+    put_value(g, GRAPH_OUTPUT, out[i], F32, i ? "b 2 all 64" : y);
   return model_of(g, 11, 24);
 }
+
+static Pb finish(Pb *g) { return finish_as(g, NEW_Q); }
 
 static void put_concat(Pb *g, const char *in, const char *out) {
   Pb n = node(out, "Concat", in, out);
@@ -79,6 +81,27 @@ static Pb dense_readers(void) {
   put_op(&g, "turned", "MatMul", "R1 S1", "W1");
   put_op(&g, "second", "Attention", "x K1 W1", "y");
   return finish(&g);
+}
+
+/* The first layer's keys and values have lengths of different names; its products say that they are equal. */
+static Pb other_names(void) {
+  Pb g = {0};
+  static const char *const past[] = {"k0", "v0", "k1", "v1"};
+  static const char *const type[] = {"b 2 past_k 64", "b 2 past_v 64", PAST_T, PAST_T};
+  put_value(&g, GRAPH_INPUT, "q", F32, NEW_KV);
+  put_value(&g, GRAPH_INPUT, "k", F32, NEW_KV), put_value(&g, GRAPH_INPUT, "v", F32, NEW_KV);
+  for (int i = 0; i < CACHES; i++)
+    put_value(&g, GRAPH_INPUT, past[i], F32, type[i]);
+  put_concat(&g, "k0 k", "K0"), put_concat(&g, "v0 v", "V0");
+  Pb t = node("t", "Transpose", "K0", "T0");
+  attr_ints(&t, "perm", (int64_t[]){0, 1, 3, 2}, 4);
+  put_node(&g, &t);
+  put_op(&g, "scores", "MatMul", "q T0", "s0");
+  put_op(&g, "weights", "Softmax", "s0", "p0");
+  put_op(&g, "first", "MatMul", "p0 V0", "x");
+  put_concat(&g, "k1 k", "K1"), put_concat(&g, "v1 v", "V1");
+  put_op(&g, "second", "Attention", "x K1 V1", "y");
+  return finish_as(&g, NEW_KV);
 }
 
 typedef struct Case {
@@ -383,8 +406,32 @@ static void test_refused(void **state) {
   close_case(&c);
 }
 
+static void test_other_names(void **state) {
+  Case c;
+  sard_error *e = NULL;
+  sard_result *r;
+  size_t input;
+  int axis;
+  (void)state;
+  open_case(&c, other_names());
+  for (size_t o = 1; o < OUTPUTS; o++)
+    assert_true(sard_output_appends(c.m, o, &input, &axis) && input == PAST + o - 1 && axis == 2);
+  for (int i = 0; i < PAST; i++)
+    c.in[i] = dense(c.fresh[i], H, 2);
+  for (int i = 0; i < CACHES; i++)
+    c.in[PAST + i] = dense(c.buf[i], H, 5);
+  assert_int_equal(sard_run(c.m, c.in, INPUTS, NULL, &r, &e), SARD_OK);
+  sard_result_free(r);
+  c.in[PAST + 1] = dense(c.buf[1], H, 4);
+  assert_int_equal(sard_run(c.m, c.in, INPUTS, NULL, &r, &e), SARD_ERROR_INVALID);
+  assert_non_null(strstr(sard_error_text(e), "'v0'"));
+  sard_error_free(e);
+  close_case(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_other_names),
       cmocka_unit_test(test_concats_grow),
       cmocka_unit_test(test_attentions_grow),
       cmocka_unit_test(test_dense_readers_grow),
