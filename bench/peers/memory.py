@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much memory sard and ONNX Runtime take for the models of models.py and quantize.py, beside what it may be, as a table.
 
-usage: memory.py DIR [--models A,B] [--threads 2] [--build build] [--table FILE]
+usage: memory.py DIR [--models A,B] [--threads 2] [--seconds 0.5] [--build build] [--table FILE]
 
 Measured as compare.py does: the most a process held, without the caller's inputs and the stored outputs. The first process of sard
 has an empty compile cache (cold), the second starts from it (warm). The bounds are made of what `sard plan` says:
@@ -22,7 +22,7 @@ MB = 2**20
 
 
 def planned(build, folder, threads):
-    """MB of weights and of values that live at once, the outputs apart: those the process stores."""
+    """MB of all weights and their packed forms, and of the values that live at once, as `sard plan` has them."""
     command = [build / "sard", "plan", folder / "model.onnx", "--inputs", folder / "inputs.npz", "--threads", str(threads), "--json"]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return sum(said["weights"].values()) / MB, said["peak"] / MB
