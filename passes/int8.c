@@ -36,10 +36,11 @@ static bool f32_tensor(const Value *v) {
 
 /* The constant matrix by which MatMul or Gemm n multiplies f32, as it is or transposed; NULL: there is none. */
 static Value *matrix_of(const Node *n, bool *trans) {
+  if (n->op != OP_MatMul && n->op != OP_Gemm)
+    return NULL;
   Value *w = n->in[1];
   *trans = n->op == OP_Gemm && ATTR(n, Gemm)->transB;
-  if ((n->op != OP_MatMul && n->op != OP_Gemm) || (n->op == OP_Gemm && ATTR(n, Gemm)->transA) ||
-      !f32_tensor(n->in[0]) || !f32_tensor(w) || w->type.rank != 2)
+  if ((n->op == OP_Gemm && ATTR(n, Gemm)->transA) || !f32_tensor(n->in[0]) || !f32_tensor(w) || w->type.rank != 2)
     return NULL;
   int64_t perm[MAX_RANK];
   int rank;

@@ -17,12 +17,17 @@ step() {
   fi
 }
 
+# What other builds leave to `make test`: numbers that generated code computes, which sanitizers do not see into, and NVIDIA's assembler's
+# word on them; what does not depend on the compiler.
+numbers='^(kernel/(product|attention)|cuda/(attention|products|check|ptxas)|random/conv)$'
+same='^(cuda/(check|faults)|onnx/(bad_input|types))$'
+
 step "gcc, warnings are errors" scripts/build.sh ci-gcc "$jobs"
 step "clang, warnings are errors" scripts/build.sh ci-clang "$jobs"
 step "it has LLVM 22, the others 19" grep -q "LLVM 22" build-clang/configure.log
-step "tests built by clang, with LLVM 22" python3 scripts/check.py build-clang -j "$jobs"
+step "tests built by clang, with LLVM 22" python3 scripts/check.py build-clang -j "$jobs" -E "$same"
 step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
-step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs"
+step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs" -E "$numbers"
 step "2000 random graphs, compiled against reference" build/tests/test_random_random 2000 1000
 step "2000 random graphs by onnx.reference" python3 tests/random/test_onnx.py 2000 1000
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
