@@ -3,7 +3,8 @@
  *   Attention(q, k, v, mask, past_k, past_v) -> Attention(q, Concat(past_k, k), Concat(past_v, v), mask')
  *
  * The present keys and values are the concatenations. What depends on positions (causality, windows) goes into the mask, as the kernels'
- * own would mean something else where there are more keys than queries. For CPUs: GPUs have kernels for more. Needs: types inferred. The
+ * own would mean something else where there are more keys than queries. For CPUs: GPUs have kernels for more, and make do with
+ * attention_past, which comes first and leaves to this one caches whose queries and new keys differ in number. Needs: types inferred. The
  * forms with scores as an output, and with keys counted by batch entry, which a run must check, stay as they are.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"

@@ -3,6 +3,7 @@
  * one that is read as dense memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sard.h"
+#include "tests/api/caches.h"
 #include "tests/frontend/models.h"
 
 #include <setjmp.h>
@@ -112,17 +113,6 @@ typedef struct Case {
   sard_tensor in[INPUTS], out[OUTPUTS];
   int64_t past, n;
 } Case;
-
-static void fill(float *x, size_t n, uint32_t seed) {
-  for (size_t i = 0; i < n; i++)
-    seed = seed * 1664525 + 1013904223, x[i] = (float)(seed >> 8) / (1 << 23) - 1;
-}
-
-static float *pages(size_t n) {
-  void *p = mmap(NULL, n * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  assert_true(p != MAP_FAILED);
-  return p;
-}
 
 static void open_case(Case *c, Pb model) {
   sard_options o = SARD_OPTIONS_INIT;

@@ -3,6 +3,7 @@
  * are those of runs on dense copies, which tests/op has from ONNX Runtime.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sard.h"
+#include "tests/api/caches.h"
 #include "tests/frontend/models.h"
 
 #include <setjmp.h>
@@ -79,17 +80,6 @@ typedef struct Case {
   sard_tensor in[INPUTS], out[OUTPUTS];
   size_t nin;
 } Case;
-
-static void fill(float *x, size_t n, uint32_t seed) {
-  for (size_t i = 0; i < n; i++)
-    seed = seed * 1664525 + 1013904223, x[i] = (float)(seed >> 8) / (1 << 23) - 1;
-}
-
-static float *pages(size_t n) {
-  void *p = mmap(NULL, n * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  assert_true(p != MAP_FAILED);
-  return p;
-}
 
 static sard_tensor rows_of(float *p, int64_t rows, int64_t cap) {
   sard_tensor t = {.data = p, .dtype = SARD_F32, .rank = 4, .dim = {B, H, rows, D}};
