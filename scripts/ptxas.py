@@ -12,6 +12,7 @@ SPDX-License-Identifier: Apache-2.0
 import argparse
 import collections
 import concurrent.futures
+import functools
 import os
 import pathlib
 import re
@@ -60,13 +61,14 @@ def compile_model(model, level, folder):
     return list(modules(data[data.index(b"SARDPROG") :]))
 
 
-def assemble(ptxas, module, level, folder, most):
+@functools.cache  # a model's exports often have the same
+def assemble(ptxas, module, level, most):
     """the kernels of a module"""
-    path = os.path.join(folder, "module.ptx")
-    with open(path, "wb") as f:
-        f.write(module)
     limit = ["-maxrregcount=%d" % most] if most else []
-    run = subprocess.run([ptxas, "-v", "-arch=" + level, *limit, path, "-o", os.devnull], capture_output=True, text=True)
+    with tempfile.NamedTemporaryFile(suffix=".ptx") as f:
+        f.write(module)
+        f.flush()
+        run = subprocess.run([ptxas, "-v", "-arch=" + level, *limit, f.name, "-o", os.devnull], capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError("ptxas -arch=%s: %s" % (level, run.stderr.strip()[-2000:]))
     found = [Kernel(name, int(stack), int(stores) + int(loads), int(registers), int((re.search(r"(\d+) bytes smem", rest) or [0, 0])[1]))
@@ -81,7 +83,7 @@ def one(ptxas, folder, level, most):
     """all kernels of a model for one GPU"""
     with tempfile.TemporaryDirectory() as tmp:
         found = compile_model(os.path.join(folder, "model.onnx"), level, tmp)
-        return [k for m in found for k in assemble(ptxas, m, level, tmp, most)]
+        return [k for m in found for k in assemble(ptxas, m, level, most)]
 
 
 def measure(ptxas, folders, jobs, most):

@@ -31,7 +31,7 @@ step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.p
 step "2000 random graphs, compiled against reference" sh -c "seq 1000 500 2500 | xargs -P $jobs -I{} build/tests/test_random_random 500 {}"
 step "2000 random graphs by onnx.reference" sh -c "seq 1000 500 2500 | xargs -P $jobs -I{} python3 tests/random/test_onnx.py 500 {}"
 step "fuzzing the importer: build" scripts/build.sh fuzz "$jobs"
-step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 60
+step "fuzzing the importer for a minute" scripts/fuzz.sh build-fuzz 30
 step "every case and fixture over the null CUDA driver" env SARD_CUDA_DIR=build/tests/null python3 tests/cuda/check_cuda.py
 step "the compile cache, killed 50 times" env SARD_KILLS=50 SARD_CACHE=off python3 tests/cli/test_cache.py
 step "ahead of time: libraries, other machines" scripts/test_ahead.sh "$jobs"
