@@ -241,11 +241,11 @@ int main(int argc, char **argv) {
     return 1;
   }
   machine_print_cpu();
-  b.peak = machine_peak(b.jit.level);
-  b.bandwidth = machine_bandwidth(1);
-  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GB/s\n"
+  b.peak = machine_peak(b.jit.level, 1);
+  b.bandwidth = machine_bandwidth(b.jit.level, 1);
+  printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GFLOP/s, %.1f GB/s\n"
          "GB/s: of B, or of K and V, over the time; above what memory gives when they stay in cache\n\n",
-         b.jit.level, b.peak, b.bandwidth, machine_bandwidth(2));
+         b.jit.level, b.peak, b.bandwidth, machine_peak(b.jit.level, 2), machine_bandwidth(b.jit.level, 2));
   Shape one = {.what = "as asked"};
   for (int i = 1; i < argc; i++)
     if (!strncmp(argv[i], "tile=", 5))

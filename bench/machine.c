@@ -1,4 +1,4 @@
-/* machine.c - FMA peak by independent chains of multiply-adds; bandwidth by summing 256 MB.
+/* machine.c - FMA peak by independent chains of multiply-adds; bandwidth by summing 256 MB, both with the widest registers of a level.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/machine.h"
 
@@ -9,9 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
-enum { CHAINS = 12, TURNS = 200000, MEGABYTES = 256 };
+enum { CHAINS = 12, TURNS = 200000, MEGABYTES = 256, HUGE_PAGE = 2 << 20 };
 
 typedef float V4 __attribute__((vector_size(16)));
 typedef float V8 __attribute__((vector_size(32)));
@@ -57,66 +58,77 @@ int64_t machine_thread_ns(void) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-double machine_peak(const char *level) {
-  float (*fn)(void) = peak4;
-  int lanes = 4;
-#if defined(__x86_64__)
-  if (!strncmp(level, "x86-64-v4", 9))
-    fn = peak16, lanes = 16;
-  else if (!strcmp(level, "x86-64-v3"))
-    fn = peak8, lanes = 8;
-#endif
-  double best = 0;
-  for (int i = 0; i < 40; i++) {
-    int64_t t0 = machine_thread_ns();
-    volatile float sink = fn();
-    (void)sink;
-    double gflops = 2.0 * lanes * CHAINS * TURNS / (double)(machine_thread_ns() - t0);
-    best = gflops > best ? gflops : best;
+/* The sum of what is read, in sums that do not wait for one another; the wider the loads, the more lines are under way. */
+#define READ(name, V, features)                                                                                        \
+  features static float name(const char *data, size_t bytes) {                                                         \
+    const V *v = (const void *)data;                                                                                   \
+    V a = {0}, b = {0}, c = {0}, d = {0};                                                                              \
+    for (size_t i = 0; i + 4 <= bytes / sizeof(V); i += 4)                                                             \
+      a += v[i], b += v[i + 1], c += v[i + 2], d += v[i + 3];                                                          \
+    a += b + c + d;                                                                                                    \
+    return a[0];                                                                                                       \
   }
-  return best;
+READ(read4, V4, )
+#if defined(__x86_64__)
+READ(read8, V8, __attribute__((target("avx2,fma"))))
+READ(read16, V16, __attribute__((target("avx512f"))))
+#endif
+
+typedef struct Level {
+  float (*peak)(void);
+  float (*read)(const char *data, size_t bytes);
+  int lanes;
+} Level;
+
+static Level level_named(const char *name) {
+#if defined(__x86_64__)
+  if (!strncmp(name, "x86-64-v4", 9))
+    return (Level){peak16, read16, 16};
+  if (!strcmp(name, "x86-64-v3"))
+    return (Level){peak8, read8, 8};
+#endif
+  (void)name;
+  return (Level){peak4, read4, 4};
+}
+
+/* Seconds that fn takes with these arguments, one for each thread. */
+static double best_of(int threads, void (*fn)(void *), void *first, void *second) {
+  return threads == 2 ? machine_best_pair(fn, first, second) : machine_best_seconds(fn, first);
+}
+
+static void run_peak(void *arg) {
+  volatile float sink = ((const Level *)arg)->peak();
+  (void)sink;
+}
+
+double machine_peak(const char *level, int threads) {
+  Level l = level_named(level);
+  return 2e-9 * l.lanes * CHAINS * TURNS * threads / best_of(threads, run_peak, &l, &l);
 }
 
 typedef struct Reader {
-  const V8 *data;
-  size_t n;
-  float sum;
+  Level level;
+  const char *data;
+  size_t bytes;
 } Reader;
 
-static void *read_all(void *arg) {
-  Reader *r = arg;
-  V8 s[4] = {{0}};
-  for (size_t i = 0; i + 4 <= r->n; i += 4)
-    for (int j = 0; j < 4; j++)
-      s[j] += r->data[i + (size_t)j];
-  r->sum = s[0][0] + s[1][0] + s[2][0] + s[3][0];
-  return NULL;
+static void run_read(void *arg) {
+  const Reader *r = arg;
+  volatile float sink = r->level.read(r->data, r->bytes);
+  (void)sink;
 }
 
-double machine_bandwidth(int threads) {
-  size_t bytes = (size_t)MEGABYTES << 20, n = bytes / sizeof(V8) / (size_t)threads;
-  V8 *data = aligned_alloc(64, bytes);
-  double best = 0;
+double machine_bandwidth(const char *level, int threads) {
+  size_t bytes = (size_t)MEGABYTES << 20, each = bytes / (size_t)threads;
+  char *data = aligned_alloc(HUGE_PAGE, bytes);
   if (!data)
     return 0;
+  madvise(data, bytes, MADV_HUGEPAGE); /* refused, pages are small: a tenth less */
   memset(data, 0, bytes);
-  for (int turn = 0; turn < 24; turn++) {
-    pthread_t id[64];
-    Reader r[64];
-    int64_t t0 = threads > 1 ? now_ns() : machine_thread_ns();
-    for (int i = 0; i < threads && i < 64; i++) {
-      r[i] = (Reader){.data = data + (size_t)i * n, .n = n};
-      if (i && pthread_create(&id[i], NULL, read_all, &r[i]))
-        abort();
-    }
-    read_all(&r[0]);
-    for (int i = 1; i < threads && i < 64; i++)
-      pthread_join(id[i], NULL);
-    double gbs = (double)bytes / (double)((threads > 1 ? now_ns() : machine_thread_ns()) - t0);
-    best = gbs > best ? gbs : best;
-  }
+  Reader r[2] = {{level_named(level), data, each}, {level_named(level), data + each, each}};
+  double seconds = best_of(threads, run_read, &r[0], &r[1]);
   free(data);
-  return best;
+  return 1e-9 * (double)bytes / seconds;
 }
 
 void machine_print_cpu(void) {

@@ -8,8 +8,10 @@
 /* CPU time of the calling thread: what runs beside it is not counted. */
 int64_t machine_thread_ns(void);
 void machine_print_cpu(void);
-double machine_peak(const char *level); /* GFLOP/s of f32 multiply-adds in the registers of that level, one thread */
-double machine_bandwidth(int threads);  /* GB/s of reading memory well beyond the caches, all threads together */
+/* GFLOP/s of f32 multiply-adds in the registers of that level, of one thread or of two side by side. */
+double machine_peak(const char *level, int threads);
+/* GB/s of reading 256 MB with the loads of that level, by one thread or by two side by side. */
+double machine_bandwidth(const char *level, int threads);
 
 /* Seconds of CPU that fn(arg) takes: the best of several readings over at least 0.3 s. */
 double machine_best_seconds(void (*fn)(void *), void *arg);

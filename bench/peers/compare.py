@@ -9,8 +9,9 @@ others. sard is measured through its command, with two sets of inputs in turn; t
 PyTorch's. Its first process has an empty cache (cold), the others start from it (warm); start is load + first run - median.
 
 roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA; of 8-bit dot
-products four times that) and of the bytes over the measured bandwidth, both for the number of threads. Bytes are those of the
-model's files, inputs and outputs, or what the steps read and write if that is less. `of it`: roofline / sard.
+products four times that) and of the bytes over the measured bandwidth, both for the number of threads. Clocks drift: the better of
+what is measured before a row and after it counts for that row. Bytes are those of the model's files, inputs and outputs, or what the
+steps read and write if that is less. `of it`: roofline / sard.
 
 Memory is the most the process held, without the caller's inputs and the stored outputs; of the others, what they added to an
 interpreter with its inputs. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
@@ -164,17 +165,22 @@ def measure_sard(build, folder, threads, seconds, work, *more):
 class Machine:
     cpu: str
     level: str
-    peak: float  # GFLOP/s of one thread
+    peak: dict  # threads: GFLOP/s, of all together
     bandwidth: dict  # threads: GB/s
+
+    def best_of(self, other):
+        best = lambda a, b: {k: max(a[k], b[k]) for k in a}
+        return Machine(self.cpu, self.level, best(self.peak, other.peak), best(self.bandwidth, other.bandwidth))
 
 
 def know_machine(build):
     """From the project's own benchmark, which measures both."""
     said = subprocess.run([build / "bench", "machine"], check=True, capture_output=True, text=True).stdout
-    m = re.search(r"level (\S+), one thread: ([\d.]+) GFLOP/s peak, ([\d.]+) GB/s read; two threads: ([\d.]+)", said)
+    rates = r"([\d.]+) GFLOP/s(?: peak)?, ([\d.]+) GB/s"
+    m = re.search(rf"level (\S+), one thread: {rates} read; two threads: {rates}", said)
     names = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")]
     cpu = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
-    return Machine(cpu, m[1], float(m[2]), {1: float(m[3]), 2: float(m[4])})
+    return Machine(cpu, m[1], {1: float(m[2]), 2: float(m[4])}, {1: float(m[3]), 2: float(m[5])})
 
 
 def roofline(build, machine, folder, threads):
@@ -183,7 +189,7 @@ def roofline(build, machine, folder, threads):
     steps = json.loads(subprocess.run([*command, "--cache", "off"], check=True, capture_output=True, text=True).stdout)["steps"]
     rate = lambda key: sum(s[key] * s["ms"] * s["calls"] for s in steps) * 1e6
     files = sum(p.stat().st_size for p in folder.iterdir())  # the model, its data, inputs and outputs
-    peak = machine.peak * threads * (DOT_PRODUCT if "int8" in folder.name else 1)
+    peak = machine.peak[min(threads, 2)] * (DOT_PRODUCT if "int8" in folder.name else 1)
     work, traffic = rate("gflops") / peak / 1e6, min(rate("gb_s"), files) / machine.bandwidth[min(threads, 2)] / 1e6
     return (work, "operations") if work > traffic else (traffic, "memory")
 
@@ -198,6 +204,7 @@ class Row:
     figures: dict = field(default_factory=dict)  # engine: Figures
     cold: Figures = None
     bound: tuple = None
+    machine: Machine = None  # as it was around the row
     failed: dict = field(default_factory=dict)  # engine: message
 
     @property
@@ -214,8 +221,8 @@ class Row:
         return self.bound[0] / self.figures["sard"].median if self.bound and "sard" in self.figures else None
 
 
-def measure(a, machine, model, threads):
-    row, folder = Row(model, threads), a.dir / model
+def measure(a, model, threads):
+    row, folder, machine = Row(model, threads), a.dir / model, know_machine(a.build)
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         for engine in ENGINES * a.rounds:
@@ -229,7 +236,8 @@ def measure(a, machine, model, threads):
             except (subprocess.SubprocessError, RuntimeError) as e:
                 row.failed[engine] = str(getattr(e, "stderr", None) or e).strip()
         if "sard" in row.figures:
-            row.bound = roofline(a.build, machine, folder, threads)
+            row.machine = machine.best_of(know_machine(a.build))
+            row.bound = roofline(a.build, row.machine, folder, threads)
     return row
 
 
@@ -268,11 +276,19 @@ def summary(rows):
     )
 
 
-def table(machine, rows, a):
+def span(rows, unit, of):
+    """The least and the most that the machine could do around any row."""
+    for threads in sorted({r.threads for r in rows}):
+        seen = [of(r.machine)[min(threads, 2)] for r in rows if r.machine and r.threads == threads]
+        yield f"{min(seen):.1f} to {max(seen):.1f} {unit} with {threads}" if seen else f"no {unit} with {threads}"
+
+
+def table(rows, a):
     versions = ", ".join(f"{e} {version(e)}" for e in ENGINES[1:])
-    bandwidth = ", ".join(f"{v:.1f} GB/s with {k}" for k, v in machine.bandwidth.items())
+    machine = next((r.machine for r in rows if r.machine), None) or know_machine(a.build)
+    flops, bytes = (", ".join(span(rows, *x)) for x in (("GFLOP/s", lambda m: m.peak), ("GB/s", lambda m: m.bandwidth)))
     return [
-        f"{machine.cpu}, code for {machine.level}; {machine.peak:.1f} GFLOP/s of FMA on one thread; {bandwidth} of threads. {versions}.",
+        f"{machine.cpu}, code for {machine.level}. {versions}. Around the rows: FMA {flops} of threads; reading {bytes}.",
         f"Medians, the best of {a.rounds} rounds of {a.seconds:g} s.",
         "",
         line(HEAD),
@@ -298,13 +314,12 @@ def options():
 
 def main():
     a = options()
-    machine = know_machine(a.build)
     models = a.models or sorted(p.parent.name for p in a.dir.glob("*/model.onnx"))
     rows = []
     print(line(HEAD), flush=True)
     for model in models:
         for threads in a.threads:
-            rows.append(measure(a, machine, model, threads))
+            rows.append(measure(a, model, threads))
             print(line(cells(rows[-1])), flush=True)
     print(summary(rows))
     for r in rows:
@@ -313,7 +328,7 @@ def main():
     if a.json:
         a.json.write_text(json.dumps(rows, default=lambda r: vars(r), indent=1))
     if a.table:
-        write_table(a.table, "compare.py", table(machine, rows, a))
+        write_table(a.table, "compare.py", table(rows, a))
     return 0 if all(r.ratio and r.right for r in rows) else 1
 
 

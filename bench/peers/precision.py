@@ -50,9 +50,9 @@ def cells(row):
 
 
 def table(machine, rows, a):
-    bandwidth = ", ".join(f"{v:.1f} GB/s with {k}" for k, v in machine.bandwidth.items())
+    rates = ", ".join(f"{machine.peak[k]:.1f} GFLOP/s and {machine.bandwidth[k]:.1f} GB/s with {k}" for k in machine.peak)
     return [
-        f"{machine.cpu}, code for {machine.level}; {machine.peak:.1f} GFLOP/s of FMA on one thread; {bandwidth} of threads.",
+        f"{machine.cpu}, code for {machine.level}; FMA and reading: {rates} of threads.",
         f"Medians, the best of {a.rounds} rounds of {a.seconds:g} s.",
         "",
         line(HEAD),
