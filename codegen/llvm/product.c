@@ -13,6 +13,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
 
+enum { SHORTLY = 4096 }; /* bytes: the machine's own look ahead ends with a page */
+
+/* So few rows wait for B, a panel at a time, and have the time to ask for all of it. */
+static int few_rows(const Gen *g) { return g->p->rows ? 0 : g->plan.mr / 2; }
+
 /* --- the inner kernels --- */
 
 /* Even splitting of m rows asks for one height or for two neighbours. */
@@ -122,7 +127,8 @@ static Status make_kernels(Gen *g) {
                      .unroll = plan->level->unroll,
                      .b_step = plan->nr * 4,
                      .sums_row = plan->nr * 4,
-                     .ahead = streams_b(g)};
+                     .ahead = streams_b(g),
+                     .few_rows = few_rows(g)};
   int low, high;
   if (g->p->rows)
     like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
@@ -440,10 +446,13 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   } else if (!g->p->rows) {
     x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   }
-  if (streams_b(g)) { /* meanwhile the next panel comes in, a share of it with each tile; beyond the end it does no
-                           harm */
+  if (streams_b(
+          g)) { /* meanwhile the next panel comes in, a share of it with each tile, or what few rows need shortly; beyond the end
+                         it does no harm */
     LVal next = at_bytes(e, b, i64_muli(e, g->k, b_step(g))), share = i64_mul(e, w->steps, w->ahead_step);
-    x.ahead = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share)), x.ahead_step = w->ahead_step;
+    next = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share));
+    LVal few = LLVMBuildICmp(e->b, LLVMIntSLE, g->m, i64_of(e, few_rows(g)), "");
+    x.ahead = LLVMBuildSelect(e->b, few, at_bytes(e, b, i64_of(e, SHORTLY)), next, ""), x.ahead_step = w->ahead_step;
   }
   if (g->p->rows)
     multiply_window(g, w, panel, m0, rows, &x);

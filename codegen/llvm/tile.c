@@ -177,7 +177,7 @@ void pack_transposed(Emitter *e, LVal src, LVal ld, LVal rows, LVal k, LVal scal
 
 /* --- the inner kernel --- */
 
-enum { MAX_ROWS = 16, MAX_VECS = 6, ROWS_PER_BASE = 3 };
+enum { LINE = 64, MAX_ROWS = 16, MAX_VECS = 6, ROWS_PER_BASE = 3 };
 
 /* The running state of the inner loop. Rows at a distance known only at run time are reached from every third row's
  * address plus one or two distances, which x86 addresses without further registers. */
@@ -238,11 +238,15 @@ static void one_step(Inner *in, int step) {
     }
 }
 
-/* Fetches the next line of what comes, and goes on by so many steps. */
+/* Fetches what comes and goes on by n steps: the next line, or all that as many steps take. */
 static void fetch_ahead(Inner *in, int n) {
   Emitter *e = in->e;
-  LVal arg[] = {in->ahead, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
-  emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
+  int64_t bytes = in->t->all_ahead ? n * in->t->b_step : 1;
+  for (int64_t i = 0; i < bytes; i += LINE) {
+    LVal line = at_bytes(e, in->ahead, i64_of(e, i));
+    LVal arg[] = {line, emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)}; /* read, to L2, data */
+    emit_call(e, "llvm.prefetch", e->ptr, arg, countof(arg));
+  }
   in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, n));
 }
 
@@ -383,9 +387,12 @@ Status tile_kernel(Emitter *e, TileKernel *t) {
   const char *type = t->dots ? ".dots" : t->b ? dtype_name(t->b) : "";
   const char *name =
       arena_printf(e->a, "%s%stile%s.%dx%d%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", t->finish ? t->finish->name : "",
-                   t->finish ? "." : "", type, t->rows, t->vecs * t->lanes, t->ahead ? "+" : "", t->unroll, t->run,
-                   (long long)t->a_row, (long long)t->a_step, (long long)t->b_step, (long long)t->sums_row,
-                   (long long)t->entry, (long long)t->beside);
+                   t->finish ? "." : "", type, t->rows, t->vecs * t->lanes,
+                   t->all_ahead ? "++"
+                   : t->ahead   ? "+"
+                                : "",
+                   t->unroll, t->run, (long long)t->a_row, (long long)t->a_step, (long long)t->b_step,
+                   (long long)t->sums_row, (long long)t->entry, (long long)t->beside);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, nparam, 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
@@ -450,7 +457,7 @@ Status tile_set(Emitter *e, TileSet *s, int low, int high, TileKernel like) {
   *s = (TileSet){.kernel = arena_array(e->a, TileKernel, (size_t)high), .low = low, .high = high};
   for (int r = low; r <= high; r++) {
     s->kernel[r - 1] = like;
-    s->kernel[r - 1].rows = r;
+    s->kernel[r - 1].rows = r, s->kernel[r - 1].all_ahead = like.ahead && r <= like.few_rows;
     TRY(tile_kernel(e, &s->kernel[r - 1]));
   }
   return ST_OK;

@@ -69,6 +69,8 @@ typedef struct TileKernel {
   int run;        /* with a table: steps that are done with each entry; 0: k says */
   int64_t beside; /* with a table: bytes from row to row; entries have an address of the first only. 0: one of each */
   bool ahead;     /* fetches memory into L2 beside its work, one address per step of k */
+  bool all_ahead; /* … as much of it as the steps take of B */
+  int few_rows;   /* a set of kernels: those of so many rows have all_ahead */
   const struct TileFinish *finish; /* what becomes of the sums; NULL: they are stored as sums */
   LVal fn;
   LType type;
