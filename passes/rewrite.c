@@ -283,7 +283,10 @@ Value *reshape_to(Match *m, Value *x, Dim const *d, int n) {
 
 Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n) {
   TransposeAttr a = {.perm = {perm, n}};
-  return EMIT(m, Transpose, &a, x);
+  for (int i = 0; i < n; i++)
+    if (perm[i] != i)
+      return EMIT(m, Transpose, &a, x);
+  return x;
 }
 
 /* --- changing the graph --- */
