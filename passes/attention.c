@@ -592,20 +592,51 @@ static Value *make_heads(Match *m) {
 
 /* --- packed projections --- */
 
-/* One of n parts that a projection computes together: Gather(Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first),
- * i)
+static bool one_number(const Match *m, const Value *v, int64_t *x) {
+  const int64_t *p;
+  int64_t n;
+  if (!v || !value_ints(v, &p, &n, m->g->arena) || n != 1)
+    return false;
+  *x = p[0];
+  return true;
+}
+
+/* The root is entry *pick of the first axis of what is returned, without that axis: a Gather, or a Reshape of a Slice or Split. */
+static Value *picked(Match *m, int64_t *pick) {
+  Node *n = m->root, *part;
+  int64_t end, axis, step = 1;
+  if (n->op == OP_Gather)
+    return ATTR(n, Gather)->axis == 0 && n->in[1]->type.rank == 0 && one_number(m, n->in[1], pick) ? n->in[0] : NULL;
+  part = n->in[0]->def;
+  const Type *t = &n->in[0]->type, *y = &n->out[0]->type;
+  if (n->op != OP_Reshape || !part || !type_known(n->in[0]) || !type_known(n->out[0]) || y->rank != t->rank - 1 ||
+      !dim_is(t->dim[0], 1) || memcmp(y->dim, t->dim + 1, (size_t)y->rank * sizeof y->dim[0]))
+    return NULL;
+  match_also(m, part);
+  if (part->op == OP_Split && ATTR(part, Split)->axis == 0) {
+    for (*pick = 0; *pick < part->nout && part->out[*pick] != n->in[0]; ++*pick)
+      if (!part->out[*pick] || !dim_is(part->out[*pick]->type.dim[0], 1))
+        return NULL;
+    return part->in[0];
+  }
+  if (part->op != OP_Slice || !one_number(m, part->in[1], pick) || !one_number(m, part->in[2], &end) || part->nin < 4 ||
+      !one_number(m, part->in[3], &axis) || axis != 0 ||
+      (part->nin > 4 && part->in[4] && !one_number(m, part->in[4], &step)) || step != 1)
+    return NULL;
+  return part->in[0];
+}
+
+/* One of n parts that a projection computes together: entry i of Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first)
  * -> a Split of x's last axis, and the transposition of the rest. */
 static Value *unpack(Match *m) {
-  Node *g = m->root, *t = m->node[1], *r = m->node[2];
-  Value *x = r->in[0], *y = r->out[0];
-  int64_t p[MAX_RANK], q[MAX_RANK], n, each, size[16];
-  const int64_t *index;
-  int64_t count;
+  int64_t p[MAX_RANK], q[MAX_RANK], n, each, size[16], pick;
   int rank, k = 0;
   Dim d[MAX_RANK];
-  if (ATTR(g, Gather)->axis != 0 || !value_ints(g->in[1], &index, &count, m->g->arena) || count != 1 ||
-      g->in[1]->type.rank != 0 || !perm_of(t, p, &rank) || !type_known(x))
+  Node *t = def_of(picked(m, &pick), OP_Transpose), *r = t ? def_of(t->in[0], OP_Reshape) : NULL;
+  if (!r || !perm_of(t, p, &rank) || !type_known(r->in[0]))
     return NULL;
+  Value *x = r->in[0], *y = r->out[0];
+  match_also(m, t), match_also(m, r);
   int at = (int)p[0], lead = x->type.rank - 1;
   if (at != lead || rank < lead + 2 || !dim_is_const(y->type.dim[at], &n) || n < 2 || n > (int)countof(size))
     return NULL;
@@ -617,7 +648,7 @@ static Value *unpack(Match *m) {
     whole = dim_mul(m->c, whole, y->type.dim[i]);
   if (whole != x->type.dim[lead] || !dim_is_const(whole, &each) || !dims_bound(m->g, y->type.dim, rank, NULL))
     return NULL;
-  int64_t pick = index[0] < 0 ? index[0] + n : index[0];
+  pick += pick < 0 ? n : 0;
   if (pick < 0 || pick >= n)
     return NULL;
   for (int i = 0; i < n; i++)
@@ -730,7 +761,8 @@ static Value *split_values(Match *m) {
 }
 
 static const Rule packed[] = {
-    {"packed projection", P(Gather, P(Transpose, P(Reshape, V(0), V(1))), C(2)), unpack},
+    {"packed projection", OPERATOR(Gather), unpack},
+    {"packed projection", OPERATOR(Reshape), unpack},
     {"heads split from the batch", OPERATOR(Reshape), split_scores},
     {"heads split from the batch", P(MatMul, P(Reshape, V(0), V(1)), V(2)), split_values},
 };
