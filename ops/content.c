@@ -131,6 +131,15 @@ bool number_of(Ctx *c, const Value *v, Dim *d) {
   return true;
 }
 
+void content_whole(Infer *x) {
+  const Type *from = in_type(x, 0), *to = &x->out[0];
+  Dim d;
+  bool scalar = from->kind == VK_TENSOR && from->rank >= 0 && dim_is(type_count(x->c, from), 1);
+  if (scalar && (from->dtype == DT_f32 || from->dtype == DT_f64) && (to->dtype == DT_i64 || to->dtype == DT_i32) &&
+      number_of(x->c, x->n->in[0], &d))
+    set_content(x, 0, &d);
+}
+
 /* --- content_moved: the evaluator on element numbers --- */
 
 enum { MAX_PLACES = 4096 }; /* elements of an input that says where to */

@@ -16,6 +16,8 @@ bool few_ints(const Infer *x, int i, const int64_t **elem, int64_t *n);
  * exporters make of arange: Ceil((limit - start) / step). Exact as long as the float type holds the numbers (f32: up to
  * 2^24). */
 bool number_of(Ctx *c, const Value *v, Dim *d);
+/* Of a Cast of one number to integers: what number_of says of it. */
+void content_whole(Infer *x);
 /* Output 0 has the elements of input 0 in the same order. */
 void content_same(Infer *x);
 /* The node moves elements only: those of its inputs in the set `data` (bit i: input i), or zeros, to places that its

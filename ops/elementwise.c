@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ir/infer.h"
 #include "ops/arith.h"
+#include "ops/content.h"
 #include "ops/ops.h"
 
 #include <string.h>
@@ -67,6 +68,7 @@ static Status cast_type(Infer *x, int64_t to) {
   t.dtype = (DType)to;
   set_out_type(x, 0, t);
   content_cast(x, t.dtype);
+  content_whole(x);
   return ST_OK;
 }
 

@@ -13,6 +13,7 @@
  * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
  * zeros in Attention, and behind the guard of the operator's own text, Where(ReduceMax(mask) == -inf, 0, p). So without
  * a guard the mask must be known to leave every row open: see open_rows.
+ * XLNet subtracts its mask, and scales the sum of scores and bias: both become factors of what is added.
  * Scores may be filled instead, Where(keep, scores, low) with a low that no score comes near: keep is a bool mask. A row of which nothing
  * is kept gives the mean of V, or NaN where low is -inf, which Where brings back behind the Attention (see filled_rows).
  *
@@ -38,6 +39,8 @@ typedef struct Heads {
   Operand q, k, v;
   Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
   Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
+  double factor
+      [MAX_MASKS]; /* what multiplies each on its way: -1 where it is subtracted, the scale where it is in front of that */
   int nmask;
   Value *cond; /* scores are `low` where it is true, or (keeps) where it is false; NULL: nowhere */
   bool keeps;
@@ -265,13 +268,25 @@ static Value *unguarded_rows(Match *m, Value *p, Value **mask) {
 /* The product of Q and K' behind scores that may be scaled. */
 static Node *product(const Value *v, double *scale) {
   Value *x;
-  while (used_once(v) && (x = unscaled(v, scale)))
+  double by = 1;
+  while (used_once(v) && (x = unscaled(v, &by)))
     v = x;
   Node *n = def_of(v, OP_MatMul);
-  return n && used_once(v) && type_known(v) && v->type.rank == 4 && type_known(n->in[0]) && type_known(n->in[1]) &&
-                 n->in[0]->type.rank == 4 && n->in[1]->type.rank == 4
-             ? n
-             : NULL;
+  if (!n || !used_once(v) || !type_known(v) || v->type.rank != 4 || !type_known(n->in[0]) || !type_known(n->in[1]) ||
+      n->in[0]->type.rank != 4 || n->in[1]->type.rank != 4)
+    return NULL;
+  *scale *= by;
+  return n;
+}
+
+/* Scores on their way to the softmax: a product, or a sum, scaled perhaps. */
+static bool are_scores(const Value *v) {
+  double unused = 1;
+  if (product(v, &unused))
+    return true;
+  Value *x = unscaled(v, &unused);
+  v = x ? x : v;
+  return def_of(v, OP_Add) || def_of(v, OP_Sub);
 }
 
 /* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask).
@@ -288,7 +303,7 @@ static Value *windowed(Match *m, Value *v, Heads *h) {
         !type_known(mask) || mask->type.rank != 5 || !broadcasts_into(mask, five) ||
         !dims_bound(m->g, five->type.dim, 5, NULL))
       continue;
-    h->mask[h->nmask] = mask;
+    h->mask[h->nmask] = mask, h->factor[h->nmask] = h->scale;
     h->windows[h->nmask++] = five;
     match_also(m, join);
     match_also(m, add);
@@ -327,6 +342,15 @@ static Value *unfilled(Match *m, Value *v, Heads *h) {
   return NULL;
 }
 
+/* No row is masked out by mask i where that would not be what Attention makes of it. A factor keeps finite numbers finite. */
+static bool mask_holds(const Heads *h, int i) {
+  if (h->factor[i] != 1 && !(fabs(h->factor[i]) <= 1 && stays_finite(h->mask[i])))
+    return false;
+  if (h->guarded && !h->cond)
+    return true;
+  return h->nmask == 1 && !h->cond ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]);
+}
+
 /* Follows sums of scores and masks to the product. */
 static Node *match_scores(Match *m, Value *v, Heads *h) {
   Node *mm;
@@ -338,21 +362,26 @@ static Node *match_scores(Match *m, Value *v, Heads *h) {
       v = inner;
       continue;
     }
-    Node *add = def_of(v, OP_Add);
-    double unused = 1;
-    if (!add || !used_once(v) || h->nmask == MAX_MASKS)
+    Node *add = v->def;
+    if (!add || !used_once(v))
       return NULL;
-    int at = same_rows(add->in[0], v) && (product(add->in[0], &unused) || def_of(add->in[0], OP_Add)) ? 0 : 1;
+    if ((inner = unscaled(v, &h->scale))) {
+      match_also(m, add);
+      v = inner;
+      continue;
+    }
+    if ((add->op != OP_Add && add->op != OP_Sub) || h->nmask == MAX_MASKS)
+      return NULL;
+    int at = add->op == OP_Sub || (same_rows(add->in[0], v) && are_scores(add->in[0])) ? 0 : 1;
     if (!same_rows(add->in[at], v))
       return NULL;
+    h->factor[h->nmask] = add->op == OP_Sub ? -h->scale : h->scale;
     h->mask[h->nmask++] = add->in[1 - at];
     match_also(m, add);
     v = add->in[at];
   }
   for (int i = 0; i < h->nmask; i++)
-    if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) ||
-        ((!h->guarded || h->cond) &&
-         !(h->nmask == 1 && !h->cond ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]))))
+    if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) || !mask_holds(h, i))
       return NULL;
   if (h->open && (h->cond || !(h->nmask == 1 && h->open == h->mask[0])))
     return NULL;
@@ -390,7 +419,7 @@ static bool match_node(Match *m, Node *n, Heads *h) {
     return false;
   h->attr = ATTR(n, Attention);
   if (n->nin > 3 && n->in[3])
-    h->mask[h->nmask++] = n->in[3];
+    h->factor[0] = 1, h->mask[h->nmask++] = n->in[3];
   h->q = (Operand){n->in[0], {0, 1, 2, 3}, 1};
   h->k = (Operand){n->in[1], {0, 1, 2, 3}, 1};
   h->v = (Operand){n->in[2], {0, 1, 2, 3}, 1};
@@ -465,6 +494,10 @@ static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q,
   Value *mask = NULL;
   for (int i = 0; i < h->nmask; i++) {
     Value *one = h->windows[i] ? flat_mask(m, h->mask[i], h->windows[i]) : h->mask[i];
+    if (h->factor[i] == -1)
+      one = EMIT(m, Neg, NULL, one);
+    else if (h->factor[i] != 1)
+      one = EMIT(m, Mul, NULL, one, const_like(m, h->factor[i], one->type.dtype));
     mask = mask ? EMIT(m, Add, NULL, one, mask) : one;
   }
   /* Attention reads a short last axis as a mask that ends early. */
@@ -541,10 +574,7 @@ static Value *make_hidden(Match *m) {
   return reshape_to(m, y, out->type.dim, out->type.rank);
 }
 
-static Value *straight(Match *m, const Operand *o) {
-  static const int64_t none[] = {0, 1, 2, 3};
-  return memcmp(o->perm, none, sizeof none) ? transpose_by(m, o->v, o->perm, 4) : o->v;
-}
+static Value *straight(Match *m, const Operand *o) { return transpose_by(m, o->v, o->perm, 4); }
 
 static Value *make_heads(Match *m) {
   Heads h = {.scale = 1};
@@ -562,20 +592,51 @@ static Value *make_heads(Match *m) {
 
 /* --- packed projections --- */
 
-/* One of n parts that a projection computes together: Gather(Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first),
- * i)
+static bool one_number(const Match *m, const Value *v, int64_t *x) {
+  const int64_t *p;
+  int64_t n;
+  if (!v || !value_ints(v, &p, &n, m->g->arena) || n != 1)
+    return false;
+  *x = p[0];
+  return true;
+}
+
+/* The root is entry *pick of the first axis of what is returned, without that axis: a Gather, or a Reshape of a Slice or Split. */
+static Value *picked(Match *m, int64_t *pick) {
+  Node *n = m->root, *part;
+  int64_t end, axis, step = 1;
+  if (n->op == OP_Gather)
+    return ATTR(n, Gather)->axis == 0 && n->in[1]->type.rank == 0 && one_number(m, n->in[1], pick) ? n->in[0] : NULL;
+  part = n->in[0]->def;
+  const Type *t = &n->in[0]->type, *y = &n->out[0]->type;
+  if (n->op != OP_Reshape || !part || !type_known(n->in[0]) || !type_known(n->out[0]) || y->rank != t->rank - 1 ||
+      !dim_is(t->dim[0], 1) || memcmp(y->dim, t->dim + 1, (size_t)y->rank * sizeof y->dim[0]))
+    return NULL;
+  match_also(m, part);
+  if (part->op == OP_Split && ATTR(part, Split)->axis == 0) {
+    for (*pick = 0; *pick < part->nout && part->out[*pick] != n->in[0]; ++*pick)
+      if (!part->out[*pick] || !dim_is(part->out[*pick]->type.dim[0], 1))
+        return NULL;
+    return part->in[0];
+  }
+  if (part->op != OP_Slice || !one_number(m, part->in[1], pick) || !one_number(m, part->in[2], &end) || part->nin < 4 ||
+      !one_number(m, part->in[3], &axis) || axis != 0 ||
+      (part->nin > 4 && part->in[4] && !one_number(m, part->in[4], &step)) || step != 1)
+    return NULL;
+  return part->in[0];
+}
+
+/* One of n parts that a projection computes together: entry i of Transpose(Reshape(x [.., n*E] -> [.., n, ..]), n first)
  * -> a Split of x's last axis, and the transposition of the rest. */
 static Value *unpack(Match *m) {
-  Node *g = m->root, *t = m->node[1], *r = m->node[2];
-  Value *x = r->in[0], *y = r->out[0];
-  int64_t p[MAX_RANK], q[MAX_RANK], n, each, size[16];
-  const int64_t *index;
-  int64_t count;
+  int64_t p[MAX_RANK], q[MAX_RANK], n, each, size[16], pick;
   int rank, k = 0;
   Dim d[MAX_RANK];
-  if (ATTR(g, Gather)->axis != 0 || !value_ints(g->in[1], &index, &count, m->g->arena) || count != 1 ||
-      g->in[1]->type.rank != 0 || !perm_of(t, p, &rank) || !type_known(x))
+  Node *t = def_of(picked(m, &pick), OP_Transpose), *r = t ? def_of(t->in[0], OP_Reshape) : NULL;
+  if (!r || !perm_of(t, p, &rank) || !type_known(r->in[0]))
     return NULL;
+  Value *x = r->in[0], *y = r->out[0];
+  match_also(m, t), match_also(m, r);
   int at = (int)p[0], lead = x->type.rank - 1;
   if (at != lead || rank < lead + 2 || !dim_is_const(y->type.dim[at], &n) || n < 2 || n > (int)countof(size))
     return NULL;
@@ -587,7 +648,7 @@ static Value *unpack(Match *m) {
     whole = dim_mul(m->c, whole, y->type.dim[i]);
   if (whole != x->type.dim[lead] || !dim_is_const(whole, &each) || !dims_bound(m->g, y->type.dim, rank, NULL))
     return NULL;
-  int64_t pick = index[0] < 0 ? index[0] + n : index[0];
+  pick += pick < 0 ? n : 0;
   if (pick < 0 || pick >= n)
     return NULL;
   for (int i = 0; i < n; i++)
@@ -611,11 +672,7 @@ static Value *unpack(Match *m) {
       d[k++] = y->type.dim[i];
   for (int i = 1; i < rank; i++)
     q[i - 1] = p[i] - (p[i] > at);
-  bool none = true;
-  for (int i = 0; i < rank - 1; i++)
-    none &= q[i] == i;
-  Value *part = reshape_to(m, split->out[pick], d, k);
-  return none ? part : transpose_by(m, part, q, k);
+  return transpose_by(m, reshape_to(m, split->out[pick], d, k), q, k);
 }
 
 /* --- heads that were merged with the batch --- */
@@ -628,7 +685,8 @@ static bool becomes_softmax(const Value *v) {
       return false;
     if (n->op == OP_Softmax)
       return true;
-    if (n->op != OP_Add && n->op != OP_Mul && n->op != OP_Div && n->op != OP_Where)
+    if (n->op != OP_Add && n->op != OP_Mul && n->op != OP_Div && n->op != OP_Where &&
+        !(n->op == OP_Sub && n->in[0] == v))
       return false;
     v = n->out[0];
   }
@@ -703,7 +761,8 @@ static Value *split_values(Match *m) {
 }
 
 static const Rule packed[] = {
-    {"packed projection", P(Gather, P(Transpose, P(Reshape, V(0), V(1))), C(2)), unpack},
+    {"packed projection", OPERATOR(Gather), unpack},
+    {"packed projection", OPERATOR(Reshape), unpack},
     {"heads split from the batch", OPERATOR(Reshape), split_scores},
     {"heads split from the batch", P(MatMul, P(Reshape, V(0), V(1)), V(2)), split_values},
 };

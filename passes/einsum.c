@@ -1,4 +1,4 @@
-/* einsum.c - an Einsum of two operands is a batched matrix product between movements.
+/* einsum.c - an Einsum of two operands is a batched matrix product between movements, one of one operand a movement where nothing is summed.
  *
  *   A -> [batch, rows, k]   B -> [batch, k, columns]   MatMul   -> [batch, rows, columns] -> the output's axes
  *
@@ -112,6 +112,28 @@ static Value *make_product(Match *m) {
   return transpose_by(m, reshape_to(m, y, dim, at), perm, at);
 }
 
-static const Rule rules[] = {{"einsum of two", OPERATOR(Einsum), make_product}};
+/* Every label of the operand occurs once in it and once in the output. */
+static Value *make_transpose(Match *m) {
+  Plan p = {.n = {0}};
+  int64_t perm[MAX_RANK];
+  const Node *n = m->root;
+  if (n->nin != 1 || !type_known(n->in[0]))
+    return NULL;
+  if (einsum_parse(m->c, ATTR(n, Einsum)->equation, 1, (int[]){n->in[0]->type.rank}, &p.q)) {
+    m->c->err = (Err){0};
+    return NULL;
+  }
+  const Term *from = &p.q.in[0], *to = &p.q.out;
+  if (from->n != to->n || !note_extents(&p, from, &n->in[0]->type) || !note_extents(&p, to, &n->out[0]->type))
+    return NULL;
+  for (int i = 0; i < to->n; i++)
+    for (int k = 0; k < from->n; k++)
+      if (from->label[k] == to->label[i])
+        perm[i] = k;
+  return transpose_by(m, n->in[0], perm, to->n);
+}
+
+static const Rule rules[] = {{"einsum of two", OPERATOR(Einsum), make_product},
+                             {"einsum of one", OPERATOR(Einsum), make_transpose}};
 
 Status pass_einsum(Ctx *c, Graph *g) { return rewrite(c, g, rules, countof(rules)); }

@@ -1,6 +1,7 @@
 /* layer_norm.c - (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias -> LayerNormalization (opset 17 form).
  * TorchScript below opset 17 writes ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add; others repeat the Sub,
- * or square by Mul. The means are over the last axes, and scale and bias have just these axes.
+ * or square by Mul; TensorFlow has the form of a batch norm, x * r + (bias - mean * r) with r = scale / deviation, whose parts have more
+ * uses than one. The means are over the last axes, and scale and bias have just these axes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -91,8 +92,52 @@ static Value *make(Match *m) {
   return emit(m, OP_LayerNormalization, &a, bias ? 3 : 2, (Value *[]){x, scale, bias});
 }
 
+/* v = scale / sqrt(mean((x - mean)^2) + epsilon), its mean being that node's first output. */
+static bool match_factor(Match *m, Value *v, Value *mean) {
+  Node *mul = def_of(v, OP_Mul), *r = NULL, *root, *add, *var, *square, *sub;
+  for (int i = 0; mul && i < 2 && !r; i++)
+    if ((r = def_of(mul->in[i], OP_Reciprocal)))
+      m->v[SCALE] = mul->in[1 - i];
+  if (!r || !(root = def_of(r->in[0], OP_Sqrt)) || !(add = def_of(root->in[0], OP_Add)) ||
+      !(var = def_of(add->in[0], OP_ReduceMean)) || var->nin < 2 || !(square = var->in[0]->def) || square->nin != 2)
+    return false;
+  bool squares =
+      square->op == OP_Mul ? square->in[0] == square->in[1] : square->op == OP_Pow && is_num(square->in[1], 2);
+  sub = def_of(square->in[0], OP_Sub);
+  if (!squares || !sub || sub->in[0] != m->v[X] || sub->in[1] != mean || !ATTR(var, Reduce)->keepdims)
+    return false;
+  m->v[EPS] = add->in[1], m->v[AXES3] = var->in[1];
+  Node *all[] = {mul, r, root, add, var, square, sub};
+  for (size_t i = 0; i < countof(all); i++)
+    match_also(m, all[i]);
+  return true;
+}
+
+/* x * r + (bias - mean * r) */
+static Value *make_as_batch_norm(Match *m) {
+  for (int side = 0; side < 2; side++) {
+    Node *rest = def_of(m->root->in[1 - side], OP_Sub), *scaled = def_of(m->root->in[side], OP_Mul);
+    Node *shift = rest ? def_of(rest->in[1], OP_Mul) : NULL;
+    for (int i = 0; scaled && shift && i < 4; i++) {
+      Value *x = scaled->in[i & 1], *r = scaled->in[1 - (i & 1)], *mean = shift->in[i >> 1];
+      Node *by = def_of(mean, OP_ReduceMean);
+      if (shift->in[1 - (i >> 1)] != r || !by || by->nin < 2 || by->in[0] != x || !ATTR(by, Reduce)->keepdims)
+        continue;
+      m->v[X] = x, m->v[BIAS] = rest->in[0], m->v[AXES] = m->v[AXES2] = by->in[1];
+      if (match_factor(m, r, mean)) {
+        Node *all[] = {rest, scaled, shift, by};
+        for (size_t k = 0; k < countof(all); k++)
+          match_also(m, all[k]);
+        return make(m);
+      }
+    }
+  }
+  return NULL;
+}
+
 /* The longest form first: the shorter ones are parts of it. */
-static const Rule affine[] = {{"layer norm", P(Add, P1(Mul, ANY_NORMAL, V(SCALE)), V(BIAS)), make}};
+static const Rule affine[] = {{"layer norm", P(Add, P1(Mul, ANY_NORMAL, V(SCALE)), V(BIAS)), make},
+                              {"layer norm in the form of a batch norm", OPERATOR(Add), make_as_batch_norm}};
 static const Rule scaled[] = {{"layer norm without bias", P(Mul, ANY_NORMAL, V(SCALE)), make}};
 static const Rule bare[] = {
     {"layer norm without scale", NORMAL(P), make},

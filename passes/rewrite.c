@@ -283,12 +283,23 @@ Value *reshape_to(Match *m, Value *x, Dim const *d, int n) {
 
 Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n) {
   TransposeAttr a = {.perm = {perm, n}};
-  return EMIT(m, Transpose, &a, x);
+  for (int i = 0; i < n; i++)
+    if (perm[i] != i)
+      return EMIT(m, Transpose, &a, x);
+  return x;
 }
 
 /* --- changing the graph --- */
 
-/* Types may only become sharper: constants for symbols, a rank where there was none. Returns whether it did. */
+/* For an extent of v, a is better than b: a constant, or nothing but symbols that the inputs bind. */
+static bool tells_more(const Value *v, Dim a, Dim b) {
+  if (a->kind == DIM_CONST || b->kind == DIM_CONST)
+    return b->kind != DIM_CONST;
+  return v->def && a != b && !dim_bound(v->def->graph, b, NULL) && dim_bound(v->def->graph, a, NULL);
+}
+
+/* Types may only become sharper: constants for symbols, symbols of the inputs for those of a node, a rank where there was none. Returns
+ * whether it did. */
 static bool sharpen_type(Value *v, const Type *t) {
   bool better = false;
   if (v->type.kind != VK_TENSOR || t->kind != VK_TENSOR)
@@ -301,7 +312,7 @@ static bool sharpen_type(Value *v, const Type *t) {
     return true;
   }
   for (int i = 0; t->rank == v->type.rank && i < t->rank; i++)
-    if (t->dim[i]->kind == DIM_CONST && v->type.dim[i]->kind != DIM_CONST && !v->type.dim[i]->data)
+    if (!v->type.dim[i]->data && tells_more(v, t->dim[i], v->type.dim[i]))
       v->type.dim[i] = t->dim[i], better = true;
   return better;
 }

@@ -73,7 +73,7 @@ Value *const_like(Match *m, double x, DType t);           /* a scalar */
 /* Shape tensor i64[n] of these dims: a constant, or a Dims node. Call only when dims_bound. */
 Value *dims_value(Match *m, Dim const *d, int n);
 Value *reshape_to(Match *m, Value *x, Dim const *d, int n); /* x itself when it has that shape already */
-Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n);
+Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n); /* x itself when perm moves nothing */
 void match_also(Match *m, Node *n); /* n takes part too: its origin is merged */
 
 /* --- questions --- */

@@ -111,7 +111,7 @@ static bool choose(Ctx *c, Node *n) {
 static Status replace(Ctx *c, Value *v, Value *by) {
   ctx_log(c, 2, "shapes: %s '%s'", op_info(v->def->op)->name, v->def->origin->node);
   replace_value(v, by);
-  return by->konst ? infer_users(c, by) : ST_OK;
+  return infer_users(c, by);
 }
 
 static Status simplify(Ctx *c, Node *n) {
