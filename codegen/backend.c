@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifndef SARD_LIBDIR
@@ -96,11 +97,17 @@ bool backend_paths(char *own, char *generator) {
   return own_path(own);
 }
 
+static const char *file_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static bool is_llvm(const char *path) { return !strncmp(file_name(path), "libLLVM", 7); }
+
 static int find_llvm(struct dl_phdr_info *info, size_t size, void *arg) {
   (void)size;
   const char **found = arg;
-  const char *slash = strrchr(info->dlpi_name, '/');
-  if (strncmp(slash ? slash + 1 : info->dlpi_name, "libLLVM", 7))
+  if (!is_llvm(info->dlpi_name))
     return 0;
   *found = info->dlpi_name;
   return 1;
@@ -111,6 +118,28 @@ const char *backend_llvm_path(Arena *a) {
   dl_iterate_phdr(find_llvm, &name);
   return name ? arena_strdup(a, name) : NULL;
 }
+
+/* Or has it inside. */
+static bool holds_llvm(const char *path) { return is_llvm(path) || !strcmp(file_name(path), library); }
+
+static int forget_segments(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size, (void)arg;
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; holds_llvm(info->dlpi_name) && i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+    if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+      continue;
+    uintptr_t begin = info->dlpi_addr + h->p_vaddr, from = (begin + page - 1) & ~(page - 1);
+    uintptr_t to = (begin + h->p_memsz) & ~(page - 1);
+    if (from < to)
+      madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+/* Gives the pages of LLVM back that are those of its file: tables that the dynamic linker has read, and code. There are 50 MB, more than
+ * many models take; what is needed again is mapped again in a millisecond or two. What is written to, relocations included, stays. */
+static void forget_llvm(void) { dl_iterate_phdr(forget_segments, NULL); }
 
 static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
   return err_hint(
@@ -141,6 +170,7 @@ static Status load(Ctx *c) {
       return fail(c, ST_UNSUPPORTED, "the code generator %s belongs to another build of sard", path[i]);
     }
     loaded = api;
+    forget_llvm();
     return ST_OK;
   }
   return missing(c, path);
@@ -362,6 +392,8 @@ Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, co
   Status st = gather(c, a, job, jobs, object);
   ctx_forget(c, cleanup);
   close_jobs(job);
+  if (jobs > 1) /* small programs, one after the other, would need the same pages again and again */
+    forget_llvm();
   for (uint32_t k = 0; k < n && !st; k++)
     code[k].symbol = object[code[k].object].symbol[place[k]];
   *out = (BackendResult){object, jobs, code};

@@ -224,6 +224,23 @@ static void test_spread(void **state) {
   assert_int_equal(r.nobject, 1);
 }
 
+/* kB that this process holds of the code of LLVM. */
+static long llvm_code_kb(void) {
+  char line[512];
+  bool here = false;
+  long kb = 0;
+  FILE *f = fopen("/proc/self/smaps", "r");
+  assert_non_null(f);
+  while (fgets(line, sizeof line, f)) {
+    if (strchr(line, '-') && strstr(line, " r-xp "))
+      here = strstr(line, "/libLLVM") || strstr(line, "/libsard-codegen");
+    else if (here && strncmp(line, "Rss:", 4) == 0)
+      kb += strtol(line + 4, NULL, 10), here = false;
+  }
+  fclose(f);
+  return kb;
+}
+
 /* More objects than threads: every unit has its code in one of them, whichever thread made it, and it is the same for all numbers of
  * threads. */
 static void test_many_objects(void **state) {
@@ -251,6 +268,7 @@ static void test_many_objects(void **state) {
     assert_int_equal(r[0].code[i].object, r[1].code[i].object);
     assert_string_equal(r[0].code[i].symbol, r[1].code[i].symbol);
   }
+  assert_in_range(llvm_code_kb(), 0, 1024); /* LLVM's own code, tens of megabytes, is given back after that much */
 }
 
 /* K beyond a block, in even blocks. */
