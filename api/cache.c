@@ -287,6 +287,8 @@ static Status start_from_entry(Ctx *c, void *arg) {
   TRY(check_tools(c, &x));
   if (x.packed)
     file[nfile++] = (RtFile){x.packed, x.packed_size};
+  for (uint32_t i = 0; i < nmap; i++) /* the scan for the key has been over the model's */
+    map_forget(map[i]);
   map[nmap++] = entry;
   TRY(rt_load_on(c, s->arena, x.image, x.size, plan_build_id(), file, nfile, s->gpu, &s->program));
   if (!h->a->o->allow_reference && strcmp(s->device, "reference") && has_reference(s->program)) {

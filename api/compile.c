@@ -129,6 +129,7 @@ static void keep_files(Ctx *c, sard_model *s, Model *m) {
   for (uint32_t i = 0; i < m->nfile; i++) {
     map_move(c, m->file[i], &file[i]);
     file[i].path = arena_strdup(s->arena, m->file[i]->path);
+    map_forget(&file[i]); /* import and packing are done with it; few runs read all of what is left */
     s->file[i] = &file[i];
   }
   m->nfile = 0;

@@ -1,5 +1,5 @@
-/* backend.c - loading libsard-codegen.so, and compiling on several threads: each has a context and an arena of its own,
- * takes about as much work as the others, and makes one object.
+/* backend.c - loading libsard-codegen.so, and compiling on several threads: units are cut into jobs of about the same work, each of
+ * which has a context and an arena of its own and makes one object; threads take the dearest that is left.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/backend.h"
 
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifndef SARD_LIBDIR
@@ -21,7 +22,7 @@
 #define SARD_LIBDIR_NAME "lib" /* the same, below the prefix */
 #endif
 
-enum { MAX_THREADS = 64, PLACES = 4 };
+enum { MAX_JOBS = 64, PLACES = 4 };
 static const char library[] = "libsard-codegen.so";
 
 /* clang 14's leak checker reads wild addresses for the thread-local storage of libraries loaded later: it is left out. */
@@ -96,11 +97,17 @@ bool backend_paths(char *own, char *generator) {
   return own_path(own);
 }
 
+static const char *file_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static bool is_llvm(const char *path) { return !strncmp(file_name(path), "libLLVM", 7); }
+
 static int find_llvm(struct dl_phdr_info *info, size_t size, void *arg) {
   (void)size;
   const char **found = arg;
-  const char *slash = strrchr(info->dlpi_name, '/');
-  if (strncmp(slash ? slash + 1 : info->dlpi_name, "libLLVM", 7))
+  if (!is_llvm(info->dlpi_name))
     return 0;
   *found = info->dlpi_name;
   return 1;
@@ -111,6 +118,28 @@ const char *backend_llvm_path(Arena *a) {
   dl_iterate_phdr(find_llvm, &name);
   return name ? arena_strdup(a, name) : NULL;
 }
+
+/* Or has it inside. */
+static bool holds_llvm(const char *path) { return is_llvm(path) || !strcmp(file_name(path), library); }
+
+static int forget_segments(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size, (void)arg;
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; holds_llvm(info->dlpi_name) && i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+    if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+      continue;
+    uintptr_t begin = info->dlpi_addr + h->p_vaddr, from = (begin + page - 1) & ~(page - 1);
+    uintptr_t to = (begin + h->p_memsz) & ~(page - 1);
+    if (from < to)
+      madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+/* Gives the pages of LLVM back that are those of its file: tables that the dynamic linker has read, and code. There are 50 MB, more than
+ * many models take; what is needed again is mapped again in a millisecond or two. What is written to, relocations included, stays. */
+static void forget_llvm(void) { dl_iterate_phdr(forget_segments, NULL); }
 
 static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
   return err_hint(
@@ -141,6 +170,7 @@ static Status load(Ctx *c) {
       return fail(c, ST_UNSUPPORTED, "the code generator %s belongs to another build of sard", path[i]);
     }
     loaded = api;
+    forget_llvm();
     return ST_OK;
   }
   return missing(c, path);
@@ -167,9 +197,14 @@ typedef struct Job {
   Arena *a;
   EmitObject object;
   Status st;
-  pthread_t thread;
-  bool started;
 } Job;
+
+/* Jobs in the order they are taken. */
+typedef struct Queue {
+  Job **job;
+  uint32_t n;
+  atomic_uint_least32_t next;
+} Queue;
 
 static Status compile(Ctx *c, void *arg) {
   Job *j = arg;
@@ -183,9 +218,29 @@ static Status compile(Ctx *c, void *arg) {
 }
 
 static void *work(void *arg) {
-  Job *j = arg;
-  j->st = ctx_protect(&j->c, compile, j);
+  Queue *q = arg;
+  for (uint32_t i; (i = atomic_fetch_add(&q->next, 1)) < q->n;)
+    q->job[i]->st = ctx_protect(&q->job[i]->c, compile, q->job[i]);
   return NULL;
+}
+
+static int dearer(const void *a, const void *b) {
+  const Job *x = *(Job *const *)a, *y = *(Job *const *)b;
+  return x->cost != y->cost ? (x->cost < y->cost) - (x->cost > y->cost) : (x > y) - (x < y);
+}
+
+static void run_jobs(Arena *a, Job *job, uint32_t jobs, uint32_t threads) {
+  Queue q = {.job = arena_array(a, Job *, jobs), .n = jobs};
+  pthread_t thread[MAX_JOBS];
+  uint32_t started = 0;
+  for (uint32_t i = 0; i < jobs; i++)
+    q.job[i] = &job[i];
+  qsort(q.job, jobs, sizeof(Job *), dearer);
+  while (started + 1 < threads && started + 1 < jobs && !pthread_create(&thread[started], NULL, work, &q))
+    started++;
+  work(&q);
+  while (started)
+    pthread_join(thread[--started], NULL);
 }
 
 static const uint8_t *copy(Arena *a, const uint8_t *from, size_t n) {
@@ -216,7 +271,7 @@ static Status gather(Ctx *c, Arena *a, Job *job, uint32_t jobs, EmitObject *obje
 
 static void close_jobs(void *arg) {
   Job *job = arg;
-  for (int i = 0; i < MAX_THREADS; i++)
+  for (int i = 0; i < MAX_JOBS; i++)
     if (job[i].unit)
       ctx_close(&job[i].c);
 }
@@ -231,7 +286,7 @@ typedef struct Item {
   bool placed;
 } Item;
 
-enum { KERNELS_COST = 10, ATTENTION_COST = 75, GPU_PRODUCT_COST = 30 };
+enum { KERNELS_COST = 10, ATTENTION_COST = 75, GPU_PRODUCT_COST = 30, LEAST_COST = 60 };
 
 static Item item_of(const Unit *u, const char *level) {
   const Product *p = &u->product;
@@ -302,17 +357,28 @@ static void spread(Item *item, uint32_t n, Job *job, uint32_t jobs, BackendCode 
       }
 }
 
+/* How many jobs: as many as are asked for, but for so little work that what a module costs by itself would be felt. */
+static uint32_t count_jobs(const Item *item, uint32_t n, uint32_t threads, uint32_t objects) {
+  int64_t all = even_share(item, n, 1), most = all / LEAST_COST;
+  uint32_t jobs = objects > MAX_JOBS ? MAX_JOBS : objects;
+  if (most < jobs)
+    jobs = most > threads ? (uint32_t)most : threads < jobs ? threads : jobs;
+  return jobs > n ? n : jobs < 1 ? 1 : jobs;
+}
+
 Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                       unsigned threads, BackendResult *out) {
+                       unsigned threads, unsigned objects, BackendResult *out) {
   const EmitApi *api;
   TRY(backend_load(c, &api));
-  uint32_t jobs = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
-  jobs = jobs > n ? n : jobs;
-  Job *job = arena_array(a, Job, MAX_THREADS);
+  threads = threads < 1 ? 1 : threads;
+  Item *item = arena_array(a, Item, n);
+  for (uint32_t k = 0; k < n; k++)
+    item[k] = item_of(unit[k], target->cpu_level);
+  uint32_t jobs = count_jobs(item, n, threads, objects);
+  Job *job = arena_array(a, Job, MAX_JOBS);
   EmitObject *object = arena_array(a, EmitObject, jobs);
   BackendCode *code = arena_array(a, BackendCode, n);
   uint32_t *place = arena_array(a, uint32_t, n);
-  Item *item = arena_array(a, Item, n);
   Cleanup *cleanup = arena_new(a, Cleanup);
   for (uint32_t i = 0; i < jobs; i++) {
     job[i] = (Job){
@@ -320,21 +386,14 @@ Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, co
     ctx_open(&job[i].c, c->alloc);
     job[i].c.cancel = c->cancel, job[i].c.deadline_ns = c->deadline_ns;
   }
-  for (uint32_t k = 0; k < n; k++)
-    item[k] = item_of(unit[k], target->cpu_level);
   spread(item, n, job, jobs, code, place);
   ctx_on_failure(c, cleanup, close_jobs, job);
-  for (uint32_t i = 1; i < jobs; i++)
-    job[i].started = !pthread_create(&job[i].thread, NULL, work, &job[i]);
-  for (uint32_t i = 0; i < jobs; i++)
-    if (!job[i].started)
-      work(&job[i]);
-  for (uint32_t i = 1; i < jobs; i++)
-    if (job[i].started)
-      pthread_join(job[i].thread, NULL);
+  run_jobs(a, job, jobs, threads);
   Status st = gather(c, a, job, jobs, object);
   ctx_forget(c, cleanup);
   close_jobs(job);
+  if (jobs > 1) /* small programs, one after the other, would need the same pages again and again */
+    forget_llvm();
   for (uint32_t k = 0; k < n && !st; k++)
     code[k].symbol = object[code[k].object].symbol[place[k]];
   *out = (BackendResult){object, jobs, code};

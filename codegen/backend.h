@@ -32,9 +32,9 @@ typedef struct BackendResult {
   const BackendCode *code; /* by unit */
 } BackendResult;
 
-/* Compiles n units in batches on up to `threads` threads (the caller's included). The result is in arena a, and depends on
- * n and `threads` only in how units are spread over objects. */
+/* Compiles n units into up to `objects` objects on up to `threads` threads (the caller's included). The result is in arena a; how units
+ * are spread over objects depends on `objects` and `threads` alone, and what their code is, not on either. */
 Status backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                       unsigned threads, BackendResult *out);
+                       unsigned threads, unsigned objects, BackendResult *out);
 
 #endif

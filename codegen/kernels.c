@@ -82,10 +82,17 @@ static Status refuse_reference(Ctx *c, Arena *a, const Graph *g, const Groups *g
 
 /* --- compiling --- */
 
-static Status compile(Ctx *c, Arena *a, const char *level, unsigned threads, Kernels *k) {
+/* More objects than threads come out even, and what LLVM holds at once is less; more than a few per thread would have too many inner
+ * kernels twice. */
+enum { OBJECTS_PER_THREAD = 3 };
+
+static Status compile(Ctx *c, Arena *a, const KernelsInput *in, Kernels *k) {
+  const char *level = in->level;
+  unsigned threads = in->objects ? in->objects : in->threads;
+  unsigned objects = in->objects ? in->objects : in->threads * OBJECTS_PER_THREAD;
   EmitTarget target = {.cpu_level = level};
   BackendResult r;
-  TRY(backend_compile(c, a, k->groups->kernel, k->groups->nkernel, &target, threads, &r));
+  TRY(backend_compile(c, a, k->groups->kernel, k->groups->nkernel, &target, threads, objects, &r));
   k->nobject = r.nobject;
   k->object = arena_array(a, PlanObject, r.nobject);
   for (uint32_t i = 0; i < r.nobject; i++)
@@ -117,7 +124,8 @@ static Status compile_for_gpu(Ctx *c, Arena *a, const KernelsInput *in, Kernels 
     if (k->groups->kernel[i]->kind != UNIT_PRODUCT || k->groups->kernel[i]->product.forms != FORM_LIBRARY)
       at[n] = i, unit[n++] = k->groups->kernel[i];
   }
-  TRY(backend_compile(c, a, unit, n, &target, in->objects ? in->objects : in->threads, &r));
+  unsigned threads = in->objects ? in->objects : in->threads;
+  TRY(backend_compile(c, a, unit, n, &target, threads, threads, &r));
   k->nobject = r.nobject;
   k->object = arena_array(a, PlanObject, r.nobject);
   for (uint32_t i = 0; i < r.nobject; i++)
@@ -141,7 +149,7 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
     return compile_for_gpu(c, a, in, out);
   }
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
-  TRY(compile(c, a, in->level, in->objects ? in->objects : in->threads, out));
+  TRY(compile(c, a, in, out));
   return packing_end(c, packing, &out->packed);
 }
 

@@ -1,6 +1,6 @@
 /* emit.c - the entry of libsard-codegen.so: a module for a batch of units, compiled to one relocatable object in memory.
  * No IR pass runs: what the walk over the kernel makes is in SSA form and vectorised already (docs of kernel.c), and code
- * generation level 1 does the rest (loop strength reduction, invariant machine code).
+ * generation level 1 does the rest (invariant machine code; loop strength reduction where kernel.c makes loops, see settled).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/internal.h"
 

@@ -59,8 +59,9 @@ Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step) {
   l.head = emit_block(e, "loop"), l.body = emit_block(e, "body"), l.done = emit_block(e, "done");
   LLVMBuildBr(e->b, l.head);
   LLVMPositionBuilderAtEnd(e->b, l.head);
-  l.i = LLVMBuildPhi(e->b, e->i64, "i");
-  LLVMAddIncoming(l.i, &from, &before, 1);
+  l.phi = LLVMBuildPhi(e->b, e->i64, "i");
+  LLVMAddIncoming(l.phi, &from, &before, 1);
+  l.i = settled(e, l.phi);
   LLVMBuildCondBr(e->b, i64_less(e, l.i, to), l.body, l.done);
   LLVMPositionBuilderAtEnd(e->b, l.body);
   return l;
@@ -69,7 +70,7 @@ Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step) {
 void loop_end(Emitter *e, Loop *l) {
   LVal next = i64_add(e, l->i, l->step);
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
-  LLVMAddIncoming(l->i, &next, &latch, 1);
+  LLVMAddIncoming(l->phi, &next, &latch, 1);
   LLVMBuildBr(e->b, l->head);
   LLVMPositionBuilderAtEnd(e->b, l->done);
 }
@@ -250,6 +251,18 @@ static void fetch_ahead(Inner *in, int n) {
   in->ahead = at_bytes(e, in->ahead, i64_muli(e, in->ahead_step, n));
 }
 
+/* What goes on from step to step. */
+static void settle_steps(Inner *in) {
+  Emitter *e = in->e;
+  in->b = settled(e, in->b);
+  for (int i = 0; i < in->bases; i++)
+    in->a[i] = settled(e, in->a[i]);
+  if (in->t->ahead)
+    in->ahead = settled(e, in->ahead);
+  if (in->t->entry)
+    in->at = settled(e, in->at);
+}
+
 /* The loop over `unroll` steps, or pairs of them, at a time while so many are left. Strides that are arguments allow one step at a time.
  */
 static void steps(Inner *in, int unroll) {
@@ -273,6 +286,7 @@ static void steps(Inner *in, int unroll) {
     phi_ahead = in->ahead = LLVMBuildPhi(e->b, e->ptr, "ahead");
   if (t->entry)
     phi_at = in->at = LLVMBuildPhi(e->b, e->i64, "at");
+  settle_steps(in);
   for (int u = 0; u < unroll; u++)
     one_step(in, u);
   if (t->ahead)

@@ -7,7 +7,7 @@
 
 /* for (i = from; i < to; i += step); signed. */
 typedef struct Loop {
-  LVal i, step, to;
+  LVal i, phi, step, to; /* i: phi, settled */
   LLVMBasicBlockRef head, body, done;
 } Loop;
 Loop loop_begin(Emitter *e, LVal from, LVal to, int64_t step);
@@ -30,8 +30,8 @@ LVal i64_min(Emitter *e, LVal a, LVal b);
 LVal i64_less(Emitter *e, LVal a, LVal b); /* i1, signed */
 LVal at_bytes(Emitter *e, LVal p, LVal bytes);
 LVal at_float(Emitter *e, LVal p, LVal index);
-/* An address that loop strength reduction takes as it is. It would look for better ways to each of many loads at constant distances
- * from it, and can take as long for that as all the rest of code generation. */
+/* An address, or what a loop counts, that loop strength reduction takes as it is. It would look for better ways to each of many loads
+ * at constant distances from it, and can take as long for that as all the rest of code generation; what it finds runs no faster. */
 LVal settled(Emitter *e, LVal p);
 LVal load_f32(Emitter *e, int lanes, LVal p); /* aligned as f32 */
 void store_f32(Emitter *e, LVal v, LVal p);

@@ -70,7 +70,7 @@ typedef struct Compiled {
 static char *compile_for(const Unit *u, const char *target, const char **symbol) {
   BackendResult r;
   EmitTarget t = {.cpu_level = target};
-  if (backend_compile(&ctx, arena, &u, 1, &t, 1, &r))
+  if (backend_compile(&ctx, arena, &u, 1, &t, 1, 1, &r))
     fail_msg("%s", ctx.err.message);
   *symbol = r.code[0].symbol;
   return arena_strndup(arena, (const char *)r.object[0].bytes, r.object[0].size);

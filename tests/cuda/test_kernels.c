@@ -194,7 +194,7 @@ static void one_target(Ctx *c, const char *text, const char *path, const char *t
   unit_schedule(c, &u, target);
   if (kernel_verify(c, k))
     fail_msg("%s: %s", path, c->err.message);
-  Status st = backend_compile(c, a, &unit, 1, &t, 1, &r);
+  Status st = backend_compile(c, a, &unit, 1, &t, 1, 1, &r);
   if (missing) {
     assert_int_equal(st, ST_UNSUPPORTED);
     assert_non_null(strstr(c->err.message, missing));

@@ -279,7 +279,7 @@ static const char *ptx_of(Case *c, Unit *u, const char *target, const char **sym
   const Unit *unit = u;
   EmitTarget t = {.cpu_level = target};
   BackendResult r;
-  if (backend_compile(&ctx, arena, &unit, 1, &t, 1, &r))
+  if (backend_compile(&ctx, arena, &unit, 1, &t, 1, 1, &r))
     fail_msg("%s: %s", c->name, ctx.err.message);
   const char *ptx = arena_strndup(arena, (const char *)r.object[0].bytes, r.object[0].size);
   if (getenv("VERBOSE"))

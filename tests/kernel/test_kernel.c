@@ -109,7 +109,7 @@ static void one_level(Ctx *c, const char *text, const Kernel *oracle, Kernel *k,
   RtCode *code;
   assert_null(kernel_unsupported(k));
   unit_schedule(c, &u, level);
-  if (kernel_verify(c, k) || backend_compile(c, a, &unit, 1, &target, 1, &r))
+  if (kernel_verify(c, k) || backend_compile(c, a, &unit, 1, &target, 1, 1, &r))
     fail_msg("%s, %s: %s", k->name, level, c->err.message);
   if (getenv("VERBOSE") && r.object[0].ir)
     printf("%s\n", r.object[0].ir);
@@ -196,7 +196,7 @@ static void units(void **unused) {
     u[i] = (Unit){.kind = UNIT_LOOP, .name = "two of one name", .kernel = parse(&c, a, two_texts[i], "text")};
     unit_schedule(&c, &u[i], level);
   }
-  assert_int_equal(backend_compile(&c, a, unit, 3, &(EmitTarget){.cpu_level = level}, 2, &r), ST_OK);
+  assert_int_equal(backend_compile(&c, a, unit, 3, &(EmitTarget){.cpu_level = level}, 2, 2, &r), ST_OK);
   assert_int_equal(r.nobject, 2);
   for (uint32_t i = 0; i < 2; i++)
     assert_int_equal(object_load(&c, a, r.object[i].bytes, r.object[i].size, &code[i]), ST_OK);
@@ -243,7 +243,7 @@ static void transpose_past(Ctx *c, const char *text, int64_t m, int shift, const
   const Dim *d;
   uint32_t n;
   unit_schedule(c, &u, cpu_level());
-  assert_int_equal(backend_compile(c, a, &unit, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, &r), ST_OK);
+  assert_int_equal(backend_compile(c, a, &unit, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, 1, &r), ST_OK);
   assert_int_equal(object_load(c, a, r.object[0].bytes, r.object[0].size, &code), ST_OK);
   KernelFn fn = object_symbol(code, r.code[0].symbol);
   unit_signature(a, &u, &d, &n);
@@ -275,7 +275,7 @@ static void scatter_past(Ctx *c, const float *x, float *y) {
   Unit unit = {.kind = UNIT_LOOP, .name = "scatter", .kernel = parse(c, a, text, "text")};
   const Unit *units = &unit;
   unit_schedule(c, &unit, cpu_level());
-  assert_int_equal(backend_compile(c, a, &units, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, &r), ST_OK);
+  assert_int_equal(backend_compile(c, a, &units, 1, &(EmitTarget){.cpu_level = cpu_level()}, 1, 1, &r), ST_OK);
   assert_int_equal(object_load(c, a, r.object[0].bytes, r.object[0].size, &code), ST_OK);
   KernelFn fn = object_symbol(code, r.code[0].symbol);
   for (int i = 0; i < ROWS; i++)
@@ -343,7 +343,7 @@ static void refusals(void **unused) {
     const Unit *unit = &u;
     BackendResult r;
     assert_int_equal(kernel_unsupported(u.kernel) != NULL, i < 3); /* the others are schedules */
-    assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = "x86-64"}, 1, &r), ST_UNSUPPORTED);
+    assert_int_equal(backend_compile(&c, a, &unit, 1, &(EmitTarget){.cpu_level = "x86-64"}, 1, 1, &r), ST_UNSUPPORTED);
     if (!strstr(c.err.message, cases[i].why))
       fail_msg("'%s' instead of '%s'", c.err.message, cases[i].why);
     arena_destroy(a);
@@ -351,7 +351,7 @@ static void refusals(void **unused) {
   Arena *a = arena_create(&c);
   const Unit *none = NULL;
   BackendResult r;
-  assert_int_equal(backend_compile(&c, a, &none, 0, &(EmitTarget){.cpu_level = "x86-64"}, 4, &r), ST_OK);
+  assert_int_equal(backend_compile(&c, a, &none, 0, &(EmitTarget){.cpu_level = "x86-64"}, 4, 4, &r), ST_OK);
   assert_int_equal(r.nobject, 0);
   ctx_close(&c);
   assert_int_equal(alloc.used, 0);

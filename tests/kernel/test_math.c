@@ -120,7 +120,8 @@ static KernelFn compile(Ctx *c, Arena *a, const char *text, const char *level, R
   if (kernel_parse(c, a, text, strlen(text), "text", &u.kernel))
     fail_msg("%s\n%s", c->err.message, text);
   u.name = u.kernel->name;
-  if (backend_compile(c, a, &unit, 1, &target, 1, &r) || object_load(c, a, r.object[0].bytes, r.object[0].size, code))
+  if (backend_compile(c, a, &unit, 1, &target, 1, 1, &r) ||
+      object_load(c, a, r.object[0].bytes, r.object[0].size, code))
     fail_msg("%s: %s", text, c->err.message);
   return object_symbol(*code, r.code[0].symbol);
 }

@@ -168,7 +168,7 @@ static void generated(void **unused) {
   BackendResult r;
   assert_int_equal(kernel_parse(&c, a, text, sizeof text - 1, "text", &u.kernel), ST_OK);
   unit_schedule(&c, &u, "x86-64");
-  if (backend_compile(&c, a, &unit, 1, &target, 1, &r))
+  if (backend_compile(&c, a, &unit, 1, &target, 1, 1, &r))
     fail_msg("%s", c.err.message);
   size_t n = r.object[0].size;
   uint8_t *d = malloc(n);

@@ -205,7 +205,7 @@ static void test_spread(void **state) {
     unit[i] = &u[i];
   }
   EmitTarget target = {.cpu_level = jit.level};
-  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, 2, &r), ST_OK);
   assert_int_equal(r.nobject, 2);
   assert_int_not_equal(r.code[0].object, r.code[1].object);
   for (int i = 2; i < N; i++)
@@ -214,11 +214,61 @@ static void test_spread(void **state) {
     u[i].product.cut.tile = 1;
     product_schedule(&jit.ctx, &u[i], jit.level);
   }
-  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, &r), ST_OK);
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 2, 2, &r), ST_OK);
   int in_first = 0;
   for (int i = 0; i < N; i++)
     in_first += r.code[i].object == 0;
   assert_true(in_first >= 2 && in_first <= N - 2);
+  /* so little work is not cut into more objects than there are threads, even where more are allowed */
+  assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, 1, 6, &r), ST_OK);
+  assert_int_equal(r.nobject, 1);
+}
+
+/* kB that this process holds of the code of LLVM. */
+static long llvm_code_kb(void) {
+  char line[512];
+  bool here = false;
+  long kb = 0;
+  FILE *f = fopen("/proc/self/smaps", "r");
+  assert_non_null(f);
+  while (fgets(line, sizeof line, f)) {
+    if (strchr(line, '-') && strstr(line, " r-xp "))
+      here = strstr(line, "/libLLVM") || strstr(line, "/libsard-codegen");
+    else if (here && strncmp(line, "Rss:", 4) == 0)
+      kb += strtol(line + 4, NULL, 10), here = false;
+  }
+  fclose(f);
+  return kb;
+}
+
+/* More objects than threads: every unit has its code in one of them, whichever thread made it, and it is the same for all numbers of
+ * threads. */
+static void test_many_objects(void **state) {
+  enum { N = 40, MOST = 5 };
+  static Unit u[N];
+  const Unit *unit[N];
+  BackendResult r[2];
+  (void)state;
+  for (int i = 0; i < N; i++) {
+    u[i] = (Unit){.kind = UNIT_PRODUCT, .name = "product", .product = {.batch = num(1), .m = sym("m"), .n = num(64)}};
+    u[i].product.k = num(8 + i), u[i].product.packed_b = true;
+    product_schedule(&jit.ctx, &u[i], jit.level);
+    unit[i] = &u[i];
+  }
+  EmitTarget target = {.cpu_level = jit.level};
+  for (unsigned t = 0; t < 2; t++)
+    assert_int_equal(backend_compile(&jit.ctx, jit.arena, unit, N, &target, t + 1, MOST, &r[t]), ST_OK);
+  assert_true(r[0].nobject > 2 && r[0].nobject <= MOST);
+  assert_int_equal(r[0].nobject, r[1].nobject);
+  for (uint32_t i = 0; i < r[0].nobject; i++) {
+    assert_int_equal(r[0].object[i].size, r[1].object[i].size);
+    assert_memory_equal(r[0].object[i].bytes, r[1].object[i].bytes, r[0].object[i].size);
+  }
+  for (int i = 0; i < N; i++) {
+    assert_int_equal(r[0].code[i].object, r[1].code[i].object);
+    assert_string_equal(r[0].code[i].symbol, r[1].code[i].symbol);
+  }
+  assert_in_range(llvm_code_kb(), 0, 1024); /* LLVM's own code, tens of megabytes, is given back after that much */
 }
 
 /* K beyond a block, in even blocks. */
@@ -406,23 +456,15 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),
-      cmocka_unit_test(test_cuts),
-      cmocka_unit_test(test_constant_m),
-      cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked),
-      cmocka_unit_test(test_packed_batch),
-      cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_images),
-      cmocka_unit_test(test_image_columns),
-      cmocka_unit_test(test_spread),
-      cmocka_unit_test(test_epilogue_batch),
-      cmocka_unit_test(test_cancel),
-      cmocka_unit_test(test_tail),
-      cmocka_unit_test(test_weights),
-      cmocka_unit_test(test_weights_constant_m),
-      cmocka_unit_test(test_weights_blocks),
-      cmocka_unit_test(test_weights_rows),
+      cmocka_unit_test(test_packed),         cmocka_unit_test(test_cuts),
+      cmocka_unit_test(test_constant_m),     cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked),       cmocka_unit_test(test_packed_batch),
+      cmocka_unit_test(test_epilogue),       cmocka_unit_test(test_images),
+      cmocka_unit_test(test_image_columns),  cmocka_unit_test(test_spread),
+      cmocka_unit_test(test_many_objects),   cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_cancel),         cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_constant_m),
+      cmocka_unit_test(test_weights_blocks), cmocka_unit_test(test_weights_rows),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);

@@ -71,6 +71,43 @@ static void maps_content(void **state) {
   assert_false(is_open(fd));
 }
 
+/* kB of the mapping at p that this process holds. */
+static long held_kb(const void *p) {
+  char line[256], begin[32];
+  long kb = -1;
+  bool here = false;
+  FILE *f = fopen("/proc/self/smaps", "r");
+  assert_non_null(f);
+  snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)p);
+  while (kb < 0 && fgets(line, sizeof line, f)) {
+    here = here || strncmp(line, begin, strlen(begin)) == 0;
+    if (here && strncmp(line, "Rss:", 4) == 0)
+      kb = strtol(line + 4, NULL, 10);
+  }
+  fclose(f);
+  return kb;
+}
+
+static void forgets_pages(void **state) {
+  Fixture *f = *state;
+  Mapped *m;
+  char text[20001];
+  memset(text, 'x', sizeof text - 1);
+  text[sizeof text - 1] = 0;
+  write_file(f->path, text);
+  assert_int_equal(map_open(&f->c, f->a, f->path, &m), ST_OK);
+  assert_memory_equal(m->base, text, sizeof text - 1);
+  assert_true(held_kb(m->base) > 0);
+  map_forget(m);
+  assert_int_equal(held_kb(m->base), 0);
+  assert_memory_equal(m->base, text, sizeof text - 1); /* from the file again */
+  map_close(&f->c, m);
+  write_file(f->path, "");
+  assert_int_equal(map_open(&f->c, f->a, f->path, &m), ST_OK);
+  map_forget(m);
+  map_close(&f->c, m);
+}
+
 static void empty_file_has_no_base(void **state) {
   Fixture *f = *state;
   Mapped *m;
@@ -144,8 +181,8 @@ static void no_memory_closes_the_descriptor(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-      T(maps_content),    T(empty_file_has_no_base), T(refuses_what_is_no_regular_file),
-      T(sees_truncation), T(failure_unmaps),         T(no_memory_closes_the_descriptor),
+      T(maps_content),    T(forgets_pages),  T(empty_file_has_no_base),          T(refuses_what_is_no_regular_file),
+      T(sees_truncation), T(failure_unmaps), T(no_memory_closes_the_descriptor),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
