@@ -244,7 +244,11 @@ static void markdown_tail(StrBuf *b) {
   buf_puts(
       b,
       ".\nAn error names a form that they cannot stand for.\n\n"
-      "NonZero of complex numbers is interpreted on the device cpu as well.\n\n"
+      "Of complex numbers, Resize and GridSample interpolate both parts. Strings they pick (mode nearest): other modes "
+      "are\n"
+      "an error when the model is read. GridSample has the empty string outside of X (padding_mode zeros); a region "
+      "of\n"
+      "Resize beyond X is an error in the run, as extrapolation_value is a number.\n\n"
       "What a weight of 0 or a mask leaves out does not count, be it infinite or NaN, so that results do not hang on\n"
       "what lies behind the end of a cache. Attention, whose text says that a key does or does not \"take part\", "
       "leaves\n"

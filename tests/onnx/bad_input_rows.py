@@ -347,6 +347,11 @@ row("OneHot", "axis attribute", [i(0), n(3), f(2)], [5], axis=5)
 row("MeanVarianceNormalization", "axes", [f(2, 3)], [5], axes=[0, 5])
 row("TensorScatter", "axis attribute", [f(1, 4, 2), f(1, 2, 2), i(0)], [5], axis=5)
 row("CenterCropPad", "axes", [f(2, 3), i(1)], [5], axes=[5])
+for mode in ("linear", "cubic"):
+    row("Resize", "strings in between, " + mode, [n(["a", "b"], object), None, None, i(3)], [mode], mode=mode)
+    row("GridSample", "strings in between, " + mode, [n([[["a", "b"]]], object), f(1, 3, 1)], [mode], mode=mode)
+row("Resize", "a region of strings beyond them", [n(["a", "b"], object), n([0, 2], np.float32), None, i(3)], ["string"],
+    coordinate_transformation_mode="tf_crop_and_resize")
 row("Resize", "axes", [f(2, 3), None, None, i(1)], ["axes"], axes=[5])
 row("SoftmaxCrossEntropyLoss", "rank 1", [f(3), i(0)], [])
 row("LRN", "rank 1", [f(3)], [], size=1)
