@@ -131,7 +131,10 @@ static Value *one_hot(Match *m) {
   Node *n = m->root;
   if (counts(of(n->in[1])) || n->in[1]->konst || !type_known(n->in[1]))
     return NULL;
-  return EMIT(m, OneHot, n->attr, n->in[0], as(m, n->in[1], DT_i64), n->in[2]);
+  Value *depth = as(m, n->in[1], DT_i64);
+  if (dtype_is_float(of(n->in[1]))) /* NaN is no depth, nor is what is below 0 */
+    depth = EMIT(m, Where, NULL, EMIT(m, IsNaN, NULL, n->in[1]), const_like(m, (double)INT64_MIN, DT_i64), depth);
+  return EMIT(m, OneHot, n->attr, n->in[0], depth, n->in[2]);
 }
 
 /* How many steps there are from start to limit. What has no end has too many. */
