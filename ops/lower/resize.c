@@ -152,7 +152,11 @@ static bool resize_can(Ctx *c, const Node *n, const char **why) {
     return false;
   if (has(n, 1) && crop && in_of(n, 1)->rank != 1)
     return false;
-  return in_of(n, 0)->dtype != DT_bool || str_is(a->mode, "nearest") ? resize_of(n, &r) : false;
+  bool picks = str_is(a->mode, "nearest"), is_complex = dtype_kind(in_of(n, 0)->dtype) == DK_COMPLEX;
+  if ((in_of(n, 0)->dtype == DT_bool && !picks) ||
+      (is_complex && (crop || !picks))) /* passes/types.c has others for them */
+    return false;
+  return resize_of(n, &r);
 }
 
 /* Element i of input k as f64. */
