@@ -567,3 +567,28 @@ case("Loop and If in a Loop", [node("Constant", "", "zero", value_int=0), node("
 REPEATED = body([node("Identity", "c", "c2"), node("Sin", "x", "s")], [("i", "i64", []), ("c", "bool", [])], [("c2", "bool", []), ("s", "f32", None)])
 case("Loop that carries nothing", [("Loop", ["m", ""], ["s"], {"body": REPEATED}), node("ReduceSum", "s ax", "o", keepdims=0)],
      {"m": torch.tensor(3), "x": some(4), "ax": ints(0)}, lambda m, x, ax: 3 * x.sin(), inits=("ax",), twice=True)
+LAYER = body([node("Identity", "c", "c2"), ("RNN", ["x", "k", "r", "", "", "h"], ["", "h2"], {"hidden_size": 4})],
+             [("i", "i64", []), ("c", "bool", []), ("h", "f32", [1, 2, 4])], [("c2", "bool", []), ("h2", "f32", [1, 2, 4])])
+
+
+def layers(x, k, r, h):
+    for _ in range(2):
+        h = (x[0] @ k[0].T + h[0] @ r[0].T).tanh()[None]
+    return h
+
+
+case("RNN in a Loop", [node("Constant", "", "m", value_int=2), ("Loop", ["m", "", "h0"], ["o"], {"body": LAYER})],
+     {"x": some(1, 2, 3), "k": some(1, 4, 3), "r": some(1, 4, 4), "h0": some(1, 2, 4)}, layers, twice=True)
+DESCENT = body([node("Identity", "c", "c2"), node("Sin", "v", "s"), node("Mul", "s x", "p"), node("ReduceSum", "p", "l", keepdims=0),
+                ("Gradient", ["v"], ["g"], {"domain": "ai.onnx.preview.training", "xs": ["v"], "y": "l"}), node("Mul", "g rate", "step"), node("Sub", "v step", "v2")],
+               [("i", "i64", []), ("c", "bool", []), ("v", "f32", [3])], [("c2", "bool", []), ("v2", "f32", [3])])
+
+
+def descended(v, x, rate):
+    for _ in range(3):
+        v = v - v.cos() * x * rate
+    return v
+
+
+case("steps of gradient descent in a Loop", [node("Constant", "", "m", value_int=3), ("Loop", ["m", "", "v0"], ["o"], {"body": DESCENT})],
+     {"v0": some(3), "x": some(3), "rate": some()}, descended, twice=True, tol=1e-4)
