@@ -98,6 +98,7 @@ WRONG = [
     ("GRU LSTM RNN", lambda n: n.arg(4) is not None, "sequence_lens is not looked at"),
     ("GRU LSTM RNN", lambda n: n.get("clip") is not None, "clip is not looked at"),
     ("GRU LSTM", lambda n: n.get("activations") is not None or n.get("input_forget", 0) == 1, "activations and input_forget are not looked at"),
+    ("LSTM", lambda n: n.arg(7) is None and not n.finite(6), "peepholes that are not given are zeros, which meet infinities: " + SKIPS),
     ("RNN", lambda n: n.get("activations") is not None, "it knows three activations, and takes one for both directions"),
     ("Conv", lambda n: any_not(n, "dilations", 1) and not n.finite(0), "a dilated kernel is filled with zeros, which meet infinities"),
     ("ConvTranspose", lambda n: n.get("group", 1) > 1 and n.arg(2) is not None, "it adds the first elements of B to every group: "
@@ -155,6 +156,7 @@ RAISES = [
     ("GatherElements", "all dimensions of index and self", "\"indices … same rank r as the input\": no more is asked of it"),
     ("LRN", "only applies on 4D|out of bounds", "other ranks are not implemented"),
     ("Pad", "can't contain negative values", "\"negative values … remove\" is not implemented"),
+    ("Pad", "can't extend empty axis", "an axis of no elements, where the result has none either"),
     ("Loop", "need at least one array", "scan outputs of no trips"),
     ("Reshape Flatten", "cannot reshape array of size 0", "-1 beside an axis of no elements"),
     ("NonMaxSuppression", "too many indices|Issues with types", "\"max_output_boxes_per_class … It is a scalar\": it asks for an array of one"),
