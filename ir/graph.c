@@ -240,6 +240,15 @@ Node *graph_add_node(Graph *g, Node *before, OpId op, int nin, int nout, const v
   return n;
 }
 
+Value *node_add_output(Node *n) {
+  Value **out = arena_array(n->graph->arena, Value *, n->nout + (size_t)1), *v = new_value(n->graph, NULL);
+  if (n->nout)
+    memcpy(out, n->out, n->nout * sizeof(Value *));
+  v->def = n, v->index = n->nout;
+  out[n->nout++] = v, n->out = out;
+  return v;
+}
+
 Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origin *origin, int nin, Value *const *in) {
   Node *n = graph_add_node(g, before, op, nin, 1, attr, origin);
   for (int i = 0; i < nin; i++)

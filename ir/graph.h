@@ -135,6 +135,7 @@ Value *graph_emit(Graph *g, Node *before, OpId op, const void *attr, const Origi
 void node_set_input(Node *n, int i, Value *v); /* v NULL: absent */
 void node_set_inputs(Node *n, int nin, Value *const *in);
 void node_drop_output(Node *n, int i);        /* must be unused */
+Value *node_add_output(Node *n);              /* one more, fresh and unnamed */
 void node_move_before(Node *n, Node *before); /* same graph, or from a body into an enclosing one */
 void node_remove(Node *n);                    /* outputs must be unused */
 void value_replace(Value *old,

@@ -87,6 +87,32 @@ Status bitcast_infer(Infer *x) {
   return ST_OK;
 }
 
+/* Parts: real and imaginary parts along one more axis. */
+Status parts_infer(Infer *x) {
+  int rank;
+  Dim dim[MAX_RANK];
+  if (!in_rank(x, 0, &rank))
+    return ST_OK;
+  if (rank == MAX_RANK)
+    return infer_fail(x, "no axis is left for the parts");
+  memcpy(dim, in_type(x, 0)->dim, sizeof dim);
+  dim[rank] = dim_const(x->c, 2);
+  set_out(x, 0, in_type(x, 0)->dtype == DT_c64 ? DT_f32 : DT_f64, rank + 1, dim);
+  return ST_OK;
+}
+
+/* Complex: the numbers that have these Parts. */
+Status complex_infer(Infer *x) {
+  int rank;
+  if (!in_rank(x, 0, &rank))
+    return ST_OK;
+  if (!rank)
+    return infer_fail(x, "there is no axis of parts");
+  TRY(same_dim(x, in_dim(x, 0, rank - 1), dim_const(x->c, 2), "the number of parts", NULL));
+  set_out(x, 0, in_type(x, 0)->dtype == DT_f32 ? DT_c64 : DT_c128, rank - 1, in_type(x, 0)->dim);
+  return ST_OK;
+}
+
 Status cast_infer(Infer *x) { return cast_type(x, ATTR(x->n, Cast)->to); }
 
 Status castlike_infer(Infer *x) {

@@ -61,6 +61,14 @@ static Status from_sizes(Infer *x, const ResizeAttr *a, const int *axis, int64_t
   return ST_OK;
 }
 
+/* Strings can be picked, but not mixed. */
+static Status picks_strings(Infer *x, Str mode) {
+  if (in_type(x, 0)->dtype != DT_str || str_is(mode, "nearest"))
+    return ST_OK;
+  return infer_fail(x, "strings have no values in between: mode '%.*s' is for numbers",
+                    (int)(mode.len < 60 ? mode.len : 60), mode.len ? mode.ptr : "");
+}
+
 Status resize_infer(Infer *x) {
   const ResizeAttr *a = ATTR(x->n, Resize);
   int rank, axis[MAX_RANK];
@@ -68,6 +76,7 @@ Status resize_infer(Infer *x) {
   Dim out[MAX_RANK];
   const Dim *size;
   const Tensor *scales;
+  TRY(picks_strings(x, a->mode));
   if (!in_rank(x, 0, &rank))
     return ST_OK;
   memcpy(out, in_type(x, 0)->dim, sizeof out);
@@ -108,6 +117,7 @@ Status scaled_sizes_infer(Infer *x) {
 Status grid_sample_infer(Infer *x) {
   int rank, grid;
   Dim out[MAX_RANK];
+  TRY(picks_strings(x, ATTR(x->n, GridSample)->mode));
   if (!in_rank(x, 0, &rank) || !in_rank(x, 1, &grid))
     return ST_OK;
   if (rank < 3 || rank != grid)

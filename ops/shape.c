@@ -313,12 +313,14 @@ Status one_hot_infer(Infer *x) {
     return ST_OK;
   TRY(check_rank(x, rank + 1));
   TRY(norm_axis(x, ATTR(x->n, OneHot)->axis, rank, true, &axis));
+  if (value_scalar(x->n->in[1], &v) && isnan(v))
+    return infer_fail(x, "depth: nan, where 0 is needed");
   if (value_scalar(x->n->in[1], &v) && fabs(v) < 0x1p53)
     depth = dim_const(x->c, (int64_t)v);
   else if (!number_of(x->c, x->n->in[1], &depth))
     depth = run_dim(x, 0, rank + 1, axis, "depth");
   if (depth->hi < 0)
-    return infer_fail(x, "depth is %s", dim_text(x->c, depth));
+    return infer_fail(x, "depth: %s, where 0 is needed", dim_text(x->c, depth));
   for (int i = 0; i <= rank; i++)
     dim[i] = i == axis ? depth : in_dim(x, 0, i - (i > axis));
   set_out(x, 0, in_dtype(x, 2), rank + 1, dim);

@@ -74,10 +74,17 @@ static void read_node(Reads *r, const Node *n) {
   }
 }
 
-static Frame open_frame(const Tape *t, Node *n) {
-  Reads r = {.a = t->a, .g = n->graph};
+Value **node_reads(Arena *a, const Node *n, uint32_t *count) {
+  Reads r = {.a = a, .g = n->graph};
   read_node(&r, n);
-  return (Frame){n, r.v, r.n, 0};
+  *count = r.n;
+  return r.v;
+}
+
+static Frame open_frame(const Tape *t, Node *n) {
+  Frame f = {.n = n};
+  f.read = node_reads(t->a, n, &f.nread);
+  return f;
 }
 
 static bool unseen(const Tape *t, const Value *v) { return v->def && !(t->mark[v->id] & (NAMED | SEEN)); }
@@ -132,22 +139,18 @@ static Status feed(Tape *t) {
 }
 
 static Status copy_node(Tape *t, Node *n, Node **copy) {
-  if (n->body[0])
-    return err_origin(
-        t->c,
-        fail(t->c, ST_UNSUPPORTED, "Gradient: %s cannot be computed again for other inputs", op_info(n->op)->name),
-        n->origin);
-  Node *k = *copy = graph_add_node(t->root->graph, t->root, n->op, n->nin, n->nout, n->attr, n->origin);
-  for (int i = 0; i < n->nin; i++)
-    node_set_input(k, i, now(t, n->in[i]));
-  for (int i = 0; i < n->nout; i++) {
-    if (n->out[i] && !(t->mark[n->out[i]->id] & NAMED))
-      t->now[n->out[i]->id] = k->out[i];
-    if (!n->out[i])
-      k->out[i] = NULL;
-  }
-  return node_infer(t->c, k);
+  Value **kept = arena_array(t->a, Value *, n->nout);
+  for (int i = 0; i < n->nout; i++)
+    kept[i] = n->out[i] ? t->now[n->out[i]->id] : NULL;
+  *copy = copy_with_bodies(t->root->graph, t->root, n, t->now);
+  for (int i = 0; i < n->nout; i++)
+    if (n->out[i] && t->mark[n->out[i]->id] & NAMED)
+      t->now[n->out[i]->id] = kept[i];
+  return node_infer(t->c, *copy);
 }
+
+/* Containers of numbers are followed to the operator that takes some out, which has no derivative. */
+static bool has_gradient(const Value *v) { return v->type.kind != VK_TENSOR || dtype_kind(v->type.dtype) == DK_FLOAT; }
 
 /* Keeps the nodes that depend on xs, and copies those that depend on what is fed in place of a tensor. */
 static Status move_to_point(Tape *t) {
@@ -162,7 +165,7 @@ static Status move_to_point(Tape *t) {
     if (moved)
       TRY(copy_node(t, f.n, &t->node[i]));
     for (int k = 0; depends && k < f.n->nout; k++)
-      if (f.n->out[k] && dtype_kind(f.n->out[k]->type.dtype) == DK_FLOAT)
+      if (f.n->out[k] && has_gradient(f.n->out[k]))
         t->mark[f.n->out[k]->id] |= DEPENDS;
     if (depends)
       t->node[kept++] = t->node[i];
@@ -189,22 +192,45 @@ static void start_flow(Flow *f, Tape *t) {
   }
   for (uint32_t i = 0; i < t->nnode; i++) {
     bool active = false;
-    for (int k = 0; k < t->node[i]->nin; k++)
-      active |= t->node[i]->in[k] && f->active[t->node[i]->in[k]->id];
-    active |= t->node[i]->body[0] != NULL;
+    Frame r = open_frame(t, t->node[i]);
+    for (uint32_t k = 0; k < r.nread; k++)
+      active |= f->active[r.read[k]->id];
     for (int k = 0; active && k < t->node[i]->nout; k++) {
       const Value *v = t->node[i]->out[k];
-      if (v && !f->stops[v->id] && dtype_kind(v->type.dtype) == DK_FLOAT)
+      if (v && !f->stops[v->id] && has_gradient(v))
         f->active[v->id] = true;
     }
   }
 }
 
 static Back back_at(const Tape *t, Node *n) {
-  Back b = {.m = {.c = t->c, .g = t->root->graph, .root = t->root, .nnode = 1, .node = {t->root}}, .n = n};
+  Back b = {
+      .m = {.c = t->c, .g = t->root->graph, .root = t->root, .nnode = 1, .node = {t->root}}, .n = n, .scratch = t->a};
   if (n != t->root)
     match_also(&b.m, n);
   return b;
+}
+
+/* What the bodies of n read from outside, of which gradients are wanted, each once. */
+static void find_outer(const Flow *f, Back *b) {
+  uint32_t count, i = 0;
+  Value **read = node_reads(f->t->a, b->n, &count);
+  for (int k = 0; k < b->n->nin; k++)
+    i += b->n->in[k] != NULL;
+  b->outer = read, b->douter = arena_array(f->t->a, Value *, count);
+  for (; i < count; i++) {
+    bool known = false;
+    for (int k = 0; k < b->nouter; k++)
+      known |= b->outer[k] == read[i];
+    if (!known && f->active[read[i]->id] && dtype_kind(read[i]->type.dtype) == DK_FLOAT)
+      b->outer[b->nouter++] = read[i];
+  }
+}
+
+static void arrive(Flow *f, Back *b, Value *v, Value *dv) {
+  Value **to = &f->grad[v->id];
+  if (dv)
+    *to = *to ? add(b, *to, dv) : dv;
 }
 
 static Status through_node(Flow *f, Node *n) {
@@ -219,6 +245,8 @@ static Status through_node(Flow *f, Node *n) {
     return ST_OK;
   for (int i = 0; i < n->nin; i++)
     wanted[i] = n->in[i] && f->active[n->in[i]->id];
+  if (n->body[0])
+    find_outer(f, &b);
   BackFn rule = gradient_rule(n->op);
   if (rule)
     rule(&b);
@@ -226,11 +254,11 @@ static Status through_node(Flow *f, Node *n) {
     no_rule(&b, n->op == OP_LSTM || n->op == OP_GRU || n->op == OP_RNN
                     ? "of steps that only a run tells, or with lengths, a clip or other activations has no derivative"
                     : "has no derivative here");
-  for (int i = 0; i < n->nin; i++) {
-    Value **to = wanted[i] && b.dx[i] ? &f->grad[n->in[i]->id] : NULL;
-    if (to)
-      *to = *to ? add(&b, *to, b.dx[i]) : b.dx[i];
-  }
+  for (int i = 0; i < n->nin; i++)
+    if (wanted[i])
+      arrive(f, &b, n->in[i], b.dx[i]);
+  for (int i = 0; i < b.nouter; i++)
+    arrive(f, &b, b.outer[i], b.douter[i]);
   return b.m.st ? err_origin(f->t->c, b.m.st, n->origin) : ST_OK;
 }
 

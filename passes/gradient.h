@@ -14,6 +14,10 @@ typedef struct Back {
   Value **dy;         /* of each output; NULL: none comes */
   Value **dx;         /* of each input; NULL: none given yet, or zero */
   const bool *wanted; /* of each input */
+  Value **outer;      /* of nodes with bodies: what these read from outside, of which gradients are wanted */
+  Value **douter;     /* of each of those */
+  int nouter;
+  Arena *scratch;
 } Back;
 
 typedef void (*BackFn)(Back *b);
@@ -23,6 +27,12 @@ BackFn gradient_rule(OpId op);
 
 /* A recurrent layer of a known number of steps as those steps; others stay (gradient_recurrent.c). */
 Status unroll_recurrent(Ctx *c, Node *n);
+
+/* What n and its bodies read that is not made in the bodies. */
+Value **node_reads(Arena *a, const Node *n, uint32_t *count);
+/* n once more, with its bodies; map: by the ids of values, what stands for them. Not inferred. */
+Node *copy_with_bodies(Graph *to, Node *before, const Node *n, Value **map);
+Status pass_gradient(Ctx *c, Graph *g);
 
 /* --- families (gradient_*.c) --- */
 void back_unary(Back *b);
@@ -39,6 +49,7 @@ void back_reduce_sum(Back *b), back_reduce_mean(Back *b), back_reduce_extreme(Ba
     back_global_average(Back *b), back_nll_loss(Back *b);
 void back_matmul(Back *b), back_gemm(Back *b), back_einsum(Back *b);
 void back_attention(Back *b);
+void back_if(Back *b), back_trips(Back *b);
 void back_conv(Back *b), back_conv_transpose(Back *b), back_average_pool(Back *b);
 void back_layer_norm(Back *b), back_rms_norm(Back *b), back_batch_norm(Back *b);
 

@@ -64,6 +64,10 @@ static const BackFn rules[] = {
     [OP_LogSoftmax] = back_log_softmax,
     [OP_GlobalAveragePool] = back_global_average,
     [OP_NegativeLogLikelihoodLoss] = back_nll_loss,
+    /* bodies */
+    [OP_If] = back_if,
+    [OP_Loop] = back_trips,
+    [OP_Scan] = back_trips,
     /* products, windows, norms */
     [OP_MatMul] = back_matmul,
     [OP_Gemm] = back_gemm,

@@ -1,6 +1,6 @@
 /* types.c - operators in types that no kernel has, as the same in others between casts: integers and booleans that are
  * interpolated or multiplied by fractions, booleans that are reduced while they are scattered, numbers that say how much there
- * will be and are not i64. Results are those of the evaluators, to the bit where these are exact.
+ * will be and are not i64, complex numbers. Results are those of the evaluators, to the bit where these are exact.
  * Needs: types inferred. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/rewrite.h"
 
@@ -29,6 +29,10 @@ static bool interpolates(const Node *n) {
                                 : !str_is(ATTR(n, Resize)->mode, "nearest");
 }
 
+static bool crops(const Node *n) {
+  return str_is(ATTR(n, Resize)->coordinate_transformation_mode, "tf_crop_and_resize");
+}
+
 /* GridSample, and Resize of booleans, in f64. */
 static Value *sampled(Match *m) {
   Node *n = m->root;
@@ -40,6 +44,42 @@ static Value *sampled(Match *m) {
     in[i] = n->in[i];
   in[0] = as(m, n->in[0], DT_f64);
   return rounded(m, emit(m, n->op, n->attr, n->nin, in), t);
+}
+
+static bool is_complex(const Value *v) { return dtype_kind(of(v)) == DK_COMPLEX; }
+
+/* GridSample and Resize of complex numbers: their parts. What lies outside has no imaginary part. */
+static Value *sampled_parts(Match *m) {
+  Node *n = m->root;
+  Value *in[4] = {0}, *part[2], *x = n->in[0];
+  ResizeAttr none = {0};
+  const int64_t last[1] = {x->type.rank};
+  bool grid = n->op == OP_GridSample;
+  if (!is_complex(x) || !type_known(x) || x->type.rank == MAX_RANK || (!grid && !interpolates(n) && !crops(n)))
+    return NULL;
+  for (int i = 1; i < n->nin; i++)
+    in[i] = n->in[i];
+  if (!grid)
+    none = *ATTR(n, Resize), none.extrapolation_value = 0;
+  Value *parts = EMIT(m, Parts, NULL, x), *axis = const_ints(m, last, 1);
+  for (int i = 0; i < 2; i++) {
+    GatherAttr along = {.axis = last[0]};
+    in[0] = EMIT(m, Gather, &along, parts, const_like(m, i, DT_i64));
+    part[i] = EMIT(m, Unsqueeze, NULL, emit(m, n->op, i && !grid ? &none : n->attr, n->nin, in), axis);
+  }
+  ConcatAttr along = {.axis = last[0]};
+  return EMIT(m, Complex, NULL, EMIT(m, Concat, &along, part[0], part[1]));
+}
+
+/* A complex number is another than 0 where one of its parts is. */
+static Value *nonzero_parts(Match *m) {
+  Value *x = m->root->in[0];
+  ReduceAttr any = {0};
+  const int64_t last[1] = {x->type.rank};
+  if (!is_complex(x) || !type_known(x) || x->type.rank == MAX_RANK)
+    return NULL;
+  Value *is = as(m, EMIT(m, Parts, NULL, x), DT_bool);
+  return EMIT(m, NonZero, NULL, EMIT(m, ReduceMax, &any, is, const_ints(m, last, 1)));
 }
 
 /* Integers times a number: exact if that is whole, else in f64. */
@@ -91,7 +131,10 @@ static Value *one_hot(Match *m) {
   Node *n = m->root;
   if (counts(of(n->in[1])) || n->in[1]->konst || !type_known(n->in[1]))
     return NULL;
-  return EMIT(m, OneHot, n->attr, n->in[0], as(m, n->in[1], DT_i64), n->in[2]);
+  Value *depth = as(m, n->in[1], DT_i64);
+  if (dtype_is_float(of(n->in[1]))) /* NaN is no depth, nor is what is below 0 */
+    depth = EMIT(m, Where, NULL, EMIT(m, IsNaN, NULL, n->in[1]), const_like(m, (double)INT64_MIN, DT_i64), depth);
+  return EMIT(m, OneHot, n->attr, n->in[0], depth, n->in[2]);
 }
 
 /* How many steps there are from start to limit. What has no end has too many. */
@@ -143,6 +186,9 @@ static Value *mask_of_integers(Match *m) {
 static const Rule rules[] = {
     {"integers sampled as f64", OPERATOR(GridSample), sampled},
     {"booleans resized as f64", OPERATOR(Resize), sampled},
+    {"complex numbers sampled by parts", OPERATOR(GridSample), sampled_parts},
+    {"complex numbers resized by parts", OPERATOR(Resize), sampled_parts},
+    {"complex numbers other than 0 by parts", OPERATOR(NonZero), nonzero_parts},
     {"integers of a Gemm", OPERATOR(Gemm), gemm_of_integers},
     {"booleans scattered as bytes", OPERATOR(ScatterElements), scattered},
     {"booleans scattered as bytes", OPERATOR(ScatterND), scattered},

@@ -295,3 +295,32 @@ Status bitcast_eval(Eval *e) {
     memcpy(y->data, x->data, n);
   return ST_OK;
 }
+
+static Status same_bytes(Eval *e, DType t, int rank, const int64_t *dim) {
+  Tensor *y;
+  TRY(eval_out(e, 0, t, rank, dim, &y));
+  if (tensor_count(y))
+    memcpy(y->data, e->in[0]->data, tensor_bytes(y));
+  return ST_OK;
+}
+
+/* Parts: real and imaginary parts along one more axis. */
+Status parts_eval(Eval *e) {
+  const Tensor *x = e->in[0];
+  int64_t dim[MAX_RANK];
+  TRY(operands(e, 1));
+  if (x->rank == MAX_RANK)
+    return eval_fail(e, "no axis is left for the parts");
+  memcpy(dim, x->dim, sizeof dim);
+  dim[x->rank] = 2;
+  return same_bytes(e, x->dtype == DT_c64 ? DT_f32 : DT_f64, x->rank + 1, dim);
+}
+
+/* Complex: the numbers that have these Parts. */
+Status complex_eval(Eval *e) {
+  const Tensor *x = e->in[0];
+  TRY(operands(e, 1));
+  if (!x->rank || x->dim[x->rank - 1] != 2)
+    return eval_fail(e, "there is no axis of parts");
+  return same_bytes(e, x->dtype == DT_f32 ? DT_c64 : DT_c128, x->rank - 1, x->dim);
+}

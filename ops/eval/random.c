@@ -109,8 +109,11 @@ Status bernoulli_eval(Eval *e) {
     return eval_fail(e, "dtype %lld is no type of numbers", (long long)a->dtype);
   TRY(nn_load(e, x, &p));
   TRY(eval_out(e, 0, t, x->rank, x->dim, &y));
-  for (int64_t i = 0, n = tensor_count(y); i < n; i++)
+  for (int64_t i = 0, n = tensor_count(y); i < n; i++) {
+    if (!(p[i] >= 0 && p[i] <= 1))
+      return eval_fail(e, NOT_A_PROBABILITY, (long long)i);
     elem_set_f64(t, y->data, i, random_uniform(key, i, x->dtype == DT_f64) < p[i]);
+  }
   return ST_OK;
 }
 

@@ -213,6 +213,34 @@ static bool is_outside(const Plan *p, const int64_t *idx) {
   return false;
 }
 
+/* Complex numbers are pairs of numbers of this type. */
+static DType part_type(DType t) { return t == DT_c64 ? DT_f32 : t == DT_c128 ? DT_f64 : t; }
+static int parts_of(DType t) { return dtype_kind(t) == DK_COMPLEX ? 2 : 1; }
+
+/* Element k: the number v, imaginary part 0. */
+static void put_number(Tensor *out, int64_t k, double v) {
+  DType t = part_type(out->dtype);
+  int parts = parts_of(out->dtype);
+  elem_set_f64(t, out->data, k * parts, v);
+  if (parts == 2)
+    elem_set_f64(t, out->data, k * parts + 1, 0);
+}
+
+/* nn_load and nn_store, with two numbers for each complex one. */
+static Status load_parts(Eval *e, const Tensor *x, const double **v) {
+  Tensor pairs = *x;
+  if (parts_of(x->dtype) == 1)
+    return nn_load(e, x, v);
+  pairs.dtype = part_type(x->dtype), pairs.rank = 1, pairs.dim[0] = 2 * tensor_count(x);
+  return nn_load(e, arena_copy(e->scratch, &pairs, sizeof pairs), v);
+}
+
+static void store_parts(Tensor *out, int64_t at, const double *v, int64_t n) {
+  Tensor pairs = *out;
+  pairs.dtype = part_type(out->dtype);
+  nn_store(&pairs, at, v, n);
+}
+
 static Status run_nearest(Plan *p, const Tensor *x, Tensor *out) {
   int64_t idx[MAX_RANK] = {0}, stride[MAX_RANK], n = tensor_count(out);
   row_major_strides(x->rank, x->dim, stride);
@@ -222,8 +250,11 @@ static Status run_nearest(Plan *p, const Tensor *x, Tensor *out) {
       TRY(ctx_poll(p->e->c));
     for (int i = 0; i < p->rank; i++)
       at += (p->axis[i].identity ? idx[i] : p->axis[i].index[idx[i]]) * stride[i];
-    if (is_outside(p, idx) && out->dtype != DT_str)
-      elem_set_f64(out->dtype, out->data, k, (double)p->a->extrapolation_value);
+    bool outside = is_outside(p, idx);
+    if (outside && out->dtype == DT_str)
+      return eval_fail(p->e, "the region reaches beyond X, where extrapolation_value, a number, is no string");
+    if (outside)
+      put_number(out, k, (double)p->a->extrapolation_value);
     else
       nn_copy(p->e, out, k, x, at, 1);
   }
@@ -251,19 +282,20 @@ static Status run_axis(Plan *p, const AxisPlan *x, int64_t outer, int64_t inner,
 
 static Status run_smooth(Plan *p, const Tensor *x, Tensor *out) {
   const double *v;
+  int parts = parts_of(x->dtype);
   int64_t dim[MAX_RANK], idx[MAX_RANK] = {0}, n = tensor_count(out);
-  TRY(nn_load(p->e, x, &v));
+  TRY(load_parts(p->e, x, &v));
   memcpy(dim, x->dim, sizeof dim);
   for (int i = 0; i < p->rank; i++) {
     double *next;
-    int64_t outer = 1, inner = 1, total;
+    int64_t outer = 1, inner = parts, total;
     if (p->axis[i].identity)
       continue;
     for (int k = 0; k < p->rank; k++)
       if (k != i)
         *(k < i ? &outer : &inner) *= dim[k];
     dim[i] = p->axis[i].out;
-    if (!extent_ok(dim, p->rank, &total))
+    if (!extent_ok(dim, p->rank, &total) || !mul_ok(total, parts, &total))
       return eval_fail(p->e, "the output is too large");
     TRY(nn_buffer(p->e, total, &next));
     TRY(run_axis(p, &p->axis[i], outer, inner, v, next));
@@ -271,12 +303,13 @@ static Status run_smooth(Plan *p, const Tensor *x, Tensor *out) {
   }
   if (p->coord == TF_CROP) {
     double *fixed;
-    TRY(nn_buffer(p->e, n, &fixed));
+    TRY(nn_buffer(p->e, n * parts, &fixed));
     for (int64_t k = 0; k < n; k++, next_index(p->rank, dim, idx))
-      fixed[k] = is_outside(p, idx) ? (double)p->a->extrapolation_value : v[k];
+      for (int i = 0; i < parts; i++)
+        fixed[k * parts + i] = !is_outside(p, idx) ? v[k * parts + i] : i ? 0 : (double)p->a->extrapolation_value;
     v = fixed;
   }
-  nn_store(out, 0, v, n);
+  store_parts(out, 0, v, n * parts);
   return ST_OK;
 }
 
@@ -359,6 +392,8 @@ Status resize_eval(Eval *e) {
   TRY(pick(e->c, "nearest_mode", a->nearest_mode, rounding_names, &p.rounding));
   if (a->antialias && p.mode == NEAREST)
     return eval_fail(e, "antialias goes with linear and cubic only");
+  if (x->dtype == DT_str && p.mode != NEAREST)
+    return eval_fail(e, "strings have no values in between");
   TRY(read_plan(&p, dim));
   TRY(eval_out(e, 0, x->dtype, x->rank, dim, &out));
   if (!tensor_count(out))
@@ -430,8 +465,8 @@ static void sample_axis(Grid *k, int axis, double g) {
   }
 }
 
-/* The weighted sum of the taps in one channel. */
-static double gather(const Grid *k, const double *x) {
+/* The weighted sum of the taps in one channel, whose elements are `step` apart. */
+static double gather(const Grid *k, const double *x, int step) {
   int64_t count[MAX_RANK], t[MAX_RANK] = {0};
   double sum = 0;
   for (int i = 0; i < k->n; i++)
@@ -445,9 +480,36 @@ static double gather(const Grid *k, const double *x) {
       at = p < 0 ? -1 : at * k->in[i] + p;
     }
     if (at >= 0 && w != 0)
-      sum += w * x[at];
+      sum += w * x[at * step];
   } while (next_index(k->n, count, t));
   return sum;
+}
+
+/* The nearest string, outside of X the empty one. */
+static void pick_string(const Grid *k, Tensor *out, int64_t to, const Tensor *x, int64_t from) {
+  int64_t at = 0;
+  for (int i = 0; i < k->n && at >= 0; i++)
+    at = k->index[i][0] < 0 ? -1 : at * k->in[i] + k->index[i][0];
+  if (at < 0)
+    ((Str *)out->data)[to] = str_of("");
+  else
+    nn_copy(k->e, out, to, x, from + at, 1);
+}
+
+/* Every channel at one position, `p` of `points`. */
+static void sample_channels(const Grid *k, Tensor *out, const Tensor *x, const double *v, int64_t plane, int64_t size,
+                            int64_t p, int64_t points) {
+  int parts = parts_of(x->dtype);
+  for (int64_t c = plane; c < plane + x->dim[1]; c++) {
+    if (!v) {
+      pick_string(k, out, c * points + p, x, c * size);
+      continue;
+    }
+    double s[2];
+    for (int i = 0; i < parts; i++)
+      s[i] = gather(k, v + c * size * parts + i, parts);
+    store_parts(out, (c * points + p) * parts, s, parts);
+  }
 }
 
 /* GridSample, ONNX 22. */
@@ -456,9 +518,11 @@ Status grid_sample_eval(Eval *e) {
   const Tensor *x = e->in[0], *grid = e->in[1];
   Grid k = {.e = e, .n = x->rank - 2, .align = a->align_corners != 0, .wide = grid->dtype == DT_f64, .in = x->dim + 2};
   int64_t dim[MAX_RANK], points = 1, size = 1;
-  const double *v, *g;
+  const double *v = NULL, *g;
   Tensor *out;
   TRY(pick(e->c, "mode", a->mode, mode_names, &k.mode));
+  if (x->dtype == DT_str && k.mode != NEAREST)
+    return eval_fail(e, "strings have no values in between");
   TRY(pick(e->c, "padding_mode", a->padding_mode, padding_names, &k.padding));
   if (x->rank < 3)
     return eval_fail(e, "X must have a batch, a channel and at least one spatial axis");
@@ -475,7 +539,8 @@ Status grid_sample_eval(Eval *e) {
     if (!k.in[i])
       return eval_fail(e, "X has no elements to sample");
   }
-  TRY(nn_load(e, x, &v));
+  if (x->dtype != DT_str)
+    TRY(load_parts(e, x, &v));
   TRY(nn_load(e, grid, &g));
   k.taps = k.mode == NEAREST ? 1 : k.mode == LINEAR ? 2 : 4;
   for (int64_t b = 0; b < dim[0]; b++)
@@ -483,10 +548,7 @@ Status grid_sample_eval(Eval *e) {
       TRY(ctx_poll(e->c));
       for (int i = 0; i < k.n; i++) /* the grid names the last axis first */
         sample_axis(&k, i, g[(b * points + p) * k.n + (k.n - 1 - i)]);
-      for (int64_t c = 0; c < dim[1]; c++) {
-        double s = gather(&k, v + (b * dim[1] + c) * size);
-        nn_store(out, (b * dim[1] + c) * points + p, &s, 1);
-      }
+      sample_channels(&k, out, x, v, b * dim[1], size, p, points);
     }
   return ST_OK;
 }

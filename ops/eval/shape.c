@@ -174,8 +174,10 @@ Status one_hot_eval(Eval *e) {
   if (tensor_count(e->in[1]) != 1 || values->rank != 1 || tensor_count(values) != 2)
     return eval_fail(e, "depth must be one number, and values two");
   depth = truncated(e->in[1], 0);
+  if (dtype_is_float(e->in[1]->dtype) && isnan(elem_f64(e->in[1]->dtype, e->in[1]->data, 0)))
+    depth = -INT64_MAX; /* as passes/types.c has it */
   if (depth < 0)
-    return eval_fail(e, "depth is %lld", (long long)depth);
+    return eval_fail(e, "depth: %lld, where 0 is needed", (long long)depth);
   TRY(eval_axis(e, a->axis, x->rank, true, &axis));
   for (int i = 0; i <= x->rank; i++)
     dim[i] = i < axis ? x->dim[i] : i == axis ? depth : x->dim[i - 1];

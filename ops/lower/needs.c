@@ -123,6 +123,13 @@ static void updates(Needs *x, const Node *n) {
     must(x, i < q - 1 ? ix->dim[i] : in->dim[k + i - (q - 1)], u->dim[i], "an extent of the updates");
 }
 
+static void one_hot(Needs *x, const Node *n) {
+  const Dim *depth;
+  int64_t k;
+  if (value_content(x->c, n->in[1], &depth, &k) && k == 1)
+    at_least(x, depth[0], 0, "depth");
+}
+
 static void topk(Needs *x, const Node *n) {
   const Dim *k;
   int64_t m;
@@ -287,6 +294,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   case OP_Pad: pad(&x, n); break;
   case OP_ScatterND: updates(&x, n); break;
   case OP_TopK: topk(&x, n); break;
+  case OP_OneHot: one_hot(&x, n); break;
   case OP_Conv:
   case OP_ConvInteger: conv(&x, n, 1); break;
   case OP_QLinearConv: conv(&x, n, 3); break;

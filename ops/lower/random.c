@@ -93,9 +93,13 @@ const Lowering random_lower = {LOWER_ELEM, .elem = random_elem, .again = true};
 static Status bernoulli(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
   const Type *t = &n->out[out]->type;
   DType w = lower_work(n->in[0]->type.dtype);
-  KExpr *p, *u = uniform(x, random_key(ATTR(n, Bernoulli)->seed), element_number(x, t, index), w == DT_f64);
+  KExpr *p, *number = element_number(x, t, index),
+            *u = uniform(x, random_key(ATTR(n, Bernoulli)->seed), number, w == DT_f64);
   TRY(lower_read(x, n->in[0], index, &p));
-  *e = ke_cast(x->k, t->dtype, k_bin(x, KOP_lt, u, ke_cast(x->k, w, p)));
+  p = lower_once(x, "p", ke_cast(x->k, w, p));
+  KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, k_num(x, p, 0), p), k_bin(x, KOP_le, p, k_num(x, p, 1)));
+  TRY(lower_check(x, fits, ke_cast(x->k, DT_i64, number), NULL, NOT_A_PROBABILITY));
+  *e = ke_cast(x->k, t->dtype, k_bin(x, KOP_lt, u, p));
   return ST_OK;
 }
 const Lowering bernoulli_lower = {LOWER_ELEM, .elem = bernoulli, .again = true};

@@ -152,7 +152,11 @@ static bool resize_can(Ctx *c, const Node *n, const char **why) {
     return false;
   if (has(n, 1) && crop && in_of(n, 1)->rank != 1)
     return false;
-  return in_of(n, 0)->dtype != DT_bool || str_is(a->mode, "nearest") ? resize_of(n, &r) : false;
+  bool picks = str_is(a->mode, "nearest"), is_complex = dtype_kind(in_of(n, 0)->dtype) == DK_COMPLEX;
+  if ((in_of(n, 0)->dtype == DT_bool && !picks) ||
+      (is_complex && (crop || !picks))) /* passes/types.c has others for them */
+    return false;
+  return resize_of(n, &r);
 }
 
 /* Element i of input k as f64. */
@@ -708,7 +712,7 @@ typedef struct Grid {
   const Node *n;
   const GridSampleAttr *a;
   bool nearest, cubic, align, zeros, border;
-  DType t;            /* of coordinates */
+  DType t, w;         /* of coordinates, and of weights */
   KExpr *base, *frac; /* of the axis at hand */
 } Grid;
 
@@ -778,10 +782,10 @@ static KExpr *grid_pixel(Lower *x, const Grid *g, KExpr *i, Dim n, KExpr **insid
 }
 
 static KExpr *grid_weight(Lower *x, const Grid *g, KExpr *tap) {
-  KExpr *d = k_sub(x, ke_cast(x->k, g->t, g->cubic ? k_sub(x, tap, num(x, 1)) : tap), g->frac);
+  KExpr *d = k_sub(x, ke_cast(x->k, g->w, g->cubic ? k_sub(x, tap, num(x, 1)) : tap), ke_cast(x->k, g->w, g->frac));
   if (g->cubic)
     return cubic(x, d, -0.75);
-  return k_sub(x, ke_float(x->k, g->t, 1), k_un(x, KOP_abs, d));
+  return k_sub(x, ke_float(x->k, g->w, 1), k_un(x, KOP_abs, d));
 }
 
 static Status grid_sample(Lower *x, const Node *n, int out, KExpr *const *index, KExpr **e) {
@@ -796,6 +800,7 @@ static Status grid_sample(Lower *x, const Node *n, int out, KExpr *const *index,
   one.nearest = str_is(a->mode, "nearest"), one.cubic = str_is(a->mode, "cubic");
   one.zeros = str_is(a->padding_mode, "zeros"), one.border = str_is(a->padding_mode, "border");
   one.t = in_of(n, 1)->dtype == DT_f64 ? DT_f64 : DT_f32;
+  one.w = w == DT_f64 ? w : one.t;
   where[0] = at[0] = index[0], at[1] = index[1];
   for (int i = 0; i < axes; i++)
     where[i + 1] = index[i + 2];

@@ -88,6 +88,9 @@ row("ReverseSequence", "length beyond", [f(3, 2), i(4, 1)], [4])
 row("ReverseSequence", "length below 0", [f(3, 2), i(1, -1)], [-1])
 row("ReverseSequence", "number of lengths", [f(3, 2), i(1)], [1, 2])
 row("OneHot", "depth below 0", [i(0), n(-1), f(2)], [-1])
+row("OneHot", "depth NaN", [i(0), n(np.nan, np.float32), f(2)], ["depth"])
+row("OneHot", "depth below 0, f32", [i(0), n(-3, np.float32), f(2)], [-3])
+row("OneHot", "depth a fraction", [i(0), n(2.7, np.float32), f(2)], None)
 row("OneHot", "three values", [i(0), n(3), f(3)], [3])
 row("OneHot", "depth twice", [i(0), i(3, 3), f(2)], [2])
 row("OneHot", "indices beyond", [i(0, 7, -9), n(3), f(2)], None)
@@ -118,6 +121,13 @@ row("MatMulNBits", "g_idx before", [f(1, 32), n(np.zeros((1, 1, 16)), np.uint8),
     K=32, N=1, bits=4, block_size=32)
 row("GatherBlockQuantized", "index", [n(np.zeros((2, 16)), np.uint8), i(2), f(2, 1)], [2], domain="com.microsoft", block_size=16, bits=8, gather_axis=0,
     quantize_axis=1)
+
+# --- probabilities ---
+for t in (np.float32, np.float64, np.float16):
+    for p in (-0.5, 1.5, np.nan, np.inf):
+        row("Bernoulli", "p is %s, %s" % (p, t.__name__), [n([0, 1, 0.5, p], t)], ["element 3"], seed=1.0)
+row("Bernoulli", "p in [0, 1]", [n([0, 1, 0.5, -0.0], np.float32)], None, seed=1.0)
+row("Bernoulli", "p of many", [np.where(f(40000) == 33333, -1, 0.5).astype(np.float32)], ["element 33333"], seed=1.0)
 
 # --- integers that have no quotient ---
 for t in (np.int8, np.int32, np.int64, np.uint8, np.uint32, np.uint64):
@@ -347,6 +357,11 @@ row("OneHot", "axis attribute", [i(0), n(3), f(2)], [5], axis=5)
 row("MeanVarianceNormalization", "axes", [f(2, 3)], [5], axes=[0, 5])
 row("TensorScatter", "axis attribute", [f(1, 4, 2), f(1, 2, 2), i(0)], [5], axis=5)
 row("CenterCropPad", "axes", [f(2, 3), i(1)], [5], axes=[5])
+for mode in ("linear", "cubic"):
+    row("Resize", "strings in between, " + mode, [n(["a", "b"], object), None, None, i(3)], [mode], mode=mode)
+    row("GridSample", "strings in between, " + mode, [n([[["a", "b"]]], object), f(1, 3, 1)], [mode], mode=mode)
+row("Resize", "a region of strings beyond them", [n(["a", "b"], object), n([0, 2], np.float32), None, i(3)], ["string"],
+    coordinate_transformation_mode="tf_crop_and_resize")
 row("Resize", "axes", [f(2, 3), None, None, i(1)], ["axes"], axes=[5])
 row("SoftmaxCrossEntropyLoss", "rank 1", [f(3), i(0)], [])
 row("LRN", "rank 1", [f(3)], [], size=1)

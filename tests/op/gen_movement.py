@@ -477,7 +477,7 @@ def shapes():
     case("OneHot", [T(I64, [], (0,)), T(I64, 2), T(F32, [0, 1])], [np.zeros((0, 2))], out=[F32])
     case("OneHot", [T(I64, [-5, 5, -4]), T(I64, 4), T(F32, [0, 1])], [[[0] * 4, [0] * 4, [1, 0, 0, 0]]], out=[F32])
     bad("OneHot", [i, ints(1, 2), T(F32, [0, 1])], "depth must be one")
-    bad("OneHot", [i, T(I64, -1), T(F32, [0, 1])], "depth is -1")
+    bad("OneHot", [i, T(I64, -1), T(F32, [0, 1])], "depth: -1, where 0 is needed")
     bad("OneHot", [i, T(I64, 3), T(F32, [0, 1, 2])], "values two")
     bad("OneHot", [i, T(I64, 3), T(F32, [0, 1])], "axis 3", axis=3)
     bad("OneHot", [i, T(I64, 1 << 40), T(F32, [0, 1])], "memory", infer=False)

@@ -807,6 +807,9 @@ def pooled_bands():
     x[0, 3, 4, 2], x[0, 5, 8, 5] = np.nan, np.inf
     y = F.max_pool2d(t(x), 3, 1, 1).numpy()
     case("MaxPool", "bands, NaN wins", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, [f32(x)], [f32(y)])
+    # the window's two taps lie beside the one element: the mean of nothing, 0 as in onnxruntime
+    case("AveragePool", "a window of padding", {"kernel_shape": [2], "dilations": [2], "strides": [2], "pads": [1, 1]}, [f32(np.ones((1, 2, 1)))],
+         [f32(np.zeros((1, 2, 1)))])
 
 
 if __name__ == "__main__":

@@ -53,6 +53,17 @@ def negative_pads(n):
     return want and any(stride[i] * (x[i] - 1) + extra[i] + (k[i] - 1) * dilation[i] + 1 < want[i] for i in range(space))
 
 
+def empty_window(n):
+    """Does a pooling window reach none of the data?"""
+    space = n.rank() - 2
+    k, s, d, p = n.get("kernel_shape"), n.get("strides") or [1] * space, n.get("dilations") or [1] * space, n.get("pads") or [0] * (2 * space)
+    for i, x in enumerate(n.args[0].shape[2:]):
+        starts = range(-p[i], x + p[space + i] - (k[i] - 1) * d[i] + (s[i] if n.get("ceil_mode", 0) else 0), s[i])
+        if any(not any(0 <= at + t * d[i] < x for t in range(k[i])) for at in starts):
+            return True
+    return False
+
+
 def not_ieee(*which):
     """Zero times infinity: a sum that skips what has no weight differs from one that does not. ONNX does not say."""
     return lambda n: not n.finite(*which)
@@ -64,6 +75,8 @@ TO_FLOAT = '"Y : tensor(float)"; it returns the type of X'
 WRONG = [
     # numbers
     ("LpNormalization", lambda n: n.get("p", 2) == 1, "it sums x, not |x|: \"norm = Sum(Abs(x)) for p = 1\""),
+    ("ReduceL2", lambda n: n.args[0].dtype.kind in "iu" and (n.args[0].astype(np.float64) ** 2 > np.iinfo(n.args[0].dtype).max).any(),
+     "squares that leave the type wrap before they are summed; ONNX does not say"),
     ("LRN", lambda n: n.args[0].shape[0] != n.args[0].shape[1], "it goes through as many channels as there are batch entries: "
      '"for all (n, c, d1, ..., dk) … square_sum"'),
     ("HannWindow HammingWindow BlackmanWindow", lambda n: n.args[0] <= 1, "0 / 0, or 0, at size 1, where rounding decides"),
@@ -85,6 +98,7 @@ WRONG = [
     ("GRU LSTM RNN", lambda n: n.arg(4) is not None, "sequence_lens is not looked at"),
     ("GRU LSTM RNN", lambda n: n.get("clip") is not None, "clip is not looked at"),
     ("GRU LSTM", lambda n: n.get("activations") is not None or n.get("input_forget", 0) == 1, "activations and input_forget are not looked at"),
+    ("LSTM", lambda n: n.arg(7) is None and not n.finite(6), "peepholes that are not given are zeros, which meet infinities: " + SKIPS),
     ("RNN", lambda n: n.get("activations") is not None, "it knows three activations, and takes one for both directions"),
     ("Conv", lambda n: any_not(n, "dilations", 1) and not n.finite(0), "a dilated kernel is filled with zeros, which meet infinities"),
     ("ConvTranspose", lambda n: n.get("group", 1) > 1 and n.arg(2) is not None, "it adds the first elements of B to every group: "
@@ -102,6 +116,7 @@ WRONG = [
     ("MaxPool AveragePool LpPool", lambda n: n.get("auto_pad") == "SAME_LOWER", "the odd pad is put behind: \"SAME_LOWER … at the beginning\""),
     ("LpPool", lambda n: n.get("ceil_mode", 0) or any_not(n, "pads", 0), "the mean times the kernel's size, not the sum of what is there"),
     ("AveragePool", not_ieee(0), "it pads with NaN and averages what is not NaN"),
+    ("AveragePool", empty_window, "the mean of no elements is NaN; ours, as onnxruntime's, is 0. ONNX does not say"),
     ("ConvTranspose", lambda n: n.get("output_shape") and any_not(n, "pads", 0), "\"If output_shape is specified pads values are ignored\""),
     ("ConvTranspose", negative_pads, "it begins before the data; ours, as onnxruntime's, gets more at its end. ONNX has pads of \"total_padding[i]/2\" and "
      "does not say what is below 0"),
@@ -141,6 +156,7 @@ RAISES = [
     ("GatherElements", "all dimensions of index and self", "\"indices … same rank r as the input\": no more is asked of it"),
     ("LRN", "only applies on 4D|out of bounds", "other ranks are not implemented"),
     ("Pad", "can't contain negative values", "\"negative values … remove\" is not implemented"),
+    ("Pad", "can't extend empty axis", "an axis of no elements, where the result has none either"),
     ("Loop", "need at least one array", "scan outputs of no trips"),
     ("Reshape Flatten", "cannot reshape array of size 0", "-1 beside an axis of no elements"),
     ("NonMaxSuppression", "too many indices|Issues with types", "\"max_output_boxes_per_class … It is a scalar\": it asks for an array of one"),

@@ -43,10 +43,10 @@ static double noise(const Node *n, const Tensor *t) {
   case OP_HammingWindow:
   case OP_BlackmanWindow:
   case OP_Gelu: /* 1 + erf */
-  case OP_GRU:  /* 1 - z */
   case OP_LSTM:
   case OP_RNN: return 1;
-  case OP_LogSoftmax: return 0.125; /* log of a sum near 1 */
+  case OP_GRU: return fmax(1, largest(t) / 16); /* 1 - z, times what an activation without bounds gives */
+  case OP_LogSoftmax: return 0.125;             /* log of a sum near 1 */
   case OP_MatMul:
   case OP_Gemm:
   case OP_Einsum:

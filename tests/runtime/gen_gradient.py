@@ -423,3 +423,172 @@ for op, more in (("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("RNN", {}))
     recurrent("batches first", op, layout=1, **more)
 recurrent("peepholes", "LSTM", peep=True)
 recurrent("reset before the product", "GRU", linear_before_reset=0)
+
+# --- bodies: {"nodes", "ins": (name, type, shape or nothing known), "outs"} ---
+
+
+def body(nodes, ins=(), outs=()):
+    return {"nodes": nodes, "ins": list(ins), "outs": list(outs)}
+
+
+def node(op, ins, outs, **attrs):
+    return op, ins.split(), outs.split(), attrs
+
+
+def chosen(c, x, k):
+    return (x * k).sin() if c else x * x + k.sum()
+
+
+BRANCHES = {"then_branch": body([node("Mul", "x k", "p"), node("Sin", "p", "t")], outs=[("t", "f32", None)]),
+            "else_branch": body([node("Mul", "x x", "q"), node("ReduceSum", "k", "s", keepdims=0), node("Add", "q s", "e")], outs=[("e", "f32", None)])}
+for c in (True, False):
+    case("If, %s" % c, [node("If", "c", "o", **BRANCHES)], {"c": torch.tensor(c), "x": some(2, 3), "k": some(3)}, chosen, twice=True)
+    case("If of symbols, %s" % c, [node("If", "c", "o", **BRANCHES)], {"c": torch.tensor(c), "x": some(2, 3), "k": some(3)}, chosen,
+         shapes={"x": ["n", "m"], "k": ["m"]})
+NESTED = {"then_branch": body([node("Greater", "s zero", "d"), node("If", "d", "t", **BRANCHES)], outs=[("t", "f32", None), ("x", "f32", None)]),
+          "else_branch": body([node("Exp", "x", "e")], outs=[("e", "f32", None), ("m", "f32", None)])}
+for sign in (1, -1):
+    case("If in an If, a value as it is, %d" % sign,
+         [node("ReduceSum", "x", "s", keepdims=0), node("Constant", "", "zero", value_float=0.0), node("Neg", "x", "m"), node("If", "c", "a b", **NESTED),
+          node("Mul", "b b", "bb"), node("Add", "a bb", "o")], {"c": torch.tensor(True), "x": sign * some(2, 3).abs(), "k": some(3)},
+         lambda c, x, k: chosen(x.sum() > 0, x, k) + x * x, twice=True)
+case("If, a negated value as it is", [node("Constant", "", "zero", value_float=0.0), node("ReduceSum", "x", "s", keepdims=0), node("Neg", "x", "m"),
+                                       node("If", "c", "a b", **NESTED), node("Mul", "a b", "o")], {"c": torch.tensor(False), "x": some(2, 3), "k": some(3)},
+     lambda c, x, k: x.exp() * -x)
+case("If whose branches read the gradient's weights", [node("If", "c", "o", then_branch=body([node("Mul", "x w", "t")], outs=[("t", "f32", None)]),
+                                                            else_branch=body([node("Neg", "x", "e")], outs=[("e", "f32", None)]))],
+     {"c": torch.tensor(False), "x": some(2, 3)}, lambda c, x: -x)
+
+CELL = body([node("Mul", "h a", "ha"), node("MatMul", "x_t u", "xu"), node("Add", "ha xu", "z"), node("Tanh", "z", "h2"), node("Mul", "h2 h", "y_t")],
+            [("h", "f32", None), ("x_t", "f32", None)], [("h2", "f32", None), ("y_t", "f32", None)])
+
+
+def cells(x, h, a, u, order, axis=0):
+    ys = []
+    for t in order:
+        h2 = (h * a + x.select(axis, t) @ u).tanh()
+        ys.append(h2 * h)
+        h = h2
+    return h, ys
+
+
+def scanned(name, axis, back, out_axis, out_back, twice=False, shapes=None):
+    shape = [2, 3]
+    shape.insert(axis, 4)
+
+    def fn(x, h, a, u):
+        last, ys = cells(x, h, a, u, range(3, -1, -1) if back else range(4), axis)
+        return torch.stack(ys[::-1] if out_back else ys, out_axis).sum(out_axis) * last + torch.stack(ys[::-1] if out_back else ys, out_axis).select(out_axis, 1)
+    case("Scan, " + name,
+         [node("Scan", "h x", "l ys", body=CELL, num_scan_inputs=1, scan_input_axes=[axis], scan_input_directions=[back], scan_output_axes=[out_axis],
+               scan_output_directions=[out_back]),
+          node("ReduceSum", "ys ax", "s", keepdims=0), node("Mul", "s l", "p"), node("Constant", "", "one", value_int=1),
+          node("Gather", "ys one", "g", axis=out_axis), node("Add", "p g", "o")],
+         {"x": some(*shape), "h": some(2, 5), "a": some(5), "u": some(3, 5), "ax": ints(out_axis)},
+         lambda x, h, a, u, ax: fn(x, h, a, u), inits=("ax",), twice=twice, shapes=shapes)
+
+
+scanned("a recurrent cell", 0, 0, 0, 0, twice=True)
+scanned("backwards", 0, 1, 0, 0)
+scanned("stacked backwards", 0, 0, 0, 1)
+scanned("other axes, both ways", 1, 1, 2, 1, twice=True)
+scanned("symbols", 1, 0, 1, 0, shapes={"x": ["b", "t", 3], "h": ["b", 5]})
+COUNTED = body([node("Add", "n one", "n2"), node("Cast", "n", "nf", to=1), node("Mul", "x_t nf", "y_t"), node("Mul", "q x_t", "q2")],
+               [("n", "i64", []), ("q", "f32", []), ("x_t", "f32", [])], [("n2", "i64", []), ("q2", "f32", []), ("y_t", "f32", [])])
+case("Scan with a counter", [node("Constant", "", "one", value_int=1), node("Scan", "one q0 x", "n q ys", body=COUNTED, num_scan_inputs=1), node("Mul", "ys q", "o")],
+     {"x": some(4), "q0": some()}, lambda x, q0: x * torch.arange(1, 5) * x.prod() * q0, twice=True)
+case("Scan of nothing", [node("Constant", "", "one", value_int=1), node("Scan", "one q0 x", "n q ys", body=COUNTED, num_scan_inputs=1), node("Mul", "q q", "o")],
+     {"x": some(0), "q0": some()}, lambda x, q0: q0 * q0, shapes={"x": ["t"]})
+
+POWERS = body([node("Identity", "c", "c2"), node("Cast", "i", "f", to=1), node("Mul", "v x", "p"), node("Add", "p f", "v2"), node("Sin", "v", "s")],
+              [("i", "i64", []), ("c", "bool", []), ("v", "f32", None)], [("c2", "bool", []), ("v2", "f32", None), ("s", "f32", None)])
+
+
+def powers(v, x, trips):
+    made = []
+    for i in range(trips):
+        made.append(v.sin())
+        v = v * x + i
+    return v * (sum(made) if made else 0 * v + 1)
+
+
+SUMMED = [node("ReduceSum", "s ax", "z", keepdims=0), node("Mul", "v z", "o")]
+for trips in (1, 3):
+    for fed in (True, False):
+        case("Loop, %d trips%s" % (trips, "" if fed else " that are known"), [("Loop", ["m", "", "v0"], ["v", "s"], {"body": POWERS}), *SUMMED],
+             {"m": torch.tensor(trips), "v0": some(2, 3), "x": some(3), "ax": ints(0)}, lambda m, v0, x, ax: powers(v0, x, trips),
+             inits=("ax",) if fed else ("ax", "m"), twice=True)
+case("Loop, no trips", [("Loop", ["m", "", "v0"], ["v", "s"], {"body": POWERS}), node("Mul", "v x", "o")],
+     {"m": torch.tensor(0), "v0": some(2, 3), "x": some(3)}, lambda m, v0, x: v0 * x)
+case("Loop, symbols", [("Loop", ["m", "", "v0"], ["v", "s"], {"body": POWERS}), *SUMMED],
+     {"m": torch.tensor(2), "v0": some(2, 3), "x": some(2, 3), "ax": ints(0)}, lambda m, v0, x, ax: powers(v0, x, 2), inits=("ax",),
+     shapes={"v0": ["a", "b"], "x": ["a", "b"]})
+
+WHILE = body([node("Mul", "v x", "p"), node("Add", "p v", "v2"), node("ReduceSum", "v2", "r", keepdims=0), node("Less", "r limit", "c2"), node("Exp", "v", "s")],
+             [("i", "i64", []), ("c", "bool", []), ("v", "f32", None)], [("c2", "bool", []), ("v2", "f32", None), ("s", "f32", None)])
+
+
+def until(v, x, limit, most, going=True):
+    made, i = [], 0
+    while going and i < most:
+        made.append(v.exp())
+        v = v * x + v
+        i, going = i + 1, bool(v.sum() < limit)
+    return v * (sum(made) if made else 0 * v)
+
+
+for most in (2, 100):
+    case("Loop with a condition, at most %d trips" % most, [("Loop", ["m", "c", "v0"], ["v", "s"], {"body": WHILE}), *SUMMED],
+         {"m": torch.tensor(most), "c": torch.tensor(True), "v0": positive(3) / 2, "x": positive(3) / 2, "limit": torch.tensor(20.0).double(), "ax": ints(0)},
+         lambda m, c, v0, x, limit, ax: until(v0, x, limit, most), inits=("ax",), xs=["v0", "x", "limit"], twice=True, tol=1e-4)
+case("Loop with a condition alone", [("Loop", ["", "c", "v0"], ["v", "s"], {"body": WHILE}), *SUMMED],
+     {"c": torch.tensor(True), "v0": positive(2, 3) / 2, "x": positive(3) / 2, "limit": torch.tensor(30.0).double(), "ax": ints(0)},
+     lambda c, v0, x, limit, ax: until(v0, x, limit, 1000), inits=("ax",), xs=["v0", "x"], shapes={"v0": ["n", 3]}, tol=1e-4)
+
+INNER = body([node("Identity", "d", "d2"), node("Mul", "u x", "ux"), node("Add", "ux v", "u2")],
+             [("j", "i64", []), ("d", "bool", []), ("u", "f32", None)], [("d2", "bool", []), ("u2", "f32", None)])
+OUTER = body([node("Identity", "c", "c2"), ("Loop", ["i", "", "v"], ["u9"], {"body": INNER}), node("Greater", "i zero", "late"),
+              node("If", "late", "v2", then_branch=body([node("Mul", "u9 k", "t")], outs=[("t", "f32", None)]),
+                   else_branch=body([node("Add", "u9 x", "e")], outs=[("e", "f32", None)]))],
+             [("i", "i64", []), ("c", "bool", []), ("v", "f32", None)], [("c2", "bool", []), ("v2", "f32", None)])
+
+
+def nested(v, x, k):
+    for i in range(3):
+        u = v
+        for _ in range(i):
+            u = u * x + v
+        v = u * k if i > 0 else u + x
+    return v
+
+
+case("Loop and If in a Loop", [node("Constant", "", "zero", value_int=0), node("Constant", "", "m", value_int=3), ("Loop", ["m", "", "v0"], ["o"], {"body": OUTER})],
+     {"v0": some(3), "x": some(3), "k": some()}, nested, twice=True, tol=1e-4)
+REPEATED = body([node("Identity", "c", "c2"), node("Sin", "x", "s")], [("i", "i64", []), ("c", "bool", [])], [("c2", "bool", []), ("s", "f32", None)])
+case("Loop that carries nothing", [("Loop", ["m", ""], ["s"], {"body": REPEATED}), node("ReduceSum", "s ax", "o", keepdims=0)],
+     {"m": torch.tensor(3), "x": some(4), "ax": ints(0)}, lambda m, x, ax: 3 * x.sin(), inits=("ax",), twice=True)
+LAYER = body([node("Identity", "c", "c2"), ("RNN", ["x", "k", "r", "", "", "h"], ["", "h2"], {"hidden_size": 4})],
+             [("i", "i64", []), ("c", "bool", []), ("h", "f32", [1, 2, 4])], [("c2", "bool", []), ("h2", "f32", [1, 2, 4])])
+
+
+def layers(x, k, r, h):
+    for _ in range(2):
+        h = (x[0] @ k[0].T + h[0] @ r[0].T).tanh()[None]
+    return h
+
+
+case("RNN in a Loop", [node("Constant", "", "m", value_int=2), ("Loop", ["m", "", "h0"], ["o"], {"body": LAYER})],
+     {"x": some(1, 2, 3), "k": some(1, 4, 3), "r": some(1, 4, 4), "h0": some(1, 2, 4)}, layers, twice=True)
+DESCENT = body([node("Identity", "c", "c2"), node("Sin", "v", "s"), node("Mul", "s x", "p"), node("ReduceSum", "p", "l", keepdims=0),
+                ("Gradient", ["v"], ["g"], {"domain": "ai.onnx.preview.training", "xs": ["v"], "y": "l"}), node("Mul", "g rate", "step"), node("Sub", "v step", "v2")],
+               [("i", "i64", []), ("c", "bool", []), ("v", "f32", [3])], [("c2", "bool", []), ("v2", "f32", [3])])
+
+
+def descended(v, x, rate):
+    for _ in range(3):
+        v = v - v.cos() * x * rate
+    return v
+
+
+case("steps of gradient descent in a Loop", [node("Constant", "", "m", value_int=3), ("Loop", ["m", "", "v0"], ["o"], {"body": DESCENT})],
+     {"v0": some(3), "x": some(3), "rate": some()}, descended, twice=True, tol=1e-4)

@@ -26,12 +26,24 @@ def gradient(ins, outs, xs, y, zs=()):
     return w.node("Gradient", ins, outs, name="grad", domain=TRAINING, xs=list(xs), y=y, **more)
 
 
+def node(op, ins, outs, attrs):
+    """bodies among the attributes: {"nodes", "ins", "outs"}"""
+    bodies = {k: v for k, v in attrs.items() if isinstance(v, dict)}
+    out = w.node(op, ins, outs, **{k: v for k, v in attrs.items() if k not in bodies})
+    for k, b in bodies.items():
+        ports = [[w.value(n, w.sequence_type(w.F32, []) if t == "seq" else w.tensor_type(DTYPE[t], shape)) for n, t, shape in b[side]]
+                 for side in ("ins", "outs")]
+        graph = b"".join(w.field(1, node(*n)) for n in b["nodes"]) + w.field(2, k) + b"".join(w.field(11, v) for v in ports[0])
+        out += w.field(5, w.field(1, k) + w.field(6, graph + b"".join(w.field(12, v) for v in ports[1])) + w.field(20, 5))
+    return out
+
+
 def from_file(k):
     """a case of gradient.txt: (name, model, inputs, outputs, tolerance, None)"""
     ins, xs = k["ins"], k["xs"]
     fed = [n for n in ins if n not in k["inits"]]
     zs = [n for n in ins if n not in xs and not n.startswith("v")]
-    nodes = [w.node(op, i, o, **a) for op, i, o, a in k["nodes"]] + [w.node("Mul", ["o", "w"], ["y"])]
+    nodes = [node(*n) for n in k["nodes"]] + [w.node("Mul", ["o", "w"], ["y"])]
     nodes.append(gradient(xs + zs, ["d" + x for x in xs], xs, "y", zs))
     if k["twice"]:
         weighted = []
@@ -54,6 +66,23 @@ def small(name, nodes, ins, outs, error=None):
 
 
 MUL, SQUARE = w.node("Mul", ["x", "z"], ["y"]), w.node("Mul", ["h", "h"], ["y"])
+# y = x z where c, else x z z
+PICK = node("If", ["c"], ["y"], {"then_branch": {"nodes": [["Mul", ["x", "z"], ["t"], {}]], "ins": [], "outs": [["t", "f32", []]]},
+                                 "else_branch": {"nodes": [["Mul", ["x", "z"], ["p"], {}], ["Mul", ["p", "z"], ["e"], {}]], "ins": [],
+                                                 "outs": [["e", "f32", []]]}})
+TRIP = [["i", "i64", []], ["c", "bool", []]]
+
+
+def loop(start, nodes, carried):
+    """y = the element that is carried through two trips, summed; the body's first output is the condition"""
+    body = {"nodes": [["Identity", ["c"], ["c2"], {}], *nodes], "ins": TRIP + [carried], "outs": [["c2", "bool", []], ["v2", *carried[1:]]]}
+    return [*start, w.node("Constant", [], ["m"], value_int=2), node("Loop", ["m", "c0", "v0"], ["v9"], {"body": body})]
+
+
+LIST = [*loop([w.node("SequenceConstruct", ["x"], ["v0"]), w.node("Constant", [], ["at"], value_int=0), w.node("Greater", ["z", "x"], ["c0"])],
+              [["SequenceInsert", ["v", "x"], ["v2"], {}]], ["v", "seq", None]), w.node("SequenceAt", ["v9", "at"], ["y"])]
+GROWS = [*loop([w.node("Constant", [], ["axis"], value_ints=[0]), w.node("Unsqueeze", ["x", "axis"], ["v0"]), w.node("Greater", ["z", "x"], ["c0"])],
+               [["Concat", ["v", "v"], ["v2"], {"axis": 0}]], ["v", "f32", None]), w.node("ReduceSum", ["v9"], ["y"], keepdims=0)]
 MORE = [
     small("values fed in place of the tensors", [MUL, gradient(["a", "b"], ["dx", "dz"], ["x", "z"], "y")],
           {"x": 1.0, "z": 2.0, "a": 3.0, "b": 5.0}, {"y": 2.0, "dx": 5.0, "dz": 3.0}),
@@ -72,6 +101,11 @@ MORE = [
     small("third order", [w.node("Mul", ["x", "x"], ["s"]), w.node("Mul", ["s", "x"], ["y"]), gradient(["x"], ["a"], ["x"], "y"),
                           gradient(["x"], ["b"], ["x"], "a"), gradient(["x"], ["c"], ["x"], "b")],
           {"x": 2.0}, {"a": 12.0, "b": 12.0, "c": 6.0}),
+    small("a value fed in place of what a branch reads", [w.node("Greater", ["x", "zero"], ["c"]), PICK, gradient(["a", "z"], ["dx", "dz"], ["x", "z"], "y")],
+          {"x": 1.0, "z": 2.0, "a": -3.0, "zero": 0.0}, {"y": 2.0, "dx": 4.0, "dz": -12.0}),
+    small("a Loop that carries a sequence", [*LIST, gradient(["x"], ["d"], ["x"], "y")], {"x": 1.0, "z": 2.0}, {"d": 0.0},
+          "operator SequenceAt has no derivative here"),
+    small("a Loop that carries what grows", [*GROWS, gradient(["x"], ["d"], ["x"], "y")], {"x": 1.0, "z": 2.0}, {"d": 0.0}, "Loop"),
     small("an operator without a rule", [w.node("Mod", ["x", "z"], ["y"], fmod=1), gradient(["x"], ["d"], ["x"], "y")],
           {"x": 1.0, "z": 1.0}, {"d": 0.0}, "operator Mod has no derivative here"),
     small("a tensor that does not exist", [MUL, gradient(["x"], ["d"], ["x"], "q")], {"x": 1.0, "z": 1.0}, {"d": 0.0},
