@@ -9,9 +9,10 @@ typedef enum { UNIFORM, CONTIGUOUS, ALTERNATE, REVERSED, SCATTERED } Access; /* 
 
 typedef struct Address {
   Access how;
-  LVal at;   /* of lane 0, or a vector, in elements */
-  LVal base; /* SCATTERED: at counts from here when this is given; at has 32 bits a lane then */
-  int tap;   /* a constant of the index that is in base, 0 to NEAR_TAPS - 1 */
+  LVal at;          /* of lane 0, or a vector, in elements */
+  LVal base;        /* SCATTERED: at counts from here when this is given; at has 32 bits a lane then */
+  LVal first, step; /* SCATTERED, when lanes are equally far apart: lane 0, and from lane to lane */
+  int tap;          /* a constant of the index that is in base, 0 to NEAR_TAPS - 1 */
 } Address;
 
 LType kemit_memory_type(const KEmit *k, DType t); /* of one element that was loaded: codes are integers */

@@ -446,12 +446,11 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   } else if (!g->p->rows) {
     x.a = at_bytes(e, w->a, i64_add(e, i64_mul(e, m0, a_row), i64_mul(e, w->k0, a_step)));
   }
-  if (streams_b(
-          g)) { /* meanwhile the next panel comes in, a share of it with each tile, or what few rows need shortly; beyond the end
-                         it does no harm */
-    LVal next = at_bytes(e, b, i64_muli(e, g->k, b_step(g))), share = i64_mul(e, w->steps, w->ahead_step);
-    next = at_bytes(e, next, i64_mul(e, i64_sub(e, tile, w->tile0), share));
-    LVal few = LLVMBuildICmp(e->b, LLVMIntSLE, g->m, i64_of(e, few_rows(g)), "");
+  if (streams_b(g)) {
+    /* Meanwhile the next block comes in, a share of it with each tile, or what few rows need shortly; beyond the end it does no harm. */
+    LVal share = i64_mul(e, w->steps, w->ahead_step),
+         few = LLVMBuildICmp(e->b, LLVMIntSLE, g->m, i64_of(e, few_rows(g)), "");
+    LVal next = at_bytes(e, w->next, i64_mul(e, i64_sub(e, tile, w->tile0), share));
     x.ahead = LLVMBuildSelect(e->b, few, at_bytes(e, b, i64_of(e, SHORTLY)), next, ""), x.ahead_step = w->ahead_step;
   }
   if (g->p->rows)
@@ -466,12 +465,29 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   when_end(e, done);
 }
 
+static LVal streamed_block(Gen *g, const Part *w, LVal panel, LVal k0) {
+  Emitter *e = g->e;
+  return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), k0), b_step(g)));
+}
+
+/* Behind the last panel come the first one's next steps of k, or another part. */
+static LVal block_behind(Gen *g, const Part *w, LVal panel, LVal b) {
+  Emitter *e = g->e;
+  LVal beside = at_bytes(e, b, i64_muli(e, g->k, b_step(g)));
+  if (g->plan.one_block)
+    return beside;
+  LVal deeper = streamed_block(g, w, w->panel0, i64_add(e, w->k0, w->steps));
+  LVal other = streamed_block(g, w, w->after, i64_of(e, 0));
+  LVal ends = LLVMBuildICmp(e->b, LLVMIntEQ, i64_add(e, panel, i64_of(e, 1)), w->panel1, "");
+  return LLVMBuildSelect(e->b, ends, LLVMBuildSelect(e->b, w->last, other, deeper, ""), beside, "");
+}
+
 /* The address of this block of a panel of packed B, packed into scratch first if need be. */
 static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
   Emitter *e = g->e;
   LVal col0 = i64_muli(e, panel, g->plan.nr);
   if (streams_b(g))
-    return at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), b_step(g)));
+    return streamed_block(g, w, panel, w->k0);
   LVal dst = at_bytes(e, g->args.scratch, i64_of(e, g->plan.tile_bytes));
   if (g->p->bits.bits) {
     LVal blocks = i64_ceildiv(e, w->steps, i64_of(e, g->p->bits.block));
@@ -480,8 +496,7 @@ static LVal panel_of_b(Gen *g, Part *w, LVal panel) {
     return dst;
   }
   if (g->p->weights) {
-    LVal from = at_bytes(e, w->b, i64_muli(e, i64_add(e, i64_mul(e, panel, g->k), w->k0), b_step(g)));
-    LVal arg[] = {from, w->steps, dst};
+    LVal arg[] = {streamed_block(g, w, panel, w->k0), w->steps, dst};
     LLVMBuildCall2(e->b, g->pack_type, g->pack, arg, countof(arg), "");
     return dst;
   }
@@ -521,6 +536,8 @@ static void blocks_of_k(Gen *g, Part *w) {
     round_a(g, w);
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal b = panel_of_b(g, w, j.i);
+  if (streams_b(g))
+    w->next = block_behind(g, w, j.i, b);
   Loop t = loop_begin(e, w->tile0, w->tile1, 1);
   tile_of_rows(g, w, j.i, b, t.i);
   loop_end(e, &t);
@@ -562,6 +579,9 @@ static void make_body(Gen *g) {
   w.batch = i64_div(e, rest, slow);
   even_share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
   even_share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
+  w.after = w.panel1;
+  if (!plan->rows_outer)
+    w.after = LLVMBuildSelect(e->b, i64_less(e, i64_add(e, first, i64_of(e, 1)), row_blocks), w.panel0, w.panel1, "");
   w.ahead_step = i64_ceildiv(e, i64_of(e, b_step(g)), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
   if (g->p->rows && !g->p->bytes)

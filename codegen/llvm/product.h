@@ -53,7 +53,9 @@ void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col
 typedef struct Part {
   LVal batch, tiles, base, extra; /* rows: `tiles` tiles, the first `extra` of base + 1 rows, the others of base */
   LVal tile0, tile1, panel0, panel1, panels;
-  LVal ahead_step; /* bytes of the next panel to fetch per step of k, so that all tiles together fetch it */
+  LVal after;      /* the first panel of the part that most likely follows */
+  LVal next;       /* the block of a panel that comes next */
+  LVal ahead_step; /* bytes of it to fetch per step of k, so that all tiles together fetch it */
   LVal a, b;       /* the operands of this batch */
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
