@@ -1,6 +1,6 @@
 /* bench.c - what this machine can do and what the generated code gets out of it: FMA peak and memory bandwidth, then
  * products and attention as a share of them. `make bench`; arguments: what to run (product, attention, memory, memory=ROW,
- * traffic=MODEL, MxNxK, before that tile=ROW of the tile table + 1); SARD_LEVEL: a CPU level other than the best.
+ * traffic=MODEL, MxNxK, before that tile=, depth=, rows=, cols= of ProductCut); SARD_LEVEL: a CPU level other than the best.
  *
  * Every figure is the best of several runs over at least 0.2 s: other work on the machine only ever makes it worse.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -18,7 +18,7 @@
 
 typedef struct Bench {
   Jit jit;
-  uint8_t tile;           /* Product.cut */
+  ProductCut cut;
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -83,6 +83,10 @@ static const Shape shapes[] = {
     {128, 768, 768, "one sequence of 128"},
     {197, 768, 768, "ViT-B projection"},
     {197, 3072, 768, "ViT-B feed-forward up"},
+    {197, 768, 3072, "ViT-B feed-forward down"},
+    {1500, 384, 384, "Whisper tiny projection"},
+    {1500, 1536, 384, "Whisper tiny feed-forward up"},
+    {1500, 384, 1536, "Whisper tiny feed-forward down"},
     {1024, 1024, 1024, ""},
     {512, 4096, 1024, ""},
     {256, 1024, 4096, ""},
@@ -141,7 +145,7 @@ static void bench_product(Bench *b, const Shape *s) {
                         .batch_a = batched,
                         .batch_b = batched,
                         .trans_b = s->trans_b,
-                        .cut = {.tile = b->tile},
+                        .cut = b->cut,
                         .epilogue = s->gelu ? gelu(b, s->n) : NULL};
   ProductPlan plan = product_plan(&u.product, b->jit.level);
   product_schedule(c, &u, b->jit.level);
@@ -173,7 +177,7 @@ static const Heads attentions[] = {
     {3, 12, 12, 8, 8, 32, false, "MiniLM, 3x8"},          {1, 12, 12, 512, 512, 64, false, "BERT-base, 512"},
     {1, 12, 12, 1024, 1024, 64, true, "GPT-2, 1024"},     {1, 12, 12, 4, 20, 64, true, "GPT-2, 4 after 16"},
     {1, 12, 12, 1, 513, 64, true, "GPT-2, 1 after 512"},  {1, 9, 3, 1, 513, 64, true, "Llama 135M, 1 after 512"},
-    {4, 8, 8, 32, 32, 64, false, "encoder, 32x4"},
+    {4, 8, 8, 32, 32, 64, false, "encoder, 32x4"},        {1, 6, 6, 1500, 1500, 64, false, "Whisper tiny's encoder"},
 };
 
 typedef struct Lengths {
@@ -249,7 +253,13 @@ int main(int argc, char **argv) {
   Shape one = {.what = "as asked"};
   for (int i = 1; i < argc; i++)
     if (!strncmp(argv[i], "tile=", 5))
-      b.tile = (uint8_t)atoi(argv[i] + 5);
+      b.cut.tile = (uint8_t)atoi(argv[i] + 5);
+    else if (!strncmp(argv[i], "depth=", 6))
+      b.cut.depth = (int8_t)atoi(argv[i] + 6);
+    else if (!strncmp(argv[i], "rows=", 5))
+      b.cut.rows = (int8_t)atoi(argv[i] + 5);
+    else if (!strncmp(argv[i], "cols=", 5))
+      b.cut.cols = (int8_t)atoi(argv[i] + 5);
     else if (sscanf(argv[i], "%" SCNd64 "x%" SCNd64 "x%" SCNd64, &one.m, &one.n, &one.k) == 3 && one.m > 0 &&
              one.n > 0 && one.k > 0)
       bench_product(&b, &one);

@@ -1,10 +1,11 @@
-/* attention.c - emission of attention: one function per unit; a part is one head and up to 64 queries
+/* attention.c - emission of attention: one function per unit; a part is one head and some groups of up to 64 queries
  * (codegen/attention.h).
  *
- *   Qt = scale * Q, transposed
- *   for each block of keys (blocks that causality excludes are not visited):
- *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = exp(m_old - m), P = exp(S - m), l = a
- * l + sum P O = a O + Pt · V out = O / l
+ *   for each group: Qt = log2 e * scale * Q, transposed
+ *   for each block of keys, for each group (blocks that causality excludes are not visited):
+ *     S = K · Qt, then per query (lane): masks, maximum so far m, correction a = 2^(m_old - m), P = 2^(S - m), l = a l + sum P
+ *     O = a O + Pt · V
+ *   out = O / l
  *
  * Scores may be capped before they are masked; a sink is one more key, of score sink[h] and of a value of zeros: it is where m and l
  * begin.
@@ -16,6 +17,7 @@
 #include "codegen/attention.h"
 #include "codegen/llvm/tile.h"
 
+#include <float.h>
 #include <math.h>
 
 typedef struct Gen {
@@ -35,13 +37,15 @@ typedef struct Gen {
 /* Where a part finds things: addresses, and distances in bytes. */
 typedef struct Part {
   LVal b, h, i0, n; /* batch entry, head, first query, queries */
+  LVal groups;      /* of up to `width` queries, each with its Qt, O and statistics */
   LVal q, k, v, out;
   LVal q_row, k_row, v_row, out_row;
   LVal qt, s, max, sum, fix, o, v_pack;
+  LVal begin, end;   /* the keys that are looked at */
   LVal j0, j1, keys; /* the block of keys */
   LVal first;        /* i1: it is the first one */
   LVal offset;       /* query i stands at key i + offset */
-  LVal sink;         /* f32, or NULL */
+  LVal sink;         /* f32 in units of log 2, or NULL */
   LVal careful;      /* i1: the second time; NULL: nothing is masked, so there is none */
 } Part;
 
@@ -57,10 +61,44 @@ static LVal head_of(Gen *g, uint32_t buf, bool split, LVal b, LVal h, int64_t he
   return settled(e, at_float(e, base, i64_add(e, entry, in)));
 }
 
+/* Group i of a part, as if it were the part. */
+static Part group_of(Gen *g, const Part *part, LVal i) {
+  Emitter *e = g->e;
+  const AttentionPlan *p = &g->plan;
+  Part w = *part;
+  int64_t o = (int64_t)g->width * p->value_panels * p->value.nr * 4;
+  LVal first = i64_muli(e, i, g->width), zero = i64_of(e, 0);
+  w.i0 = i64_add(e, part->i0, first), w.n = i64_min(e, i64_sub(e, part->n, first), i64_of(e, g->width));
+  w.q = settled(e, at_bytes(e, part->q, i64_mul(e, first, part->q_row)));
+  w.out = settled(e, at_bytes(e, part->out, i64_mul(e, first, part->out_row)));
+  w.qt = settled(e, at_bytes(e, part->qt, i64_muli(e, first, g->t->dk * 4)));
+  w.max = settled(e, at_bytes(e, part->max, i64_muli(e, first, 3 * 4)));
+  w.sum = at_bytes(e, w.max, i64_of(e, g->width * 4)), w.fix = at_bytes(e, w.sum, i64_of(e, g->width * 4));
+  w.o = settled(e, at_bytes(e, part->o, i64_muli(e, i, o)));
+  w.begin = zero, w.end = g->kv_len;
+  if (g->t->causal || g->t->has_right) { /* beyond the last query's last key there is nothing to see */
+    LVal last = i64_add(e, i64_add(e, w.i0, w.n), w.offset);
+    w.end = i64_min(e, w.end, i64_add(e, last, i64_of(e, g->t->causal ? 0 : g->t->right)));
+  }
+  if (g->t->has_left) { /* nor is there before the first query's first */
+    LVal from = i64_add(e, i64_add(e, w.i0, w.offset), i64_of(e, -g->t->left));
+    w.begin = LLVMBuildSelect(e->b, i64_less(e, from, zero), zero, from, "");
+  }
+  return w;
+}
+
+/* Scores are held in units of log 2, so that weights are powers of 2. */
+#define LOG2E 1.44269504088896340736
+
+static bool caps(const Gen *g) { return g->t->cap > 0; }
+
+/* What a product of a query and a key is multiplied by: a score, or what is still to be capped. */
+static double query_scale(const Gen *g) { return g->t->scale * (caps(g) ? 1 : LOG2E); }
+
 /* Qt[d][width] = scale * Q[i][d]; lanes without a query repeat the last one. */
 static void pack_queries(Gen *g, Part *w) {
   Emitter *e = g->e;
-  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, g->t->scale), w->qt,
+  pack_transposed(e, w->q, w->q_row, w->n, i64_of(e, g->t->dk), emit_real(e->f32, query_scale(g)), w->qt,
                   i64_of(e, g->width * 4), i64_of(e, g->width));
 }
 
@@ -111,15 +149,13 @@ static void make_scores(Gen *g, Part *w) {
 
 /* --- caps and masks --- */
 
-/* cap * tanh(score / cap) */
+/* cap * tanh(score / cap), in units of log 2 */
 static LVal capped(Gen *g, LVal score) {
   Emitter *e = g->e;
   LType t = LLVMTypeOf(score);
   LVal part = LLVMBuildFMul(e->b, score, emit_real(t, 1 / g->t->cap), "");
-  return LLVMBuildFMul(e->b, emit_math(e, KOP_tanh, part), emit_real(t, g->t->cap), "");
+  return LLVMBuildFMul(e->b, emit_math(e, KOP_tanh, part), emit_real(t, g->t->cap * LOG2E), "");
 }
-
-static bool caps(const Gen *g) { return g->t->cap > 0; }
 
 /* Do positions decide what is seen? */
 static bool positions(const Gen *g) { return g->t->causal || g->t->has_left || g->t->has_right; }
@@ -163,7 +199,11 @@ static LVal apply_value(Gen *g, LVal score, LVal m) {
     return emit_select(e, no, out, score);
   }
   LVal no = LLVMBuildFCmp(e->b, LLVMRealOEQ, m, emit_real(LLVMTypeOf(m), -INFINITY), "");
-  return emit_select(e, no, out, LLVMBuildFAdd(e->b, score, m, ""));
+  LType t = LLVMTypeOf(m);
+  LVal x = emit_fma(e, m, emit_real(t, LOG2E), score), most = emit_real(t, FLT_MAX), least = emit_real(t, -FLT_MAX);
+  LVal endless = LLVMBuildFCmp(e->b, LLVMRealOEQ, m, emit_real(t, INFINITY), "");
+  x = emit_select(e, endless, m, emit_min_fast(e, most, x)); /* finite ones stay so: the least f32 is a common mask */
+  return emit_select(e, no, out, emit_max_fast(e, least, x));
 }
 
 /* -inf for the lanes that compare so with j - offset + by. */
@@ -275,7 +315,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
     LVal now = c.value[i], none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, emit_real(vec, -INFINITY), "");
     LVal q = i64_add(e, at, i64_of(e, i * v));
     safe[i] = emit_select(e, none, emit_real(vec, 0), now); /* all masked so far: exp(-inf - 0) is the 0 it should be */
-    fix[i] = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, old[i], safe[i], ""));
+    fix[i] = math_exp2_below(e, LLVMBuildFSub(e->b, old[i], safe[i], ""));
     store_f32(e, now, at_float(e, w->max, q));
     store_f32(e, fix[i], at_float(e, w->fix, q));
     c.value[i] = emit_real(vec, 0);
@@ -284,7 +324,7 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
   row = settled(e, at_bytes(e, s, i64_muli(e, c.j, g->width * 4)));
   for (int i = 0; i < n; i++) {
     LVal p = at_bytes(e, row, i64_of(e, i * v * 4));
-    LVal x = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, load_f32(e, v, p), safe[i], ""));
+    LVal x = math_exp2_below(e, LLVMBuildFSub(e->b, load_f32(e, v, p), safe[i], ""));
     store_f32(e, x, p);
     c.value[i] = LLVMBuildFAdd(e->b, c.value[i], x, "");
   }
@@ -348,7 +388,7 @@ static LVal both_sum(Emitter *e, LVal a, LVal b) { return LLVMBuildFAdd(e->b, a,
 static void single_query(Gen *g, Part *w) {
   Emitter *e = g->e;
   for (int64_t c = 0; c < g->t->dk; c += lanes(g)) {
-    LVal scale = emit_real(emit_vec(e->f32, lanes(g)), g->t->scale);
+    LVal scale = emit_real(emit_vec(e->f32, lanes(g)), query_scale(g));
     store_f32(e, LLVMBuildFMul(e->b, row_vector(g, w->q, c), scale, ""), at_bytes(e, w->qt, i64_of(e, c * 4)));
   }
 }
@@ -405,10 +445,10 @@ static void single_softmax(Gen *g, Part *w) {
   carry_end(e, &c);
   LVal now = emit_max_fast(e, fold(g, c.value[0], emit_max_fast), old);
   LVal none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, low, ""), safe = LLVMBuildSelect(e->b, none, zero, now, "");
-  LVal fix = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, old, safe, "")), spread = emit_splat(e, safe, v);
+  LVal fix = math_exp2_below(e, LLVMBuildFSub(e->b, old, safe, "")), spread = emit_splat(e, safe, v);
   c.value[0] = emit_real(vec, 0);
   carry_begin(e, &c, w->keys);
-  LVal p = at_float(e, w->s, c.j), x = emit_math(e, KOP_exp, LLVMBuildFSub(e->b, load_f32(e, v, p), spread, ""));
+  LVal p = at_float(e, w->s, c.j), x = math_exp2_below(e, LLVMBuildFSub(e->b, load_f32(e, v, p), spread, ""));
   store_f32(e, x, p);
   c.value[0] = LLVMBuildFAdd(e->b, c.value[0], x, "");
   carry_end(e, &c);
@@ -523,21 +563,24 @@ static void add_values(Gen *g, Part *w) {
 }
 
 /* Is something in O not finite? 0 times it is NaN then; the corrections are not needed any more and keep the sum. */
-static LVal not_finite(Gen *g, Part *w) {
+static LVal not_finite(Gen *g, const Part *part) {
   Emitter *e = g->e;
   int v = lanes(g), nr = g->plan.value.nr;
-  LVal zero = emit_real(emit_vec(e->f32, v), 0);
-  store_f32(e, zero, w->fix);
+  LVal zero = emit_real(emit_vec(e->f32, v), 0), fix = part->fix;
+  store_f32(e, zero, fix);
+  Loop s = loop_begin(e, i64_of(e, 0), part->groups, 1);
+  Part group = group_of(g, part, s.i), *w = &group;
   Loop p = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.value_panels), 1);
   Loop i = loop_begin(e, i64_of(e, 0), w->n, 1);
   LVal row = at_bytes(e, w->o, i64_add(e, i64_muli(e, p.i, (int64_t)g->width * nr * 4), i64_muli(e, i.i, nr * 4)));
-  LVal sum = load_f32(e, v, w->fix);
+  LVal sum = load_f32(e, v, fix);
   for (int x = 0; x < nr / v; x++)
     sum = emit_fma(e, load_f32(e, v, at_bytes(e, row, i64_of(e, x * v * 4))), zero, sum);
-  store_f32(e, sum, w->fix);
+  store_f32(e, sum, fix);
   loop_end(e, &i);
   loop_end(e, &p);
-  LVal all = fold(g, load_f32(e, v, w->fix), both_sum);
+  loop_end(e, &s);
+  LVal all = fold(g, load_f32(e, v, fix), both_sum);
   return LLVMBuildFCmp(e->b, LLVMRealUNO, all, all, "");
 }
 
@@ -604,7 +647,39 @@ static Status score_kernels(Gen *g, int rows) {
   return ST_OK;
 }
 
-/* int attend(args, b, h, i0, n): up to `width` queries of one head. */
+/* Blocks are about even, and whole tiles of scores. */
+static LVal block_of_keys(Gen *g, LVal keys, LVal blocks) {
+  Emitter *e = g->e;
+  LVal one = i64_of(e, 1), some = LLVMBuildSelect(e->b, i64_less(e, blocks, one), one, blocks, "");
+  LVal even = i64_ceildiv(e, keys, some), tile = i64_of(e, g->single ? lanes(g) : g->scores.high);
+  return i64_min(e, i64_mul(e, i64_ceildiv(e, even, tile), tile), i64_of(e, g->plan.keys));
+}
+
+/* What a block of keys adds to a group. Beyond the first block, which begins the sums, those that the group does not see are left out. */
+static Status add_block(Gen *g, Part *w) {
+  Emitter *e = g->e;
+  bool some = positions(g) && !g->single;
+  LVal j1 = i64_min(e, w->j1, w->end), none = i64_less(e, j1, i64_add(e, w->j0, i64_of(e, 1)));
+  LVal unseen = LLVMBuildOr(e->b, none, i64_less(e, w->j1, i64_add(e, w->begin, i64_of(e, 1))), "");
+  LLVMBasicBlockRef done = some ? when_begin(e, LLVMBuildOr(e->b, w->first, LLVMBuildNot(e->b, unseen, ""), "")) : NULL;
+  w->keys = LLVMBuildSelect(e->b, none, i64_of(e, 1), i64_sub(e, j1, w->j0), "");
+  if (g->single) {
+    Mask m;
+    TRY(find_mask(g, w, &m));
+    single_scores(g, w, &m);
+    single_softmax(g, w);
+  } else {
+    make_scores(g, w);
+    TRY(softmax_block(g, w));
+  }
+  correct(g, w);
+  add_values(g, w);
+  if (done)
+    when_end(e, done);
+  return ST_OK;
+}
+
+/* int attend(args, b, h, i0, n): queries of one head, up to `groups` of `width` of them, of the narrow tile's width one group. */
 static Status make_attend(Gen *g, const char *name, int width, ProductTile tile, LVal *fn, LType *type) {
   Emitter *e = g->e;
   const Attention *t = g->t;
@@ -633,7 +708,8 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   w.v = head_of(g, 2, t->kv_split, w.b, kh, t->kv_heads, g->v_rows, t->dv, &w.v_row);
   uint32_t more = t->mask == DT_none ? 3 : 4; /* buffers behind Q, K, V and the mask */
   if (t->sink)
-    w.sink = load_f32(e, 1, at_float(e, emit_arg_buf(e, &g->args, more++), w.h));
+    w.sink = LLVMBuildFMul(e->b, load_f32(e, 1, at_float(e, emit_arg_buf(e, &g->args, more++), w.h)),
+                           emit_real(e->f32, LOG2E), "");
   w.out = head_of(g, more, t->out_split, w.b, w.h, t->heads, g->q_len, t->dv, &w.out_row);
   w.q = settled(e, at_bytes(e, w.q, i64_mul(e, w.i0, w.q_row)));
   w.out = settled(e, at_bytes(e, w.out, i64_mul(e, w.i0, w.out_row)));
@@ -642,39 +718,32 @@ static Status make_attend(Gen *g, const char *name, int width, ProductTile tile,
   w.fix = at_bytes(e, w.sum, i64_of(e, width * 4)), w.o = at_bytes(e, scratch, i64_of(e, plan->o));
   w.v_pack = at_bytes(e, scratch, i64_of(e, plan->v));
   w.offset = i64_sub(e, g->kv_len, g->q_len);
-  LVal zero = i64_of(e, 0), begin = zero, end = g->kv_len;
-  if (t->causal || t->has_right) { /* beyond the last query's last key there is nothing to see */
-    LVal last = i64_add(e, i64_add(e, w.i0, w.n), w.offset);
-    end = i64_min(e, end, i64_add(e, last, i64_of(e, t->causal ? 0 : t->right)));
-  }
-  if (t->has_left) { /* nor is there before the first query's first */
-    LVal from = i64_add(e, i64_add(e, w.i0, w.offset), i64_of(e, -t->left));
-    begin = LLVMBuildSelect(e->b, i64_less(e, from, zero), zero, from, "");
-  }
-  if (g->single)
-    single_query(g, &w);
-  else
-    pack_queries(g, &w);
+  w.groups = width > plan->narrow.nr ? i64_ceildiv(e, w.n, i64_of(e, width)) : i64_of(e, 1);
+  LVal zero = i64_of(e, 0), one = i64_of(e, 1);
+  Part first = group_of(g, &w, zero), last = group_of(g, &w, i64_sub(e, w.groups, one));
+  LVal begin = first.begin, end = last.end;
+  Loop s = loop_begin(e, zero, w.groups, 1);
+  Part group = group_of(g, &w, s.i);
+  (g->single ? single_query : pack_queries)(g, &group);
+  loop_end(e, &s);
   bool masked = t->mask != DT_none || (positions(g) && !g->single);
   LLVMBasicBlockRef again = masked ? again_begin(e, &w) : NULL;
-  Loop j = loop_begin(e, begin, end, plan->keys);
-  w.j0 = j.i, w.j1 = i64_min(e, end, i64_add(e, j.i, i64_of(e, plan->keys)));
-  w.keys = i64_sub(e, w.j1, w.j0), w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, begin, "");
-  if (g->single) {
-    Mask m;
-    TRY(find_mask(g, &w, &m));
-    single_scores(g, &w, &m);
-    single_softmax(g, &w);
-  } else {
-    make_scores(g, &w);
-    TRY(softmax_block(g, &w));
-  }
-  correct(g, &w);
-  add_values(g, &w);
+  LVal all = LLVMBuildSelect(e->b, i64_less(e, begin, end), i64_sub(e, end, begin), zero, "");
+  LVal blocks = i64_ceildiv(e, all, i64_of(e, plan->keys)), size = block_of_keys(g, all, blocks);
+  Loop j = loop_begin(e, zero, blocks, 1);
+  w.j0 = i64_add(e, begin, i64_mul(e, j.i, size)), w.j1 = i64_min(e, end, i64_add(e, w.j0, size));
+  w.first = LLVMBuildICmp(e->b, LLVMIntEQ, j.i, zero, "");
+  s = loop_begin(e, zero, w.groups, 1);
+  group = group_of(g, &w, s.i);
+  TRY(add_block(g, &group));
+  loop_end(e, &s);
   loop_end(e, &j);
   if (masked)
     again_end(e, &w, again, not_finite(g, &w));
-  store_rows(g, &w, LLVMBuildICmp(e->b, LLVMIntSGT, end, begin, ""));
+  s = loop_begin(e, zero, w.groups, 1);
+  group = group_of(g, &w, s.i);
+  store_rows(g, &group, LLVMBuildICmp(e->b, LLVMIntSGT, end, begin, ""));
+  loop_end(e, &s);
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;
 }
@@ -725,26 +794,26 @@ Status emit_attention_unit(Emitter *e, const Unit *u, const char *name) {
   wide = wide ? wide : narrow, one = one ? one : narrow;
   g.args = emit_function(e, name);
   TRY(dim_value(e, &g.args, t->q_len, g.dim, g.ndim, &q_len));
-  LVal blocks = i64_ceildiv(e, q_len, i64_of(e, many));
+  LVal groups = i64_ceildiv(e, q_len, i64_of(e, many)), most = i64_of(e, g.plan.groups);
+  LVal blocks = i64_ceildiv(e, groups, most), least = i64_min(e, groups, most); /* as attention_schedule says */
+  blocks = LLVMBuildSelect(e->b, i64_less(e, blocks, least), least, blocks, "");
   Loop p = loop_begin(e, g.args.begin, g.args.end, 1);
   emit_poll(e, &g.args);
-  LVal i0 = i64_muli(e, i64_rem(e, p.i, blocks), many), rest = i64_div(e, p.i, blocks);
+  LVal group0, group1, rest = i64_div(e, p.i, blocks), arg0 = LLVMGetParam(g.args.fn, 0);
+  even_share(e, i64_rem(e, p.i, blocks), blocks, groups, &group0, &group1);
   LVal h = i64_rem(e, rest, i64_of(e, t->heads)), b = i64_div(e, rest, i64_of(e, t->heads));
-  LVal n = i64_min(e, i64_sub(e, q_len, i0), i64_of(e, many)), arg0 = LLVMGetParam(g.args.fn, 0);
-  LLVMBasicBlockRef big = emit_block(e, "many"), small = emit_block(e, "few"), next = emit_block(e, "next");
-  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, n, i64_of(e, many / 2), ""), big, small);
-  LLVMPositionBuilderAtEnd(e->b, big);
-  LLVMBuildCall2(e->b, type, wide, (LVal[]){arg0, b, h, i0, n}, 5, "");
-  LLVMBuildBr(e->b, next);
-  LLVMPositionBuilderAtEnd(e->b, small);
-  Loop l = loop_begin(e, zero, n, few);
+  LVal i0 = i64_muli(e, group0, many), n = i64_sub(e, i64_min(e, q_len, i64_muli(e, group1, many)), i0);
+  LVal over = i64_rem(e, n, i64_of(e, many)); /* few ones are left to the narrow form */
+  LVal wide_n = LLVMBuildSelect(e->b, i64_less(e, i64_of(e, many / 2), over), n, i64_sub(e, n, over), "");
+  LLVMBasicBlockRef done = when_begin(e, i64_less(e, zero, wide_n));
+  LLVMBuildCall2(e->b, type, wide, (LVal[]){arg0, b, h, i0, wide_n}, 5, "");
+  when_end(e, done);
+  Loop l = loop_begin(e, wide_n, n, few);
   LVal left = i64_min(e, i64_sub(e, n, l.i), i64_of(e, few));
   LVal lone = LLVMBuildICmp(e->b, LLVMIntEQ, left, i64_of(e, 1), "");
   LLVMBuildCall2(e->b, type, LLVMBuildSelect(e->b, lone, one, narrow, ""),
                  (LVal[]){arg0, b, h, i64_add(e, i0, l.i), left}, 5, "");
   loop_end(e, &l);
-  LLVMBuildBr(e->b, next);
-  LLVMPositionBuilderAtEnd(e->b, next);
   loop_end(e, &p);
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;

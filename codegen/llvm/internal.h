@@ -64,7 +64,8 @@ void emit_prefetch(Emitter *e, LVal p);                  /* into all caches; any
 LVal emit_lanes_of(Emitter *e, LVal v, int from, int n); /* lanes [from, from + n) */
 LVal emit_side_by_side(Emitter *e, LVal a, LVal b);
 LVal emit_to_i32(Emitter *e, LVal a);         /* AVX-512: 16 or 32 f32 rounded to even; INT32_MIN where none fits */
-LVal emit_scalef(Emitter *e, LVal a, LVal n); /* AVX-512: a * 2^n, 16 f32 each, rounded once */
+LVal emit_scalef(Emitter *e, LVal a, LVal n); /* AVX-512: a * 2^floor(n), 16 f32 each, rounded once */
+LVal emit_fraction(Emitter *e, LVal a);       /* AVX-512: a - floor(a), 16 f32; 0 of infinities */
 LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at); /* AVX-512: elements `at` of a and b, 16 of 32 bits each */
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align);
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
@@ -82,6 +83,7 @@ LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round roun
 bool math_has(KOp op, DType t);
 LVal emit_math(Emitter *e, KOp op, LVal x);               /* floor … atanh */
 LVal math_round_magic(Emitter *e, LVal x, LVal *integer); /* x rounded, also as an integer; |x| below 2^22 (2^51) */
+LVal math_exp2_below(Emitter *e, LVal x);                 /* 2^x of f32 at most 0, -infinity included; NaN stays */
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
 LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);

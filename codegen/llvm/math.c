@@ -89,6 +89,19 @@ static LVal exp_f32(Emitter *e, LVal x) {
   return scale_f32(e, ADD(p, K(x, 1)), t, n);
 }
 
+/* 2^x = 2^n p(r), whose p is 1 at 0: n is the integer below x where instructions of AVX-512 find it (a softmax of 16 million numbers
+ * takes half the time of one by e^x), else the nearest. Errors are below 1.6e-7 of the result. */
+LVal math_exp2_below(Emitter *e, LVal x) {
+  static const double below[] = {1, 0.693151295, 0.240164444, 0.0557999127, 0.00901703071, 0.00186713005};
+  static const double near[] = {1, 0.693147004, 0.240222424, 0.0555073358, 0.00967151299, 0.00132647273};
+  if (e->bits == 512 && emit_lanes(x) == 16) /* of -infinity the fraction is 0 */
+    return emit_scalef(e, math_poly(e, emit_fraction(e, x), below, countof(below)), x);
+  LVal n, t;
+  x = emit_max_fast(e, K(x, -151), x);
+  t = math_round_magic(e, x, &n);
+  return math_scale(e, math_poly(e, SUB(x, t), near, countof(near)), n);
+}
+
 /* e^x = 2^n (p + 1). */
 static void exp_reduced(Emitter *e, LVal x, LVal *p, LVal *n) {
   double c[12], f = 1;

@@ -553,12 +553,6 @@ static void few_of_weights(Gen *g, Part *w) {
   g->tiles = many, g->unpacks = true;
 }
 
-/* Piece i of `pieces` of about the same size. */
-void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to) {
-  *from = i64_div(e, i64_mul(e, i, all), pieces);
-  *to = i64_div(e, i64_mul(e, i64_add(e, i, i64_of(e, 1)), all), pieces);
-}
-
 static void make_body(Gen *g) {
   Emitter *e = g->e;
   const ProductPlan *plan = &g->plan;

@@ -101,9 +101,6 @@ Status channelwise_body(Gen *g);
 /* --- winograd.c --- */
 Status winograd_unit(Gen *g); /* all of it */
 
-/* Piece i of `pieces` of about the same size. */
-void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to);
-
 /* --- rows.c --- */
 enum { LINE_ENTRY = 16 }; /* bytes: an address of B and one of A */
 /* Makes i64 table(args, x, row0, tap0, taps, b, zero, table): for each tap from tap0 on that some row from row0 on finds inside

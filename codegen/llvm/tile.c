@@ -20,6 +20,11 @@ LVal i64_min(Emitter *e, LVal a, LVal b) { return LLVMBuildSelect(e->b, i64_less
 
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b) { return i64_div(e, i64_add(e, a, i64_sub(e, b, i64_of(e, 1))), b); }
 
+void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to) {
+  *from = i64_div(e, i64_mul(e, i, all), pieces);
+  *to = i64_div(e, i64_mul(e, i64_add(e, i, i64_of(e, 1)), all), pieces);
+}
+
 LVal at_bytes(Emitter *e, LVal p, LVal bytes) { return LLVMBuildGEP2(e->b, e->i8, p, &bytes, 1, ""); }
 LVal at_float(Emitter *e, LVal p, LVal index) { return LLVMBuildGEP2(e->b, e->f32, p, &index, 1, ""); }
 

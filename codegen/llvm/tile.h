@@ -28,6 +28,8 @@ LVal i64_rem(Emitter *e, LVal a, LVal b);
 LVal i64_ceildiv(Emitter *e, LVal a, LVal b);
 LVal i64_min(Emitter *e, LVal a, LVal b);
 LVal i64_less(Emitter *e, LVal a, LVal b); /* i1, signed */
+/* Piece i of `pieces` of about the same size. */
+void even_share(Emitter *e, LVal i, LVal pieces, LVal all, LVal *from, LVal *to);
 LVal at_bytes(Emitter *e, LVal p, LVal bytes);
 LVal at_float(Emitter *e, LVal p, LVal index);
 /* An address, or what a loop counts, that loop strength reduction takes as it is. It would look for better ways to each of many loads

@@ -152,6 +152,11 @@ LVal emit_scalef(Emitter *e, LVal a, LVal n) {
   return call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, (LVal[]){a, n, a, all, round}, 5);
 }
 
+LVal emit_fraction(Emitter *e, LVal a) {
+  LVal all = LLVMConstInt(e->i16, 0xffff, 0), down = LLVMConstInt(e->i32, 9, 0), round = LLVMConstInt(e->i32, 4, 0);
+  return call(e, "llvm.x86.avx512.mask.reduce.ps.512", NULL, 0, (LVal[]){a, down, a, all, round}, 5);
+}
+
 LVal emit_to_i32(Emitter *e, LVal a) {
   LVal all = LLVMConstInt(e->i16, 0xffff, 0), round = LLVMConstInt(e->i32, 4, 0); /* as ever */
   if (emit_lanes(a) == 32)

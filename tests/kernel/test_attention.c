@@ -340,6 +340,23 @@ static void test_masked_values(void **state) {
       check(&c, sizes[i], last_value);
 }
 
+/* Parts of several groups of queries, some of which do not see a block of keys that others see. */
+static void test_many_queries(void **state) {
+  static const Sizes many[] = {{1, 300, 290}, {1, 257, 410}, {2, 70, 600}, {1, 600, 150}};
+  (void)state;
+  for (int form = 0; form < 5; form++) {
+    Attention t = plain(2, 1, 16, 24);
+    t.causal = form == 1 || form == 3, t.zero_rows = true;
+    t.has_left = form == 2 || form == 3, t.left = 50;
+    t.has_right = form == 2, t.right = 30;
+    if (form == 4)
+      set_mask(&t, DT_bool, 2, NULL, NULL, sym("q"), sym("k"));
+    Compiled c = compile(t);
+    for (size_t i = 0; i < countof(many); i++)
+      check(&c, many[i], form ? last_value : NULL);
+  }
+}
+
 /* Scores so far apart that only the maximum keeps them from overflowing. */
 static void large(const Attention *t, Sizes s, void **buf) {
   float *q = buf[0];
@@ -387,6 +404,7 @@ int main(void) {
       cmocka_unit_test(test_masked_values),
       cmocka_unit_test(test_weightless_values),
       cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_many_queries),
       cmocka_unit_test(test_caps),
       cmocka_unit_test(test_sinks),
   };
