@@ -45,7 +45,8 @@ static void add_stage(GpuAttention *g, GpuAttentionStage s) {
 }
 
 static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
-  *g = (GpuAttention){.group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, LEAST), .partials = num(c, 0)};
+  *g = (GpuAttention){
+      .group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, LEAST), .partials = num(c, 0)};
   g->twice = t->soft || t->scores == SCORES_WEIGHTS;
   cut_columns(t, g);
   int keys = keys_of(t, g->width, MANY_ROWS), few_keys = keys_of(t, g->width, GA_FEW_ROWS);
@@ -61,12 +62,12 @@ static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
     g->chunk = dim_mul(c, num(c, few_keys), dim_max(c, num(c, LEAST / few_keys), each));
     g->splits = dim_max(c, one, dim_ceildiv(c, t->kv_len, g->chunk));
   }
-  add_stage(g,
-            (GpuAttentionStage){.form = GA_MANY,
-                                .rows = MANY_ROWS,
-                                .keys = keys,
-                                .threads = threads_of(t, g->width, MANY_ROWS),
-                                .parts = dim_mul(c, many, dim_mul(c, blocks, dim_ceildiv(c, rows, num(c, MANY_ROWS))))});
+  add_stage(
+      g, (GpuAttentionStage){.form = GA_MANY,
+                             .rows = MANY_ROWS,
+                             .keys = keys,
+                             .threads = threads_of(t, g->width, MANY_ROWS),
+                             .parts = dim_mul(c, many, dim_mul(c, blocks, dim_ceildiv(c, rows, num(c, MANY_ROWS))))});
   add_stage(g, (GpuAttentionStage){.form = GA_FEW,
                                    .rows = GA_FEW_ROWS,
                                    .keys = few_keys,
@@ -81,7 +82,8 @@ static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
   if (!dim_is(g->splits, 1)) /* a tile of rows for each head and split; passes have columns of it each */
     g->partials = dim_mul(c, few, dim_mul(c, heads, g->splits));
   if (!g->nstage) /* nothing is ever to be done; still something is compiled */
-    g->stage[g->nstage++] = (GpuAttentionStage){GA_MANY, MANY_ROWS, keys, threads_of(t, g->width, MANY_ROWS), num(c, 0)};
+    g->stage[g->nstage++] =
+        (GpuAttentionStage){GA_MANY, MANY_ROWS, keys, threads_of(t, g->width, MANY_ROWS), num(c, 0)};
 }
 
 void gpu_attention_schedule(Ctx *c, Arena *a, Unit *u) {

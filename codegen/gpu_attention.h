@@ -18,7 +18,9 @@
 
 #include "codegen/unit.h"
 
-enum { GPU_ATTENTION_COLUMNS = 256 }; /* of O, of a block: sums stay in registers; and of K, in shared memory at a time */
+enum {
+  GPU_ATTENTION_COLUMNS = 256
+}; /* of O, of a block: sums stay in registers; and of K, in shared memory at a time */
 
 enum { GA_FEW_ROWS = 16 }; /* of a key/value head: GA_FEW has these at most */
 

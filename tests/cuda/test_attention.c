@@ -38,7 +38,8 @@ typedef struct Sizes {
 static bool size_of(void *arg, Dim sym, int64_t *v) {
   const Sizes *s = arg;
   static const char *const name[] = {"b", "q", "k", "room", "short"};
-  const int64_t value[] = {s->b, s->q, s->k, s->room, s->k * 2 / 3}; /* short: keys of a mask for fewer than there are */
+  const int64_t value[] = {s->b, s->q, s->k, s->room,
+                           s->k * 2 / 3}; /* short: keys of a mask for fewer than there are */
   for (size_t i = 0; i < countof(name); i++)
     if (!strcmp(sym->name, name[i])) {
       *v = value[i];
