@@ -558,6 +558,10 @@ static bool is_keys(Dim d, Dim keys) {
 
 static bool gpu_float(DType t) { return t == DT_f32 || t == DT_f16 || t == DT_bf16; }
 
+static bool wants(const Node *n, int i) {
+  return i < n->nout && n->out[i] && (n->out[i]->uses || value_is_output(n->out[i]));
+}
+
 static bool mask_of(const Value *m, Attention *t, bool gpu) {
   Dim full[4] = {t->batch, NULL, t->q_len, t->kv_len};
   if (!m)
@@ -565,11 +569,15 @@ static bool mask_of(const Value *m, Attention *t, bool gpu) {
   int r = m->type.rank;
   if ((gpu ? !gpu_float(m->type.dtype) : m->type.dtype != DT_f32) && m->type.dtype != DT_bool)
     return false;
-  if (r < 2 || r > 4 || !is_keys(m->type.dim[r - 1], t->kv_len))
+  if (r < (gpu ? 1 : 2) || r > 4)
+    return false;
+  t->mask_short = !is_keys(m->type.dim[r - 1], t->kv_len);
+  Dim own = m->type.dim[r - 1]; /* a key at least, where keys behind the mask are looked at */
+  if (t->mask_short && (!gpu || own->lo > t->kv_len->hi || (t->scores && own->lo < 1)))
     return false;
   for (int i = 0; i < r; i++) {
-    Dim d = i == r - 1 ? t->kv_len : m->type.dim[i], want = full[4 - r + i];
-    if (!dim_is(d, 1) && (want ? d != want : !dim_is(d, t->heads)))
+    Dim d = i == r - 1 && !t->mask_short ? t->kv_len : m->type.dim[i], want = full[4 - r + i];
+    if (!dim_is(d, 1) && i < r - 1 && (want ? d != want : !dim_is(d, t->heads)))
       return false;
     t->mask_dim[i] = d;
   }
@@ -584,9 +592,21 @@ static bool attention_operand(const Node *n, int i, bool gpu) {
          (gpu ? gpu_float(v->type.dtype) && v->type.dtype == n->in[0]->type.dtype : v->type.dtype == DT_f32);
 }
 
-enum { SINK = 7 }; /* the last input of SinkAttention */
+enum { SINK = 7, SCORES = 3 }; /* the last input of SinkAttention; the last output */
 
-/* Attention (25) without cache or further outputs, of f32, which may have a sink; on GPUs also of f16 and bf16, and with lengths of the
+/* The scores as an output, and the precision of the softmax. */
+static bool scores_of(const Node *n, bool gpu, Attention *t) {
+  const AttentionAttr *at = ATTR(n, Attention);
+  if (wants(n, SCORES))
+    t->scores = (uint8_t)(SCORES_PRODUCTS + at->qk_matmul_output_mode);
+  if (at->softmax_precision == DT_f16 || at->softmax_precision == DT_bf16)
+    t->soft = (DType)at->softmax_precision;
+  else if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
+    return false;
+  return gpu ? wants(n, 0) && t->scores <= SCORES_WEIGHTS : !t->scores && !t->soft;
+}
+
+/* Attention (25) without cache, of f32, which may have a sink; on GPUs also of f16 and bf16, with the scores as an output and lengths of the
  * entries' own, but without a sink. nonpad_kv_seqlen may also say that all keys are there, which puts queries at the last of them. */
 static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why) {
   const AttentionAttr *at = ATTR(n, Attention);
@@ -595,16 +615,13 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
   for (int i = 4; i < n->nin && i < 6; i++)
     if (n->in[i])
       return false;
-  for (int i = 1; i < n->nout; i++)
-    if (n->out[i] && (n->out[i]->uses || value_is_output(n->out[i])))
-      return false;
+  if (wants(n, 1) || wants(n, 2) || (wants(n, SCORES) && !gpu))
+    return false;
   *why = "an attention with a sink";
   if (n->op == OP_SinkAttention && (gpu || n->in[SINK]->type.dtype != DT_f32 || n->in[SINK]->type.rank != 1))
     return false;
   bool counted = n->nin > 6 && n->in[6], windows = at->left_window_size >= 0 || at->right_window_size >= 0;
   *why = "an attention of other types, or extents known at run time only";
-  if (at->softmax_precision != ABSENT && at->softmax_precision != DT_f32)
-    return false;
   int r = n->in[0]->type.rank;
   for (int i = 0; i < 3; i++)
     if (!attention_operand(n, i, gpu) || n->in[i]->type.rank != r ||
@@ -612,7 +629,7 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
       return false;
   const Type *q = &n->in[0]->type, *k = &n->in[1]->type, *v = &n->in[2]->type;
   *t = (Attention){.batch = q->dim[0], .q_len = q->dim[r - 2], .kv_len = k->dim[r - 2], .zero_rows = true};
-  if (v->dim[r - 2] != t->kv_len)
+  if (v->dim[r - 2] != t->kv_len || !scores_of(n, gpu, t))
     return false;
   if (r == 3) {
     t->heads = at->q_num_heads, t->kv_heads = at->kv_num_heads;
@@ -645,7 +662,7 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
     return false;
   if (gpu) {
     t->type = q->dtype;
-    *why = "an attention of heads of more than 256 elements";
+    *why = "an attention of heads with more elements than 32 bits count";
     if (!gpu_attention_fits(t))
       return false;
   }
@@ -667,7 +684,7 @@ static bool attention_of(const Node *n, bool gpu, Attention *t, const char **why
 /* …which each run checks. */
 static void need_keys(Grouper *p, Group *x, const Value *m, Dim keys) {
   Dim d = m ? m->type.dim[m->type.rank - 1] : keys;
-  if (d == keys)
+  if (d == keys || x->unit->attention.mask_short)
     return;
   Need *all = arena_array(p->a, Need, x->nneed + 1u);
   if (x->nneed)
@@ -708,7 +725,8 @@ static bool attention_group(Grouper *p, Node *n) {
     x->in[x->nin++] = n->in[SINK];
   if (t.counted)
     x->in[x->nin++] = n->in[6];
-  x->out = arena_copy(p->a, &n->out[0], sizeof n->out[0]), x->nout = 1;
+  x->out = arena_copy(p->a, (Value *[]){n->out[0], t.scores ? n->out[SCORES] : NULL}, 2 * sizeof *n->out);
+  x->nout = t.scores ? 2 : 1;
   need_keys(p, x, n->nin > 3 ? n->in[3] : NULL, t.kv_len);
   info(p, n)->fixed = true;
   anchor_operands_end(p, x, "an attention reads its operands from memory");

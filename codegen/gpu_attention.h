@@ -6,6 +6,10 @@
  *
  *     S = Q K^T    masked; m' = max(m, S); P = exp(S - m'); l = l exp(m - m') + sum P; O = O exp(m - m') + P V;    out = O / l
  *
+ * More than GPU_ATTENTION_COLUMNS columns of O are shared out to `passes` blocks, each of which works out all scores. Where weights must be
+ * known to the end before they are used (they are rounded, or are an output), a block goes through the keys twice, for m and l, then
+ * for P, and few rows are not split.
+ *
  * Few rows (decoding) would leave most of the GPU idle: their keys are split into `splits` pieces of `chunk`, whose m, l and O go to
  * the scratch, and a last stage combines them. f32 is multiplied and added in f32; f16 and bf16 by tensor cores, with f32 sums.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -14,7 +18,9 @@
 
 #include "codegen/unit.h"
 
-enum { GPU_ATTENTION_DIMS = 256 }; /* the largest size of a head: sums stay in registers */
+enum {
+  GPU_ATTENTION_COLUMNS = 256
+}; /* of O, of a block: sums stay in registers; and of K, in shared memory at a time */
 
 enum { GA_FEW_ROWS = 16 }; /* of a key/value head: GA_FEW has these at most */
 
@@ -27,10 +33,14 @@ typedef struct GpuAttentionStage {
 } GpuAttentionStage;
 
 typedef struct GpuAttention {
-  int64_t group; /* query heads of a key/value head */
+  int64_t group;  /* query heads of a key/value head */
+  int64_t passes; /* blocks that share the columns of O */
+  int width;      /* of each; the last may have fewer */
+  bool twice;     /* keys are gone through twice */
   GpuAttentionStage stage[3];
   int nstage;
   Dim splits, chunk; /* of GA_FEW; splits: 1: there is no combining */
+  Dim partials;      /* tiles of rows in the scratch */
 } GpuAttention;
 
 /* In multiples of 4 bytes, of one split's tile of rows in the scratch: O [rows][dv], then m [rows], l [rows]. */

@@ -531,9 +531,12 @@ static uint32_t checks_of(Plan *p, const Unit *u, const KStmt ***check) {
   const Kernel *k = u->kernel ? u->kernel : u->kind == UNIT_PRODUCT ? u->product.epilogue : NULL;
   uint32_t n = k ? kernel_checks(k, NULL) : 0;
   *check = arena_array(p->a, const KStmt *, n + 1u);
-  if (u->kind == UNIT_ATTENTION && u->attention.counted) { /* the lengths that it is given */
-    **check = arena_new(p->a, KStmt);
-    return 1;
+  if (u->kind == UNIT_ATTENTION) { /* the lengths that it is given, and that of its mask */
+    n = u->attention.counted + u->attention.mask_short;
+    *check = arena_array(p->a, const KStmt *, n + 1u);
+    for (uint32_t i = 0; i < n; i++)
+      (*check)[i] = arena_new(p->a, KStmt);
+    return n;
   }
   if (k)
     kernel_checks(k, *check);

@@ -106,6 +106,10 @@ static void put_attention(Fields *f, const Attention *a) {
     buf_printf(&f->b, " first");
   if (a->counted)
     buf_printf(&f->b, " counted");
+  if (a->mask_short)
+    buf_printf(&f->b, " short");
+  if (a->scores || a->soft)
+    buf_printf(&f->b, " scores=%d/%s", a->scores, dtype_name(a->soft));
   put_dim(f, "batch", a->batch);
   put_dim(f, "q", a->q_len);
   put_dim(f, "kv", a->kv_len);

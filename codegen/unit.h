@@ -108,6 +108,9 @@ typedef struct Product {
 
 /* O[b, i, h*dv + d] = softmax_j(scale * Q[b, i, h*dk + :] . K[b, j, g*dk + :] + mask + causal) V[b, j, g*dv + d], with
  * g = h / (heads / kv_heads). Online softmax by blocks of j; a row without any admitted j is NaN, or 0 when zero_rows. */
+/* What a second output of an attention has of the scores, [batch, heads, q_len, kv_len] of the attention's type. */
+typedef enum { SCORES_NONE, SCORES_PRODUCTS, SCORES_CAPPED, SCORES_MASKED, SCORES_WEIGHTS } AttentionScores;
+
 typedef struct Attention {
   DType type; /* of Q, K, V and O; DT_none: f32. On GPUs also DT_f16 and DT_bf16, with sums and softmax in f32 */
   Dim batch, q_len, kv_len;
@@ -121,13 +124,18 @@ typedef struct Attention {
   Dim k_rows, v_rows; /* extents of K's and V's length in memory; NULL: kv_len */
   int8_t mask_rank;   /* broadcast to [batch, heads, q_len, kv_len] by its own extents */
   Dim mask_dim[4];
+  bool
+      mask_short; /* on GPUs alone: it may be for fewer keys than there are, which the others are masked by; not for more */
   /* Scores are cap * tanh(score / cap) before the mask where cap is above 0; query i stands at key i + kv_len - q_len, or, on GPUs, at
    * key i where that counts from_first, and sees `left` keys before that and `right` behind it. */
   double cap;
   bool has_left, has_right, from_first;
-  bool counted; /* on GPUs alone: an input behind the mask, i64 [batch], says how many of an entry's kv_len keys there are */
+  bool
+      counted; /* on GPUs alone: an input behind the mask, i64 [batch], says how many of an entry's kv_len keys there are */
   int64_t left, right;
-  bool sink; /* not on GPUs: f32[heads] behind the mask, the score of one more key, whose value is zeros */
+  uint8_t scores; /* on GPUs alone: AttentionScores */
+  DType soft; /* on GPUs alone: DT_f16, DT_bf16: the scores and the weights are rounded to it; DT_none: they stay f32 */
+  bool sink;  /* not on GPUs: f32[heads] behind the mask, the score of one more key, whose value is zeros */
   const struct GpuAttention *gpu; /* how it is cut; NULL: on CPUs (codegen/gpu_attention.h) */
 } Attention;
 

@@ -68,29 +68,30 @@ static LVal head_of(Ga *g, uint32_t buf, bool split, LVal h, int64_t heads, LVal
   return h ? at_bytes(e, p, i64_mul(e, h, *head)) : p;
 }
 
+static uint32_t outputs_at(const Ga *g) { return 3u + !is_none(g) + g->t->counted; }
+
 static void find_operands(Ga *g) {
   const Attention *t = g->t;
   LVal unused;
   g->q = head_of(g, 0, t->q_split, NULL, t->heads, g->q_len, t->dk, &g->q_row, &g->q_head);
   g->k = head_of(g, 1, t->kv_split, g->kv_head, t->kv_heads, g->k_rows, t->dk, &g->k_row, &unused);
   g->v = head_of(g, 2, t->kv_split, g->kv_head, t->kv_heads, g->v_rows, t->dv, &g->v_row, &unused);
-  g->out = head_of(g, 3u + !is_none(g) + t->counted, t->out_split, NULL, t->heads, g->q_len, t->dv, &g->out_row,
-                   &g->out_head);
+  g->out = head_of(g, outputs_at(g), t->out_split, NULL, t->heads, g->q_len, t->dv, &g->out_row, &g->out_head);
 }
 
 static LVal query_of(Ga *g, LVal row) { return i64_div(g->e, row, num(g, g->t->gpu->group)); }
 
-/* The keys that rows row0 … see between them, in whole tiles. */
+/* The keys that rows row0 … see between them, in whole tiles; all, where each has a score to be stored. */
 static void find_keys(Ga *g) {
   Emitter *e = g->e;
   const Attention *t = g->t;
   LVal last = i64_sub(e, i64_min(e, i64_add(e, g->row0, num(g, g->stage->rows)), g->rows), num(g, 1));
-  g->from = num(g, 0), g->to = g->count;
-  if (t->has_right) {
+  g->from = num(g, 0), g->to = t->scores ? g->kv_len : g->count;
+  if (t->has_right && !t->scores) {
     LVal end = i64_add(e, i64_add(e, query_of(g, last), g->offset), num(g, t->right + 1));
     g->to = i64_min(e, g->to, end);
   }
-  if (t->has_left) {
+  if (t->has_left && !t->scores) {
     LVal first = i64_max(g, i64_sub(e, i64_add(e, query_of(g, g->row0), g->offset), num(g, t->left)), num(g, 0));
     g->from = i64_sub(e, first, i64_rem(e, first, num(g, g->stage->keys)));
   }
@@ -100,34 +101,58 @@ static void find_keys(Ga *g) {
   g->from = i64_max(g, g->from, begin), g->to = i64_min(e, g->to, i64_add(e, begin, g->chunk));
 }
 
-/* Of a batch entry; a length that cannot be ends all, as a check does. */
-static void count_keys(Ga *g) {
+/* A length above the keys that there are, or below 0, ends all, as a check does. */
+static void check_length(Ga *g, int check, LVal length) {
   Emitter *e = g->e;
-  g->count = g->kv_len;
-  if (g->t->counted) {
-    g->count = LLVMBuildLoad2(B, e->i64, at(g, emit_arg_buf(e, &g->args, is_none(g) ? 3 : 4), g->batch, 8), "");
-    LVal wrong = LLVMBuildICmp(B, LLVMIntULT, g->kv_len, g->count, "");
-    LLVMBasicBlockRef bad = emit_block(e, "bad"), good = emit_block(e, "good");
-    LLVMBuildCondBr(B, wrong, bad, good);
-    LLVMPositionBuilderAtEnd(B, bad);
-    gpu_wrong(e, &g->args, KERNEL_CHECK, g->count);
-    LLVMPositionBuilderAtEnd(B, good);
-  }
-  LVal stand = i64_sub(e, g->count, g->q_len);
-  g->offset = g->t->from_first ? num(g, 0) : stand;
+  LVal wrong = LLVMBuildICmp(B, LLVMIntULT, g->kv_len, length, "");
+  LLVMBasicBlockRef bad = emit_block(e, "bad"), good = emit_block(e, "good");
+  LLVMBuildCondBr(B, wrong, bad, good);
+  LLVMPositionBuilderAtEnd(B, bad);
+  gpu_wrong(e, &g->args, KERNEL_CHECK + check, length);
+  LLVMPositionBuilderAtEnd(B, good);
 }
 
-/* Parts go through the tiles of a head, then the heads. Where later rows see more keys, they come first. */
+/* Of a batch entry, and as far as the mask goes. */
+static void count_keys(Ga *g) {
+  Emitter *e = g->e;
+  const Attention *t = g->t;
+  g->count = g->kv_len;
+  if (t->counted) {
+    g->count = LLVMBuildLoad2(B, e->i64, at(g, emit_arg_buf(e, &g->args, is_none(g) ? 3 : 4), g->batch, 8), "");
+    check_length(g, 0, g->count);
+  }
+  g->offset = t->from_first ? num(g, 0) : i64_sub(e, g->count, g->q_len);
+  if (!g->mask_len)
+    return;
+  check_length(g, t->counted, g->mask_len);
+  g->count = i64_min(e, g->count, g->mask_len);
+}
+
+/* The part's columns of O, of which `pass` counts the blocks. */
+static void find_columns(Ga *g, LVal pass) {
+  if (g->t->gpu->passes > 1)
+    g->column0 = LLVMBuildTrunc(B, i64_muli(g->e, pass, g->t->gpu->width), g->e->i32, "");
+}
+
+/* Of a part without its tile: its columns, and its head. */
+static void find_head(Ga *g, LVal rest) {
+  Emitter *e = g->e;
+  LVal passes = num(g, g->t->gpu->passes), head = i64_div(e, rest, passes);
+  find_columns(g, i64_rem(e, rest, passes));
+  g->kv_head = i64_rem(e, head, num(g, g->t->kv_heads)), g->batch = i64_div(e, head, num(g, g->t->kv_heads));
+}
+
+/* Parts go through the tiles of a head, then its columns, then the heads. Where later rows see more keys, they come first. */
 static void find_part(Ga *g, LVal part) {
   Emitter *e = g->e;
   bool many = g->stage->form == GA_MANY;
   LVal n = many ? i64_ceildiv(e, g->rows, num(g, g->stage->rows)) : g->splits;
-  LVal inner = i64_rem(e, part, n), head = i64_div(e, part, n);
+  LVal inner = i64_rem(e, part, n);
   if (many && g->t->has_right)
     inner = i64_sub(e, i64_sub(e, n, num(g, 1)), inner);
   g->row0 = many ? i64_muli(e, inner, g->stage->rows) : num(g, 0);
   g->split = many ? num(g, 0) : inner;
-  g->kv_head = i64_rem(e, head, num(g, g->t->kv_heads)), g->batch = i64_div(e, head, num(g, g->t->kv_heads));
+  find_head(g, i64_div(e, part, n));
   find_operands(g);
   count_keys(g);
   find_keys(g);
@@ -156,8 +181,10 @@ LVal ga_query_row(Ga *g, LVal number) {
 
 static int mask_size(const Ga *g) { return g->t->mask == DT_bool ? 1 : g->t->mask == DT_f32 ? 4 : 2; }
 
-/* Bytes from key to key: its last extent is that of the keys, or 1. */
-static int mask_step(const Ga *g) { return dim_is(g->t->mask_dim[g->t->mask_rank - 1], 1) ? 0 : mask_size(g); }
+/* Bytes from key to key: its last extent is that of the keys, or 1, where it is not short. */
+static int mask_step(const Ga *g) {
+  return !g->t->mask_short && dim_is(g->t->mask_dim[g->t->mask_rank - 1], 1) ? 0 : mask_size(g);
+}
 
 /* What the mask has for key 0 of the row. */
 static Status find_mask(Ga *g, GaRow *r) {
@@ -190,25 +217,40 @@ static Status make_row(Ga *g, LVal number, GaRow *r) {
   *r = (GaRow){.number = number, .there = i64_less(e, i64_add(e, g->row0, wide(g, number)), g->rows)};
   place_row(g, number, &r->query, &r->head);
   LVal position = i64_add(e, r->query, g->offset);
-  r->end = behind(g, g->to);
+  LVal end = t->scores ? i64_min(e, g->to, g->count) : g->to;
   if (t->has_right)
-    r->end = behind(g, i64_min(e, g->to, i64_add(e, position, num(g, t->right + 1))));
+    end = i64_min(e, end, i64_add(e, position, num(g, t->right + 1)));
+  r->end = behind(g, end);
   if (t->has_left)
     r->first = behind(g, i64_sub(e, position, num(g, t->left)));
+  if (t->scores) { /* [batch, heads, q_len, kv_len] */
+    LVal row = i64_add(e, i64_mul(e, i64_add(e, i64_muli(e, g->batch, t->heads), r->head), g->q_len), r->query);
+    r->scores = at(g, emit_arg_buf(e, &g->args, outputs_at(g) + 1), i64_mul(e, row, g->kv_len), size_of(g));
+  }
   return find_mask(g, r);
 }
 
 /* --- scores --- */
 
-/* From a product of a query and a key to a score: scaled, capped, masked by what stands there; NULL: there is no mask. */
-static LVal score_of(Ga *g, LVal mask, LVal product) {
+/* To the precision that the softmax has. */
+static LVal rounded(Ga *g, LVal x) {
   Emitter *e = g->e;
+  return g->t->soft == DT_f16    ? emit_f16_load(e, emit_f16_store(e, x))
+         : g->t->soft == DT_bf16 ? emit_bf16_load(e, emit_bf16_store(e, x))
+                                 : x;
+}
+
+/* From a product of a query and a key to a score that is capped. */
+static LVal capped(Ga *g, LVal product) {
   const Attention *t = g->t;
-  double unit = g->unit;
-  LVal none = real(g, -INFINITY),
-       s = LLVMBuildFMul(B, product, real(g, t->cap > 0 ? t->scale / t->cap : t->scale * unit), "");
-  if (t->cap > 0)
-    s = LLVMBuildFMul(B, emit_math(e, KOP_tanh, s), real(g, t->cap * unit), "");
+  LVal s = LLVMBuildFMul(B, product, real(g, t->cap > 0 ? t->scale / t->cap : t->scale * g->unit), "");
+  return t->cap > 0 ? LLVMBuildFMul(B, emit_math(g->e, KOP_tanh, s), real(g, t->cap * g->unit), "") : s;
+}
+
+/* And masked by what stands there; NULL: there is no mask. */
+static LVal score_of(Ga *g, LVal mask, LVal product) {
+  const Attention *t = g->t;
+  LVal none = real(g, -INFINITY), s = capped(g, product);
   if (!mask)
     return s;
   LVal m = load_as(g, t->mask, mask);
@@ -229,13 +271,30 @@ static LVal safe(Ga *g, LVal m) {
   return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOEQ, m, real(g, -INFINITY), ""), real(g, 0), m, "");
 }
 
+/* Does the second output have this of the scores, and is it known in this turn? The first columns' blocks store it. */
+static bool stores(const Ga *g, AttentionScores what) {
+  return g->t->scores == what && g->turn != (what == SCORES_WEIGHTS ? GA_STATISTICS : GA_WEIGHTS);
+}
+
+/* v of row i and the keys j0 and column c: to the second output. */
+static void store_score(Ga *g, int i, LVal j0, int c, LVal v) {
+  Emitter *e = g->e;
+  LVal key = i64_add(e, j0, wide(g, g->column[c]));
+  LVal there = LLVMBuildAnd(B, g->row[i].there, i64_less(e, key, g->kv_len), "");
+  if (g->column0)
+    there = LLVMBuildAnd(B, there, LLVMBuildIsNull(B, g->column0, ""), "");
+  LLVMBasicBlockRef done = when_begin(e, there);
+  store_element(g, v, at(g, g->row[i].scores, key, size_of(g)));
+  when_end(e, done);
+}
+
 /* The scores of one row; what it does not see is -inf. */
 static void row_scores(Ga *g, int i, LVal j0) {
   Emitter *e = g->e;
   const GaRow *r = &g->row[i];
   LVal from = behind(g, j0), end = LLVMBuildSub(B, r->end, from, ""), mask = NULL;
   LVal first = r->first ? LLVMBuildSub(B, r->first, from, "") : NULL;
-  LVal last = LLVMBuildSub(B, behind(g, i64_sub(e, g->kv_len, num(g, 1))), from, "");
+  LVal last = LLVMBuildSub(B, behind(g, i64_sub(e, g->mask_len ? g->mask_len : g->kv_len, num(g, 1))), from, "");
   for (int c = 0; c < g->ncol; c++) {
     LVal sees = LLVMBuildICmp(B, LLVMIntSLT, g->column[c], end, "");
     if (r->mask) {
@@ -245,8 +304,36 @@ static void row_scores(Ga *g, int i, LVal j0) {
     }
     if (first)
       sees = LLVMBuildAnd(B, sees, LLVMBuildICmp(B, LLVMIntSGE, g->column[c], first, ""), "");
-    LVal s = score_of(g, mask, g->score[i][c]);
-    g->score[i][c] = LLVMBuildSelect(B, sees, s, real(g, -INFINITY), "");
+    if (stores(g, SCORES_PRODUCTS))
+      store_score(g, i, j0, c, LLVMBuildFMul(B, g->score[i][c], real(g, g->t->scale), ""));
+    if (stores(g, SCORES_CAPPED))
+      store_score(g, i, j0, c, capped(g, g->score[i][c]));
+    LVal s = LLVMBuildSelect(B, sees, score_of(g, mask, g->score[i][c]), real(g, -INFINITY), "");
+    if (stores(g, SCORES_MASKED))
+      store_score(g, i, j0, c, s);
+    g->score[i][c] = rounded(g, s);
+  }
+}
+
+/* 1 over the sum of a row; 0 where there is none. */
+static LVal inverse_of(Ga *g, LVal l) {
+  LVal none = LLVMBuildFCmp(B, LLVMRealOEQ, l, real(g, 0), "");
+  return LLVMBuildSelect(B, none, real(g, 0), LLVMBuildFDiv(B, real(g, 1), l, ""), "");
+}
+
+/* P of a score; inverse: NULL where that is divided by later. */
+static LVal weight_of(Ga *g, LVal score, LVal top, LVal inverse) {
+  LVal p = exponential(g, LLVMBuildFSub(B, score, top, ""));
+  return inverse ? rounded(g, LLVMBuildFMul(B, p, inverse, "")) : p;
+}
+
+/* m and l are of all keys. */
+static void row_weights(Ga *g, int i, LVal j0) {
+  LVal top = safe(g, ga_get(g, g->e->f32, g->m[i])), inverse = inverse_of(g, ga_get(g, g->e->f32, g->l[i]));
+  for (int c = 0; c < g->ncol; c++) {
+    g->score[i][c] = weight_of(g, g->score[i][c], top, inverse);
+    if (stores(g, SCORES_WEIGHTS))
+      store_score(g, i, j0, c, g->score[i][c]);
   }
 }
 
@@ -254,6 +341,10 @@ Status ga_softmax(Ga *g, LVal j0) {
   Emitter *e = g->e;
   for (int i = 0; i < g->nrow; i++) {
     row_scores(g, i, j0);
+    if (g->turn == GA_WEIGHTS) {
+      row_weights(g, i, j0);
+      continue;
+    }
     LVal old = ga_get(g, e->f32, g->m[i]), m = old, l = real(g, 0);
     for (int c = 0; c < g->ncol; c++)
       m = emit_max_fast(e, g->score[i][c], m); /* a NaN shows in the sum instead */
@@ -261,15 +352,34 @@ Status ga_softmax(Ga *g, LVal j0) {
       m = emit_max_fast(e, ptx_exchange(e, m, by), m);
     LVal top = safe(g, m), fix = exponential(g, LLVMBuildFSub(B, old, top, ""));
     for (int c = 0; c < g->ncol; c++) {
-      g->score[i][c] = exponential(g, LLVMBuildFSub(B, g->score[i][c], top, ""));
+      g->score[i][c] = weight_of(g, g->score[i][c], top, NULL);
       l = LLVMBuildFAdd(B, l, g->score[i][c], "");
     }
     ga_set(g, g->m[i], m);
     ga_set(g, g->l[i], emit_fma(e, ga_get(g, e->f32, g->l[i]), fix, l));
-    for (int x = 0; x < g->nsum; x++)
+    for (int x = 0; x < g->nsum && g->turn == GA_ONCE; x++)
       ga_set(g, g->sum[i][x], LLVMBuildFMul(B, ga_get(g, e->f32, g->sum[i][x]), fix, ""));
   }
   return ST_OK;
+}
+
+/* l of a row, of the keys of all threads that have it. */
+static LVal whole_sum(Ga *g, int i) {
+  LVal l = ga_get(g, g->e->f32, g->l[i]);
+  for (int by = g->span / 2; by; by /= 2)
+    l = LLVMBuildFAdd(B, l, ptx_exchange(g->e, l, by), "");
+  return l;
+}
+
+Status ga_turns(Ga *g, Status (*keys)(Ga *g)) {
+  g->turn = g->t->gpu->twice ? GA_STATISTICS : GA_ONCE;
+  TRY(keys(g));
+  if (g->turn == GA_ONCE)
+    return ST_OK;
+  for (int i = 0; i < g->nrow; i++)
+    ga_set(g, g->l[i], whole_sum(g, i));
+  g->turn = GA_WEIGHTS;
+  return keys(g);
 }
 
 /* --- copies --- */
@@ -376,14 +486,14 @@ static LVal out_row(Ga *g, LVal query, LVal head) {
   return at_bytes(g->e, p, i64_mul(g->e, head, g->out_head));
 }
 
-/* A row's sums over l: what was summed where nothing was seen does not matter. */
+/* A row's sums over l, but where weights were divided; what was summed where nothing was seen does not matter. */
 typedef struct Divide {
   LVal none, inverse, empty;
 } Divide;
 
 static Divide divide_by(Ga *g, LVal l) {
   return (Divide){.none = LLVMBuildFCmp(B, LLVMRealOEQ, l, real(g, 0), ""),
-                  .inverse = LLVMBuildFDiv(B, real(g, 1), l, ""),
+                  .inverse = g->t->gpu->twice ? real(g, 1) : LLVMBuildFDiv(B, real(g, 1), l, ""),
                   .empty = real(g, g->t->zero_rows ? 0 : NAN)};
 }
 
@@ -391,13 +501,18 @@ static LVal divided(Ga *g, const Divide *d, LVal sum) {
   return LLVMBuildSelect(B, d->none, d->empty, LLVMBuildFMul(B, sum, d->inverse, ""), "");
 }
 
+/* Column i32 of the part, of all. */
+static LVal column_of(Ga *g, LVal column) { return g->column0 ? LLVMBuildAdd(B, g->column0, column, "") : column; }
+
 /* n columns of a row: the result, or this split's part of it. */
-static void store_columns(Ga *g, const GaRow *r, LVal l, LVal const *sum, LVal const *column, int n) {
+static void store_columns(Ga *g, const GaRow *r, LVal l, LVal const *sum, LVal const *own, int n) {
   Emitter *e = g->e;
-  LVal there[GA_SUMS];
+  LVal there[GA_SUMS], column[GA_SUMS];
   Divide d = divide_by(g, l);
-  for (int x = 0; x < n; x++)
+  for (int x = 0; x < n; x++) {
+    column[x] = column_of(g, own[x]);
     there[x] = LLVMBuildICmp(B, LLVMIntSLT, column[x], ga_i32(g, g->t->dv), "");
+  }
   LVal direct = g->combined ? LLVMBuildICmp(B, LLVMIntEQ, g->splits, num(g, 1), "") : emit_int(e->i1, 1);
   LLVMBasicBlockRef done = when_begin(e, direct);
   LVal to = out_row(g, r->query, r->head);
@@ -426,7 +541,7 @@ static void store_row(Ga *g, int i, LVal l) {
     sum[x] = ga_get(g, e->f32, g->sum[i][x]);
   LLVMBasicBlockRef done = when_begin(e, g->row[i].there);
   store_columns(g, &g->row[i], l, sum, g->sum_column, g->nsum);
-  if (g->combined) { /* the same from all threads of the row */
+  if (g->combined) { /* the same from all threads of the row, and from the blocks of all its columns */
     LVal p = partial(g, g->split), row = wide(g, g->row[i].number);
     store_f32(e, ga_get(g, e->f32, g->m[i]), partial_m(g, p, row));
     store_f32(e, l, partial_l(g, p, row));
@@ -459,7 +574,8 @@ static LVal product(Ga *g, LVal q, LVal k) {
 }
 
 /* A warp's: a key for each thread, then their values by the key, a column for each thread. */
-static void careful_keys(Ga *g, const GaRow *r, LVal top, LVal const *sum, LVal const *column, int columns) {
+static void careful_keys(Ga *g, const GaRow *r, LVal top, LVal inverse, LVal const *sum, LVal const *column,
+                         int columns) {
   Emitter *e = g->e;
   LVal q = ga_query_row(g, r->number), zero = real(g, 0), lane = wide(g, g->lane);
   Loop j = loop_begin(e, g->from, g->to, GPU_WARP);
@@ -467,17 +583,18 @@ static void careful_keys(Ga *g, const GaRow *r, LVal top, LVal const *sum, LVal 
   if (r->first)
     sees = LLVMBuildAnd(B, sees, LLVMBuildICmp(B, LLVMIntSGE, n, r->first, ""), "");
   LVal there = i64_min(e, key, i64_sub(e, g->to, num(g, 1)));
-  LVal mask = r->mask ? at(g, r->mask, there, mask_step(g)) : NULL;
-  LVal s = score_of(g, mask, product(g, q, at_bytes(e, g->k, i64_mul(e, there, g->k_row))));
-  LVal p = LLVMBuildSelect(B, sees, exponential(g, LLVMBuildFSub(B, s, top, "")), zero, "");
+  LVal masked = g->mask_len ? i64_min(e, there, i64_sub(e, g->mask_len, num(g, 1))) : there;
+  LVal mask = r->mask ? at(g, r->mask, masked, mask_step(g)) : NULL;
+  LVal s = rounded(g, score_of(g, mask, product(g, q, at_bytes(e, g->k, i64_mul(e, there, g->k_row)))));
+  LVal p = LLVMBuildSelect(B, sees, weight_of(g, s, top, inverse), zero, "");
   Loop i = loop_begin(e, num(g, 0), num(g, GPU_WARP), 1);
   LVal w = ptx_from_lane(e, p, LLVMBuildTrunc(B, i.i, e->i32, ""));
   LVal number = i64_add(e, j.i, i.i), v = at_bytes(e, g->v, i64_mul(e, number, g->v_row));
   LVal counts = g->masked ? LLVMBuildFCmp(B, LLVMRealUNE, w, zero, "") : i64_less(e, number, g->to);
   LLVMBasicBlockRef none = when_begin(e, counts);
   for (int x = 0; x < columns; x++) {
-    LVal last = LLVMBuildICmp(B, LLVMIntSLT, column[x], ga_i32(g, g->t->dv), "");
-    LVal c = wide(g, LLVMBuildSelect(B, last, column[x], ga_i32(g, 0), ""));
+    LVal here = column_of(g, column[x]), last = LLVMBuildICmp(B, LLVMIntSLT, here, ga_i32(g, g->t->dv), "");
+    LVal c = wide(g, LLVMBuildSelect(B, last, here, ga_i32(g, 0), ""));
     LVal y = load_as(g, type_of(g), at(g, v, c, size_of(g)));
     ga_set(g, sum[x], emit_fma(e, w, y, ga_get(g, e->f32, sum[x])));
   }
@@ -488,9 +605,9 @@ static void careful_keys(Ga *g, const GaRow *r, LVal top, LVal const *sum, LVal 
 
 static Status careful_row(Ga *g, LVal number, LVal m, LVal l) {
   Emitter *e = g->e;
-  enum { MOST = GPU_ATTENTION_DIMS / GPU_WARP };
+  enum { MOST = GPU_ATTENTION_COLUMNS / GPU_WARP };
   LVal sum[MOST], column[MOST], value[MOST];
-  int n = (int)((g->t->dv + GPU_WARP - 1) / GPU_WARP);
+  int n = (g->t->gpu->width + GPU_WARP - 1) / GPU_WARP;
   GaRow r;
   TRY(make_row(g, number, &r));
   for (int x = 0; x < n; x++) {
@@ -498,7 +615,7 @@ static Status careful_row(Ga *g, LVal number, LVal m, LVal l) {
     ga_set(g, sum[x], real(g, 0));
     column[x] = LLVMBuildAdd(B, g->lane, ga_i32(g, x * GPU_WARP), "");
   }
-  careful_keys(g, &r, safe(g, m), sum, column, n);
+  careful_keys(g, &r, safe(g, m), g->t->gpu->twice ? inverse_of(g, l) : NULL, sum, column, n);
   for (int x = 0; x < n; x++)
     value[x] = ga_get(g, e->f32, sum[x]);
   store_columns(g, &r, l, value, column, n);
@@ -533,6 +650,7 @@ static Status careful_rows(Ga *g, LVal const *l) {
 
 static Status attend(Ga *g, LVal part) {
   Emitter *e = g->e;
+  const Attention *t = g->t;
   LVal l[GA_ROWS];
   find_part(g, part);
   for (int i = 0; i < g->nrow; i++) {
@@ -546,9 +664,7 @@ static Status attend(Ga *g, LVal part) {
   find_part(g, ptx_anew(e, part)); /* anew: nothing of it is kept in registers meanwhile */
   for (int i = 0; i < g->nrow; i++) {
     TRY(make_row(g, g->row[i].number, &g->row[i]));
-    l[i] = ga_get(g, e->f32, g->l[i]);
-    for (int by = g->span / 2; by; by /= 2)
-      l[i] = LLVMBuildFAdd(B, l[i], ptx_exchange(e, l[i], by), "");
+    l[i] = t->gpu->twice ? ga_get(g, e->f32, g->l[i]) : whole_sum(g, i);
     store_row(g, i, l[i]);
   }
   return g->masked || g->half ? careful_rows(g, l) : ST_OK;
@@ -570,11 +686,12 @@ static void setup(Ga *g) {
 /* One row of all splits; a thread for each column. */
 static void combine(Ga *g, LVal part) {
   Emitter *e = g->e;
-  LVal row = i64_rem(e, part, g->rows), head = i64_div(e, part, g->rows), column = wide(g, g->thread);
+  LVal row = i64_rem(e, part, g->rows);
   LVal m = ga_variable(g, e->f32), l = ga_variable(g, e->f32), sum = ga_variable(g, e->f32), query, q_head;
   g->row0 = num(g, 0);
-  g->kv_head = i64_rem(e, head, num(g, g->t->kv_heads)), g->batch = i64_div(e, head, num(g, g->t->kv_heads));
+  find_head(g, i64_div(e, part, g->rows));
   find_operands(g);
+  LVal column = wide(g, column_of(g, g->thread));
   place_row(g, LLVMBuildTrunc(B, row, e->i32, ""), &query, &q_head);
   ga_set(g, m, real(g, -INFINITY)), ga_set(g, l, real(g, 0)), ga_set(g, sum, real(g, 0));
   Loop s = loop_begin(e, num(g, 0), g->splits, 1);
@@ -609,6 +726,8 @@ static Status lengths(Ga *g) {
              {t->v_rows ? t->v_rows : t->kv_len, &g->v_rows}};
   for (size_t i = 0; i < countof(all); i++)
     TRY(dim_value(g->e, &g->args, all[i].d, g->dim, g->ndim, all[i].v));
+  if (t->mask_short)
+    TRY(dim_value(g->e, &g->args, t->mask_dim[t->mask_rank - 1], g->dim, g->ndim, &g->mask_len));
   g->rows = i64_muli(g->e, g->q_len, t->gpu->group);
   return ST_OK;
 }
@@ -626,7 +745,7 @@ static Status count_parts(Ga *g, LVal *n) {
   LVal each = g->stage->form == GA_MANY  ? i64_ceildiv(e, g->rows, num(g, g->stage->rows))
               : g->stage->form == GA_FEW ? g->splits
                                          : g->rows;
-  *n = LLVMBuildSelect(B, none, num(g, 0), i64_mul(e, heads, each), "");
+  *n = LLVMBuildSelect(B, none, num(g, 0), i64_mul(e, i64_muli(e, heads, g->t->gpu->passes), each), "");
   return ST_OK;
 }
 
@@ -636,11 +755,11 @@ static Status make_stage(Emitter *e, const Unit *u, int i, const char *name) {
   LVal parts;
   g->e = e, g->t = t, g->stage = &t->gpu->stage[i];
   g->half = t->type == DT_f16 || t->type == DT_bf16;
-  g->unit = g->half && (t->mask == DT_none || t->mask == DT_bool) ? M_LOG2E : 1;
+  g->unit = g->half && (t->mask == DT_none || t->mask == DT_bool) && !t->scores && !t->soft ? M_LOG2E : 1;
   g->masked = t->mask != DT_none || t->has_right || t->has_left || t->counted;
   g->combined = g->stage->form == GA_FEW && !dim_is(t->gpu->splits, 1);
   unit_signature(e->a, u, &g->dim, &g->ndim);
-  g->args = gpu_function(e, u, name, 4u + (t->mask != DT_none) + t->counted, g->ndim);
+  g->args = gpu_function(e, u, name, outputs_at(g) + 1 + (t->scores != SCORES_NONE), g->ndim);
   g->thread = ptx_thread(e);
   TRY(lengths(g));
   TRY(count_parts(g, &parts));

@@ -9,7 +9,7 @@
 #include "codegen/llvm/tile.h"
 
 enum { GPU_COPY = 16 }; /* bytes of ptx_copy */
-enum { GA_ROWS = 8, GA_COLUMNS = 32, GA_SUMS = GPU_ATTENTION_DIMS / 4, GA_FRAGMENTS = GPU_ATTENTION_DIMS / 16 };
+enum { GA_ROWS = 8, GA_COLUMNS = 32, GA_SUMS = GPU_ATTENTION_COLUMNS / 4, GA_FRAGMENTS = GPU_ATTENTION_COLUMNS / 16 };
 
 /* One row of the tile. Where there is none, the last one that is. */
 typedef struct GaRow {
@@ -17,8 +17,12 @@ typedef struct GaRow {
   LVal there;       /* i1 */
   LVal query, head; /* i64 */
   LVal mask;        /* address of what it has for key 0; NULL: no mask */
+  LVal scores;      /* of the second output's, for key 0; NULL: there is none */
   LVal first, end;  /* i32: the keys that it sees, counted from the part's first; first: NULL: all up to end */
 } GaRow;
+
+/* Once through the keys: P without its division, and O. Twice: m and l, then P as it is. */
+typedef enum { GA_ONCE, GA_STATISTICS, GA_WEIGHTS } GaTurn;
 
 /* A kernel being made, and its part: one tile of rows of one key/value head. Variables are allocas, which LLVM makes registers of. */
 typedef struct Ga {
@@ -30,14 +34,17 @@ typedef struct Ga {
       unit; /* scores are so many times what they are: log2(e), for 2^x; 1 where a mask is added, which may be the lowest f32 */
   bool masked;   /* some key may have no weight for some row: its value does not count then, be it infinite */
   bool combined; /* there may be several splits */
+  GaTurn turn;   /* through the keys, being emitted */
   const Dim *dim;
   uint32_t ndim;
   EmitArgs args;
   LVal thread, lane, warp, shared;                     /* i32, address */
   LVal q_len, kv_len, k_rows, v_rows, splits, chunk;   /* i64 */
+  LVal mask_len;                                       /* keys that it is for, at most kv_len; NULL: all */
   LVal rows, offset;                                   /* of a key/value head; query i stands at key i + offset */
   LVal batch, kv_head, split, row0;                    /* of the part */
   LVal count;                                          /* of the batch entry: keys that there are */
+  LVal column0;                                        /* i32: of O, the first of the part; NULL: it has all of them */
   LVal q, k, v, out;                                   /* q, out: of the batch entry; k, v: of the head */
   LVal q_row, q_head, k_row, v_row, out_row, out_head; /* bytes */
   LVal from, to;                                       /* the keys that the tile's rows see between them */
@@ -59,8 +66,10 @@ void ga_set(Ga *g, LVal variable, LVal v);
 LVal ga_shared(Ga *g, LVal i32_bytes); /* an address in the block's memory */
 LVal ga_i32(Ga *g, int64_t v);
 LVal ga_query_row(Ga *g, LVal number); /* address of Q's row with that number (i32) in the tile */
-/* g->score, of keys j0 and on, becomes P; m, l and the sums so far follow. */
+/* g->score, of keys j0 and on, becomes P, as g->turn says; m, l and the sums so far follow. */
 Status ga_softmax(Ga *g, LVal j0);
+/* `keys` goes through all keys of the part: once, or twice with what is between. */
+Status ga_turns(Ga *g, Status (*keys)(Ga *g));
 
 /* rows x width elements from the device's memory to the block's, by all threads; zeros where there is nothing. Over when
  * ptx_copies_wait and ptx_barrier say so. */

@@ -15,7 +15,7 @@ static int rows_apart(const Ga *g) { return g->stage->threads / ACROSS; } /* of 
 static int slice(const Ga *g) { return g->t->dk >= SLICE ? SLICE : (int)((g->t->dk + 3) / 4 * 4); }
 static int slice_row(const Ga *g) { return (slice(g) + APART) * BYTES; }
 static int k_at(const Ga *g) { return g->stage->rows * slice_row(g); }
-static int columns(const Ga *g) { return (int)((g->t->dv + ACROSS - 1) / ACROSS); } /* of O, of a thread */
+static int columns(const Ga *g) { return (g->t->gpu->width + ACROSS - 1) / ACROSS; } /* of O, of a thread */
 static int v_row(const Ga *g) { return columns(g) * ACROSS * BYTES; }
 static int p_row(const Ga *g) { return (g->stage->keys + APART) * BYTES; }
 
@@ -181,19 +181,24 @@ static void add_values(Ga *g, LVal j0) {
                        .from = at_bytes(e, g->v, i64_mul(e, j, g->v_row)),
                        .row = g->v_row,
                        .limit = rows_left(g, j, value_keys(g)),
+                       .first = g->column0,
                        .dims = g->t->dv});
   arrived(g);
   slice_values(g, v.i);
   loop_end(e, &v);
 }
 
-Status ga_fma_part(Ga *g) {
+static Status keys(Ga *g) {
   Emitter *e = g->e;
   Loop j = loop_begin(e, g->from, g->to, g->stage->keys);
   scores(g, j.i);
   TRY(ga_softmax(g, j.i));
-  store_weights(g);
-  add_values(g, j.i);
+  if (g->turn != GA_STATISTICS) {
+    store_weights(g);
+    add_values(g, j.i);
+  }
   loop_end(e, &j);
   return ST_OK;
 }
+
+Status ga_fma_part(Ga *g) { return ga_turns(g, keys); }

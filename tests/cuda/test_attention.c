@@ -27,7 +27,7 @@
 
 static Ctx ctx;
 static Arena *arena;
-static int kernels, most_registers;
+static int kernels, most_registers, spills;
 
 /* --- extents --- */
 
@@ -37,8 +37,9 @@ typedef struct Sizes {
 
 static bool size_of(void *arg, Dim sym, int64_t *v) {
   const Sizes *s = arg;
-  static const char *const name[] = {"b", "q", "k", "room"};
-  const int64_t value[] = {s->b, s->q, s->k, s->room};
+  static const char *const name[] = {"b", "q", "k", "room", "short"};
+  const int64_t value[] = {s->b, s->q, s->k, s->room,
+                           s->k * 2 / 3}; /* short: keys of a mask for fewer than there are */
   for (size_t i = 0; i < countof(name); i++)
     if (!strcmp(sym->name, name[i])) {
       *v = value[i];
@@ -77,11 +78,13 @@ static char *compile_for(const Unit *u, const char *target, const char **symbol)
 }
 
 /* No spills, and not more registers than a block of its threads may have each. */
-static void assemble(const char *ptx, const char *target) {
+static void assemble(const char *ptx, const char *target, bool may_spill) {
   if (!ptxas_path())
     return;
   Assembled x = ptxas_assemble(ptx, target);
-  if (x.rc || x.stack)
+  if (x.stack && may_spill)
+    spills++;
+  if (x.rc || (x.stack && !may_spill))
     fail_msg("ptxas -arch=%s: %s:\n%s", target, x.stack ? "a kernel spills" : "fails", ptx);
   most_registers = x.registers > most_registers ? x.registers : most_registers;
   kernels += x.kernels;
@@ -150,7 +153,7 @@ static int64_t room(const Attention *t, Sizes s) { return t->k_rows ? s.room : s
 
 /* --- running --- */
 
-enum { BUFFERS = 8 };
+enum { BUFFERS = 10 };
 typedef struct Device {
   struct {
     void *at;
@@ -201,9 +204,11 @@ static GpuError run(const Compiled *c, Sizes s, Tensor *const *buf, uint32_t nbu
 
 static double mask_value(const Attention *t, Sizes s, const double *mask, const int64_t index[4]) {
   int64_t x = 0;
+  if (t->mask_short && index[3] >= value(t->mask_dim[t->mask_rank - 1], s))
+    return -INFINITY;
   for (int a = 0; a < t->mask_rank; a++) {
     int64_t n = value(t->mask_dim[a], s);
-    x = x * n + (n == 1 ? 0 : index[4 - t->mask_rank + a]);
+    x = x * n + (n == 1 && !(t->mask_short && a == t->mask_rank - 1) ? 0 : index[4 - t->mask_rank + a]);
   }
   if (t->mask == DT_none)
     return 0;
@@ -219,7 +224,18 @@ static bool sees(const Attention *t, Sizes s, int64_t b, int64_t i, int64_t j) {
   return j < n && (!t->causal || j <= p) && (!t->has_right || j <= p + t->right) && (!t->has_left || j >= p - t->left);
 }
 
-static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64_t h, int64_t i, double *want) {
+/* To the precision of the softmax. */
+static double rounded(const Attention *t, double v) {
+  uint64_t bits;
+  if (!t->soft)
+    return v;
+  elem_set_f64(t->soft, &bits, 0, v);
+  return elem_f64(t->soft, &bits, 0);
+}
+
+/* scores: what the second output has, or NULL. */
+static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64_t h, int64_t i, double *want,
+                double *scores) {
   int64_t g = h / (t->heads / t->kv_heads);
   double max = -INFINITY, sum = 0, score[2048];
   bool masked = t->mask != DT_none || t->causal || t->has_left || t->has_right || t->counted;
@@ -229,20 +245,28 @@ static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64
       dot += x->q.v[at(t->q_split, b, h, i, t->heads, s.q, t->dk, d)] *
              x->k.v[at(t->kv_split, b, g, j, t->kv_heads, room(t, s), t->dk, d)];
     dot *= t->scale;
-    dot = t->cap > 0 ? t->cap * tanh(dot / t->cap) : dot;
-    score[j] = m == -INFINITY ? m : dot + m;
+    double capped = t->cap > 0 ? t->cap * tanh(dot / t->cap) : dot;
+    score[j] = m == -INFINITY ? m : capped + m;
+    if (scores)
+      scores[j] = t->scores == SCORES_PRODUCTS ? dot : t->scores == SCORES_CAPPED ? capped : score[j];
+    score[j] = rounded(t, score[j]);
     max = score[j] > max || score[j] != score[j] ? score[j] : max;
   }
   for (int64_t d = 0; d < t->dv; d++)
     want[d] = t->zero_rows ? 0 : NAN;
+  for (int64_t j = 0; j < s.k; j++)
+    sum += score[j] = max == -INFINITY ? 0 : exp(score[j] - max);
+  for (int64_t j = 0; j < s.k; j++) {
+    score[j] = sum == 0 ? 0 : rounded(t, score[j] / sum);
+    if (t->scores == SCORES_WEIGHTS)
+      scores[j] = score[j];
+  }
   if (max == -INFINITY)
     return;
-  for (int64_t j = 0; j < s.k; j++)
-    sum += score[j] = exp(score[j] - max);
   for (int64_t d = 0; d < t->dv; d++) {
     want[d] = 0;
     for (int64_t j = 0; j < s.k; j++) { /* what is masked does not count, even NaN */
-      double p = (float)(score[j] / sum) == 0 ? 0 : score[j] / sum;
+      double p = (float)score[j] == 0 ? 0 : score[j];
       if (p != 0 || !masked)
         want[d] += p * x->v.v[at(t->kv_split, b, g, j, t->kv_heads, room(t, s), t->dv, d)];
     }
@@ -251,19 +275,39 @@ static void row(const Attention *t, Sizes s, const Operands *x, int64_t b, int64
 
 static double stretch = 1; /* of what is allowed */
 
+/* Of weights that are rounded, one that is almost between two numbers may become either. */
+static double flips(const Attention *t) { return t->soft == DT_f16 ? 0x1p-11 : t->soft == DT_bf16 ? 0x1p-8 : 0; }
+
 static double allowed(const Attention *t, Sizes s) {
   bool few = s.q * (t->heads / t->kv_heads) <= 16;
   if (!is_half(t))
-    return stretch * 0x1p-18;
-  return stretch * (t->type == DT_f16 ? 0x1p-12 : 0x1p-9) * (few ? 1 : 2) * 1.01;
+    return stretch * 0x1p-18 + 2 * flips(t);
+  return stretch * (t->type == DT_f16 ? 0x1p-12 : 0x1p-9) * (few ? 1 : 2) * 1.01 + 2 * flips(t);
 }
 
-static void compare(const Attention *t, Sizes s, const Operands *x, const Tensor *out) {
-  double want[512], most = allowed(t, s);
+/* Scores of a row: sums in f32, then rounded to the type. */
+static void compare_scores(const Attention *t, Sizes s, const double *want, const Tensor *got, int64_t row) {
+  double unit = !is_half(t) ? 0x1p-18 : (t->type == DT_f16 ? 0x1p-11 : 0x1p-8) * 1.01; /* of size 1 to 2 */
+  for (int64_t j = 0; j < s.k; j++) {
+    double v = elem_f64(got->dtype, got->data, row * s.k + j), size = fabs(want[j]) > 1 ? fabs(want[j]) : 1;
+    uint64_t bits;
+    elem_set_f64(got->dtype, &bits, 0, want[j]); /* which may be too large for the type */
+    bool same = isnan(want[j]) ? isnan(v)
+                               : v == elem_f64(got->dtype, &bits, 0) || fabs(v - want[j]) <= unit * size + 2 * flips(t);
+    if (!same || (t->scores == SCORES_WEIGHTS && !isnan(v) && !is_half(t) && v != rounded(t, v)))
+      fail_msg("%s, scores %d, b %lld q %lld k %lld: row %lld has %.9g for key %lld, not %.9g", dtype_name(got->dtype),
+               t->scores, (long long)s.b, (long long)s.q, (long long)s.k, (long long)row, v, (long long)j, want[j]);
+  }
+}
+
+static void compare(const Attention *t, Sizes s, const Operands *x, const Tensor *out, const Tensor *scores) {
+  double want[1024], wanted[2048], most = allowed(t, s);
   for (int64_t b = 0; b < s.b; b++)
     for (int64_t h = 0; h < t->heads; h++)
       for (int64_t i = 0; i < s.q; i++) {
-        row(t, s, x, b, h, i, want);
+        row(t, s, x, b, h, i, want, scores ? wanted : NULL);
+        if (scores)
+          compare_scores(t, s, wanted, scores, (b * t->heads + h) * s.q + i);
         for (int64_t d = 0; d < t->dv; d++) {
           double got = elem_f64(out->dtype, out->data, at(t->out_split, b, h, i, t->heads, s.q, t->dv, d));
           if (isnan(want[d]) ? !isnan(got) : got != want[d] && !(fabs(got - want[d]) <= most))
@@ -285,7 +329,7 @@ static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t,
                 operand(t->mask ? t->mask : DT_f32, nm, 4)};
   if (change)
     change(t, s, &x);
-  Tensor *out[2], *count, *buf[6] = {x.q.t, x.k.t, x.v.t, x.mask.t};
+  Tensor *out[2], *scores[2] = {0}, *count, *buf[7] = {x.q.t, x.k.t, x.v.t, x.mask.t};
   uint32_t last = t->mask == DT_none ? 3 : 4;
   assert_int_equal(tensor_new(&ctx, arena, DT_i64, 1, &s.b, &count), ST_OK);
   for (int64_t b = 0; b < s.b; b++)
@@ -297,10 +341,18 @@ static void check(const Compiled *c, Sizes s, void (*change)(const Attention *t,
     assert_int_equal(tensor_new(&ctx, arena, type, 1, &n, &out[i]), ST_OK);
     memset(out[i]->data, 0x5a, tensor_bytes(out[i]));
     buf[last] = out[i];
-    assert_int_equal(run(c, s, buf, last + 1, i ? 1024 : 1, i).code, 0);
+    n = nq * s.k;
+    if (t->scores) {
+      assert_int_equal(tensor_new(&ctx, arena, type, 1, &n, &scores[i]), ST_OK);
+      memset(scores[i]->data, 0x5a, tensor_bytes(scores[i]));
+      buf[last + 1] = scores[i];
+    }
+    assert_int_equal(run(c, s, buf, last + 1 + (t->scores > 0), i ? 1024 : 1, i).code, 0);
   }
+  if (t->scores)
+    assert_memory_equal(scores[0]->data, scores[1]->data, tensor_bytes(scores[0]));
   assert_memory_equal(out[0]->data, out[1]->data, tensor_bytes(out[0]));
-  compare(t, s, &x, out[0]);
+  compare(t, s, &x, out[0], scores[0]);
 }
 
 static Attention plain(DType type, int64_t heads, int64_t kv_heads, int64_t dk, int64_t dv) {
@@ -316,6 +368,7 @@ static Attention plain(DType type, int64_t heads, int64_t kv_heads, int64_t dk, 
 }
 
 static const DType types[] = {DT_f32, DT_f16, DT_bf16};
+static void last_value(const Attention *t, Sizes s, Operands *x);
 
 /* Few rows, split and whole; many, in one tile and several; nothing at all. */
 static const Sizes sizes[] = {{2, 3, 5, 9},    {1, 1, 513, 520}, {1, 33, 130, 130}, {1, 65, 70, 80},
@@ -346,6 +399,22 @@ static void test_large_dims(void **state) {
       Compiled c = compile(plain(types[y], 1, 1, d[i][0], d[i][1]));
       check(&c, (Sizes){1, 3, 150, 150}, NULL);
       check(&c, (Sizes){1, 66, 70, 70}, NULL);
+      ptx_free(c.module);
+    }
+}
+
+/* More columns than a block has sums for, more than shared memory has room for; few rows, split and whole, and many. */
+static void test_larger_dims(void **state) {
+  static const int64_t d[][2] = {{320, 320}, {300, 40}, {64, 520}, {517, 301}};
+  (void)state;
+  for (size_t y = 0; y < countof(types); y++)
+    for (size_t i = 0; i < countof(d); i++) {
+      Attention t = plain(types[y], 2, 1, d[i][0], d[i][1]);
+      t.causal = i & 1;
+      Compiled c = compile(t);
+      check(&c, (Sizes){2, 2, 5, 5}, NULL);
+      check(&c, (Sizes){1, 2, 150, 150}, last_value);
+      check(&c, (Sizes){1, 20, 36, 36}, last_value);
       ptx_free(c.module);
     }
 }
@@ -493,6 +562,61 @@ static void test_counted(void **state) {
   }
 }
 
+/* A mask for fewer keys than there are, or none of them. */
+static void test_short_masks(void **state) {
+  static const DType mask[] = {DT_f32, DT_bool, DT_f16};
+  (void)state;
+  stretch = 1.5;
+  for (int form = 0; form < 6; form++) {
+    Attention t = plain(types[form / 2], 2, 1, 24, 20);
+    Dim keys = form == 5 ? num(1) : sym("short");
+    set_mask(&t, mask[form % 3], form & 1 ? 2 : 4, sym("b"), num(1), sym("q"), keys);
+    t.mask_short = true, t.causal = form == 1, t.zero_rows = form & 2;
+    Compiled c = compile(t);
+    for (size_t i = form == 5; i < countof(sizes); i++)
+      if (value(keys, sizes[i]) <= sizes[i].k)
+        check(&c, sizes[i], last_value);
+    ptx_free(c.module);
+  }
+  stretch = 1;
+}
+
+/* The scores as an output, at each of four stages, and a softmax in 16 bits. */
+static void test_scores(void **state) {
+  static const DType soft[] = {DT_none, DT_f16, DT_bf16};
+  (void)state;
+  for (int form = 0; form < 36; form++) {
+    Attention t = plain(types[form % 3], 4, 2, form % 5 ? 24 : 300, form % 7 ? 20 : 290);
+    t.scores = (uint8_t)(SCORES_NONE + form / 3 % 5), t.soft = soft[form / 12];
+    t.zero_rows = true, t.cap = form % 4 == 1 ? 0.5 : 0, t.causal = form % 4 == 2, t.counted = form % 8 == 3;
+    t.has_left = form % 8 == 5, t.left = 9, t.has_right = form % 8 == 5, t.right = 2;
+    if (form % 3 == 1) /* room for a key in each mask where scores are stored */
+      set_mask(&t, form & 1 ? DT_bool : DT_f32, 2, NULL, NULL, sym("q"), form % 2 ? num(1) : sym("k")),
+          t.mask_short = form % 2;
+    stretch = t.type == DT_bf16 ? 1.5 : 1;
+    Compiled c = compile(t);
+    for (size_t i = 0; i < countof(sizes); i++)
+      if (!t.mask_short || sizes[i].k)
+        check(&c, sizes[i], form & 1 ? last_value : NULL);
+    ptx_free(c.module);
+  }
+  stretch = 1;
+}
+
+/* A row of NaN and keys that are, in every stage of the scores; masks of -inf, and values that are not finite. */
+static void test_hostile_scores(void **state) {
+  (void)state;
+  for (int form = 0; form < 15; form++) {
+    Attention t = plain(types[form % 3], 1, 1, 8, 8);
+    set_mask(&t, DT_f32, 2, NULL, NULL, sym("q"), sym("k"));
+    t.zero_rows = true, t.scores = (uint8_t)(SCORES_NONE + form / 3), t.soft = form / 3 ? DT_none : DT_bf16;
+    Compiled c = compile(t);
+    check(&c, (Sizes){1, 10, 11, 11}, hostile);
+    check(&c, (Sizes){1, 70, 200, 200}, hostile);
+    ptx_free(c.module);
+  }
+}
+
 /* A length that cannot be is told, with the number. */
 static void test_wrong_counts(void **state) {
   static const int64_t wrong[] = {-1, 6};
@@ -510,6 +634,14 @@ static void test_wrong_counts(void **state) {
     assert_int_equal(e.code, KERNEL_CHECK);
     assert_int_equal(e.number, wrong[i]);
   }
+  ptx_free(c.module);
+  t.counted = false, t.mask_short = true;
+  set_mask(&t, DT_f16, 1, NULL, NULL, NULL, num(6));
+  c = compile(t);
+  Operand x = operand(DT_f16, 40, 1);
+  GpuError e = run(&c, (Sizes){1, 5, 5, 5}, (Tensor *[]){x.t, x.t, x.t, x.t, x.t}, 5, 1024, false);
+  assert_int_equal(e.code, KERNEL_CHECK);
+  assert_int_equal(e.number, 6);
   ptx_free(c.module);
 }
 
@@ -592,7 +724,7 @@ static void test_code(void **state) {
   static const char *const targets[] = {"sm_80", "sm_90", "sm_90a"};
   static const char *const multiply[] = {"fma.rn.f32", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
                                          "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"};
-  static const int64_t dims[] = {32, 64, 80, 128, 256};
+  static const int64_t dims[] = {32, 64, 80, 128, 256, 512};
   (void)state;
   for (size_t y = 0; y < countof(types); y++)
     for (size_t i = 0; i < countof(dims); i++)
@@ -613,14 +745,24 @@ static void test_code(void **state) {
         assert_null(strstr(ptx, "tf32"));
         assert_null(strstr(ptx, ".local"));
         if (k == 1 || dims[i] == 128)
-          assemble(ptx, targets[k]);
+          assemble(ptx, targets[k], y && dims[i] > 256);
+        if (k != 1)
+          continue;
+        u.attention.scores = SCORES_WEIGHTS, u.attention.soft = DT_bf16; /* twice through the keys */
+        gpu_attention_schedule(&ctx, arena, &u);
+        ptx = compile_for(&u, targets[k], &symbol);
+        assert_null(strstr(ptx, ".local"));
+        assemble(ptx, targets[k], y && dims[i] > 80);
       }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  if (argc > 1)
+    cmocka_set_test_filter(argv[1]);
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_dims),
       cmocka_unit_test(test_large_dims),
+      cmocka_unit_test(test_larger_dims),
       cmocka_unit_test(test_layouts),
       cmocka_unit_test(test_grouped),
       cmocka_unit_test(test_windows),
@@ -629,6 +771,9 @@ int main(void) {
       cmocka_unit_test(test_masked_values),
       cmocka_unit_test(test_from_first),
       cmocka_unit_test(test_counted),
+      cmocka_unit_test(test_short_masks),
+      cmocka_unit_test(test_scores),
+      cmocka_unit_test(test_hostile_scores),
       cmocka_unit_test(test_wrong_counts),
       cmocka_unit_test(test_infinite_values),
       cmocka_unit_test(test_large_scores),
@@ -645,8 +790,8 @@ int main(void) {
   ctx_open(&ctx, &alloc);
   arena = arena_create(&ctx);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  printf("%d kernels assembled%s, %d registers at most\n", kernels, ptxas_path() ? "" : ": no ptxas here",
-         most_registers);
+  printf("%d kernels assembled%s, %d registers at most, %d texts that may spill do\n", kernels,
+         ptxas_path() ? "" : ": no ptxas here", most_registers, spills);
   ctx_close(&ctx);
   return failed;
 }
