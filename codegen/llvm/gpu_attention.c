@@ -294,10 +294,13 @@ static void row_scores(Ga *g, int i, LVal j0) {
   const GaRow *r = &g->row[i];
   LVal from = behind(g, j0), end = LLVMBuildSub(B, r->end, from, ""), mask = NULL;
   LVal first = r->first ? LLVMBuildSub(B, r->first, from, "") : NULL;
-  LVal last = LLVMBuildSub(B, behind(g, i64_sub(e, g->mask_len ? g->mask_len : g->kv_len, num(g, 1))), from, "");
+  LVal last = LLVMBuildSub(B, behind(g, i64_sub(e, g->kv_len, num(g, 1))), from, "");
   for (int c = 0; c < g->ncol; c++) {
     LVal sees = LLVMBuildICmp(B, LLVMIntSLT, g->column[c], end, "");
-    if (r->mask) {
+    if (r->mask && g->mask_len) { /* the part may begin behind its end */
+      LVal key = i64_min(e, i64_add(e, j0, wide(g, g->column[c])), i64_sub(e, g->mask_len, num(g, 1)));
+      mask = at(g, r->mask, key, mask_step(g));
+    } else if (r->mask) {
       LVal in = LLVMBuildICmp(B, LLVMIntSLT, g->column[c], last, "");
       LVal key = LLVMBuildSelect(B, in, g->column[c], last, "");
       mask = at(g, at(g, r->mask, j0, mask_step(g)), wide(g, key), mask_step(g));
