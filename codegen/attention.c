@@ -3,7 +3,7 @@
 #include "codegen/attention.h"
 
 /* Of K and V many queries read a block from L1 and L2, which one group alone reads from L3 (Whisper's 1500 keys, Emerald Rapids: 106
- * GFLOP/s with one group and 128 keys, 110 with 96 keys, 116 with two groups, 117 with four). */
+ * GFLOP/s with one group and 128 keys, 110 with 96 keys, 116 with two groups or four). */
 enum { KEYS = 96, GROUPS = 4 };
 
 /* The widest tile of a level holds most queries; of equal width, the first. */

@@ -277,9 +277,7 @@ Status check_rank(Infer *x, int64_t rank) {
                           : fail(x->c, ST_UNSUPPORTED, "an output of rank %lld is above %d", (long long)rank, MAX_RANK);
 }
 
-Dim sign_of(Ctx *c, Dim v) {
-  return dim_max(c, dim_const(c, -1), dim_min(c, dim_const(c, 0), v));
-}
+Dim sign_of(Ctx *c, Dim v) { return dim_max(c, dim_const(c, -1), dim_min(c, dim_const(c, 0), v)); }
 
 /* 1 - Min(1, |v - a|), with v counted from the front. */
 Dim names_axis(Ctx *c, Dim v, int rank, int a) {

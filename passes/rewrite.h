@@ -72,9 +72,9 @@ Value *const_ints(Match *m, const int64_t *v, int64_t n); /* i64[n] */
 Value *const_like(Match *m, double x, DType t);           /* a scalar */
 /* Shape tensor i64[n] of these dims: a constant, or a Dims node. Call only when dims_bound. */
 Value *dims_value(Match *m, Dim const *d, int n);
-Value *reshape_to(Match *m, Value *x, Dim const *d, int n); /* x itself when it has that shape already */
+Value *reshape_to(Match *m, Value *x, Dim const *d, int n);          /* x itself when it has that shape already */
 Value *transpose_by(Match *m, Value *x, const int64_t *perm, int n); /* x itself when perm moves nothing */
-void match_also(Match *m, Node *n); /* n takes part too: its origin is merged */
+void match_also(Match *m, Node *n);                                  /* n takes part too: its origin is merged */
 
 /* --- questions --- */
 Node *def_of(const Value *v, OpId op);           /* the node that makes v, when it is of this operator; v may be NULL */

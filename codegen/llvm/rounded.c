@@ -55,7 +55,7 @@ static LVal greatest(Gen *g, LVal from) {
   LVal zero = emit_int(t, 0);
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
   Loop l = loop_begin(e, i64_of(e, 0), i64_of(e, g->p->bits.block), CHUNK);
-  LLVMPositionBuilder(e->b, l.head, LLVMGetNextInstruction(l.i));
+  LLVMPositionBuilder(e->b, l.head, LLVMGetNextInstruction(l.phi));
   LVal most = LLVMBuildPhi(e->b, t, "most");
   LLVMPositionBuilderAtEnd(e->b, l.body);
   LVal bits =
@@ -79,7 +79,7 @@ static void round_block(Gen *g, LVal from, LVal q, LVal note) {
   by = emit_splat(e, by, CHUNK);
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b);
   Loop l = loop_begin(e, i64_of(e, 0), i64_of(e, g->p->bits.block), CHUNK);
-  LLVMPositionBuilder(e->b, l.head, LLVMGetNextInstruction(l.i));
+  LLVMPositionBuilder(e->b, l.head, LLVMGetNextInstruction(l.phi));
   LVal sum = LLVMBuildPhi(e->b, whole, "sum");
   LLVMPositionBuilderAtEnd(e->b, l.body);
   LVal x = LLVMBuildFMul(e->b, load_f32(e, CHUNK, at_float(e, from, l.i)), by, "");

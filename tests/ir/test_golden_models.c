@@ -163,7 +163,10 @@ static Case cases[] = {
     {"mistral", "mistral_window_ts", {"ts14", "ts17"}, .masks = true},
     {"deberta", "deberta", {"dynamo", "dynamo24", "ts14", "ts17"}},
     {"deberta", "deberta_positions", {"dynamo", "dynamo24", "ts17"}, .masks = true},
-    {"deberta", "deberta_positions_ts14", {"ts14"}, .masks = true}, /* normalises its embeddings of positions in other steps */
+    {"deberta",
+     "deberta_positions_ts14",
+     {"ts14"},
+     .masks = true}, /* normalises its embeddings of positions in other steps */
     {"resnet", "resnet", {"dynamo", "dynamo24"}},
     {"resnet", "resnet_ts", {"ts14", "ts17"}}, /* keeps BatchNormalization */
     {"mobilenet", "mobilenet", {"dynamo", "dynamo24"}},
