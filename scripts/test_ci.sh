@@ -20,7 +20,7 @@ step() {
 # What other builds leave to `make test`: numbers that generated code computes, which sanitizers do not see into, and NVIDIA's assembler's
 # word on them; what neither the other LLVM nor the compiler changes and the sanitized build, by the same compiler, runs.
 numbers='^(kernel/(product|attention|types|nbits|winograd|math)|cuda/(attention|products|check|ptxas|grow|models)|random/conv|runtime/conv|models/shapes)$'
-same='^(cuda/(check|faults)|onnx/(bad_input|types)|(aot|api|cli|demo|frontend|hostile|scripts|support)/.*)$'
+same='^(cuda/(ahead|cache|check|faults)|onnx/(bad_input|types)|(aot|api|cli|demo|frontend|hostile|scripts|support)/.*)$'
 
 step "gcc, warnings are errors" scripts/build.sh ci-gcc "$jobs"
 step "clang, warnings are errors" scripts/build.sh ci-clang "$jobs"
