@@ -248,8 +248,10 @@ int main(int argc, char **argv) {
   b.peak = machine_peak(b.jit.level, 1);
   b.bandwidth = machine_bandwidth(b.jit.level, 1);
   printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GFLOP/s, %.1f GB/s\n"
+         "8-bit integers, one thread: %.1f Gop/s peak; two threads: %.1f Gop/s\n"
          "GB/s: of B, or of K and V, over the time; above what memory gives when they stay in cache\n\n",
-         b.jit.level, b.peak, b.bandwidth, machine_peak(b.jit.level, 2), machine_bandwidth(b.jit.level, 2));
+         b.jit.level, b.peak, b.bandwidth, machine_peak(b.jit.level, 2), machine_bandwidth(b.jit.level, 2),
+         machine_integer_peak(b.jit.level, 1), machine_integer_peak(b.jit.level, 2));
   Shape one = {.what = "as asked"};
   for (int i = 1; i < argc; i++)
     if (!strncmp(argv[i], "tile=", 5))

@@ -1,4 +1,5 @@
-/* machine.c - FMA peak by independent chains of multiply-adds; bandwidth by summing 256 MB, both with the widest registers of a level.
+/* machine.c - peaks by independent chains of multiply-adds, of floats and of what products of 8-bit integers use (codegen/integer.h);
+ * bandwidth by summing 256 MB, all with the widest registers of a level.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench/machine.h"
 
@@ -17,17 +18,33 @@ enum { CHAINS = 12, TURNS = 200000, MEGABYTES = 256, HUGE_PAGE = 2 << 20 };
 typedef float V4 __attribute__((vector_size(16)));
 typedef float V8 __attribute__((vector_size(32)));
 typedef float V16 __attribute__((vector_size(64)));
+typedef int32_t I4 __attribute__((vector_size(16)));
+typedef int32_t I8 __attribute__((vector_size(32)));
+typedef int32_t I16 __attribute__((vector_size(64)));
 
-/* x = x * a + b in CHAINS independent registers, as instructions: nothing for a compiler to do. */
+/* One step of a chain, x += a * b, as instructions: nothing for a compiler to do. PAIRS multiplies two 16-bit integers for each
+ * sum, DOT four of 8 bits. */
 #if defined(__x86_64__)
 #define FMA(x, a, b)    __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(x) : "v"(a), "v"(b))
 #define MULADD(x, a, b) __asm__ volatile("mulps %1, %0\n\taddps %2, %0" : "+x"(x) : "x"(a), "x"(b))
+#define DOT(x, a, b)    __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(x) : "v"(a), "v"(b))
+#define PAIRS(x, a, b)                                                                                                 \
+  do {                                                                                                                 \
+    __typeof__(x) t;                                                                                                   \
+    __asm__ volatile("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(x), "=&v"(t) : "v"(a), "v"(b));                 \
+  } while (0)
+#define PAIRS4(x, a, b)                                                                                                \
+  do {                                                                                                                 \
+    I4 t = a;                                                                                                          \
+    __asm__ volatile("pmaddwd %2, %1\n\tpaddd %1, %0" : "+x"(x), "+x"(t) : "x"(b));                                    \
+  } while (0)
 #else
 #define MULADD(x, a, b) __asm__ volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(x) : "w"(a), "w"(b))
+#define PAIRS4(x, a, b) __asm__ volatile("mla %0.4s, %1.4s, %2.4s" : "+w"(x) : "w"(a), "w"(b))
 #endif
 #define PEAK(name, V, STEP, features)                                                                                  \
   features static float name(void) {                                                                                   \
-    V a = {0.999f}, b = {0.001f}, x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a;                                      \
+    V a = {1}, b = {0}, x0 = a, x1 = a, x2 = a, x3 = a, x4 = a, x5 = a;                                                \
     V y0 = b, y1 = b, y2 = b, y3 = b, y4 = b, y5 = b;                                                                  \
     for (int t = 0; t < TURNS; t++) {                                                                                  \
       STEP(x0, a, b);                                                                                                  \
@@ -44,12 +61,16 @@ typedef float V16 __attribute__((vector_size(64)));
       STEP(y5, a, b);                                                                                                  \
     }                                                                                                                  \
     x0 += x1 + x2 + x3 + x4 + x5 + y0 + y1 + y2 + y3 + y4 + y5;                                                        \
-    return x0[0];                                                                                                      \
+    return (float)x0[0];                                                                                               \
   }
 PEAK(peak4, V4, MULADD, )
+PEAK(pairs4, I4, PAIRS4, )
 #if defined(__x86_64__)
 PEAK(peak8, V8, FMA, __attribute__((target("avx2,fma"))))
+PEAK(pairs8, I8, PAIRS, __attribute__((target("avx2"))))
 PEAK(peak16, V16, FMA, __attribute__((target("avx512f"))))
+PEAK(pairs16, I16, PAIRS, __attribute__((target("avx512bw"))))
+PEAK(dot16, I16, DOT, __attribute__((target("avx512vnni"))))
 #endif
 
 int64_t machine_thread_ns(void) {
@@ -75,20 +96,23 @@ READ(read16, V16, __attribute__((target("avx512f"))))
 #endif
 
 typedef struct Level {
-  float (*peak)(void);
+  float (*peak)(void), (*integer_peak)(void);
   float (*read)(const char *data, size_t bytes);
-  int lanes;
+  int lanes, multiplied; /* integers that integer_peak multiplies for each 32 bits */
 } Level;
 
 static Level level_named(const char *name) {
 #if defined(__x86_64__)
-  if (!strncmp(name, "x86-64-v4", 9))
-    return (Level){peak16, read16, 16};
+  if (!strncmp(name, "x86-64-v4-", 10)) /* all of them have VNNI */
+    return (Level){peak16, dot16, read16, 16, 4};
+  if (!strcmp(name, "x86-64-v4"))
+    return (Level){peak16, pairs16, read16, 16, 2};
   if (!strcmp(name, "x86-64-v3"))
-    return (Level){peak8, read8, 8};
+    return (Level){peak8, pairs8, read8, 8, 2};
+  return (Level){peak4, pairs4, read4, 4, 2};
 #endif
   (void)name;
-  return (Level){peak4, read4, 4};
+  return (Level){peak4, pairs4, read4, 4, 1};
 }
 
 /* Seconds that fn takes with these arguments, one for each thread. */
@@ -101,9 +125,19 @@ static void run_peak(void *arg) {
   (void)sink;
 }
 
+static void run_integer_peak(void *arg) {
+  volatile float sink = ((const Level *)arg)->integer_peak();
+  (void)sink;
+}
+
 double machine_peak(const char *level, int threads) {
   Level l = level_named(level);
   return 2e-9 * l.lanes * CHAINS * TURNS * threads / best_of(threads, run_peak, &l, &l);
+}
+
+double machine_integer_peak(const char *level, int threads) {
+  Level l = level_named(level);
+  return 2e-9 * l.lanes * l.multiplied * CHAINS * TURNS * threads / best_of(threads, run_integer_peak, &l, &l);
 }
 
 typedef struct Reader {

@@ -10,6 +10,8 @@ int64_t machine_thread_ns(void);
 void machine_print_cpu(void);
 /* GFLOP/s of f32 multiply-adds in the registers of that level, of one thread or of two side by side. */
 double machine_peak(const char *level, int threads);
+/* Gop/s of the multiply-adds that products of 8-bit integers are made of at that level: vpdpbusd, or pmaddwd and an addition. */
+double machine_integer_peak(const char *level, int threads);
 /* GB/s of reading 256 MB with the loads of that level, by one thread or by two side by side. */
 double machine_bandwidth(const char *level, int threads);
 

@@ -31,17 +31,24 @@ const ProductLevel *product_level(const char *level) {
   return &levels[0];
 }
 
+/* Does a tile leave a register for what pairs of integers make before it is added to a sum? (16 of 8 lanes or fewer, 32 of 16.) */
+static bool spares_one(const ProductTile *t, const ProductLevel *l) {
+  return (t->mr + 1) * (t->nr / l->lanes) + 2 <= (l->lanes == 16 ? 32 : 16);
+}
+
 static int64_t padded(int64_t n, const ProductTile *t) { return ((n - 1) / t->nr + 1) * t->nr; }
 
 /* The first of the table that pads N to whole panels with at most 1/64 more columns than the one that pads least. B that is
  * packed on the way needs no whole panels: the last one has as many vectors as it takes. */
 static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
-  const ProductTile *t;
+  const ProductTile *t, *best = l->tile;
   int64_t n, least = INT64_MAX;
   if (p->cut.tile)
     return l->tile[p->cut.tile - 1];
+  if (p->bytes && !p->channelwise && !spares_one(best, l))
+    best++;
   if (!dim_is_const(p->n, &n) || n < 1 || n > INT32_MAX)
-    return l->tile[0];
+    return *best;
   if (!p->packed_b) {
     int64_t whole = (n - 1) / l->lanes * l->lanes + l->lanes;
     for (t = l->tile; t->mr; t++)
@@ -51,10 +58,10 @@ static ProductTile choose_tile(const Product *p, const ProductLevel *l) {
       t++;
     return *t;
   }
-  for (t = l->tile; t->mr; t++)
+  for (t = best; t->mr; t++)
     if (padded(n, t) < least)
       least = padded(n, t);
-  for (t = l->tile; padded(n, t) > least + least / 64;)
+  for (t = best; padded(n, t) > least + least / 64;)
     t++;
   return *t;
 }

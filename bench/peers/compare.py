@@ -8,8 +8,8 @@ them all. Of each engine the best round's median counts. A ratio above 1 says th
 others. sard is measured through its command, with two sets of inputs in turn; the outputs of the timed runs are compared with
 PyTorch's. Its first process has an empty cache (cold), the others start from it (warm); start is load + first run - median.
 
-roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA; of 8-bit dot
-products four times that) and of the bytes over the measured bandwidth, both for the number of threads. Clocks drift: the better of
+roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA, or of the
+integer instructions that 8-bit products use) and of the bytes over the measured bandwidth, both for the number of threads. Clocks drift: the better of
 what is measured before a row and after it counts for that row. Bytes are those of the model's files, inputs and outputs, or what the
 steps read and write if that is less. `of it`: roofline / sard.
 
@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tables import write_table  # noqa: E402
 
 ENGINES = ["sard", "onnxruntime", "openvino"]
-DOT_PRODUCT = 4  # 8-bit multiply-adds in the place of one of 32 bits
 
 
 def error(want, got):
@@ -166,11 +165,12 @@ class Machine:
     cpu: str
     level: str
     peak: dict  # threads: GFLOP/s, of all together
+    integer_peak: dict  # the same of products of 8-bit integers
     bandwidth: dict  # threads: GB/s
 
     def best_of(self, other):
         best = lambda a, b: {k: max(a[k], b[k]) for k in a}
-        return Machine(self.cpu, self.level, best(self.peak, other.peak), best(self.bandwidth, other.bandwidth))
+        return Machine(self.cpu, self.level, *(best(getattr(self, of), getattr(other, of)) for of in ("peak", "integer_peak", "bandwidth")))
 
 
 def know_machine(build):
@@ -178,9 +178,11 @@ def know_machine(build):
     said = subprocess.run([build / "bench", "machine"], check=True, capture_output=True, text=True).stdout
     rates = r"([\d.]+) GFLOP/s(?: peak)?, ([\d.]+) GB/s"
     m = re.search(rf"level (\S+), one thread: {rates} read; two threads: {rates}", said)
+    integer = re.search(r"8-bit integers, one thread: ([\d.]+) Gop/s peak; two threads: ([\d.]+) Gop/s", said)
     names = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")]
     cpu = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
-    return Machine(cpu, m[1], {1: float(m[2]), 2: float(m[4])}, {1: float(m[3]), 2: float(m[5])})
+    both = lambda one, two: {1: float(one), 2: float(two)}
+    return Machine(cpu, m[1], both(m[2], m[4]), both(integer[1], integer[2]), both(m[3], m[5]))
 
 
 def roofline(build, machine, folder, threads):
@@ -189,7 +191,7 @@ def roofline(build, machine, folder, threads):
     steps = json.loads(subprocess.run([*command, "--cache", "off"], check=True, capture_output=True, text=True).stdout)["steps"]
     rate = lambda key: sum(s[key] * s["ms"] * s["calls"] for s in steps) * 1e6
     files = sum(p.stat().st_size for p in folder.iterdir())  # the model, its data, inputs and outputs
-    peak = machine.peak[min(threads, 2)] * (DOT_PRODUCT if "int8" in folder.name else 1)
+    peak = (machine.integer_peak if "int8" in folder.name else machine.peak)[min(threads, 2)]
     work, traffic = rate("gflops") / peak / 1e6, min(rate("gb_s"), files) / machine.bandwidth[min(threads, 2)] / 1e6
     return (work, "operations") if work > traffic else (traffic, "memory")
 
@@ -286,9 +288,11 @@ def span(rows, unit, of):
 def table(rows, a):
     versions = ", ".join(f"{e} {version(e)}" for e in ENGINES[1:])
     machine = next((r.machine for r in rows if r.machine), None) or know_machine(a.build)
-    flops, bytes = (", ".join(span(rows, *x)) for x in (("GFLOP/s", lambda m: m.peak), ("GB/s", lambda m: m.bandwidth)))
+    figures = (("GFLOP/s", lambda m: m.peak), ("Gop/s", lambda m: m.integer_peak), ("GB/s", lambda m: m.bandwidth))
+    flops, integer, bytes = (", ".join(span(rows, *x)) for x in figures)
     return [
-        f"{machine.cpu}, code for {machine.level}. {versions}. Around the rows: FMA {flops} of threads; reading {bytes}.",
+        f"{machine.cpu}, code for {machine.level}. {versions}. Around the rows: FMA {flops} of threads; "
+        f"8-bit products {integer}; reading {bytes}.",
         f"Medians, the best of {a.rounds} rounds of {a.seconds:g} s.",
         "",
         line(HEAD),
