@@ -26,7 +26,7 @@ enum {
   TILE_LANES = 4, /* vectors of lanes */
   TILE_BODY = 4,  /* statements */
   TILE_CUT = 256, /* iterations of a block: to NHWC takes 3.2 ms, not 5.1 (bench memory="to NHWC"); … */
-  CUT_FROM = 32,  /* … with so many lanes: AVX-512, where stores go past the caches */
+  CUT_FROM = 16,  /* … with so many lanes: AVX2 and AVX-512, where stores go past the caches */
   FAR_LINES = 32, /* rows of at least so many lines get two at a time: 3.9 ms, not 5.3 (bench memory=transpose) */
 };
 
@@ -426,7 +426,7 @@ static int tile(Scheduler *s, KStmt **nest, int n, int u) {
   KStmt *last = nest[n - 1], across = *nest[u], *rest = last->body;
   int rows = tile_rows(s, last, &across), w = rows ? rows : lanes_for(s, last);
   int64_t count;
-  bool cut = s->lanes == CUT_FROM && rows && dim_is_const(across.extent, &count) && count >= TILE_CUT;
+  bool cut = s->lanes >= CUT_FROM && rows && dim_is_const(across.extent, &count) && count >= TILE_CUT;
   int vectors = cut && rows < TILE_ROWS && long_rows(last, rows) ? 2 : 1;
   Dim lanes = dim_const(s->c, cut    ? vectors * rows
                               : rows ? TILE_LANES * rows
@@ -710,7 +710,7 @@ static void outermost(Scheduler *s, KStmt *f) {
       f->loop = KL_PARALLEL, f->width = w, unroll(f->body);
     return;
   }
-  if (s->lanes == CUT_FROM && !schedule_has(last->body, KS_FOR))
+  if (s->lanes >= CUT_FROM && !schedule_has(last->body, KS_FOR))
     follow_reads(nest, n);
   make_vector(s, last);
   /* short rows that are only moved, or pooled, wait for memory at each of their ends: 1.4 ms, not 2.2 (bench memory="max pool") */

@@ -51,7 +51,7 @@ static int vector_stores(const KStmt *s, const KBuf *b) {
 void kemit_find_large(KEmit *k) {
   Emitter *e = k->e;
   k->large = arena_array(e->a, LVal, k->k->nbuf);
-  for (uint32_t i = k->k->nin; e->bits == 512 && i < k->k->nio; i++) {
+  for (uint32_t i = k->k->nin; e->bits >= 256 && i < k->k->nio; i++) {
     const KBuf *b = k->k->buf[i];
     int all = stores(k->k->body, b);
     if (!b->rank || reads(k->k->body, b) || (all > 1 && vector_stores(k->k->body, b) < all))
