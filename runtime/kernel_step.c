@@ -23,9 +23,39 @@ enum { SHARE_NS = 4000, POLL_NS = 10000000 }; /* POLL_NS: between two looks at t
 
 /* --- shapes --- */
 
+static bool broadcast(const Tensor *a, const Tensor *b) {
+  for (int i = 1; i <= a->rank && i <= b->rank; i++) {
+    int64_t x = a->dim[a->rank - i], y = b->dim[b->rank - i];
+    if (x != y && x != 1 && y != 1)
+      return false;
+  }
+  return true;
+}
+
+/* Two inputs whose shapes do not broadcast, where the step begins with an operator that needs that of all of them. */
+static bool find_unequal(Frame *f, const ProgStep *s, const Tensor *pair[2]) {
+  static const char *const alike[] = {"add", "sub", "mul", "div", "pow", "where", "max", "min", "prelu", "equal", "less",
+                                      "greater", "and", "or", "xor", "mod"};
+  const char *name = rt_string(f->p, rt_kernel(f->p, s)->name);
+  size_t length = strcspn(name, ".");
+  bool one = false;
+  for (size_t i = 0; i < countof(alike); i++)
+    one |= strlen(alike[i]) == length && !strncmp(name, alike[i], length);
+  for (uint32_t j = 1; one && j < s->nin; j++)
+    for (uint32_t i = 0; i < j; i++) {
+      const Cell *a = &f->cell[rt_list(f->p, s->in + i)], *b = &f->cell[rt_list(f->p, s->in + j)];
+      if (a->state != CELL_EMPTY && b->state != CELL_EMPTY && !broadcast(&a->t, &b->t)) {
+        pair[0] = &a->t, pair[1] = &b->t;
+        return true;
+      }
+    }
+  return false;
+}
+
 /* An expression has no value: extents that do not broadcast, a division by zero, an overflow. The shapes tell. */
 static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
-  char text[480] = "", one[160];
+  char text[480] = "", one[160], other[160];
+  const Tensor *pair[2];
   size_t used = 0;
   for (uint32_t i = 0; i < s->nin && i < 4; i++) {
     const Cell *x = &f->cell[rt_list(f->p, s->in + i)];
@@ -33,6 +63,10 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
                      x->state == CELL_EMPTY ? "?" : tensor_type_text(&x->t, one, sizeof one));
     used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
   }
+  if (find_unequal(f, s, pair))
+    return fail(f->c, ST_INVALID, "shapes %s and %s do not broadcast (inputs: %s%s)",
+                shape_text(pair[0]->rank, pair[0]->dim, one, sizeof one),
+                shape_text(pair[1]->rank, pair[1]->dim, other, sizeof other), text, s->nin > 4 ? ", ..." : "");
   return fail(f->c, ST_INVALID, "the %s of %s cannot be computed for inputs %s%s", what,
               rt_string(f->p, rt_kernel(f->p, s)->name), text, s->nin > 4 ? ", ..." : "");
 }
