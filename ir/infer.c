@@ -359,6 +359,9 @@ Status broadcast_dims(Infer *x, int ra, Dim const *a, int rb, Dim const *b, int 
 }
 
 Status same_dim(Infer *x, Dim a, Dim b, const char *what, Dim *r) {
+  char text[256];
+  if (dim_differ(x->c, a, b) && pair_text(text, sizeof text, what, dim_text(x->c, a), dim_text(x->c, b)))
+    return infer_fail(x, "%s", text);
   if (dim_differ(x->c, a, b))
     return infer_fail(x, "%s differ: %s and %s", what, dim_text(x->c, a), dim_text(x->c, b));
   assume(x, a, b, what);

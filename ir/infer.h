@@ -24,7 +24,7 @@ typedef struct Infer {
 /* Extents that inference took to be equal, because nothing but a run tells. */
 typedef struct Assumption {
   Dim a, b;
-  const char *what;
+  const char *what; /* a message with {a} and {b} (pair_text), or the name of b in one */
 } Assumption;
 typedef struct Assumptions {
   Assumption *list;
@@ -60,7 +60,8 @@ void set_content(Infer *x, int i, const Dim *elem); /* as many as the output has
 Status norm_axis(Infer *x, int64_t axis, int rank, bool inclusive, int *out);
 /* The broadcast shape of two shapes; ST_INVALID when it cannot be. out has room for MAX_RANK. */
 Status broadcast_dims(Infer *x, int ra, Dim const *a, int rb, Dim const *b, int *rank, Dim *out);
-/* Requires a == b; where only a run tells it is an assumption, which that checks. what: names the dimension in the message. Returns the more precise one in *r. */
+/* Requires a == b; where only a run tells it is an assumption, which that checks. what: names the
+ * dimension in the message, or is all of it, with {a} and {b}. Returns the more precise one in *r. */
 Status same_dim(Infer *x, Dim a, Dim b, const char *what, Dim *r);
 /* fail(ST_INVALID) with the shapes of all inputs behind the text. */
 Status infer_fail(Infer *x, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -23,7 +23,7 @@ static Status check_bias(Infer *x, int i, Dim channels) {
     return ST_OK;
   if (rank != 1)
     return infer_fail(x, "the bias must have rank 1, not %d", rank);
-  return same_dim(x, in_dim(x, i, 0), channels, "the length of the bias and the output channels", NULL);
+  return same_dim(x, in_dim(x, i, 0), channels, "the length of the bias must be {b}, not {a}", NULL);
 }
 
 /* Input 0 and weight iw; the output has dtype t. */
@@ -44,7 +44,7 @@ static Status forward(Infer *x, int iw, int ibias, DType t) {
   TRY(check_group_dim(x, 0, 1, a->group, "input channels"));
   TRY(check_group_dim(x, iw, 0, a->group, "output channels"));
   TRY(same_dim(x, in_dim(x, 0, 1), dim_mul(x->c, in_dim(x, iw, 1), dim_const(x->c, a->group)),
-               "the channels of X and those W takes (channels per group times groups)", NULL));
+               "W takes {b} channels (in all groups), X has {a}", NULL));
   TRY(check_bias(x, ibias, in_dim(x, iw, 0)));
   TRY(window_spec(x->c, &wa, rank - 2, &s));
   TRY(window_weight(x, &s, iw, kernel));
@@ -89,7 +89,7 @@ Status conv_transpose_infer(Infer *x) {
   if (!known)
     return ST_OK;
   TRY(check_group_dim(x, 0, 1, a->group, "input channels"));
-  TRY(same_dim(x, in_dim(x, 0, 1), in_dim(x, 1, 0), "the channels of X and the first extent of W", NULL));
+  TRY(same_dim(x, in_dim(x, 0, 1), in_dim(x, 1, 0), "the first extent of W (input channels) must be {a}, not {b}", NULL));
   TRY(window_spec(x->c, &wa, rank - 2, &s));
   TRY(conv_transpose_lists(x->c, a, rank - 2));
   TRY(window_weight(x, &s, 1, kernel));

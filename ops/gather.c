@@ -124,7 +124,8 @@ Status tensor_scatter_infer(Infer *x) {
       return infer_fail(x, "cache and update differ in rank");
     for (int i = 0; in_type(x, 1)->rank == rank && i < rank; i++)
       if (i != axis)
-        TRY(same_dim(x, in_dim(x, 0, i), in_dim(x, 1, i), "extents of cache and update", NULL));
+        TRY(same_dim(x, in_dim(x, 0, i), in_dim(x, 1, i),
+                     arena_printf(x->arena, "an update of {b} does not fit the cache on axis %d, of extent {a}", i), NULL));
   }
   set_out_like(x, 0, 0);
   return ST_OK;

@@ -158,7 +158,7 @@ Status deform_conv_infer(Infer *x) {
   TRY(check_group_dim(x, 1, 0, a->group, "output channels"));
   TRY(check_group_dim(x, 0, 1, a->offset_group, "input channels"));
   TRY(same_dim(x, in_dim(x, 0, 1), dim_mul(x->c, in_dim(x, 1, 1), dim_const(x->c, a->group)),
-               "the channels of X and those W takes (channels per group times groups)", NULL));
+               "W takes {b} channels (in all groups), X has {a}", NULL));
   TRY(window_spec(x->c, &wa, rank - 2, &s));
   TRY(window_weight(x, &s, 1, kernel));
   out[0] = in_dim(x, 0, 0), out[1] = in_dim(x, 1, 0);

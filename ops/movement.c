@@ -52,7 +52,8 @@ Status concat_infer(Infer *x) {
       return infer_fail(x, "input %d to concatenate has rank %d, another %d", i, r, rank);
     for (int k = 0; k < rank; k++)
       if (k != axis)
-        TRY(same_dim(x, dim[k], in_dim(x, i, k), "extents of inputs to concatenate", &dim[k]));
+        TRY(same_dim(x, dim[k], in_dim(x, i, k),
+                     arena_printf(x->arena, "tensor %d to concatenate has extent {b} on axis %d, the first {a}", i, k), &dim[k]));
     sum = dim_add(x->c, sum, in_dim(x, i, axis));
   }
   if (rank < 0)
@@ -384,7 +385,7 @@ Status reverse_sequence_infer(Infer *x) {
   if (known_rank(x, 0, &rank) && rank < 2)
     return infer_fail(x, "the rank must be 2 or more");
   if (in_type(x, 0)->rank >= 2 && in_type(x, 1)->rank == 1)
-    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "the batch and the number of sequence lengths",
+    TRY(same_dim(x, in_dim(x, 0, (int)a->batch_axis), in_dim(x, 1, 0), "{b} sequence lengths for a batch of {a}",
                  NULL));
   set_out_like(x, 0, 0);
   return content_moved(x, 1);

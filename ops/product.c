@@ -15,7 +15,7 @@ Status matmul_infer(Infer *x) {
     return ST_OK;
   if (!ra || !rb)
     return infer_fail(x, "a scalar cannot be multiplied as a matrix");
-  TRY(same_dim(x, in_dim(x, 0, ra - 1), in_dim(x, 1, rb > 1 ? rb - 2 : 0), "inner dimensions", NULL));
+  TRY(same_dim(x, in_dim(x, 0, ra - 1), in_dim(x, 1, rb > 1 ? rb - 2 : 0), "inner dimensions {a} and {b} differ", NULL));
   TRY(broadcast_dims(x, ra > 2 ? ra - 2 : 0, in_type(x, 0)->dim, rb > 2 ? rb - 2 : 0, in_type(x, 1)->dim, &batch, dim));
   rank = batch;
   if (ra > 1)
@@ -50,7 +50,7 @@ Status gemm_infer(Infer *x) {
   if (ra != 2 || rb != 2)
     return infer_fail(x, "A and B must have two dimensions");
   Dim dim[2] = {in_dim(x, 0, ta), in_dim(x, 1, !tb)};
-  TRY(same_dim(x, in_dim(x, 0, !ta), in_dim(x, 1, tb), "inner dimensions", NULL));
+  TRY(same_dim(x, in_dim(x, 0, !ta), in_dim(x, 1, tb), "inner dimensions {a} and {b} differ", NULL));
   TRY(check_bias(x, dim));
   set_out(x, 0, DT_none, 2, dim);
   return ST_OK;

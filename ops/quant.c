@@ -66,7 +66,7 @@ static Status product(Infer *x, int ia, int ib, DType t) {
     a[0] = dim_const(x->c, 1), ra = 2;
   if (vb)
     b[1] = dim_const(x->c, 1), rb = 2;
-  TRY(same_dim(x, a[ra - 1], b[rb - 2], "inner dimensions", NULL));
+  TRY(same_dim(x, a[ra - 1], b[rb - 2], "inner dimensions {a} and {b} differ", NULL));
   TRY(broadcast_dims(x, ra - 2, a, rb - 2, b, &rank, out));
   if (!va)
     out[rank++] = a[ra - 2];

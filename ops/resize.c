@@ -122,9 +122,9 @@ Status grid_sample_infer(Infer *x) {
     return ST_OK;
   if (rank < 3 || rank != grid)
     return infer_fail(x, "X and grid must have the same rank, at least 3");
-  TRY(same_dim(x, in_dim(x, 0, 0), in_dim(x, 1, 0), "the batch sizes of X and grid", &out[0]));
+  TRY(same_dim(x, in_dim(x, 0, 0), in_dim(x, 1, 0), "the batch size of grid must be {a}, not {b}", &out[0]));
   TRY(same_dim(x, in_dim(x, 1, rank - 1), dim_const(x->c, rank - 2),
-               "the last extent of grid and the spatial axes of X", NULL));
+               "the last extent of grid (spatial axes of X) must be {b}, not {a}", NULL));
   out[1] = in_dim(x, 0, 1);
   for (int i = 2; i < rank; i++)
     out[i] = in_dim(x, 1, i - 1);

@@ -90,7 +90,7 @@ Status stft_infer(Infer *x) {
     n = NULL;
   bool known = n && number(x, 1, &step);
   if (known && step->hi < 1)
-    return infer_fail(x, "frame_step is %s", dim_text(x->c, step));
+    return infer_fail(x, "the step between frames is %s; it must be at least 1", dim_text(x->c, step));
   dim[0] = in_dim(x, 0, 0), dim[3] = two;
   dim[1] = known ? dim_add(x->c, dim_div(x->c, dim_sub(x->c, in_dim(x, 0, 1), n), step), one)
                  : run_dim(x, 0, 4, 1, "frames");

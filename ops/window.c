@@ -55,11 +55,12 @@ Status window_weight(Infer *x, WindowSpec *s, int w, Dim *kernel) {
   for (int i = 0; known && i < s->n; i++) {
     Dim given = kernel[i];
     kernel[i] = dim_const(x->c, s->kernel[i]);
-    TRY(same_dim(x, kernel[i], given, "kernel_shape and the weight", NULL));
+    TRY(same_dim(x, kernel[i], given,
+                 arena_printf(x->arena, "kernel_shape[%d] is {a}, but the weight has {b} there", i), NULL));
   }
   for (int i = 0; !known && i < s->n; i++)
     TRY(same_dim(x, dim_max(x->c, dim_const(x->c, 1), kernel[i]), kernel[i],
-                 "an extent of the kernel and its least, 1,", NULL));
+                 arena_printf(x->arena, "the kernel's extent on spatial axis %d is {b}; it must be at least 1", i), NULL));
   return ST_OK;
 }
 
@@ -70,5 +71,6 @@ Status check_group_dim(Infer *x, int i, int axis, int64_t group, const char *wha
   if (dim_is_const(in_dim(x, i, axis), &n) && n % group)
     return infer_fail(x, "group %lld does not divide the %lld %s", (long long)group, (long long)n, what);
   Dim all = in_dim(x, i, axis), each = dim_const(x->c, group);
-  return same_dim(x, dim_mul(x->c, dim_div(x->c, all, each), each), all, "groups of equal size and the channels", NULL);
+  return same_dim(x, dim_mul(x->c, dim_div(x->c, all, each), each), all,
+                  arena_printf(x->arena, "group %lld does not divide the {b} %s", (long long)group, what), NULL);
 }

@@ -23,8 +23,9 @@ enum { SHARE_NS = 4000, POLL_NS = 10000000 }; /* POLL_NS: between two looks at t
 
 /* --- shapes --- */
 
-static bool broadcast(const Tensor *a, const Tensor *b) {
-  for (int i = 1; i <= a->rank && i <= b->rank; i++) {
+/* From that axis on, counted from behind; 1 is the last. */
+static bool broadcast(const Tensor *a, const Tensor *b, int from) {
+  for (int i = from; i <= a->rank && i <= b->rank; i++) {
     int64_t x = a->dim[a->rank - i], y = b->dim[b->rank - i];
     if (x != y && x != 1 && y != 1)
       return false;
@@ -33,19 +34,22 @@ static bool broadcast(const Tensor *a, const Tensor *b) {
 }
 
 /* Two inputs whose shapes do not broadcast, where the step begins with an operator that needs that of all of them. */
-static bool find_unequal(Frame *f, const ProgStep *s, const Tensor *pair[2]) {
+static bool find_unequal(Frame *f, const ProgStep *s, Tensor pair[2]) {
   static const char *const alike[] = {"add", "sub", "mul", "div", "pow", "where", "max", "min", "prelu", "equal", "less",
                                       "greater", "and", "or", "xor", "mod"};
+  static const char matmul[] = "matmul"; /* its batches */
   const char *name = rt_string(f->p, rt_kernel(f->p, s)->name);
   size_t length = strcspn(name, ".");
-  bool one = false;
+  bool batches = length == sizeof matmul - 1 && !strncmp(name, matmul, length), one = batches;
   for (size_t i = 0; i < countof(alike); i++)
     one |= strlen(alike[i]) == length && !strncmp(name, alike[i], length);
   for (uint32_t j = 1; one && j < s->nin; j++)
     for (uint32_t i = 0; i < j; i++) {
       const Cell *a = &f->cell[rt_list(f->p, s->in + i)], *b = &f->cell[rt_list(f->p, s->in + j)];
-      if (a->state != CELL_EMPTY && b->state != CELL_EMPTY && !broadcast(&a->t, &b->t)) {
-        pair[0] = &a->t, pair[1] = &b->t;
+      if (a->state != CELL_EMPTY && b->state != CELL_EMPTY && !broadcast(&a->t, &b->t, batches ? 3 : 1)) {
+        pair[0] = a->t, pair[1] = b->t;
+        for (int k = 0; batches && k < 2; k++)
+          pair[k].rank = (int8_t)(pair[k].rank - 2);
         return true;
       }
     }
@@ -55,7 +59,7 @@ static bool find_unequal(Frame *f, const ProgStep *s, const Tensor *pair[2]) {
 /* An expression has no value: extents that do not broadcast, a division by zero, an overflow. The shapes tell. */
 static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
   char text[480] = "", one[160], other[160];
-  const Tensor *pair[2];
+  Tensor pair[2];
   size_t used = 0;
   for (uint32_t i = 0; i < s->nin && i < 4; i++) {
     const Cell *x = &f->cell[rt_list(f->p, s->in + i)];
@@ -65,8 +69,8 @@ static Status no_dims(Frame *f, const ProgStep *s, const char *what) {
   }
   if (find_unequal(f, s, pair))
     return fail(f->c, ST_INVALID, "shapes %s and %s do not broadcast (inputs: %s%s)",
-                shape_text(pair[0]->rank, pair[0]->dim, one, sizeof one),
-                shape_text(pair[1]->rank, pair[1]->dim, other, sizeof other), text, s->nin > 4 ? ", ..." : "");
+                shape_text(pair[0].rank, pair[0].dim, one, sizeof one),
+                shape_text(pair[1].rank, pair[1].dim, other, sizeof other), text, s->nin > 4 ? ", ..." : "");
   return fail(f->c, ST_INVALID, "the %s of %s cannot be computed for inputs %s%s", what,
               rt_string(f->p, rt_kernel(f->p, s)->name), text, s->nin > 4 ? ", ..." : "");
 }
@@ -82,6 +86,19 @@ static Status no_size(Frame *f, const ProgSlot *x, const int64_t *dim) {
 /* A non-negative number of the call: parts, bytes, operations. */
 static bool amount(Symbols *s, uint32_t expr, int64_t *v) { return rt_symbols_eval(s, expr, v) && *v >= 0; }
 
+/* A number that a run tells is y, and x is needed. */
+static Status unequal(Frame *f, const char *what, int64_t x, int64_t y) {
+  char text[320], a[24], b[24];
+  snprintf(a, sizeof a, "%lld", (long long)x);
+  if (y <= -INT64_MAX) /* what stands for a NaN, too (passes/types.c) */
+    snprintf(b, sizeof b, "nan or far below 0");
+  else
+    snprintf(b, sizeof b, "%lld", (long long)y);
+  if (pair_text(text, sizeof text, what, a, b))
+    return fail(f->c, ST_INVALID, "%s", text);
+  return fail(f->c, ST_INVALID, "%s: %s, where %s is needed", what, b, a);
+}
+
 Status kernel_needs(Frame *f, const ProgStep *s) {
   const ProgCall *call = REC(f->p, SEC_CALLS, ProgCall) + s->call;
   for (uint32_t i = 0; i < call->nneed; i++) {
@@ -92,8 +109,7 @@ Status kernel_needs(Frame *f, const ProgStep *s) {
     if (x == y)
       continue;
     *f->blame = rt_list(f->p, at + 3);
-    return fail(f->c, ST_INVALID, "%s: %lld, where %lld is needed", rt_string(f->p, rt_list(f->p, at + 2)),
-                (long long)y, (long long)x);
+    return unequal(f, rt_string(f->p, rt_list(f->p, at + 2)), x, y);
   }
   return ST_OK;
 }

@@ -48,6 +48,22 @@ void buf_printf(StrBuf *b, const char *fmt, ...) {
   b->len += (size_t)n;
 }
 
+bool pair_text(char *buf, size_t cap, const char *fmt, const char *a, const char *b) {
+  size_t used = 0;
+  bool any = false;
+  for (const char *p = fmt; *p && used + 1 < cap;) {
+    const char *put = !strncmp(p, "{a}", 3) ? a : !strncmp(p, "{b}", 3) ? b : NULL;
+    int n = put ? snprintf(buf + used, cap - used, "%s", put) : snprintf(buf + used, cap - used, "%c", *p);
+    used += n > 0 ? (size_t)n : 0;
+    p += put ? 3 : 1;
+    any |= put != NULL;
+  }
+  if (used >= cap)
+    used = cap - 1;
+  buf[used] = 0;
+  return any;
+}
+
 size_t utf8_length(const char *s, size_t n) {
   const unsigned char *u = (const unsigned char *)s;
   if (!n)

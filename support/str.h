@@ -32,6 +32,9 @@ void buf_puts(StrBuf *b, const char *s);
 void buf_putc(StrBuf *b, char ch);
 void buf_printf(StrBuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* A message about two numbers: fmt with a in the place of each {a}, b in that of {b}. False: it has neither. */
+bool pair_text(char *buf, size_t cap, const char *fmt, const char *a, const char *b);
+
 /* Length in bytes of the UTF-8 character at s (n bytes available); 0 when it is not valid UTF-8. */
 size_t utf8_length(const char *s, size_t n);
 bool utf8_valid(const char *s, size_t n);

@@ -121,17 +121,15 @@ static Status load_mask(Att *t) {
     return ST_OK;
   const Tensor *m = e->in[3];
   int64_t full[4] = {t->q.B, t->q.H, t->q.S, t->L}, own[MAX_RANK];
-  char a[128], b[128];
   if (m->dtype != DT_bool && !dtype_is_float(m->dtype) && !dtype_is_int(m->dtype))
     return eval_fail(e, "attn_mask must be bool or numbers");
-  bool fits = m->rank >= 1 && m->rank <= 4;
-  for (int i = 0; fits && i < m->rank; i++) {
+  if (m->rank < 1 || m->rank > 4)
+    return eval_fail(e, "attn_mask has rank %d", m->rank);
+  for (int i = 0; i < m->rank; i++) {
     int64_t have = m->dim[i], want = full[4 - m->rank + i];
-    fits = have == want || (have == 1 && i < m->rank - 1) || (i == m->rank - 1 && have <= want);
+    if (have != want && !(have == 1 && i < m->rank - 1) && !(i == m->rank - 1 && have <= want))
+      return eval_fail(e, "an extent of %lld does not broadcast to %lld", (long long)have, (long long)want);
   }
-  if (!fits)
-    return eval_fail(e, "attn_mask of shape %s does not broadcast to %s", shape_text(m->rank, m->dim, a, sizeof a),
-                     shape_text(4, full, b, sizeof b));
   row_major_strides(m->rank, m->dim, own);
   for (int i = 0; i < 4; i++) {
     int k = i - (4 - m->rank);

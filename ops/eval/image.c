@@ -157,8 +157,7 @@ Status col2im_eval(Eval *e) {
   TRY(nn_expect_rank(e, 0, 3, "the input"));
   TRY(block_window(e, e->attr, &w, &taps, &blocks));
   if (x->dim[1] % taps)
-    return eval_fail(e, "the columns have %lld elements, no multiple of a block's %lld", (long long)x->dim[1],
-                     (long long)taps);
+    return eval_fail(e, "the columns have %lld elements, no multiple of a block's", (long long)x->dim[1]);
   if (x->dim[2] != blocks)
     return eval_fail(e, "%lld blocks make an image, not %lld", (long long)blocks, (long long)x->dim[2]);
   dim[0] = x->dim[0], dim[1] = x->dim[1] / taps;
@@ -187,8 +186,11 @@ static Status unpooled_extents(Eval *e, int64_t *dim) {
   WindowSpec s;
   if (x->rank < 3)
     return eval_fail(e, "X must have a batch, a channel and at least one spatial axis");
-  if (!tensor_same_shape(x, e->in[1]))
-    return eval_fail(e, "X and the indices must have the same shape");
+  TRY(nn_expect_rank(e, 1, x->rank, "the indices"));
+  for (int i = 0; i < x->rank; i++)
+    if (x->dim[i] != e->in[1]->dim[i])
+      return eval_fail(e, "an extent of the indices is %lld, that of X %lld", (long long)e->in[1]->dim[i],
+                       (long long)x->dim[i]);
   TRY(window_spec(e->c, &wa, x->rank - 2, &s));
   TRY(window_kernel(e->c, &s, NULL));
   memcpy(dim, x->dim, sizeof *dim * MAX_RANK);

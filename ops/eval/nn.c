@@ -187,9 +187,8 @@ static Status apply_axis(Eval *e, const WindowSpec *s, int i, int64_t in, Window
   int64_t room = in + begin + end - far; /* all below 2^62 */
   w->begin[i] = begin, w->end[i] = end;
   if (room < 0)
-    return eval_fail(
-        e, "on spatial axis %d the window of %lld (kernel %lld, dilation %lld) is larger than the padded input of %lld",
-        i, (long long)far, (long long)s->kernel[i], (long long)s->dilation[i], (long long)(in + begin + end));
+    return eval_fail(e, "on spatial axis %d the window of %lld is larger than the padded input of %lld", i,
+                     (long long)far, (long long)(in + begin + end));
   bool up = s->ceil && s->mode == PAD_EXPLICIT; /* VALID: ceil((in - far + 1) / stride) is the rounded-down form */
   w->out[i] = room / stride + (up && room % stride) + 1;
   if (up && w->out[i] > 1 && (w->out[i] - 1) * stride >= in + begin)

@@ -170,16 +170,16 @@ static Status load_affine(Eval *e, int i, const Tensor *x, int axis, Affine *f) 
   const Tensor *t = e->in[i];
   const double *v;
   double *all;
-  char a[128], b[128];
   int64_t stride[MAX_RANK], idx[MAX_RANK] = {0}, n = tensor_count(x);
   bool whole = t->rank == x->rank - axis, fits = t->rank <= x->rank;
-  for (int k = 1; fits && k <= t->rank; k++) {
-    fits = t->dim[t->rank - k] == 1 || t->dim[t->rank - k] == x->dim[x->rank - k];
-    whole = whole && t->dim[t->rank - k] == x->dim[x->rank - k];
-  }
   if (!fits)
-    return eval_fail(e, "input %d of shape %s does not broadcast to %s", i, shape_text(t->rank, t->dim, a, sizeof a),
-                     shape_text(x->rank, x->dim, b, sizeof b));
+    return eval_fail(e, "input %d has rank %d, what it scales %d", i, t->rank, x->rank);
+  for (int k = t->rank; k >= 1; k--) {
+    int64_t have = t->dim[t->rank - k], want = x->dim[x->rank - k];
+    if (have != 1 && have != want)
+      return eval_fail(e, "an extent of %lld does not broadcast to %lld", (long long)have, (long long)want);
+    whole = whole && have == want;
+  }
   TRY(nn_load(e, t, &v));
   if (whole) {
     *f = (Affine){v, true};

@@ -176,6 +176,8 @@ Status one_hot_eval(Eval *e) {
   depth = truncated(e->in[1], 0);
   if (dtype_is_float(e->in[1]->dtype) && isnan(elem_f64(e->in[1]->dtype, e->in[1]->data, 0)))
     depth = -INT64_MAX; /* as passes/types.c has it */
+  if (depth <= -INT64_MAX)
+    return eval_fail(e, "depth: nan or far below 0, where 0 is needed");
   if (depth < 0)
     return eval_fail(e, "depth: %lld, where 0 is needed", (long long)depth);
   TRY(eval_axis(e, a->axis, x->rank, true, &axis));

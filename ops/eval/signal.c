@@ -130,9 +130,12 @@ Status stft_eval(Eval *e) {
   if (eval_has(e, 2))
     TRY(nn_expect_rank(e, 2, 1, "the window"));
   TRY(scalar(e, 3, eval_has(e, 2) ? e->in[2]->dim[0] : x->dim[1], "frame_length", &n));
-  if (step < 1 || n < 1 || n > x->dim[1])
-    return eval_fail(e, "frames of %lld every %lld do not fit a signal of %lld", (long long)n, (long long)step,
-                     (long long)x->dim[1]);
+  if (step < 1)
+    return eval_fail(e, "the step between frames is %lld; it must be at least 1", (long long)step);
+  if (n < 1)
+    return eval_fail(e, "the length of a frame is %lld; it must be at least 1", (long long)n);
+  if (n > x->dim[1])
+    return eval_fail(e, "a frame of %lld does not fit a signal of %lld", (long long)n, (long long)x->dim[1]);
   if (eval_has(e, 2))
     TRY(nn_expect_dim(e, 2, 0, n, "the length of the window (frame_length)"));
   dim[0] = x->dim[0], dim[1] = 1 + (x->dim[1] - n) / step, dim[2] = a->onesided ? n / 2 + 1 : n, dim[3] = 2;
@@ -216,8 +219,14 @@ static Status mel_edges(Eval *e, Mel *m) {
   TRY(scalar(e, 2, 0, "sample_rate", &rate));
   TRY(number(e, 3, "lower_edge_hertz", &low));
   TRY(number(e, 4, "upper_edge_hertz", &high));
-  if (m->bands < 0 || m->bands > INT32_MAX || length < 1 || length > INT32_MAX)
-    return eval_fail(e, "%lld bands of a transform of %lld", (long long)m->bands, (long long)length);
+  for (int i = 0; i < 2; i++) {
+    int64_t v = i ? length : m->bands;
+    if (v < i)
+      return eval_fail(e, "%s is %lld; it must be at least %d", i ? "dft_length" : "num_mel_bins", (long long)v, i);
+    if (v > INT32_MAX)
+      return eval_fail(e, "%s is %lld; it must be at most %d", i ? "dft_length" : "num_mel_bins", (long long)v,
+                       INT32_MAX);
+  }
   if (rate < 1)
     return eval_fail(e, "sample_rate is %lld", (long long)rate);
   m->bins = length / 2 + 1;

@@ -159,9 +159,8 @@ static Status conv_sum(Lower *x, const Conv *k, KExpr *const *index, KExpr **e) 
   Dim rows = dim_div(x->c, w->dim[0], dim_const(x->c, k->group));
   Dim have = in_of(n, 0)->dim[1], takes = dim_mul(x->c, w->dim[1], dim_const(x->c, k->group));
   if (have != takes)
-    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, have), ke_dim(x->k, takes)), ke_dim(x->k, w->dim[1]), have,
-                    arena_printf(x->a, "W takes %%lld channels per group, but X has %%lld in %lld group%s",
-                                 (long long)k->group, k->group == 1 ? "" : "s")));
+    TRY(lower_check(x, k_bin(x, KOP_eq, ke_dim(x->k, have), ke_dim(x->k, takes)), ke_dim(x->k, takes), have,
+                    "W takes %lld channels (in all groups), X has %lld"));
   KVar *acc = lower_acc(x, "s", dtype_is_float(t) ? ke_float(x->k, t, 0) : ke_int(x->k, t, 0));
   KExpr *first = first_channel(x, k, m, w->dim[1], rows), *c = lower_open(x, "c", w->dim[1], &behind);
   at[0] = index[0], at[1] = k_add(x, first, c), tap[0] = m, tap[1] = c;

@@ -39,6 +39,12 @@ static void at_least(Needs *x, Dim d, int64_t least, const char *what) {
 
 static void at_most(Needs *x, Dim d, Dim most, const char *what) { add(x, dim_min(x->c, most, d), d, what); }
 
+static void one_of_rank(Needs *x, Dim axis, int rank) {
+  const char *text = arena_printf(x->a, "axis {b} is not in [%d, %d]", -rank, rank - 1);
+  at_least(x, axis, -rank, text);
+  at_most(x, axis, dim_const(x->c, rank - 1), text);
+}
+
 /* Axes that input 1 names: each of them one of the rank, none twice. */
 static void named_axes(Needs *x, const Node *n) {
   Dim on[MAX_RANK], one = dim_const(x->c, 1);
@@ -48,8 +54,7 @@ static void named_axes(Needs *x, const Node *n) {
   if (n->nin < 2 || !n->in[1] || !value_content(x->c, n->in[1], &axes, &k) || !k || !axes_named(x->c, n, false, on))
     return;
   for (int64_t i = 0; i < k; i++) {
-    at_least(x, axes[i], -rank, "an axis");
-    at_most(x, axes[i], dim_const(x->c, rank - 1), "an axis");
+    one_of_rank(x, axes[i], rank);
   }
   for (int i = 0; i < rank; i++)
     at_most(x, on[i], one, "times that an axis is named");
@@ -149,7 +154,7 @@ static void windows(Needs *x, const Node *n, const WindowAttr *a, int weight) {
         far = dim_add(x->c, dim_mul(x->c, dim_sub(x->c, kernel, one), dim_const(x->c, s.dilation[i])), one),
         padded = dim_add(x->c, in->dim[i + 2], dim_const(x->c, s.begin[i] + s.end[i]));
     must(x, dim_max(x->c, padded, far), padded,
-         arena_printf(x->a, "on spatial axis %d the window is larger than the padded input", i));
+         arena_printf(x->a, "on spatial axis %d the window of {a} is larger than the padded input of {b}", i));
   }
 }
 
@@ -175,7 +180,7 @@ static void unpool(Needs *x, const Node *n) {
   if (!unpooled_extents(x->c, n, own))
     return;
   for (int i = 0; i < out->rank; i++) {
-    must(x, n->in[0]->type.dim[i], n->in[1]->type.dim[i], "an extent of the indices");
+    must(x, n->in[0]->type.dim[i], n->in[1]->type.dim[i], "an extent of the indices is {b}, that of X {a}");
     if (i >= 2 && own[i]->lo < 0)
       must(x, dim_max(x->c, zero, own[i]), own[i], "an extent that is unpooled to");
     if (!dim_at_least(x->c, out->dim[i], own[i]) || (i < 2 && out->dim[i] != own[i]))
@@ -191,10 +196,11 @@ static void columns(Needs *x, const Node *n) {
   if (!value_content(x->c, n->in[2], &block, &axes))
     return;
   for (int i = 0; i < axes; i++) {
-    at_least(x, block[i], 1, "an extent of the block");
+    must(x, dim_max(x->c, dim_const(x->c, 1), block[i]), block[i],
+         arena_printf(x->a, "the kernel's extent on spatial axis %d is {b}; it must be at least 1", i));
     rows = dim_mul(x->c, rows, block[i]);
   }
-  must(x, rows, n->in[0]->type.dim[1], "the rows of the columns");
+  must(x, rows, n->in[0]->type.dim[1], "the columns have {b} elements, no multiple of a block's");
 }
 
 /* Resize (19): the result is as large as is asked for; to keep proportions there must be some. */
@@ -226,26 +232,26 @@ static void dft(Needs *x, const Node *n) {
   if (!dft_shape_of(x->c, n, &s))
     return;
   if (n->nin > 2 && n->in[2] && value_content(x->c, n->in[2], &axis, &k) && k == 1) {
-    at_least(x, axis[0], -s.rank, "an axis");
-    at_most(x, axis[0], dim_const(x->c, s.rank - 1), "an axis");
+    one_of_rank(x, axis[0], s.rank);
+    at_most(x, axis[0], dim_const(x->c, s.rank - 2), "axis {b} is that of the real and the imaginary part");
   }
   for (int i = 0; i < s.rank - 1; i++)
     on = dim_add(x->c, on, s.on[i]);
   add(x, on, one, "axes with the index that is asked for, those of real and imaginary parts apart");
-  must(x, dim_max(x->c, one, s.length), s.length, "the length of the transform");
+  must(x, dim_max(x->c, one, s.length), s.length, "the length of the transform is {b}");
   Dim parts = n->in[0]->type.dim[s.rank - 1], two = dim_const(x->c, 2);
-  must(x, dim_min(x->c, two, dim_max(x->c, one, parts)), parts, "the last axis, of 1 (real) or 2 (complex)");
+  must(x, dim_min(x->c, two, dim_max(x->c, one, parts)), parts, "the last axis must be 1 (real) or 2 (complex), not {b}");
 }
 
 static void stft(Needs *x, const Node *n) {
   Dim one = dim_const(x->c, 1), step, length, have = n->in[0]->type.dim[1];
   if (!stft_shape_of(x->c, n, &step, &length))
     return;
-  at_least(x, step, 1, "the step between frames");
-  must(x, dim_max(x->c, one, length), length, "the length of a frame");
-  must(x, dim_min(x->c, have, length), length, "the length of a frame, the signal being shorter");
+  at_least(x, step, 1, "the step between frames is {b}; it must be at least 1");
+  must(x, dim_max(x->c, one, length), length, "the length of a frame is {b}; it must be at least 1");
+  must(x, dim_min(x->c, have, length), length, "a frame of {b} does not fit a signal of {a}");
   if (n->nin > 2 && n->in[2])
-    must(x, n->in[2]->type.dim[0], length, "the length of the window and that of a frame");
+    must(x, n->in[2]->type.dim[0], length, "the length of the window (frame_length) must be {b}, not {a}");
 }
 
 /* MelWeightMatrix (17): a spectrum of something. */
@@ -254,8 +260,11 @@ static void mel(Needs *x, const Node *n) {
   int64_t k;
   for (int i = 0; i < 2; i++)
     if (value_content(x->c, n->in[i], &size, &k) && k == 1) {
-      must(x, dim_max(x->c, dim_const(x->c, i), size[0]), size[0], i ? "dft_length" : "num_mel_bins");
-      at_most(x, size[0], dim_const(x->c, INT32_MAX), i ? "dft_length" : "num_mel_bins");
+      const char *name = i ? "dft_length" : "num_mel_bins";
+      must(x, dim_max(x->c, dim_const(x->c, i), size[0]), size[0],
+           arena_printf(x->a, "%s is {b}; it must be at least %d", name, i));
+      at_most(x, size[0], dim_const(x->c, INT32_MAX),
+              arena_printf(x->a, "%s is {b}; it must be at most %d", name, INT32_MAX));
     }
 }
 
@@ -273,7 +282,13 @@ static void range(Needs *x, const Node *n) {
   if (!value_content(x->c, n->in[2], &delta, &k) || k != 1)
     return;
   Dim size = dim_max(x->c, delta[0], dim_sub(x->c, dim_const(x->c, 0), delta[0]));
-  add(x, dim_max(x->c, size, dim_const(x->c, 1)), size, "the size of delta");
+  add(x, dim_max(x->c, size, dim_const(x->c, 1)), size, "delta is {b}");
+}
+
+static const char *extent_text(Arena *a, const Value *out) {
+  if (out->type.rank != 1)
+    return "an extent";
+  return arena_printf(a, "the output would be %s[{b}], which is no size a tensor can have", dtype_name(out->type.dtype));
 }
 
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
@@ -311,7 +326,7 @@ uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
   for (int i = 0; i < n->nout; i++)
     for (int k = 0; n->out[i] && k < n->out[i]->type.rank; k++)
       if (n->out[i]->type.dim[k]->data)
-        at_least(&x, n->out[i]->type.dim[k], 0, "an extent");
+        at_least(&x, n->out[i]->type.dim[k], 0, extent_text(a, n->out[i]));
   *need = x.list;
   return x.n;
 }
