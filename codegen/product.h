@@ -48,9 +48,10 @@ typedef struct ProductPlan {
   int64_t tile_bytes; /* scratch: sums of one part (of one tile, when k surely is one block) */
   int64_t
       panel_bytes; /* scratch: one packed block of a panel of B, a tile of integers of A, a part's rows of bf16; or 0 */
-  int few;         /* 16-bit weights: up to so many rows read B as it is packed, for more its blocks are made f32 */
-  int64_t dots;    /* above 0: A is rounded as well, to rows of so many bytes, and the CPU multiplies bf16 */
-  bool one_block;  /* k surely is one block */
+  int streamed; /* so few rows wait for B, which each reads once, a panel at a time, and have the time to ask for all of it */
+  int few;        /* 16-bit weights: up to so many rows read B as it is packed, for more its blocks are made f32 */
+  int64_t dots;   /* above 0: A is rounded as well, to rows of so many bytes, and the CPU multiplies bf16 */
+  bool one_block; /* k surely is one block */
   /* Scratch, when A is read through a window: a table of addresses (codegen/llvm/rows.c), of table_rows to an entry, and a
    * row of zeros. */
   int64_t table_bytes, zero_bytes;

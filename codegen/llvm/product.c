@@ -15,9 +15,6 @@
 
 enum { SHORTLY = 4096 }; /* bytes: the machine's own look ahead ends with a page */
 
-/* So few rows wait for B, a panel at a time, and have the time to ask for all of it. */
-static int few_rows(const Gen *g) { return g->p->rows ? 0 : g->plan.mr / 2; }
-
 /* --- the inner kernels --- */
 
 /* Even splitting of m rows asks for one height or for two neighbours. */
@@ -120,6 +117,20 @@ static Status finish(const TileFinish *f, const TileKernel *t, LVal *sum) {
   return ST_OK;
 }
 
+/* Of the rows that B streams past, the taller tiles also stand in products of many, which want B's next block and less of it at a time:
+ * there are two of each when M is not known. */
+static Status streamed_kernels(Gen *g, TileKernel *like, int high) {
+  int64_t m;
+  if (g->plan.streamed <= like->few_rows)
+    return ST_OK;
+  TileKernel all = *like;
+  all.few_rows = g->plan.streamed;
+  if (!dim_is_const(g->p->m, &m))
+    return tile_set(g->e, &g->streamed, 1, g->plan.streamed < high ? g->plan.streamed : high, all);
+  *like = m <= g->plan.streamed ? all : *like;
+  return ST_OK;
+}
+
 static Status make_kernels(Gen *g) {
   const ProductPlan *plan = &g->plan;
   TileKernel like = {.lanes = lanes(g),
@@ -128,7 +139,7 @@ static Status make_kernels(Gen *g) {
                      .b_step = plan->nr * 4,
                      .sums_row = plan->nr * 4,
                      .ahead = streams_b(g),
-                     .few_rows = few_rows(g)};
+                     .few_rows = g->p->rows ? 0 : plan->mr / 2};
   int low, high;
   if (g->p->rows)
     like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
@@ -149,6 +160,7 @@ static Status make_kernels(Gen *g) {
     *f = (TileFinish){g->name, finish, g};
     like.finish = g->finish = f;
   }
+  TRY(streamed_kernels(g, &like, high));
   TRY(tile_set(g->e, &g->tiles, low, high, like));
   if (g->p->rows && k_unit(g) <= SHORT_RUN && has_lines(g)) {
     TileKernel line = like;
@@ -369,10 +381,32 @@ static void make_pack(Gen *g) {
 
 /* --- a part --- */
 
+/* Is all of A so few rows that B, read once, is one stream? */
+static LVal is_streamed(const Gen *g) {
+  return LLVMBuildICmp(g->e->b, LLVMIntSLE, g->m, i64_of(g->e, g->plan.streamed), "");
+}
+
+static void whole_panel(Gen *g, LVal rows, const TileArgs *x) {
+  Emitter *e = g->e;
+  if (!g->streamed.high) {
+    tile_dispatch(e, &g->tiles, rows, x);
+    return;
+  }
+  LLVMBasicBlockRef few = emit_block(e, "few"), many = emit_block(e, "many"), done = emit_block(e, "whole");
+  LLVMBuildCondBr(e->b, is_streamed(g), few, many);
+  LLVMPositionBuilderAtEnd(e->b, few);
+  tile_dispatch(e, &g->streamed, rows, x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, many);
+  tile_dispatch(e, &g->tiles, rows, x);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
 static void multiply(Gen *g, const Part *w, LVal panel, LVal rows, const TileArgs *x) {
   Emitter *e = g->e;
   if (!g->plan.tail) {
-    tile_dispatch(e, &g->tiles, rows, x);
+    whole_panel(g, rows, x);
     return;
   }
   LLVMBasicBlockRef whole = emit_block(e, "whole"), tail = emit_block(e, "tail"), done = emit_block(e, "multiplied");
@@ -448,8 +482,7 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   }
   if (streams_b(g)) {
     /* Meanwhile the next block comes in, a share of it with each tile, or what few rows need shortly; beyond the end it does no harm. */
-    LVal share = i64_mul(e, w->steps, w->ahead_step),
-         few = LLVMBuildICmp(e->b, LLVMIntSLE, g->m, i64_of(e, few_rows(g)), "");
+    LVal share = i64_mul(e, w->steps, w->ahead_step), few = is_streamed(g);
     LVal next = at_bytes(e, w->next, i64_mul(e, i64_sub(e, tile, w->tile0), share));
     x.ahead = LLVMBuildSelect(e->b, few, at_bytes(e, b, i64_of(e, SHORTLY)), next, ""), x.ahead_step = w->ahead_step;
   }
@@ -525,6 +558,8 @@ static void blocks_of_k(Gen *g, Part *w) {
   LVal zero = i64_of(e, 0), one = i64_of(e, 1);
   LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
   w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
+  if (streams_b(g) && !g->p->weights && !g->p->rows && !g->plan.one_block) /* blocks would break it */
+    w->blocks = LLVMBuildSelect(e->b, is_streamed(g), one, w->blocks, "");
   LVal units = i64_ceildiv(e, g->k, i64_of(e, k_unit(g))); /* the last block of few bits may end beyond K */
   LVal size = i64_muli(e, i64_ceildiv(e, units, w->blocks), k_unit(g));
   Loop kb = loop_begin(e, zero, w->blocks, 1);

@@ -15,6 +15,7 @@ typedef struct Gen {
   const Dim *dim;
   uint32_t ndim;
   TileSet tiles, tail; /* tail: of the last panel, when the plan has one */
+  TileSet streamed;    /* tiles of so few rows that B is read once, when M is not known; high 0: as others are */
   LVal epilogue, pack; /* functions */
   LType epilogue_type, pack_type;
   EmitArgs args;

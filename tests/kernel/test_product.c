@@ -155,6 +155,25 @@ static void test_constant_m(void **state) {
   }
 }
 
+/* Rows so few that B is one stream, and a few more; K is several blocks for others. M at run time, and a constant. */
+static void test_streamed(void **state) {
+  enum { K = 1500, N = 100 };
+  (void)state;
+  for (int tile = 0; tile <= 3 && (!tile || product_level(jit.level)->tile[tile - 1].mr); tile++) {
+    Product p = {.batch = num(1), .n = num(N), .k = num(K), .packed_b = true};
+    p.cut = (ProductCut){.tile = (uint8_t)tile, .depth = -1};
+    p.m = sym("m");
+    Compiled any = compile(p);
+    for (int64_t m = 1; m <= 13; m++) {
+      p.m = num(m);
+      Compiled c = compile(p);
+      check(&any, (Sizes){1, m, N, K}, NULL, 0, NULL);
+      check(&c, (Sizes){1, m, N, K}, NULL, 0, NULL);
+      assert_true(m > c.plan.streamed || c.plan.one_block);
+    }
+  }
+}
+
 /* M is a number of images of constant size: every number of them finds the heights that it needs. */
 static void test_images(void **state) {
   static const int64_t positions[] = {1, 2, 3, 5, 7, 8, 11, 12, 13, 24, 49, 53, 144, 145};
@@ -456,15 +475,25 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),         cmocka_unit_test(test_cuts),
-      cmocka_unit_test(test_constant_m),     cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked),       cmocka_unit_test(test_packed_batch),
-      cmocka_unit_test(test_epilogue),       cmocka_unit_test(test_images),
-      cmocka_unit_test(test_image_columns),  cmocka_unit_test(test_spread),
-      cmocka_unit_test(test_many_objects),   cmocka_unit_test(test_epilogue_batch),
-      cmocka_unit_test(test_cancel),         cmocka_unit_test(test_tail),
-      cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_constant_m),
-      cmocka_unit_test(test_weights_blocks), cmocka_unit_test(test_weights_rows),
+      cmocka_unit_test(test_packed),
+      cmocka_unit_test(test_cuts),
+      cmocka_unit_test(test_constant_m),
+      cmocka_unit_test(test_streamed),
+      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked),
+      cmocka_unit_test(test_packed_batch),
+      cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),
+      cmocka_unit_test(test_image_columns),
+      cmocka_unit_test(test_spread),
+      cmocka_unit_test(test_many_objects),
+      cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_weights),
+      cmocka_unit_test(test_weights_constant_m),
+      cmocka_unit_test(test_weights_blocks),
+      cmocka_unit_test(test_weights_rows),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
