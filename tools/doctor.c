@@ -1,10 +1,10 @@
 /* doctor.c - `sard doctor`: facts about this machine and this build.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/link.h"
-#include "codegen/backend.h"
 #include "cuda/device.h"
 #include "include/sard.h"
 #include "ops/eval/libraries.h"
+#include "support/beside.h"
 #include "support/cores.h"
 #include "tools/json.h"
 #include "tools/tool.h"
@@ -121,7 +121,7 @@ enum { MACHINES = 3 };
 static const char *const machines[MACHINES] = {"x86_64", "aarch64", "riscv64"};
 static bool has_runtime(Arena *a, const char *machine) {
   char path[PATH_MAX];
-  return backend_find(arena_printf(a, "libsard-start-%s.a", machine), path);
+  return beside_find(arena_printf(a, "libsard-start-%s.a", machine), path);
 }
 
 enum { MOST_LIBRARIES = 16 };
