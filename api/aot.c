@@ -6,10 +6,10 @@
 #include "aot/link.h"
 #include "aot/object.h"
 #include "aot/write.h"
-#include "codegen/backend.h"
 #include "cuda/link.h"
 #include "frontend/model.h"
 #include "runtime/object.h"
+#include "support/beside.h"
 #include "support/cores.h"
 #include "support/cpu.h"
 #include "support/gpu.h"
@@ -245,7 +245,7 @@ static Status find_runtime(Ctx *c, Arena *a, AotObject *o) {
   char path[PATH_MAX];
   const char *machine = machine_name((uint16_t)o->machine), *name = arena_printf(a, "libsard-start-%s.a", machine);
   Mapped *m;
-  if (!backend_find(name, path)) {
+  if (!beside_find(name, path)) {
     Status st = fail(c, ST_UNSUPPORTED, "the runtime %s was not found", name);
     if (o->machine == object_machine())
       return err_hint(c, st, "it belongs beside libsard-codegen.so; .sard files need none");

@@ -4,8 +4,11 @@
 file(GLOB START_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/support/*.c ${CMAKE_SOURCE_DIR}/runtime/*.c
      ${CMAKE_SOURCE_DIR}/ops/eval/*.c ${CMAKE_SOURCE_DIR}/cuda/*.c ${CMAKE_SOURCE_DIR}/start/*.c)
 # The table of all operators would bring in all of them: every compiled model has its own. Others are of no use there.
+# Decoders of images are linked, not loaded on need.
 list(REMOVE_ITEM START_SOURCES ${CMAKE_SOURCE_DIR}/ops/eval/table.c ${CMAKE_SOURCE_DIR}/runtime/cache.c
-     ${CMAKE_SOURCE_DIR}/runtime/container.c ${CMAKE_SOURCE_DIR}/support/outfile.c)
+     ${CMAKE_SOURCE_DIR}/runtime/container.c ${CMAKE_SOURCE_DIR}/support/outfile.c ${CMAKE_SOURCE_DIR}/support/beside.c
+     ${CMAKE_SOURCE_DIR}/ops/eval/image_load.c)
+list(APPEND START_SOURCES ${CMAKE_SOURCE_DIR}/ops/eval/images/decoders.c)
 foreach(f run rooms describe env error_text)
   list(APPEND START_SOURCES ${CMAKE_SOURCE_DIR}/api/${f}.c)
 endforeach()

@@ -4,8 +4,8 @@
 #include "codegen/backend.h"
 
 #include "codegen/product.h"
+#include "support/beside.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
 #include <pthread.h>
@@ -15,14 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef SARD_LIBDIR
-#define SARD_LIBDIR "/usr/local/lib" /* where it is installed */
-#endif
-#ifndef SARD_LIBDIR_NAME
-#define SARD_LIBDIR_NAME "lib" /* the same, below the prefix */
-#endif
-
-enum { MAX_JOBS = 64, PLACES = 4 };
+enum { MAX_JOBS = 64 };
 static const char library[] = "libsard-codegen.so";
 
 /* clang 14's leak checker reads wild addresses for the thread-local storage of libraries loaded later: it is left out. */
@@ -42,59 +35,17 @@ const char *__lsan_default_suppressions(void) { return "leak:ld-linux"; }
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 static const EmitApi *loaded;
 
-static bool own_path(char path[PATH_MAX]) {
-  Dl_info info;
-  static const char here;
-  if (!dladdr(&here, &info) || !info.dli_fname)
-    return false;
-  return strchr(info.dli_fname, '/') ? realpath(info.dli_fname, path) : realpath("/proc/self/exe", path);
-}
-
-static bool own_directory(char dir[PATH_MAX]) {
-  if (!own_path(dir))
-    return false;
-  *strrchr(dir, '/') = 0;
-  return true;
-}
-
-/* Where a file of this build may be, in order of preference; an empty string: no such place. */
-static void places(const char *name, char path[PLACES][PATH_MAX + 64]) {
-  const char *dir = secure_getenv("SARD_CODEGEN_DIR");
-  char own[PATH_MAX];
-  memset(path, 0, PLACES * (PATH_MAX + 64));
-  if (dir && strlen(dir) < PATH_MAX)
-    snprintf(path[0], PATH_MAX + 64, "%s/%s", dir, name);
-  if (own_directory(own)) {
-    snprintf(path[1], PATH_MAX + 64, "%s/%s", own, name);
-    snprintf(path[2], PATH_MAX + 64, "%s/../%s/%s", own, SARD_LIBDIR_NAME, name);
-  }
-  snprintf(path[3], PATH_MAX + 64, "%s/%s", SARD_LIBDIR, name);
-}
-
-bool backend_find(const char *name, char *found) {
-  char path[PLACES][PATH_MAX + 64];
-  places(name, path);
-  for (int i = 0; i < PLACES; i++)
-    if (path[i][0] && !access(path[i], R_OK) && strlen(path[i]) < PATH_MAX) {
-      strcpy(found, path[i]);
-      return true;
-    }
-  return false;
-}
-
 bool backend_present(void) {
   char path[PATH_MAX];
-  return backend_find(library, path);
+  return beside_find(library, path);
 }
 
 bool backend_paths(char *own, char *generator) {
-  char path[PLACES][PATH_MAX + 64];
-  places(library, path);
+  char path[PATH_MAX];
   *generator = 0;
-  for (int i = 0; i < PLACES && !*generator; i++)
-    if (path[i][0] && !access(path[i], R_OK) && !realpath(path[i], generator))
-      return false;
-  return own_path(own);
+  if (beside_find(library, path) && !realpath(path, generator))
+    return false;
+  return beside_own(own);
 }
 
 static const char *file_name(const char *path) {
@@ -141,39 +92,18 @@ static int forget_segments(struct dl_phdr_info *info, size_t size, void *arg) {
  * many models take; what is needed again is mapped again in a millisecond or two. What is written to, relocations included, stays. */
 static void forget_llvm(void) { dl_iterate_phdr(forget_segments, NULL); }
 
-static Status missing(Ctx *c, char path[PLACES][PATH_MAX + 64]) {
-  return err_hint(
-      c, fail(c, ST_UNSUPPORTED, "the code generator %s was not found", library),
-      "it is built when LLVM 19.1 to 22 is installed (llvm-19-dev); looked for %s and %s; --device reference "
-      "works without",
-      path[1], path[3]);
-}
-
 static Status load(Ctx *c) {
-  char path[PLACES][PATH_MAX + 64];
-  places(library, path);
-  for (int i = 0; i < PLACES; i++) {
-    if (!path[i][0] || access(path[i], R_OK))
-      continue;
-    void *lib = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
-    if (!lib) {
-      const char *why = dlerror();
-      return fail(c, ST_UNSUPPORTED, "the code generator does not load: %s", why ? why : path[i]);
-    }
-    union {
-      void *p;
-      const EmitApi *(*fn)(void);
-    } u = {.p = dlsym(lib, "sard_codegen_api")};
-    const EmitApi *api = u.p ? u.fn() : NULL;
-    if (!api || api->build != EMIT_BUILD) {
-      dlclose(lib);
-      return fail(c, ST_UNSUPPORTED, "the code generator %s belongs to another build of sard", path[i]);
-    }
-    loaded = api;
-    forget_llvm();
-    return ST_OK;
-  }
-  return missing(c, path);
+  const Beside generator = {
+      .name = library,
+      .what = "the code generator",
+      .hint = "it is built when LLVM 19.1 to 22 is installed (llvm-19-dev); --device reference works without",
+      .symbol = "sard_codegen_api",
+      .build = EMIT_BUILD};
+  const void *api;
+  TRY(beside_load(c, &generator, &api));
+  loaded = api;
+  forget_llvm();
+  return ST_OK;
 }
 
 Status backend_load(Ctx *c, const EmitApi **api) {

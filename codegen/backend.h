@@ -6,14 +6,11 @@
 
 #include "codegen/llvm/emit.h"
 
-/* Loads the shared object if that has not happened yet. Looked for in: the directory in the environment variable
- * SARD_CODEGEN_DIR if set; the directory of the library or executable this code is in; the library directory beside that
- * (../lib); the installed library directory. ST_UNSUPPORTED: not found, or of another build, with what was tried. */
+/* Loads the shared object if that has not happened yet (support/beside.h). ST_UNSUPPORTED: not found, or of another build, with
+ * what was tried. */
 Status backend_load(Ctx *c, const EmitApi **api);
 /* Is there a code generator? Loads nothing. */
 bool backend_present(void);
-/* A file of this build that is not in the program itself, looked for in the same places. False: it is not there. path: PATH_MAX. */
-bool backend_find(const char *name, char *path);
 /* The files that code comes from: the library or executable this code is in, and the code generator ("" without one), each
  * in PATH_MAX bytes. False: it cannot be told. backend_llvm_path: the LLVM that the code generator uses, in arena a; NULL:
  * it is not loaded, or not a library of its own. */

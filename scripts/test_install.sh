@@ -29,6 +29,10 @@ ninja -C "$tmp/build" --quiet
 "$tmp/build/embed" "$model" >"$tmp/two"
 cmp "$tmp/one" "$tmp/two"
 "$tmp/usr/bin/sard" inspect "$model" >/dev/null
+# What is loaded on need lies beside the library.
+for built in build/libsard-*.so; do
+  [ -f "$lib/${built##*/}" ] || { echo "${built##*/} is not installed" >&2; exit 1; }
+done
 # Nothing but the public API is visible.
 if nm -D --defined-only "$lib/libsard.so" | awk '{print $3}' | grep -v '^sard_'; then
   echo "symbols above are visible but not part of the API" >&2

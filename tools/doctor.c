@@ -1,10 +1,10 @@
 /* doctor.c - `sard doctor`: facts about this machine and this build.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "aot/link.h"
-#include "codegen/backend.h"
 #include "cuda/device.h"
 #include "include/sard.h"
 #include "ops/eval/libraries.h"
+#include "support/beside.h"
 #include "support/cores.h"
 #include "tools/json.h"
 #include "tools/tool.h"
@@ -16,7 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <utf8proc.h>
-#include <zip.h>
+#include <zlib.h>
 
 typedef struct Doctor {
   Tool *t;
@@ -121,13 +121,13 @@ enum { MACHINES = 3 };
 static const char *const machines[MACHINES] = {"x86_64", "aarch64", "riscv64"};
 static bool has_runtime(Arena *a, const char *machine) {
   char path[PATH_MAX];
-  return backend_find(arena_printf(a, "libsard-start-%s.a", machine), path);
+  return beside_find(arena_printf(a, "libsard-start-%s.a", machine), path);
 }
 
 enum { MOST_LIBRARIES = 16 };
 static size_t libraries(Fact f[MOST_LIBRARIES]) {
   f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
-  f[1] = (Fact){.name = "libzip", .text = zip_libzip_version()};
+  f[1] = (Fact){.name = "zlib", .text = zlibVersion()};
   f[2] = (Fact){.name = "jansson", .text = JANSSON_VERSION};
   f[3] = (Fact){.name = "utf8proc", .text = utf8proc_version()};
   size_t n = 4;

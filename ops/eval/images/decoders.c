@@ -1,4 +1,4 @@
-/* image_libs.c - the formats that libraries decode: JPEG (libjpeg-turbo), PNG (libpng), WebP, TIFF, JPEG 2000 (OpenJPEG). A build
+/* decoders.c - the formats that libraries decode: JPEG (libjpeg-turbo), PNG (libpng), WebP, TIFF, JPEG 2000 (OpenJPEG). A build
  * without a library says so when an image needs it. Interfaces that jump out of callbacks are avoided: memory that the
  * arena gave is made before a library is entered. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/eval/image.h"
