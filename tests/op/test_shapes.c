@@ -324,7 +324,8 @@ static void others(void **state) {
   type_is(w, OP(w, GatherND, "batch_dims=1", shaped(w, DT_f32, "n, 4, 5"), shaped(w, DT_i64, "n, k, 1")),
           "f32[n, k, 5]");
   type_is(w, OP(w, GatherElements, "axis=1", shaped(w, DT_f32, "n, 4"), shaped(w, DT_i64, "n, k")), "f32[n, k]");
-  refuse(w, OP_Concat, "axis=0", "differ: 3 and 4", IN(shaped(w, DT_f32, "n, 3"), shaped(w, DT_f32, "n, 4")));
+  refuse(w, OP_Concat, "axis=0", "tensor 1 to concatenate has extent 4 on axis 1, the first 3",
+         IN(shaped(w, DT_f32, "n, 3"), shaped(w, DT_f32, "n, 4")));
   refuse(w, OP_Expand, "", "do not broadcast", IN(shaped(w, DT_f32, "3"), dims(w, 1, "4")));
 }
 

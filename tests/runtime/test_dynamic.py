@@ -407,7 +407,7 @@ SPECTRUM = lambda b, l, r, lo, hi: [("b", I, [], [b]), ("l", I, [], [l]), ("r", 
 for t, args in ((F, (8, 64, 8000, 0.0, 4000.0)), (11, (5, 33, 16000, 300.0, 7000.0)), (F, (0, 8, 8000, 0.0, 4000.0)), (F, (1, 1, 8000, 0.0, 10.0))):
     case(f"MelWeightMatrix {args}", MEL(t), SPECTRUM(*args), [("y", t, [args[1] // 2 + 1, args[0]], mel(*args))])
 for args, text in (((4, 16, 100, 0.0, 8000.0), "band 1 lies outside of the spectrum; node #0, op MelWeightMatrix"),
-                   ((4, 16, 0, 0.0, 8000.0), "sample_rate is 0"), ((4, -1, 100, 0.0, 8.0), "dft_length"), ((-1, 16, 100, 0.0, 8.0), "-1, where 0 is needed")):
+                   ((4, 16, 0, 0.0, 8000.0), "sample_rate is 0"), ((4, -1, 100, 0.0, 8.0), "dft_length"), ((-1, 16, 100, 0.0, 8.0), "num_mel_bins is -1; it must be at least 0")):
     refused(f"MelWeightMatrix {args}", MEL(), SPECTRUM(*args), ("y", F, [9, 4], [0.0] * 36), text)
 
 # --- types that no kernel has: by casts; expected values by hand, or by what the operator's text says ---
@@ -505,7 +505,7 @@ refused("an index of a Gather that is computed with others", [PICKED, w.node("Ad
 refused("a window larger than its image, computed with others",
         [w.node("MaxPool", ["x"], ["p"], kernel_shape=[3, 3]), w.node("Relu", ["p"], ["r"]), w.node("Neg", ["r"], ["y"])],
         [("x", F, [1, 1, 2, 5], iota([1, 1, 2, 5]))], ("y", F, [1, 1, 0, 3], []),
-        "window is larger than the padded input: 2, where 3 is needed; node #0, op MaxPool", shapes={"x": [1, 1, "h", "w"]})
+        "the window of 3 is larger than the padded input of 2; node #0, op MaxPool", shapes={"x": [1, 1, "h", "w"]})
 
 # --- images that have no pixels ---
 
