@@ -5,7 +5,7 @@
 set -eu
 
 build="cmake ninja-build pkg-config gcc g++ libc6-dev protobuf-c-compiler libprotobuf-c-dev libjansson-dev libutf8proc-dev
-  zlib1g-dev libcmocka-dev python3-pip python3-dev llvm-19-dev libpcre2-dev libturbojpeg0-dev libpng-dev libwebp-dev libtiff-dev
+  libzip-dev libcmocka-dev python3-pip python3-dev llvm-19-dev libpcre2-dev libturbojpeg0-dev libpng-dev libwebp-dev libtiff-dev
   libopenjp2-7-dev"
 ci="clang libclang-rt-14-dev clang-format llvm-22-dev qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu
   libc6-dev-riscv64-cross"
