@@ -14,9 +14,9 @@ typedef struct TileLoad {
   struct TileLoad *next;
 } TileLoad;
 
-/* Where PICK lanes of an index lie: how far each is behind the first of them, and more by the constants that may be added; whether all
- * are within two registers from there; the address of the first, in row 0. */
-enum { PICK = 16, NEAR_TAPS = 4, MAX_NEAR = 4 };
+/* Where a register's lanes of an index lie: how far each is behind the first of them, and more by the constants that may be added;
+ * whether all are close enough to be picked; the address of the first, in row 0. */
+enum { NEAR_TAPS = 4, MAX_NEAR = 4 };
 typedef struct Near {
   LVal first, behind[NEAR_TAPS], in, p;
 } Near;

@@ -1,10 +1,12 @@
-/* near.c - loads by indices whose lanes lie close together, as those of a resize do: two registers and a shuffle instead of a gather,
+/* near.c - loads by indices whose lanes lie close together, as those of a resize do: registers and a shuffle instead of a gather,
  * five times as fast. Whether they do is found out as the code runs, where the indices are made: once for a loop inside, for which they
  * stay the same, and for all that is picked from one place.
  *
  *   index      7 7 8 9 …  of a row of buffer b        first = 7, behind = 0 0 1 2 …, in: all behind are below 32
  *   b[index]       = pick behind     from b[first …], b[first + 16 …]
  *   b[index + tap] = pick behind + tap from the same
+ *
+ * AVX2 picks from one register of 8 lanes, which begins at the tap: all behind are below 8.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/memory.h"
 
@@ -18,28 +20,37 @@ int kemit_tap(const KExpr **index) {
   return (int)tap->i;
 }
 
-/* Can values of buffer b be picked from two registers here? */
+/* Lanes of a register. */
+static int lanes_of(const KEmit *k) { return k->e->bits / 32; }
+
+/* Are they picked from two registers, the same for all taps? */
+static bool pairs(const KEmit *k) { return k->e->bits == 512; }
+
+/* How many elements from the first are loaded. */
+static int reach(const KEmit *k, int taps) { return pairs(k) ? 2 * lanes_of(k) : lanes_of(k) + taps - 1; }
+
+/* Can values of buffer b be picked from registers here? */
 static bool may_be_near(const KEmit *k, const KBuf *b) {
-  return k->e->bits == 512 && !k->mask && kemit_bytes(b->dtype) == 4 && b->rank &&
-         (k->lanes == PICK || k->lanes == 2 * PICK);
+  int n = lanes_of(k);
+  return k->e->bits >= 256 && !k->mask && kemit_bytes(b->dtype) == 4 && b->rank && (k->lanes == n || k->lanes == 2 * n);
 }
 
-/* Lanes from `from` on. Of temporaries the two registers must end in the row: those that are picked from have room there. */
+/* Lanes from `from` on. Of temporaries the registers must end in the row: those that are picked from have room there. */
 static void find_part(KEmit *k, const KBuf *b, LVal index, int from, Near *w) {
   Emitter *e = k->e;
-  LVal at = emit_lanes_of(e, index, from, PICK), in, last;
-  int taps = b->temp ? NEAR_TAPS : 1;
+  int lanes = lanes_of(k), taps = b->temp ? NEAR_TAPS : 1, below = pairs(k) ? 2 * lanes + 1 - taps : lanes;
+  LVal at = emit_lanes_of(e, index, from, lanes), in, last;
   w->first = LLVMBuildExtractElement(B, at, emit_int(e->i32, 0), "");
-  w->behind[0] = LLVMBuildSub(B, at, emit_splat(e, w->first, PICK), "");
-  for (int i = 1; i < taps; i++)
+  w->behind[0] = LLVMBuildSub(B, at, emit_splat(e, w->first, lanes), "");
+  for (int i = 1; i < taps && pairs(k); i++)
     w->behind[i] = LLVMBuildAdd(B, w->behind[0], emit_int(LLVMTypeOf(at), i), "");
-  in = LLVMBuildICmp(B, LLVMIntULT, w->behind[0], emit_int(LLVMTypeOf(at), 2 * PICK + 1 - taps), "");
+  in = LLVMBuildICmp(B, LLVMIntULT, w->behind[0], emit_int(LLVMTypeOf(at), below), "");
   w->in = emit_call(e, "llvm.vector.reduce.and", LLVMTypeOf(in), &in, 1);
   w->first = LLVMBuildSExt(B, w->first, e->i64, "");
   w->p = kemit_pointer(k, b, kemit_memory_type(k, b->dtype), w->first);
   if (!b->temp)
     return;
-  last = LLVMBuildSub(B, kemit_dim(k, b->dim[b->rank - 1]), emit_int(e->i64, 2 * PICK), "");
+  last = LLVMBuildSub(B, kemit_dim(k, b->dim[b->rank - 1]), emit_int(e->i64, reach(k, taps)), "");
   w->in = LLVMBuildAnd(B, w->in, LLVMBuildICmp(B, LLVMIntSLE, w->first, last, ""), "");
 }
 
@@ -52,21 +63,22 @@ static void find_index(KEmit *k, const KBuf *b, LVal index, NearIndex *n) {
   if (next)
     LLVMPositionBuilderBefore(B, next);
   *n = (NearIndex){.at = index, .buf = b};
-  for (int i = 0; i < k->lanes / PICK; i++)
-    find_part(k, b, index, i * PICK, &n->part[i]);
+  for (int i = 0; i < k->lanes / lanes_of(k); i++)
+    find_part(k, b, index, i * lanes_of(k), &n->part[i]);
   LLVMPositionBuilderAtEnd(B, here);
 }
 
 static LVal all_near(KEmit *k, const NearIndex *n) {
-  return k->lanes == PICK ? n->part[0].in : LLVMBuildAnd(B, n->part[0].in, n->part[1].in, "");
+  return k->lanes == lanes_of(k) ? n->part[0].in : LLVMBuildAnd(B, n->part[0].in, n->part[1].in, "");
 }
 
-/* Both registers of each part, from row `base` on. */
+/* The registers of each part, from row `base` on, or from where the tap is in it. */
 static void load_window(KEmit *k, LType elem, const NearIndex *n, LVal base, LVal v[2][2]) {
-  LType vec = emit_vec(k->e->i32, PICK);
-  for (int h = 0; h < k->lanes / PICK; h++)
-    for (int i = 0; i < 2; i++) {
-      LVal to = LLVMBuildAdd(B, base, emit_int(k->e->i64, i * PICK), "");
+  int lanes = lanes_of(k);
+  LType vec = emit_vec(k->e->i32, lanes);
+  for (int h = 0; h < k->lanes / lanes; h++)
+    for (int i = 0; i < (pairs(k) ? 2 : 1); i++) {
+      LVal to = LLVMBuildAdd(B, base, emit_int(k->e->i64, i * lanes), "");
       v[h][i] = LLVMBuildLoad2(B, vec, LLVMBuildGEP2(B, elem, n->part[h].p, &to, 1, ""), "");
       LLVMSetAlignment(v[h][i], 4);
     }
@@ -74,15 +86,23 @@ static void load_window(KEmit *k, LType elem, const NearIndex *n, LVal base, LVa
 
 static LVal pick(KEmit *k, LType elem, const NearIndex *n, LVal v[2][2], int tap) {
   LVal r[2];
-  for (int h = 0; h < k->lanes / PICK; h++)
-    r[h] = emit_bitcast(k->e, emit_pick(k->e, v[h][0], v[h][1], n->part[h].behind[tap]), elem);
-  return k->lanes == PICK ? r[0] : emit_side_by_side(k->e, r[0], r[1]);
+  for (int h = 0; h < k->lanes / lanes_of(k); h++)
+    r[h] = emit_bitcast(k->e,
+                        pairs(k) ? emit_pick(k->e, v[h][0], v[h][1], n->part[h].behind[tap])
+                                 : emit_pick8(k->e, v[h][0], n->part[h].behind[0]),
+                        elem);
+  return k->lanes == lanes_of(k) ? r[0] : emit_side_by_side(k->e, r[0], r[1]);
 }
 
 /* What other taps have loaded for the same row, or now. */
 static LVal pick_tap(KEmit *k, const KExpr *x, LType elem, const NearIndex *n, const Address *a) {
   bool row = x->buf->rank == 2 && x->index[0]->kind == KE_VAR;
   LVal now = row ? k->var[x->index[0]->var->id] : NULL;
+  if (!pairs(k)) {
+    LVal v[2][2];
+    load_window(k, elem, n, a->base, v);
+    return pick(k, elem, n, v, 0);
+  }
   if (!row || k->window.buf != x->buf || k->window.at != n->at || k->window.row != now ||
       k->window.block != LLVMGetInsertBlock(B)) {
     LVal base = LLVMBuildSub(B, a->base, emit_int(k->e->i64, a->tap), "");
@@ -113,8 +133,8 @@ LVal kemit_load_narrow(KEmit *k, const KExpr *x, LType elem, const Address *a) {
   LVal all = all_near(k, &n), v[2][2], value, r;
   if (!b->temp) {
     LVal count = LLVMBuildMul(B, k->stride[b->index][0], kemit_dim(k, b->dim[0]), "");
-    LVal room = LLVMBuildSub(B, count, LLVMBuildAdd(B, a->base, emit_int(e->i64, 2 * PICK), ""), "");
-    for (int h = 0; h < k->lanes / PICK; h++)
+    LVal room = LLVMBuildSub(B, count, LLVMBuildAdd(B, a->base, emit_int(e->i64, reach(k, 1)), ""), "");
+    for (int h = 0; h < k->lanes / lanes_of(k); h++)
       all = LLVMBuildAnd(B, all, LLVMBuildICmp(B, LLVMIntSLE, n.part[h].first, room, ""), "");
   }
   LLVMBasicBlockRef close = emit_block(e, "near"), far = emit_block(e, "far"), done = emit_block(e, "");

@@ -147,6 +147,8 @@ LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at) {
   return call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0, (LVal[]){a, at, b}, 3);
 }
 
+LVal emit_pick8(Emitter *e, LVal a, LVal at) { return call(e, "llvm.x86.avx2.permd", NULL, 0, (LVal[]){a, at}, 2); }
+
 LVal emit_scalef(Emitter *e, LVal a, LVal n) {
   LVal all = LLVMConstInt(e->i16, 0xffff, 0), round = LLVMConstInt(e->i32, 4, 0); /* as ever */
   return call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, (LVal[]){a, n, a, all, round}, 5);
