@@ -412,10 +412,14 @@ static void block_loop(Scheduler *s, KStmt *f, Dim extent, Dim size) {
   *f->var = (KVar){.name = "block", .dtype = DT_i64, .id = s->k->next_id++, .def = f};
 }
 
-/* Are the rows that the loop stores along, tiles of w lanes in a register, so long that each of its own page is written to? */
-static bool long_rows(const KStmt *last, int w) {
+/* Registers of lanes that are stored at once: two where rows are so long that each of its own page is written to, and with AVX2, where two
+ * fill a line that goes past the caches, unless too many lanes would fill none (bench memory="to NCHW"). */
+static int tile_registers(const Scheduler *s, const KStmt *last, int rows, bool cut) {
+  bool half_lines = s->lanes / 2 * 32 * 2 == LINE_BITS;
   int64_t n;
-  return dim_is_const(last->extent, &n) && n / w >= FAR_LINES;
+  if (!rows || rows == TILE_ROWS || (!cut && !half_lines) || !dim_is_const(last->extent, &n))
+    return 1;
+  return n / rows >= (half_lines ? FAR_LINES / 4 : FAR_LINES) || (half_lines && n % (2 * rows) == 0) ? 2 : 1;
 }
 
 /* for u … for j { body }  ->  for … for block of j { for u { for lane { j = …: body } } }: the cache lines that the lanes read
@@ -427,7 +431,7 @@ static int tile(Scheduler *s, KStmt **nest, int n, int u) {
   int rows = tile_rows(s, last, &across), w = rows ? rows : lanes_for(s, last);
   int64_t count;
   bool cut = s->lanes >= CUT_FROM && rows && dim_is_const(across.extent, &count) && count >= TILE_CUT;
-  int vectors = cut && rows < TILE_ROWS && long_rows(last, rows) ? 2 : 1;
+  int vectors = tile_registers(s, last, rows, cut);
   Dim lanes = dim_const(s->c, cut    ? vectors * rows
                               : rows ? TILE_LANES * rows
                                      : w),
@@ -453,7 +457,7 @@ static int tile(Scheduler *s, KStmt **nest, int n, int u) {
     f->var = across.var, f->var->def = f;
   if (rows)
     f->loop = KL_TILE, f->width = (uint16_t)rows;
-  tile_lanes(s, at, block, var, lanes, extent, cut ? vectors * w : w, rest);
+  tile_lanes(s, at, block, var, lanes, extent, vectors * w, rest);
   return cut ? n : n - 1;
 }
 

@@ -58,7 +58,8 @@ LLVMBasicBlockRef emit_block(Emitter *e, const char *name); /* a new block at th
 /* Masked access; lanes off read as `other`. p: the address of lane 0. align in bytes. */
 LVal emit_masked_load(Emitter *e, LType vec, LVal p, LVal mask, LVal other, unsigned align);
 void emit_masked_store(Emitter *e, LVal v, LVal p, LVal mask, unsigned align);
-void emit_stream(Emitter *e, LVal v, LVal p); /* a store of an aligned vector past the caches; emit_fence orders it */
+void emit_stream(Emitter *e, LVal v, LVal p,
+                 int align); /* a store past the caches, at such bytes; emit_fence orders it */
 void emit_fence(Emitter *e);
 void emit_prefetch(Emitter *e, LVal p);                  /* into all caches; any address will do */
 LVal emit_lanes_of(Emitter *e, LVal v, int from, int n); /* lanes [from, from + n) */

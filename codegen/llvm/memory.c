@@ -544,9 +544,12 @@ static Status stored_value(KEmit *k, const KExpr *x, LVal *r) {
   return ST_OK;
 }
 
-/* Whether vectors that are stored to b go past the caches where they are aligned; NULL: never. */
+/* Whether vectors that are stored to b go past the caches where they are aligned; NULL: never. Halves of a line do outside of tiles,
+ * where one follows the other: exponentials of columns are stored so (bench memory="softmax of columns"). */
 static LVal large_of(KEmit *k, const KBuf *b) {
-  return k->large && k->lanes * dtype_bits(b->dtype) % STREAM_BITS == 0 ? k->large[b->index] : NULL;
+  int bits = k->lanes * dtype_bits(b->dtype);
+  bool half = bits == k->e->bits && 2 * bits == STREAM_BITS && !k->tile_loop;
+  return k->large && (half || bits % STREAM_BITS == 0) ? k->large[b->index] : NULL;
 }
 
 /* Stores a vector: past the caches when it is aligned and the buffer larger than they are. A copy of 64 MB gains a fifth, rows that
@@ -555,7 +558,7 @@ static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
   Emitter *e = k->e;
   LVal large = large_of(k, b);
   if (large && k->past == STREAM_YES) {
-    emit_stream(e, v, p);
+    emit_stream(e, v, p, STREAM_BITS / 8);
     return;
   }
   if (!large || k->past == STREAM_NO) {
@@ -563,10 +566,12 @@ static void store_vector(KEmit *k, const KBuf *b, LVal v, LVal p) {
     return;
   }
   LLVMBasicBlockRef past = emit_block(e, "past"), plain = emit_block(e, "plain"), done = emit_block(e, "");
-  LVal low = LLVMBuildAnd(B, LLVMBuildPtrToInt(B, p, e->i64, ""), emit_int(e->i64, STREAM_BITS / 8 - 1), "");
+  int bits = k->lanes * dtype_bits(b->dtype);
+  LVal within = emit_int(e->i64, (bits < STREAM_BITS ? bits : STREAM_BITS) / 8 - 1);
+  LVal low = LLVMBuildAnd(B, LLVMBuildPtrToInt(B, p, e->i64, ""), within, "");
   LLVMBuildCondBr(B, LLVMBuildAnd(B, large, LLVMBuildIsNull(B, low, ""), ""), past, plain);
   LLVMPositionBuilderAtEnd(B, past);
-  emit_stream(e, v, p);
+  emit_stream(e, v, p, bits < STREAM_BITS ? bits / 8 : STREAM_BITS / 8);
   k->streamed = true;
   LLVMBuildBr(B, done);
   LLVMPositionBuilderAtEnd(B, plain);

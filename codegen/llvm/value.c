@@ -128,10 +128,10 @@ void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align) {
   masked(e, "llvm.masked.scatter", (LType[]){LLVMTypeOf(v), LLVMTypeOf(ptrs)}, (LVal[]){v, ptrs, mask}, 3, 1, align);
 }
 
-void emit_stream(Emitter *e, LVal v, LVal p) {
+void emit_stream(Emitter *e, LVal v, LVal p, int align) {
   LVal store = LLVMBuildStore(e->b, v, p);
   LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, 0));
-  LLVMSetAlignment(store, 64);
+  LLVMSetAlignment(store, (unsigned)align);
   LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->lc, "nontemporal", 11),
                   LLVMMetadataAsValue(e->lc, LLVMMDNodeInContext2(e->lc, &one, 1)));
 }
