@@ -89,7 +89,8 @@ Status conv_transpose_infer(Infer *x) {
   if (!known)
     return ST_OK;
   TRY(check_group_dim(x, 0, 1, a->group, "input channels"));
-  TRY(same_dim(x, in_dim(x, 0, 1), in_dim(x, 1, 0), "the first extent of W (input channels) must be {a}, not {b}", NULL));
+  TRY(same_dim(x, in_dim(x, 0, 1), in_dim(x, 1, 0), "the first extent of W (input channels) must be {a}, not {b}",
+               NULL));
   TRY(window_spec(x->c, &wa, rank - 2, &s));
   TRY(conv_transpose_lists(x->c, a, rank - 2));
   TRY(window_weight(x, &s, 1, kernel));

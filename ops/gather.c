@@ -125,7 +125,8 @@ Status tensor_scatter_infer(Infer *x) {
     for (int i = 0; in_type(x, 1)->rank == rank && i < rank; i++)
       if (i != axis)
         TRY(same_dim(x, in_dim(x, 0, i), in_dim(x, 1, i),
-                     arena_printf(x->arena, "an update of {b} does not fit the cache on axis %d, of extent {a}", i), NULL));
+                     arena_printf(x->arena, "an update of {b} does not fit the cache on axis %d, of extent {a}", i),
+                     NULL));
   }
   set_out_like(x, 0, 0);
   return ST_OK;

@@ -53,7 +53,8 @@ Status concat_infer(Infer *x) {
     for (int k = 0; k < rank; k++)
       if (k != axis)
         TRY(same_dim(x, dim[k], in_dim(x, i, k),
-                     arena_printf(x->arena, "tensor %d to concatenate has extent {b} on axis %d, the first {a}", i, k), &dim[k]));
+                     arena_printf(x->arena, "tensor %d to concatenate has extent {b} on axis %d, the first {a}", i, k),
+                     &dim[k]));
     sum = dim_add(x->c, sum, in_dim(x, i, axis));
   }
   if (rank < 0)

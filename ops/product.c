@@ -15,7 +15,8 @@ Status matmul_infer(Infer *x) {
     return ST_OK;
   if (!ra || !rb)
     return infer_fail(x, "a scalar cannot be multiplied as a matrix");
-  TRY(same_dim(x, in_dim(x, 0, ra - 1), in_dim(x, 1, rb > 1 ? rb - 2 : 0), "inner dimensions {a} and {b} differ", NULL));
+  TRY(same_dim(x, in_dim(x, 0, ra - 1), in_dim(x, 1, rb > 1 ? rb - 2 : 0), "inner dimensions {a} and {b} differ",
+               NULL));
   TRY(broadcast_dims(x, ra > 2 ? ra - 2 : 0, in_type(x, 0)->dim, rb > 2 ? rb - 2 : 0, in_type(x, 1)->dim, &batch, dim));
   rank = batch;
   if (ra > 1)

@@ -60,7 +60,8 @@ Status window_weight(Infer *x, WindowSpec *s, int w, Dim *kernel) {
   }
   for (int i = 0; !known && i < s->n; i++)
     TRY(same_dim(x, dim_max(x->c, dim_const(x->c, 1), kernel[i]), kernel[i],
-                 arena_printf(x->arena, "the kernel's extent on spatial axis %d is {b}; it must be at least 1", i), NULL));
+                 arena_printf(x->arena, "the kernel's extent on spatial axis %d is {b}; it must be at least 1", i),
+                 NULL));
   return ST_OK;
 }
 

@@ -35,8 +35,8 @@ static bool broadcast(const Tensor *a, const Tensor *b, int from) {
 
 /* Two inputs whose shapes do not broadcast, where the step begins with an operator that needs that of all of them. */
 static bool find_unequal(Frame *f, const ProgStep *s, Tensor pair[2]) {
-  static const char *const alike[] = {"add", "sub", "mul", "div", "pow", "where", "max", "min", "prelu", "equal", "less",
-                                      "greater", "and", "or", "xor", "mod"};
+  static const char *const alike[] = {"add",   "sub",   "mul",  "div",     "pow", "where", "max", "min",
+                                      "prelu", "equal", "less", "greater", "and", "or",    "xor", "mod"};
   static const char matmul[] = "matmul"; /* its batches */
   const char *name = rt_string(f->p, rt_kernel(f->p, s)->name);
   size_t length = strcspn(name, ".");

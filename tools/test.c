@@ -5,6 +5,7 @@
 #include "tools/ahead.h"
 #include "tools/cases.h"
 #include "tools/compare.h"
+#include "codegen/backend.h"
 #include "support/cores.h"
 #include "tools/files.h"
 #include "tools/inputs.h"
@@ -303,6 +304,14 @@ static Status wait_workers(Suite *s) {
   return ctx_poll(s->t->c);
 }
 
+/* The parent loads the code generator, once for all workers: to link LLVM takes a process 30 ms. One of them says why if that fails. */
+static void load_generator(Suite *s) {
+  const char *device = opt_str(s->t->o, OPT_device);
+  const EmitApi *api;
+  if (s->n > 1 && !(device && !strcmp(device, "reference")) && backend_load(s->t->c, &api))
+    s->t->c->err = (Err){0};
+}
+
 static Status run_all(Suite *s) {
   bool json = opt_set(s->t->o, OPT_json);
   ctx_on_failure(s->t->c, &s->cleanup, end_workers, s);
@@ -372,6 +381,7 @@ Status cmd_test(Tool *t) {
   s->nworker = jobs < 1 ? 1 : jobs > 256 ? 256 : (int)jobs;
   s->worker = arena_array(t->arena, Worker, (size_t)s->nworker);
   s->out = arena_array(t->arena, Outcome, s->n);
+  load_generator(s);
   TRY(run_all(s));
   t->failed = s->count[FAILED] > 0;
   buf_init(&b, t->arena);

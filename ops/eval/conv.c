@@ -162,8 +162,8 @@ static Status forward_setup(Eval *e, int iw, DType t, Conv *k, Window *win) {
   TRY(check_group(e, k->group, k->C, "input channels"));
   TRY(check_group(e, k->group, k->M, "output channels"));
   if (w->dim[1] != k->C / k->group)
-    return eval_fail(e, "W takes %lld channels (in all groups), X has %lld",
-                     (long long)(w->dim[1] * k->group), (long long)k->C);
+    return eval_fail(e, "W takes %lld channels (in all groups), X has %lld", (long long)(w->dim[1] * k->group),
+                     (long long)k->C);
   TRY(window_spec(e->c, &wa, x->rank - 2, &s));
   TRY(window_kernel(e->c, &s, w->dim + 2));
   TRY(window_apply(e, &s, x->dim + 2, win));

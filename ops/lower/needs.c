@@ -240,7 +240,8 @@ static void dft(Needs *x, const Node *n) {
   add(x, on, one, "axes with the index that is asked for, those of real and imaginary parts apart");
   must(x, dim_max(x->c, one, s.length), s.length, "the length of the transform is {b}");
   Dim parts = n->in[0]->type.dim[s.rank - 1], two = dim_const(x->c, 2);
-  must(x, dim_min(x->c, two, dim_max(x->c, one, parts)), parts, "the last axis must be 1 (real) or 2 (complex), not {b}");
+  must(x, dim_min(x->c, two, dim_max(x->c, one, parts)), parts,
+       "the last axis must be 1 (real) or 2 (complex), not {b}");
 }
 
 static void stft(Needs *x, const Node *n) {
@@ -288,7 +289,8 @@ static void range(Needs *x, const Node *n) {
 static const char *extent_text(Arena *a, const Value *out) {
   if (out->type.rank != 1)
     return "an extent";
-  return arena_printf(a, "the output would be %s[{b}], which is no size a tensor can have", dtype_name(out->type.dtype));
+  return arena_printf(a, "the output would be %s[{b}], which is no size a tensor can have",
+                      dtype_name(out->type.dtype));
 }
 
 uint32_t node_needs(Ctx *c, Arena *a, const Node *n, Need **need) {
