@@ -4,14 +4,13 @@
  *
  * The present keys and values are the concatenations. What depends on positions (causality, windows) goes into the mask, as the kernels'
  * own would mean something else where there are more keys than queries. For CPUs: GPUs have kernels for more, and make do with
- * attention_past, which comes first and leaves to this one caches whose queries and new keys differ in number. Needs: types inferred. The
- * forms with scores as an output, and with keys counted by batch entry, which a run must check, stay as they are.
+ * attention_past, which comes first and leaves to this one what it has made of caches, with positions that the kernels of CPUs have not.
+ * Needs: types inferred. The forms with scores as an output, and with keys counted by batch entry, which a run must check, stay as they
+ * are.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"
 #include "passes/pass.h"
-#include "passes/rewrite.h"
-
-#include <math.h>
+#include "passes/positions.h"
 
 enum { MASK = 3, PAST_K, PAST_V, VALID };
 
@@ -95,59 +94,16 @@ static bool find_cache(Cached *x) {
     x->wanted |= n->out[i] && n->out[i]->uses;
   if (!x->past && !positions && !x->wanted)
     return false;
-  if (positions && has(n, MASK)) { /* a shorter one ends early, which is its own affair */
-    const Type *t = type_in(n, MASK);
-    return t && t->rank >= 1 && t->dim[t->rank - 1] == x->total && (t->dtype == DT_bool || dtype_is_float(t->dtype));
-  }
-  return true;
-}
-
-/* --- masks --- */
-
-static Value *number(Cached *x, Dim d) {
-  DimsAttr a = {.dims = {&d, 1}, .rank = 0, .dtype = DT_i64};
-  int64_t k;
-  return dim_is_const(d, &k) ? const_like(x->m, (double)k, DT_i64) : emit(x->m, OP_Dims, &a, 0, NULL);
-}
-
-static Value *counted(Cached *x, Dim from, Dim to) {
-  Dim one = dim_const(x->m->c, 1);
-  return EMIT(x->m, Range, NULL, number(x, from), number(x, to), number(x, one));
-}
-
-static Value *shifted(Cached *x, Value *v, int64_t by) {
-  return by ? EMIT(x->m, Add, NULL, v, const_like(x->m, (double)by, DT_i64)) : v;
-}
-
-static Value *both(Cached *x, Value *a, Value *b) { return !a ? b : !b ? a : EMIT(x->m, And, NULL, a, b); }
-
-/* Which keys a query may see, by where they stand: bool [seq, total]. */
-static Value *by_position(Cached *x) {
-  Match *m = x->m;
-  Ctx *c = m->c;
-  const AttentionAttr *a = x->a;
-  Dim one = dim_const(c, 1);
-  Value *keep = NULL, *column = counted(x, dim_const(c, 0), x->total);
-  Value *row = counted(x, x->before, dim_add(c, x->before, x->seq));
-  row = reshape_to(m, row, (Dim[]){x->seq, one}, 2);
-  if (x->causal)
-    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, column, row));
-  if (x->right)
-    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, column, shifted(x, row, a->right_window_size)));
-  if (x->left)
-    keep = both(x, keep, EMIT(m, LessOrEqual, NULL, shifted(x, row, -a->left_window_size), column));
-  return keep;
+  return !positions || !has(n, MASK) || positions_fit(n->in[MASK], x->total);
 }
 
 static Value *mask_of(Cached *x) {
-  Match *m = x->m;
-  Value *mask = has(x->n, MASK) ? x->n->in[MASK] : NULL;
-  if (!x->causal && !x->left && !x->right)
-    return mask;
-  Value *keep = by_position(x);
-  if (!mask || mask->type.dtype == DT_bool)
-    return both(x, mask, keep);
-  return EMIT(m, Where, NULL, keep, mask, const_like(m, -INFINITY, mask->type.dtype));
+  Positions p = {.seq = x->seq, .total = x->total, .before = x->before, .left = -1, .right = -1, .causal = x->causal};
+  if (x->left)
+    p.left = x->a->left_window_size;
+  if (x->right)
+    p.right = x->a->right_window_size;
+  return positions_mask(x->m, &p, has(x->n, MASK) ? x->n->in[MASK] : NULL);
 }
 
 /* --- building --- */
