@@ -98,7 +98,7 @@ static int call(Ctx *c, const Code *x, Tensor *const *t, bool (*get)(void *, Dim
   uint32_t ndim;
   Arena *a = arena_create(c);
   unit_signature(a, x->u, &dim, &ndim);
-  int64_t *v = arena_array(a, int64_t, ndim), parts, scratch, offending = 0;
+  int64_t *v = arena_array(a, int64_t, ndim), parts = 0, scratch = 0, offending = 0;
   void **buf = arena_array(a, void *, x->u->kernel->nio);
   for (uint32_t i = 0; i < ndim; i++)
     assert_true(dim_eval(dim[i], get, arg, &v[i]));
@@ -140,7 +140,7 @@ static void outputs_like(Ctx *c, Arena *a, const Kernel *k, Tensor *const *want,
 
 static RtCode *compile(Ctx *c, Arena *a, Unit *u, Code *x) {
   BackendResult r;
-  RtCode *code;
+  RtCode *code = NULL;
   const Unit *unit = u;
   EmitTarget target = {.cpu_level = cpu_level()};
   if (kernel_verify(c, u->kernel) || backend_compile(c, a, &unit, 1, &target, 1, 1, &r) ||
