@@ -261,9 +261,9 @@ Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_
 
 /* What symbols are: small numbers that hang on their names; in the second run all of them are 1. */
 static bool small(void *arg, Dim sym, int64_t *v) {
-  int64_t sum = 0;
+  uint32_t sum = 0;
   for (const char *p = sym->name; *p; p++)
-    sum = sum * 31 + *p;
+    sum = sum * 31 + (uint8_t)*p;
   *v = *(int *)arg ? 1 : 2 + sum % 6;
   return true;
 }
