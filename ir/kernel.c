@@ -522,7 +522,7 @@ static Status check_stmt(Verifier *v, const KStmt *s, int depth) {
   case KS_IF:
     return s->value->dtype == DT_bool ? check_list(v, s->body, depth + 1) : wrong(v, "a condition that is no bool");
   case KS_CHECK:
-    if (s->value->dtype != DT_bool || !s->number || s->number->dtype != DT_i64)
+    if (s->value->dtype != DT_bool || !s->number || (s->number->dtype != DT_i64 && s->number->dtype != DT_f64))
       return wrong(v, "a check without a condition or a number");
     return check_expr(v, s->number, depth);
   default: return wrong(v, "an unknown statement");

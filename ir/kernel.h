@@ -154,9 +154,9 @@ struct KStmt {
   KVar *var;
   Dim extent;
   KExpr *value;
-  KExpr *number; /* KS_CHECK: an i64 to report */
-  const char *
-      text; /* KS_CHECK: what to say, "%lld" standing for the number and then for the bound; NULL: an index is out of range */
+  KExpr *number; /* KS_CHECK: an i64 or an f64 to report */
+  const char *text;            /* KS_CHECK: what to say, "%lld" ("%.9g": an f64) standing for the number and then "%lld" for the bound;
+                                * NULL: an index is out of range */
   Dim bound;                   /* KS_CHECK: in terms of the graph, no part of the code; or NULL */
   const struct Origin *origin; /* KS_CHECK: of the node that wants it, or NULL */
   KBuf *buf;

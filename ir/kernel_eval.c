@@ -303,7 +303,11 @@ static Status run_one(Machine *m, const KStmt *s) {
   default:
     TRY(value(m, s->value, &v));
     TRY(value(m, s->number, &n));
-    return v.i ? ST_OK : fail(m->c, ST_INVALID, "kernel '%s': a check failed for %lld", m->k->name, (long long)n.i);
+    if (v.i)
+      return ST_OK;
+    if (s->number->dtype == DT_f64)
+      return fail(m->c, ST_INVALID, "kernel '%s': a check failed for %.9g", m->k->name, n.f);
+    return fail(m->c, ST_INVALID, "kernel '%s': a check failed for %lld", m->k->name, (long long)n.i);
   }
 }
 

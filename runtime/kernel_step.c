@@ -183,14 +183,19 @@ static void work(void *arg, int thread, int64_t begin, int64_t end) {
     r->result[thread] = result, r->number[thread] = number, r->at[thread] = begin;
 }
 
-/* `text` with its "%lld" replaced by numbers, one after the other. */
+/* `text` with its "%lld" replaced by numbers, one after the other, and "%.9g" by one that is the bits of an f64. */
 static void fill_in(char *to, size_t cap, const char *text, const int64_t *number, int n) {
   size_t used = 0;
   to[0] = 0;
   for (int i = 0; *text && used + 32 < cap;)
-    if (i < n && !strncmp(text, "%lld", 4)) {
-      used += (size_t)snprintf(to + used, cap - used, "%lld", (long long)number[i++]);
-      text += 4;
+    if (i < n && (!strncmp(text, "%lld", 4) || !strncmp(text, "%.9g", 4))) {
+      double f;
+      memcpy(&f, &number[i], sizeof f);
+      if (text[1] == '.')
+        used += (size_t)snprintf(to + used, cap - used, "%.9g", f);
+      else
+        used += (size_t)snprintf(to + used, cap - used, "%lld", (long long)number[i]);
+      i++, text += 4;
     } else {
       to[used++] = *text++, to[used] = 0;
     }

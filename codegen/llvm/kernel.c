@@ -686,12 +686,13 @@ static Status check(KEmit *k, const KStmt *s) {
   if (emit_lanes(number) > 1) { /* the first lane that failed */
     TRY(failing_lanes(k, s, &bad));
     int lanes = emit_lanes(number);
-    LVal lane = emit_splat(e, bad, lanes), first = emit_int(e->i64, 0);
+    LVal lane = emit_splat(e, bad, lanes), first = LLVMConstNull(LLVMGetElementType(LLVMTypeOf(number)));
     for (int i = lanes; i-- > 0;)
       first = LLVMBuildSelect(B, LLVMBuildExtractElement(B, lane, emit_int(e->i32, i), ""),
                               LLVMBuildExtractElement(B, number, emit_int(e->i32, i), ""), first, "");
     number = first;
   }
+  number = LLVMBuildBitCast(B, number, e->i64, ""); /* an f64 by its bits */
   if (e->gpu) {
     gpu_wrong(k->e, &k->args, check_code(k, s), number);
     go(e, on);

@@ -111,7 +111,7 @@ Status bernoulli_eval(Eval *e) {
   TRY(eval_out(e, 0, t, x->rank, x->dim, &y));
   for (int64_t i = 0, n = tensor_count(y); i < n; i++) {
     if (!(p[i] >= 0 && p[i] <= 1))
-      return eval_fail(e, NOT_A_PROBABILITY, (long long)i);
+      return eval_fail(e, NOT_A_PROBABILITY, p[i]);
     elem_set_f64(t, y->data, i, random_uniform(key, i, x->dtype == DT_f64) < p[i]);
   }
   return ST_OK;
@@ -171,7 +171,7 @@ Status dropout_eval(Eval *e) {
     ratio = elem_f64(e->in[1]->dtype, e->in[1]->data, 0);
   }
   if (training && !(ratio >= 0 && ratio <= 1))
-    return eval_fail(e, "ratio is not in [0, 1]");
+    return eval_fail(e, "ratio: " NOT_A_PROBABILITY, ratio);
   TRY(eval_out_like(e, 0, x, &out));
   TRY(eval_out(e, 1, DT_bool, x->rank, x->dim, &mask));
   bool *keep = mask->data;

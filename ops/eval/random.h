@@ -12,7 +12,7 @@ uint64_t random_key(float seed);
 double random_uniform(uint64_t key, int64_t i, bool wide);
 double random_normal(uint64_t key, int64_t i, bool wide);
 
-/* Of an element of Bernoulli's input. */
-#define NOT_A_PROBABILITY "element %lld of the input is not in [0, 1]: it is no probability"
+/* Of an element of Bernoulli's input and of Dropout's ratio: an f64. */
+#define NOT_A_PROBABILITY "%.9g is no probability: it is not in [0, 1]"
 
 #endif

@@ -98,7 +98,7 @@ static Status bernoulli(Lower *x, const Node *n, int out, KExpr *const *index, K
   TRY(lower_read(x, n->in[0], index, &p));
   p = lower_once(x, "p", ke_cast(x->k, w, p));
   KExpr *fits = k_bin(x, KOP_and, k_bin(x, KOP_le, k_num(x, p, 0), p), k_bin(x, KOP_le, p, k_num(x, p, 1)));
-  TRY(lower_check(x, fits, ke_cast(x->k, DT_i64, number), NULL, NOT_A_PROBABILITY));
+  TRY(lower_check(x, fits, ke_cast(x->k, DT_f64, p), NULL, NOT_A_PROBABILITY));
   *e = ke_cast(x->k, t->dtype, k_bin(x, KOP_lt, u, p));
   return ST_OK;
 }
@@ -182,7 +182,7 @@ static Status dropout(Lower *x, const Node *n, int out, KExpr *const *index, KEx
     ratio = lower_once(x, "ratio", ke_cast(x->k, DT_f32, ratio));
     KExpr *low = k_bin(x, KOP_le, k_num(x, ratio, 0), ratio), *high = k_bin(x, KOP_le, ratio, k_num(x, ratio, 1));
     KExpr *idle = k_un(x, KOP_not, training), *fits = k_bin(x, KOP_or, idle, k_bin(x, KOP_and, low, high));
-    TRY(lower_check(x, fits, ke_cast(x->k, DT_i64, ratio), NULL, "ratio is not in [0, 1]"));
+    TRY(lower_check(x, fits, ke_cast(x->k, DT_f64, ratio), NULL, "ratio: " NOT_A_PROBABILITY));
   }
   KExpr *u = uniform(x, seed == ABSENT ? 0 : (uint64_t)seed, element_number(x, t, index), false);
   KExpr *active = k_bin(x, KOP_and, training, k_bin(x, KOP_ne, ratio, k_num(x, ratio, 0)));

@@ -69,8 +69,15 @@ static void compare(Ctx *c, const char *text, const char *level, const Kernel *k
   int rc = call(c, fn, u, got, bind, &number);
   if (st || rc) {
     char says[64];
-    snprintf(says, sizeof says, "failed for %lld", (long long)number);
-    if (!rc || !strstr(c->err.message, says))
+    double f;
+    const KStmt *check[16];
+    assert_true(kernel_checks(k, NULL) <= countof(check) && rc >= 2 && (uint32_t)rc - 2 < kernel_checks(k, check));
+    memcpy(&f, &number, sizeof f);
+    if (check[rc - 2]->number->dtype == DT_f64)
+      snprintf(says, sizeof says, "failed for %.9g", f);
+    else
+      snprintf(says, sizeof says, "failed for %lld", (long long)number);
+    if (!strstr(c->err.message, says))
       fail_msg("%s, %s: evaluator %d (%s), code %d with %lld", k->name, level, st, st ? c->err.message : "", rc,
                (long long)number);
     arena_destroy(a);
