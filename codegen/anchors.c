@@ -747,17 +747,14 @@ void group_anchors(Grouper *p) {
   for (uint32_t i = p->norder; i-- > 0;) {
     Node *n = p->order[i];
     Info *f = info(p, n);
-    if (f->fixed || f->host || !f->timely)
+    if (f->fixed || f->host || !f->timely || !op_is_anchor(n->op))
       continue;
     if (is_attention(n->op))
       attention_group(p, n);
-    else if (gpu_level(p->o->cpu_level)) {
-      if (is_product(n->op))
-        gpu_product_group(p, n);
-    } else if (is_product(n->op))
-      product_group(p, n);
+    else if (gpu_level(p->o->cpu_level))
+      gpu_product_group(p, n);
     else
-      continue;
+      product_group(p, n);
     if (!f->fixed)
       f->why = p->out->fate[n->id].why;
   }

@@ -72,7 +72,11 @@ NEEDS_REFERENCE = {  # by device
 def needs_reference(device):
     """names of the cases that stand in the device's needs_reference.txt"""
     with open(NEEDS_REFERENCE[device], encoding="utf-8") as f:
-        return {line.split(None, 1)[0] for line in f if line.strip() and not line.startswith("#")}
+        rows = [line for line in f if line.strip() and not line.startswith("#")]
+    for row in rows:
+        if not re.match(r"\S+ +\w+: \S", row):
+            sys.exit("%s: no reason: %s0 passed, 1 failed, 0 skipped" % (NEEDS_REFERENCE[device], row))
+    return {row.split(None, 1)[0] for row in rows}
 
 
 def write_needs_reference(device, results):
