@@ -27,7 +27,7 @@
 
 static Ctx ctx;
 static Arena *arena;
-static int kernels, most_registers, spills;
+static int kernels, most_registers;
 
 /* --- extents --- */
 
@@ -78,13 +78,11 @@ static char *compile_for(const Unit *u, const char *target, const char **symbol)
 }
 
 /* No spills, and not more registers than a block of its threads may have each. */
-static void assemble(const char *ptx, const char *target, bool may_spill) {
+static void assemble(const char *ptx, const char *target) {
   if (!ptxas_path())
     return;
   Assembled x = ptxas_assemble(ptx, target);
-  if (x.stack && may_spill)
-    spills++;
-  if (x.rc || (x.stack && !may_spill))
+  if (x.rc || x.stack)
     fail_msg("ptxas -arch=%s: %s:\n%s", target, x.stack ? "a kernel spills" : "fails", ptx);
   most_registers = x.registers > most_registers ? x.registers : most_registers;
   kernels += x.kernels;
@@ -767,14 +765,14 @@ static void test_code(void **state) {
         char *ptx = compile_for(&u, targets[k], &symbol);
         instructions(ptx, types[y]);
         if (k == 1 || dims[i] == 128)
-          assemble(ptx, targets[k], y && dims[i] > 256);
-        if (k != 1 || (i & 1 && dims[i] != 128))
+          assemble(ptx, targets[k]);
+        if (k != 1)
           continue;
         u.attention.scores = SCORES_WEIGHTS, u.attention.soft = DT_bf16; /* twice through the keys */
         gpu_attention_schedule(&ctx, arena, &u);
         ptx = compile_for(&u, targets[k], &symbol);
         instructions(ptx, types[y]);
-        assemble(ptx, targets[k], y && dims[i] > 80);
+        assemble(ptx, targets[k]);
       }
 }
 
@@ -812,8 +810,8 @@ int main(int argc, char **argv) {
   ctx_open(&ctx, &alloc);
   arena = arena_create(&ctx);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  printf("%d kernels assembled%s, %d registers at most, %d texts that may spill do\n", kernels,
-         ptxas_path() ? "" : ": no ptxas here", most_registers, spills);
+  printf("%d kernels assembled%s, %d registers at most, nothing spilled\n", kernels,
+         ptxas_path() ? "" : ": no ptxas here", most_registers);
   ctx_close(&ctx);
   return failed;
 }
