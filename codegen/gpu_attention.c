@@ -17,10 +17,14 @@ bool gpu_attention_fits(const Attention *t) {
 }
 
 /* K and V of a tile are in shared memory side by side: 2 bytes an element, and 16 behind each row. One warp alone has fewer keys: it
- * copies all of them, and has P twice. */
-static int keys_of(const Attention *t, int width, int rows) {
-  int64_t most = t->dk > width ? t->dk : width;
-  return !half(t) ? 64 : (most <= 128 ? 64 : 32) / (rows == GA_FEW_ROWS ? 2 : 1);
+ * copies all of them, and has P twice. Where it goes through them twice it has fewer still, for its registers. */
+static int keys_of(const Attention *t, const GpuAttention *g, int rows) {
+  int64_t most = t->dk > g->width ? t->dk : g->width;
+  if (!half(t))
+    return 64;
+  if (rows == GA_FEW_ROWS)
+    return most <= (g->twice ? 80 : 128) ? 32 : 16;
+  return most <= 128 ? 64 : 32;
 }
 
 /* f32: so that the sums of a thread fit into its registers. Tensor cores: a warp for each 16 rows. */
@@ -28,10 +32,11 @@ static int threads_of(const Attention *t, int width, int rows) {
   return half(t) ? 2 * rows : rows == MANY_ROWS && width > 128 ? 256 : 128;
 }
 
-/* Columns of O for a block: as many for each, in whole warps, so that 16 bytes and 16 columns of tensor cores are of one block. */
+/* Columns of O for a block: as many for each, in whole warps, so that 16 bytes and 16 columns of tensor cores are of one block. Going
+ * through keys twice takes registers on tensor cores, and so does a K that comes in slices. */
 static void cut_columns(const Attention *t, GpuAttention *g) {
-  bool loops = half(t) && (g->twice || t->dk > GPU_ATTENTION_COLUMNS); /* which take registers */
-  int most = GPU_ATTENTION_COLUMNS / (loops ? 2 : 1);
+  int loops = !half(t) ? 0 : g->twice + (t->dk > GPU_ATTENTION_COLUMNS);
+  int most = GPU_ATTENTION_COLUMNS >> loops;
   g->passes = (t->dv + most - 1) / most;
   g->width = (int)(g->passes == 1 ? t->dv : ((t->dv + g->passes - 1) / g->passes + 31) / 32 * 32);
   g->passes = (t->dv + g->width - 1) / g->width;
@@ -49,7 +54,7 @@ static void plan(Ctx *c, const Attention *t, GpuAttention *g) {
       .group = t->heads / t->kv_heads, .splits = num(c, 1), .chunk = num(c, LEAST), .partials = num(c, 0)};
   g->twice = t->soft || t->scores == SCORES_WEIGHTS;
   cut_columns(t, g);
-  int keys = keys_of(t, g->width, MANY_ROWS), few_keys = keys_of(t, g->width, GA_FEW_ROWS);
+  int keys = keys_of(t, g, MANY_ROWS), few_keys = keys_of(t, g, GA_FEW_ROWS);
   Dim one = num(c, 1), rows = dim_mul(c, t->q_len, num(c, g->group));
   Dim heads = dim_mul(c, t->batch, num(c, t->kv_heads));
   Dim many = dim_min(c, one, dim_div(c, rows, num(c, GA_FEW_ROWS + 1))); /* 1: there are more rows than a few; else 0 */

@@ -221,8 +221,9 @@ SARD_API sard_status sard_plan(const sard_model *m, const sard_tensor *inputs, s
                                sard_error **err);
 
 /* Working memory stays with a model from run to run, here and on its device: as much as the largest runs needed, once for each
- * of those that went on at a time. This gives it back, and what the device's allocator keeps; the next runs begin anew. Runs may
- * go on meanwhile, and keep theirs. */
+ * of those that went on at a time. This gives it back, with the model's CUDA graphs and what the device's allocator keeps; the next
+ * runs begin anew. Weights and code stay until sard_model_free, results until sard_result_free; with the last model of a device goes
+ * its context. Runs may go on meanwhile, and keep theirs. */
 SARD_API void sard_release(const sard_model *m);
 
 /* CUDA graphs. On "cuda" the second run of the same shapes is recorded, and later ones are one call of the driver, if no step of the

@@ -5,7 +5,9 @@ SPDX-License-Identifier: Apache-2.0
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -14,7 +16,9 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "cli"))
 import models  # noqa: E402
 from harness import Checks, sard  # noqa: E402
 
-NULL = os.path.join(os.environ.get("SARD_BUILD", os.path.join(ROOT, "build")), "tests", "null")
+BUILD = os.environ.get("SARD_BUILD", os.path.join(ROOT, "build"))
+NULL = os.path.join(BUILD, "tests", "null")
+TOOLKIT = r"nvcc|cudart|-lcu\w|-lnv\w|/(usr/local|opt)/cuda"
 
 
 def libraries(c, folder):
@@ -51,6 +55,19 @@ def errors(c, folder, model):
         c.check("doctor, GPU %s" % gpu, why in doctor.stdout, doctor.stdout)
 
 
+def without_toolkit(c):
+    """where CUDA's toolkit is installed, the build is that of a machine without it: it takes neither compiler, header nor library of it"""
+    for name in ("build.ninja", "CMakeCache.txt"):
+        with open(os.path.join(BUILD, name)) as f:
+            found = re.search(TOOLKIT, f.read())
+        c.check("nothing of the toolkit in " + name, not found, found)
+    for name in ("sard", "libsard.so", "libsard-codegen.so"):
+        path = os.path.join(BUILD, name)
+        if os.path.exists(path):
+            needed = re.findall(r"\(NEEDED\).*\[(.*)\]", subprocess.run(["readelf", "-d", path], capture_output=True, text=True).stdout)
+            c.check(name + " loads without CUDA's libraries", needed and not re.search(r"cuda|cublas|nv", " ".join(needed)), needed)
+
+
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +76,7 @@ def main():
         libraries(c, folder)
         os.remove(os.path.join(folder, "libcublasLt.so.13"))
         errors(c, folder, model)
+    without_toolkit(c)
     doctor = sard("doctor", env={"SARD_CUDA_DIR": NULL})
     c.check("the GPU", "Null GPU, compute capability 9.0, 132 multiprocessors, 85.9 GB" in doctor.stdout, doctor.stdout)
     return c.done()

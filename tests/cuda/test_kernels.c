@@ -1,6 +1,6 @@
 /* test_kernels.c - the kernel texts of tests/kernel, scheduled for GPUs and compiled to PTX: run by an interpreter (null/ptx.h)
  * against the evaluator, for several grids and orders of the threads, with the same bits for all; and assembled by ptxas, where the
- * CUDA toolkit is. Lines `# ptx TEXT` of a text: what the PTX must contain.
+ * CUDA toolkit is. Lines `# ptx TEXT` and `# no ptx TEXT` of a text, which each has: what the PTX must contain, and must not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -143,14 +143,33 @@ static bool has_line(const char *text, const char *pattern) {
   return false;
 }
 
-/* A line `# ptx WORDS` of a kernel's text: WORDS are in a line of its PTX. A * stands for what LLVM's versions write differently. */
-static void contains(const char *text, const char *ptx, const char *path) {
-  char want[128];
-  for (const char *p = text; (p = strstr(p, "# ptx ")); p++) {
-    snprintf(want, sizeof want, "*%.*s*", (int)strcspn(p + 6, "\n"), p + 6);
-    if (!has_line(ptx, want))
-      fail_msg("%s: the PTX has no '%s':\n%s", path, want, ptx);
+/* Lines `# ptx WORDS` and `# no ptx WORDS` of a kernel's text: WORDS are in a line of its PTX, or in none. A * or ? stands for what
+ * LLVM's versions write differently. The first of those lines that does not hold, as "# … WORDS", or NULL. */
+static const char *broken(const char *text, const char *ptx) {
+  static char line[160];
+  char want[sizeof line + 2];
+  for (const char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+    bool no = !strncmp(p, "# no ptx ", 9);
+    if (!no && strncmp(p, "# ptx ", 6))
+      continue;
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(p, "\n"), p);
+    snprintf(want, sizeof want, "*%s*", line + (no ? 9 : 6));
+    if (has_line(ptx, want) == no)
+      return line;
   }
+  return NULL;
+}
+
+/* What the code of no kernel may have: f32 is exact to its last bits or rounded once, and all there is lies in registers. */
+static const char everywhere[] = "# no ptx .local\n# no ptx .approx\n# no ptx .ftz\n# no ptx call\n";
+
+static void patterns(const char *text, const char *ptx, const char *path) {
+  const char *line = broken(everywhere, ptx);
+  line = line ? line : broken(text, ptx);
+  if (line)
+    fail_msg("%s: '%s' does not hold:\n%s", path, line, ptx);
+  if (!strstr(text, "\n# ptx "))
+    fail_msg("%s says nothing of its PTX: it has no line '# ptx TEXT'", path);
 }
 
 static void assemble(const char *ptx, const char *target) {
@@ -198,6 +217,7 @@ static void one_target(Ctx *c, const char *text, const char *path, const char *t
   if (missing) {
     assert_int_equal(st, ST_UNSUPPORTED);
     assert_non_null(strstr(c->err.message, missing));
+    assert_null(strstr(text, " ptx ")); /* of which it has none */
     arena_destroy(a);
     return;
   }
@@ -206,9 +226,7 @@ static void one_target(Ctx *c, const char *text, const char *path, const char *t
   char *ptx = arena_strndup(a, (const char *)r.object[0].bytes, r.object[0].size);
   if (getenv("VERBOSE"))
     printf("%s\n", ptx);
-  contains(text, ptx, path);
-  if (strstr(ptx, ".local"))
-    fail_msg("%s: memory of a thread's own: it is slow", path);
+  patterns(text, ptx, path);
   if (ptxas_path())
     assemble(ptx, target);
   compiled++;
@@ -237,7 +255,18 @@ static void all_texts(void **unused) {
   ctx_close(&c);
 }
 
+/* Patterns that hold, and such as do not. */
+static void pattern_lines(void **unused) {
+  (void)unused;
+  static const char ptx[] = "\tld.global.v4.f32 {%f1}, [%rd1];\n\tfma.rn.f32 %f2, %f1;\n";
+  assert_null(broken("# a text\n# ptx ld.global.v4.?32\n# no ptx bar.sync\n", ptx));
+  assert_string_equal(broken("# ptx fma\n# ptx ld.global.v2.?32\n", ptx), "# ptx ld.global.v2.?32");
+  assert_string_equal(broken("# no ptx fma.\n", ptx), "# no ptx fma.");
+  assert_string_equal(broken("# ptx v4*fma\n", ptx), "# ptx v4*fma"); /* of two lines */
+  assert_string_equal(broken(everywhere, "\tex2.approx.f32 %f1, %f2;\n"), "# no ptx .approx");
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_texts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(pattern_lines), cmocka_unit_test(all_texts)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,36 @@ static void no_growth(void **unused) {
   assert_int_equal(null.left(), 0);
 }
 
+/* On request all goes but weights and code, which a model that has never run holds, and results. */
+static void released(void **unused) {
+  (void)unused;
+  sard_model *m = load_on(FIXTURE("bert_qa/ts17"), "cuda"), *other = load_on(FIXTURE("bert_qa/ts17"), "cuda");
+  sard_run_options o = SARD_RUN_OPTIONS_INIT;
+  int loaded = null.left();
+  Feed f;
+  o.outputs_on_device = true;
+  tokens(&f, 2, 5, 0);
+  sard_result *kept = run_with(m, f.t, 2, &o), *host = run(other, f.t, 2);
+  int one = null.left();
+  for (int i = 0; i < 3; i++)
+    sard_result_free(run(m, f.t, 2));
+  assert_int_equal(graphs_of(m).recorded, 1);
+  sard_release(other);
+  sard_release(m);
+  assert_true(null.left() < one);
+  sard_tensor got = output(kept, 0), want = output(host, 0);
+  assert_memory_equal(null.memory((uint64_t)(uintptr_t)got.data, (size_t)sard_tensor_bytes(&got)), want.data,
+                      (size_t)sard_tensor_bytes(&want));
+  sard_result_free(kept), sard_result_free(host);
+  assert_int_equal(null.left(), loaded);
+  sard_release(m); /* nothing more is there */
+  assert_int_equal(null.left(), loaded);
+  sard_model_free(other);
+  sard_result_free(run(m, f.t, 2));
+  sard_model_free(m); /* the last one: with it goes the context */
+  assert_int_equal(null.left(), 0);
+}
+
 static void few_are_kept(void **unused) {
   (void)unused;
   Feed f;
@@ -142,8 +172,8 @@ static void threads(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(replays), cmocka_unit_test(no_growth),
-                                     cmocka_unit_test(few_are_kept), cmocka_unit_test(turned_off),
-                                     cmocka_unit_test(threads)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(replays),    cmocka_unit_test(no_growth),
+                                     cmocka_unit_test(released),   cmocka_unit_test(few_are_kept),
+                                     cmocka_unit_test(turned_off), cmocka_unit_test(threads)};
   return cmocka_run_group_tests(tests, load_null, NULL);
 }

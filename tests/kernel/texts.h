@@ -1,7 +1,7 @@
 /* texts.h - the kernel texts of this folder as tests use them, with data that hang on a text's name only. Lines `# key …` in a
  * text: bind SYM=N … (one run each), tol T (relative, of numbers below 0.1 to that), sums BUF (where terms may cancel:
  * relative to the largest of the inputs at least), finite (no NaN or infinity in the data), ints BUF LO HI (range of an
- * integer buffer), ptx TEXT (what its code for GPUs contains). Included behind cmocka.h.
+ * integer buffer), ptx TEXT and no ptx TEXT (what its code for GPUs contains, and what it must not). Included behind cmocka.h.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_TESTS_KERNEL_TEXTS_H
 #define SARD_TESTS_KERNEL_TEXTS_H
