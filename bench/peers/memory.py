@@ -3,9 +3,10 @@
 
 usage: memory.py DIR [--models A,B] [--threads 2] [--seconds 0.5] [--build build] [--table FILE]
 
-The most a process held, without the caller's inputs and the outputs, and without what reads them from files: ONNX Runtime's figure, as in
-compare.py, is what it takes on top of NumPy's process; sard's is of a process given .npy files, which it reads without a library. The
-first process of sard has an empty compile cache (cold), the second starts from it (warm). The bounds are made of what `sard plan` says:
+The most a process held, without the caller's inputs (one set of them) and the outputs, and without what reads them from files: ONNX
+Runtime's figure, as in compare.py, is what it takes on top of NumPy's process; sard's is of a process given .npy files, which it reads
+without a library. The first process of sard has an empty compile cache (cold), the second starts from it (warm). The bounds are made of
+what `sard plan` says:
 
     warm:  the weights + 1.1 times the largest sum of values that live at once + 8 MB, and not above ONNX Runtime
     cold:  1.25 times the weights + 1.1 times those values + 64 MB
