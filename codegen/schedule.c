@@ -27,6 +27,8 @@ enum {
   TILE_BODY = 4,  /* statements */
   TILE_CUT = 256, /* iterations of a block: to NHWC takes 3.2 ms, not 5.1 (bench memory="to NHWC"); … */
   CUT_FROM = 16,  /* … with so many lanes: AVX2 and AVX-512, where stores go past the caches */
+  /* The same with AVX2, where each writes to a page of its own: as many as the first TLB has; 11.2 ms, not 11.8 (bench memory=transpose) */
+  TILE_PAGES = 64,
   FAR_LINES = 32, /* rows of at least so many lines get two at a time: 3.9 ms, not 5.3 (bench memory=transpose) */
 };
 
@@ -412,14 +414,23 @@ static void block_loop(Scheduler *s, KStmt *f, Dim extent, Dim size) {
   *f->var = (KVar){.name = "block", .dtype = DT_i64, .id = s->k->next_id++, .def = f};
 }
 
-/* Registers of lanes that are stored at once: two where rows are so long that each of its own page is written to, and with AVX2, where two
- * fill a line that goes past the caches, unless too many lanes would fill none (bench memory="to NCHW"). */
-static int tile_registers(const Scheduler *s, const KStmt *last, int rows, bool cut) {
-  bool half_lines = s->lanes / 2 * 32 * 2 == LINE_BITS;
+/* AVX2: two registers fill a line. */
+static bool half_lines(const Scheduler *s) { return s->lanes / 2 * 32 * 2 == LINE_BITS; }
+
+/* Registers of lanes that are stored at once where rows are cut into blocks: two where rows are so long that each of its own page is
+ * written to, and with AVX2, where two fill a line that goes past the caches, unless too many lanes would fill none. Whole rows are
+ * stored as they come: two registers take 12.0 ms, not 9.8 (bench memory="to NCHW"). */
+static int tile_registers(const Scheduler *s, const KStmt *last, int rows) {
   int64_t n;
-  if (!rows || rows == TILE_ROWS || (!cut && !half_lines) || !dim_is_const(last->extent, &n))
+  if (rows == TILE_ROWS || !dim_is_const(last->extent, &n))
     return 1;
-  return n / rows >= (half_lines ? FAR_LINES / 4 : FAR_LINES) || (half_lines && n % (2 * rows) == 0) ? 2 : 1;
+  return n / rows >= (half_lines(s) ? FAR_LINES / 4 : FAR_LINES) || (half_lines(s) && n % (2 * rows) == 0) ? 2 : 1;
+}
+
+/* Iterations of a block of the loop across, of rows of `last`. */
+static int64_t tile_cut(const Scheduler *s, const KStmt *last, int rows) {
+  int64_t n;
+  return half_lines(s) && dim_is_const(last->extent, &n) && n / rows >= FAR_LINES ? TILE_PAGES : TILE_CUT;
 }
 
 /* for u … for j { body }  ->  for … for block of j { for u { for lane { j = …: body } } }: the cache lines that the lanes read
@@ -431,7 +442,8 @@ static int tile(Scheduler *s, KStmt **nest, int n, int u) {
   int rows = tile_rows(s, last, &across), w = rows ? rows : lanes_for(s, last);
   int64_t count;
   bool cut = s->lanes >= CUT_FROM && rows && dim_is_const(across.extent, &count) && count >= TILE_CUT;
-  int vectors = tile_registers(s, last, rows, cut);
+  int64_t cut_at = cut ? tile_cut(s, last, rows) : 0;
+  int vectors = cut ? tile_registers(s, last, rows) : 1;
   Dim lanes = dim_const(s->c, cut    ? vectors * rows
                               : rows ? TILE_LANES * rows
                                      : w),
@@ -446,11 +458,11 @@ static int tile(Scheduler *s, KStmt **nest, int n, int u) {
   KCursor at = {s->k, &block->body};
   KStmt *f = ks_for(&at, "u", run, &at);
   if (cut) {
-    Dim size = dim_const(s->c, TILE_CUT);
+    Dim size = dim_const(s->c, cut_at);
     block_loop(s, nest[n - 2], run, size);
     KExpr *from = ke_binary(s->k, KOP_mul, ke_var(s->k, nest[n - 2]->var), ke_dim(s->k, size));
     f->extent = size;
-    if (count % TILE_CUT)
+    if (count % cut_at)
       f->value = ke_binary(s->k, KOP_sub, ke_dim(s->k, run), from);
     kernel_substitute(s->k, rest, across.var, ke_binary(s->k, KOP_add, from, ke_var(s->k, f->var)));
   } else

@@ -4,314 +4,23 @@
  *                 MatMul -> (* scale) -> (+ mask) -> Softmax -> (guard) -> MatMul -'
  *   k' [B,H,D,L] '                                              v [B,Hk,L,D] '
  *
- * Operands are followed through transpositions and through factors that are scalars: dynamo multiplies Q and K by the
- * root of the scale each. Where Q, K and V all come from [batch, sequence, heads * size] (or sequence first) and the
+ * attention_match.c finds them. Where Q, K and V all come from [batch, sequence, heads * size] (or sequence first) and the
  * result goes back there, the node takes and gives that layout, and splitting the heads is its own business. Else it
- * takes 4-D operands, as with a cache. Keys and values that are repeated for grouped heads lose the repetition. The
- * node that opset 23 exports contain is brought to the same form.
+ * takes 4-D operands, as with a cache. The node that opset 23 exports contain is brought to the same form.
  *
- * A row whose scores are all masked by -inf gives NaN in these nodes, zeros behind the guard Where(IsNaN(p), 0, p), and
- * zeros in Attention, and behind the guard of the operator's own text, Where(ReduceMax(mask) == -inf, 0, p). So without
- * a guard the mask must be known to leave every row open: see open_rows.
- * XLNet subtracts its mask, and scales the sum of scores and bias: both become factors of what is added.
- * Scores may be filled instead, Where(keep, scores, low) with a low that no score comes near: keep is a bool mask. A row of which nothing
- * is kept gives the mean of V, or NaN where low is -inf, which Where brings back behind the Attention (see filled_rows).
+ * Where scores are filled, a row of which nothing is kept gives the mean of V, or NaN where the fill is -inf, which Where
+ * brings back behind the Attention (see filled_rows).
  *
  * Heads that were merged with the batch, [B*H,S,D], are split again in front (see split_scores), as DeBERTa needs it.
  * Needs: algebra (transposes and reshapes in normal form).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "passes/attention.h"
 #include "passes/pass.h"
-#include "passes/rewrite.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MAX_MASKS = 4 };
-
-/* What stands behind an input of the attention: transpose(v, perm) * scale. */
-typedef struct Operand {
-  Value *v;
-  int64_t perm[4];
-  double scale;
-} Operand;
-
-typedef struct Heads {
-  Operand q, k, v;
-  Value *mask[MAX_MASKS];    /* their sum, as it was added up from the last */
-  Value *windows[MAX_MASKS]; /* a mask of five dimensions: the scores it is added to; else NULL */
-  double factor
-      [MAX_MASKS]; /* what multiplies each on its way: -1 where it is subtracted, the scale where it is in front of that */
-  int nmask;
-  Value *cond; /* scores are `low` where it is true, or (keeps) where it is false; NULL: nowhere */
-  bool keeps;
-  double low;
-  double scale; /* of the scores, besides the operands' own */
-  bool guarded;
-  Value *open;               /* a mask whose rows of nothing but -inf are guarded, or NULL */
-  const AttentionAttr *attr; /* of a node that is an Attention already, or NULL */
-  bool repeated;             /* K and V lost a repetition */
-} Heads;
-
-/* --- operands --- */
-
-/* x, when v is x times (or divided by) a constant scalar of the same shape. */
-static Value *unscaled(const Value *v, double *scale) {
-  Node *n = v->def;
-  double k;
-  if (!n || (n->op != OP_Mul && n->op != OP_Div) || !value_scalar(n->in[1], &k) || !same_type(n->in[0], v) ||
-      !isfinite(k) || k == 0)
-    return NULL;
-  *scale *= n->op == OP_Mul ? k : 1 / k;
-  return n->in[0];
-}
-
-static void peel(Match *m, Operand *o, bool scaling) {
-  for (;;) {
-    Node *n = o->v->def;
-    int64_t p[MAX_RANK], q[4];
-    int rank;
-    Value *x;
-    if (scaling && (x = unscaled(o->v, &o->scale))) {
-      match_also(m, n);
-      o->v = x;
-    } else if (n && n->op == OP_Transpose && perm_of(n, p, &rank) && rank == 4) {
-      for (int i = 0; i < 4; i++)
-        q[i] = p[o->perm[i]];
-      memcpy(o->perm, q, sizeof q);
-      match_also(m, n);
-      o->v = n->in[0];
-    } else {
-      return;
-    }
-  }
-}
-
-/* [B,Hk,L,D] that was repeated to [B,Hk*r,L,D] by Reshape [B,Hk,1,L,D], Expand [B,Hk,r,L,D], Reshape; else NULL. */
-static Value *unrepeated(const Operand *o) {
-  Node *join = def_of(o->v, OP_Reshape), *expand = join ? def_of(join->in[0], OP_Expand) : NULL;
-  Node *open = expand ? def_of(expand->in[0], OP_Reshape) : NULL;
-  if (!open || o->perm[1] != 1)
-    return NULL;
-  Value *x = open->in[0];
-  const Type *t = &x->type, *one = &open->out[0]->type, *many = &expand->out[0]->type, *all = &o->v->type;
-  int64_t heads, times, total;
-  if (!type_known(x) || t->rank != 4 || one->rank != 5 || many->rank != 5 || all->rank != 4 ||
-      !dim_is_const(t->dim[1], &heads) || !dim_is_const(many->dim[2], &times) || !dim_is_const(all->dim[1], &total) ||
-      heads * times != total || !dim_is(one->dim[2], 1))
-    return NULL;
-  static const int of5[] = {0, 1, 3, 4};
-  for (int i = 0; i < 4; i++)
-    if (one->dim[of5[i]] != t->dim[i] || many->dim[of5[i]] != t->dim[i] || (i != 1 && all->dim[i] != t->dim[i]))
-      return NULL;
-  return x;
-}
-
-static void lose_repetition(Match *m, Heads *h) {
-  Value *k = unrepeated(&h->k), *v = unrepeated(&h->v);
-  if (!k || !v)
-    return;
-  h->k.v = k, h->v.v = v;
-  h->repeated = true;
-  peel(m, &h->k, true);
-  peel(m, &h->v, false);
-}
-
-static bool four(const Operand *o) { return type_known(o->v) && o->v->type.rank == 4; }
-
-static Dim extent(const Operand *o, int axis) { return o->v->type.dim[o->perm[axis]]; }
-
-/* The extents fit for all values of the symbols; equal head counts, or a constant multiple. */
-static bool fits(const Heads *h) {
-  int64_t hq, hk;
-  const Operand *q = &h->q, *k = &h->k, *v = &h->v;
-  if (extent(q, 0) != extent(k, 0) || extent(q, 0) != extent(v, 0) || extent(q, 3) != extent(k, 3) ||
-      extent(k, 1) != extent(v, 1) || extent(k, 2) != extent(v, 2))
-    return false;
-  return extent(q, 1) == extent(k, 1) ||
-         (dim_is_const(extent(q, 1), &hq) && dim_is_const(extent(k, 1), &hk) && hk > 0 && hq % hk == 0);
-}
-
-/* --- masks --- */
-
-/* Every row (last axis) of the constant has an element above -inf, and no NaN. */
-static bool const_open(const Value *v) {
-  const Tensor *t = v->konst;
-  int64_t n = tensor_count(t), last = t->rank ? t->dim[t->rank - 1] : 1;
-  if (n > 1 << 24)
-    return false;
-  for (int64_t i = 0; i < n; i += last) {
-    bool open = false;
-    for (int64_t j = 0; j < last; j++) {
-      double x = const_elem(t, i + j);
-      if (isnan(x))
-        return false;
-      open |= x > -INFINITY;
-    }
-    if (!open)
-      return false;
-  }
-  return true;
-}
-
-static bool const_finite(const Value *v) {
-  const Tensor *t = v->konst;
-  int64_t n = tensor_count(t);
-  if (n > 1 << 24)
-    return false;
-  for (int64_t i = 0; i < n; i++)
-    if (!isfinite(const_elem(t, i)))
-      return false;
-  return true;
-}
-
-/* v holds finite numbers (looked at: *budget values at most), given that sums and products of finite numbers do
- * (exporters use the lowest float for that), those of matrices among them, whatever they are of. */
-static bool stays_finite_in(const Value *v, int *budget) {
-  static const struct {
-    OpId op;
-    int first, last;
-  } through[] = {{OP_Where, 1, 2},         {OP_Add, 0, 1},
-                 {OP_Sub, 0, 1},           {OP_Mul, 0, 1},
-                 {OP_Expand, 0, 0},        {OP_Reshape, 0, 0},
-                 {OP_Transpose, 0, 0},     {OP_Slice, 0, 0},
-                 {OP_Gather, 0, 0},        {OP_Squeeze, 0, 0},
-                 {OP_Unsqueeze, 0, 0},     {OP_Identity, 0, 0},
-                 {OP_Split, 0, 0},         {OP_Neg, 0, 0},
-                 {OP_Tile, 0, 0},          {OP_Cast, 0, 0},
-                 {OP_Concat, 0, 255},      {OP_Min, 0, 255},
-                 {OP_Max, 0, 255},         {OP_Trilu, 0, 0},
-                 {OP_ScatterND, 0, 2},     {OP_ScatterElements, 0, 2},
-                 {OP_Abs, 0, 0},           {OP_Relu, 0, 0},
-                 {OP_GatherElements, 0, 0}};
-  if (!v || v->type.kind != VK_TENSOR || (*budget)-- <= 0)
-    return false;
-  if (dtype_kind(v->type.dtype) == DK_BOOL || dtype_is_int(v->type.dtype))
-    return true;
-  if (v->konst)
-    return const_finite(v);
-  if (!v->def)
-    return false;
-  double by;
-  if (v->def->op == OP_Sigmoid || v->def->op == OP_Tanh || v->def->op == OP_MatMul)
-    return true;
-  if (v->def->op == OP_Div && value_scalar(v->def->in[1], &by) && by != 0)
-    return stays_finite_in(v->def->in[0], budget);
-  for (size_t i = 0; i < countof(through); i++)
-    if (through[i].op == v->def->op) {
-      for (int k = through[i].first; k <= through[i].last && k < v->def->nin; k++)
-        if (!stays_finite_in(v->def->in[k], budget))
-          return false;
-      return true;
-    }
-  return false;
-}
-
-static bool stays_finite(const Value *v) {
-  int budget = 300;
-  return stays_finite_in(v, &budget);
-}
-
-static bool open_rows(const Value *mask) { return !mask || (mask->konst ? const_open(mask) : stays_finite(mask)); }
-
-/* The mask reaches the scores by broadcasting. Its last axis must be theirs or 1, or the product with V would be
- * refused. */
-static bool mask_fits(const Value *mask, const Value *scores) {
-  int rank = mask->type.rank;
-  if (!type_known(mask) || rank < 1 || rank > 4 || mask->type.dtype != scores->type.dtype)
-    return false;
-  for (int i = 0; i < rank - 1; i++)
-    if (!dim_is(mask->type.dim[i], 1) && mask->type.dim[i] != scores->type.dim[4 - rank + i])
-      return false;
-  return true;
-}
-
-/* a and b have rank 4 and agree on all axes but the last. */
-static bool same_rows(const Value *a, const Value *b) {
-  if (!type_known(a) || !type_known(b) || a->type.rank != 4 || b->type.rank != 4)
-    return false;
-  return !memcmp(a->type.dim, b->type.dim, 3 * sizeof a->type.dim[0]);
-}
-
-/* --- matching --- */
-
-static bool used_once(const Value *v) { return value_sole_user(v) != NULL; }
-
-/* p, or what stands in front of its guard Where(IsNaN(s), 0, s). */
-static Value *unguarded(Match *m, Value *p, bool *guarded) {
-  Node *w = def_of(p, OP_Where), *nan = w ? def_of(w->in[0], OP_IsNaN) : NULL;
-  if (!nan || !is_num(w->in[1], 0) || nan->in[0] != w->in[2] || !used_once(p) || !used_once(nan->out[0]))
-    return p;
-  for (const Use *u = w->in[2]->uses; u; u = u->next)
-    if (u->node != w && u->node != nan)
-      return p;
-  *guarded = true;
-  match_also(m, w);
-  match_also(m, nan);
-  return w->in[2];
-}
-
-/* p, or what stands in front of the guard that the operator's own text has: Where(ReduceMax(mask) == -inf, 0, s). */
-static Value *unguarded_rows(Match *m, Value *p, Value **mask) {
-  Node *w = def_of(p, OP_Where), *eq = w ? def_of(w->in[0], OP_Equal) : NULL;
-  Node *max = eq ? def_of(eq->in[0], OP_ReduceMax) : NULL;
-  const int64_t *axis;
-  int64_t n;
-  if (!max || !is_num(w->in[1], 0) || !is_num(eq->in[1], -INFINITY) || !used_once(p) || !used_once(w->in[2]) ||
-      !ATTR(max, Reduce)->keepdims || max->nin < 2 || !value_ints(max->in[1], &axis, &n, m->g->arena) || n != 1 ||
-      axis_of(axis[0], max->in[0]) < 0 || axis_of(axis[0], max->in[0]) != max->in[0]->type.rank - 1)
-    return p;
-  *mask = max->in[0];
-  match_also(m, w);
-  return w->in[2];
-}
-
-/* The product of Q and K' behind scores that may be scaled. */
-static Node *product(const Value *v, double *scale) {
-  Value *x;
-  double by = 1;
-  while (used_once(v) && (x = unscaled(v, &by)))
-    v = x;
-  Node *n = def_of(v, OP_MatMul);
-  if (!n || !used_once(v) || !type_known(v) || v->type.rank != 4 || !type_known(n->in[0]) || !type_known(n->in[1]) ||
-      n->in[0]->type.rank != 4 || n->in[1]->type.rank != 4)
-    return NULL;
-  *scale *= by;
-  return n;
-}
-
-/* Scores on their way to the softmax: a product, or a sum, scaled perhaps. */
-static bool are_scores(const Value *v) {
-  double unused = 1;
-  if (product(v, &unused))
-    return true;
-  Value *x = unscaled(v, &unused);
-  v = x ? x : v;
-  return def_of(v, OP_Add) || def_of(v, OP_Sub);
-}
-
-/* Swin adds its windows' mask in five dimensions: v = Reshape(Reshape(s [B*W,H,S,L] -> [B,W,H,S,L]) + mask).
- * Returns s. */
-static Value *windowed(Match *m, Value *v, Heads *h) {
-  Node *join = def_of(v, OP_Reshape), *add = join ? def_of(join->in[0], OP_Add) : NULL;
-  if (!add || !used_once(v) || !used_once(add->out[0]) || h->nmask == MAX_MASKS)
-    return NULL;
-  for (int i = 0; i < 2; i++) {
-    Value *five = add->in[i], *mask = add->in[1 - i];
-    Node *open = def_of(five, OP_Reshape);
-    if (!open || !used_once(five) || !same_shape(open->in[0], v) || !same_shape(five, add->out[0]) ||
-        five->type.rank != 5 || v->type.rank != 4 || memcmp(five->type.dim + 2, v->type.dim + 1, 3 * sizeof(Dim)) ||
-        !type_known(mask) || mask->type.rank != 5 || !broadcasts_into(mask, five) ||
-        !dims_bound(m->g, five->type.dim, 5, NULL))
-      continue;
-    h->mask[h->nmask] = mask, h->factor[h->nmask] = h->scale;
-    h->windows[h->nmask++] = five;
-    match_also(m, join);
-    match_also(m, add);
-    match_also(m, open);
-    return open->in[0];
-  }
-  return NULL;
-}
+/* --- building --- */
 
 /* [B,W,..] windows of a mask to [B*W,..]. */
 static Value *flat_mask(Match *m, Value *mask, const Value *five) {
@@ -322,135 +31,11 @@ static Value *flat_mask(Match *m, Value *mask, const Value *five) {
   return reshape_to(m, mask, (Dim[]){dim_mul(m->c, d[0], d[1]), d[2], d[3], d[4]}, 4);
 }
 
-/* v = Where(cond, low, s) or Where(cond, s, low): s. */
-static Value *unfilled(Match *m, Value *v, Heads *h) {
-  Node *w = def_of(v, OP_Where);
-  if (!w || !used_once(v))
-    return NULL;
-  for (int side = 1; side <= 2; side++) {
-    Value *s = w->in[3 - side], *cond = w->in[0];
-    if (!value_scalar(w->in[side], &h->low) || !(h->low <= -1e30) || !same_shape(s, v) || !type_known(cond) ||
-        cond->type.rank < 1 || cond->type.rank > 4)
-      continue;
-    if (h->low > -INFINITY && v->type.dtype != DT_f32 &&
-        v->type.dtype != DT_f64) /* the mean of V is a sum, which has to fit */
-      continue;
-    h->cond = cond, h->keeps = side == 2;
-    match_also(m, w);
-    return s;
-  }
-  return NULL;
-}
-
-/* No row is masked out by mask i where that would not be what Attention makes of it. A factor keeps finite numbers finite. */
-static bool mask_holds(const Heads *h, int i) {
-  if (h->factor[i] != 1 && !(fabs(h->factor[i]) <= 1 && stays_finite(h->mask[i])))
-    return false;
-  if (h->guarded && !h->cond)
-    return true;
-  return h->nmask == 1 && !h->cond ? h->open == h->mask[i] || open_rows(h->mask[i]) : stays_finite(h->mask[i]);
-}
-
-/* Follows sums of scores and masks to the product. */
-static Node *match_scores(Match *m, Value *v, Heads *h) {
-  Node *mm;
-  Value *bare = unfilled(m, v, h);
-  v = bare ? bare : v;
-  while (!(mm = product(v, &h->scale))) {
-    Value *inner = windowed(m, v, h);
-    if (inner) {
-      v = inner;
-      continue;
-    }
-    Node *add = v->def;
-    if (!add || !used_once(v))
-      return NULL;
-    if ((inner = unscaled(v, &h->scale))) {
-      match_also(m, add);
-      v = inner;
-      continue;
-    }
-    if ((add->op != OP_Add && add->op != OP_Sub) || h->nmask == MAX_MASKS)
-      return NULL;
-    int at = add->op == OP_Sub || (same_rows(add->in[0], v) && are_scores(add->in[0])) ? 0 : 1;
-    if (!same_rows(add->in[at], v))
-      return NULL;
-    h->factor[h->nmask] = add->op == OP_Sub ? -h->scale : h->scale;
-    h->mask[h->nmask++] = add->in[1 - at];
-    match_also(m, add);
-    v = add->in[at];
-  }
-  for (int i = 0; i < h->nmask; i++)
-    if ((!h->windows[i] && !mask_fits(h->mask[i], mm->out[0])) || !mask_holds(h, i))
-      return NULL;
-  if (h->open && (h->cond || !(h->nmask == 1 && h->open == h->mask[0])))
-    return NULL;
-  match_also(m, mm);
-  return mm;
-}
-
-static bool match_product(Match *m, Node *pv, Heads *h) {
-  Value *p = unguarded_rows(m, unguarded(m, pv->in[0], &h->guarded), &h->open);
-  Node *soft = def_of(p, OP_Softmax), *qk;
-  if (!soft || !type_known(p) || p->type.rank != 4 || axis_of(ATTR(soft, Softmax)->axis, p) != 3 ||
-      !dtype_is_float(p->type.dtype) || (!h->guarded && !used_once(p)))
-    return false;
-  h->scale = 1;
-  match_also(m, pv);
-  match_also(m, soft);
-  if (!(qk = match_scores(m, soft->in[0], h)))
-    return false;
-  h->q = (Operand){qk->in[0], {0, 1, 2, 3}, 1};
-  h->k = (Operand){qk->in[1], {0, 1, 3, 2}, 1};
-  h->v = (Operand){pv->in[1], {0, 1, 2, 3}, 1};
-  return true;
-}
-
-/* An Attention of 4-D operands without cache of its own. */
-static bool match_node(Match *m, Node *n, Heads *h) {
-  int64_t d;
-  for (int i = 4; i < n->nin; i++)
-    if (n->in[i])
-      return false;
-  for (int i = 1; i < n->nout; i++)
-    if (n->out[i] && n->out[i]->uses)
-      return false;
-  if (!type_known(n->in[0]) || n->in[0]->type.rank != 4)
-    return false;
-  h->attr = ATTR(n, Attention);
-  if (n->nin > 3 && n->in[3])
-    h->factor[0] = 1, h->mask[h->nmask++] = n->in[3];
-  h->q = (Operand){n->in[0], {0, 1, 2, 3}, 1};
-  h->k = (Operand){n->in[1], {0, 1, 2, 3}, 1};
-  h->v = (Operand){n->in[2], {0, 1, 2, 3}, 1};
-  h->scale = (double)h->attr->scale;
-  match_also(m, n);
-  if (isnan(h->scale))
-    h->scale = dim_is_const(n->in[0]->type.dim[3], &d) && d > 0 ? 1 / sqrt((double)d) : NAN;
-  return true;
-}
-
-static bool match(Match *m, Node *n, Heads *h) {
-  if (n->op == OP_Attention ? !match_node(m, n, h) : !match_product(m, n, h))
-    return false;
-  bool scaling = !isnan(h->scale);
-  peel(m, &h->q, scaling);
-  peel(m, &h->k, scaling);
-  peel(m, &h->v, false);
-  if (!four(&h->q) || !four(&h->k) || !four(&h->v))
-    return false;
-  lose_repetition(m, h);
-  Dim keys = extent(&h->k, 2);
-  return fits(h) && dims_bound(m->g, &keys, 1, NULL);
-}
-
-/* --- building --- */
-
 static AttentionAttr attributes(Match *m, const Heads *h) {
   AttentionAttr a = *(const AttentionAttr *)(h->attr ? h->attr : attr_new(m->g->arena, &Attention_attrs));
   double scale = h->scale * h->q.scale * h->k.scale;
   int64_t d;
-  bool usual = dim_is_const(extent(&h->q, 3), &d) && fabs(scale * sqrt((double)d) - 1) < 2e-6;
+  bool usual = dim_is_const(attention_extent(&h->q, 3), &d) && fabs(scale * sqrt((double)d) - 1) < 2e-6;
   a.scale = usual ? NAN : (float)scale;
   a.q_num_heads = a.kv_num_heads = ABSENT;
   return a;
@@ -459,7 +44,7 @@ static AttentionAttr attributes(Match *m, const Heads *h) {
 /* Do its axes lie as they do when heads were split off [batch, sequence, heads * size]? */
 static bool has_hidden(const Operand *o) {
   static const int64_t batch_first[] = {0, 2, 1, 3}, seq_first[] = {1, 2, 0, 3};
-  return dim_is_const(extent(o, 1), NULL) &&
+  return dim_is_const(attention_extent(o, 1), NULL) &&
          (!memcmp(o->perm, batch_first, sizeof o->perm) || !memcmp(o->perm, seq_first, sizeof o->perm));
 }
 
@@ -473,7 +58,7 @@ static Value *hidden(Match *m, Operand *o, bool scaling) {
   Node *split = def_of(x, OP_Reshape);
   if (split)
     x = split->in[0], match_also(m, split);
-  while (scaling && (y = unscaled(x, &o->scale))) /* a factor in front of the split */
+  while (scaling && (y = attention_unscaled(x, &o->scale))) /* a factor in front of the split */
     match_also(m, x->def), x = y;
   x = reshape_to(m, x, (Dim[]){d[0], d[1], dim_mul(m->c, d[2], d[3])}, 3);
   return o->perm[0] == 0 ? x : transpose_by(m, x, swap, 3);
@@ -487,7 +72,7 @@ static Value *to_keys(Match *m, Value *mask, Dim keys) {
 }
 
 static Value *kept(Match *m, const Heads *h) {
-  return to_keys(m, h->keeps ? h->cond : EMIT(m, Not, NULL, h->cond), extent(&h->k, 2));
+  return to_keys(m, h->keeps ? h->cond : EMIT(m, Not, NULL, h->cond), attention_extent(&h->k, 2));
 }
 
 static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q, Value *k, Value *v) {
@@ -502,7 +87,7 @@ static Value *finish(Match *m, const Heads *h, const AttentionAttr *a, Value *q,
   }
   /* Attention reads a short last axis as a mask that ends early. */
   if (mask && !h->attr)
-    mask = to_keys(m, mask, extent(&h->k, 2));
+    mask = to_keys(m, mask, attention_extent(&h->k, 2));
   if (h->cond && mask)
     mask = EMIT(m, Where, NULL, kept(m, h), mask, const_like(m, -INFINITY, mask->type.dtype));
   else if (h->cond)
@@ -521,7 +106,7 @@ static bool needs_rows(const Heads *h) { return h->cond && !(h->guarded && h->lo
 /* y of rows of which nothing is kept: all scores are `low` there, so that it is the mean of V, or NaN. `rows`: the axis of V's rows. */
 static Value *filled_rows(Match *m, const Heads *h, Value *y, Value *v, int64_t rows) {
   Ctx *c = m->c;
-  Dim keys = extent(&h->k, 2), one = dim_const(c, 1);
+  Dim keys = attention_extent(&h->k, 2), one = dim_const(c, 1);
   DType t = y->type.dtype;
   Value *keep = kept(m, h), *other, *zero = const_like(m, 0, DT_i64);
   Value *any = EMIT(m, ReduceMax, NULL, keep, const_ints(m, (int64_t[]){-1}, 1));
@@ -553,15 +138,16 @@ static Value *make_hidden(Match *m) {
   Value *out = m->root->out[0];
   int64_t p[MAX_RANK], hq, hk;
   int rank;
-  if (!perm_of(t, p, &rank) || rank != 4 || !used_once(t->in[0]))
+  if (!perm_of(t, p, &rank) || rank != 4 || !value_sole_user(t->in[0]))
     return NULL;
   bool swapped = !memcmp(p, seq_first, sizeof seq_first);
   if ((!swapped && memcmp(p, batch_first, sizeof batch_first)) ||
       !dims_bound(m->g, out->type.dim, out->type.rank, NULL))
     return NULL;
-  if (!type_known(out) || !match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) || !has_hidden(&h.v) ||
-      !dim_is_const(extent(&h.q, 1), &hq) || !dim_is_const(extent(&h.k, 1), &hk) || !bound(m, &h.q) ||
-      !bound(m, &h.k) || !bound(m, &h.v) || (needs_rows(&h) && (hq != hk || swapped || !alike_heads(&h))))
+  if (!type_known(out) || !attention_match(m, t->in[0]->def, &h) || !has_hidden(&h.q) || !has_hidden(&h.k) ||
+      !has_hidden(&h.v) || !dim_is_const(attention_extent(&h.q, 1), &hq) ||
+      !dim_is_const(attention_extent(&h.k, 1), &hk) || !bound(m, &h.q) || !bound(m, &h.k) || !bound(m, &h.v) ||
+      (needs_rows(&h) && (hq != hk || swapped || !alike_heads(&h))))
     return NULL;
   Value *q = hidden(m, &h.q, !isnan(h.scale)), *k = hidden(m, &h.k, !isnan(h.scale)), *v = hidden(m, &h.v, false);
   AttentionAttr a = attributes(m, &h);
@@ -578,12 +164,13 @@ static Value *straight(Match *m, const Operand *o) { return transpose_by(m, o->v
 
 static Value *make_heads(Match *m) {
   Heads h = {.scale = 1};
-  if (!match(m, m->root, &h))
+  if (!attention_match(m, m->root, &h))
     return NULL;
   if (h.attr && !h.repeated && h.q.scale * h.k.scale == 1)
     return NULL; /* nothing to gain */
   AttentionAttr a = attributes(m, &h);
-  if (needs_rows(&h) && (extent(&h.q, 1) != extent(&h.k, 1) || !dims_bound(m->g, h.q.v->type.dim, 4, NULL)))
+  if (needs_rows(&h) &&
+      (attention_extent(&h.q, 1) != attention_extent(&h.k, 1) || !dims_bound(m->g, h.q.v->type.dim, 4, NULL)))
     return NULL;
   Value *q = straight(m, &h.q), *k = straight(m, &h.k), *v = straight(m, &h.v);
   Value *y = finish(m, &h, &a, q, k, v);
@@ -727,8 +314,8 @@ static Value *split_scores(Match *m) {
   Value *y = m->root->out[0], *x = m->root->in[0];
   Node *n = x->def;
   double by;
-  if (!type_known(y) || !merges_heads(m->c, x, y) || !n || !used_once(x) || !dims_bound(m->g, y->type.dim, 4, NULL) ||
-      !becomes_softmax(y))
+  if (!type_known(y) || !merges_heads(m->c, x, y) || !n || !value_sole_user(x) ||
+      !dims_bound(m->g, y->type.dim, 4, NULL) || !becomes_softmax(y))
     return NULL;
   bool product = n->op == OP_MatMul, sum = n->op == OP_Add;
   bool scaled = (n->op == OP_Mul || n->op == OP_Div) && value_scalar(n->in[1], &by);
@@ -751,7 +338,7 @@ static Value *split_scores(Match *m) {
 static Value *split_values(Match *m) {
   Node *r = m->node[1];
   Value *p = r->in[0], *v = m->root->in[1], *y = m->root->out[0];
-  if (!def_of(p, OP_Softmax) || !merges_heads(m->c, r->out[0], p) || !used_once(r->out[0]) || !type_known(v) ||
+  if (!def_of(p, OP_Softmax) || !merges_heads(m->c, r->out[0], p) || !value_sole_user(r->out[0]) || !type_known(v) ||
       v->type.rank != 3 || v->type.dim[0] != r->out[0]->type.dim[0] || !type_known(y) ||
       !dims_bound(m->g, v->type.dim, 3, NULL) || !dims_bound(m->g, y->type.dim, 3, NULL) ||
       !dims_bound(m->g, p->type.dim, 4, NULL))

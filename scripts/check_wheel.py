@@ -33,7 +33,7 @@ def main():
             for need in re.findall(r"\(NEEDED\).*\[(.*)\]", text):
                 if need not in inside and not EVERYWHERE.match(need):
                     bad.append(f"{p.relative_to(d)} needs {need}, which is not in the wheel")
-        for name in ("_native.abi3.so", "libsard-codegen.so", "libsard-images.so", "sard"):
+        for name in ("_native.abi3.so", "libsard-codegen.so", "libsard-images.so", "libsard-npz.so", "sard"):
             if name not in inside:
                 bad.append(f"{name} is not in the wheel")
     print("\n".join(bad) or f"{wheel.name}: {len(files)} binaries, {wheel.stat().st_size / 2**20:.1f} MB")

@@ -29,6 +29,7 @@ ninja -C "$tmp/build" --quiet
 "$tmp/build/embed" "$model" >"$tmp/two"
 cmp "$tmp/one" "$tmp/two"
 "$tmp/usr/bin/sard" inspect "$model" >/dev/null
+"$tmp/usr/bin/sard" run "$model" --input tokens=random:7x2:0..9 --output "$tmp/outputs.npz" >/dev/null
 # What is loaded on need lies beside the library.
 for built in build/libsard-*.so; do
   [ -f "$lib/${built##*/}" ] || { echo "${built##*/} is not installed" >&2; exit 1; }

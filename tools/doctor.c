@@ -16,7 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <utf8proc.h>
-#include <zip.h>
+#include <zipconf.h>
 
 typedef struct Doctor {
   Tool *t;
@@ -127,7 +127,7 @@ static bool has_runtime(Arena *a, const char *machine) {
 enum { MOST_LIBRARIES = 16 };
 static size_t libraries(Fact f[MOST_LIBRARIES]) {
   f[0] = (Fact){.name = "libsard", .text = sard_version_string()};
-  f[1] = (Fact){.name = "libzip", .text = zip_libzip_version()};
+  f[1] = (Fact){.name = "libzip", .text = LIBZIP_VERSION};
   f[2] = (Fact){.name = "jansson", .text = JANSSON_VERSION};
   f[3] = (Fact){.name = "utf8proc", .text = utf8proc_version()};
   size_t n = 4;

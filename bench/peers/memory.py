@@ -3,8 +3,10 @@
 
 usage: memory.py DIR [--models A,B] [--threads 2] [--seconds 0.5] [--build build] [--table FILE]
 
-Measured as compare.py does: the most a process held, without the caller's inputs and the stored outputs. The first process of sard
-has an empty compile cache (cold), the second starts from it (warm). The bounds are made of what `sard plan` says:
+The most a process held, without the caller's inputs (one set of them) and the outputs, and without what reads them from files: ONNX
+Runtime's figure, as in compare.py, is what it takes on top of NumPy's process; sard's is of a process given .npy files, which it reads
+without a library. The first process of sard has an empty compile cache (cold), the second starts from it (warm). The bounds are made of
+what `sard plan` says:
 
     warm:  the weights + 1.1 times the largest sum of values that live at once + 8 MB, and not above ONNX Runtime
     cold:  1.25 times the weights + 1.1 times those values + 64 MB
@@ -15,7 +17,7 @@ Exit code 1: something is above its bound.
 import argparse, json, subprocess, sys, tempfile
 from pathlib import Path
 
-from compare import line, measure_peer, measure_sard, write_table
+from compare import line, measure_peer, write_table
 
 HEAD = ["model", "weights", "values", "warm", "bound", "onnxruntime", "cold", "bound", ""]
 MB = 2**20
@@ -28,10 +30,26 @@ def planned(build, folder, threads):
     return sum(said["weights"].values()) / MB, said["peak"] / MB
 
 
+def measure_sard(a, folder, seconds, work):
+    """MB that a process of `sard bench` held at most; its compile cache is in the folder work."""
+    import numpy as np
+
+    command = [a.build / "sard", "bench", folder / "model.onnx", "--threads", str(a.threads), "--seconds", str(seconds)]
+    command += ["--cache", work / "cache", "--json"]
+    held = (folder / "expected.npz").stat().st_size
+    for i, (name, value) in enumerate(np.load(folder / "inputs.npz").items()):
+        file = work / f"{i}.npy"
+        np.save(file, value)
+        command += ["--input", f"{name}={file}"]
+        held += file.stat().st_size
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return said["peak_rss_mb"] - held / MB
+
+
 def row(a, folder):
     weights, values = planned(a.build, folder, a.threads)
     with tempfile.TemporaryDirectory() as work:
-        cold, warm = (measure_sard(a.build, folder, a.threads, s, Path(work)).memory for s in (0, a.seconds))
+        cold, warm = (measure_sard(a, folder, s, Path(work)) for s in (0, a.seconds))
     peer = measure_peer("onnxruntime", folder, a.threads, a.seconds).memory
     most_warm, most_cold = weights + 1.1 * values + 8, 1.25 * weights + 1.1 * values + 64
     above = [name for name, bad in [("warm", warm > most_warm), ("onnxruntime", warm > peer), ("cold", cold > most_cold)] if bad]

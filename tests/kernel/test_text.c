@@ -210,6 +210,36 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n",
            "(m + 31)//32");
+  /* rows as long as that many lines: blocks of as many as the first TLB has pages, two registers, which fill a line */
+  schedule("kernel \"a\" (x: f32[1024, 1024]) -> (y: f32[1024, 1024]) { for i in 1024 { for j in 1024 { y[i, j] = x[j, "
+           "i] } } }",
+           "kernel \"a\" (x: f32[1024, 1024]) -> (y: f32[1024, 1024]) {\n"
+           "  for part in 1024 parallel {\n"
+           "    let block: i64 = mod(part, 64)\n"
+           "    let block: i64 = (part / 64)\n"
+           "    for u in 64 tile(8) {\n"
+           "      for lane in 16 vector(16) {\n"
+           "        let j: i64 = ((block * 16) + lane)\n"
+           "        y[((block * 64) + u), j] = x[j, ((block * 64) + u)]\n"
+           "      }\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "1024");
+  /* rows that are not cut: a register at a time */
+  schedule(
+      "kernel \"a\" (x: f32[4096, 64]) -> (y: f32[64, 4096]) { for i in 64 { for j in 4096 { y[i, j] = x[j, i] } } }",
+      "kernel \"a\" (x: f32[4096, 64]) -> (y: f32[64, 4096]) {\n"
+      "  for block in 128 parallel {\n"
+      "    for i in 64 tile(8) {\n"
+      "      for lane in 32 vector(8) {\n"
+      "        let j: i64 = ((block * 32) + lane)\n"
+      "        y[i, j] = x[j, i]\n"
+      "      }\n"
+      "    }\n"
+      "  }\n"
+      "}\n",
+      "128");
   /* a running sum: a scan of a register of lanes */
   schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for j in n { s += x[i, j] "
            "y[i, j] = s } } }",

@@ -1,4 +1,4 @@
-/* npz.c - .npz over libzip.
+/* archive.c - .npz over libzip: part of libsard-npz.so.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/npz.h"
 
