@@ -115,6 +115,7 @@ static void test_two_callers(void **state) {
   pool_destroy(p);
 }
 
+enum { PARTS = 32 }; /* a piece of each thread's range is one part */
 static atomic_int others;
 
 /* The caller's first part ends when all other parts have been done, of which some are in its own range. */
@@ -122,7 +123,7 @@ static void wait_for_others(void *arg, int thread, int64_t begin, int64_t end) {
   (void)arg, (void)thread;
   if (begin)
     atomic_fetch_add(&others, (int)(end - begin));
-  while (!begin && atomic_load(&others) < 7)
+  while (!begin && atomic_load(&others) < PARTS - 1)
     sched_yield();
 }
 
@@ -132,8 +133,8 @@ static void test_takes_over(void **state) {
   assert_int_equal(pool_create(&w->c, 2, &p), ST_OK);
   for (int round = 0; round < 100; round++) {
     atomic_store(&others, 0);
-    pool_run(p, 2, 8, wait_for_others, NULL);
-    assert_int_equal(others, 7);
+    pool_run(p, 2, PARTS, wait_for_others, NULL);
+    assert_int_equal(others, PARTS - 1);
   }
   pool_destroy(p);
 }
