@@ -19,6 +19,7 @@
 typedef struct Bench {
   Jit jit;
   ProductCut cut;
+  int copies; /* of a product's operand B, in turn: many of them lie in no cache, as a model's weights */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -27,11 +28,22 @@ typedef struct Bench {
 typedef struct Run {
   KernelFn fn;
   KernelArgs args;
+  void **operand; /* of a product: B, of which `copies` lie `stride` apart */
+  float *b;
+  int64_t stride;
+  int copies, turn;
 } Run;
 
 static void run_once(void *arg) {
   Run *r = arg;
   r->fn(&r->args);
+}
+
+static void run_in_turn(void *arg) {
+  Run *r = arg;
+  r->turn = (r->turn + 1) % r->copies;
+  *r->operand = r->b + r->turn * r->stride;
+  run_once(r);
 }
 
 static float *floats(int64_t n) {
@@ -155,12 +167,13 @@ static void bench_product(Bench *b, const Shape *s) {
   KernelFn fn = compile(b, &u);
   double compiling = (double)(machine_thread_ns() - t0) * 1e-6;
   int64_t parts = dim_at(u.parts, m), scratch = dim_at(u.scratch, m);
-  float *a = floats(count * s->m * s->k), *w = floats(count * s->n * s->k), *p = floats(packed);
+  float *a = floats(count * s->m * s->k), *w = floats(count * s->n * s->k), *p = floats(packed * b->copies);
   float *out = floats(count * s->m * s->n), *bias = floats(s->n);
-  product_pack(&plan, s->k, s->n, false, 1, w, p, 0, product_panels(&plan, s->n));
+  for (int i = 0; i < b->copies; i++)
+    product_pack(&plan, s->k, s->n, false, 1, w, p + i * packed, 0, product_panels(&plan, s->n));
   void *buf[] = {a, batched ? w : p, s->gelu ? bias : out, out};
-  Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}};
-  report(b, s, &plan, parts, machine_best_seconds(run_once, &r), compiling);
+  Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}, &buf[1], p, packed, b->copies, 0};
+  report(b, s, &plan, parts, machine_best_seconds(batched ? run_once : run_in_turn, &r), compiling);
   free(a), free(w), free(p), free(out), free(bias), free(r.args.scratch);
 }
 
@@ -239,7 +252,7 @@ static bool wanted(int argc, char **argv, const char *group) {
 }
 
 int main(int argc, char **argv) {
-  Bench b = {0};
+  Bench b = {.copies = 1};
   if (!jit_open(&b.jit, getenv("SARD_LEVEL"))) {
     fprintf(stderr, "%s\n", b.jit.ctx.err.message);
     return 1;
@@ -262,6 +275,8 @@ int main(int argc, char **argv) {
       b.cut.rows = (int8_t)atoi(argv[i] + 5);
     else if (!strncmp(argv[i], "cols=", 5))
       b.cut.cols = (int8_t)atoi(argv[i] + 5);
+    else if (!strncmp(argv[i], "copies=", 7))
+      b.copies = atoi(argv[i] + 7) > 0 ? atoi(argv[i] + 7) : 1;
     else if (sscanf(argv[i], "%" SCNd64 "x%" SCNd64 "x%" SCNd64, &one.m, &one.n, &one.k) == 3 && one.m > 0 &&
              one.n > 0 && one.k > 0)
       bench_product(&b, &one);
