@@ -147,6 +147,10 @@ LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at) {
   return call(e, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0, (LVal[]){a, at, b}, 3);
 }
 
+LVal emit_pick16(Emitter *e, LVal a, LVal at) {
+  return call(e, "llvm.x86.avx512.permvar.sf.512", NULL, 0, (LVal[]){a, at}, 2);
+}
+
 LVal emit_pick8(Emitter *e, LVal a, LVal at) { return call(e, "llvm.x86.avx2.permd", NULL, 0, (LVal[]){a, at}, 2); }
 
 LVal emit_scalef(Emitter *e, LVal a, LVal n) {
