@@ -253,6 +253,46 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n",
            "m");
+  /* three passes over a row: the last asks for the next row, as the second computes little … */
+  schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for k in n { s += x[i, k] } "
+           "acc q: "
+           "f32 = 0.0 for k in n { q += (x[i, k] - s) } for k in n { y[i, k] = (x[i, k] * q) } } }",
+           "kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) {\n"
+           "  for i in m parallel {\n"
+           "    acc s: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      s += x[i, k]\n"
+           "    }\n"
+           "    acc q: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      q += (x[i, k] - s)\n"
+           "    }\n"
+           "    for k in n vector(16) ahead(1, i) {\n"
+           "      y[i, k] = (x[i, k] * q)\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "m");
+  /* … or the second, which computes for long */
+  schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for k in n { s += x[i, k] } "
+           "acc q: "
+           "f32 = 0.0 for k in n { q += exp((x[i, k] - s)) } for k in n { y[i, k] = (x[i, k] * q) } } }",
+           "kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) {\n"
+           "  for i in m parallel {\n"
+           "    acc s: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      s += x[i, k]\n"
+           "    }\n"
+           "    acc q: f32 = 0.0\n"
+           "    for k in n vector(8) ahead(1, i) {\n"
+           "      q += exp((x[i, k] - s))\n"
+           "    }\n"
+           "    for k in n vector(16) {\n"
+           "      y[i, k] = (x[i, k] * q)\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "m");
   /* two loops side by side are not parallel */
   schedule("kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) { acc s: f32 = 0.0 for i in n { s += x[i] } for i in n { "
            "y[i] = (x[i] / s) } z[] = s }",
