@@ -1,4 +1,4 @@
-/* memory.c - the operators that memory bounds: one node each, lowered, scheduled and compiled as in a program, on 64 MB
+/* memory.c - the operators that memory bounds: one node each, which a pass may make two of, lowered, scheduled and compiled as in a program, on 64 MB
  * tensors, by one thread and by two that share the parts, against a copy of as many bytes by as many threads. What must be moved is
  * counted: every input that is read and every output once.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -7,7 +7,9 @@
 #include "bench/machine.h"
 #include "codegen/group.h"
 #include "ir/infer.h"
+#include "passes/pass.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,14 +71,27 @@ static const Case rows[] = {
     {"argmax of columns", "in %x : f32[4096, 4096]\n %y = ArgMax(%x) {axis = 0}", 0},
 };
 
+enum { MOST_STEPS = 2 };
+
+/* One thread's share of every step. */
 typedef struct Call {
-  KernelFn fn;
-  KernelArgs args;
+  KernelFn fn[MOST_STEPS];
+  KernelArgs args[MOST_STEPS];
+  uint32_t n;
+  atomic_int *ends; /* steps that either of two threads has ended; NULL: there is one thread */
+  int waits;
 } Call;
 
 static void run(void *arg) {
   Call *c = arg;
-  c->fn(&c->args);
+  for (uint32_t i = 0; i < c->n; i++) {
+    c->fn[i](&c->args[i]);
+    if (!c->ends || i + 1 == c->n)
+      continue;
+    atomic_fetch_add(c->ends, 1);
+    for (c->waits += 2; atomic_load(c->ends) < c->waits;)
+      ;
+  }
 }
 
 typedef struct Copy {
@@ -144,25 +159,40 @@ typedef struct Job {
   double copy[2];
 } Job;
 
-static void *scratch_for(const Unit *u) { return aligned_alloc(64, ((size_t)number(u->scratch) + 64) & ~(size_t)63); }
-
-/* By one thread, then by two with a half of the parts each. */
-static void time_call(Job *job, const Unit *u, Call all, int64_t bytes) {
+/* By one thread, then by two with a half of the parts each; steps: the kernels in order. */
+static void time_call(Job *job, const Groups *steps, Call all, int64_t bytes) {
+  atomic_int ends = 0;
   Call half[2] = {all, all};
-  int64_t parts = number(u->parts);
-  half[0].args.begin = 0, half[0].args.end = half[1].args.begin = parts / 2, half[1].args.end = parts;
-  for (int i = 0; i < 2; i++)
-    half[i].args.scratch = scratch_for(u);
-  all.args = half[0].args, all.args.end = parts;
+  for (uint32_t i = 0; i < all.n; i++) {
+    const Unit *u = steps->group[i]->unit;
+    size_t scratch = ((size_t)number(u->scratch) + 64) & ~(size_t)63;
+    int64_t parts = number(u->parts);
+    for (int t = 0; t < 2; t++) {
+      half[t].args[i].scratch = aligned_alloc(64, scratch);
+      half[t].args[i].begin = t ? parts / 2 : 0, half[t].args[i].end = t ? parts : parts / 2;
+    }
+    all.args[i] = half[0].args[i], all.args[i].end = parts;
+  }
+  half[0].ends = half[1].ends = &ends;
   double t[2] = {machine_best_seconds(run, &all), machine_best_pair(run, &half[0], &half[1])};
   printf("%-20s %8.1f", job->row->name, (double)bytes / 0x1p20);
   for (int i = 0; i < 2; i++) {
     double rate = (double)bytes * 1e-9 / t[i];
     printf("  %8.2f %6.1f %5.0f %%", t[i] * 1e3, rate, 100 * rate / job->copy[i]);
   }
-  printf("  %7lld\n", (long long)parts);
+  printf("  %7lld\n", (long long)number(steps->group[0]->unit->parts));
   fflush(stdout);
-  free(half[0].args.scratch), free(half[1].args.scratch);
+  for (uint32_t i = 0; i < 2 * all.n; i++)
+    free(half[i % 2].args[i / 2].scratch);
+}
+
+/* Where a value is: another form of one that is there already, or in memory of its own. */
+static void *place(Job *job, void **at, const Value *v, int64_t below, int64_t *bytes) {
+  while (v->def && v->def->op == OP_Reshape)
+    v = v->def->in[0];
+  if (!at[v->id])
+    at[v->id] = memory(job->jit, v, below, bytes);
+  return at[v->id];
 }
 
 static Status bench_row(Ctx *c, void *arg) {
@@ -170,27 +200,32 @@ static Status bench_row(Ctx *c, void *arg) {
   Jit *j = job->jit;
   char *text = arena_printf(j->arena, "graph \"g\" {\n %s\n out %%y\n}\n", job->row->text);
   Graph *g;
-  Groups *groups;
+  Groups *steps;
+  Call call = {0};
   int64_t bytes = 0;
   TRY(graph_parse(c, text, strlen(text), job->row->name, &g));
   for (Node *n = g->first; n; n = n->next)
     TRY(node_infer(c, n));
-  TRY(group_graph(c, j->arena, g, &(GroupOptions){.cpu_level = j->level}, &groups));
-  if (groups->n != 1)
-    return fail(c, ST_INTERNAL, "%s is %u kernels", job->row->name, groups->n);
-  const Group *x = groups->group[0];
-  Call call = {.fn = jit_compile(j, x->unit)};
-  if (!call.fn)
-    return ST_INTERNAL;
-  void **buf = arena_array(j->arena, void *, x->nin + x->nout);
-  for (uint32_t i = 0; i < x->nin; i++)
-    buf[i] = memory(j, x->in[i], job->row->below, &bytes);
-  for (uint32_t i = 0; i < x->nout; i++)
-    buf[x->nin + i] = memory(j, x->out[i], 1, &bytes);
-  call.args = (KernelArgs){.buf = buf};
-  time_call(job, x->unit, call, bytes);
-  for (uint32_t i = 0; i < x->nin + x->nout; i++)
-    free(buf[i]);
+  TRY(pass_run(c, g, "reductions"));
+  TRY(group_graph(c, j->arena, g, &(GroupOptions){.cpu_level = j->level}, &steps));
+  if (!steps->n || steps->n > MOST_STEPS)
+    return fail(c, ST_INTERNAL, "%s is %u kernels", job->row->name, steps->n);
+  void **at = arena_array(j->arena, void *, *g->next_id);
+  for (uint32_t s = 0; s < steps->n; s++) {
+    const Group *x = steps->group[s];
+    call.fn[call.n] = jit_compile(j, x->unit);
+    if (!call.fn[call.n])
+      return ST_INTERNAL;
+    void **buf = arena_array(j->arena, void *, x->nin + x->nout);
+    for (uint32_t i = 0; i < x->nin; i++)
+      buf[i] = place(job, at, x->in[i], job->row->below, &bytes);
+    for (uint32_t i = 0; i < x->nout; i++)
+      buf[x->nin + i] = place(job, at, x->out[i], 1, &bytes);
+    call.args[call.n++] = (KernelArgs){.buf = buf};
+  }
+  time_call(job, steps, call, bytes);
+  for (uint32_t i = 0; i < *g->next_id; i++)
+    free(at[i]);
   return ST_OK;
 }
 

@@ -28,13 +28,14 @@
 #include "codegen/schedule.h"
 
 enum {
-  BLOCK = 512,    /* columns: rows of 2 KB, and AHEAD rows asked for beforehand, are as fast as whole rows */
-  REREAD = 128,   /* the least, where rows are read several times … */
-  KEPT = 1 << 16, /* … and all elements of a block are to stay in the cache */
-  AHEAD = 4,      /* rows, or as many as are taken at once */
-  ROWS = 4,       /* a sum takes 1.6 ms, not 2.1 (bench memory="sum of columns") */
-  LITTLE = 12,    /* operations */
-  FEWEST = 32,    /* columns, when that is known */
+  BLOCK = 512,     /* columns: rows of 2 KB, and AHEAD rows asked for beforehand, are as fast as whole rows */
+  REREAD = 128,    /* the least, where rows are read several times … */
+  KEPT = 1 << 16,  /* … and all elements of a block are to stay in the cache … */
+  FIRST = 1 << 13, /* … or in the first one */
+  AHEAD = 4,       /* rows, or as many as are taken at once */
+  ROWS = 4,        /* a sum takes 1.6 ms, not 2.1 (bench memory="sum of columns") */
+  LITTLE = 12,     /* operations */
+  FEWEST = 32,     /* columns, when that is known */
   MAX_RUNS = 64,
   TURNS = 8,         /* blocks: softmax of columns takes 3.4 ms, not 4.0 (bench memory="softmax of columns"); … */
   ENOUGH_PARTS = 32, /* … where so many parts are left */
@@ -527,15 +528,17 @@ static bool make_temps(Columns *x) {
   return true;
 }
 
-static void choose_blocks(Columns *x, Dim extent) {
+static void choose_blocks(Columns *x, Dim extent, bool first) {
   Ctx *c = x->c;
-  int64_t n, rows, most = BLOCK;
+  int64_t n, rows = 0, most = BLOCK;
   Dim one = dim_const(c, 1);
   x->extent = extent;
   if (x->nloops > 1 && (!dim_is_const(x->rows, &rows) || rows * BLOCK > KEPT)) {
     most = dim_is_const(x->rows, &rows) && rows ? KEPT / rows / x->lanes * x->lanes : REREAD;
     most = most < REREAD ? REREAD : most;
-  }
+  } else
+    while (x->nloops > 1 && first && rows * most > FIRST && most > REREAD)
+      most /= 2; /* which divides as many extents */
   if (dim_is_const(extent, &n) && n > 0) {
     int64_t blocks = (n + most - 1) / most, width = (n + blocks - 1) / blocks;
     x->width = dim_const(c, blocks > 1 ? (width + x->lanes - 1) / x->lanes * x->lanes : n);
@@ -544,7 +547,7 @@ static void choose_blocks(Columns *x, Dim extent) {
   x->whole = dim_mul(c, dim_ceildiv(c, extent, x->width), x->width) == extent;
 }
 
-bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside) {
+bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside, bool first) {
   Columns x = {.c = c, .k = k, .j = f->var, .lanes = lanes, .nvars = k->next_id};
   Cut cut;
   int64_t n;
@@ -555,7 +558,7 @@ bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside
   x.now = arena_array(k->arena, KVar *, x.nvars), x.def = arena_array(k->arena, KVar *, x.nvars);
   if (!use_list(&x, f->body) || !x.nloops)
     return false;
-  choose_blocks(&x, f->extent);
+  choose_blocks(&x, f->extent, first);
   if (!make_temps(&x))
     return false;
   find_reread(&x, f->body);

@@ -6,7 +6,8 @@
 #include "ir/kernel.h"
 
 /* Turns the loop f over columns, each of which runs through loops over rows, into blocks of columns with the loops over rows around
- * loops over lanes, `lanes` wide; outside: how often the loops around run at least. False: it has another form, and stays as it is. */
-bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside);
+ * loops over lanes, `lanes` wide; outside: how often the loops around run at least; first: blocks that are read several times are to stay
+ * in the first cache. False: it has another form, and stays as it is. */
+bool columns_interchange(Ctx *c, Kernel *k, KStmt *f, int lanes, int64_t outside, bool first);
 
 #endif

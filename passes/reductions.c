@@ -3,12 +3,14 @@
  *
  *     ReduceSum(x)   ->   ReduceSum(ReduceSum(x, axes = [-1], keepdims = 1))
  *
+ * What has one axis is cut into rows: ReduceSum(ReduceSum(Reshape(x, [rows, -1]), axes = [-1], keepdims = 0)).
+ *
  * The order of a sum hangs on the shape alone, as ever: its bits are those of any number of threads. Sums of 16 bits stay as they are:
  * those of rows would be rounded. Needs: types inferred, axes constant. SPDX-License-Identifier: Apache-2.0 */
 #include "passes/pass.h"
 #include "passes/rewrite.h"
 
-enum { LEAST_ROW = 64, LEAST_ROWS = 2 };
+enum { LEAST_ROW = 64, LEAST_ROWS = 2, CUT_ROW = 1 << 14 };
 static const int64_t least_count = 1 << 18; /* elements, where a second thread pays */
 
 static bool all_axes(const Node *n, int rank) {
@@ -33,22 +35,38 @@ static OpId then(OpId op, DType t) {
   }
 }
 
+/* x, of one axis, as rows of equal length: as long as may be up to CUT_ROW. NULL: there is no such length. */
+static Value *cut_into_rows(Match *m, Value *x) {
+  int64_t n, row = CUT_ROW;
+  if (!dim_is_const(x->type.dim[0], &n) || n < least_count)
+    return NULL;
+  while (row >= LEAST_ROW && n % row)
+    row--;
+  return row < LEAST_ROW ? NULL : reshape_to(m, x, (Dim[]){dim_const(m->c, n / row), dim_const(m->c, row)}, 2);
+}
+
 static Value *by_rows(Match *m) {
   Node *n = m->root;
-  const Type *t = &n->in[0]->type;
+  Value *x = n->in[0];
+  const Type *t = &x->type;
   int64_t row, d, rows = 1;
   OpId second = then(n->op, t->dtype);
   ReduceAttr a = *ATTR(n, Reduce), first = a;
-  if (!type_known(n->in[0]) || second == OP_none || t->rank < 2 || !all_axes(n, t->rank) ||
-      !dim_is_const(t->dim[t->rank - 1], &row) || row < LEAST_ROW)
+  bool one = t->rank == 1;
+  if (!type_known(x) || second == OP_none || t->rank < 1 || !all_axes(n, t->rank))
+    return NULL;
+  if (one && !(x = cut_into_rows(m, x)))
+    return NULL;
+  t = &x->type;
+  if (!dim_is_const(t->dim[t->rank - 1], &row) || row < LEAST_ROW)
     return NULL;
   for (int i = 0; i < t->rank - 1; i++)
     if (dim_is_const(t->dim[i], &d))
       rows = d > INT32_MAX / (rows + 1) ? INT32_MAX : rows * d;
   if (rows < LEAST_ROWS || row < least_count / rows)
     return NULL;
-  first.keepdims = 1, first.noop_with_empty_axes = 0;
-  Value *in[2] = {n->in[0], const_ints(m, (const int64_t[]){t->rank - 1}, 1)};
+  first.keepdims = !one, first.noop_with_empty_axes = 0;
+  Value *in[2] = {x, const_ints(m, (const int64_t[]){t->rank - 1}, 1)};
   in[0] = emit(m, n->op, &first, 2, in);
   in[1] = n->nin > 1 ? n->in[1] : NULL;
   return emit(m, second, &a, n->nin > 1 ? 2 : 1, in);

@@ -64,9 +64,10 @@ void emit_fence(Emitter *e);
 void emit_prefetch(Emitter *e, LVal p);                  /* into all caches; any address will do */
 LVal emit_lanes_of(Emitter *e, LVal v, int from, int n); /* lanes [from, from + n) */
 LVal emit_side_by_side(Emitter *e, LVal a, LVal b);
-LVal emit_to_i32(Emitter *e, LVal a);         /* AVX-512: 16 or 32 f32 rounded to even; INT32_MIN where none fits */
-LVal emit_scalef(Emitter *e, LVal a, LVal n); /* AVX-512: a * 2^floor(n), 16 f32 each, rounded once */
-LVal emit_fraction(Emitter *e, LVal a);       /* AVX-512: a - floor(a), 16 f32; 0 of infinities */
+LVal emit_to_i32(Emitter *e, LVal a);             /* AVX-512: 16 or 32 f32 rounded to even; INT32_MIN where none fits */
+LVal emit_scalef(Emitter *e, LVal a, LVal n);     /* AVX-512: a * 2^floor(n), 16 f32 each, rounded once */
+LVal emit_bounded(Emitter *e, LVal a, LVal most); /* AVX-512: a within [-most, most], 16 f32; of NaN one of these */
+LVal emit_fraction(Emitter *e, LVal a);           /* AVX-512: a - floor(a), 16 f32; 0 of infinities */
 LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at); /* AVX-512: elements `at` of a and b, 16 of 32 bits each */
 LVal emit_pick16(Emitter *e, LVal a, LVal at); /* AVX-512: of 16 f32, by the low bits of 16 i32 */
 LVal emit_pick8(Emitter *e, LVal a, LVal at);        /* AVX2: elements `at` of a, 8 of 32 bits each */

@@ -158,6 +158,11 @@ LVal emit_scalef(Emitter *e, LVal a, LVal n) {
   return call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, (LVal[]){a, n, a, all, round}, 5);
 }
 
+LVal emit_bounded(Emitter *e, LVal a, LVal most) {
+  LVal all = LLVMConstInt(e->i16, 0xffff, 0), least = LLVMConstInt(e->i32, 2, 0), round = LLVMConstInt(e->i32, 4, 0);
+  return call(e, "llvm.x86.avx512.mask.range.ps.512", NULL, 0, (LVal[]){a, most, least, a, all, round}, 6);
+}
+
 LVal emit_fraction(Emitter *e, LVal a) {
   LVal all = LLVMConstInt(e->i16, 0xffff, 0), down = LLVMConstInt(e->i32, 9, 0), round = LLVMConstInt(e->i32, 4, 0);
   return call(e, "llvm.x86.avx512.mask.reduce.ps.512", NULL, 0, (LVal[]){a, down, a, all, round}, 5);

@@ -253,6 +253,46 @@ static void schedules(void **unused) {
            "  }\n"
            "}\n",
            "m");
+  /* three passes over a row: the last asks for the next row, as the second computes little … */
+  schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for k in n { s += x[i, k] } "
+           "acc q: "
+           "f32 = 0.0 for k in n { q += (x[i, k] - s) } for k in n { y[i, k] = (x[i, k] * q) } } }",
+           "kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) {\n"
+           "  for i in m parallel {\n"
+           "    acc s: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      s += x[i, k]\n"
+           "    }\n"
+           "    acc q: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      q += (x[i, k] - s)\n"
+           "    }\n"
+           "    for k in n vector(16) ahead(1, i) {\n"
+           "      y[i, k] = (x[i, k] * q)\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "m");
+  /* … or the second, which computes for long */
+  schedule("kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) { for i in m { acc s: f32 = 0.0 for k in n { s += x[i, k] } "
+           "acc q: "
+           "f32 = 0.0 for k in n { q += exp((x[i, k] - s)) } for k in n { y[i, k] = (x[i, k] * q) } } }",
+           "kernel \"a\" (x: f32[m, n]) -> (y: f32[m, n]) {\n"
+           "  for i in m parallel {\n"
+           "    acc s: f32 = 0.0\n"
+           "    for k in n vector(16) {\n"
+           "      s += x[i, k]\n"
+           "    }\n"
+           "    acc q: f32 = 0.0\n"
+           "    for k in n vector(8) ahead(1, i) {\n"
+           "      q += exp((x[i, k] - s))\n"
+           "    }\n"
+           "    for k in n vector(16) {\n"
+           "      y[i, k] = (x[i, k] * q)\n"
+           "    }\n"
+           "  }\n"
+           "}\n",
+           "m");
   /* two loops side by side are not parallel */
   schedule("kernel \"a\" (x: f32[n]) -> (y: f32[n], z: f32[]) { acc s: f32 = 0.0 for i in n { s += x[i] } for i in n { "
            "y[i] = (x[i] / s) } z[] = s }",
@@ -281,9 +321,33 @@ static void counts(void **unused) {
   assert_string_equal(dim_text(&c, u.parts), "1");
 }
 
+/* Columns of the block that a softmax of columns keeps: as many as the second cache takes, or, as Intel's CPUs have it, the first. */
+static void block_widths(void **unused) {
+  (void)unused;
+  static const struct {
+    const char *level, *rows, *columns;
+  } want[] = {{"x86-64-v3", "64", "512"},      {"x86-64-v4-vnni-bf16", "64", "512"}, {"x86-64-v4-vnni", "64", "128"},
+              {"x86-64-v4-vnni", "32", "256"}, {"x86-64-v4", "17", "256"},           {"x86-64-v4", "128", "128"}};
+  for (size_t i = 0; i < countof(want); i++) {
+    const char *text =
+        "kernel \"a\" (x: f32[b, %s, 4096]) -> (y: f32[b, %s, 4096]) { for i in b { for j in 4096 { acc s: f32 = "
+        "0.0 for k in %s { let e: f32 = exp(x[i, k, j]) y[i, k, j] = e s += e } for k in %s { y[i, k, j] = "
+        "(y[i, k, j] / s) } } } }";
+    const char *n = want[i].rows;
+    Unit u = {.kind = UNIT_LOOP, .kernel = parse(arena_printf(a, text, n, n, n, n))};
+    unit_schedule(&c, &u, want[i].level);
+    const KBuf *block = NULL;
+    for (uint32_t b = u.kernel->nio; b < u.kernel->nbuf; b++)
+      block = u.kernel->buf[b]->rank == 2 ? u.kernel->buf[b] : block;
+    assert_non_null(block);
+    assert_string_equal(dim_text(&c, block->dim[1]), want[i].columns);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(syntax),     cmocka_unit_test(verifier),
                                      cmocka_unit_test(signatures), cmocka_unit_test(evaluator),
-                                     cmocka_unit_test(schedules),  cmocka_unit_test(counts)};
+                                     cmocka_unit_test(schedules),  cmocka_unit_test(block_widths),
+                                     cmocka_unit_test(counts)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
