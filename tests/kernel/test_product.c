@@ -460,6 +460,59 @@ static void test_epilogue_batch(void **state) {
   free(mask);
 }
 
+/* Functions of a module that end in `what`. */
+static int count_functions(const char *ir, const char *what) {
+  int n = 0;
+  for (const char *at = ir; (at = strstr(at, "\ndefine ")); at++) {
+    const char *open = strchr(at + 8, '(');
+    n += !strncmp(open - strlen(what), what, strlen(what));
+  }
+  return n;
+}
+
+static Kernel *bias_kernel(int64_t m, int64_t n) {
+  const char *text =
+      arena_printf(jit.arena,
+                   "kernel \"e\" (acc: f32[%d, %d], bias: f32[%d], r: f32[%d, %d]) -> (y: f32[%d, %d]) {\n"
+                   "  for i in %d parallel {\n    for j in %d vector(16) {\n"
+                   "      let x: f32 = (acc[i, j] + bias[j])\n"
+                   "      y[i, j] = ((max(x, 0.0) * 0.5) + r[i, j])\n    }\n  }\n}\n",
+                   (int)m, (int)n, (int)n, (int)m, (int)n, (int)m, (int)n, (int)m, (int)n);
+  return epilogue(text);
+}
+
+/* Products that differ in their extents alone have one body in a module, and one epilogue, but of their own where vectors are not whole, and
+ * where there are as many rows as columns. */
+static void test_shared(void **state) {
+  static const int64_t mnk[][3] = {{64, 96, 40}, {128, 144, 64}, {96, 96, 96}, {192, 480, 50}, {64, 101, 40}};
+  enum { N = countof(mnk) };
+  Compiled c[N];
+  const Unit *unit[N];
+  EmitTarget target = {.cpu_level = jit.level, .keep_ir = true};
+  EmitObject o;
+  RtCode *code;
+  (void)state;
+  for (int i = 0; i < N; i++) {
+    Product p = {.batch = num(1), .m = num(mnk[i][0]), .n = num(mnk[i][1]), .k = num(mnk[i][2]), .packed_b = true};
+    p.cut.tile = 1, p.epilogue = bias_kernel(mnk[i][0], mnk[i][1]);
+    c[i] =
+        (Compiled){.u = {.kind = UNIT_PRODUCT, .name = "product", .product = p}, .plan = product_plan(&p, jit.level)};
+    product_schedule(&jit.ctx, &c[i].u, jit.level);
+    unit[i] = &c[i].u;
+  }
+  assert_int_equal(jit.api->emit_units(&jit.ctx, jit.arena, unit, N, &target, &o), ST_OK);
+  assert_int_equal(object_load(&jit.ctx, jit.arena, o.bytes, o.size, &code), ST_OK);
+  assert_int_equal(count_functions(o.ir, ".body0"), 1);
+  assert_int_equal(count_functions(o.ir, ".epilogue0"), 3);
+  for (int i = 0; i < N; i++) {
+    float *bias = numbers(mnk[i][1], 21), *r = numbers(mnk[i][0] * mnk[i][1], 22);
+    void *more[] = {bias, r};
+    c[i].fn = object_symbol(code, o.symbol[i]);
+    check(&c[i], (Sizes){1, mnk[i][0], mnk[i][1], mnk[i][2]}, more, 2, bias_relu_residual);
+    free(bias), free(r);
+  }
+}
+
 static void test_cancel(void **state) {
   (void)state;
   Compiled c = compile((Product){.batch = num(1), .m = num(4), .n = num(16), .k = num(4), .packed_b = true});
@@ -488,6 +541,7 @@ int main(void) {
       cmocka_unit_test(test_spread),
       cmocka_unit_test(test_many_objects),
       cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_shared),
       cmocka_unit_test(test_cancel),
       cmocka_unit_test(test_tail),
       cmocka_unit_test(test_weights),
