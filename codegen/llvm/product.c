@@ -596,7 +596,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   bool depthwise = product_is_depthwise(p) || p->channelwise;
   if (!depthwise)
     TRY(make_kernels(&g));
-  if (!g.finish)
+  if (!g.finish && !p->channelwise)
     TRY(make_epilogue(&g));
   if (p->rows && !p->channelwise && !p->bytes)
     TRY(make_table(&g));

@@ -513,6 +513,45 @@ static void test_shared(void **state) {
   }
 }
 
+/* A convolution of single channels whose lines are three blocks, two of them at the edges: what becomes of a block's sums stands once, and no
+ * function for it beside. */
+static void test_single_channels(void **state) {
+  enum { SIDE = 14, CHANNELS = 96 };
+  Dim zero = num(0), one = num(1), side = num(SIDE);
+  const ProductWindow w = {.in = {one, side, side},
+                           .out = {one, side, side},
+                           .begin = {zero, one, one},
+                           .kernel = {1, 3, 3},
+                           .stride = {1, 1, 1},
+                           .dilation = {1, 1, 1},
+                           .taps = 9};
+  const Product p = {.batch = side,
+                     .m = num(SIDE * SIDE),
+                     .n = num(CHANNELS),
+                     .k = num(9),
+                     .packed_b = true,
+                     .rows = &w,
+                     .channelwise = true,
+                     .images = one,
+                     .positions = SIDE * SIDE,
+                     .epilogue = bias_kernel(SIDE * SIDE, CHANNELS)};
+  const ProductPlan plan = product_plan(&p, jit.level);
+  Unit u = {.kind = UNIT_PRODUCT, .name = "product", .product = p};
+  const Unit *unit = &u;
+  EmitTarget target = {.cpu_level = jit.level, .keep_ir = true};
+  EmitObject o;
+  int halves = 0;
+  (void)state;
+  assert_in_range(plan.mr, SIDE / 6, SIDE / 2);
+  assert_int_equal(jit.api->emit_units(&jit.ctx, jit.arena, &unit, 1, &target, &o), ST_OK);
+  assert_int_equal(count_functions(o.ir, ".epilogue0"), 0);
+  for (const char *at = o.ir; (at = strstr(at, "fmul <")); at++) {
+    const char *half = strstr(at, "5.000000e-01"), *end = strchr(at, '\n');
+    halves += half && half < end;
+  }
+  assert_int_equal(halves, plan.mr * (plan.nr / plan.level->lanes));
+}
+
 static void test_cancel(void **state) {
   (void)state;
   Compiled c = compile((Product){.batch = num(1), .m = num(4), .n = num(16), .k = num(4), .packed_b = true});
@@ -542,6 +581,7 @@ int main(void) {
       cmocka_unit_test(test_many_objects),
       cmocka_unit_test(test_epilogue_batch),
       cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_single_channels),
       cmocka_unit_test(test_cancel),
       cmocka_unit_test(test_tail),
       cmocka_unit_test(test_weights),
