@@ -141,6 +141,8 @@ static Status make_kernels(Gen *g) {
                      .ahead = streams_b(g),
                      .few_rows = g->p->rows ? 0 : plan->mr / 2};
   int low, high;
+  int64_t k;
+  like.once = plan->one_block, like.some = dim_is_const(g->p->k, &k) && k > 0;
   if (g->p->rows)
     like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
     like.unroll = k_unit(g) <= SHORT_RUN ? (int)k_unit(g) : like.unroll;
