@@ -263,7 +263,7 @@ static long llvm_code_kb(void) {
 /* More objects than threads: every unit has its code in one of them, whichever thread made it, and it is the same for all numbers of
  * threads. */
 static void test_many_objects(void **state) {
-  enum { N = 40, MOST = 5 };
+  enum { N = 100, MOST = 5 };
   static Unit u[N];
   const Unit *unit[N];
   BackendResult r[2];
