@@ -208,15 +208,33 @@ static void close_jobs(void *arg) {
 
 /* --- who compiles what --- */
 
-/* A unit and the inner kernels that it shares with others of its module (codegen/llvm/tile.h). */
+/* A unit and what it shares with others of its module: inner kernels (codegen/llvm/tile.h) and the loops around them. */
 typedef struct Item {
   const Unit *unit;
   uint64_t kernels; /* equal for the same ones; 0: none */
-  int cost;         /* milliseconds that LLVM takes, the inner kernels apart */
+  int cost;         /* milliseconds that LLVM takes, apart from … */
+  int kernels_cost; /* … what it shares */
   bool placed;
 } Item;
 
-enum { KERNELS_COST = 10, ATTENTION_COST = 75, GPU_PRODUCT_COST = 30, LEAST_COST = 60 };
+enum { ATTENTION_COST = 75, CHANNELWISE_COST = 10, GPU_PRODUCT_COST = 30, LEAST_COST = 60, SHORT_K = 32 };
+
+/* A call of shared loops and perhaps an epilogue, but where sums go through that in the inner kernels, tables are filled or Winograd's
+ * tiles made. */
+static int product_cost(const Product *p, const ProductPlan *plan) {
+  int64_t k;
+  if (p->winograd)
+    return 26;
+  if (p->positions && plan->one_block && !p->rows && dim_is_const(p->k, &k) && k <= SHORT_K)
+    return 12;
+  return p->rows || p->bytes || p->bits.bits || p->weights ? 8 : 3;
+}
+
+/* The loops, and an inner kernel for each height of a tile: two where rows are known. */
+static int kernels_cost(const Product *p, const ProductPlan *plan) {
+  int64_t m;
+  return 6 + (dim_is_const(p->m, &m) ? 4 : plan->mr + 2);
+}
 
 static Item item_of(const Unit *u, const char *level) {
   const Product *p = &u->product;
@@ -225,13 +243,16 @@ static Item item_of(const Unit *u, const char *level) {
   if (p->forms) /* of GPUs: one kernel, which shares nothing */
     return (Item){.unit = u, .cost = GPU_PRODUCT_COST};
   if (p->channelwise || product_is_depthwise(p))
-    return (Item){.unit = u, .cost = 12};
+    return (Item){.unit = u, .cost = CHANNELWISE_COST};
   ProductPlan plan = product_plan(p, level);
   uint64_t what[] = {(uint64_t)plan.mr,       (uint64_t)plan.nr, (uint64_t)plan.tail,
                      p->rows && !p->winograd, p->trans_a,        p->bits.bits,
                      (uint64_t)p->bits.block, p->bits.zero,      p->bits.rounded,
                      (uint64_t)p->bytes,      p->packed_b,       (uint64_t)p->weights};
-  return (Item){.unit = u, .kernels = hash_bytes(what, sizeof what, 0) | 1, .cost = p->winograd ? 20 : 7};
+  return (Item){.unit = u,
+                .kernels = hash_bytes(what, sizeof what, 0) | 1,
+                .cost = product_cost(p, &plan),
+                .kernels_cost = kernels_cost(p, &plan)};
 }
 
 static bool has_kernels(const Job *j, const Item *item, uint64_t kernels) {
@@ -243,7 +264,7 @@ static bool has_kernels(const Job *j, const Item *item, uint64_t kernels) {
 
 /* What it adds to what a job has to do. */
 static int added(const Job *j, const Item *item, const Item *x) {
-  return x->cost + (x->kernels && !has_kernels(j, item, x->kernels) ? KERNELS_COST : 0);
+  return x->cost + (x->kernels && !has_kernels(j, item, x->kernels) ? x->kernels_cost : 0);
 }
 
 /* What each of the jobs would have to do if all came out even, inner kernels made once. */
@@ -253,16 +274,17 @@ static int even_share(const Item *item, uint32_t n, uint32_t jobs) {
     bool first = item[k].kernels != 0;
     for (uint32_t i = 0; i < k && first; i++)
       first = item[i].kernels != item[k].kernels;
-    all += item[k].cost + (first ? KERNELS_COST : 0);
+    all += item[k].cost + (first ? item[k].kernels_cost : 0);
   }
   return jobs ? (int)((all + jobs - 1) / jobs) : 0; /* none: there is nothing to compile */
 }
 
-/* A job that has the unit's inner kernels and is not beyond its share, or else the one that would be done first. */
+/* A job that has the unit's inner kernels and is not beyond its share, at least not by half of what they cost, or else the one that
+ * would be done first. */
 static uint32_t choose_job(const Job *job, uint32_t jobs, const Item *item, const Item *x, int share) {
   uint32_t best = 0;
   for (uint32_t i = 0; i < jobs && x->kernels; i++)
-    if (job[i].cost + x->cost <= share && has_kernels(&job[i], item, x->kernels))
+    if (job[i].cost + x->cost <= share + x->kernels_cost / 2 && has_kernels(&job[i], item, x->kernels))
       return i;
   for (uint32_t i = 1; i < jobs; i++)
     if (job[i].cost + added(&job[i], item, x) < job[best].cost + added(&job[best], item, x))

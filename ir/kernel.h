@@ -232,6 +232,9 @@ Status kernel_parse(Ctx *c, Arena *a, const char *text, size_t n, const char *fi
 const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim);
 /* The same in arena a: k is only read. */
 const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim);
+/* The same for code that gets the values of the dims `open`, constants or not or NULL, from elsewhere: which of them stands where. */
+const char *kernel_signature_open(Arena *a, const Kernel *k, const Dim *open, uint32_t nopen, const Dim **dim,
+                                  uint32_t *ndim);
 /* Runs the kernel on tensors (inputs, then outputs, dims filled in) statement by statement, with temporaries of its own that
  * hold garbage at first: the oracle of emission.
  * get gives the symbols' values. ST_INVALID: a KS_CHECK failed. */

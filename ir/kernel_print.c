@@ -14,11 +14,18 @@ typedef struct Printer {
   uint32_t nvar;
   Dim *dim; /* canon: dims seen */
   uint32_t ndim, cap;
+  const Dim *open; /* canon: dims with names of their own */
+  uint32_t nopen;
   int indent;
 } Printer;
 
 static void print_dim(Printer *p, Dim d) {
   int64_t v;
+  for (uint32_t i = 0; i < p->nopen; i++)
+    if (p->open[i] == d) {
+      buf_printf(p->b, "o%u", i);
+      return;
+    }
   if (!p->canon || dim_is_const(d, &v)) {
     dim_print(p->b, d);
     return;
@@ -262,14 +269,19 @@ void kernel_print(StrBuf *b, const Kernel *k) {
   print(&p);
 }
 
-const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim) {
+const char *kernel_signature_open(Arena *a, const Kernel *k, const Dim *open, uint32_t nopen, const Dim **dim,
+                                  uint32_t *ndim) {
   StrBuf b;
   buf_init(&b, a);
-  Printer p = {.b = &b, .k = k, .canon = true};
+  Printer p = {.b = &b, .k = k, .canon = true, .open = open, .nopen = nopen};
   p.var_name = arena_array(a, uint32_t, k->next_id);
   print(&p);
   *dim = p.dim, *ndim = p.ndim;
   return b.text;
+}
+
+const char *kernel_signature_in(Arena *a, const Kernel *k, const Dim **dim, uint32_t *ndim) {
+  return kernel_signature_open(a, k, NULL, 0, dim, ndim);
 }
 
 const char *kernel_signature(Kernel *k, const Dim **dim, uint32_t *ndim) {

@@ -17,6 +17,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/product.h"
 
+#include <string.h>
+
 enum {
   MAX_SUMS = 24,
   UNROLLED = 128, /* multiply-adds written out for a row of taps, at most */
@@ -169,13 +171,17 @@ static void row_of_taps(Channelwise *d, LVal row, LVal weight, bool inside) {
   }
 }
 
-/* All taps of a block. */
+/* All taps of a block, of an image of one plane without a loop over planes. */
 static void sum_block(Channelwise *d, bool inside) {
   Emitter *e = d->e;
   const ProductWindow *w = d->w;
   for (int i = 0; i < d->rows * d->vecs; i++)
     d->sum[i] = integers(d) ? emit_int(emit_vec(e->i32, d->lanes), 0) : emit_real(emit_vec(e->f32, d->lanes), 0);
-  Loop t0 = carry_begin(d, 0, d->low[0], d->high[0]), t1 = carry_begin(d, 1, d->low[1], d->high[1]);
+  bool flat = w->kernel[0] == 1 && dim_is(w->in[0], 1) && dim_is(w->out[0], 1) && dim_is(w->begin[0], 0);
+  Loop t0 = {.i = i64_of(e, 0)}, t1;
+  if (!flat)
+    t0 = carry_begin(d, 0, d->low[0], d->high[0]);
+  t1 = carry_begin(d, 1, d->low[1], d->high[1]);
   LVal y0 = i64_add(e, d->place[0], i64_muli(e, t0.i, w->dilation[0]));
   LVal y1 = i64_add(e, d->place[1], i64_muli(e, t1.i, w->dilation[1]));
   LVal line = i64_mul(e, i64_add(e, i64_mul(e, y0, d->in[1]), y1), d->in[2]);
@@ -194,7 +200,8 @@ static void sum_block(Channelwise *d, bool inside) {
     carry_end(d, 2, &t2);
   }
   carry_end(d, 1, &t1);
-  carry_end(d, 0, &t0);
+  if (!flat)
+    carry_end(d, 0, &t0);
 }
 
 static void sums_to_scratch(Channelwise *d) {
@@ -253,42 +260,78 @@ static void channels_left(Channelwise *d, LVal col0) {
   }
 }
 
-/* What a block has summed goes where it belongs. */
-static void finish_block(Channelwise *d, LVal line, LVal o2, LVal col0) {
+/* What a block has summed goes where it belongs, by a function that is made on need. */
+static Status finish_block(Channelwise *d, LVal line, LVal o2, LVal col0) {
   Emitter *e = d->e;
   Gen *g = d->g;
+  if (!g->epilogue)
+    TRY(make_epilogue(g));
   LVal rows = i64_min(e, i64_sub(e, d->out[2], o2), i64_of(e, d->rows));
   LVal cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   call_epilogue(g, g->args.scratch, i64_of(e, 0), i64_add(e, i64_mul(e, line, d->out[2]), o2), rows, col0, cols);
+  return ST_OK;
 }
 
-/* The sums of a block of so many positions, all of which exist. */
-static Status store_block(Channelwise *d, LVal line, LVal o2, int64_t positions, LVal col0) {
+static Status store_positions(Channelwise *d, LVal row, int64_t from, int64_t to, LVal col0) {
   Emitter *e = d->e;
-  if (!d->epilogue) {
-    sums_to_scratch(d);
-    finish_block(d, line, o2, col0);
-    return ST_OK;
-  }
-  LVal row = i64_add(e, i64_mul(e, line, d->out[2]), o2);
-  for (int p = 0; p < positions; p++)
+  for (int64_t p = from; p < to; p++)
     for (int v = 0; v < d->vecs; v++)
       TRY(epilogue_store(d->epilogue, i64_of(e, 0), i64_add(e, row, i64_of(e, p)),
                          i64_add(e, col0, i64_of(e, v * d->lanes)), d->sum[p * d->vecs + v], d->mask[v]));
   return ST_OK;
 }
 
+/* The sums of block b of a line of `out` positions, of which the last block may have fewer than the others. */
+static Status store_block(Channelwise *d, LVal line, LVal b, int64_t out, LVal col0) {
+  Emitter *e = d->e;
+  int64_t last = (out - 1) / d->rows, fewest = out - last * d->rows;
+  LVal o2 = i64_muli(e, b, d->rows), row = i64_add(e, i64_mul(e, line, d->out[2]), o2);
+  if (!d->epilogue) {
+    sums_to_scratch(d);
+    return finish_block(d, line, o2, col0);
+  }
+  TRY(store_positions(d, row, 0, fewest, col0));
+  if (fewest == d->rows || !last)
+    return ST_OK;
+  LLVMBasicBlockRef done = when_begin(e, LLVMBuildICmp(e->b, LLVMIntNE, b, i64_of(e, last), ""));
+  TRY(store_positions(d, row, fewest, d->rows, col0));
+  when_end(e, done);
+  return ST_OK;
+}
+
 /* A block at this position, known, of a line of known extents. */
-static Status edge_block(Channelwise *d, LVal line, int64_t o2, int64_t out, int64_t begin, LVal col0) {
-  int64_t positions = out - o2 < d->rows ? out - o2 : d->rows;
-  d->from = o2 * d->w->stride[2] - begin, d->positions = positions;
+static void edge_block(Channelwise *d, int64_t o2, int64_t out, int64_t begin) {
+  d->from = o2 * d->w->stride[2] - begin, d->positions = out - o2 < d->rows ? out - o2 : d->rows;
   d->place[2] = i64_of(d->e, d->from);
   sum_block(d, true);
   d->positions = 0;
-  return store_block(d, line, i64_of(d->e, o2), positions, col0);
 }
 
-/* The blocks of a line of known extents: those at its ends are written out, in which taps outside of the input do not occur.
+/* Ways to sum a block, one of which is taken: where each ends, with which sums. */
+typedef struct Ways {
+  LLVMBasicBlockRef done, from[MOST_EDGES + 1];
+  LVal sum[MOST_EDGES + 1][MAX_SUMS];
+  unsigned n;
+} Ways;
+
+static void end_way(Channelwise *d, Ways *w) {
+  memcpy(w->sum[w->n], d->sum, sizeof d->sum);
+  w->from[w->n++] = LLVMGetInsertBlock(d->e->b);
+  LLVMBuildBr(d->e->b, w->done);
+}
+
+static void join_ways(Channelwise *d, Ways *w) {
+  LLVMPositionBuilderAtEnd(d->e->b, w->done);
+  for (int i = 0; i < d->rows * d->vecs; i++) {
+    LVal phi = LLVMBuildPhi(d->e->b, LLVMTypeOf(w->sum[0][i]), "");
+    for (unsigned k = 0; k < w->n; k++)
+      LLVMAddIncoming(phi, &w->sum[k][i], &w->from[k], 1);
+    d->sum[i] = phi;
+  }
+}
+
+/* The blocks of a line of known extents: the sums of those at its ends are written out, in which taps outside of the input do not
+ * occur; what becomes of sums stands once behind all of them.
  * *done false: not such a line. */
 static Status known_line(Channelwise *d, LVal line, LVal col0, bool *done) {
   Emitter *e = d->e;
@@ -306,16 +349,36 @@ static Status known_line(Channelwise *d, LVal line, LVal col0, bool *done) {
   if (out < 1 || low + blocks - high > MOST_EDGES)
     return ST_OK;
   *done = true;
+  int64_t edge[MOST_EDGES + 1], n = 0; /* one below 0: the blocks between the edges */
+  if (low < high)
+    edge[n++] = -1;
   for (int64_t b = 0; b < blocks; b++)
-    if (b < low || b >= high) {
-      TRY(edge_block(d, line, b * d->rows, out, begin, col0));
-    } else if (b == low) {
-      Loop l = loop_begin(e, i64_of(e, low * d->rows), i64_of(e, high * d->rows), d->rows);
-      d->place[2] = i64_sub(e, i64_muli(e, l.i, w->stride[2]), d->begin[2]);
+    if (b < low || b >= high)
+      edge[n++] = b;
+  Loop l = loop_begin(e, i64_of(e, 0), i64_of(e, blocks), 1);
+  Ways ways = {.done = emit_block(e, "summed")};
+  for (int64_t i = 0; i < n; i++) {
+    LLVMBasicBlockRef this = emit_block(e, "way"), other = i + 1 < n ? emit_block(e, "other") : NULL;
+    LVal behind = i64_sub(e, l.i, i64_of(e, edge[i] < 0 ? low : edge[i]));
+    LVal many = i64_of(e, edge[i] < 0 ? high - low : 1);
+    if (other)
+      LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntULT, behind, many, ""), this, other);
+    else
+      LLVMBuildBr(e->b, this);
+    LLVMPositionBuilderAtEnd(e->b, this);
+    if (edge[i] < 0) {
+      d->place[2] = i64_sub(e, i64_muli(e, l.i, step), d->begin[2]);
       sum_block(d, true);
-      TRY(store_block(d, line, l.i, d->rows, col0));
-      loop_end(e, &l);
+    } else {
+      edge_block(d, edge[i] * d->rows, out, begin);
     }
+    end_way(d, &ways);
+    if (other)
+      LLVMPositionBuilderAtEnd(e->b, other);
+  }
+  join_ways(d, &ways);
+  TRY(store_block(d, line, l.i, out, col0));
+  loop_end(e, &l);
   return ST_OK;
 }
 
@@ -369,7 +432,7 @@ static Status one_part(Channelwise *d, LVal line, LVal panel) {
   if (!done) {
     Loop b = loop_begin(e, i64_of(e, 0), d->out[2], d->rows);
     one_block(d, b.i);
-    finish_block(d, line, b.i, col0);
+    TRY(finish_block(d, line, b.i, col0));
     loop_end(e, &b);
   }
   if (g->p->line_means)

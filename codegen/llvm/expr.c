@@ -16,6 +16,9 @@ static bool is_unsigned(DType t) { return dtype_kind(t) == DK_UINT || t == DT_bo
 
 LVal kemit_dim(KEmit *k, Dim d) {
   int64_t v;
+  for (int i = 0; i < MAX_OPEN; i++)
+    if (k->open.dim[i] == d)
+      return k->open.value[i];
   if (dim_is_const(d, &v))
     return emit_int(k->e->i64, v);
   for (uint32_t i = 0; i < k->ndim; i++)

@@ -30,7 +30,12 @@ typedef struct Emitter {
   int bits;               /* of a vector register: 128, 256 or 512 */
   bool gpu;               /* PTX instead of an object */
   bool fma, f16c, rounds; /* what the target has instructions for: see target.c */
+  struct Shared *shared;  /* functions that units have in common (value.c) */
 } Emitter;
+
+/* A function of the module by a text that says all its code depends on; NULL: there is none yet. Who makes it tells. */
+LVal emit_find_shared(const Emitter *e, const char *text);
+void emit_add_shared(Emitter *e, const char *text, LVal fn);
 
 /* --- target.c --- */
 Status target_create(Emitter *e); /* fills in tm and what the level has */
@@ -119,6 +124,14 @@ void emit_poll(Emitter *e, const EmitArgs *a);
  * variables itself and gives the value of loads from input 0. */
 typedef struct KEmit KEmit;
 KEmit *kemit_create(Emitter *e, const Kernel *k, const EmitArgs *args, const Dim *dim, uint32_t ndim);
+/* Dims whose values the code around has, constants or not (kernel_signature_open); or NULL. */
+enum { MAX_OPEN = 2 };
+typedef struct OpenDims {
+  Dim dim[MAX_OPEN];
+  LVal value[MAX_OPEN];
+} OpenDims;
+KEmit *kemit_create_open(Emitter *e, const Kernel *k, const EmitArgs *args, const Dim *dim, uint32_t ndim,
+                         const OpenDims *open);
 void kemit_bind_buf(KEmit *k, uint32_t index, LVal base); /* the address of buffer `index` */
 void kemit_bind_var(KEmit *k, const KVar *v, LVal i64);   /* a loop variable: a uniform value */
 /* v is the axis of the lanes: lane l has base + l. mask: <lanes x i1> of the lanes that exist, or NULL. */

@@ -35,6 +35,7 @@ struct KEmit {
   const Dim *dim; /* the kernel's dim expressions and their values */
   uint32_t ndim;
   LVal *dim_value;
+  OpenDims open;
   LVal *buf;                /* by buffer index: base address */
   LVal (*stride)[MAX_RANK]; /* by buffer index and axis, in elements */
   LVal *var;                /* by variable id: the present value; NULL: not defined here */

@@ -757,9 +757,10 @@ static bool alone(const KStmt *first) {
   return true;
 }
 
-KEmit *kemit_create(Emitter *e, const Kernel *kernel, const EmitArgs *args, const Dim *dim, uint32_t ndim) {
+KEmit *kemit_create_open(Emitter *e, const Kernel *kernel, const EmitArgs *args, const Dim *dim, uint32_t ndim,
+                         const OpenDims *open) {
   KEmit *k = arena_new(e->a, KEmit);
-  *k = (KEmit){.e = e, .k = kernel, .args = *args, .dim = dim, .ndim = ndim, .lanes = 1};
+  *k = (KEmit){.e = e, .k = kernel, .args = *args, .dim = dim, .ndim = ndim, .open = *open, .lanes = 1};
   k->dim_value = arena_array(e->a, LVal, ndim);
   for (uint32_t i = 0; i < ndim; i++)
     k->dim_value[i] = emit_arg_dim(e, args, i);
@@ -778,6 +779,10 @@ KEmit *kemit_create(Emitter *e, const Kernel *kernel, const EmitArgs *args, cons
   k->check = arena_array(e->a, const KStmt *, kernel_checks(kernel, NULL));
   k->checks = kernel_checks(kernel, k->check);
   return k;
+}
+
+KEmit *kemit_create(Emitter *e, const Kernel *k, const EmitArgs *args, const Dim *dim, uint32_t ndim) {
+  return kemit_create_open(e, k, args, dim, ndim, &(OpenDims){0});
 }
 
 void kemit_bind_buf(KEmit *k, uint32_t index, LVal base) { k->buf[index] = base; }

@@ -141,6 +141,8 @@ static Status make_kernels(Gen *g) {
                      .ahead = streams_b(g),
                      .few_rows = g->p->rows ? 0 : plan->mr / 2};
   int low, high;
+  int64_t k;
+  like.once = plan->one_block, like.some = dim_is_const(g->p->k, &k) && k > 0;
   if (g->p->rows)
     like.entry = 8 * (plan->table_rows + 1), like.a_step = 4,
     like.unroll = k_unit(g) <= SHORT_RUN ? (int)k_unit(g) : like.unroll;
@@ -169,163 +171,6 @@ static Status make_kernels(Gen *g) {
   }
   like.vecs = plan->tail;
   return plan->tail ? tile_set(g->e, &g->tail, low, high, like) : ST_OK;
-}
-
-/* --- the epilogue --- */
-
-struct Epilogue {
-  Gen *g;
-  KEmit *walk; /* NULL: sums are stored as they are */
-  const KVar *row_var, *col_var, *batch_var;
-  const KStmt *body;
-  LVal out, m, n; /* where sums go that are stored as they are; extents of the result */
-};
-
-/* Loops over batch (when there is one), m and n, nested. */
-static Status epilogue_loops(Epilogue *x, const Kernel *k) {
-  Ctx *c = x->g->e->c;
-  const KStmt *s = k->body, *loop[3];
-  int n = 0;
-  for (; s && s->kind == KS_FOR && n < 3; s = s->body)
-    loop[n++] = s;
-  if (n < 2 || k->nin < 1)
-    return fail(c, ST_INTERNAL, "the epilogue of %s is no nest of loops over rows and columns", x->g->name);
-  x->batch_var = n == 3 ? loop[0]->var : NULL;
-  x->row_var = loop[n - 2]->var, x->col_var = loop[n - 1]->var;
-  x->body = loop[n - 1]->body;
-  return ST_OK;
-}
-
-enum { CHEAP = 12, TRANSCENDENTAL = 16 }; /* operations for a vector */
-
-static int64_t operations(const KExpr *x) {
-  int64_t n = 0;
-  if (!x || x->kind == KE_LOAD)
-    return 0;
-  for (int i = 0; i < 3; i++)
-    n += operations(x->arg[i]);
-  bool function = (x->kind == KE_UNARY && x->op >= KOP_exp && x->op < KOP_isnan) ||
-                  (x->kind == KE_BINARY && (x->op == KOP_pow || x->op == KOP_div));
-  return n + (function ? TRANSCENDENTAL : x->kind >= KE_UNARY);
-}
-
-bool epilogue_is_cheap(const Gen *g) {
-  const KStmt *s = g->p->epilogue ? g->p->epilogue->body : NULL;
-  int64_t n = 0;
-  while (s && s->kind == KS_FOR)
-    s = s->body;
-  for (; s; s = s->next) {
-    if (s->kind != KS_LET && s->kind != KS_STORE)
-      return false;
-    n += operations(s->value);
-  }
-  return n <= CHEAP;
-}
-
-Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **out) {
-  Emitter *e = g->e;
-  const Kernel *k = g->p->epilogue;
-  Epilogue *x = *out = arena_new(e->a, Epilogue);
-  *x = (Epilogue){.g = g};
-  TRY(dim_value(e, args, g->p->m, g->dim, g->ndim, &x->m));
-  TRY(dim_value(e, args, g->p->n, g->dim, g->ndim, &x->n));
-  if (g->p->groups > 1) /* the result has the columns of all */
-    x->n = i64_muli(e, x->n, g->p->groups);
-  if (!k) {
-    x->out = emit_arg_buf(e, args, 2);
-    return ST_OK;
-  }
-  TRY(epilogue_loops(x, k));
-  x->walk = kemit_create(e, k, args, g->dim, g->ndim);
-  for (uint32_t i = 1; i < k->nbuf; i++) /* A and B stand where the sums would */
-    kemit_bind_buf(x->walk, i, emit_arg_buf(e, args, i + 1));
-  return ST_OK;
-}
-
-Status epilogue_store(Epilogue *x, LVal batch, LVal row, LVal col, LVal sum, LVal mask) {
-  Gen *g = x->g;
-  Emitter *e = g->e;
-  if (!x->walk) {
-    LVal index = i64_add(e, i64_mul(e, i64_add(e, i64_mul(e, batch, x->m), row), x->n), col);
-    LVal p = at_float(e, x->out, index);
-    if (mask)
-      emit_masked_store(e, sum, p, mask, 4);
-    else
-      store_f32(e, sum, p);
-    return ST_OK;
-  }
-  if (x->batch_var)
-    kemit_bind_var(x->walk, x->batch_var, batch);
-  kemit_bind_var(x->walk, x->row_var, row);
-  kemit_bind_lanes(x->walk, x->col_var, col, emit_lanes(sum), mask);
-  kemit_input0(x->walk, sum);
-  return kemit_list(x->walk, x->body);
-}
-
-/* The parameters of the function. */
-typedef struct Sums {
-  LVal sums, batch, row0, rows, col0, cols;
-} Sums;
-
-/* A vector of sums of row i, from column `col` of the tile on. mask: lanes that exist. */
-static Status store_columns(Epilogue *x, const Sums *t, LVal i, LVal col, LVal mask) {
-  Gen *g = x->g;
-  Emitter *e = g->e;
-  LVal from = at_float(e, at_bytes(e, t->sums, i64_muli(e, i, g->plan.nr * 4)), col);
-  LVal sum = load_f32(e, lanes(g), from); /* tiles are padded to whole vectors */
-  if (g->p->bytes)
-    sum = emit_bitcast(e, sum, e->i32);
-  return epilogue_store(x, t->batch, i64_add(e, t->row0, i), i64_add(e, t->col0, col), sum, mask);
-}
-
-/* for each row of the tile: whole vectors, then the rest under a mask. */
-static Status epilogue_rows(Epilogue *x, const Sums *t) {
-  Emitter *e = x->g->e;
-  int w = lanes(x->g);
-  LVal whole = LLVMBuildAnd(e->b, t->cols, i64_of(e, -w), "");
-  LVal rest = LLVMBuildICmp(e->b, LLVMIntSLT, emit_iota(e, e->i32, w),
-                            emit_splat(e, LLVMBuildTrunc(e->b, i64_sub(e, t->cols, whole), e->i32, ""), w), "");
-  Loop r = loop_begin(e, i64_of(e, 0), t->rows, 1);
-  Loop v = loop_begin(e, i64_of(e, 0), whole, w);
-  TRY(store_columns(x, t, r.i, v.i, NULL));
-  loop_end(e, &v);
-  int64_t n;
-  if (!dim_is_const(x->g->p->n, &n) || n % w) {
-    LLVMBasicBlockRef done = when_begin(e, i64_less(e, whole, t->cols));
-    TRY(store_columns(x, t, r.i, whole, rest));
-    when_end(e, done);
-  }
-  loop_end(e, &r);
-  return ST_OK;
-}
-
-Status make_epilogue(Gen *g) {
-  Emitter *e = g->e;
-  Epilogue *x;
-  LType param[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64};
-  LVal a[countof(param)];
-  LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
-  g->epilogue_type = LLVMFunctionType(e->i32, param, countof(param), 0);
-  g->epilogue = function_begin(e, sub_name(g, "epilogue", 0), e->i32, param, countof(param));
-  LLVMGetParams(g->epilogue, a);
-  EmitArgs args = args_of(e, g->epilogue);
-  TRY(epilogue_open(g, &args, &x));
-  Sums t = {a[1], a[2], a[3], a[4], a[5], a[6]};
-  if (g->p->epilogue && g->p->group > 1) {
-    LVal group = i64_of(e, g->p->group);
-    t.row0 = i64_add(e, t.row0, i64_mul(e, i64_rem(e, t.batch, group), x->m));
-    t.batch = i64_div(e, t.batch, group);
-  }
-  TRY(epilogue_rows(x, &t));
-  LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
-  if (back)
-    LLVMPositionBuilderAtEnd(e->b, back);
-  return ST_OK;
-}
-
-void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col0, LVal cols) {
-  LVal arg[] = {LLVMGetParam(g->args.fn, 0), sums, batch, row0, rows, col0, cols};
-  LLVMBuildCall2(g->e->b, g->epilogue_type, g->epilogue, arg, countof(arg), "");
 }
 
 /* --- packing a block of a panel of B --- */
@@ -465,7 +310,8 @@ static void tile_of_rows(Gen *g, Part *w, LVal panel, LVal b, LVal tile) {
   LVal rows = i64_add(e, w->base, LLVMBuildZExt(e->b, i64_less(e, tile, w->extra), e->i64, ""));
   LVal sums = g->args.scratch, a_row = i64_muli(e, g->k, 4), a_step = i64_of(e, 4);
   if (!g->plan.one_block) {
-    LVal i = i64_add(e, i64_muli(e, i64_sub(e, tile, w->tile0), g->plan.col_panels), i64_sub(e, panel, w->panel0));
+    LVal across = i64_sub(e, w->panel1, w->panel0);
+    LVal i = i64_add(e, i64_mul(e, i64_sub(e, tile, w->tile0), across), i64_sub(e, panel, w->panel0));
     sums = at_bytes(e, sums, i64_muli(e, i, (int64_t)g->plan.mr * g->plan.nr * 4));
   }
   if (g->p->trans_a)
@@ -557,7 +403,8 @@ static void blocks_of_k(Gen *g, Part *w) {
   Emitter *e = g->e;
   LVal zero = i64_of(e, 0), one = i64_of(e, 1);
   LVal some = LLVMBuildICmp(e->b, LLVMIntNE, g->k, zero, "");
-  w->blocks = LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
+  w->blocks =
+      g->plan.one_block ? one : LLVMBuildSelect(e->b, some, i64_ceildiv(e, g->k, i64_of(e, g->plan.kc)), one, "");
   if (streams_b(g) && !g->p->weights && !g->p->rows && !g->plan.one_block) /* blocks would break it */
     w->blocks = LLVMBuildSelect(e->b, is_streamed(g), one, w->blocks, "");
   LVal units = i64_ceildiv(e, g->k, i64_of(e, k_unit(g))); /* the last block of few bits may end beyond K */
@@ -588,29 +435,43 @@ static void few_of_weights(Gen *g, Part *w) {
   g->tiles = many, g->unpacks = true;
 }
 
+static LVal tiles_of(const Gen *g) { return i64_ceildiv(g->e, g->m, i64_of(g->e, g->plan.mr)); }
+static LVal panels_of(const Gen *g) { return i64_ceildiv(g->e, g->n, i64_of(g->e, g->plan.nr)); }
+
+/* Blocks of rows and columns, and how rows are split into tiles: numbers where extents are. */
+static void count_blocks(Gen *g) {
+  Emitter *e = g->e;
+  LVal tiles = tiles_of(g), none = LLVMBuildICmp(e->b, LLVMIntEQ, tiles, i64_of(e, 0), "");
+  LVal some = LLVMBuildSelect(e->b, none, i64_of(e, 1), tiles, "");
+  int64_t n;
+  g->row_blocks = i64_ceildiv(e, tiles, i64_of(e, g->plan.row_tiles));
+  g->col_blocks = dim_is_const(g->p->n, &n) ? i64_of(e, product_col_blocks(&g->plan, n))
+                                            : i64_ceildiv(e, panels_of(g), i64_of(e, g->plan.col_panels));
+  g->base = i64_div(e, g->m, some), g->extra = i64_rem(e, g->m, some);
+  g->rows_outer = LLVMConstInt(e->i1, g->plan.rows_outer, 0);
+}
+
 static void make_body(Gen *g) {
   Emitter *e = g->e;
   const ProductPlan *plan = &g->plan;
-  Part w = {0};
-  LVal row_tiles = i64_of(e, plan->row_tiles), col_panels = i64_of(e, plan->col_panels);
-  w.tiles = i64_ceildiv(e, g->m, i64_of(e, plan->mr));
-  LVal panels = w.panels = i64_ceildiv(e, g->n, i64_of(e, plan->nr));
-  LVal row_blocks = i64_ceildiv(e, w.tiles, row_tiles), col_blocks = i64_ceildiv(e, panels, col_panels);
-  int64_t n;
-  if (dim_is_const(g->p->n, &n))
-    col_blocks = i64_of(e, product_col_blocks(plan, n));
+  Part w = {.base = g->base, .extra = g->extra};
+  w.tiles = tiles_of(g);
+  LVal panels = w.panels = panels_of(g), row_blocks = g->row_blocks, col_blocks = g->col_blocks;
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
-  w.base = i64_div(e, g->m, w.tiles),
-  w.extra = i64_rem(e, g->m, w.tiles); /* a part exists: there are rows and columns */
-  LVal fast = plan->rows_outer ? col_blocks : row_blocks, slow = plan->rows_outer ? row_blocks : col_blocks;
-  LVal first = i64_rem(e, p.i, fast), rest = i64_div(e, p.i, fast), second = i64_rem(e, rest, slow);
-  w.batch = i64_div(e, rest, slow);
-  even_share(e, plan->rows_outer ? second : first, row_blocks, w.tiles, &w.tile0, &w.tile1);
-  even_share(e, plan->rows_outer ? first : second, col_blocks, panels, &w.panel0, &w.panel1);
-  w.after = w.panel1;
-  if (!plan->rows_outer)
-    w.after = LLVMBuildSelect(e->b, i64_less(e, i64_add(e, first, i64_of(e, 1)), row_blocks), w.panel0, w.panel1, "");
+  LVal outer = g->rows_outer, fast = LLVMBuildSelect(e->b, outer, col_blocks, row_blocks, "");
+  LVal first = i64_rem(e, p.i, fast), second = i64_div(e, p.i, fast);
+  w.batch = i64_of(e, 0);
+  if (!dim_is(g->p->batch, 1)) {
+    LVal slow = LLVMBuildSelect(e->b, outer, row_blocks, col_blocks, "");
+    w.batch = i64_div(e, second, slow), second = i64_rem(e, second, slow);
+  }
+  LVal row = LLVMBuildSelect(e->b, outer, second, first, ""), col = LLVMBuildSelect(e->b, outer, first, second, "");
+  even_share(e, row, row_blocks, w.tiles, &w.tile0, &w.tile1);
+  even_share(e, col, col_blocks, panels, &w.panel0, &w.panel1);
+  LVal below = i64_less(e, i64_add(e, row, i64_of(e, 1)), row_blocks); /* … is the next part's block of rows */
+  below = LLVMBuildAnd(e->b, below, LLVMBuildNot(e->b, outer, ""), "");
+  w.after = LLVMBuildSelect(e->b, below, w.panel0, w.panel1, "");
   w.ahead_step = i64_ceildiv(e, i64_of(e, b_step(g)), i64_sub(e, w.tile1, w.tile0));
   w.a = emit_arg_buf(e, &g->args, 0), w.b = emit_arg_buf(e, &g->args, 1);
   if (g->p->rows && !g->p->bytes)
@@ -649,6 +510,81 @@ static void make_body(Gen *g) {
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
 }
 
+/* --- a body for several units --- */
+
+/* Apart from extents, the functions it calls and what its key says, do bodies not differ? Not those that call kernels or functions of
+ * their product alone. */
+static bool shares_body(const Gen *g) {
+  const Product *p = g->p;
+  return p->packed_b && !p->window && !p->planes && !p->bytes && !p->bits.bits && !p->weights && !g->finish;
+}
+
+static void put_tiles(StrBuf *b, const TileSet *s) {
+  for (int r = s->low; s->high && r <= s->high; r++) {
+    size_t n;
+    buf_printf(b, " %s", LLVMGetValueName2(s->kernel[r - 1].fn, &n));
+  }
+  buf_puts(b, ";");
+}
+
+/* All that make_body reads of g, but for what are parameters of a shared body: the same text, the same code. */
+static const char *body_text(const Gen *g) {
+  const Product *p = g->p;
+  const ProductPlan *plan = &g->plan;
+  StrBuf b;
+  buf_init(&b, g->e->a);
+  buf_printf(&b, "body %dx%d kc=%lld/%d streamed=%d trans=%d group=%lld batch=%d%d%d:", plan->mr, plan->nr,
+             plan->one_block ? 0 : (long long)plan->kc, plan->one_block, plan->streamed, p->trans_a,
+             (long long)p->group, dim_is(p->batch, 1), p->batch_a, p->batch_b);
+  put_tiles(&b, &g->tiles);
+  put_tiles(&b, &g->tail);
+  put_tiles(&b, &g->streamed);
+  if (p->rows)
+    buf_printf(&b, " rows unit=%lld scratch=%lld/%lld/%lld", (long long)k_unit(g),
+               (long long)(plan->tile_bytes + plan->panel_bytes), (long long)plan->table_bytes,
+               (long long)plan->zero_bytes);
+  return b.text;
+}
+
+/* Emitted once per module, as inner kernels are. What it does with an extent is a division per part or less. */
+static void call_body(Gen *g) {
+  Emitter *e = g->e;
+  const char *text = body_text(g);
+  LVal none = LLVMGetUndef(e->ptr);
+  LVal arg[] = {LLVMGetParam(g->args.fn, 0),
+                g->args.begin,
+                g->args.end,
+                g->m,
+                g->n,
+                g->k,
+                g->row_blocks,
+                g->col_blocks,
+                g->base,
+                g->extra,
+                g->rows_outer,
+                g->epilogue,
+                g->table ? g->table : none};
+  LType param[countof(arg)];
+  for (size_t i = 0; i < countof(arg); i++)
+    param[i] = LLVMTypeOf(arg[i]);
+  LType type = LLVMFunctionType(e->i32, param, countof(param), 0);
+  LVal fn = emit_find_shared(e, text), a[countof(arg)];
+  if (!fn) {
+    LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+    Gen in = *g;
+    fn = function_begin(e, sub_name(g, "body", 0), e->i32, param, countof(param));
+    emit_add_shared(e, text, fn);
+    LLVMGetParams(fn, a);
+    in.args = args_of(e, fn);
+    in.args.begin = a[1], in.args.end = a[2], in.m = a[3], in.n = a[4], in.k = a[5];
+    in.row_blocks = a[6], in.col_blocks = a[7], in.base = a[8], in.extra = a[9], in.rows_outer = a[10];
+    in.epilogue = a[11], in.table = a[12];
+    make_body(&in);
+    LLVMPositionBuilderAtEnd(e->b, back);
+  }
+  LLVMBuildRet(e->b, LLVMBuildCall2(e->b, type, fn, arg, countof(arg), ""));
+}
+
 Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   Gen g = {.e = e, .u = u, .p = &u->product, .name = name};
   const Product *p = g.p;
@@ -662,7 +598,7 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
   bool depthwise = product_is_depthwise(p) || p->channelwise;
   if (!depthwise)
     TRY(make_kernels(&g));
-  if (!g.finish)
+  if (!g.finish && !p->channelwise)
     TRY(make_epilogue(&g));
   if (p->rows && !p->channelwise && !p->bytes)
     TRY(make_table(&g));
@@ -685,6 +621,10 @@ Status emit_product_unit(Emitter *e, const Unit *u, const char *name) {
     TRY(integer_window(&g));
   if (p->rows)
     TRY(dim_value(e, &g.args, p->rows->out[WINDOW_AXES - 1], g.dim, g.ndim, &g.width));
-  make_body(&g);
+  count_blocks(&g);
+  if (shares_body(&g))
+    call_body(&g);
+  else
+    make_body(&g);
   return ST_OK;
 }

@@ -1,4 +1,4 @@
-/* product.h - the state of emitting one matrix product, shared by product.c and depthwise.c.
+/* product.h - the state of emitting one matrix product, shared by the files that emit parts of it.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SARD_CODEGEN_LLVM_PRODUCT_H
 #define SARD_CODEGEN_LLVM_PRODUCT_H
@@ -29,6 +29,8 @@ typedef struct Gen {
   LVal table, line;         /* functions, when A is read through one (rows.c) */
   LType table_type, line_type;
   struct Gather *gather; /* when A is of integers and read through a window (integer.c) */
+  /* Of the parts: how many blocks there are; rows of a tile, and how many tiles have one more; i1: plan.rows_outer. */
+  LVal row_blocks, col_blocks, base, extra, rows_outer;
 } Gen;
 
 static inline int64_t k_unit(const Gen *g) { return product_k_unit(g->p); }
@@ -39,6 +41,7 @@ static inline const char *sub_name(const Gen *g, const char *what, int i) {
   return arena_printf(g->e->a, "%s.%s%d", g->name, what, i);
 }
 
+/* --- epilogue.c --- */
 /* The epilogue's expressions inside of a function that has these arguments: one vector of sums, of a row from column col on, to the
  * output. mask: lanes that exist, or NULL. */
 typedef struct Epilogue Epilogue;
@@ -46,7 +49,7 @@ Status epilogue_open(Gen *g, const EmitArgs *args, Epilogue **x);
 bool epilogue_is_cheap(const Gen *g); /* so few operations that they may stand in a function many times */
 Status epilogue_store(Epilogue *x, LVal batch, LVal row, LVal col, LVal sum, LVal mask);
 
-/* int epilogue(args, sums, batch, row0, rows, col0, cols): sums of `rows` rows, plan.nr apart, to the output. */
+/* int epilogue(args, sums, batch, row0, rows, col0, cols, m, n): sums of `rows` rows, plan.nr apart, to the output. */
 Status make_epilogue(Gen *g);
 void call_epilogue(Gen *g, LVal sums, LVal batch, LVal row0, LVal rows, LVal col0, LVal cols);
 

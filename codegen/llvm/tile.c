@@ -268,9 +268,9 @@ static void settle_steps(Inner *in) {
     in->at = settled(e, in->at);
 }
 
-/* The loop over `unroll` steps, or pairs of them, at a time while so many are left. Strides that are arguments allow one step at a time.
- */
-static void steps(Inner *in, int unroll) {
+/* The loop over `unroll` steps, or pairs of them, at a time while so many are left, as there are surely at first or not. Strides that are
+ * arguments allow one step at a time. */
+static void steps(Inner *in, int unroll, bool surely) {
   Emitter *e = in->e;
   const TileKernel *t = in->t;
   int n = t->rows * t->vecs;
@@ -278,7 +278,10 @@ static void steps(Inner *in, int unroll) {
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   int all = unroll * pair(t);
   LVal enough = LLVMBuildICmp(e->b, LLVMIntSGE, in->left, i64_of(e, all), "");
-  LLVMBuildCondBr(e->b, enough, body, done);
+  if (surely)
+    LLVMBuildBr(e->b, body);
+  else
+    LLVMBuildCondBr(e->b, enough, body, done);
   LLVMPositionBuilderAtEnd(e->b, body);
   Inner old = *in;
   phi_left = in->left = LLVMBuildPhi(e->b, e->i64, "left");
@@ -307,12 +310,13 @@ static void steps(Inner *in, int unroll) {
   LLVMPositionBuilderAtEnd(e->b, done);
 #define JOIN(phi, was, now)                                                                                            \
   do {                                                                                                                 \
-    LVal out = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                                                \
     LVal in_[] = {was, now};                                                                                           \
     LLVMBasicBlockRef from[] = {before, latch};                                                                        \
     LLVMAddIncoming(phi, in_, from, 2);                                                                                \
-    LLVMAddIncoming(out, in_, from, 2);                                                                                \
-    now = out;                                                                                                         \
+    if (!surely) {                                                                                                     \
+      now = LLVMBuildPhi(e->b, LLVMTypeOf(phi), "");                                                                   \
+      LLVMAddIncoming(now, in_, from, 2);                                                                              \
+    }                                                                                                                  \
   } while (0)
   JOIN(phi_left, old.left, in->left);
   JOIN(phi_b, old.b, in->b);
@@ -359,8 +363,8 @@ static void all_steps(Inner *in) {
   if (t->run)
     return;
   if (t->unroll > 1 && t->a_step && t->b_step)
-    steps(in, t->unroll);
-  steps(in, 1);
+    steps(in, t->unroll, false);
+  steps(in, 1, t->some && pair(t) == 1 && (t->unroll == 1 || !t->a_step || !t->b_step));
 }
 
 /* The entries of a table, one after the other; sums stay in registers. */
@@ -405,13 +409,13 @@ Status tile_kernel(Emitter *e, TileKernel *t) {
   unsigned nparam = t->finish ? countof(param) : FINISH_ARGS;
   const char *type = t->dots ? ".dots" : t->b ? dtype_name(t->b) : "";
   const char *name =
-      arena_printf(e->a, "%s%stile%s.%dx%d%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", t->finish ? t->finish->name : "",
+      arena_printf(e->a, "%s%stile%s.%dx%d%s%s%s.%d.%d.%lld.%lld.%lld.%lld.%lld.%lld", t->finish ? t->finish->name : "",
                    t->finish ? "." : "", type, t->rows, t->vecs * t->lanes,
                    t->all_ahead ? "++"
                    : t->ahead   ? "+"
                                 : "",
-                   t->unroll, t->run, (long long)t->a_row, (long long)t->a_step, (long long)t->b_step,
-                   (long long)t->sums_row, (long long)t->entry, (long long)t->beside);
+                   t->once ? "o" : "", t->some ? "s" : "", t->unroll, t->run, (long long)t->a_row, (long long)t->a_step,
+                   (long long)t->b_step, (long long)t->sums_row, (long long)t->entry, (long long)t->beside);
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->type = LLVMFunctionType(LLVMVoidTypeInContext(e->lc), param, nparam, 0);
   if ((t->fn = LLVMGetNamedFunction(e->mod, name)))
@@ -434,7 +438,7 @@ Status tile_kernel(Emitter *e, TileKernel *t) {
   in.b = LLVMGetParam(t->fn, 3);
   in.left = LLVMGetParam(t->fn, 5);
   LVal sums = LLVMGetParam(t->fn, 6);
-  if (t->finish)
+  if (t->finish || t->once)
     for (int i = 0; i < t->rows * t->vecs; i++)
       in.sum[i] = emit_real(emit_vec(e->f32, t->lanes), 0);
   else

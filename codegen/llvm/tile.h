@@ -68,6 +68,8 @@ typedef struct TileKernel {
   int64_t entry;
   DType b;        /* what B is: DT_f16, DT_bf16 in pairs (codegen/product.h), or DT_none: f32. Pairs: k is even */
   bool dots;      /* A is of such pairs as well, and the CPU multiplies them */
+  bool once;      /* sums start at zero: k is one block */
+  bool some;      /* k is at least 1 */
   int run;        /* with a table: steps that are done with each entry; 0: k says */
   int64_t beside; /* with a table: bytes from row to row; entries have an address of the first only. 0: one of each */
   bool ahead;     /* fetches memory into L2 beside its work, one address per step of k */

@@ -191,3 +191,24 @@ LVal emit_side_by_side(Emitter *e, LVal a, LVal b) {
     at[i] = emit_int(e->i32, i);
   return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(at, (unsigned)n), "");
 }
+
+/* --- functions that units share --- */
+
+struct Shared {
+  const char *text;
+  LVal fn;
+  struct Shared *next;
+};
+
+LVal emit_find_shared(const Emitter *e, const char *text) {
+  for (const struct Shared *s = e->shared; s; s = s->next)
+    if (!strcmp(s->text, text))
+      return s->fn;
+  return NULL;
+}
+
+void emit_add_shared(Emitter *e, const char *text, LVal fn) {
+  struct Shared *s = arena_new(e->a, struct Shared);
+  *s = (struct Shared){text, fn, e->shared};
+  e->shared = s;
+}

@@ -280,6 +280,7 @@ static Status make_gather(Winograd *w) {
   EmitArgs outer = g->args;
   g->args = args_of(e, w->gather);
   TRY(extents(w, &g->args));
+  TRY(dim_value(e, &g->args, g->p->m, g->dim, g->ndim, &g->m));
   TRY(dim_value(e, &g->args, g->p->n, g->dim, g->ndim, &g->n));
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), strips = emit_block(e, "strips"), done = emit_block(e, "all");
   LLVMBuildBr(e->b, strips);

@@ -263,7 +263,7 @@ static long llvm_code_kb(void) {
 /* More objects than threads: every unit has its code in one of them, whichever thread made it, and it is the same for all numbers of
  * threads. */
 static void test_many_objects(void **state) {
-  enum { N = 40, MOST = 5 };
+  enum { N = 100, MOST = 5 };
   static Unit u[N];
   const Unit *unit[N];
   BackendResult r[2];
@@ -460,6 +460,98 @@ static void test_epilogue_batch(void **state) {
   free(mask);
 }
 
+/* Functions of a module that end in `what`. */
+static int count_functions(const char *ir, const char *what) {
+  int n = 0;
+  for (const char *at = ir; (at = strstr(at, "\ndefine ")); at++) {
+    const char *open = strchr(at + 8, '(');
+    n += !strncmp(open - strlen(what), what, strlen(what));
+  }
+  return n;
+}
+
+static Kernel *bias_kernel(int64_t m, int64_t n) {
+  const char *text =
+      arena_printf(jit.arena,
+                   "kernel \"e\" (acc: f32[%d, %d], bias: f32[%d], r: f32[%d, %d]) -> (y: f32[%d, %d]) {\n"
+                   "  for i in %d parallel {\n    for j in %d vector(16) {\n"
+                   "      let x: f32 = (acc[i, j] + bias[j])\n"
+                   "      y[i, j] = ((max(x, 0.0) * 0.5) + r[i, j])\n    }\n  }\n}\n",
+                   (int)m, (int)n, (int)n, (int)m, (int)n, (int)m, (int)n, (int)m, (int)n);
+  return epilogue(text);
+}
+
+/* Products that differ in their extents alone have one body in a module, and one epilogue, but of their own where vectors are not whole, and
+ * where there are as many rows as columns. */
+static void test_shared(void **state) {
+  static const int64_t mnk[][3] = {{64, 96, 40}, {128, 144, 64}, {96, 96, 96}, {192, 480, 50}, {64, 101, 40}};
+  enum { N = countof(mnk) };
+  Compiled c[N];
+  const Unit *unit[N];
+  EmitTarget target = {.cpu_level = jit.level, .keep_ir = true};
+  EmitObject o;
+  RtCode *code;
+  (void)state;
+  for (int i = 0; i < N; i++) {
+    Product p = {.batch = num(1), .m = num(mnk[i][0]), .n = num(mnk[i][1]), .k = num(mnk[i][2]), .packed_b = true};
+    p.cut.tile = 1, p.epilogue = bias_kernel(mnk[i][0], mnk[i][1]);
+    c[i] =
+        (Compiled){.u = {.kind = UNIT_PRODUCT, .name = "product", .product = p}, .plan = product_plan(&p, jit.level)};
+    product_schedule(&jit.ctx, &c[i].u, jit.level);
+    unit[i] = &c[i].u;
+  }
+  assert_int_equal(jit.api->emit_units(&jit.ctx, jit.arena, unit, N, &target, &o), ST_OK);
+  assert_int_equal(object_load(&jit.ctx, jit.arena, o.bytes, o.size, &code), ST_OK);
+  assert_int_equal(count_functions(o.ir, ".body0"), 1);
+  assert_int_equal(count_functions(o.ir, ".epilogue0"), 3);
+  for (int i = 0; i < N; i++) {
+    float *bias = numbers(mnk[i][1], 21), *r = numbers(mnk[i][0] * mnk[i][1], 22);
+    void *more[] = {bias, r};
+    c[i].fn = object_symbol(code, o.symbol[i]);
+    check(&c[i], (Sizes){1, mnk[i][0], mnk[i][1], mnk[i][2]}, more, 2, bias_relu_residual);
+    free(bias), free(r);
+  }
+}
+
+/* A convolution of single channels whose lines are three blocks, two of them at the edges: what becomes of a block's sums stands once, and no
+ * function for it beside. */
+static void test_single_channels(void **state) {
+  enum { SIDE = 14, CHANNELS = 96 };
+  Dim zero = num(0), one = num(1), side = num(SIDE);
+  const ProductWindow w = {.in = {one, side, side},
+                           .out = {one, side, side},
+                           .begin = {zero, one, one},
+                           .kernel = {1, 3, 3},
+                           .stride = {1, 1, 1},
+                           .dilation = {1, 1, 1},
+                           .taps = 9};
+  const Product p = {.batch = side,
+                     .m = num(SIDE * SIDE),
+                     .n = num(CHANNELS),
+                     .k = num(9),
+                     .packed_b = true,
+                     .rows = &w,
+                     .channelwise = true,
+                     .images = one,
+                     .positions = SIDE * SIDE,
+                     .epilogue = bias_kernel(SIDE * SIDE, CHANNELS)};
+  const ProductPlan plan = product_plan(&p, jit.level);
+  Unit u = {.kind = UNIT_PRODUCT, .name = "product", .product = p};
+  const Unit *unit = &u;
+  EmitTarget target = {.cpu_level = jit.level, .keep_ir = true};
+  EmitObject o;
+  int halves = 0;
+  (void)state;
+  assert_in_range(plan.mr, SIDE / 6, SIDE / 2);
+  assert_int_equal(jit.api->emit_units(&jit.ctx, jit.arena, &unit, 1, &target, &o), ST_OK);
+  assert_int_equal(count_functions(o.ir, ".epilogue0"), 0);
+  for (const char *at = o.ir; (at = strstr(at, "fmul <")); at++) {
+    const char *half = strstr(at, "5.000000e-01"), *end = strchr(at, '\n');
+    halves += half && half < end;
+  }
+  assert_int_equal(halves, plan.mr * (plan.nr / plan.level->lanes));
+}
+
 static void test_cancel(void **state) {
   (void)state;
   Compiled c = compile((Product){.batch = num(1), .m = num(4), .n = num(16), .k = num(4), .packed_b = true});
@@ -488,6 +580,8 @@ int main(void) {
       cmocka_unit_test(test_spread),
       cmocka_unit_test(test_many_objects),
       cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_single_channels),
       cmocka_unit_test(test_cancel),
       cmocka_unit_test(test_tail),
       cmocka_unit_test(test_weights),
