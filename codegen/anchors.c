@@ -283,7 +283,7 @@ bool anchor_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
 static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *out, const LoopAxes *axes) {
   Info *f = info(p, n);
   if (n->graph != p->g || f->fixed || f->host || f->kind != LOWER_ELEM || !elementwise(n) || n->nout != 1 ||
-      !same_dims(&n->out[0]->type, out))
+      !same_dims(&n->out[0]->type, out) || dtype_bits(n->out[0]->type.dtype) < 8) /* whose parts would share bytes */
     return false;
   for (int i = 0; i < n->nin; i++) {
     const Value *v = n->in[i];
