@@ -251,7 +251,8 @@ static bool conv_rows_of(Grouper *p, const Node *n, Operands *o) {
   o->a = in ? in->in[0] : n->in[0], o->behind = out;
   o->axes = (LoopAxes){2, {0, (int8_t)(rank - 1), (int8_t)rank}};
   o->x.weights = t;
-  o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, o->b->konst->data);
+  if (!gpu_level(p->o->cpu_level))
+    o->x.winograd = (uint8_t)winograd_choose(&o->x, p->o->cpu_level, o->b->konst->data);
   return true;
 }
 
@@ -283,7 +284,7 @@ bool anchor_conv(Grouper *p, const Node *n, Operands *o, const char **why) {
 static bool fits_epilogue(Grouper *p, const Set *s, const Node *n, const Type *out, const LoopAxes *axes) {
   Info *f = info(p, n);
   if (n->graph != p->g || f->fixed || f->host || f->kind != LOWER_ELEM || !elementwise(n) || n->nout != 1 ||
-      !same_dims(&n->out[0]->type, out))
+      !same_dims(&n->out[0]->type, out) || dtype_bits(n->out[0]->type.dtype) < 8) /* whose parts would share bytes */
     return false;
   for (int i = 0; i < n->nin; i++) {
     const Value *v = n->in[i];
@@ -400,6 +401,16 @@ static bool packed_bytes(const Product *x, const ProductPlan *plan, int64_t k, i
   return true;
 }
 
+uint32_t group_pack(Grouper *p, const Packed *x) {
+  Groups *g = p->out;
+  Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
+  if (g->npacked)
+    memcpy(bigger, g->packed, g->npacked * sizeof *bigger);
+  g->packed = bigger;
+  g->packed[g->npacked] = *x;
+  return g->npacked++;
+}
+
 /* The packed form of a constant B, made once however many products read it. */
 static uint32_t packed_of(Grouper *p, const Packed *like) {
   const Product *x = like->product;
@@ -419,15 +430,10 @@ static uint32_t packed_of(Grouper *p, const Packed *like) {
         y->product->bits.block == x->bits.block && product_plan(y->product, p->o->cpu_level).nr == plan.nr)
       return i;
   }
-  Packed *bigger = arena_array(p->a, Packed, g->npacked + 1u);
-  if (g->npacked)
-    memcpy(bigger, g->packed, g->npacked * sizeof *bigger);
-  g->packed = bigger;
-  Packed *new = &g->packed[g->npacked];
-  *new = *like;
-  new->k = k, new->n = n, new->trans = x->trans_b, new->taps = taps;
-  new->size = (uint64_t)bytes;
-  return g->npacked++;
+  Packed new = *like;
+  new.k = k, new.n = n, new.trans = x->trans_b, new.taps = taps;
+  new.size = (uint64_t)bytes;
+  return group_pack(p, &new);
 }
 
 /* What stands behind a product and is not part of its epilogue. */

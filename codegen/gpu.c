@@ -3,6 +3,9 @@
  * Threads side by side touch memory side by side: along the innermost loop of a nest, or along the loops inside of it where those
  * are what runs through rows. Accesses of 16 bytes a thread are made where each provably begins at a multiple of 16, so that the
  * emission may rely on it: rows of whole vectors, vectors at whole offsets.
+ *
+ * Elements that share bytes are written by one thread: a few of them that fill bytes of every packed output, one after another.
+ * Where outputs lie in orders of their own, one thread stores all.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/gpu.h"
 
@@ -14,17 +17,80 @@ enum { SHORT_ROW = 32 }; /* fewer elements are not worth the threads of a warp *
 
 bool gpu_level(const char *level) { return level && !strncmp(level, "sm_", 3); }
 
-/* --- what cannot be --- */
+/* --- packed elements --- */
 
-static bool stores_packed(const KStmt *s) {
-  for (; s; s = s->next)
-    if ((s->kind == KS_STORE && dtype_bits(s->buf->dtype) < 8) || stores_packed(s->body))
-      return true;
-  return false;
+/* So many of them fill whole bytes, of each packed buffer that is stored to in the list; 1: none is. */
+static int packed_share(const KStmt *s) {
+  int most = 1;
+  for (; s; s = s->next) {
+    int bits = s->kind == KS_STORE ? dtype_bits(s->buf->dtype) : 8, own = bits == 6 ? 4 : bits < 8 ? 8 / bits : 1;
+    int inside = packed_share(s->body);
+    own = own > inside ? own : inside;
+    most = own > most ? own : most;
+  }
+  return most;
 }
 
-/* Threads would write to one byte. */
-const char *gpu_unsupported(const Kernel *k) { return stores_packed(k->body) ? "stores of packed elements" : NULL; }
+/* The loops of the nest in the order of b's axes; false: the store does not go through b in an order of them. Axes and loops of one
+ * element have no place in it. */
+static bool order_of(const KBuf *b, KExpr *const *index, KStmt *const *nest, int n, int *order) {
+  int found = 0;
+  for (int i = 0; i < b->rank; i++) {
+    int l = 0;
+    if (dim_is(b->dim[i], 1))
+      continue;
+    while (l < n && !(index[i]->kind == KE_VAR && index[i]->var == nest[l]->var && b->dim[i] == nest[l]->extent))
+      l++;
+    if (l == n)
+      return false;
+    order[found++] = l;
+  }
+  int all = 0;
+  for (int l = 0; l < n; l++)
+    all += !dim_is(nest[l]->extent, 1);
+  return found == all; /* an axis of each: no loop comes twice, as its elements would not be independent */
+}
+
+/* Do all packed stores of the list go through memory in one order of the nest's loops? */
+static bool one_order(const KStmt *s, KStmt *const *nest, int n, int *order, bool *some) {
+  int own[MAX_RANK];
+  for (; s; s = s->next) {
+    if (s->kind == KS_STORE && dtype_bits(s->buf->dtype) < 8) {
+      int *to = *some ? own : order;
+      memset(own, 0xff, sizeof own);
+      if (!order_of(s->buf, s->index, nest, n, to) || (*some && memcmp(own, order, sizeof own)))
+        return false;
+      *some = true;
+    }
+    if (!one_order(s->body, nest, n, order, some))
+      return false;
+  }
+  return true;
+}
+
+/* Puts the loops in the order in which packed elements lie, those of one element outside. False: there is none. */
+static bool in_packed_order(KStmt **nest, int n) {
+  int order[MAX_RANK], at = n;
+  bool some = false, taken[MAX_RANK] = {false};
+  KStmt copy[MAX_RANK];
+  memset(order, 0xff, sizeof order);
+  for (int i = 0; i < n; i++)
+    if (nest[i]->value)
+      return false;
+  if (!one_order(nest[n - 1]->body, nest, n, order, &some))
+    return false;
+  for (int i = 0; i < n; i++)
+    copy[i] = *nest[i];
+  for (int i = n; i-- > 0;)
+    if (order[i] >= 0)
+      taken[order[i]] = true, at--, nest[at]->var = copy[order[i]].var, nest[at]->extent = copy[order[i]].extent;
+  for (int i = 0; i < n; i++)
+    if (!taken[i])
+      at--, nest[at]->var = copy[i].var, nest[at]->extent = copy[i].extent;
+  for (int i = 0; i < n; i++)
+    nest[i]->var->def = nest[i];
+  return true;
+}
 
 /* --- vectors --- */
 
@@ -96,8 +162,8 @@ static int vector_width(Ctx *c, const KStmt *f) {
 
 /* --- a thread per element --- */
 
-/* for j in n { body }  ->  for j in n/w { for lane in w vector { let j = …: body } }, the last lanes perhaps not all. */
-static void split_vectors(Ctx *c, Kernel *k, KStmt *f, int w) {
+/* for j in n { body }  ->  for group in n/w { for lane in w loop { let j = …: body } }, the last lanes perhaps not all. */
+static void split(Ctx *c, Kernel *k, KStmt *f, int w, KLoopKind loop) {
   KStmt *rest = f->body;
   KVar *var = f->var;
   Dim extent = f->extent, lanes = dim_const(c, w);
@@ -107,7 +173,7 @@ static void split_vectors(Ctx *c, Kernel *k, KStmt *f, int w) {
   f->extent = dim_ceildiv(c, extent, lanes);
   KExpr *base = ke_binary(k, KOP_mul, ke_var(k, f->var), ke_dim(k, lanes));
   KStmt *lane = ks_for(&at, "lane", lanes, &at);
-  lane->loop = KL_VECTOR, lane->width = (uint16_t)w;
+  lane->loop = (uint8_t)loop, lane->width = loop == KL_VECTOR ? (uint16_t)w : 0;
   if (dim_mul(c, f->extent, lanes) != extent)
     lane->value = ke_binary(k, KOP_sub, ke_dim(k, extent), base);
   KVar *made = ks_let(&at, var->name, ke_binary(k, KOP_add, base, ke_var(k, lane->var)));
@@ -120,17 +186,25 @@ static void per_element(Ctx *c, Kernel *k, KStmt *f) {
   int n = schedule_nest(f, nest, MAX_RANK);
   int w = schedule_has(nest[n - 1]->body, KS_FOR) ? 1 : vector_width(c, nest[n - 1]);
   if (w > 1)
-    split_vectors(c, k, nest[n - 1], w);
+    split(c, k, nest[n - 1], w, KL_VECTOR);
   schedule_collapse(c, k, nest, n);
+  f->loop = KL_GRID, f->width = 1;
+}
+
+/* A thread for each few elements that fill bytes; f's nest is in the order of these. */
+static void per_bytes(Ctx *c, Kernel *k, KStmt *f, KStmt **nest, int n) {
+  int w = packed_share(nest[n - 1]->body);
+  schedule_collapse(c, k, nest, n);
+  split(c, k, f, w, KL_SERIAL);
   f->loop = KL_GRID, f->width = 1;
 }
 
 /* --- a block per row --- */
 
-/* The loops in the list that the threads of a block can share. */
+/* The loops in the list that the threads of a block can share: not those with packed stores, which one thread does. */
 static void share_out(Ctx *c, KStmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == KS_FOR && !kernel_loop_ordered(s) &&
+    if (s->kind == KS_FOR && !kernel_loop_ordered(s) && packed_share(s->body) == 1 &&
         (!schedule_has(s->body, KS_FOR) || schedule_score(s->body, s->var) > 0)) {
       s->loop = KL_BLOCK;
       if (!schedule_has(s->body, KS_FOR) && !s->value)
@@ -207,7 +281,7 @@ static bool independent(const Kernel *k) {
   for (const KStmt *s = k->body; s; s = s->next)
     if (s->kind != KS_LET && s->kind != KS_CHECK && (s->kind != KS_FOR || s->value || !kernel_loop_splits(s)))
       return false;
-  return k->nio == k->nbuf && !has_ordered(k->body) && !gpu_meets(k);
+  return packed_share(k->body) == 1 && k->nio == k->nbuf && !has_ordered(k->body) && !gpu_meets(k);
 }
 
 /* Of the loops side by side in the list, the largest product of extents of block loops. */
@@ -227,8 +301,10 @@ static void schedule(Ctx *c, Unit *u) {
   KStmt *f = schedule_only_loop(k->body), *nest[MAX_RANK];
   bool splits = f && !f->value && kernel_loop_splits(f);
   int n = splits ? schedule_nest(f, nest, MAX_RANK) : 0;
-  bool rows =
-      splits && (k->nbuf > k->nio || (runs_through_rows(nest[n - 1]->body) && !schedule_lanes_outside(nest[n - 1])));
+  bool packed = packed_share(k->body) > 1, in_order = packed && splits && k->nbuf == k->nio && in_packed_order(nest, n);
+  splits &= !packed || in_order;
+  bool rows = splits && !packed &&
+              (k->nbuf > k->nio || (runs_through_rows(nest[n - 1]->body) && !schedule_lanes_outside(nest[n - 1])));
   u->threads = dim_const(c, 0);
   if (rows) {
     schedule_collapse(c, k, nest, n);
@@ -236,7 +312,7 @@ static void schedule(Ctx *c, Unit *u) {
     share_out(c, f->body);
     u->parts = f->extent, u->threads = block_threads(c, f->body);
   } else if (splits) {
-    per_element(c, k, f);
+    packed ? per_bytes(c, k, f, nest, n) : per_element(c, k, f);
     u->parts = f->extent;
   } else if (!f && independent(k)) {
     u->parts = dim_const(c, 1);

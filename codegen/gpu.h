@@ -17,8 +17,6 @@ bool gpu_level(const char *level);
 /* Schedules the serial loops of u->kernel, and fills in parts (iterations of the grid's loop), threads, scratch (per block),
  * flops and bytes. */
 void gpu_schedule(Ctx *c, Unit *u);
-/* Why the kernel has no code for GPUs, or NULL. */
-const char *gpu_unsupported(const Kernel *k);
 /* Do threads meet in memory: is something loaded that was stored, or stored at two places of the code? */
 bool gpu_meets(const Kernel *k);
 

@@ -218,6 +218,19 @@ static bool knows(Grouper *p, const Product *x) {
   return group_knows(p, x->batch) && group_knows(p, x->m) && group_knows(p, x->n) && group_knows(p, x->k);
 }
 
+/* The constant weight of a window by rows, as k counts: made once however many read it. UINT32_MAX: it is read as it lies. */
+static uint32_t weight_by_taps(Grouper *p, const Value *w, const Product *q) {
+  const Groups *g = p->out;
+  Packed x = {.value = w, .product = q, .trans = true};
+  if (!w->konst || !gpu_weight_reordered(q) || !dim_is_const(q->k, &x.k) || !dim_is_const(q->n, &x.n))
+    return UINT32_MAX;
+  for (uint32_t i = 0; i < g->npacked; i++)
+    if (g->packed[i].value == w && g->packed[i].taps == q->rows->taps)
+      return i;
+  x.taps = q->rows->taps, x.size = tensor_bytes(w->konst);
+  return group_pack(p, &x);
+}
+
 static bool make_group(Grouper *p, Anchor *x, const char **why) {
   Product *q = &x->o.x;
   Node *n = x->s.node[0];
@@ -234,11 +247,13 @@ static bool make_group(Grouper *p, Anchor *x, const char **why) {
   Unit *u = group_unit(p, UNIT_PRODUCT,
                        group_name(p, conv ? anchor_conv_name(p, n, q) : anchor_product_name(p, q), x->s.node + x->head,
                                   x->s.n - x->head));
+  uint32_t packed = weight_by_taps(p, x->o.b, q);
+  q->packed_b = packed != UINT32_MAX;
   u->product = *q;
   gpu_product(p->c, u);
   Group *g = group_add(p, u, x->s.node, x->s.n, result->def);
   p->out->fate[result->def->id].why = anchor_why_ends(&x->s, result);
-  g->packed = UINT32_MAX, g->in = in, g->nin = nin;
+  g->packed = packed, g->in = in, g->nin = nin;
   g->out = arena_copy(p->a, &result, sizeof result), g->nout = 1;
   for (uint32_t i = 0; i < x->s.n; i++)
     info(p, x->s.node[i])->fixed = true;

@@ -4,6 +4,8 @@
 
 #include "runtime/kernel_abi.h"
 
+#include <string.h>
+
 enum { MULTIPROCESSORS = 132, LARGE_SIDE = 1024 }; /* of the card this is for: below so many tiles some idle */
 
 static int64_t known(Dim d) {
@@ -22,9 +24,20 @@ static int element_bytes(const Product *p) { return p->bytes ? 1 : p->type ? dty
 
 /* Are both operands read 16 bytes at a time? Else a thread would have a tile of 128 in too many pieces. */
 static bool reads_vectors(const Product *p) {
-  int64_t v = 16 / element_bytes(p), k = known(p->k), a = p->trans_a ? known(p->m) : k,
-          b = p->trans_b ? k : known(p->n);
-  return !p->window && (!p->rows || (!p->planes && p->rows->taps == 1)) && a % v == 0 && b % v == 0;
+  int64_t v = 16 / element_bytes(p), k = known(p->k), b = p->trans_b ? k : known(p->n);
+  int64_t a = p->trans_a ? known(p->m) : p->rows ? k / p->rows->taps : k;
+  return !p->window && (!p->rows || (!p->planes && (p->rows->taps == 1 || p->packed_b))) && a % v == 0 && b % v == 0;
+}
+
+bool gpu_weight_reordered(const Product *p) { return p->rows && !p->planes && !p->channelwise && p->rows->taps > 1; }
+
+void gpu_weight_pack(const Product *p, int64_t k, const uint8_t *src, uint8_t *dst, int64_t from, int64_t to) {
+  int64_t taps = p->rows->taps, channels = k / taps;
+  size_t size = (size_t)element_bytes(p);
+  for (int64_t row = from; row < to; row++)
+    for (int64_t t = 0; t < taps; t++)
+      for (int64_t c = 0; c < channels; c++)
+        memcpy(dst + (size_t)(row * k + t * channels + c) * size, src + (size_t)(row * k + c * taps + t) * size, size);
 }
 
 /* Eight warps have 16 x 8 elements each, or more. */

@@ -41,6 +41,10 @@ bool gpu_rows_fit(const Product *p);
 uint32_t gpu_product_extra(const Product *p);
 /* Fills in parts, threads, scratch, flops and bytes of a UNIT_PRODUCT. */
 void gpu_product(Ctx *c, Unit *u);
+/* Is B the weight of a window by rows whose k, channels inside of taps, is not the order of ONNX, [n, channels, taps]? */
+bool gpu_weight_reordered(const Product *p);
+/* Rows from..to of such a constant as [n, taps, channels], so that k runs along memory. */
+void gpu_weight_pack(const Product *p, int64_t k, const uint8_t *src, uint8_t *dst, int64_t from, int64_t to);
 /* "cuBLASLt, tiles of 64x64": for the reports, in arena a. */
 const char *gpu_product_text(Arena *a, const Product *p);
 

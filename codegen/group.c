@@ -377,8 +377,6 @@ static bool make_loop(Grouper *p, Set *s, Node *root, const char **why) {
     return false;
   }
   const char *missing = kernel_unsupported(loop.kernel);
-  if (!missing && gpu_level(p->o->cpu_level))
-    missing = gpu_unsupported(loop.kernel);
   if (missing) {
     *why = arena_printf(p->a, "no code generation for %s", missing);
     return false;

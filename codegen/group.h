@@ -40,7 +40,7 @@ typedef struct NodeFate {
 } NodeFate;
 
 /* A constant operand B of products, to be packed into a memory of its own: product_pack(product_plan(product, level), k, n,
- * trans, taps, value->konst->data, memory + offset, …), or nbits_pack. [k, n], or [n, k] when trans. */
+ * trans, taps, value->konst->data, memory + offset, …), or nbits_pack, or on GPUs gpu_weight_pack. [k, n], or [n, k] when trans. */
 typedef struct Packed {
   const Value *value;
   const Value *scale, *zero; /* of few bits: what goes with it; zero: may be NULL */

@@ -85,6 +85,7 @@ const char *anchor_product_name(Grouper *p, const Product *x); /* "product.384x1
 const char *anchor_conv_name(Grouper *p, const Node *n, const Product *x);
 const char *anchor_why_ends(const Set *s,
                             const Value *result); /* what stands behind a product and is not part of its epilogue */
+uint32_t group_pack(Grouper *p, const Packed *x); /* its number in Groups.packed, of which it is the last */
 void anchor_operands_end(Grouper *p, const Group *x, const char *why);
 
 /* --- gpu_narrow.c --- */

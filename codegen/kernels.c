@@ -144,12 +144,11 @@ Status kernels_compile(Ctx *c, Arena *a, Arena *keep, Graph *g, const KernelsInp
     TRY(refuse_reference(c, a, g, out->groups));
   if (!out->groups->nkernel)
     return ST_OK;
-  if (gpu_level(in->level)) {
+  bool gpu = gpu_level(in->level);
+  if (gpu)
     growing_mark(a, g, out->groups);
-    return compile_for_gpu(c, a, in, out);
-  }
   TRY(packing_begin(c, keep, out->groups, in->mapped, in->nmapped, in->threads, &packing));
-  TRY(compile(c, a, in, out));
+  TRY(gpu ? compile_for_gpu(c, a, in, out) : compile(c, a, in, out));
   return packing_end(c, packing, &out->packed);
 }
 

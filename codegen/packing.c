@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/packing.h"
 
+#include "codegen/gpu.h"
+#include "codegen/gpu_product.h"
 #include "codegen/integer.h"
 #include "codegen/nbits.h"
 #include "codegen/winograd.h"
@@ -27,7 +29,8 @@ struct Packing {
   const Groups *groups;
   const PlanFile *file;
   uint32_t nfile;
-  Ctx *c; /* whose cancel flag and deadline hold */
+  Ctx *c;   /* whose cancel flag and deadline hold */
+  bool gpu; /* panels are rows of weights */
   uint8_t *memory;
   Alloc *alloc;
   size_t size;
@@ -83,7 +86,9 @@ static void pack_piece(Packing *p, uint32_t i, int64_t piece) {
   int64_t from = piece * it->step, to = from + it->step < it->panels ? from + it->step : it->panels;
   const uint8_t *src = x->value->konst->data;
   NBitsSource few = source_of(x);
-  if (x->product->bits.bits)
+  if (p->gpu)
+    gpu_weight_pack(x->product, x->k, src, p->memory + x->offset, from, to);
+  else if (x->product->bits.bits)
     nbits_pack(&it->plan, &x->product->bits, x->k, x->n, &few, p->memory + x->offset, from, to);
   else if (x->product->winograd)
     winograd_pack(&it->plan, x->product, x->n, src, (float *)(void *)(p->memory + x->offset), from, to);
@@ -127,11 +132,13 @@ static void abandon(void *arg) {
 }
 
 static void cut(Packing *p, const char *level) {
+  p->gpu = gpu_level(level);
   for (uint32_t i = 0; i < p->groups->npacked; i++) {
     const Packed *x = &p->groups->packed[i];
     Item *it = &p->item[i];
-    it->plan = product_plan(x->product, level);
-    it->panels = product_panels(&it->plan, x->n) * (x->product->groups > 1 ? x->product->groups : 1);
+    if (!p->gpu)
+      it->plan = product_plan(x->product, level);
+    it->panels = p->gpu ? x->n : product_panels(&it->plan, x->n) * (x->product->groups > 1 ? x->product->groups : 1);
     int64_t panel = it->panels ? (int64_t)x->size / it->panels : 0;
     it->step = panel >= PIECE_BYTES || !panel ? 1 : PIECE_BYTES / panel;
     it->first = p->pieces;

@@ -68,7 +68,7 @@ typedef struct Product {
   Dim m, n, k;
   bool trans_a;          /* A is stored [b, k, m] */
   bool trans_b;          /* B is stored [b, n, k] */
-  bool packed_b;         /* B is a constant, packed at compile time by product_pack */
+  bool packed_b;         /* B is a constant, packed at compile time by product_pack; on GPUs, by gpu_weight_pack */
   bool batch_a, batch_b; /* false: the operand has no batch axis */
   int64_t group; /* above 1: A has so many matrices, which the batches use in turn, and so have the epilogue's rows:
                           * its buffers are [batch / group, group * m, n] */

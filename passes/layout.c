@@ -29,17 +29,19 @@ typedef struct Layout {
   Value **last; /* by Value.id, below n: the value with its channels last, or NULL */
   uint32_t n;
   bool *wanted; /* by Value.id: a convolution reads it, through what keeps the layout */
+  bool halves;  /* there are products of 16 bits, on GPUs */
   Match m;      /* the node at hand: where and for whom nodes are emitted */
 } Layout;
 
 static bool is_byte(DType t) { return t == DT_u8 || t == DT_i8; }
+static bool is_half(DType t) { return t == DT_f16 || t == DT_bf16; }
 
 /* Of the types of convolutions of floats, and of integers and what is between them. */
 static bool spatial(const Value *v) {
   if (!v || v->type.kind != VK_TENSOR || v->type.rank < 3 || v->type.rank > 5)
     return false;
   DType t = v->type.dtype;
-  return t == DT_f32 || t == DT_f64 || t == DT_i32 || is_byte(t);
+  return t == DT_f32 || t == DT_f64 || is_half(t) || t == DT_i32 || is_byte(t);
 }
 
 /* One position only: the two layouts have the same bytes. */
@@ -57,13 +59,16 @@ static bool is_integer_conv(const Node *n) {
          (n->nin < 3 || !n->in[2] || n->in[2]->konst) && (n->nin < 4 || !n->in[3]);
 }
 
+static bool is_float_conv(const Layout *l, const Node *n) {
+  return n->op == OP_Conv && (n->in[0]->type.dtype == DT_f32 || (l->halves && is_half(n->in[0]->type.dtype)));
+}
+
 /* A convolution that code generation has a form for that is better with channels last: of one group, of single channels, or of
  * integers. */
-static bool is_conv(const Node *n) {
+static bool is_conv(const Layout *l, const Node *n) {
   int64_t rows, channels, taps = 1, k;
-  if (!(n->op == OP_Conv ? n->in[0]->type.dtype == DT_f32 : is_integer_conv(n)) || !spatial(n->in[0]) ||
-      !n->in[1]->konst || !spatial(n->in[1]) || !spatial(n->out[0]) ||
-      (one_position(n->in[0]) && one_position(n->out[0])))
+  if ((!is_float_conv(l, n) && !is_integer_conv(n)) || !spatial(n->in[0]) || !n->in[1]->konst || !spatial(n->in[1]) ||
+      !spatial(n->out[0]) || (one_position(n->in[0]) && one_position(n->out[0])))
     return false;
   const Type *w = &n->in[1]->type;
   int64_t group = ATTR(n, Conv)->group;
@@ -97,8 +102,9 @@ static bool is_local(const Node *n) {
 /* A BatchNormalization outside of training whose statistics are constants. */
 static bool is_norm(const Node *n) {
   int64_t channels;
-  if (n->op != OP_BatchNormalization || ATTR(n, BatchNormalization)->training_mode || !spatial(n->out[0]) ||
-      (n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]) || !dim_is_const(n->out[0]->type.dim[1], &channels))
+  if (n->op != OP_BatchNormalization || n->in[0]->type.dtype != DT_f32 || ATTR(n, BatchNormalization)->training_mode ||
+      !spatial(n->out[0]) || (n->nout > 1 && n->out[1]) || (n->nout > 2 && n->out[2]) ||
+      !dim_is_const(n->out[0]->type.dim[1], &channels))
     return false;
   for (int i = 1; i < 5; i++)
     if (!n->in[i]->konst || n->in[i]->type.dtype != DT_f32 || tensor_count(n->in[i]->konst) != channels)
@@ -113,7 +119,7 @@ static bool keeps_layout(const Node *n) { return is_elementwise(n) || is_local(n
 /* Last to first: what is read by a convolution, at once or through what keeps the layout. */
 static void find_wanted(Layout *l, const Graph *g) {
   for (Node *n = g->last; n; n = n->prev) {
-    bool want = is_conv(n) || (keeps_layout(n) && l->wanted[n->out[0]->id]);
+    bool want = is_conv(l, n) || (keeps_layout(n) && l->wanted[n->out[0]->id]);
     for (int i = 0; want && i < n->nin && (i < 1 || is_elementwise(n) || is_concat(n)); i++)
       if (n->in[i])
         l->wanted[n->in[i]->id] = true;
@@ -348,7 +354,7 @@ static bool is_alone(const Layout *l, const Node *n) {
 
 /* Node n with channels last, or NULL: it stays. */
 static Value *turned(Layout *l, Node *n) {
-  if (is_conv(n))
+  if (is_conv(l, n))
     return is_alone(l, n) ? NULL : conv_last(l, n);
   if (is_elementwise(n) && operands_last(l, n))
     return elementwise_last(l, n);
@@ -406,11 +412,14 @@ static Status layout(Layout *l, Graph *g) {
   return ctx_poll(l->c);
 }
 
-Status pass_layout(Ctx *c, Graph *g) {
-  Layout l = {.c = c, .a = arena_create(c), .n = *g->next_id};
+static Status run(Ctx *c, Graph *g, bool halves) {
+  Layout l = {.c = c, .a = arena_create(c), .n = *g->next_id, .halves = halves};
   l.last = arena_array(l.a, Value *, l.n);
   l.wanted = arena_array(l.a, bool, l.n);
   Status st = layout(&l, g);
   arena_destroy(l.a);
   return st;
 }
+
+Status pass_layout(Ctx *c, Graph *g) { return run(c, g, false); }
+Status pass_layout16(Ctx *c, Graph *g) { return run(c, g, true); }

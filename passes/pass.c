@@ -8,26 +8,31 @@
 #define PASS(name, doc)      Status pass_##name(Ctx *c, Graph *g);
 #define PRECISION(name, doc) PASS(name, doc)
 #define ON_CPU(name, doc)    PASS(name, doc)
+#define ON_GPU(name, doc)    PASS(name, doc)
 #include "passes/passes.def"
 #undef PASS
 #undef PRECISION
 #undef ON_CPU
+#undef ON_GPU
 
 typedef struct Row {
   const char *name, *doc;
   Status (*run)(Ctx *c, Graph *g);
   bool asked_for; /* runs only then */
   bool on_cpu;    /* not when it is for GPUs */
+  bool on_gpu;    /* only then */
 } Row;
 
 static const Row rows[] = {
-#define PASS(name, doc)      {#name, doc, pass_##name, false, false},
-#define PRECISION(name, doc) {#name, doc, pass_##name, true, false},
-#define ON_CPU(name, doc)    {#name, doc, pass_##name, false, true},
+#define PASS(name, doc)      {#name, doc, pass_##name, false, false, false},
+#define PRECISION(name, doc) {#name, doc, pass_##name, true, false, false},
+#define ON_CPU(name, doc)    {#name, doc, pass_##name, false, true, false},
+#define ON_GPU(name, doc)    {#name, doc, pass_##name, false, false, true},
 #include "passes/passes.def"
 #undef PASS
 #undef PRECISION
 #undef ON_CPU
+#undef ON_GPU
 };
 
 bool pass_info(size_t i, const char **name, const char **doc) {
@@ -108,7 +113,7 @@ Status passes_run(Ctx *c, Graph *g, const PassOptions *o) {
   for (size_t i = 0; i < countof(rows); i++) {
     if (rows[i].asked_for && (!o->precision || strcmp(o->precision, rows[i].name)))
       continue;
-    if (rows[i].on_cpu && o->gpu)
+    if (o->gpu ? rows[i].on_cpu : rows[i].on_gpu)
       continue;
     TRY(run_row(c, g, o, &rows[i]));
     if (o->stop_after && !strcmp(o->stop_after, rows[i].name))

@@ -18,9 +18,9 @@ step() {
 }
 
 # What other builds leave to `make test`: numbers that generated code computes, which sanitizers do not see into, and NVIDIA's assembler's
-# word on them; what neither the other LLVM nor the compiler changes and the sanitized build, by the same compiler, runs.
-numbers='^(kernel/(product|attention|types|nbits|winograd|math)|cuda/(attention|products|check|ptxas|grow|models)|random/conv|runtime/conv|models/shapes)$'
-same='^(cuda/(ahead|cache|check|faults)|onnx/(bad_input|types)|(aot|api|cli|demo|frontend|hostile|scripts|support)/.*)$'
+# word on them, and the build without its toolkit; what neither the other LLVM nor the compiler changes and the sanitized build, by the same compiler, runs.
+numbers='^(kernel/(product|attention|types|nbits|winograd|math)|cuda/(attention|products|check|ptxas|grow|models|bare)|random/conv|runtime/conv|models/shapes)$'
+same='^(cuda/(ahead|bare|cache|check|faults)|onnx/(bad_input|types)|(aot|api|cli|demo|frontend|hostile|scripts|support)/.*)$'
 
 # `make test` may have done so already (.ci/run).
 by_gcc() { grep -q 'COMPILER_ID "GNU"' build/CMakeFiles/*/CMakeCCompiler.cmake && grep -q '^SARD_WERROR:.*=ON$' build/CMakeCache.txt || scripts/build.sh ci-gcc "$jobs"; }

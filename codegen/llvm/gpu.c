@@ -307,9 +307,6 @@ Status emit_gpu_unit(Emitter *e, const Unit *u, const char *name) {
   kernel_signature_in(e->a, u->kernel, &dim, &ndim);
   EmitArgs args = gpu_function(e, u, name, u->kernel->nio, ndim);
   KEmit *k = kemit_create(e, u->kernel, &args, dim, ndim);
-  const char *why = gpu_unsupported(u->kernel);
-  if (why)
-    return kemit_unsupported(k, why);
   for (uint32_t i = 0; i < u->kernel->nio; i++)
     k->buf[i] = emit_arg_buf(e, &args, i);
   place_temporaries(k);

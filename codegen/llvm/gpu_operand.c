@@ -95,7 +95,7 @@ static Status operand_b(Gp *g, LVal batch, GpOperand *o) {
     return ST_OK;
   }
   matrix(g, o, p->trans_b, p->n, g->n);
-  if (p->rows && !p->planes && p->rows->taps > 1)
+  if (!p->packed_b && gpu_weight_reordered(p))
     o->taps = p->rows->taps, o->channels = number(p->k) / o->taps, o->vector = 1;
   if (p->batch_b)
     o->base = offset(g, o, o->base, i64_mul(e, batch, i64_mul(e, g->n, g->k)));

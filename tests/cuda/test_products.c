@@ -42,6 +42,7 @@ typedef struct Case {
   int64_t more_count[2];
   double (*behind)(const struct Case *c, double sum, int64_t b, int64_t i, int64_t j);
   bool vectors;    /* operands are read 16 bytes at a time */
+  bool several;    /* at least 8 bytes at a time, all of them */
   bool one_target; /* for ptxas, in turn, and two runs: there are many such cases */
   void *data[BUFFERS];
   size_t bytes[BUFFERS];
@@ -204,7 +205,7 @@ static double element_b(const Case *c, int64_t b, int64_t k, int64_t j) {
   int64_t at = p->trans_b ? j * c->k + k : k * c->n + j;
   if (p->rows && !p->planes) { /* the weight has its taps inside */
     int64_t channels = c->k / p->rows->taps;
-    at = j * c->k + k % channels * p->rows->taps + k / channels;
+    at = p->packed_b ? j * c->k + k : j * c->k + k % channels * p->rows->taps + k / channels;
   }
   return elem_f64(type_b(c), c->data[1], (p->batch_b ? b * c->k * c->n : 0) + at);
 }
@@ -298,6 +299,8 @@ static void instructions(const Case *c, const char *ptx) {
   instruction(c, ptx, "bar.sync", true);
   if (c->vectors)
     instruction(c, ptx, "ld.global.nc.v4.b32", true);
+  for (int i = 0; c->several && i < 3; i++)
+    instruction(c, ptx, (const char *const[]){"nc.u8", "nc.u16", "nc.b32"}[i], false);
   for (size_t i = 0; i < countof(never); i++)
     instruction(c, ptx, never[i], false);
 }
@@ -529,6 +532,49 @@ static void test_windows(void **state) {
       }
 }
 
+/* Constant weights whose channels lie side by side in each tap: all is read in 16 bytes where channels and the tile's size allow it. */
+static void test_weights(void **state) {
+  static const struct {
+    DType type, bytes;
+    int64_t channels, out;
+    uint8_t tile;
+    bool vectors, several;
+  } how[] = {{DT_f16, 0, 16, 40, 0, false, true},     {DT_bf16, 0, 32, 72, 2, true, true},
+             {DT_f16, 0, 8, 132, 3, true, true},      {DT_bf16, 0, 64, 130, 3, true, true},
+             {DT_f16, 0, 12, 40, 2, false, true},     {DT_f16, 0, 5, 16, 1, false, false},
+             {DT_none, 0, 8, 70, 3, true, true},      {DT_none, 0, 5, 20, 0, false, false},
+             {DT_none, DT_u8, 16, 70, 2, true, true}, {DT_none, DT_i8, 5, 18, 0, false, false}};
+  (void)state;
+  for (size_t i = 0; i < countof(how); i++) {
+    ProductWindow w = window(7, 3, 1 + (int64_t)i % 2, 1, 1);
+    flatten(&w, 2);
+    Case c = {"a constant weight", {.forms = FORM_TILES, .k = num(how[i].channels * 9)}, .k = how[i].channels * 9};
+    c.p.rows = &w, c.p.trans_b = c.p.packed_b = true, c.batch = 1, c.p.batch = num(1);
+    c.p.type = how[i].type, c.p.bytes = how[i].bytes, c.p.cut.tile = how[i].tile;
+    c.p.m = num(c.m = 2 * positions(&w)), c.p.n = num(c.n = how[i].out);
+    c.vectors = how[i].vectors, c.several = how[i].several;
+    check(&c);
+  }
+}
+
+static void test_weight_order(void **state) {
+  (void)state;
+  enum { ROWS = 3, CHANNELS = 5, TAPS = 9, K = CHANNELS * TAPS };
+  ProductWindow w = window(7, 3, 1, 1, 1);
+  flatten(&w, 2);
+  Product p = {.rows = &w, .type = DT_f16};
+  uint16_t src[ROWS * K], dst[ROWS * K];
+  for (int i = 0; i < ROWS * K; i++)
+    src[i] = (uint16_t)i, dst[i] = 0xffff;
+  assert_true(gpu_weight_reordered(&p));
+  gpu_weight_pack(&p, K, (uint8_t *)src, (uint8_t *)dst, 1, 3);
+  assert_int_equal(dst[K - 1], 0xffff);
+  for (int row = 1; row < ROWS; row++)
+    for (int c = 0; c < CHANNELS; c++)
+      for (int t = 0; t < TAPS; t++)
+        assert_int_equal(dst[(row * TAPS + t) * CHANNELS + c], (row * CHANNELS + c) * TAPS + t);
+}
+
 /* B in both orders, of rows that are whole words and others that are not. */
 static void test_integers(void **state) {
   static const int64_t shape[][3] = {{37, 21, 50}, {132, 136, 144}, {20, 64, 32}, {70, 16, 68}};
@@ -629,11 +675,11 @@ static int close_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiles),    cmocka_unit_test(test_tensor_tiles),
-                                     cmocka_unit_test(test_symbols),  cmocka_unit_test(test_rows),
-                                     cmocka_unit_test(test_bits),     cmocka_unit_test(test_bits_of_halves),
-                                     cmocka_unit_test(test_narrow),   cmocka_unit_test(test_windows),
-                                     cmocka_unit_test(test_integers), cmocka_unit_test(test_epilogues)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_tiles),        cmocka_unit_test(test_tensor_tiles), cmocka_unit_test(test_symbols),
+      cmocka_unit_test(test_rows),         cmocka_unit_test(test_bits),         cmocka_unit_test(test_bits_of_halves),
+      cmocka_unit_test(test_narrow),       cmocka_unit_test(test_windows),      cmocka_unit_test(test_weights),
+      cmocka_unit_test(test_weight_order), cmocka_unit_test(test_integers),     cmocka_unit_test(test_epilogues)};
   if (!backend_present())
     return 0;
   return cmocka_run_group_tests(tests, open_all, close_all);
