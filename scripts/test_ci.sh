@@ -36,11 +36,9 @@ random_graphs() { # random_graphs FIRST: a thousand
 }
 
 step "gcc, warnings are errors" by_gcc
-step "clang, warnings are errors" scripts/build.sh ci-clang "$jobs"
-step "address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
+step "clang, warnings are errors; address and undefined-behaviour sanitizers: build" scripts/build.sh asan "$jobs"
 step "address and undefined-behaviour sanitizers: tests" python3 scripts/check.py build-asan -j "$jobs" -E "$numbers"
-step "fuzzing the importer and the passes: build" scripts/build.sh fuzz "$jobs"
-step "fuzzing the importer and the passes" scripts/fuzz.sh build-fuzz 30
+step "fuzzing the importer and the passes" scripts/fuzz.sh build-asan 30
 step "LLVM 22: build" by_llvm_22
 step "tests of generated code, with LLVM 22" env SARD_CODEGEN_DIR="$PWD/build/other" python3 scripts/check.py build -j "$jobs" -R "$generated" -E "$same"
 step "1000 random graphs, compiled against reference" random_graphs 1000
