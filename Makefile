@@ -20,7 +20,7 @@ bench: all
 test: all
 	@python3 scripts/check.py build -j $(JOBS)
 
-# The rest of what CI runs: sanitizers, both compilers with warnings as errors, fuzzing, installation.
+# The rest of what CI runs: clang with warnings as errors and with sanitizers, fuzzing, the other LLVM, other machines, installation.
 test-ci: setup-ci all
 	@scripts/test_ci.sh $(JOBS)
 
