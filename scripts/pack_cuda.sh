@@ -19,7 +19,7 @@ find "$kit" -name __pycache__ -prune -exec rm -rf {} +
 cat >"$kit/run.sh" <<'END'
 #!/bin/bash
 # run.sh [products] [official] [fixtures] [sanitizer]: tests/cuda/check_cuda.py; run.sh bench …: bench/gpu/compare.py. python3 has
-# numpy and onnx, for bench torch, transformers, torchvision and onnxscript too.
+# numpy and onnx, for bench torch, transformers, torchvision and onnxscript too, and onnxruntime for its int4 row.
 cd "$(dirname "$0")"
 export SARD_BUILD=$PWD/python/sard SARD_CASES=$PWD/cases PYTHONPATH=$PWD/python
 [ "${1:-}" != bench ] || { shift; exec python3 bench/gpu/compare.py "$@"; }
