@@ -30,13 +30,13 @@ typedef int32_t I16 __attribute__((vector_size(64)));
 #define DOT(x, a, b)    __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(x) : "v"(a), "v"(b))
 #define PAIRS(x, a, b)                                                                                                 \
   do {                                                                                                                 \
-    __typeof__(x) t;                                                                                                   \
-    __asm__ volatile("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(x), "=&v"(t) : "v"(a), "v"(b));                 \
+    __typeof__(x) pair;                                                                                                \
+    __asm__ volatile("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(x), "=&v"(pair) : "v"(a), "v"(b));              \
   } while (0)
 #define PAIRS4(x, a, b)                                                                                                \
   do {                                                                                                                 \
-    I4 t = a;                                                                                                          \
-    __asm__ volatile("pmaddwd %2, %1\n\tpaddd %1, %0" : "+x"(x), "+x"(t) : "x"(b));                                    \
+    I4 pair = a;                                                                                                       \
+    __asm__ volatile("pmaddwd %2, %1\n\tpaddd %1, %0" : "+x"(x), "+x"(pair) : "x"(b));                                 \
   } while (0)
 #else
 #define MULADD(x, a, b) __asm__ volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(x) : "w"(a), "w"(b))

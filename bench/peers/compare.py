@@ -14,7 +14,8 @@ what is measured before a row and after it counts for that row. Bytes are those 
 steps read and write if that is less. `of it`: roofline / sard.
 
 Memory is the most the process held, without the caller's inputs and the stored outputs; of the others, what they added to an
-interpreter with its inputs. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
+interpreter with its inputs. Behind the table stands where the time goes in
+rows that reach neither 1.25 nor 85 % of the roofline. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
 """
 
 import argparse, json, math, os, platform, re, subprocess, sys, tempfile, time
@@ -185,15 +186,39 @@ def know_machine(build):
     return Machine(cpu, m[1], both(m[2], m[4]), both(integer[1], integer[2]), both(m[3], m[5]))
 
 
-def roofline(build, machine, folder, threads):
+def profile(build, folder, threads):
+    """The steps of a run."""
+    command = [build / "sard", "profile", folder / "model.onnx", "--inputs", folder / "inputs.npz", "--json", "--cache", "off"]
+    said = subprocess.run([*command, "--threads", str(threads)], check=True, capture_output=True, text=True).stdout
+    return json.loads(said)["steps"]
+
+
+def peak_of(machine, folder, threads):
+    return (machine.integer_peak if "int8" in folder.name else machine.peak)[min(threads, 2)]
+
+
+def roofline(machine, folder, threads, steps):
     """Milliseconds, and what bounds them."""
-    command = [build / "sard", "profile", folder / "model.onnx", "--inputs", folder / "inputs.npz", "--json"]
-    steps = json.loads(subprocess.run([*command, "--cache", "off"], check=True, capture_output=True, text=True).stdout)["steps"]
     rate = lambda key: sum(s[key] * s["ms"] * s["calls"] for s in steps) * 1e6
     files = sum(p.stat().st_size for p in folder.iterdir())  # the model, its data, inputs and outputs
-    peak = (machine.integer_peak if "int8" in folder.name else machine.peak)[min(threads, 2)]
+    peak = peak_of(machine, folder, threads)
     work, traffic = rate("gflops") / peak / 1e6, min(rate("gb_s"), files) / machine.bandwidth[min(threads, 2)] / 1e6
     return (work, "operations") if work > traffic else (traffic, "memory")
+
+
+def where(machine, folder, threads, steps):
+    """The kinds of steps that take a twentieth of the time or more, and how near they come to what bounds them."""
+    kinds = {}
+    for s in steps:
+        name = (s["kernel"] or s["op"]).split(".")
+        kind = kinds.setdefault(" ".join(name[:2]) if name[0] == "conv" else name[0], [0, 0])
+        ms = s["ms"] * s["calls"]
+        share = max(s["gflops"] / peak_of(machine, folder, threads), s["gb_s"] / machine.bandwidth[min(threads, 2)])
+        kind[0] += ms
+        kind[1] += ms * share
+    whole = sum(ms for ms, _ in kinds.values())
+    large = sorted(((ms, k, share) for k, (ms, share) in kinds.items() if ms >= whole / 20), reverse=True)
+    return "; ".join(f"{k} {ms / whole:.0%}, at {share / ms:.0%}" for ms, k, share in large)
 
 
 # ---- the comparison ----
@@ -208,6 +233,7 @@ class Row:
     bound: tuple = None
     machine: Machine = None  # as it was around the row
     failed: dict = field(default_factory=dict)  # engine: message
+    where: str = ""
 
     @property
     def ratio(self):
@@ -217,6 +243,10 @@ class Row:
     @property
     def right(self):
         return "sard" in self.figures and self.figures["sard"].error <= allowed_error(self.model)
+
+    @property
+    def fast(self):
+        return bool(self.ratio and (self.ratio >= 1.25 or self.share and self.share >= 0.85))
 
     @property
     def share(self):
@@ -239,7 +269,9 @@ def measure(a, model, threads):
                 row.failed[engine] = str(getattr(e, "stderr", None) or e).strip()
         if "sard" in row.figures:
             row.machine = machine.best_of(know_machine(a.build))
-            row.bound = roofline(a.build, row.machine, folder, threads)
+            steps = profile(a.build, folder, threads)
+            row.bound = roofline(row.machine, folder, threads, steps)
+            row.where = where(row.machine, folder, threads, steps)
     return row
 
 
@@ -271,7 +303,7 @@ def summary(rows):
     if not ratios:
         return "nothing was measured"
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    fast = sum(bool(r.ratio and (r.ratio >= 1.25 or r.share and r.share >= 0.85)) for r in rows)
+    fast = sum(r.fast for r in rows)
     return (
         f"Geometric mean {mean:.3f}, slowest {min(ratios):.2f}; {len(ratios)} of {len(rows)} rows measured; "
         f"{fast} at 1.25 or more, or at 85 % of the roofline or more."
@@ -283,6 +315,16 @@ def span(rows, unit, of):
     for threads in sorted({r.threads for r in rows}):
         seen = [of(r.machine)[min(threads, 2)] for r in rows if r.machine and r.threads == threads]
         yield f"{min(seen):.1f} to {max(seen):.1f} {unit} with {threads}" if seen else f"no {unit} with {threads}"
+
+
+def slower(rows):
+    """Of the rows that reach neither, what explains it."""
+    rows = [r for r in rows if r.ratio and not r.fast]
+    if rows:
+        yield from ("", "Of the others, what their steps take of the time, and their share of the peak or, if that is more, of the bandwidth:", "")
+        yield from (line(["model", "threads", "ratio", "of it", "steps"]), line(["---"] * 5))
+    for r in rows:
+        yield line([r.model, str(r.threads), f"{r.ratio:.2f}", f"{r.share:.0%}", r.where])
 
 
 def table(rows, a):
@@ -300,6 +342,7 @@ def table(rows, a):
         *(line(cells(r)) for r in rows),
         "",
         summary(rows),
+        *slower(rows),
     ]
 
 
