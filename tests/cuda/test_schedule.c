@@ -244,10 +244,7 @@ static void note(Kernel *k, Arena *a) {
   noted[nnoted++] = strdup(b.text);
 }
 
-Status __real_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, unsigned objects, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, unsigned objects, BackendResult *out);
+__typeof__(backend_compile) __real_backend_compile, __wrap_backend_compile;
 Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
                               unsigned threads, unsigned objects, BackendResult *out) {
   if (!noting)

@@ -7,14 +7,11 @@
 
 static int compilations;
 
-Status __real_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
+__typeof__(backend_compile) __real_backend_compile, __wrap_backend_compile;
 Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out);
-Status __wrap_backend_compile(Ctx *c, Arena *a, const Unit *const *unit, uint32_t n, const EmitTarget *target,
-                              unsigned threads, BackendResult *out) {
+                              unsigned threads, unsigned objects, BackendResult *out) {
   compilations++;
-  return __real_backend_compile(c, a, unit, n, target, threads, out);
+  return __real_backend_compile(c, a, unit, n, target, threads, objects, out);
 }
 
 #endif
