@@ -22,7 +22,7 @@ step() {
 numbers='^(kernel/(product|attention|types|nbits|winograd|math)|cuda/(attention|products|check|ptxas|grow|models|bare)|random/conv|runtime/conv|models/shapes)$'
 # What another LLVM may change: the code that it generates, and nothing of what is around it. Half of the random graphs below are its.
 generated='^(cuda|kernel|models|onnx|op|random|runtime)/'
-same='^(cuda/(ahead|bare|cache|check|faults)|onnx/(bad_input|types)|random/(onnx|random))$'
+same='^(cuda/(ahead|bare|cache|check|faults|models|ptxas)|models/shapes|onnx/(bad_input|types)|random/(conv|onnx|random))$'
 
 # `make test` may have done so already (.ci/run).
 by_gcc() { grep -q 'COMPILER_ID "GNU"' build/CMakeFiles/*/CMakeCCompiler.cmake && grep -q '^SARD_WERROR:.*=ON$' build/CMakeCache.txt || scripts/build.sh ci-gcc "$jobs"; }
