@@ -19,7 +19,7 @@
 typedef struct Bench {
   Jit jit;
   ProductCut cut;
-  int copies; /* of a product's operand B, in turn: many of them lie in no cache, as a model's weights */
+  int copies;             /* of a product's operand B, in turn: many of them lie in no cache, as a model's weights */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
 } Bench;
 
@@ -172,7 +172,12 @@ static void bench_product(Bench *b, const Shape *s) {
   for (int i = 0; i < b->copies; i++)
     product_pack(&plan, s->k, s->n, false, 1, w, p + i * packed, 0, product_panels(&plan, s->n));
   void *buf[] = {a, batched ? w : p, s->gelu ? bias : out, out};
-  Run r = {fn, {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)}, &buf[1], p, packed, b->copies, 0};
+  Run r = {.fn = fn,
+           .args = {.buf = buf, .dim = &m, .begin = 0, .end = parts, .scratch = floats(scratch / 4)},
+           .operand = &buf[1],
+           .b = p,
+           .stride = packed,
+           .copies = b->copies};
   report(b, s, &plan, parts, machine_best_seconds(batched ? run_once : run_in_turn, &r), compiling);
   free(a), free(w), free(p), free(out), free(bias), free(r.args.scratch);
 }

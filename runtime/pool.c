@@ -17,7 +17,8 @@
  * and is better off asleep for the next CALM_NS: the system lets those run first that have slept. */
 enum { SPIN_NS = 20000, HELD_SPIN_NS = 1000000, PREEMPTED_NS = 100000, CALM_NS = 20000000 };
 enum { MAX_THREADS = POOL_MAX_THREADS, STACK_ALIGN = 4096 };
-enum { PIECES = 16 }; /* of a thread's range, each of which any thread may take: what others wait for in the end is one of them */
+/* Pieces of a thread's range, each of which any thread may take: what others wait for in the end is one of them. */
+enum { PIECES = 16 };
 
 /* The gate: generation << 32 | GATE_OPEN | workers inside. */
 #define GATE_OPEN      (1u << 31)

@@ -74,7 +74,7 @@ LVal emit_scalef(Emitter *e, LVal a, LVal n);     /* AVX-512: a * 2^floor(n), 16
 LVal emit_bounded(Emitter *e, LVal a, LVal most); /* AVX-512: a within [-most, most], 16 f32; of NaN one of these */
 LVal emit_fraction(Emitter *e, LVal a);           /* AVX-512: a - floor(a), 16 f32; 0 of infinities */
 LVal emit_pick(Emitter *e, LVal a, LVal b, LVal at); /* AVX-512: elements `at` of a and b, 16 of 32 bits each */
-LVal emit_pick16(Emitter *e, LVal a, LVal at); /* AVX-512: of 16 f32, by the low bits of 16 i32 */
+LVal emit_pick16(Emitter *e, LVal a, LVal at);       /* AVX-512: of 16 f32, by the low bits of 16 i32 */
 LVal emit_pick8(Emitter *e, LVal a, LVal at);        /* AVX2: elements `at` of a, 8 of 32 bits each */
 LVal emit_gather(Emitter *e, LType vec, LVal ptrs, LVal mask, LVal other, unsigned align);
 void emit_scatter(Emitter *e, LVal v, LVal ptrs, LVal mask, unsigned align);
