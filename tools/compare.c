@@ -103,17 +103,30 @@ static void compare_items(Arena *a, const Tensor *got, const Tensor *want, const
   }
 }
 
-void compare_values(Arena *a, const Tensor *got, const Tensor *want, const Tolerance *tol, Diff *d) {
+/* Fills *d when the two are not of one kind, type and shape. got: what an optional holds, where a tensor is wanted. */
+static bool same_type(Arena *a, const Tensor **got, const Tensor *want, Diff *d) {
+  const Tensor *g = *got;
   *d = (Diff){.ok = true, .reason = "", .worst = -1, .at = ""};
-  if (got->kind == VK_OPTIONAL && want->kind == VK_TENSOR && got->nitem == 1)
-    got = got->item[0];
-  if (got->kind != want->kind ||
-      (got->kind == VK_TENSOR && (got->dtype != want->dtype || !tensor_same_shape(got, want))) ||
-      got->nitem != want->nitem) {
-    d->ok = false;
-    d->reason = arena_printf(a, "is %s, expected %s", type_of(a, got), type_of(a, want));
+  if (g->kind == VK_OPTIONAL && want->kind == VK_TENSOR && g->nitem == 1)
+    *got = g = g->item[0];
+  if (g->kind == want->kind && g->nitem == want->nitem &&
+      (g->kind != VK_TENSOR || (g->dtype == want->dtype && tensor_same_shape(g, want))))
+    return true;
+  d->ok = false;
+  d->reason = arena_printf(a, "is %s, expected %s", type_of(a, g), type_of(a, want));
+  return false;
+}
+
+void compare_types(Arena *a, const Tensor *got, const Tensor *want, Diff *d) {
+  if (!same_type(a, &got, want, d) || got->kind == VK_TENSOR)
     return;
-  }
+  for (int64_t i = 0; i < got->nitem && d->ok; i++)
+    compare_types(a, got->item[i], want->item[i], d);
+}
+
+void compare_values(Arena *a, const Tensor *got, const Tensor *want, const Tolerance *tol, Diff *d) {
+  if (!same_type(a, &got, want, d))
+    return;
   if (got->kind != VK_TENSOR) {
     compare_items(a, got, want, tol, d);
     return;

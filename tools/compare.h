@@ -23,6 +23,8 @@ typedef struct Diff {
   double max_rel;     /* over the largest |want| */
 } Diff;
 
+/* Kind, type, shape and number of items alone, within sequences too. */
+void compare_types(Arena *a, const Tensor *got, const Tensor *want, Diff *d);
 /* Compares tensors, sequences and optionals; strings and shapes are equal or not. */
 void compare_values(Arena *a, const Tensor *got, const Tensor *want, const Tolerance *tol, Diff *d);
 

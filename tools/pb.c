@@ -7,38 +7,11 @@
 
 #include "frontend/decode.h"
 #include "frontend/weights.h"
+#include "tools/message.h"
 
 #include <string.h>
 
-enum { MAX_NESTING = 8, WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
-
-typedef struct Field {
-  uint64_t number, type, value; /* value: varint, or length */
-  const uint8_t *ptr;           /* WIRE_BYTES */
-} Field;
-
-/* Takes the next field of [*p, end). False: damaged. */
-static bool next_field(const uint8_t **p, const uint8_t *end, Field *f) {
-  uint64_t tag;
-  if (!wire_varint(p, end, &tag))
-    return false;
-  *f = (Field){.number = tag >> 3, .type = tag & 7};
-  size_t skip = 0;
-  if (f->type == WIRE_VARINT)
-    return wire_varint(p, end, &f->value);
-  if (f->type == WIRE_BYTES) {
-    if (!wire_varint(p, end, &f->value) || f->value > (size_t)(end - *p))
-      return false;
-    f->ptr = *p, skip = (size_t)f->value;
-  } else if (f->type == WIRE_FIXED64 || f->type == WIRE_FIXED32)
-    skip = f->type == WIRE_FIXED64 ? 8 : 4;
-  else
-    return false;
-  if (skip > (size_t)(end - *p))
-    return false;
-  *p += skip;
-  return true;
-}
+enum { MAX_NESTING = 8 };
 
 static Status read_tensor(Ctx *c, Arena *a, const void *bytes, size_t n, Tensor **out, const char **name) {
   RawTensor *raw;
@@ -64,7 +37,7 @@ static Status read_container(Ctx *c, Arena *a, ValueKind kind, const uint8_t *p,
   t->kind = (uint8_t)kind;
   while (p < end) {
     Field f;
-    if (!next_field(&p, end, &f))
+    if (!field_next(&p, end, &f))
       return fail(c, ST_INVALID, "damaged %s: it cannot be read at %zu bytes before its end", what, (size_t)(end - p));
     if (f.number == 1 && f.type == WIRE_BYTES && name)
       *name = arena_strndup(a, (const char *)f.ptr, (size_t)f.value);
@@ -110,34 +83,17 @@ Status pb_read(Ctx *c, Arena *a, ValueKind kind, const void *bytes, size_t n, Te
 
 /* --- writing --- */
 
-static void put_varint(StrBuf *b, uint64_t v) {
-  for (; v >= 128; v >>= 7)
-    buf_putc(b, (char)(v | 128));
-  buf_putc(b, (char)v);
-}
-
-static void put_bytes(StrBuf *b, unsigned field, const void *p, size_t n) {
-  put_varint(b, field << 3 | WIRE_BYTES);
-  put_varint(b, n);
-  buf_put(b, p, n);
-}
-
-static void put_int(StrBuf *b, unsigned field, uint64_t v) {
-  put_varint(b, field << 3 | WIRE_VARINT);
-  put_varint(b, v);
-}
-
 static void write_tensor(StrBuf *b, const char *name, const Tensor *t) {
   for (int i = 0; i < t->rank; i++)
-    put_int(b, 1, (uint64_t)t->dim[i]);
-  put_int(b, 2, t->dtype);
+    field_put_int(b, 1, (uint64_t)t->dim[i]);
+  field_put_int(b, 2, t->dtype);
   if (t->dtype == DT_str)
     for (int64_t i = 0, n = tensor_count(t); i < n; i++)
-      put_bytes(b, 6, ((const Str *)t->data)[i].ptr, ((const Str *)t->data)[i].len);
+      field_put_bytes(b, 6, ((const Str *)t->data)[i].ptr, ((const Str *)t->data)[i].len);
   if (name)
-    put_bytes(b, 8, name, strlen(name));
+    field_put_text(b, 8, name);
   if (t->dtype != DT_str)
-    put_bytes(b, 9, t->data, tensor_bytes(t));
+    field_put_bytes(b, 9, t->data, tensor_bytes(t));
 }
 
 static Status write_value(Ctx *c, StrBuf *b, const char *name, const Tensor *t, int depth) {
@@ -149,13 +105,13 @@ static Status write_value(Ctx *c, StrBuf *b, const char *name, const Tensor *t, 
     return fail(c, ST_UNSUPPORTED, "this value cannot be stored as a protobuf file");
   ValueKind first = t->nitem ? t->item[0]->kind : VK_TENSOR;
   if (name)
-    put_bytes(b, 1, name, strlen(name));
-  put_int(b, 2, first == VK_TENSOR ? 1 : first == VK_SEQUENCE ? 3 : 5);
+    field_put_text(b, 1, name);
+  field_put_int(b, 2, first == VK_TENSOR ? 1 : first == VK_SEQUENCE ? 3 : 5);
   for (int64_t i = 0; i < t->nitem; i++) {
     StrBuf item;
     buf_init(&item, b->arena);
     TRY(write_value(c, &item, NULL, t->item[i], depth + 1));
-    put_bytes(b, first == VK_TENSOR ? 3 : first == VK_SEQUENCE ? 5 : 7, item.text, item.len);
+    field_put_bytes(b, first == VK_TENSOR ? 3 : first == VK_SEQUENCE ? 5 : 7, item.text, item.len);
   }
   return ST_OK;
 }

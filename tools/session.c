@@ -3,6 +3,7 @@
 #include "tools/session.h"
 
 #include "api/tune.h"
+#include "frontend/model.h"
 #include "tools/json.h"
 #include "tools/npz.h"
 
@@ -148,8 +149,11 @@ Status session_open(Tool *t, const char *path, const SessionOptions *o, Session 
   lo.precision = o->precision;
   tool_progress(t, "loading %s ...", path);
   int64_t start = now_ns();
-  st = o->tuning ? tune_load(s->env, path, &lo, o->tuning, &s->model, &e)
-                 : sard_load_file(s->env, path, &lo, &s->model, &e);
+  if (o->bytes.ptr)
+    st = sard_load_bytes(s->env, o->bytes.ptr, o->bytes.len, model_directory(t->arena, path), &lo, &s->model, &e);
+  else
+    st = o->tuning ? tune_load(s->env, path, &lo, o->tuning, &s->model, &e)
+                   : sard_load_file(s->env, path, &lo, &s->model, &e);
   s->load_ms = (double)(now_ns() - start) / 1e6;
   tool_progress_end(t);
   if (st)

@@ -45,6 +45,7 @@ typedef struct SessionOptions {
   bool quiet;       /* no warnings, without -v */
   bool own_runtime; /* the model is a compiled .so: run it there */
   const char *dump_after, *stop_after, *dump_kernel;
+  Str bytes; /* of a model made from that in the file; ptr NULL: the file as it is */
   const struct Tuning *tuning; /* of a trial (api/tune.h); NULL: this CPU's */
 } SessionOptions;
 

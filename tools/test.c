@@ -9,6 +9,7 @@
 #include "support/cores.h"
 #include "tools/files.h"
 #include "tools/inputs.h"
+#include "tools/judge.h"
 #include "tools/json.h"
 #include "tools/pb.h"
 
@@ -36,6 +37,7 @@ typedef struct Report { /* what a worker says; crosses a pipe in one write (less
   Result result;
   int64_t steps[4];
   double worst; /* largest difference over the largest magnitude, of all outputs */
+  bool random;  /* outputs hang on random numbers, and were judged by their distribution */
   char reason[1600];
 } Report;
 
@@ -62,8 +64,8 @@ typedef struct Suite {
   Outcome *out;
   Worker *worker;
   int nworker;
-  int64_t count[3];
-  Cleanup cleanup; /* ends the workers; the suite is in the arena, as failure may unwind past its maker */
+  int64_t count[3], random; /* random: of those that passed */
+  Cleanup cleanup;          /* ends the workers; the suite is in the arena, as failure may unwind past its maker */
 } Suite;
 
 /* --- one case, in the worker --- */
@@ -73,6 +75,8 @@ typedef struct CaseRun {
   const TestCase *x;
   Report *r;
   Ahead *ahead; /* a program that is run; NULL: the session is */
+  const char *model;
+  SessionOptions o; /* of the model itself, not compiled ahead */
 } CaseRun;
 
 static Status read_pb(Tool *t, const char *path, const Port *p, Tensor **out) {
@@ -94,6 +98,29 @@ static Status read_values(Tool *t, const char *set, const char *stem, const Port
   return ST_OK;
 }
 
+typedef struct Results {
+  Tensor **in, **got, **want;
+  uint32_t nwant;
+} Results;
+
+/* What differs from what is wanted may hang on random numbers. */
+static Status judge(CaseRun *k, Session *s, const char *set, const Results *x, const Tolerance *tol,
+                    const char *differs, double worst) {
+  Judged j;
+  TRY(judge_run(k->t, k->model, &k->o, tol, s, (const Tensor *const *)x->in, (const Tensor *const *)x->got,
+                (const Tensor *const *)x->want, x->nwant, &j));
+  bool right = j.random && !j.reason;
+  k->r->random = j.random;
+  if (!right)
+    k->r->result = FAILED, k->r->worst = worst;
+  snprintf(k->r->reason, sizeof k->r->reason, "%s%s%s", k->x->nset > 1 ? strrchr(set, '/') + 1 : "",
+           k->x->nset > 1 ? ": " : "",
+           right      ? j.seen
+           : j.random ? j.reason
+                      : differs);
+  return ST_OK;
+}
+
 static Status run_set(CaseRun *k, Session *s, const char *set, const Tolerance *tol) {
   Tool *t = k->t;
   Tensor **in, **want, **got;
@@ -106,16 +133,18 @@ static Status run_set(CaseRun *k, Session *s, const char *set, const Tolerance *
     TRY(session_run(t, s, (const Tensor *const *)in, 0, &got));
   if (!nwant)
     return err_file(t->c, fail(t->c, ST_INVALID, "no output_0.pb to compare with"), set);
+  const char *differs = NULL;
+  double worst = k->r->worst;
   for (uint32_t i = 0; i < nwant; i++) {
     Diff d;
     compare_values(t->arena, got[i], want[i], tol, &d);
-    k->r->worst = d.max_rel > k->r->worst ? d.max_rel : k->r->worst;
-    if (!d.ok && k->r->result == PASSED) {
-      k->r->result = FAILED;
-      snprintf(k->r->reason, sizeof k->r->reason, "%s%soutput '%s': %s", k->x->nset > 1 ? strrchr(set, '/') + 1 : "",
-               k->x->nset > 1 ? ": " : "", s->out[i].name, d.reason);
-    }
+    worst = d.max_rel > worst ? d.max_rel : worst;
+    if (!d.ok && !differs)
+      differs = arena_printf(t->arena, "output '%s': %s", s->out[i].name, d.reason);
   }
+  if (differs && k->r->result == PASSED)
+    return judge(k, s, set, &(Results){in, got, want, nwant}, tol, differs, worst);
+  k->r->worst = worst;
   return ST_OK;
 }
 
@@ -139,6 +168,7 @@ static Status run_case(Ctx *c, void *arg) {
   Tolerance tol = {opt_float(o, OPT_rtol, x->rtol >= 0 ? x->rtol : 1e-3),
                    opt_float(o, OPT_atol, x->atol >= 0 ? x->atol : 1e-7), opt_float(o, OPT_relative, -1),
                    opt_set(o, OPT_rtol) ? 0 : 0x1p-6}; /* two units of bfloat16, as the official runner */
+  k->model = model, k->o = so;
   if (ahead)
     TRY(ahead_compile(t, model, ahead, &k->ahead));
   if (ahead && !strcmp(ahead, "exe"))
@@ -243,6 +273,7 @@ static void finish_worker(Suite *s, Worker *w) {
   }
   out->r.reason[sizeof out->r.reason - 1] = 0;
   s->count[out->r.result]++;
+  s->random += out->r.random && out->r.result == PASSED;
   w->pid = 0;
 }
 
@@ -344,6 +375,7 @@ static void json_all(const Suite *s, StrBuf *b) {
     json_str(b, s->list[i].dir);
     buf_printf(b, ", \"result\": \"%s\", \"reason\": ", word[x->r.result]);
     json_str(b, x->r.reason);
+    buf_printf(b, ", \"random\": %s", x->r.random ? "true" : "false");
     buf_printf(b, ", \"seconds\": %.3f, \"worst\": ", x->seconds);
     json_f64(b, x->r.worst, 6);
     buf_puts(b, ", \"steps\": {");
@@ -351,8 +383,9 @@ static void json_all(const Suite *s, StrBuf *b) {
       buf_printf(b, "%s\"%s\": %lld", k ? ", " : "", step_kind_name(k), (long long)x->r.steps[k]);
     buf_puts(b, "}}");
   }
-  buf_printf(b, "\n], \"passed\": %lld, \"failed\": %lld, \"skipped\": %lld}\n", (long long)s->count[PASSED],
-             (long long)s->count[FAILED], (long long)s->count[SKIPPED]);
+  buf_printf(b, "\n], \"passed\": %lld, \"random\": %lld, \"failed\": %lld, \"skipped\": %lld}\n",
+             (long long)s->count[PASSED], (long long)s->random, (long long)s->count[FAILED],
+             (long long)s->count[SKIPPED]);
 }
 
 static Status find_cases(Suite *s) {
@@ -387,7 +420,10 @@ Status cmd_test(Tool *t) {
   buf_init(&b, t->arena);
   if (opt_set(t->o, OPT_json))
     json_all(s, &b);
-  else
+  else if (s->random)
+    buf_printf(&b, "%lld of those that passed draw random numbers, which were judged by their distribution\n",
+               (long long)s->random);
+  if (!opt_set(t->o, OPT_json))
     buf_printf(&b, "%lld passed, %lld failed, %lld skipped\n", (long long)s->count[PASSED], (long long)s->count[FAILED],
                (long long)s->count[SKIPPED]);
   return tool_print(t, &b);

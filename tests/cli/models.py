@@ -69,6 +69,38 @@ def pair():
     )
 
 
+def noise():
+    """r = dropout(x + noise): two nodes that draw random numbers; s = x + x, which hangs on none"""
+    t = w.tensor_type(w.F32, ["n"])
+    return w.model(
+        [
+            w.node("RandomNormalLike", ["x"], ["n"], "noise", mean=3.0, scale=0.5),
+            w.node("Add", ["x", "n"], ["a"]),
+            w.node("Dropout", ["a", "ratio", "training"], ["r"], "drop"),
+            w.node("Add", ["x", "x"], ["s"]),
+        ],
+        [w.value("x", t)],
+        [w.value("r", t), w.value("s", t)],
+        [w.tensor("ratio", w.F32, [], [0.25]), w.tensor("training", w.BOOL, [], [True])],
+    )
+
+
+def noise_in_body():
+    """y = x + noise, if x's first element is not 0; drawn in a body, where nothing judges it"""
+    t = w.tensor_type(w.F32, ["n"])
+    body = w.graph([w.node("RandomUniformLike", ["x"], ["u"]), w.node("Add", ["x", "u"], ["v"])], [], [w.value("v", t)])
+    other = w.graph([w.node("Identity", ["x"], ["w"])], [], [w.value("w", t)])
+    return w.model(
+        [
+            w.node("ReduceMax", ["x"], ["m"], keepdims=0),
+            w.node("Cast", ["m"], ["c"], to=w.BOOL),
+            w.node("If", ["c"], ["y"], then_branch=body, else_branch=other),
+        ],
+        [w.value("x", t)],
+        [w.value("y", t)],
+    )
+
+
 def unknown():
     """an operator that nobody knows between two that are known"""
     t = w.tensor_type(w.F32, ["n"])

@@ -81,7 +81,9 @@ def value(name, type_):
 
 
 def attribute(name, v):
-    """AttributeProto: int, float, str or a list of ints or strings"""
+    """AttributeProto: int, float, str, a graph (bytes) or a list of ints or strings"""
+    if isinstance(v, bytes):
+        return field(1, name) + field(6, v) + field(20, 5)
     if isinstance(v, float):
         return field(1, name) + field(2, v) + field(20, 1)
     if isinstance(v, int):
@@ -100,11 +102,15 @@ def node(op, inputs, outputs, name="", domain="", meta=None, **attrs):
     return out + entries(9, meta or {})
 
 
+def graph(nodes, inputs, outputs, initializers=()):
+    """GraphProto bytes; inputs and outputs are value(…)"""
+    out = b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in initializers)
+    return out + b"".join(field(11, v) for v in inputs) + b"".join(field(12, v) for v in outputs)
+
+
 def model(nodes, inputs, outputs, initializers=(), opset=20, domains=(), producer="by hand", meta=None, ir=10):
     """ModelProto bytes; inputs and outputs are value(…)"""
-    graph = b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in initializers)
-    graph += b"".join(field(11, v) for v in inputs) + b"".join(field(12, v) for v in outputs)
-    out = field(1, ir) + field(2, producer) + field(7, graph) + field(8, fields((1, ""), (2, opset)))
+    out = field(1, ir) + field(2, producer) + field(7, graph(nodes, inputs, outputs, initializers)) + field(8, fields((1, ""), (2, opset)))
     for d in domains:
         out += field(8, fields((1, d), (2, 1)))
     return out + entries(14, meta or {})

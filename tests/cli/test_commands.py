@@ -195,6 +195,39 @@ def conformance(c, tmp):
     c.check("or compiled steps are required", r.returncode == 1 and "--require compiled refuses" in r.stdout, r.stdout)
 
 
+def random_numbers(c, tmp):
+    n = 40
+    x, zeros, double = ([i / 8 - 2 for i in range(n)], [0] * n, [i / 4 - 4 for i in range(n)])
+
+    def vector(values):
+        return w.tensor("t", w.F32, [len(values)], values)
+
+    case(tmp + "/good", models.noise(), [([vector(x)], [vector(zeros), vector(double)])])
+    case(tmp + "/shape", models.noise(), [([vector(x)], [vector(zeros[1:]), vector(double)])])
+    case(tmp + "/other", models.noise(), [([vector(x)], [vector(zeros), vector(zeros)])])
+    case(tmp + "/body", models.noise_in_body(), [([vector(double)], [vector(zeros)])])
+    case(tmp + "/none", models.noise_in_body(), [([vector(zeros)], [vector(zeros)])])
+    want = {
+        "good": ("passed", "RandomNormalLike: ", "Dropout: "),
+        "shape": ("failed", "output 'r': is f32[40], expected f32[39]"),
+        "other": ("failed", "output 's': 39 of 40 elements out of tolerance"),
+        "body": ("failed", "RandomUniformLike draws random numbers in a function or body"),
+        "none": ("passed", ""),
+    }
+    for device in ("reference", "cpu"):
+        r = sard("test", "--json", "--device", device, "--allow", "reference", tmp)
+        d = json.loads(r.stdout)
+        got = {x["case"]: x for x in d["cases"]}
+        for name, (result, *texts) in want.items():
+            x = got[name]
+            c.check("%s on %s" % (name, device), x["result"] == result and all(t in x["reason"] for t in texts), x)
+            c.check("%s is judged" % name, x["random"] == (name != "none"), x)
+        c.check("counts", (d["passed"], d["random"], d["failed"], d["skipped"]) == (2, 1, 3, 0) and r.returncode == 1, d)
+    r = sard("test", tmp + "/good", tmp + "/none")
+    last = ["1 of those that passed draw random numbers, which were judged by their distribution", "2 passed, 0 failed, 0 skipped"]
+    c.check("they are counted apart", r.returncode == 0 and r.stdout.splitlines()[-2:] == last, r.stdout)
+
+
 def children(pid):
     try:
         with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
@@ -438,7 +471,7 @@ def main():
     c = Checks()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as tmp:
-        for part in (interrupts, conformance, broken_workers, big_model, costs, output_forms, completion, manual):
+        for part in (interrupts, conformance, random_numbers, broken_workers, big_model, costs, output_forms, completion, manual):
             folder = os.path.join(tmp, part.__name__)
             os.mkdir(folder)
             part(c, folder)

@@ -16,6 +16,7 @@
 #include "runtime/runtime.h"
 #include "tools/cases.c"
 #include "tools/files.c"
+#include "tools/message.c"
 #include "tools/pb.c"
 
 #include <math.h>

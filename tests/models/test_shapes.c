@@ -19,6 +19,7 @@
 #include "support/dim.h"
 #include "tools/cases.c"
 #include "tools/files.c"
+#include "tools/message.c"
 #include "tools/pb.c"
 
 #include <math.h>

@@ -3,7 +3,7 @@
 
 A case that fails must stand in expected_failures.txt, and one that stands there must fail. A case with a step on cpu that nothing
 compiles must stand in needs_reference.txt, and runs with --allow reference; one that stands there must have such a step. Cases
-of random numbers are checked by check_random.py and counted apart. The closing line counts what passed and what is wrong;
+that draw random numbers (RANDOM, and no others) are judged by `sard test` and counted apart. The closing line counts what passed and what is wrong;
 expected failures are neither. With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows of
 expected_failures.txt that match cases which pass make way for the names of those that still fail, none is ever added; and
 needs_reference.txt is written anew.
@@ -23,7 +23,7 @@ SARD = os.path.join(os.environ.get("SARD_BUILD", os.path.join(wheel.ROOT, "build
 SANITIZED = os.environ.get("SARD_SANITIZED") == "1"
 AHEAD = os.environ.get("SARD_AHEAD")  # "so": the cases are compiled ahead of time, and run on the cpu device alone
 OTHER = "SARD_CODEGEN_DIR" in os.environ  # another code generator than the build's own: what it changes is the cpu device alone
-RANDOM = [  # the rest of their names are cases with fixed outputs
+RANDOM = [  # expected outputs are NumPy's random numbers: judged by shape, type and distribution
     "node/test_bernoulli*",
     "node/test_training_dropout",
     "node/test_training_dropout_default",
@@ -50,7 +50,7 @@ def has_cpu():
 
 
 def run_cases(device, folders, root, *options):
-    """{name: (reason or None, steps)} of `sard test`"""
+    """{name: (reason or None, steps, whether it draws random numbers)} of `sard test`"""
     if not folders:
         return {}
     if device == "cuda":  # the driver maps far more than it uses
@@ -59,7 +59,7 @@ def run_cases(device, folders, root, *options):
     run = subprocess.run([SARD, "test", "--json", "--device", device, *options, *ahead, *folders], capture_output=True, text=True)
     if run.returncode not in (0, 1):
         sys.exit(run.stderr + "0 passed, 1 failed, 0 skipped")
-    return {os.path.relpath(c["path"], root): (None if c["result"] == "passed" else c["reason"] or c["result"], c["steps"])
+    return {os.path.relpath(c["path"], root): (None if c["result"] == "passed" else c["reason"] or c["result"], c["steps"], c["random"])
             for c in json.loads(run.stdout)["cases"]}
 
 
@@ -84,7 +84,7 @@ def write_needs_reference(device, results):
     """the device's needs_reference.txt from results of a run that allowed nothing"""
     with open(NEEDS_REFERENCE[device], encoding="utf-8") as f:
         head = [line for line in f if line.startswith("#")]
-    refused = {name: REFUSED.search(reason or "") for name, (reason, _) in results.items()}
+    refused = {name: REFUSED.search(reason or "") for name, (reason, _, _) in results.items()}
     rows = ["%-62s %s: %s\n" % (name, m[2], m[1]) for name, m in sorted(refused.items()) if m]
     with open(NEEDS_REFERENCE[device], "w", encoding="utf-8") as f:
         f.writelines(head + rows)
@@ -93,12 +93,6 @@ def write_needs_reference(device, results):
 def case_names(root, folders):
     """every case below the folders, by path from root"""
     return [os.path.relpath(path, root) for f in folders for path, _, files in os.walk(os.path.join(root, f)) if "model.onnx" in files]
-
-
-def run_random(device, names, root):
-    run = wheel.python("check_random.py", SARD, device, *[os.path.join(root, n) for n in names], capture_output=True, text=True)
-    verdict = dict(line.split(" ", 1) for line in run.stdout.splitlines())
-    return {n: verdict.get(os.path.basename(n), "no verdict: " + run.stderr[-300:]) for n in names}
 
 
 def rewrite(failing):
@@ -158,7 +152,7 @@ class Suite:
         listed = os.path.basename(NEEDS_REFERENCE[device])
         for name in [] if self.wanted else sorted(n for n in needy - set(names) if n.split("/")[0] in folders):
             self.complain("%s: no case is called %s" % (listed, name))
-        for name, (reason, steps) in sorted(allowed.items()):
+        for name, (reason, steps, _) in sorted(allowed.items()):
             if not reason and not steps["reference"]:
                 self.complain("%s on %s: no reference step, but it stands in %s" % (name, device, listed))
         return {**results, **allowed}
@@ -173,14 +167,14 @@ class Suite:
             results = self.compiled(device, folders)
         else:
             results = run_cases(device, [os.path.join(self.root, f) for f in folders], self.root)
-        random = [n for n in results if matches(n, RANDOM)]
-        verdicts = {n: v if v != "ok" else None for n, v in run_random(device, random, self.root).items()}
-        fixed = {n: reason for n, (reason, _) in results.items() if n not in verdicts}
-        passed, expected = self.judge(device, {**fixed, **verdicts})
-        lucky = sum(v is None for v in verdicts.values())
-        compiled = sum(not reason and not steps["reference"] for reason, steps in results.values())
+        for name, (_, _, random) in sorted(results.items()):
+            if random != matches(name, RANDOM):
+                self.complain("%s on %s: %s" % (name, device, "draws random numbers" if random else "draws no random numbers"))
+        passed, expected = self.judge(device, {n: reason for n, (reason, _, _) in results.items()})
+        compiled = sum(not reason and not steps["reference"] for reason, steps, _ in results.values())
+        drawn = [reason for reason, _, random in results.values() if random]
         print("%s: %d of %d cases pass, %d with no reference step; of the %d random ones among them %d; %d expected failures"
-              % (device, passed, len(results), compiled, len(random), lucky, expected))
+              % (device, passed, len(results), compiled, len(drawn), drawn.count(None), expected))
         if not self.wanted and any(sum(n.startswith(k + "/") for n in results) != KINDS[k] for k in kinds):
             self.failed += 1
             print("%s: not all cases ran" % device)
