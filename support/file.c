@@ -80,6 +80,11 @@ Status map_open(Ctx *c, Arena *a, const char *path, Mapped **out) {
   return map_fd(c, a, fd, path, out);
 }
 
+void map_huge(const Mapped *m) {
+  if (m->base)
+    madvise((void *)(uintptr_t)m->base, m->size, MADV_HUGEPAGE);
+}
+
 void map_forget(const Mapped *m) {
   if (m->base)
     madvise((void *)(uintptr_t)m->base, m->size, MADV_DONTNEED);

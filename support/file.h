@@ -27,6 +27,8 @@ Status map_fd(Ctx *c, Arena *a, int fd, const char *path, Mapped **out);
 void map_close(Ctx *c, Mapped *m);
 /* The mapping lives on in *to (its path still borrowed from the old arena) with the same context; from must not be used again. */
 void map_move(Ctx *c, Mapped *from, Mapped *to);
+/* Asks for huge pages, where the file's content lies in memory so (see put in runtime/cache.c). */
+void map_huge(const Mapped *m);
 /* Lets go of the pages that reading has brought in. What is read again comes from the file. */
 void map_forget(const Mapped *m);
 /* ST_INVALID when the file has become shorter than the mapping: reading it would raise SIGBUS. */
