@@ -101,6 +101,20 @@ def noise_in_body():
     )
 
 
+def noise_in_function():
+    """y = x + noise, drawn in a function that a function calls; z = -x"""
+    t = w.tensor_type(w.F32, ["n"])
+    inner = w.function("Draw", ["x"], ["d"], [w.node("RandomUniformLike", ["x"], ["d"])])
+    outer = w.function("Noisy", ["x"], ["y"], [w.node("Draw", ["x"], ["d"], domain="local"), w.node("Add", ["x", "d"], ["y"])])
+    return w.model(
+        [w.node("Noisy", ["x"], ["y"], domain="local"), w.node("Neg", ["x"], ["z"])],
+        [w.value("x", t)],
+        [w.value("y", t), w.value("z", t)],
+        domains=["local"],
+        functions=[inner, outer],
+    )
+
+
 def unknown():
     """an operator that nobody knows between two that are known"""
     t = w.tensor_type(w.F32, ["n"])

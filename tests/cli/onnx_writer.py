@@ -108,12 +108,19 @@ def graph(nodes, inputs, outputs, initializers=()):
     return out + b"".join(field(11, v) for v in inputs) + b"".join(field(12, v) for v in outputs)
 
 
-def model(nodes, inputs, outputs, initializers=(), opset=20, domains=(), producer="by hand", meta=None, ir=10):
+def function(name, inputs, outputs, nodes, domain="local", opset=20):
+    """FunctionProto bytes, which may call others of its domain"""
+    out = field(1, name) + b"".join(field(4, i) for i in inputs) + b"".join(field(5, o) for o in outputs)
+    out += b"".join(field(7, n) for n in nodes) + field(9, fields((1, ""), (2, opset)))
+    return out + field(9, fields((1, domain), (2, 1))) + field(10, domain)
+
+
+def model(nodes, inputs, outputs, initializers=(), opset=20, domains=(), producer="by hand", meta=None, ir=10, functions=()):
     """ModelProto bytes; inputs and outputs are value(…)"""
     out = field(1, ir) + field(2, producer) + field(7, graph(nodes, inputs, outputs, initializers)) + field(8, fields((1, ""), (2, opset)))
     for d in domains:
         out += field(8, fields((1, d), (2, 1)))
-    return out + entries(14, meta or {})
+    return out + entries(14, meta or {}) + b"".join(field(25, f) for f in functions)
 
 
 def npy(dtype, shape, values, descr=None, fortran=False, version=1):

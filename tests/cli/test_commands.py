@@ -206,12 +206,14 @@ def random_numbers(c, tmp):
     case(tmp + "/shape", models.noise(), [([vector(x)], [vector(zeros[1:]), vector(double)])])
     case(tmp + "/other", models.noise(), [([vector(x)], [vector(zeros), vector(zeros)])])
     case(tmp + "/body", models.noise_in_body(), [([vector(double)], [vector(zeros)])])
+    case(tmp + "/function", models.noise_in_function(), [([vector(x)], [vector(zeros), vector([-v for v in x])])])
     case(tmp + "/none", models.noise_in_body(), [([vector(zeros)], [vector(zeros)])])
     want = {
         "good": ("passed", "RandomNormalLike: ", "Dropout: "),
         "shape": ("failed", "output 'r': is f32[40], expected f32[39]"),
         "other": ("failed", "output 's': 39 of 40 elements out of tolerance"),
         "body": ("failed", "RandomUniformLike draws random numbers in a function or body"),
+        "function": ("failed", "RandomUniformLike draws random numbers in a function or body"),
         "none": ("passed", ""),
     }
     for device in ("reference", "cpu"):
@@ -222,7 +224,7 @@ def random_numbers(c, tmp):
             x = got[name]
             c.check("%s on %s" % (name, device), x["result"] == result and all(t in x["reason"] for t in texts), x)
             c.check("%s is judged" % name, x["random"] == (name != "none"), x)
-        c.check("counts", (d["passed"], d["random"], d["failed"], d["skipped"]) == (2, 1, 3, 0) and r.returncode == 1, d)
+        c.check("counts", (d["passed"], d["random"], d["failed"], d["skipped"]) == (2, 1, 4, 0) and r.returncode == 1, d)
     r = sard("test", tmp + "/good", tmp + "/none")
     last = ["1 of those that passed draw random numbers, which were judged by their distribution", "2 passed, 0 failed, 0 skipped"]
     c.check("they are counted apart", r.returncode == 0 and r.stdout.splitlines()[-2:] == last, r.stdout)
