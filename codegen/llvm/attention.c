@@ -315,18 +315,25 @@ static void softmax_group(Gen *g, Part *w, const Mask *m, LVal at, int n) {
     LVal now = c.value[i], none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, emit_real(vec, -INFINITY), "");
     LVal q = i64_add(e, at, i64_of(e, i * v));
     safe[i] = emit_select(e, none, emit_real(vec, 0), now); /* all masked so far: exp(-inf - 0) is the 0 it should be */
-    fix[i] = math_exp2_below(e, LLVMBuildFSub(e->b, old[i], safe[i], ""));
+    fix[i] = LLVMBuildFSub(e->b, old[i], safe[i], "");
+    math_exp2_below(e, &fix[i], 1);
     store_f32(e, now, at_float(e, w->max, q));
     store_f32(e, fix[i], at_float(e, w->fix, q));
     c.value[i] = emit_real(vec, 0);
   }
   carry_begin(e, &c, w->keys);
   row = settled(e, at_bytes(e, s, i64_muli(e, c.j, g->width * 4)));
-  for (int i = 0; i < n; i++) {
-    LVal p = at_bytes(e, row, i64_of(e, i * v * 4));
-    LVal x = math_exp2_below(e, LLVMBuildFSub(e->b, load_f32(e, v, p), safe[i], ""));
-    store_f32(e, x, p);
-    c.value[i] = LLVMBuildFAdd(e->b, c.value[i], x, "");
+  for (int i = 0, some = e->bits == 512 ? 1 : n; i < n; i += some) { /* registers of 512 bits are few to a cycle */
+    LVal p[SIDE_BY_SIDE], x[SIDE_BY_SIDE];
+    for (int j = 0; j < some; j++) {
+      p[j] = at_bytes(e, row, i64_of(e, (i + j) * v * 4));
+      x[j] = LLVMBuildFSub(e->b, load_f32(e, v, p[j]), safe[i + j], "");
+    }
+    math_exp2_below(e, x, some);
+    for (int j = 0; j < some; j++) {
+      store_f32(e, x[j], p[j]);
+      c.value[i + j] = LLVMBuildFAdd(e->b, c.value[i + j], x[j], "");
+    }
   }
   carry_end(e, &c);
   for (int i = 0; i < n; i++) {
@@ -445,10 +452,12 @@ static void single_softmax(Gen *g, Part *w) {
   carry_end(e, &c);
   LVal now = emit_max_fast(e, fold(g, c.value[0], emit_max_fast), old);
   LVal none = LLVMBuildFCmp(e->b, LLVMRealOEQ, now, low, ""), safe = LLVMBuildSelect(e->b, none, zero, now, "");
-  LVal fix = math_exp2_below(e, LLVMBuildFSub(e->b, old, safe, "")), spread = emit_splat(e, safe, v);
+  LVal fix = LLVMBuildFSub(e->b, old, safe, ""), spread = emit_splat(e, safe, v);
+  math_exp2_below(e, &fix, 1);
   c.value[0] = emit_real(vec, 0);
   carry_begin(e, &c, w->keys);
-  LVal p = at_float(e, w->s, c.j), x = math_exp2_below(e, LLVMBuildFSub(e->b, load_f32(e, v, p), spread, ""));
+  LVal p = at_float(e, w->s, c.j), x = LLVMBuildFSub(e->b, load_f32(e, v, p), spread, "");
+  math_exp2_below(e, &x, 1);
   store_f32(e, x, p);
   c.value[0] = LLVMBuildFAdd(e->b, c.value[0], x, "");
   carry_end(e, &c);

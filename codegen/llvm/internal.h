@@ -92,7 +92,9 @@ LVal emit_small_store(Emitter *e, DType t, LVal v, bool saturate, E8M0Round roun
 bool math_has(KOp op, DType t);
 LVal emit_math(Emitter *e, KOp op, LVal x);               /* floor … atanh */
 LVal math_round_magic(Emitter *e, LVal x, LVal *integer); /* x rounded, also as an integer; |x| below 2^22 (2^51) */
-LVal math_exp2_below(Emitter *e, LVal x);                 /* 2^x of f32 at most 0, -infinity included; NaN stays */
+/* x = 2^x of f32 at most 0, -infinity included, for vectors of equal length; NaN stays. What would be below 2^-126 may be 0. */
+enum { MAX_EXP2 = 4 };
+void math_exp2_below(Emitter *e, LVal *x, int vecs);
 LVal emit_pow(Emitter *e, LVal x, LVal y);
 LVal emit_fmod(Emitter *e, LVal x, LVal y);
 LVal emit_pow_int(Emitter *e, bool is_unsigned, LVal x, LVal y);

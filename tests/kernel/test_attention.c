@@ -391,6 +391,27 @@ static void test_weightless_values(void **state) {
   check(&c, (Sizes){1, 1, 300}, weightless);
 }
 
+/* A key whose weight is below the smallest normal number, where some levels take 0, and a query that is a NaN of many bits, which is one
+ * whatever the weights are made of. */
+static void faint(const Attention *t, Sizes s, void **buf) {
+  float *q = buf[0], *k = buf[1];
+  static const uint32_t nan[] = {0x7fffffff, 0x7fc00100, 0xffc001ff};
+  for (int64_t i = 0; i < s.q * t->dk; i++)
+    q[i] = 1;
+  for (int64_t d = 0; d < t->dk; d++)
+    k[d] = -92 / (float)t->scale / (float)t->dk;
+  for (int64_t i = 0; i < s.q && i < 3; i++)
+    memcpy(&q[i * 3 * t->dk], &nan[i], s.q > 6 ? 4 : 0);
+}
+
+static void test_faint_weights(void **state) {
+  (void)state;
+  Compiled c = compile(plain(1, 1, 8, 8));
+  check(&c, (Sizes){1, 10, 11}, faint);
+  check(&c, (Sizes){1, 40, 130}, faint);
+  check(&c, (Sizes){1, 1, 300}, faint);
+}
+
 int main(void) {
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_layouts),
@@ -403,6 +424,7 @@ int main(void) {
       cmocka_unit_test(test_large_scores),
       cmocka_unit_test(test_masked_values),
       cmocka_unit_test(test_weightless_values),
+      cmocka_unit_test(test_faint_weights),
       cmocka_unit_test(test_windows),
       cmocka_unit_test(test_many_queries),
       cmocka_unit_test(test_caps),
