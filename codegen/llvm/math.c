@@ -205,16 +205,21 @@ static LVal erf_f64(Emitter *e, LVal x) {
   return SELECT(CMP(OLT, a, K(x, 1)), small, copysign_of(e, big, x));
 }
 
-/* Up to 1 a polynomial in x^2, beyond it 1 - exp(log erfc x), where log erfc is close to a parabola. */
+/* Up to 1 a polynomial in x^2, beyond it 1 - 2^(log2 erfc x), where log2 erfc is close to a parabola. That is between -28 and -2, so
+ * 2^n takes an addition to the exponent; a NaN goes by the first way. */
 static LVal erf_f32(Emitter *e, LVal x) {
   static const double near[] = {0.128379166,   -0.37612626,     0.112836003,   -0.0268544443,
                                 0.00518953567, -0.000802084222, 7.88912294e-05};
-  static const double far[] = {-0.000341522275, -1.12708914,  -0.638144851,  -0.103106759,
-                               0.0218380671,    -0.002947659, 0.000186379257};
+  static const double far[] = {-0.000492710213, -1.62604594,    -0.920648336,  -0.148751616,
+                               0.0315056741,    -0.00425257394, 0.000268888543};
+  static const double exp2[] = {1.00000012, 0.693146944, 0.240221202, 0.0555071309, 0.00967554189, 0.00132764725};
   LVal a = absolute(e, x), z = MUL(x, x), small = emit_fma(e, x, math_poly(e, z, near, countof(near)), x);
-  LVal t = emit_min_fast(e, K(x, 4.05), a); /* NaN stays */
-  LVal big = SUB(K(x, 1), exp_f32(e, math_poly(e, t, far, countof(far))));
-  return SELECT(CMP(OLT, a, K(x, 1)), small, copysign_of(e, big, x));
+  LVal log = math_poly(e, emit_min_fast(e, K(x, 4.05), a), far, countof(far));
+  LVal magic = K(x, 0x1.8p23), t = ADD(log, magic); /* n is in its low bits */
+  LVal p = math_poly(e, SUB(log, SUB(t, magic)), exp2, countof(exp2));
+  LVal n = SHL(emit_bitcast(e, t, e->i32), 23), minus = emit_bitcast(e, K(x, -1), e->i32);
+  LVal big = emit_fma(e, p, emit_bitcast(e, IADD(n, minus), e->f32), K(x, 1));
+  return SELECT(CMP(OGE, a, K(x, 1)), copysign_of(e, big, x), small);
 }
 
 /* A polynomial around each of the points 0, 1/4 … 15/4, whose coefficients are picked from registers: half the instructions of the two
