@@ -434,6 +434,33 @@ static void test_epilogue(void **state) {
   free(bias), free(r);
 }
 
+static double gelu_residual(double sum, int64_t i, int64_t j, int64_t n, void *const *buf) {
+  double x = sum + (double)((float *)buf[0])[j];
+  return 0.5 * x * (1 + erf(x * sqrt(0.5))) + (double)((float *)buf[1])[i * n + j];
+}
+
+/* Long chains of operations, by several vectors of a row and by what is left of it; and what is asked for ahead of the last block of k. */
+static void test_epilogue_gelu(void **state) {
+  static const int64_t nk[][2] = {{24, 40}, {48, 300}, {101, 300}, {61, 3000}};
+  (void)state;
+  for (size_t i = 0; i < countof(nk); i++) {
+    int n = (int)nk[i][0];
+    Product p = {.batch = num(1), .m = sym("m"), .n = num(n), .k = num(nk[i][1]), .packed_b = true};
+    p.epilogue = epilogue(
+        arena_printf(jit.arena,
+                     "kernel \"e\" (acc: f32[m, %d], bias: f32[%d], r: f32[m, %d]) -> (y: f32[m, %d]) {\n"
+                     "  for i in m parallel {\n    for j in %d vector(16) {\n      let x: f32 = (acc[i, j] + bias[j])\n"
+                     "      y[i, j] = (((x * 0.5) * (erf((x * 0.70710678)) + 1.0)) + r[i, j])\n    }\n  }\n}\n",
+                     n, n, n, n, n));
+    Compiled c = compile(p);
+    float *bias = numbers(n, 21), *r = numbers(33 * n, 22);
+    void *more[] = {bias, r};
+    check(&c, (Sizes){1, 1, n, nk[i][1]}, more, 2, gelu_residual);
+    check(&c, (Sizes){1, 33, n, nk[i][1]}, more, 2, gelu_residual);
+    free(bias), free(r);
+  }
+}
+
 static double scaled(double sum, int64_t i, int64_t j, int64_t n, void *const *buf) {
   (void)i, (void)n;
   return sum * 0.125 + (double)((float *)buf[0])[j];
@@ -567,27 +594,17 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),
-      cmocka_unit_test(test_cuts),
-      cmocka_unit_test(test_constant_m),
-      cmocka_unit_test(test_streamed),
-      cmocka_unit_test(test_blocks),
-      cmocka_unit_test(test_unpacked),
-      cmocka_unit_test(test_packed_batch),
-      cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_images),
-      cmocka_unit_test(test_image_columns),
-      cmocka_unit_test(test_spread),
-      cmocka_unit_test(test_many_objects),
-      cmocka_unit_test(test_epilogue_batch),
-      cmocka_unit_test(test_shared),
-      cmocka_unit_test(test_single_channels),
-      cmocka_unit_test(test_cancel),
-      cmocka_unit_test(test_tail),
-      cmocka_unit_test(test_weights),
-      cmocka_unit_test(test_weights_constant_m),
-      cmocka_unit_test(test_weights_blocks),
-      cmocka_unit_test(test_weights_rows),
+      cmocka_unit_test(test_packed),         cmocka_unit_test(test_cuts),
+      cmocka_unit_test(test_constant_m),     cmocka_unit_test(test_streamed),
+      cmocka_unit_test(test_blocks),         cmocka_unit_test(test_unpacked),
+      cmocka_unit_test(test_packed_batch),   cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),         cmocka_unit_test(test_image_columns),
+      cmocka_unit_test(test_spread),         cmocka_unit_test(test_many_objects),
+      cmocka_unit_test(test_epilogue_gelu),  cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_shared),         cmocka_unit_test(test_single_channels),
+      cmocka_unit_test(test_cancel),         cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_constant_m),
+      cmocka_unit_test(test_weights_blocks), cmocka_unit_test(test_weights_rows),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
