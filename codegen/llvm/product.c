@@ -121,16 +121,22 @@ static Status finish(const TileFinish *f, const TileKernel *t, LVal *sum) {
 }
 
 /* Of the rows that B streams past, the taller tiles also stand in products of many, which want B's next block and less of it at a time:
- * there are two of each when M is not known. */
-static Status streamed_kernels(Gen *g, TileKernel *like, int high) {
-  int64_t m;
-  if (g->plan.streamed <= like->few_rows)
-    return ST_OK;
+ * there are two of each when M is not known. Images that have more positions than that have no such rows. */
+static Status streamed_kernels(Gen *g, TileKernel *like, int *low, int *high) {
+  ProductPlan *plan = &g->plan;
   TileKernel all = *like;
-  all.few_rows = g->plan.streamed;
-  if (!dim_is_const(g->p->m, &m))
-    return tile_set(g->e, &g->streamed, 1, g->plan.streamed < high ? g->plan.streamed : high, all);
-  *like = m <= g->plan.streamed ? all : *like;
+  int64_t m;
+  if (plan->streamed <= like->few_rows)
+    return ST_OK;
+  all.few_rows = plan->streamed;
+  if (dim_is_const(g->p->m, &m))
+    *like = m <= plan->streamed ? all : *like;
+  else if (g->p->positions > plan->streamed)
+    plan->streamed = 0;
+  else if (!plan->tail) {
+    TRY(tile_set(g->e, &g->streamed, 1, plan->streamed < *high ? plan->streamed : *high, all));
+    heights(g->p, g->streamed.high, plan->mr, low, high);
+  }
   return ST_OK;
 }
 
@@ -165,7 +171,7 @@ static Status make_kernels(Gen *g) {
     *f = (TileFinish){g->name, finish, g};
     like.finish = g->finish = f;
   }
-  TRY(streamed_kernels(g, &like, high));
+  TRY(streamed_kernels(g, &like, &low, &high));
   TRY(tile_set(g->e, &g->tiles, low, high, like));
   if (g->p->rows && k_unit(g) <= SHORT_RUN && has_lines(g)) {
     TileKernel line = like;
@@ -231,6 +237,8 @@ static void make_pack(Gen *g) {
 
 /* Is all of A so few rows that B, read once, is one stream? */
 static LVal is_streamed(const Gen *g) {
+  if (!g->plan.streamed)
+    return LLVMConstInt(g->e->i1, 0, 0);
   return LLVMBuildICmp(g->e->b, LLVMIntSLE, g->m, i64_of(g->e, g->plan.streamed), "");
 }
 

@@ -508,6 +508,47 @@ static Kernel *bias_kernel(int64_t m, int64_t n) {
   return epilogue(text);
 }
 
+/* Those of the module alone that nothing refers to. */
+static int count_unused(const char *ir) {
+  int unused = 0;
+  for (const char *at = ir; (at = strstr(at, "\ndefine internal ")); at++) {
+    const char *name = strchr(at, '@'), *end = strchr(name, '(');
+    char *text = arena_strndup(jit.arena, name, (size_t)(end - name));
+    int n = 0;
+    for (const char *use = ir; (use = strstr(use, text)); use++)
+      n += strchr("(,)", use[strlen(text)]) != NULL;
+    unused += n == 1;
+  }
+  return unused;
+}
+
+/* Of images, M is a multiple of their positions: inner kernels of two heights, if B need not be streamed past less rows than that. All that
+ * is made is called. */
+static void test_heights(void **state) {
+  static const struct {
+    int64_t positions, n;
+    int tiles; /* 0: whatever the level asks for */
+  } of[] = {{49, 96, 2}, {1, 96, 0}, {49, 40, 0}, {1, 40, 0}, {0, 96, 0}};
+  (void)state;
+  for (size_t i = 0; i < countof(of); i++) {
+    Dim m = of[i].positions ? dim_mul(&jit.ctx, num(of[i].positions), sym("images")) : sym("m");
+    Product p = {.batch = num(1), .m = m, .n = num(of[i].n), .k = num(40), .packed_b = true};
+    p.positions = of[i].positions;
+    Unit u = {.kind = UNIT_PRODUCT, .name = "product", .product = p};
+    const Unit *unit = &u;
+    EmitTarget target = {.cpu_level = jit.level, .keep_ir = true};
+    EmitObject o;
+    product_schedule(&jit.ctx, &u, jit.level);
+    assert_int_equal(jit.api->emit_units(&jit.ctx, jit.arena, &unit, 1, &target, &o), ST_OK);
+    assert_int_equal(count_unused(o.ir), 0);
+    int tiles = 0;
+    for (const char *at = o.ir; (at = strstr(at, "\ndefine internal void @\"tile.")); at++)
+      tiles++;
+    if (of[i].tiles)
+      assert_int_equal(tiles, of[i].tiles);
+  }
+}
+
 /* Products that differ in their extents alone have one body in a module, and one epilogue, but of their own where vectors are not whole, and
  * where there are as many rows as columns. */
 static void test_shared(void **state) {
@@ -594,17 +635,29 @@ static void test_cancel(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_packed),         cmocka_unit_test(test_cuts),
-      cmocka_unit_test(test_constant_m),     cmocka_unit_test(test_streamed),
-      cmocka_unit_test(test_blocks),         cmocka_unit_test(test_unpacked),
-      cmocka_unit_test(test_packed_batch),   cmocka_unit_test(test_epilogue),
-      cmocka_unit_test(test_images),         cmocka_unit_test(test_image_columns),
-      cmocka_unit_test(test_spread),         cmocka_unit_test(test_many_objects),
-      cmocka_unit_test(test_epilogue_gelu),  cmocka_unit_test(test_epilogue_batch),
-      cmocka_unit_test(test_shared),         cmocka_unit_test(test_single_channels),
-      cmocka_unit_test(test_cancel),         cmocka_unit_test(test_tail),
-      cmocka_unit_test(test_weights),        cmocka_unit_test(test_weights_constant_m),
-      cmocka_unit_test(test_weights_blocks), cmocka_unit_test(test_weights_rows),
+      cmocka_unit_test(test_packed),
+      cmocka_unit_test(test_cuts),
+      cmocka_unit_test(test_constant_m),
+      cmocka_unit_test(test_streamed),
+      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_unpacked),
+      cmocka_unit_test(test_packed_batch),
+      cmocka_unit_test(test_epilogue),
+      cmocka_unit_test(test_images),
+      cmocka_unit_test(test_image_columns),
+      cmocka_unit_test(test_spread),
+      cmocka_unit_test(test_many_objects),
+      cmocka_unit_test(test_epilogue_gelu),
+      cmocka_unit_test(test_epilogue_batch),
+      cmocka_unit_test(test_heights),
+      cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_single_channels),
+      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_tail),
+      cmocka_unit_test(test_weights),
+      cmocka_unit_test(test_weights_constant_m),
+      cmocka_unit_test(test_weights_blocks),
+      cmocka_unit_test(test_weights_rows),
   };
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
