@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-int integer_unit(const ProductPlan *plan) { return strstr(plan->level->level, "vnni") ? 4 : 2; }
+int integer_unit(const ProductPlan *plan) { return plan->halved || strstr(plan->level->level, "vnni") ? 4 : 2; }
 
 static int64_t panel_bytes(const ProductPlan *plan, const Product *x, int64_t k) {
   return x->channelwise ? plan->nr * k * 4 : integer_panel_bytes(plan, k);

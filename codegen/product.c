@@ -99,6 +99,8 @@ enum { PART_ROWS = 256, PART_COLS = 96, CONV_ROWS = 64, CONV_PARTS = 16, EVEN_PA
 
 enum { STREAMED_ROWS = 4 }; /* with eight lanes, at least */
 
+enum { LEAST_HALVED = 32 }; /* steps of k */
+
 enum { FEW_ROWS = 4 }; /* that read weights of 16 bits as they are packed, at most */
 
 /* Sums of a channelwise product kept at a time, in vectors. */
@@ -239,6 +241,18 @@ static int streamed_rows(const Product *p, const ProductLevel *l, int mr) {
   return l->lanes != 8 || p->weights || mr / 2 > STREAMED_ROWS ? mr / 2 : mr < STREAMED_ROWS ? mr : STREAMED_ROWS;
 }
 
+/* Convolutions of u8 whose zero point is 0 read what a relu has left: few pairs are too large for sums of 16 bits. */
+static bool sums_pairs(const Product *p, const ProductPlan *plan) {
+  return p->bytes == DT_u8 && !p->zero && p->positions && !p->channelwise && plan->one_block &&
+         plan->kc >= LEAST_HALVED && !strcmp(plan->level->level, "x86-64-v3");
+}
+
+/* Rows, rests and the list, which is written up to 8 steps beyond its end. */
+static void plan_halved(ProductPlan *plan) {
+  plan->halved = (plan->kc + 31) / 32 * 32;
+  plan->panel_bytes = 2 * plan->mr * plan->halved + 8 + plan->halved + 32;
+}
+
 ProductPlan product_plan(const Product *p, const char *level) {
   const ProductLevel *l = product_level(level);
   ProductTile t = choose_tile(p, l);
@@ -276,6 +290,8 @@ ProductPlan product_plan(const Product *p, const char *level) {
   plan.panel_bytes = p->packed_b && !p->bits.bits && !p->weights ? 0 : plan.kc * panel_of;
   if (p->bytes && !p->channelwise) /* a tile of A, of up to two bytes a number */
     plan.panel_bytes = t.mr * ((plan.kc + 3) / 4 * 4) * 2;
+  if (sums_pairs(p, &plan))
+    plan_halved(&plan);
   if (p->weights && !p->winograd)
     plan_weights(p, &plan);
   if (p->bits.rounded)

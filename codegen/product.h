@@ -51,6 +51,7 @@ typedef struct ProductPlan {
   int streamed; /* so few rows wait for B, which each reads once, a panel at a time, and have the time to ask for all of it */
   int few;        /* 16-bit weights: up to so many rows read B as it is packed, for more its blocks are made f32 */
   int64_t dots;   /* above 0: A is rounded as well, to rows of so many bytes, and the CPU multiplies bf16 */
+  int64_t halved; /* above 0: rows of u8 so many bytes apart, whose pairs are small or halved (codegen/llvm/halved.c) */
   bool one_block; /* k surely is one block */
   /* Scratch, when A is read through a window: a table of addresses (codegen/llvm/rows.c), of table_rows to an entry, and a
    * row of zeros. */

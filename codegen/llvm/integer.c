@@ -17,7 +17,9 @@ static int64_t k_of(const Gen *g) {
   return k;
 }
 /* Bytes of a row of A in scratch memory. */
-static int64_t row_bytes(const Gen *g) { return integer_depth(k_of(g)) * (4 / unit(g)); }
+static int64_t row_bytes(const Gen *g) {
+  return g->plan.halved ? g->plan.halved : integer_depth(k_of(g)) * (4 / unit(g));
+}
 
 static LVal load(Emitter *e, LType elem, int n, LVal p) {
   LVal v = LLVMBuildLoad2(e->b, emit_vec(elem, n), p, "");
@@ -28,7 +30,9 @@ static LVal load(Emitter *e, LType elem, int n, LVal p) {
 /* --- A --- */
 
 /* Do rows of A lie in memory as the instructions take them? */
-static bool lie_so(const Gen *g) { return unit(g) == 4 && g->p->bytes == DT_u8 && !g->p->rows && k_of(g) % 4 == 0; }
+static bool lie_so(const Gen *g) {
+  return unit(g) == 4 && !g->plan.halved && g->p->bytes == DT_u8 && !g->p->rows && k_of(g) % 4 == 0;
+}
 
 /* n elements of A, as the instructions take them. */
 static LVal taken(Gen *g, LVal v, int n) {
@@ -246,8 +250,7 @@ static void gather_rows(Gen *g, LVal a, LVal m0, LVal rows, LVal dst) {
 
 /* --- the inner kernel --- */
 
-/* An intrinsic whose integer vectors are cut into other elements by some versions of LLVM. */
-static LVal call_as(Emitter *e, const char *name, LVal *arg, unsigned n, LType result) {
+LVal emit_x86(Emitter *e, const char *name, LVal *arg, unsigned n, LType result) {
   LType param[3];
   LVal f = LLVMGetIntrinsicDeclaration(e->mod, LLVMLookupIntrinsicID(name, strlen(name)), NULL, 0);
   LLVMGetParamTypes(LLVMGlobalGetValueType(f), param);
@@ -275,17 +278,17 @@ static LVal pairs_multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
   Emitter *e = g->e;
   LType t = LLVMTypeOf(sum);
   if (unit(g) == 4)
-    return call_as(e, "llvm.x86.avx512.vpdpwssd.512", (LVal[]){sum, a, b}, 3, t);
+    return emit_x86(e, "llvm.x86.avx512.vpdpwssd.512", (LVal[]){sum, a, b}, 3, t);
   const char *name = e->bits == 512   ? "llvm.x86.avx512.pmaddw.d.512"
                      : e->bits == 256 ? "llvm.x86.avx2.pmadd.wd"
                                       : "llvm.x86.sse2.pmadd.wd";
-  return LLVMBuildAdd(e->b, sum, call_as(e, name, (LVal[]){a, b}, 2, t), "");
+  return LLVMBuildAdd(e->b, sum, emit_x86(e, name, (LVal[]){a, b}, 2, t), "");
 }
 
 /* sum + the products of one unit of k; a: as many elements of A as an i32 holds, in every lane. */
 static LVal multiply_add(Gen *g, LVal sum, LVal a, LVal b) {
   if (unit(g) == 4)
-    return call_as(g->e, "llvm.x86.avx512.vpdpbusd.512", (LVal[]){sum, a, b}, 3, LLVMTypeOf(sum));
+    return emit_x86(g->e, "llvm.x86.avx512.vpdpbusd.512", (LVal[]){sum, a, b}, 3, LLVMTypeOf(sum));
   return is_x86(g) ? pairs_multiply_add(g, sum, a, b) : plain_multiply_add(g->e, sum, a, b);
 }
 
@@ -299,63 +302,119 @@ static LVal load_b(Gen *g, LVal p) {
 
 static LVal steps_of_k(const Gen *g) { return i64_of(g->e, integer_depth(k_of(g)) / unit(g)); }
 
-/* void tile(a, panel, sums, ahead, step): `rows` rows at a by one panel; at each step of k the line at ahead comes into L2, and
- * ahead goes on by `step` bytes. */
-static void tile_body(Gen *g, int rows, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
+/* What the steps of k of a tile read. */
+typedef struct Steps {
+  LVal a, data;     /* of A's rows, of the panel */
+  LVal n, list;     /* how many; NULL, or the rows whose list of steps it is */
+  LVal ahead, step; /* or NULL */
+} Steps;
+
+typedef LVal MultiplyAdd(Gen *g, LVal sum, LVal a, LVal b);
+
+static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, LVal *sum) {
   Emitter *e = g->e;
   int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
-  LVal phi[MAX_SUMS], sum[MAX_SUMS], b[6], zero = i64_of(e, 0), data = at_bytes(e, panel, i64_of(e, nr * 4));
-  for (int i = 0; i < rows * vecs; i++)
-    sum[i] = load(e, e->i32, n, at_bytes(e, panel, i64_of(e, i % vecs * n * 4)));
+  LVal phi[MAX_SUMS], start[MAX_SUMS], b[6], zero = i64_of(e, 0);
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
-  LLVMBuildBr(e->b, body);
+  if (s->list)
+    LLVMBuildCondBr(e->b, i64_less(e, zero, s->n), body, done);
+  else
+    LLVMBuildBr(e->b, body);
   LLVMPositionBuilderAtEnd(e->b, body);
-  LVal k = LLVMBuildPhi(e->b, e->i64, "k");
-  LLVMAddIncoming(k, &zero, &before, 1);
-  for (int i = 0; i < rows * vecs; i++) {
-    phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(sum[i]), "");
-    LLVMAddIncoming(phi[i], &sum[i], &before, 1);
-    sum[i] = phi[i];
+  LVal i = LLVMBuildPhi(e->b, e->i64, "k");
+  LLVMAddIncoming(i, &zero, &before, 1);
+  for (int j = 0; j < rows * vecs; j++) {
+    phi[j] = LLVMBuildPhi(e->b, LLVMTypeOf(sum[j]), "");
+    LLVMAddIncoming(phi[j], &sum[j], &before, 1);
+    start[j] = sum[j], sum[j] = phi[j];
   }
-  LVal at = at_bytes(e, data, i64_muli(e, k, nr * unit(g))), in = at_bytes(e, a, i64_muli(e, k, 4));
+  LVal k = s->list ? halved_step(g, s->list, i) : i;
+  LVal at = at_bytes(e, s->data, i64_muli(e, k, nr * unit(g))), in = at_bytes(e, s->a, i64_muli(e, k, 4));
   for (int v = 0; v < vecs; v++)
     b[v] = load_b(g, at_bytes(e, at, i64_of(e, v * n * unit(g))));
   for (int r = 0; r < rows; r++) {
     LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, i64_of(e, r * row_bytes(g)))), n);
     for (int v = 0; v < vecs; v++)
-      sum[r * vecs + v] = multiply_add(g, sum[r * vecs + v], x, b[v]);
+      sum[r * vecs + v] = multiply(g, sum[r * vecs + v], x, b[v]);
   }
-  LVal line[] = {at_bytes(e, ahead, i64_mul(e, k, step)), emit_int(e->i32, 0), emit_int(e->i32, 2),
-                 emit_int(e->i32, 1)};
-  emit_call(e, "llvm.prefetch", e->ptr, line, countof(line)); /* read, to L2, data */
-  LVal next = i64_add(e, k, i64_of(e, 1));
-  LLVMAddIncoming(k, &next, &body, 1);
-  for (int i = 0; i < rows * vecs; i++)
-    LLVMAddIncoming(phi[i], &sum[i], &body, 1);
-  LLVMBuildCondBr(e->b, i64_less(e, next, steps_of_k(g)), body, done);
+  if (s->ahead) {
+    LVal line[] = {at_bytes(e, s->ahead, i64_mul(e, k, s->step)), emit_int(e->i32, 0), emit_int(e->i32, 2),
+                   emit_int(e->i32, 1)};
+    emit_call(e, "llvm.prefetch", e->ptr, line, countof(line)); /* read, to L2, data */
+  }
+  LVal next = i64_add(e, i, i64_of(e, 1));
+  LLVMAddIncoming(i, &next, &body, 1);
+  for (int j = 0; j < rows * vecs; j++)
+    LLVMAddIncoming(phi[j], &sum[j], &body, 1);
+  LLVMBuildCondBr(e->b, i64_less(e, next, s->n), body, done);
   LLVMPositionBuilderAtEnd(e->b, done);
+  for (int j = 0; s->list && j < rows * vecs; j++) {
+    LVal all = LLVMBuildPhi(e->b, LLVMTypeOf(sum[j]), "");
+    LLVMAddIncoming(all, &start[j], &before, 1);
+    LLVMAddIncoming(all, &sum[j], &body, 1);
+    sum[j] = all;
+  }
+}
+
+/* void tile(a, panel, sums, ahead, step): `rows` rows at a by one panel; at each step of k the line at ahead comes into L2, and
+ * ahead goes on by `step` bytes. */
+static void tile_body(Gen *g, int rows, MultiplyAdd *multiply, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
+  Emitter *e = g->e;
+  int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
+  LVal sum[MAX_SUMS], data = at_bytes(e, panel, i64_of(e, nr * 4));
+  for (int i = 0; i < rows * vecs; i++)
+    sum[i] = load(e, e->i32, n, at_bytes(e, panel, i64_of(e, i % vecs * n * 4)));
+  if (multiply == halved_multiply_add) {
+    Steps some = {.a = halved_rest(g, a), .data = data, .n = halved_number(g, a), .list = a};
+    tile_steps(g, rows, &some, multiply, sum);
+  }
+  Steps all = {.a = a, .data = data, .n = steps_of_k(g), .ahead = ahead, .step = step};
+  tile_steps(g, rows, &all, multiply, sum);
   for (int i = 0; i < rows * vecs; i++)
     store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
 }
 
-static void tile(Gen *g, int rows, TileKernel *t) {
+static void tile(Gen *g, int rows, const char *name, MultiplyAdd *multiply, TileKernel *t) {
   Emitter *e = g->e;
   LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64};
   LVal arg[countof(param)];
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
   t->rows = rows, t->type = LLVMFunctionType(none, param, countof(param), 0);
-  t->fn = function_begin(e, sub_name(g, "tile", rows), none, param, countof(param));
+  t->fn = function_begin(e, sub_name(g, name, rows), none, param, countof(param));
   LLVMGetParams(t->fn, arg);
-  tile_body(g, rows, arg[0], arg[1], arg[2], arg[3], arg[4]);
+  tile_body(g, rows, multiply, arg[0], arg[1], arg[2], arg[3], arg[4]);
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
 }
 
-void integer_kernels(Gen *g, int low, int high) {
-  g->tiles = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)high), .low = low, .high = high};
+static void kernels(Gen *g, int low, int high, const char *name, MultiplyAdd *multiply, TileSet *s) {
+  *s = (TileSet){.kernel = arena_array(g->e->a, TileKernel, (size_t)high), .low = low, .high = high};
   for (int r = low; r <= high; r++)
-    tile(g, r, &g->tiles.kernel[r - 1]);
+    tile(g, r, name, multiply, &s->kernel[r - 1]);
+}
+
+void integer_kernels(Gen *g, int low, int high) {
+  kernels(g, low, high, "tile", g->plan.halved ? halved_multiply_add : multiply_add, &g->tiles);
+  if (g->plan.halved)
+    kernels(g, low, high, "exact", halved_exact, &g->exact);
+}
+
+static void multiply_tile(Gen *g, LVal rows, LVal exact, LVal *arg, unsigned narg) {
+  Emitter *e = g->e;
+  if (!exact) {
+    tile_choose(e, &g->tiles, rows, arg, narg);
+    return;
+  }
+  LLVMBasicBlockRef yes = emit_block(e, "exact"), no = emit_block(e, "halved"), done = emit_block(e, "tiled");
+  LLVMBuildCondBr(e->b, exact, yes, no);
+  LLVMPositionBuilderAtEnd(e->b, yes);
+  tile_choose(e, &g->exact, rows, arg, narg);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, no);
+  tile_choose(e, &g->tiles, rows, arg, narg);
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
 }
 
 /* Of parts that are whole rows, all of B stays in L2, and what the next product reads lies behind it: in how many shares, a line
@@ -400,9 +459,14 @@ void integer_tiles(Gen *g, const Part *w) {
     rows_of_a = a;
   else
     copy_rows(g, a, rows, rows_of_a);
+  LVal exact = NULL;
+  if (g->plan.halved) {
+    halved_rows(g, rows_of_a, rows);
+    exact = halved_undo(g, rows_of_a, rows);
+  }
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal panel = at_bytes(e, b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, b, t.i, j.i, &step);
-  tile_choose(e, &g->tiles, rows, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
+  multiply_tile(g, rows, exact, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   LVal batch = g->p->groups > 1 ? i64_of(e, 0) : w->batch;
   call_epilogue(g, sums, batch, m0, rows, i64_add(e, first, col0), cols);

@@ -18,6 +18,16 @@ static uint8_t *bytes(int64_t n, uint32_t seed, bool is_signed) {
   return p;
 }
 
+/* Bytes below 128, but for one pair in `rare`, which is the greatest twice. */
+static uint8_t *small_bytes(int64_t n, uint32_t seed, uint32_t rare) {
+  uint8_t *p = bytes(n, seed, false);
+  for (int64_t i = 0; i < n; i++) {
+    seed = i % 2 ? seed : seed * 1664525 + 1013904223;
+    p[i] = (seed >> 8) % rare ? p[i] & 127 : 255;
+  }
+  return p;
+}
+
 static bool m_is(void *arg, Dim sym, int64_t *v) {
   (void)sym;
   *v = *(int64_t *)arg;
@@ -112,14 +122,15 @@ static int64_t element(const Window *w, const uint8_t *x, bool is_signed, int ze
   return is_signed ? (int8_t)v : v;
 }
 
-/* weight: [n, channels of a group, taps]. */
-static void check_window(const Compiled *c, const Window *w, const int8_t *weight, int64_t images, int64_t n) {
+/* weight: [n, channels of a group, taps]; rare: of small_bytes, or 0. */
+static void check_window(const Compiled *c, const Window *w, const int8_t *weight, int64_t images, int64_t n,
+                         uint32_t rare) {
   const Product *p = &c->u.product;
   bool is_signed = p->bytes == DT_i8;
   int64_t m = images * w->out[0] * w->out[1] * w->out[2], taps = taps_of(w), groups = p->groups > 1 ? p->groups : 1;
   int64_t channels = w->channels / groups, rows = n / groups;
   int64_t size = images * w->in[0] * w->in[1] * w->in[2] * w->channels;
-  uint8_t *a = bytes(size, 7, is_signed);
+  uint8_t *a = rare ? small_bytes(size, 7, rare) : bytes(size, 7, is_signed);
   int32_t *out = malloc((size_t)(m * n + 16) * 4), *again = malloc((size_t)(m * n + 16) * 4);
   memset(out, 0x5a, (size_t)(m * n + 16) * 4), memset(again, 0x5a, (size_t)(m * n + 16) * 4);
   run(c, images, a, out, 1);
@@ -188,9 +199,39 @@ static void test_windows(void **state) {
       for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
         integer_pack(&c.plan, &c.u.product, k, n, pw.taps, weight, c.packed, p, p + 1);
       for (int64_t images = 0; images < 4; images++)
-        check_window(&c, w, weight, images, n);
+        check_window(&c, w, weight, images, n, 0);
       free(weight), free(c.packed);
     }
+}
+
+/* What follows a relu: no pair, a few or many of them are too large for sums of 16 bits. */
+static void test_small(void **state) {
+  static const Window windows[] = {
+      {72, {1, 5, 7}, {1, 3, 3}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {1, 5, 7}},
+      {260, {1, 4, 5}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 4, 5}},
+  };
+  static const uint32_t rare[] = {1u << 24, 500, 50, 3};
+  static const int64_t columns[] = {50, 8};
+  (void)state;
+  for (size_t i = 0; i < countof(windows); i++) {
+    const Window *w = &windows[i];
+    int64_t n = columns[i], k = taps_of(w) * w->channels, size;
+    ProductWindow pw;
+    Compiled c = {.u = {.kind = UNIT_PRODUCT, .name = "product"}};
+    c.u.product = window_product(w, &pw, DT_u8, 0, n);
+    c.plan = product_plan(&c.u.product, jit.level);
+    assert_int_equal(c.plan.halved > 0, !strcmp(jit.level, "x86-64-v3"));
+    product_schedule(&jit.ctx, &c.u, jit.level);
+    c.fn = rig_compile(&jit, &c.u);
+    int8_t *weight = (int8_t *)bytes(k * n, 11, true);
+    assert_true(integer_packed_bytes(&c.plan, &c.u.product, k, n, &size));
+    c.packed = aligned_alloc(64, ((size_t)size + 63) & ~(size_t)63);
+    for (int64_t p = product_panels(&c.plan, n); p-- > 0;)
+      integer_pack(&c.plan, &c.u.product, k, n, pw.taps, weight, c.packed, p, p + 1);
+    for (size_t j = 0; j < countof(rare); j++)
+      check_window(&c, w, weight, 2, n, rare[j]);
+    free(weight), free(c.packed);
+  }
 }
 
 /* Groups of several channels: vectors that are whole and that are not, lines that are written out and that are not. */
@@ -222,7 +263,7 @@ static void test_groups(void **state) {
       for (int64_t panel = product_panels(&c.plan, n) * groups[i]; panel-- > 0;)
         integer_pack(&c.plan, p, k, n, pw.taps, weight, c.packed, panel, panel + 1);
       for (int64_t images = 0; images < 3; images++)
-        check_window(&c, w, weight, images, columns[i]);
+        check_window(&c, w, weight, images, columns[i], 0);
       free(weight), free(c.packed);
     }
 }
@@ -317,8 +358,8 @@ static void test_parts(void **state) {
 
 int main(void) {
   static const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_windows),
-                                            cmocka_unit_test(test_groups), cmocka_unit_test(test_channels),
-                                            cmocka_unit_test(test_parts)};
+                                            cmocka_unit_test(test_small),    cmocka_unit_test(test_groups),
+                                            cmocka_unit_test(test_channels), cmocka_unit_test(test_parts)};
   static const char *const levels[] = {"x86-64", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni-bf16"};
   RIG_MAIN(&jit, levels, tests);
 }
