@@ -1,6 +1,6 @@
 /* emit.c - the entry of libsard-codegen.so: a module for a batch of units, compiled to one relocatable object in memory.
  * No IR pass runs: what the walk over the kernel makes is in SSA form and vectorised already (docs of kernel.c), and code
- * generation level 1 does the rest (invariant machine code; loop strength reduction where kernel.c makes loops, see settled).
+ * generation level 1 does the rest (invariant machine code), without loop strength reduction on CPUs (options.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "codegen/llvm/internal.h"
 
@@ -84,7 +84,11 @@ static Status finish(Emitter *e, EmitObject *out) {
   }
   LLVMDisposeMessage(message);
   e->c->err.kind = ST_OK;
-  if (LLVMTargetMachineEmitToMemoryBuffer(e->tm, e->mod, e->gpu ? LLVMAssemblyFile : LLVMObjectFile, &message, &buf)) {
+  options_begin(e);
+  LLVMBool failed =
+      LLVMTargetMachineEmitToMemoryBuffer(e->tm, e->mod, e->gpu ? LLVMAssemblyFile : LLVMObjectFile, &message, &buf);
+  options_end();
+  if (failed) {
     Status st = fail(e->c, ST_INTERNAL, "LLVM made no object: %s", message);
     LLVMDisposeMessage(message);
     return st;

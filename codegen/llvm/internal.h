@@ -42,6 +42,11 @@ Status target_create(Emitter *e); /* fills in tm and what the level has */
 const char *target_cpu(const Emitter *e);
 const char *target_features(const Emitter *e);
 
+/* --- options.c --- */
+/* Around what generates code of e's module. */
+void options_begin(const Emitter *e);
+void options_end(void);
+
 /* --- value.c: types, constants, small operations --- */
 LType emit_vec(LType t, int lanes);                  /* t itself for 1 lane */
 int emit_lanes(LVal v);                              /* 1: a scalar */
