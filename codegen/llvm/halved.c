@@ -20,9 +20,11 @@ static LVal load(Emitter *e, LType t, LVal p) {
 
 static void store(Emitter *e, LVal v, LVal p) { LLVMSetAlignment(LLVMBuildStore(e->b, v, p), 1); }
 
-LVal halved_rest(Gen *g, LVal a) { return at_bytes(g->e, a, i64_of(g->e, g->plan.mr * g->plan.halved)); }
+LVal halved_row(Gen *g) { return g->halved_row ? g->halved_row : i64_of(g->e, g->plan.halved); }
 
-static LVal number_at(Gen *g, LVal a) { return at_bytes(g->e, a, i64_of(g->e, 2 * g->plan.mr * g->plan.halved)); }
+LVal halved_rest(Gen *g, LVal a) { return at_bytes(g->e, a, i64_muli(g->e, halved_row(g), g->plan.mr)); }
+
+static LVal number_at(Gen *g, LVal a) { return at_bytes(g->e, a, i64_muli(g->e, halved_row(g), 2 * g->plan.mr)); }
 
 LVal halved_number(Gen *g, LVal a) { return load(g->e, g->e->i64, number_at(g, a)); }
 
@@ -43,7 +45,7 @@ static void halve(Gen *g, LVal a, LVal rows, LVal at) {
   Emitter *e = g->e;
   LType bytes = emit_vec(e->i8, AT_A_TIME), pairs = emit_vec(e->i16, AT_A_TIME / 2);
   Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
-  LVal p = at_bytes(e, a, i64_add(e, i64_muli(e, r.i, g->plan.halved), at)), v = load(e, bytes, p);
+  LVal p = at_bytes(e, a, i64_add(e, i64_mul(e, r.i, halved_row(g)), at)), v = load(e, bytes, p);
   LVal half = LLVMBuildLShr(e->b, LLVMBuildBitCast(e->b, v, pairs, ""), emit_int(pairs, 1), "");
   half = LLVMBuildAnd(e->b, half, emit_int(pairs, 0x7f7f), "");
   half = LLVMBuildBitCast(e->b, LLVMBuildAnd(e->b, half, too_large(e, v), ""), bytes, "");
@@ -53,8 +55,8 @@ static void halve(Gen *g, LVal a, LVal rows, LVal at) {
 }
 
 /* Is the list so long that sums of 32 bits take less time? */
-static LVal is_long(Gen *g, LVal a) {
-  return i64_less(g->e, i64_of(g->e, integer_depth(g->plan.kc) / 4 / MANY), halved_number(g, a));
+static LVal is_long(Gen *g, LVal a, LVal steps) {
+  return i64_less(g->e, steps, i64_muli(g->e, halved_number(g, a), MANY));
 }
 
 /* Those of 8 steps that `some` has pairs of are appended to the list. */
@@ -73,20 +75,21 @@ static void list_steps(Gen *g, LVal a, LVal some, LVal at) {
   store(e, n, number_at(g, a));
 }
 
-void halved_rows(Gen *g, LVal a, LVal rows) {
+/* Of the rows at a, pairs that are too large are halved. */
+static void halve_rows(Gen *g, LVal a, LVal rows, LVal steps) {
   Emitter *e = g->e;
   LVal row[16], last = i64_sub(e, rows, i64_of(e, 1)), some = NULL;
   for (int r = 0; r < g->plan.mr; r++) /* of fewer, the last one again */
-    row[r] = at_bytes(e, a, i64_muli(e, i64_min(e, i64_of(e, r), last), g->plan.halved));
+    row[r] = at_bytes(e, a, i64_mul(e, i64_min(e, i64_of(e, r), last), halved_row(g)));
   store(e, i64_of(e, 0), number_at(g, a));
-  Loop k = loop_begin(e, i64_of(e, 0), i64_of(e, g->plan.halved), AT_A_TIME);
+  Loop k = loop_begin(e, i64_of(e, 0), halved_row(g), AT_A_TIME);
   for (int r = 0; r < g->plan.mr; r++) {
     LVal large = too_large(e, load(e, emit_vec(e->i8, AT_A_TIME), at_bytes(e, row[r], k.i)));
     some = r ? LLVMBuildOr(e->b, some, large, "") : large;
   }
   LType all = LLVMIntTypeInContext(e->lc, AT_A_TIME * 8);
   LVal any = LLVMBuildICmp(e->b, LLVMIntNE, LLVMBuildBitCast(e->b, some, all, ""), LLVMConstInt(all, 0, 0), "");
-  LVal few = LLVMBuildNot(e->b, is_long(g, a), "");
+  LVal few = LLVMBuildNot(e->b, is_long(g, a, steps), "");
   LLVMBasicBlockRef done = when_begin(e, LLVMBuildAnd(e->b, any, few, ""));
   halve(g, a, rows, k.i);
   list_steps(g, a, some, k.i);
@@ -94,20 +97,41 @@ void halved_rows(Gen *g, LVal a, LVal rows) {
   loop_end(e, &k);
 }
 
-LVal halved_undo(Gen *g, LVal a, LVal rows) {
+/* i1: if that was so at more than a third of the steps, it was undone. */
+static LVal undo(Gen *g, LVal a, LVal rows, LVal steps) {
   Emitter *e = g->e;
   LType bytes = emit_vec(e->i8, 4);
-  LVal n = halved_number(g, a), many = is_long(g, a);
+  LVal n = halved_number(g, a), many = is_long(g, a, steps);
   LLVMBasicBlockRef done = when_begin(e, many);
   Loop i = loop_begin(e, i64_of(e, 0), n, 1);
   LVal at = i64_muli(e, halved_step(g, a, i.i), 4);
   Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
-  LVal p = at_bytes(e, a, i64_add(e, i64_muli(e, r.i, g->plan.halved), at));
+  LVal p = at_bytes(e, a, i64_add(e, i64_mul(e, r.i, halved_row(g)), at));
   store(e, LLVMBuildAdd(e->b, load(e, bytes, p), load(e, bytes, halved_rest(g, p)), ""), p);
   loop_end(e, &r);
   loop_end(e, &i);
   when_end(e, done);
   return many;
+}
+
+LVal halved_rows(Gen *g, LVal a, LVal rows, LVal steps) {
+  Emitter *e = g->e;
+  LType param[] = {e->ptr, e->i64, e->i64, e->i64};
+  const char *text = arena_printf(e->a, "halved rows %d", g->plan.mr);
+  LVal fn = emit_find_shared(e, text), arg[countof(param)];
+  if (!fn) {
+    LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
+    fn = function_begin(e, sub_name(g, "halve", 0), e->i1, param, countof(param));
+    emit_add_shared(e, text, fn);
+    LLVMGetParams(fn, arg);
+    g->halved_row = arg[3];
+    halve_rows(g, arg[0], arg[1], arg[2]);
+    LLVMBuildRet(e->b, undo(g, arg[0], arg[1], arg[2]));
+    g->halved_row = NULL;
+    LLVMPositionBuilderAtEnd(e->b, back);
+  }
+  LLVMTypeRef type = LLVMFunctionType(e->i1, param, countof(param), 0);
+  return LLVMBuildCall2(e->b, type, fn, (LVal[]){a, rows, steps, halved_row(g)}, countof(param), "");
 }
 
 LVal halved_multiply_add(Gen *g, LVal sum, LVal a, LVal b) {

@@ -314,7 +314,9 @@ typedef LVal MultiplyAdd(Gen *g, LVal sum, LVal a, LVal b);
 static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, LVal *sum) {
   Emitter *e = g->e;
   int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
-  LVal phi[MAX_SUMS], start[MAX_SUMS], b[6], zero = i64_of(e, 0);
+  LVal phi[MAX_SUMS], start[MAX_SUMS], b[6], row[MAX_SUMS], zero = i64_of(e, 0);
+  for (int r = 0; r < rows; r++)
+    row[r] = g->plan.halved ? i64_muli(e, halved_row(g), r) : i64_of(e, r * row_bytes(g));
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   if (s->list)
     LLVMBuildCondBr(e->b, i64_less(e, zero, s->n), body, done);
@@ -333,7 +335,7 @@ static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, 
   for (int v = 0; v < vecs; v++)
     b[v] = load_b(g, at_bytes(e, at, i64_of(e, v * n * unit(g))));
   for (int r = 0; r < rows; r++) {
-    LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, i64_of(e, r * row_bytes(g)))), n);
+    LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, row[r])), n);
     for (int v = 0; v < vecs; v++)
       sum[r * vecs + v] = multiply(g, sum[r * vecs + v], x, b[v]);
   }
@@ -357,18 +359,20 @@ static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, 
 }
 
 /* void tile(a, panel, sums, ahead, step): `rows` rows at a by one panel; at each step of k the line at ahead comes into L2, and
- * ahead goes on by `step` bytes. */
-static void tile_body(Gen *g, int rows, MultiplyAdd *multiply, LVal a, LVal panel, LVal sums, LVal ahead, LVal step) {
+ * ahead goes on by `step` bytes. Of halved rows: (…, steps, row), and all products of the module share it. */
+enum { TILE_ARGS = 5, HALVED_ARGS = 7 };
+
+static void tile_body(Gen *g, int rows, MultiplyAdd *multiply, LVal *arg) {
   Emitter *e = g->e;
   int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
-  LVal sum[MAX_SUMS], data = at_bytes(e, panel, i64_of(e, nr * 4));
+  LVal sum[MAX_SUMS], a = arg[0], panel = arg[1], sums = arg[2], data = at_bytes(e, panel, i64_of(e, nr * 4));
   for (int i = 0; i < rows * vecs; i++)
     sum[i] = load(e, e->i32, n, at_bytes(e, panel, i64_of(e, i % vecs * n * 4)));
   if (multiply == halved_multiply_add) {
     Steps some = {.a = halved_rest(g, a), .data = data, .n = halved_number(g, a), .list = a};
     tile_steps(g, rows, &some, multiply, sum);
   }
-  Steps all = {.a = a, .data = data, .n = steps_of_k(g), .ahead = ahead, .step = step};
+  Steps all = {.a = a, .data = data, .n = g->plan.halved ? arg[5] : steps_of_k(g), .ahead = arg[3], .step = arg[4]};
   tile_steps(g, rows, &all, multiply, sum);
   for (int i = 0; i < rows * vecs; i++)
     store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
@@ -376,13 +380,21 @@ static void tile_body(Gen *g, int rows, MultiplyAdd *multiply, LVal a, LVal pane
 
 static void tile(Gen *g, int rows, const char *name, MultiplyAdd *multiply, TileKernel *t) {
   Emitter *e = g->e;
-  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64};
-  LVal arg[countof(param)];
+  LType none = LLVMVoidTypeInContext(e->lc), param[] = {e->ptr, e->ptr, e->ptr, e->ptr, e->i64, e->i64, e->i64};
+  unsigned n = g->plan.halved ? HALVED_ARGS : TILE_ARGS;
+  const char *text = arena_printf(e->a, "halved %s %dx%d of %d", name, rows, g->plan.nr, g->plan.mr);
+  LVal arg[countof(param)], shared = g->plan.halved ? emit_find_shared(e, text) : NULL;
+  t->rows = rows, t->type = LLVMFunctionType(none, param, n, 0), t->fn = shared;
+  if (shared)
+    return;
   LLVMBasicBlockRef back = LLVMGetInsertBlock(e->b);
-  t->rows = rows, t->type = LLVMFunctionType(none, param, countof(param), 0);
-  t->fn = function_begin(e, sub_name(g, name, rows), none, param, countof(param));
+  t->fn = function_begin(e, sub_name(g, name, rows), none, param, n);
+  if (g->plan.halved)
+    emit_add_shared(e, text, t->fn);
   LLVMGetParams(t->fn, arg);
-  tile_body(g, rows, multiply, arg[0], arg[1], arg[2], arg[3], arg[4]);
+  g->halved_row = g->plan.halved ? arg[6] : NULL;
+  tile_body(g, rows, multiply, arg);
+  g->halved_row = NULL;
   LLVMBuildRetVoid(e->b);
   if (back)
     LLVMPositionBuilderAtEnd(e->b, back);
@@ -400,19 +412,19 @@ void integer_kernels(Gen *g, int low, int high) {
     kernels(g, low, high, "exact", halved_exact, &g->exact);
 }
 
-static void multiply_tile(Gen *g, LVal rows, LVal exact, LVal *arg, unsigned narg) {
+static void multiply_tile(Gen *g, LVal rows, LVal exact, LVal *arg) {
   Emitter *e = g->e;
   if (!exact) {
-    tile_choose(e, &g->tiles, rows, arg, narg);
+    tile_choose(e, &g->tiles, rows, arg, TILE_ARGS);
     return;
   }
   LLVMBasicBlockRef yes = emit_block(e, "exact"), no = emit_block(e, "halved"), done = emit_block(e, "tiled");
   LLVMBuildCondBr(e->b, exact, yes, no);
   LLVMPositionBuilderAtEnd(e->b, yes);
-  tile_choose(e, &g->exact, rows, arg, narg);
+  tile_choose(e, &g->exact, rows, arg, HALVED_ARGS);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, no);
-  tile_choose(e, &g->tiles, rows, arg, narg);
+  tile_choose(e, &g->tiles, rows, arg, HALVED_ARGS);
   LLVMBuildBr(e->b, done);
   LLVMPositionBuilderAtEnd(e->b, done);
 }
@@ -459,14 +471,10 @@ void integer_tiles(Gen *g, const Part *w) {
     rows_of_a = a;
   else
     copy_rows(g, a, rows, rows_of_a);
-  LVal exact = NULL;
-  if (g->plan.halved) {
-    halved_rows(g, rows_of_a, rows);
-    exact = halved_undo(g, rows_of_a, rows);
-  }
+  LVal exact = g->plan.halved ? halved_rows(g, rows_of_a, rows, steps_of_k(g)) : NULL;
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal panel = at_bytes(e, b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, b, t.i, j.i, &step);
-  multiply_tile(g, rows, exact, (LVal[]){rows_of_a, panel, sums, ahead, step}, 5);
+  multiply_tile(g, rows, exact, (LVal[]){rows_of_a, panel, sums, ahead, step, steps_of_k(g), halved_row(g)});
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   LVal batch = g->p->groups > 1 ? i64_of(e, 0) : w->batch;
   call_epilogue(g, sums, batch, m0, rows, i64_add(e, first, col0), cols);

@@ -22,6 +22,7 @@ typedef struct Gen {
   LVal batch, m, n, k;
   const TileFinish *finish; /* of the kernels; NULL: an epilogue is called */
   TileSet exact;            /* of rows that are not halved (halved.c) */
+  LVal halved_row;          /* bytes of such a row, in functions that products of a module share; NULL: plan.halved */
   TileSet beside;           /* kernels for tiles whose rows are of one line (rows.c); high 0: none */
   TileSet few;              /* kernels that read B of few bits as it is packed; high 0: none */
   bool unpacks;             /* blocks of B of 16 bits are made f32 first */
@@ -103,11 +104,12 @@ void integer_zeros(Gen *g); /* zero_bytes of zero points at zeros_address */
 LVal emit_x86(Emitter *e, const char *name, LVal *arg, unsigned n, LType result);
 
 /* --- halved.c --- */
-void halved_rows(Gen *g, LVal a, LVal rows); /* of the rows at a, pairs that are too large are halved */
-LVal halved_undo(Gen *g, LVal a, LVal rows); /* i1: if that was so at more than half of the steps, it was undone */
-LVal halved_number(Gen *g, LVal a);          /* of steps that have such pairs */
-LVal halved_step(Gen *g, LVal a, LVal i);    /* number i of them */
-LVal halved_rest(Gen *g, LVal a);            /* the rows of the other halves */
+/* Of `rows` rows at a, pairs that are too large are halved. i1: there were so many, for `steps` steps of k, that it was undone. */
+LVal halved_rows(Gen *g, LVal a, LVal rows, LVal steps);
+LVal halved_row(Gen *g);                                    /* bytes of a row */
+LVal halved_number(Gen *g, LVal a);                         /* of steps that have such pairs */
+LVal halved_step(Gen *g, LVal a, LVal i);                   /* number i of them */
+LVal halved_rest(Gen *g, LVal a);                           /* the rows of the other halves */
 LVal halved_multiply_add(Gen *g, LVal sum, LVal a, LVal b); /* where no pair is too large */
 LVal halved_exact(Gen *g, LVal sum, LVal a, LVal b);        /* of any numbers */
 
