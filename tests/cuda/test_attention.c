@@ -764,7 +764,8 @@ static void test_code(void **state) {
         gpu_attention_schedule(&ctx, arena, &u);
         char *ptx = compile_for(&u, targets[k], &symbol);
         instructions(ptx, types[y]);
-        if (k == 1 || dims[i] == 128)
+        bool as_f16 = types[y] == DT_bf16 && dims[i] != 128; /* the same registers */
+        if ((k == 1 && !as_f16) || dims[i] == 128)
           assemble(ptx, targets[k]);
         if (k != 1)
           continue;
@@ -772,7 +773,8 @@ static void test_code(void **state) {
         gpu_attention_schedule(&ctx, arena, &u);
         ptx = compile_for(&u, targets[k], &symbol);
         instructions(ptx, types[y]);
-        assemble(ptx, targets[k]);
+        if (!as_f16)
+          assemble(ptx, targets[k]);
       }
 }
 

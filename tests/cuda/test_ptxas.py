@@ -15,11 +15,11 @@ from harness import Checks  # noqa: E402
 
 BUILD = os.environ.get("SARD_BUILD", os.path.join(ROOT, "build"))
 SCRIPT = os.path.join(ROOT, "scripts", "ptxas.py")
-MODELS = ("bert_qa", "llama", "resnet", "speech_stochastic")
+MODELS = ("llama", "resnet")
 
 
-def ptxas(*args):
-    folders = [os.path.join(ROOT, "models", "fixtures", m, "ts17") for m in MODELS]
+def ptxas(models, *args):
+    folders = [os.path.join(ROOT, "models", "fixtures", m, "ts17") for m in models]
     return subprocess.run([sys.executable, SCRIPT, "-j", "1", *args, *folders], capture_output=True, text=True)
 
 
@@ -28,7 +28,7 @@ def main():
         print("this build has no code generator\n0 passed, 0 failed, 1 skipped")
         return 77
     c = Checks()
-    run = ptxas()
+    run = ptxas(MODELS)
     if run.returncode == 77:
         print(run.stdout + "0 passed, 0 failed, 1 skipped")
         return 77
@@ -36,7 +36,7 @@ def main():
     for model in MODELS:
         row = re.search(r"^\| %s \| (\d+)[^|]*\| (\d+) \| (\d+) \| (\d+) \| \d+ B \| 0 \|$" % model, run.stdout, re.M)
         c.check("a row for " + model, row and int(row[1]) > 3 and all(8 <= int(n) <= 255 for n in row.groups()[1:]), run.stdout)
-    squeezed = ptxas("--most", "24")
+    squeezed = ptxas(MODELS[:1], "--most", "24")
     c.check("spills are noticed", squeezed.returncode == 1 and re.search(r"^FAILED .*: \d+ bytes spilled", squeezed.stdout, re.M), squeezed.stdout)
     return c.done()
 
