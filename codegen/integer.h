@@ -2,8 +2,9 @@
  *
  * With VNNI four steps of k are one instruction, of u8 by i8: an A of i8 is taken as u8 with 128 added, and the sums start at -128
  * times those of B's columns. Elsewhere both are widened to 16 bits, and two steps of k are one instruction: nothing
- * saturates. `unit` is how many steps that is, four again for convolutions behind a relu with AVX2: the sums of their pairs are kept in 16
- * bits, and pairs of A for which that may be too few are halved (codegen/llvm/halved.c). B is packed by panels of nr columns, as in product.h; a panel holds
+ * saturates. `unit` is how many steps that is, four again for convolutions behind a relu with AVX2: the sums of their pairs are kept
+ * in 16 bits, and pairs of A for which that may be too few are halved (codegen/llvm/halved.c). B is packed by panels of nr columns, as
+ * in product.h; a panel holds
  *
  *     start   nr i32: where its sums start; a zero point of A, taken off all of it, is in them as well
  *     bytes   nr times `unit` of them for the first steps of k, those of a column side by side, then for the next ones

@@ -165,17 +165,16 @@ static void put_input(const Judge *j, StrBuf *graph, const char *name, const Ten
   put_message(graph, GRAPH_INPUT, &info);
 }
 
-/* Is a name an input or output of the graph? */
-static bool listed(const RawValueInfo *list, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (!strcmp(list[i].name, name))
+static bool is_output(const RawGraph *g, const char *name) {
+  for (uint32_t i = 0; i < g->nout; i++)
+    if (!strcmp(g->out[i].name, name))
       return true;
   return false;
 }
 
 static void tap(const Judge *j, StrBuf *graph, Map *done, const char *name) {
   static char mark;
-  if (!*name || listed(j->raw->graph->out, j->raw->graph->nout, name) || map_get(done, name))
+  if (!*name || is_output(j->raw->graph, name) || map_get(done, name))
     return;
   map_put(done, name, &mark);
   put_output(j, graph, name);

@@ -3,8 +3,8 @@
 
 A case that fails must stand in expected_failures.txt, and one that stands there must fail. A case with a step on cpu that nothing
 compiles must stand in needs_reference.txt, and runs with --allow reference; one that stands there must have such a step. Cases
-that draw random numbers (RANDOM, and no others) are judged by `sard test` and counted apart. The closing line counts what passed and what is wrong;
-expected failures are neither. With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows of
+that draw random numbers (RANDOM, and no others) are judged by `sard test` and counted apart. The closing line counts what passed
+and what is wrong; expected failures are neither. With names as arguments only these cases run (node/test_abs). With SARD_BLESS=1 rows of
 expected_failures.txt that match cases which pass make way for the names of those that still fail, none is ever added; and
 needs_reference.txt is written anew.
 
