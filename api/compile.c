@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include "codegen/constants.h"
 #include "codegen/kernels.h"
 #include "cuda/device.h"
 #include "cuda/link.h"
@@ -97,8 +98,10 @@ Status compile_program(Ctx *c, const CompileArgs *a, Arena *scratch, const Model
                      .allow_reference = a->o->allow_reference,
                      .mapped = in.file,
                      .nmapped = m->nfile};
-  if (strcmp(s->device, "reference"))
+  if (strcmp(s->device, "reference")) {
+    constants_copy(m->graph, in.file, m->nfile);
     TRY(kernels_compile(c, scratch, keep, m->graph, &ki, &k));
+  }
   if (a->trial && k.groups)
     s->product = product_keys(keep, k.groups);
   if (a->o->dump_kernel && !k.groups)

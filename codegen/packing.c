@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 64, PIECE_BYTES = 1 << 20 };
+enum { MAX_THREADS = 64, PIECE_BYTES = 1 << 20, AROUND = 2 << 20 };
 
 typedef struct Item {
   ProductPlan plan;
@@ -59,17 +59,15 @@ static void allocate(Ctx *c, Packing *p, Arena *keep) {
   ctx_on_failure(arena_ctx(keep), &p->owned, release, p);
 }
 
-/* Whole pages of a mapped file between the two: not read again, or from the file. Memory of other kinds is left alone, since
- * its contents would be lost. */
+/* What of a mapped file lies between the two, and around, since a page may have brought 2 MB in (Linux 6.18): not read again, or
+ * from the file. Memory of other kinds is left alone, since its contents would be lost. */
 static void give_back(const Packing *p, const uint8_t *from, const uint8_t *to) {
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
   for (uint32_t i = 0; i < p->nfile; i++) {
     const PlanFile *f = &p->file[i];
     if ((uintptr_t)from < (uintptr_t)f->base || (uintptr_t)to > (uintptr_t)f->base + f->size)
       continue;
-    uintptr_t a = ((uintptr_t)from + page - 1) & ~(page - 1), b = (uintptr_t)to & ~(page - 1);
-    if (a < b)
-      madvise((void *)a, b - a, MADV_DONTNEED);
+    size_t a = (size_t)(from - f->base) & ~(size_t)(AROUND - 1), b = ((size_t)(to - f->base) | (AROUND - 1)) + 1;
+    madvise((void *)(uintptr_t)(f->base + a), (b < f->size ? b : f->size) - a, MADV_DONTNEED);
   }
 }
 
@@ -157,6 +155,8 @@ Status packing_begin(Ctx *c, Arena *keep, const Groups *groups, const PlanFile *
   p->item = arena_array(keep, Item, groups->npacked);
   allocate(c, p, keep);
   cut(p, groups->cpu_level);
+  for (uint32_t i = 0; i < n; i++) /* what import and passes have read */
+    give_back(p, file[i].base, (const uint8_t *)file[i].base + file[i].size);
   ctx_on_failure(c, &p->running, abandon, p);
   sigset_t all, before;
   sigfillset(&all);

@@ -97,12 +97,27 @@ def huge(folder):
         )
 
 
+def constants(c, folder):
+    """y = rows of a table of 64 KB + a row: code reads the table in the file, and the row in the program"""
+    nodes = [w.node("Gather", ["table", "i"], ["rows"], "gather"), w.node("Add", ["rows", "row"], ["y"], "add")]
+    held = [w.tensor("table", w.F32, [256, 64], [1.0] * 256 * 64), w.tensor("row", w.F32, [64], [2.0] * 64)]
+    with open(os.path.join(folder, "table.onnx"), "wb") as out:
+        out.write(
+            w.model(nodes, [w.value("i", w.tensor_type(w.I64, ["n"]))], [w.value("y", w.tensor_type(w.F32, ["n", 64]))], held)
+        )
+    for device, own in (("reference", 0), ("cpu", 4 * 64)):
+        d = plan(folder, "table.onnx", "--device", device, "--bind", "n=3")
+        if device == "cpu" and "code generator" in d.get("error", ""):
+            continue
+        c.check("on " + device, d.get("weights") == {"mapped": 4 * (256 * 64 + 64) - own, "packed": 0, "own": own}, d)
+
+
 def main():
     c = Checks()
     with tempfile.TemporaryDirectory() as folder:
         models.write_all(folder)
         huge(folder)
-        for part in (layers, views, outputs, loop, untold):
+        for part in (layers, views, outputs, loop, untold, constants):
             part(c, folder)
     return c.done()
 
