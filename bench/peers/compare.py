@@ -3,19 +3,20 @@
 
 usage: compare.py DIR [--models A,B] [--threads 1,2] [--rounds 3] [--seconds 2] [--build build] [--json FILE] [--table FILE]
 
-Every measurement is a process of its own, and the engines take turns within a round: a slow spell of the machine meets
-them all. Of each engine the best round's median counts. A ratio above 1 says that sard is faster than the best of the
-others. sard is measured through its command, with two sets of inputs in turn; the outputs of the timed runs are compared with
-PyTorch's. Its first process has an empty cache (cold), the others start from it (warm); start is load + first run - median.
+Every measurement is a process of its own, and the engines take turns within a round of a row, the rows within a round of all: a
+slow spell of the machine meets all engines, and one round of few rows. Of each engine the best round's median counts. A ratio above
+1 says that sard is faster than the best of the others. sard is measured through its command, with two sets of inputs in turn; the
+outputs of the timed runs are compared with PyTorch's. Its first process in a round has an empty cache (cold), the other starts from
+it (warm); start is load + first run - median.
 
-roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA, or of the
-integer instructions that 8-bit products use) and of the bytes over the measured bandwidth, both for the number of threads. Clocks drift: the better of
-what is measured before a row and after it counts for that row. Bytes are those of the model's files, inputs and outputs, or what the
-steps read and write if that is less. `of it`: roofline / sard.
+roofline: the least time the machine could take, the larger of the operations over the measured peak (of FMA, or of the integer
+instructions that 8-bit products use) and of the bytes over the measured bandwidth, both for the number of threads. Clocks drift: the
+best of what is measured before and after a row in any round counts for that row. Bytes are those of the model's files, inputs and
+outputs, or what the steps read and write if that is less. `of it`: roofline / sard.
 
 Memory is the most the process held, without the caller's inputs and the stored outputs; of the others, what they added to an
-interpreter with its inputs. Behind the table stands where the time goes in
-rows that reach neither 1.25 nor 85 % of the roofline. --table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
+interpreter with its inputs. Behind the table stands where the time goes in rows that reach neither 1.25 nor 85 % of the roofline.
+--table writes markdown between the marks in FILE. Exit code 1: a row is missing or wrong.
 """
 
 import argparse, json, math, os, platform, re, subprocess, sys, tempfile, time
@@ -170,8 +171,8 @@ class Machine:
     bandwidth: dict  # threads: GB/s
 
     def best_of(self, other):
-        best = lambda a, b: {k: max(a[k], b[k]) for k in a}
-        return Machine(self.cpu, self.level, *(best(getattr(self, of), getattr(other, of)) for of in ("peak", "integer_peak", "bandwidth")))
+        larger = lambda a, b: {k: max(a[k], b[k]) for k in a}
+        return Machine(self.cpu, self.level, *(larger(getattr(self, of), getattr(other, of)) for of in ("peak", "integer_peak", "bandwidth")))
 
 
 def know_machine(build):
@@ -253,26 +254,34 @@ class Row:
         return self.bound[0] / self.figures["sard"].median if self.bound and "sard" in self.figures else None
 
 
-def measure(a, model, threads):
-    row, folder, machine = Row(model, threads), a.dir / model, know_machine(a.build)
+def best(old, new):
+    return old.best_of(new) if old else new
+
+
+def measure(a, row):
+    """One round of a row."""
+    folder = a.dir / row.model
+    row.machine = best(row.machine, know_machine(a.build))
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        for engine in ENGINES * a.rounds:
+        for engine in ENGINES:
             try:
                 if engine != "sard":
-                    f = measure_peer(engine, folder, threads, a.seconds)
+                    f = measure_peer(engine, folder, row.threads, a.seconds)
                 else:
-                    row.cold = row.cold or measure_sard(a.build, folder, threads, 0, work)
-                    f = measure_sard(a.build, folder, threads, a.seconds, work)
-                row.figures[engine] = row.figures[engine].best_of(f) if engine in row.figures else f
+                    row.cold = best(row.cold, measure_sard(a.build, folder, row.threads, 0, work))
+                    f = measure_sard(a.build, folder, row.threads, a.seconds, work)
+                row.figures[engine] = best(row.figures.get(engine), f)
             except (subprocess.SubprocessError, RuntimeError) as e:
                 row.failed[engine] = str(getattr(e, "stderr", None) or e).strip()
-        if "sard" in row.figures:
-            row.machine = machine.best_of(know_machine(a.build))
-            steps = profile(a.build, folder, threads)
-            row.bound = roofline(row.machine, folder, threads, steps)
-            row.where = where(row.machine, folder, threads, steps)
-    return row
+    row.machine = row.machine.best_of(know_machine(a.build))
+
+
+def explain(a, row):
+    if "sard" in row.figures:
+        steps = profile(a.build, a.dir / row.model, row.threads)
+        row.bound = roofline(row.machine, a.dir / row.model, row.threads, steps)
+        row.where = where(row.machine, a.dir / row.model, row.threads, steps)
 
 
 def cells(row):
@@ -362,12 +371,14 @@ def options():
 def main():
     a = options()
     models = a.models or sorted(p.parent.name for p in a.dir.glob("*/model.onnx"))
-    rows = []
+    rows = [Row(model, threads) for model in models for threads in a.threads]
     print(line(HEAD), flush=True)
-    for model in models:
-        for threads in a.threads:
-            rows.append(measure(a, model, threads))
-            print(line(cells(rows[-1])), flush=True)
+    for i in range(a.rounds):
+        for row in rows:
+            measure(a, row)
+            if i + 1 == a.rounds:
+                explain(a, row)
+                print(line(cells(row)), flush=True)
     print(summary(rows))
     for r in rows:
         for engine, message in r.failed.items():
