@@ -118,18 +118,24 @@ static double float_op(const Ins *x, double a, double b, double c) {
   }
 }
 
+static uint64_t product(const Ins *x, uint64_t a, uint64_t b) {
+  unsigned n = x->t.bits;
+  if (!x->hi)
+    return x->t.kind == 's' ? (uint64_t)extend(a, n) * (uint64_t)extend(b, n) : cut(a, n) * cut(b, n);
+  return x->t.kind == 's' ? (uint64_t)((__int128)extend(a, n) * extend(b, n) >> n)
+                          : (uint64_t)((unsigned __int128)cut(a, n) * cut(b, n) >> n);
+}
+
 static uint64_t int_op(const Ins *x, uint64_t a, uint64_t b, uint64_t c) {
   unsigned n = x->t.bits;
   bool s = x->t.kind == 's';
   uint64_t ua = cut(a, n), ub = cut(b, n);
   int64_t sa = extend(a, n), sb = extend(b, n);
-  __int128 wide = s ? (__int128)sa * sb : (__int128)((unsigned __int128)ua * ub);
-  uint64_t product = x->hi ? (uint64_t)(wide >> n) : (uint64_t)wide;
   switch (x->op) {
   case O_add: return a + b;
   case O_sub: return a - b;
-  case O_mul: return product;
-  case O_mad: return product + c;
+  case O_mul:
+  case O_mad: return product(x, a, b) + (x->op == O_mad ? c : 0);
   case O_div: return !ub ? (uint64_t)-1 : !s ? ua / ub : sb == -1 ? -(uint64_t)sa : (uint64_t)(sa / sb);
   case O_rem: return !ub ? ua : !s ? ua % ub : sb == -1 ? 0 : (uint64_t)(sa % sb);
   case O_min: return s ? (sa < sb ? a : b) : ua < ub ? a : b;
@@ -294,10 +300,31 @@ static bool exchange(Machine *m, Thread *t, const Ins *x) {
   return true;
 }
 
+static float to_f32(uint64_t v) {
+  uint32_t w = (uint32_t)v;
+  float f;
+  memcpy(&f, &w, 4);
+  return f;
+}
+
+static uint64_t of_f32(float f) {
+  uint32_t w;
+  memcpy(&w, &f, 4);
+  return w;
+}
+
 static uint64_t compute(const Thread *t, const Ins *x) {
   uint64_t v[5] = {0}, r;
   for (int i = 0; i < x->nsrc; i++)
     v[i] = ptx_get(t, &x->src[i]);
+  if (x->t.kind == 'f' && x->t.bits == 32) /* most of what kernels do */
+    switch (x->op) {
+    case O_add: return of_f32(to_f32(v[0]) + to_f32(v[1]));
+    case O_sub: return of_f32(to_f32(v[0]) - to_f32(v[1]));
+    case O_mul: return of_f32(to_f32(v[0]) * to_f32(v[1]));
+    case O_fma: return of_f32(fmaf(to_f32(v[0]), to_f32(v[1]), to_f32(v[2])));
+    default: break;
+    }
   switch (x->op) {
   case O_setp: return compare(x, v[0], v[1]);
   case O_selp: r = v[2] & 1 ? v[0] : v[1]; break;
