@@ -2,11 +2,11 @@
 """What NVIDIA's assembler makes of the kernels of whole models: registers of a thread, shared memory of a block, and what is spilled,
 which is to be nothing.
 
-usage: ptxas.py [--write] [--most N] [-j N] [FOLDER...]
+usage: ptxas.py [--write | --turns] [--most N] [-j N] [FOLDER...]
 
 Compiles FOLDER/model.onnx (default: all exports of all fixtures) for each GPU that there is code generation for, to PTX alone, and
 assembles all of it. Needs ptxas (of the CUDA toolkit, in PATH or /usr/local/cuda/bin) and no GPU. --write puts the table into
-docs/benchmarks-gpu.md; --most gives a thread so many registers at most. Exit code 1: ptxas refuses something, or a kernel spills; 77: there is no ptxas.
+docs/benchmarks-gpu.md; --turns: a model's exports, whose kernels hardly differ, take turns with the GPUs; --most gives a thread so many registers at most. Exit code 1: ptxas refuses something, or a kernel spills; 77: there is no ptxas.
 SPDX-License-Identifier: Apache-2.0
 """
 import argparse
@@ -86,11 +86,11 @@ def one(ptxas, folder, level, most):
         return [k for m in found for k in assemble(ptxas, m, level, most)]
 
 
-def measure(ptxas, folders, jobs, most):
+def measure(ptxas, work, jobs, most):
     """{(model, level): [Kernel]}, exports of one model together; and what went wrong"""
     found, problems = collections.defaultdict(list), []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        work = {pool.submit(one, ptxas, f, level, most): (f, level) for f in folders for level in LEVELS}
+        work = {pool.submit(one, ptxas, f, level, most): (f, level) for f, level in work}
         for job, (folder, level) in work.items():
             try:
                 kernels = job.result()
@@ -124,6 +124,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     a.add_argument("folder", nargs="*", help="with a model.onnx; default: all fixtures")
     a.add_argument("--write", action="store_true", help="the table, into docs/benchmarks-gpu.md")
+    a.add_argument("--turns", action="store_true", help="each export for one GPU")
     a.add_argument("--most", type=int, default=0, help="registers of a thread")
     a.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     o = a.parse_args()
@@ -132,12 +133,15 @@ def main():
         print("no ptxas here: nothing is assembled")
         return 77
     folders = o.folder or sorted(str(p.parent) for p in (ROOT / "models" / "fixtures").glob("*/*/model.onnx"))
-    found, problems = measure(ptxas, folders, o.jobs, o.most)
+    work = [(f, level) for f in folders for level in LEVELS]
+    if o.turns:
+        work = [(f, LEVELS[i % len(LEVELS)]) for i, f in enumerate(folders)]
+    found, problems = measure(ptxas, work, o.jobs, o.most)
     rows = table(found)
     print("\n".join(rows + ["FAILED " + p for p in problems]))
     n = sum(len(k) for k in found.values())
     print("%d kernels of %d exports assembled by ptxas %s" % (n, len(folders), version(ptxas)))
-    if o.write and not problems:
+    if o.write and not o.turns and not problems:
         note = "All kernels of all exports, by ptxas %s (`scripts/ptxas.py --write`): %d; the most that any of a model's needs." % (version(ptxas), n)
         write_table(ROOT / "docs" / "benchmarks-gpu.md", "scripts/ptxas.py", [note, "", *rows])
     return 1 if problems or not n else 0

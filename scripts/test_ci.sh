@@ -47,7 +47,7 @@ step "2000 random graphs by onnx.reference" sh -c "seq 1000 500 2500 | xargs -P 
 step "every case and fixture over the null CUDA driver" env SARD_CUDA_DIR=build/tests/null python3 tests/cuda/check_cuda.py
 step "the compile cache, killed 50 times" env SARD_KILLS=50 SARD_CACHE=off python3 tests/cli/test_cache.py
 step "ahead of time: libraries, other machines" scripts/test_ahead.sh "$jobs"
-step "kernels of all models by NVIDIA's assembler" sh -c "python3 scripts/ptxas.py -j $jobs || [ \$? = 77 ]"
+step "kernels of all models by NVIDIA's assembler" sh -c "python3 scripts/ptxas.py --turns -j $jobs || [ \$? = 77 ]"
 step "installation" scripts/test_install.sh
 echo "$((steps - failed)) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]
