@@ -307,16 +307,35 @@ typedef struct Steps {
   LVal a, data;     /* of A's rows, of the panel */
   LVal n, list;     /* how many; NULL, or the rows whose list of steps it is */
   LVal ahead, step; /* or NULL */
+  bool twice;       /* two to a turn: what counts and steps along takes the ports of the products */
 } Steps;
 
 typedef LVal MultiplyAdd(Gen *g, LVal sum, LVal a, LVal b);
 
+/* One step of k: `in` and `at` are where A's rows and the panel have it. */
+static void tile_step(Gen *g, int rows, const LVal *row, LVal in, LVal at, MultiplyAdd *multiply, LVal *sum) {
+  Emitter *e = g->e;
+  int n = lanes(g), vecs = g->plan.nr / n;
+  LVal b[6];
+  for (int v = 0; v < vecs; v++)
+    b[v] = load_b(g, at_bytes(e, at, i64_of(e, v * n * unit(g))));
+  for (int r = 0; r < rows; r++) {
+    LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, row[r])), n);
+    for (int v = 0; v < vecs; v++)
+      sum[r * vecs + v] = multiply(g, sum[r * vecs + v], x, b[v]);
+  }
+}
+
 static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, LVal *sum) {
   Emitter *e = g->e;
-  int n = lanes(g), nr = g->plan.nr, vecs = nr / n;
-  LVal phi[MAX_SUMS], start[MAX_SUMS], b[6], row[MAX_SUMS], zero = i64_of(e, 0);
+  int nr = g->plan.nr, vecs = nr / lanes(g), n = s->twice ? 2 : 1, walks = s->list ? 0 : s->ahead ? 3 : 2;
+  LVal phi[MAX_SUMS], start[MAX_SUMS], row[MAX_SUMS], zero = i64_of(e, 0), times[2];
+  LVal walk[] = {s->a, s->data, s->ahead}, by[] = {i64_of(e, 4 * n), i64_of(e, nr * unit(g) * n), NULL}, first[3];
   for (int r = 0; r < rows; r++)
     row[r] = g->plan.halved ? i64_muli(e, halved_row(g), r) : i64_of(e, r * row_bytes(g));
+  for (int u = 0; s->ahead && u < n; u++)
+    times[u] = i64_muli(e, s->step, u);
+  by[2] = s->ahead ? i64_muli(e, s->step, n) : NULL;
   LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = emit_block(e, "k"), done = emit_block(e, "kdone");
   if (s->list)
     LLVMBuildCondBr(e->b, i64_less(e, zero, s->n), body, done);
@@ -325,27 +344,34 @@ static void tile_steps(Gen *g, int rows, const Steps *s, MultiplyAdd *multiply, 
   LLVMPositionBuilderAtEnd(e->b, body);
   LVal i = LLVMBuildPhi(e->b, e->i64, "k");
   LLVMAddIncoming(i, &zero, &before, 1);
+  for (int j = 0; j < walks; j++) {
+    first[j] = LLVMBuildPhi(e->b, e->ptr, "");
+    LLVMAddIncoming(first[j], &walk[j], &before, 1);
+    walk[j] = first[j];
+  }
   for (int j = 0; j < rows * vecs; j++) {
     phi[j] = LLVMBuildPhi(e->b, LLVMTypeOf(sum[j]), "");
     LLVMAddIncoming(phi[j], &sum[j], &before, 1);
     start[j] = sum[j], sum[j] = phi[j];
   }
-  LVal k = s->list ? halved_step(g, s->list, i) : i;
-  LVal at = at_bytes(e, s->data, i64_muli(e, k, nr * unit(g))), in = at_bytes(e, s->a, i64_muli(e, k, 4));
-  for (int v = 0; v < vecs; v++)
-    b[v] = load_b(g, at_bytes(e, at, i64_of(e, v * n * unit(g))));
-  for (int r = 0; r < rows; r++) {
-    LVal x = emit_splat(e, load(e, e->i32, 1, at_bytes(e, in, row[r])), n);
-    for (int v = 0; v < vecs; v++)
-      sum[r * vecs + v] = multiply(g, sum[r * vecs + v], x, b[v]);
+  if (s->list) {
+    LVal k = halved_step(g, s->list, i);
+    walk[0] = at_bytes(e, s->a, i64_muli(e, k, 4)), walk[1] = at_bytes(e, s->data, i64_muli(e, k, nr * unit(g)));
   }
-  if (s->ahead) {
-    LVal line[] = {at_bytes(e, s->ahead, i64_mul(e, k, s->step)), emit_int(e->i32, 0), emit_int(e->i32, 2),
-                   emit_int(e->i32, 1)};
-    emit_call(e, "llvm.prefetch", e->ptr, line, countof(line)); /* read, to L2, data */
+  for (int u = 0; u < n; u++) {
+    tile_step(g, rows, row, at_bytes(e, walk[0], i64_of(e, 4 * u)), at_bytes(e, walk[1], i64_of(e, nr * unit(g) * u)),
+              multiply, sum);
+    if (s->ahead) {
+      LVal line[] = {at_bytes(e, walk[2], times[u]), emit_int(e->i32, 0), emit_int(e->i32, 2), emit_int(e->i32, 1)};
+      emit_call(e, "llvm.prefetch", e->ptr, line, countof(line)); /* read, to L2, data */
+    }
   }
-  LVal next = i64_add(e, i, i64_of(e, 1));
+  LVal next = i64_add(e, i, i64_of(e, n));
   LLVMAddIncoming(i, &next, &body, 1);
+  for (int j = 0; j < walks; j++) {
+    LVal on = at_bytes(e, walk[j], by[j]);
+    LLVMAddIncoming(first[j], &on, &body, 1);
+  }
   for (int j = 0; j < rows * vecs; j++)
     LLVMAddIncoming(phi[j], &sum[j], &body, 1);
   LLVMBuildCondBr(e->b, i64_less(e, next, s->n), body, done);
@@ -373,6 +399,7 @@ static void tile_body(Gen *g, int rows, MultiplyAdd *multiply, LVal *arg) {
     tile_steps(g, rows, &some, multiply, sum);
   }
   Steps all = {.a = a, .data = data, .n = g->plan.halved ? arg[5] : steps_of_k(g), .ahead = arg[3], .step = arg[4]};
+  all.twice = unit(g) == 4 && !g->plan.halved && integer_depth(k_of(g)) / unit(g) % 2 == 0;
   tile_steps(g, rows, &all, multiply, sum);
   for (int i = 0; i < rows * vecs; i++)
     store_f32(e, sum[i], at_bytes(e, sums, i64_of(e, (i / vecs * nr + i % vecs * n) * 4)));
@@ -474,6 +501,7 @@ void integer_tiles(Gen *g, const Part *w) {
   LVal exact = g->plan.halved ? halved_rows(g, rows_of_a, rows, steps_of_k(g)) : NULL;
   Loop j = loop_begin(e, w->panel0, w->panel1, 1);
   LVal panel = at_bytes(e, b, i64_muli(e, j.i, panel_bytes)), step, ahead = ahead_of(g, w, b, t.i, j.i, &step);
+  ask_for_result(g, w, m0, rows, i64_muli(e, j.i, g->plan.nr));
   multiply_tile(g, rows, exact, (LVal[]){rows_of_a, panel, sums, ahead, step, steps_of_k(g), halved_row(g)});
   LVal col0 = i64_muli(e, j.i, g->plan.nr), cols = i64_min(e, i64_sub(e, g->n, col0), i64_of(e, g->plan.nr));
   LVal batch = g->p->groups > 1 ? i64_of(e, 0) : w->batch;

@@ -66,6 +66,9 @@ typedef struct Part {
   LVal block, blocks, k0, steps, more, last; /* the block of k */
 } Part;
 
+/* Of a tile of `rows` rows, the lines that its epilogue reads and writes are asked for. */
+void ask_for_result(Gen *g, const Part *w, LVal row, LVal rows, LVal col);
+
 /* Does the unit stream B from memory as the inner kernel reads it? */
 static inline bool streams_b(const Gen *g) { return g->p->packed_b && !g->p->bits.bits && !g->p->bytes && !g->unpacks; }
 
