@@ -3,8 +3,9 @@
 #include "codegen/attention.h"
 
 /* Of K and V many queries read a block from L1 and L2, which one group alone reads from L3 (Whisper's 1500 keys, Emerald Rapids: 106
- * GFLOP/s with one group and 128 keys, 110 with 96 keys, 116 with two groups or four). */
-enum { KEYS = 96, GROUPS = 4 };
+ * GFLOP/s with one group and 128 keys, 110 with 96 keys, 116 with two groups or four). Of 16 lanes 128 keys, a
+ * common length, are one block, whose sums are not scaled again. */
+enum { KEYS = 96, WIDE_KEYS = 132, GROUPS = 4 };
 
 /* The widest tile of a level holds most queries; of equal width, the first. */
 static ProductTile widest(const ProductLevel *l) {
@@ -43,10 +44,9 @@ static int64_t after(int64_t *at, int64_t bytes) {
 
 AttentionPlan attention_plan(const Attention *t, const char *level) {
   const ProductLevel *l = product_level(level);
-  AttentionPlan p = {
-      .level = l, .wide = widest(l), .narrow = narrowest(l), .value = for_columns(l, t->dv), .keys = KEYS};
+  AttentionPlan p = {.level = l, .wide = widest(l), .narrow = narrowest(l), .value = for_columns(l, t->dv)};
   int64_t w = p.wide.nr, f = (int64_t)sizeof(float);
-  p.keys = KEYS / p.wide.mr * p.wide.mr, p.groups = GROUPS;
+  p.keys = (l->lanes == 16 ? WIDE_KEYS : KEYS) / p.wide.mr * p.wide.mr, p.groups = GROUPS;
   p.value_panels = (t->dv + p.value.nr - 1) / p.value.nr;
   p.qt = after(&p.bytes, p.groups * t->dk * w * f);
   p.s = after(&p.bytes, p.keys * w * f);

@@ -20,6 +20,8 @@
 #include <float.h>
 #include <math.h>
 
+enum { LINE = 64 };
+
 typedef struct Gen {
   Emitter *e;
   const Attention *t;
@@ -121,6 +123,20 @@ static LVal split_height(Emitter *e, const Split *s, LVal tile) {
   return i64_add(e, s->base, LLVMBuildZExt(e->b, i64_less(e, tile, s->extra), e->i64, ""));
 }
 
+/* Rows of K that the next tile reads, and of V as many: asked for while this one is worked out, for they lie apart, where no machine
+ * looks ahead. */
+static void ask_for_keys(Gen *g, const Part *w, LVal row, LVal rows) {
+  Emitter *e = g->e;
+  Loop r = loop_begin(e, i64_of(e, 0), rows, 1);
+  LVal j = i64_add(e, i64_add(e, w->j0, row), r.i);
+  LVal k = at_bytes(e, w->k, i64_mul(e, i64_add(e, j, rows), w->k_row)), v = at_bytes(e, w->v, i64_mul(e, j, w->v_row));
+  for (int64_t c = 0; c < g->t->dk * 4; c += LINE)
+    emit_prefetch(e, at_bytes(e, k, i64_of(e, c)));
+  for (int64_t c = 0; c < g->t->dv * 4; c += LINE)
+    emit_prefetch(e, at_bytes(e, v, i64_of(e, c)));
+  loop_end(e, &r);
+}
+
 /* S = K · Qt for the block of keys. Scores do not depend on their neighbours, so the last tile reaches back to be whole, and only
  * blocks of fewer keys than a tile has go by one: two inner kernels in place of one for every height. */
 static void make_scores(Gen *g, Part *w) {
@@ -129,6 +145,8 @@ static void make_scores(Gen *g, Part *w) {
   LVal height = LLVMBuildSelect(e->b, few, i64_of(e, 1), whole, "");
   Loop t = loop_begin(e, i64_of(e, 0), i64_ceildiv(e, w->keys, height), 1);
   LVal row = i64_min(e, i64_mul(e, t.i, height), i64_sub(e, w->keys, height));
+  if (lanes(g) == 16)
+    ask_for_keys(g, w, row, height);
   TileArgs x = {.a = at_bytes(e, w->k, i64_mul(e, i64_add(e, w->j0, row), w->k_row)),
                 .a_row = w->k_row,
                 .b = w->qt,
