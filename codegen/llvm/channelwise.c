@@ -1,7 +1,7 @@
 /* channelwise.c - convolutions of single channels where the channels go last: a vector holds neighbouring channels of one
  * position, a block of sums is some positions of a row by the vectors of a panel of channels.
  *
- *   for each part: a row of the last axis, a panel of channels
+ *   for each part: a row of the last axis, a panel of channels; a few rows of a panel follow each other
  *     for each block of positions
  *       for each tap     the vectors of the weight, then for each position its channels, from memory
  *
@@ -23,7 +23,8 @@ enum {
   MAX_SUMS = 24,
   UNROLLED = 128, /* multiply-adds written out for a row of taps, at most */
   MAX_APART = 4,  /* taps whose places other positions see as well */
-  MOST_EDGES = 4  /* blocks of a line that are written out */
+  MOST_EDGES = 4, /* blocks of a line that are written out */
+  LINES = 4       /* of a panel, one after the other */
 };
 
 typedef struct Channelwise {
@@ -440,6 +441,17 @@ static Status one_part(Channelwise *d, LVal line, LVal panel) {
   return ST_OK;
 }
 
+/* What windows of neighbouring lines both see of a panel is in L1 still, as whole lines of all channels would not be: of
+ * mobilenet_v3's convolutions of single channels 0.635 ms of 4.4 went to 0.603. */
+static void line_and_panel(Emitter *e, LVal part, LVal lines, int64_t panels, LVal *line, LVal *panel) {
+  LVal all = i64_of(e, panels), high = i64_of(e, LINES), group = i64_of(e, panels * LINES);
+  LVal whole = i64_less(e, part, i64_mul(e, i64_div(e, lines, high), group)); /* else among the lines that are left */
+  LVal first = i64_mul(e, i64_div(e, part, group), high), behind = i64_rem(e, part, group);
+  LVal down = i64_add(e, first, i64_rem(e, behind, high));
+  *line = LLVMBuildSelect(e->b, whole, down, i64_div(e, part, all), "");
+  *panel = LLVMBuildSelect(e->b, whole, i64_div(e, behind, high), i64_rem(e, part, all), "");
+}
+
 Status channelwise_body(Gen *g) {
   Emitter *e = g->e;
   int64_t n = 0;
@@ -457,10 +469,12 @@ Status channelwise_body(Gen *g) {
   else
     clear_zeros(g);
   d.zeros = zeros_address(g);
-  LVal panels = i64_of(e, product_panels(&g->plan, n));
+  LVal lines, line, panel;
+  TRY(dim_value(e, &g->args, g->p->batch, g->dim, g->ndim, &lines));
   Loop p = loop_begin(e, g->args.begin, g->args.end, 1);
   emit_poll(e, &g->args);
-  TRY(one_part(&d, i64_div(e, p.i, panels), i64_rem(e, p.i, panels)));
+  line_and_panel(e, p.i, lines, product_panels(&g->plan, n), &line, &panel);
+  TRY(one_part(&d, line, panel));
   loop_end(e, &p);
   LLVMBuildRet(e->b, LLVMConstInt(e->i32, 0, 0));
   return ST_OK;

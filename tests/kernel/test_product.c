@@ -620,6 +620,51 @@ static void test_single_channels(void **state) {
   assert_int_equal(halves, plan.mr * (plan.nr / plan.level->lanes));
 }
 
+/* Of several panels and a number of lines that groups of them do not divide: all elements, in any partition. */
+static void test_lines_of_panels(void **state) {
+  enum { HIGH = 6, WIDE = 5, CHANNELS = 72, TAPS = 9 };
+  Dim zero = num(0), one = num(1), high = num(HIGH), wide = num(WIDE);
+  const ProductWindow w = {.in = {one, high, wide},
+                           .out = {one, high, wide},
+                           .begin = {zero, one, one},
+                           .kernel = {1, 3, 3},
+                           .stride = {1, 1, 1},
+                           .dilation = {1, 1, 1},
+                           .taps = TAPS};
+  Compiled c = compile((Product){.batch = high,
+                                 .m = num(HIGH * WIDE),
+                                 .n = num(CHANNELS),
+                                 .k = num(TAPS),
+                                 .packed_b = true,
+                                 .trans_b = true,
+                                 .rows = &w,
+                                 .channelwise = true,
+                                 .images = one,
+                                 .positions = HIGH * WIDE});
+  int64_t floats;
+  (void)state;
+  assert_true(product_packed_floats(&c.plan, TAPS, CHANNELS, &floats));
+  float *x = numbers(HIGH * WIDE * CHANNELS, 1), *b = numbers(CHANNELS * TAPS, 2), *packed = numbers(floats, 3);
+  product_pack(&c.plan, TAPS, CHANNELS, true, TAPS, b, packed, 0, product_panels(&c.plan, CHANNELS));
+  for (int pieces = 1; pieces <= 7; pieces += 3) {
+    float *out = numbers(HIGH * WIDE * CHANNELS, 4);
+    void *buf[] = {x, packed, out};
+    run(&c, (Sizes){1, HIGH * WIDE, CHANNELS, TAPS, 1}, buf, pieces);
+    for (int i = 0; i < HIGH * WIDE * CHANNELS; i++) {
+      int channel = i % CHANNELS, col = i / CHANNELS % WIDE, row = i / CHANNELS / WIDE;
+      double sum = 0;
+      for (int t = 0; t < TAPS; t++) {
+        int y = row + t / 3 - 1, z = col + t % 3 - 1;
+        if (y >= 0 && y < HIGH && z >= 0 && z < WIDE)
+          sum += (double)x[(y * WIDE + z) * CHANNELS + channel] * (double)b[channel * TAPS + t];
+      }
+      assert_float_equal(out[i], (float)sum, (TAPS + 8) * 0x1p-23);
+    }
+    free(out);
+  }
+  free(x), free(b), free(packed);
+}
+
 static void test_cancel(void **state) {
   (void)state;
   Compiled c = compile((Product){.batch = num(1), .m = num(4), .n = num(16), .k = num(4), .packed_b = true});
@@ -652,6 +697,7 @@ int main(void) {
       cmocka_unit_test(test_heights),
       cmocka_unit_test(test_shared),
       cmocka_unit_test(test_single_channels),
+      cmocka_unit_test(test_lines_of_panels),
       cmocka_unit_test(test_cancel),
       cmocka_unit_test(test_tail),
       cmocka_unit_test(test_weights),
