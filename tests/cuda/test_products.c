@@ -41,8 +41,8 @@ typedef struct Case {
   int more;
   int64_t more_count[2];
   double (*behind)(const struct Case *c, double sum, int64_t b, int64_t i, int64_t j);
-  bool vectors;    /* operands are read 16 bytes at a time */
-  bool several;    /* at least 8 bytes at a time, all of them */
+  bool vectors;  /* operands are read 16 bytes at a time */
+  bool several;  /* at least 8 bytes at a time, all of them */
   bool two_runs; /* instead of all: there are many such cases */
   void *data[BUFFERS];
   size_t bytes[BUFFERS];
