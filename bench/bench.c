@@ -21,6 +21,7 @@ typedef struct Bench {
   ProductCut cut;
   int copies;             /* of a product's operand B, in turn: many of them lie in no cache, as a model's weights */
   double peak, bandwidth; /* of one thread: GFLOP/s, GB/s */
+  double peak2;           /* of two */
 } Bench;
 
 /* --- running one unit --- */
@@ -134,14 +135,33 @@ static Kernel *gelu(Bench *b, int64_t n) {
   return k;
 }
 
-static void report(const Bench *b, const Shape *s, const ProductPlan *plan, int64_t parts, double t, double compiling) {
+/* t, t2: seconds with one thread and with two. */
+static void report(const Bench *b, const Shape *s, const ProductPlan *plan, int64_t parts, double t, double t2,
+                   double compiling) {
   double count = (double)(s->batch ? s->batch : 1), n = (double)s->n, k = (double)s->k;
-  double gflops = 2e-9 * count * (double)s->m * n * k / t, gbs = 4e-9 * count * n * k / t;
-  printf("%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  parts %-4lld compile "
-         "%5.1f ms  %s\n",
-         (long long)s->m, (long long)s->n, (long long)s->k, plan->mr, plan->nr, t * 1e3, gflops, 100 * gflops / b->peak,
-         gbs, 100 * gbs / b->bandwidth, (long long)parts, compiling, s->what);
+  double work = 2e-9 * count * (double)s->m * n * k, gbs = 4e-9 * count * n * k / t;
+  printf(
+      "%5lld x%6lld x%5lld  %2dx%-2d %8.3f ms %8.1f GFLOP/s %5.1f %%  %6.1f GB/s %5.1f %%  two threads %8.3f ms %5.1f "
+      "%%  parts %-4lld compile %5.1f ms  %s\n",
+      (long long)s->m, (long long)s->n, (long long)s->k, plan->mr, plan->nr, t * 1e3, work / t,
+      100 * work / t / b->peak, gbs, 100 * gbs / b->bandwidth, t2 * 1e3, 100 * work / t2 / b->peak2, (long long)parts,
+      compiling, s->what);
   fflush(stdout);
+}
+
+/* Half of the parts each, side by side. */
+static double seconds_of_two(const Run *r, int64_t scratch, void (*fn)(void *)) {
+  void *buf[2][4];
+  Run half[2] = {*r, *r};
+  for (int i = 0; i < 2; i++) {
+    memcpy(buf[i], r->args.buf, sizeof buf[i]);
+    half[i].args.buf = buf[i], half[i].operand = &buf[i][1];
+  }
+  half[0].args.end = half[1].args.begin = r->args.end / 2;
+  half[1].args.scratch = floats(scratch / 4);
+  double t = machine_best_pair(fn, &half[0], &half[1]);
+  free(half[1].args.scratch);
+  return t;
 }
 
 static void bench_product(Bench *b, const Shape *s) {
@@ -178,7 +198,9 @@ static void bench_product(Bench *b, const Shape *s) {
            .b = p,
            .stride = packed,
            .copies = b->copies};
-  report(b, s, &plan, parts, machine_best_seconds(batched ? run_once : run_in_turn, &r), compiling);
+  void (*turn)(void *) = batched ? run_once : run_in_turn;
+  double t = machine_best_seconds(turn, &r);
+  report(b, s, &plan, parts, t, seconds_of_two(&r, scratch, turn), compiling);
   free(a), free(w), free(p), free(out), free(bias), free(r.args.scratch);
 }
 
@@ -264,11 +286,12 @@ int main(int argc, char **argv) {
   }
   machine_print_cpu();
   b.peak = machine_peak(b.jit.level, 1);
+  b.peak2 = machine_peak(b.jit.level, 2);
   b.bandwidth = machine_bandwidth(b.jit.level, 1);
   printf("level %s, one thread: %.1f GFLOP/s peak, %.1f GB/s read; two threads: %.1f GFLOP/s, %.1f GB/s\n"
          "8-bit integers, one thread: %.1f Gop/s peak; two threads: %.1f Gop/s\n"
          "GB/s: of B, or of K and V, over the time; above what memory gives when they stay in cache\n\n",
-         b.jit.level, b.peak, b.bandwidth, machine_peak(b.jit.level, 2), machine_bandwidth(b.jit.level, 2),
+         b.jit.level, b.peak, b.bandwidth, b.peak2, machine_bandwidth(b.jit.level, 2),
          machine_integer_peak(b.jit.level, 1), machine_integer_peak(b.jit.level, 2));
   Shape one = {.what = "as asked"};
   for (int i = 1; i < argc; i++)
