@@ -4,6 +4,10 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 
+def line(values):
+    return "| " + " | ".join(values) + " |"
+
+
 def write_table(path, script, lines):
     """the lines take the place of what stands between the script's marks; without marks they come at the end"""
     begin, end = f"<!-- {script}: begin -->", f"<!-- {script}: end -->"

@@ -6,7 +6,8 @@ usage: ptxas.py [--write | --turns] [--most N] [-j N] [FOLDER...]
 
 Compiles FOLDER/model.onnx (default: all exports of all fixtures) for each GPU that there is code generation for, to PTX alone, and
 assembles all of it. Needs ptxas (of the CUDA toolkit, in PATH or /usr/local/cuda/bin) and no GPU. --write puts the table into
-docs/benchmarks-gpu.md; --turns: a model's exports, whose kernels hardly differ, take turns with the GPUs; --most gives a thread so many registers at most. Exit code 1: ptxas refuses something, or a kernel spills; 77: there is no ptxas.
+docs/benchmarks-gpu.md; --turns: a model's exports, whose kernels hardly differ, take turns with the GPUs; --most gives a thread so
+many registers at most. Exit code 1: ptxas refuses something, or a kernel spills; 77: there is no ptxas.
 SPDX-License-Identifier: Apache-2.0
 """
 import argparse
@@ -123,8 +124,9 @@ def version(ptxas):
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     a.add_argument("folder", nargs="*", help="with a model.onnx; default: all fixtures")
-    a.add_argument("--write", action="store_true", help="the table, into docs/benchmarks-gpu.md")
-    a.add_argument("--turns", action="store_true", help="each export for one GPU")
+    which = a.add_mutually_exclusive_group()
+    which.add_argument("--write", action="store_true", help="the table, into docs/benchmarks-gpu.md")
+    which.add_argument("--turns", action="store_true", help="each export for one GPU")
     a.add_argument("--most", type=int, default=0, help="registers of a thread")
     a.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     o = a.parse_args()
@@ -141,7 +143,7 @@ def main():
     print("\n".join(rows + ["FAILED " + p for p in problems]))
     n = sum(len(k) for k in found.values())
     print("%d kernels of %d exports assembled by ptxas %s" % (n, len(folders), version(ptxas)))
-    if o.write and not o.turns and not problems:
+    if o.write and not problems:
         note = "All kernels of all exports, by ptxas %s (`scripts/ptxas.py --write`): %d; the most that any of a model's needs." % (version(ptxas), n)
         write_table(ROOT / "docs" / "benchmarks-gpu.md", "scripts/ptxas.py", [note, "", *rows])
     return 1 if problems or not n else 0

@@ -19,7 +19,7 @@ step() {
 
 # What the sanitized build leaves to `make test`: numbers that generated code computes, which sanitizers do not see into, and NVIDIA's
 # assembler's word on them, and the build without its toolkit.
-numbers='^(kernel/(attention|integer|kernel|math|nbits|product|types|winograd)|cuda/(attention|bare|check|grow|kernels|models|products|ptxas|schedule)|random/conv|runtime/(conv|gradient)|models/shapes)$'
+numbers='^(kernel/(attention|integer|kernel|math|nbits|product|types|winograd)|cuda/(attention|bare|check|grow|kernels|models|products|ptxas)|random/conv|runtime/(conv|gradient)|models/shapes)$'
 # What another LLVM may change: the code that it generates, and nothing of what is around it. Half of the random graphs below are its.
 generated='^(cuda|kernel|models|onnx|op|random|runtime)/'
 same='^(cuda/(ahead|bare|cache|check|faults|models|ptxas)|models/shapes|onnx/(bad_input|types)|random/(conv|onnx|random))$'

@@ -18,7 +18,7 @@ import argparse, json, os, re, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tables import write_table  # noqa: E402
+from tables import line, write_table  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "9"
@@ -92,10 +92,6 @@ class Model:
 def pss(process):
     text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     return int(re.search(r"^Pss: +(\d+) kB", text, re.M)[1]) / 1024
-
-
-def line(values):
-    return "| " + " | ".join(values) + " |"
 
 
 def table(head, rows):

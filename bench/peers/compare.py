@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tables import write_table  # noqa: E402
+from tables import line, write_table  # noqa: E402
 
 ENGINES = ["sard", "onnxruntime", "openvino"]
 
@@ -66,7 +66,7 @@ class Figures:
         return Figures(
             min(self.median, other.median),
             min(self.start, other.start),
-            min(self.memory, other.memory),
+            max(self.memory, other.memory),
             max(self.error, other.error),
         )
 
@@ -301,10 +301,6 @@ def cells(row):
 
 HEAD = ["model", "threads", *(e + " ms" for e in ENGINES), "ratio", "roofline ms", "of it", "error"]
 HEAD += ["start ms: cold / warm / onnxruntime", "memory MB: cold / warm / onnxruntime"]
-
-
-def line(values):
-    return "| " + " | ".join(values) + " |"
 
 
 def summary(rows):
